@@ -1,0 +1,1 @@
+"""What images cost: token rules, prices, estimates and the ledger."""

@@ -1,0 +1,123 @@
+"""Everything that vision_nb raises on purpose.
+
+::
+
+    VisionError
+    ├── SettingsError (ValueError)          an argument, option or environment variable is wrong
+    │   └── MissingKeyError                 no API key where one is needed
+    ├── ImageError                          a picture cannot be used
+    │   ├── ImageNotFoundError              there is no such file (FileNotFoundError)
+    │   ├── ImageDownloadError              a URL did not give a picture
+    │   ├── UnsupportedImageError           not a picture, or of a kind that cannot be read here
+    │   ├── CorruptImageError               a picture that breaks off or does not decode
+    │   └── ImageTooLargeError              too many pixels, bytes or patches
+    └── ProviderError                       a model did not answer
+        ├── AuthenticationError             the key is wrong, or may not do this
+        ├── UnknownModelError               the server does not know the model
+        ├── RateLimitError                  too many requests, or the quota is spent
+        ├── ContextLengthError              more tokens than the model takes
+        ├── ContentFilterError              the server's filter refused the request
+        ├── RequestRejectedError            any other refusal of the request
+        ├── ServerError                     the server failed
+        ├── ProviderConnectionError         the server cannot be reached, or hung up
+        │   └── ProviderTimeoutError        the server took too long
+        └── MalformedResponseError          the server's answer makes no sense
+
+Messages are one or two sentences: what is wrong, in which source, and what to do next. An error that was
+translated from a library's own keeps that one as ``__cause__``. No message carries a key.
+"""
+
+from __future__ import annotations
+
+
+class VisionError(Exception):
+    """The root of every error that vision_nb raises on purpose."""
+
+
+class SettingsError(VisionError, ValueError):
+    """An argument, an option or an environment variable has a value that cannot be used."""
+
+
+class MissingKeyError(SettingsError):
+    """A provider needs an API key and none was given."""
+
+
+class ImageError(VisionError):
+    """A picture cannot be used."""
+
+
+class ImageNotFoundError(ImageError, FileNotFoundError):
+    """There is no file at the path, or a pattern matches none."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class ImageDownloadError(ImageError):
+    """A URL did not give a picture: it is unreachable, refused, endless or too slow."""
+
+
+class UnsupportedImageError(ImageError):
+    """The data is not a picture, or a kind of picture that cannot be read here."""
+
+
+class CorruptImageError(ImageError):
+    """The picture breaks off or does not decode."""
+
+
+class ImageTooLargeError(ImageError):
+    """The picture has more pixels, bytes or patches than can be handled."""
+
+
+class ProviderError(VisionError):
+    """A model did not answer.
+
+    Attributes:
+        status_code: The HTTP status of the server's answer, or None where there was none.
+        partial_text: What a streamed answer had said before it broke off.
+    """
+
+    def __init__(self, message: str, *, status_code: int | None = None, partial_text: str = "") -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.partial_text = partial_text
+
+
+class AuthenticationError(ProviderError):
+    """The key is wrong, expired, or not allowed to do this."""
+
+
+class UnknownModelError(ProviderError):
+    """The server does not know the model or deployment."""
+
+
+class RateLimitError(ProviderError):
+    """Too many requests in too short a time, or the account's quota is spent."""
+
+
+class ContextLengthError(ProviderError):
+    """The request holds more tokens than the model takes."""
+
+
+class ContentFilterError(ProviderError):
+    """The server's content filter refused the request."""
+
+
+class RequestRejectedError(ProviderError):
+    """The server refused the request for another reason."""
+
+
+class ServerError(ProviderError):
+    """The server failed while it worked on the request."""
+
+
+class ProviderConnectionError(ProviderError):
+    """The server cannot be reached, or hung up before its answer was whole."""
+
+
+class ProviderTimeoutError(ProviderConnectionError):
+    """The server took longer than the timeout."""
+
+
+class MalformedResponseError(ProviderError):
+    """The server's answer does not have the form that its protocol prescribes."""
