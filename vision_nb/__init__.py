@@ -1,1 +1,87 @@
-"""Ask models about pictures, in a notebook."""
+"""Ask models about pictures, in a notebook.
+
+Every public name is here; what it needs is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vision_nb import compat as compat
+    from vision_nb import errors as errors
+    from vision_nb import samples as samples
+    from vision_nb.cost.tokens import image_tokens as image_tokens
+    from vision_nb.display import adisplay_stream as adisplay_stream
+    from vision_nb.display import display_image_uris as display_image_uris
+    from vision_nb.display import display_stream as display_stream
+    from vision_nb.image_lists import load_image_urls as load_image_urls
+    from vision_nb.image_lists import load_images as load_images
+    from vision_nb.images import ImageDocument as ImageDocument
+    from vision_nb.messages import ChatMessage as ChatMessage
+    from vision_nb.messages import MessageRole as MessageRole
+    from vision_nb.messages import (
+        generate_openai_multi_modal_chat_message as generate_openai_multi_modal_chat_message,
+    )
+    from vision_nb.providers.connect import connect as connect
+    from vision_nb.providers.demo import DemoMultiModal as DemoMultiModal
+    from vision_nb.providers.openai import AzureOpenAIMultiModal as AzureOpenAIMultiModal
+    from vision_nb.providers.openai import LocalMultiModal as LocalMultiModal
+    from vision_nb.providers.openai import OpenAIMultiModal as OpenAIMultiModal
+    from vision_nb.responses import ChatResponse as ChatResponse
+    from vision_nb.responses import CompletionResponse as CompletionResponse
+    from vision_nb.responses import Usage as Usage
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AzureOpenAIMultiModal": "vision_nb.providers.openai",
+    "ChatMessage": "vision_nb.messages",
+    "ChatResponse": "vision_nb.responses",
+    "CompletionResponse": "vision_nb.responses",
+    "DemoMultiModal": "vision_nb.providers.demo",
+    "ImageDocument": "vision_nb.images",
+    "LocalMultiModal": "vision_nb.providers.openai",
+    "MessageRole": "vision_nb.messages",
+    "OpenAIMultiModal": "vision_nb.providers.openai",
+    "Usage": "vision_nb.responses",
+    "adisplay_stream": "vision_nb.display",
+    "connect": "vision_nb.providers.connect",
+    "display_image_uris": "vision_nb.display",
+    "display_stream": "vision_nb.display",
+    "generate_openai_multi_modal_chat_message": "vision_nb.messages",
+    "image_tokens": "vision_nb.cost.tokens",
+    "load_image_urls": "vision_nb.image_lists",
+    "load_images": "vision_nb.image_lists",
+}
+_MODULES = ("compat", "errors", "samples")
+
+__all__ = [*sorted(_HOMES), *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"vision_nb.{name}")
+    else:
+        raise AttributeError(f"module 'vision_nb' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics: what ``%load_ext vision_nb`` calls."""
+    from vision_nb.magics import VisionMagics
+
+    shell.register_magics(VisionMagics)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take the magics away again: what ``%unload_ext vision_nb`` calls."""
+    shell.magics_manager.magics["cell"].pop("vision", None)

@@ -10,14 +10,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, get_args
 
 from vision_nb.errors import ImageTooLargeError, SettingsError
+from vision_nb.images import DETAILS, check_detail
+from vision_nb.pixels import Size
+from vision_nb.prepare import fit_within
 
-Detail = Literal["auto", "low", "high", "original"]
-Size = tuple[int, int]
-
-DETAILS: tuple[str, ...] = get_args(Detail)
 MAX_PATCHES = 30_000
 """More patches than this in one image are refused by OpenAI's API (images and vision guide, 2026-11)."""
 
@@ -63,8 +61,8 @@ class Tiles:
     def view(self, size: Size, detail: str) -> View:
         """Scale to fit 2,048 x 2,048, then the short side to 768, never up; then count the tiles."""
         if detail == "low":
-            return View(fit(size, _TILE), (0, 0), self.base)
-        width, height = fit(size, 2048)
+            return View(fit_within(size, _TILE), (0, 0), self.base)
+        width, height = fit_within(size, 2048)
         short = min(width, height)
         if short > 768:
             width, height = width * 768 // short, height * 768 // short
@@ -111,7 +109,7 @@ class Patches:
             ImageTooLargeError: The image would have more than 30,000 patches, which the API refuses.
         """
         level = self.levels[detail]
-        size = fit(size, level.side)
+        size = fit_within(size, level.side)
         columns, rows = _patch_grid(size)
         if level.budget is not None and columns * rows > level.budget:
             size = _fit_patches(size, level.budget)
@@ -136,22 +134,13 @@ class Fixed:
 
     def view(self, size: Size, detail: str) -> View:
         """Give the fixed count; the size is left to the server's own encoder."""
-        return View(fit(size, UNKNOWN_RULE_SIDE), (0, 0), self.tokens)
+        return View(fit_within(size, UNKNOWN_RULE_SIDE), (0, 0), self.tokens)
 
 
 Rule = Tiles | Patches | Fixed
 
 UNKNOWN_RULE_SIDE = 2048
 """The longest side, in pixels, of an image sent to a model whose rule is not known."""
-
-
-def fit(size: Size, side: int) -> Size:
-    """Scale a size so that its longest side is at most ``side`` pixels, rounded down, never up."""
-    width, height = size
-    longest = max(width, height)
-    if longest <= side:
-        return size
-    return max(1, width * side // longest), max(1, height * side // longest)
 
 
 def _patch_grid(size: Size) -> Size:
@@ -290,10 +279,4 @@ def sent_size(size: Size, model: str, detail: str | None = None) -> Size:
     Where no rule is known, the longest side is 2,048 pixels at most.
     """
     view = view_of(size, model, detail)
-    return fit(size, UNKNOWN_RULE_SIDE) if view is None else view.size
-
-
-def check_detail(detail: str) -> None:
-    """Raise SettingsError unless ``detail`` is one of the four detail levels."""
-    if detail not in DETAILS:
-        raise SettingsError(f"There is no detail level {detail!r}: it is one of {', '.join(DETAILS)}.")
+    return fit_within(size, UNKNOWN_RULE_SIDE) if view is None else view.size

@@ -1,0 +1,149 @@
+"""Files made to break a reader: each is refused with an error of ours, or read, and nothing else."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from conftest import encoded, picture
+from PIL import Image
+
+from vision_nb import ImageDocument, errors
+
+KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "ICO")
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width, height, *, depth=8, colour=2, body=b""):
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+def flipped(data, seed):
+    """The file with forty bytes changed, its magic bytes left as they are."""
+    generator, damaged = np.random.default_rng(seed), bytearray(data)
+    for position in generator.integers(16, len(data), 40):
+        damaged[position] = generator.integers(0, 256)
+    return bytes(damaged)
+
+
+def corpus():
+    made = {}
+    for kind in KINDS:
+        whole = encoded(picture(200, 150), kind)
+        for part in (0.02, 0.3, 0.9, 0.99):
+            made[f"{kind} cut at {part:.0%}"] = whole[: max(16, int(len(whole) * part))]
+        for seed in range(3):
+            made[f"{kind} damaged {seed}"] = flipped(whole, seed)
+        made[f"{kind} begun twice"] = whole[:40] + whole
+    made |= {
+        "empty": b"",
+        "one byte": b"\x89",
+        "HTML": b"<!DOCTYPE html><html><img src=x onerror=alert(1)></html>",
+        "SVG": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>',
+        "PDF": b"%PDF-1.7 ...",
+        "JSON": b'{"error": "no image"}',
+        "zeros": bytes(1000),
+        "PNG bomb": png(60_000, 60_000),
+        "PNG wide bomb": png(2**31 - 1, 1),
+        "PNG of no width": png(0, 10),
+        "PNG of no height": png(10, 0),
+        "PNG odd depth": png(10, 10, depth=7),
+        "PNG odd colour": png(10, 10, colour=5),
+        "PNG text bomb": png(10, 10, body=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000)))),
+        "PNG profile bomb": png(10, 10, body=chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(50_000_000)))),
+        "PNG no data": b"\x89PNG\r\n\x1a\n",
+        "PNG endless chunk": b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 2**31 - 1) + b"IHDR",
+        "JPEG only marks": b"\xff\xd8\xff" + b"\xff" * 200,
+        "JPEG no end": b"\xff\xd8\xff\xe0" + b"\0\x10JFIF" + bytes(100),
+        "GIF no frame": b"GIF89a" + bytes(10),
+        "GIF endless blocks": b"GIF89a" + struct.pack("<HH", 10, 10) + b"\x00\0\0\x21\xfe" + b"\x01a" * 500,
+        "GIF bomb": b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\x00\0\0,\0\0\0\0\xff\xff\xff\xff\0\x02\x00;",
+        "BMP bomb": b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 99999, 99999, 1, 24, 0, 0, 0, 0, 0, 0),
+        "TIFF loop": b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 0) + struct.pack("<I", 8),
+        "TIFF far directory": b"II*\0" + struct.pack("<I", 2**31),
+        "WEBP of nothing": b"RIFF\x04\0\0\0WEBP",
+        "WEBP odd chunk": b"RIFF\xff\xff\xff\x7fWEBPVP8 \xff\xff\xff\x7f",
+        "AVIF of nothing": b"\0\0\0\x20ftypavif" + bytes(20),
+        "HEIC of nothing": b"\0\0\0\x20ftypheic" + bytes(20),
+        "JPEG 2000 of nothing": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40),
+        "ICO of nothing": b"\0\0\x01\0" + bytes(4),
+        "EXIF loop": encoded(picture(), "JPEG", exif=b"Exif\0\0II*\0" + struct.pack("<I", 8) + b"\xff\xff" + bytes(64)),
+    }
+    return made
+
+
+CORPUS = corpus()
+
+
+def test_the_corpus_is_large_enough():
+    assert len(CORPUS) >= 60
+
+
+@pytest.mark.parametrize("data", CORPUS.values(), ids=CORPUS)
+@pytest.mark.filterwarnings("ignore")  # Pillow remarks on what it could still read
+def test_a_hostile_file_is_read_or_refused_in_our_own_words(data, tmp_path):
+    path = tmp_path / "it.png"
+    path.write_bytes(data)
+    document = ImageDocument.of(path)
+    for use in (lambda: document.size, document.prepare, document.to_pil, document.thumbnail, document._repr_html_):
+        try:
+            use()
+        except errors.ImageError as error:
+            assert 20 < len(str(error)) < 400
+            assert "it.png" in str(error)
+
+
+@pytest.mark.parametrize("name", ["PNG bomb", "PNG wide bomb", "GIF bomb", "BMP bomb"])
+def test_a_bomb_is_refused_from_its_header(name):
+    document = ImageDocument.of(CORPUS[name])
+    with pytest.raises(errors.ImageTooLargeError, match="MAX_IMAGE_PIXELS"):
+        _ = document.size
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
+def test_a_truncated_file_that_would_go_out_untouched_is_found(kind):
+    whole = encoded(picture(200, 150), kind)
+    with pytest.raises(errors.ImageError):
+        ImageDocument.of(whole[:-200]).prepare()
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [("HTML", "HTML page"), ("SVG", "render it to PNG"), ("PDF", "PDF"), ("empty", "empty"), ("JSON", "JSON")],
+)
+def test_what_is_no_image_is_named(data, words, tmp_path):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(CORPUS[data])
+    with pytest.raises(errors.UnsupportedImageError, match=words):
+        ImageDocument.of(path).prepare()
+
+
+def test_missing_files_folders_and_odd_paths(tmp_path):
+    with pytest.raises(errors.ImageNotFoundError, match="There is no file") as caught:
+        ImageDocument.of(tmp_path / "none.jpg").prepare()
+    assert isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(errors.UnsupportedImageError, match="is a folder"):
+        _ = ImageDocument.of(tmp_path).size
+    for path in ("a\0b.png", "x" * 5000):
+        with pytest.raises(errors.ImageError):
+            _ = ImageDocument.of(path).size
+
+
+@pytest.mark.parametrize("url", ["ftp://example.org/a.png", "s3://bucket/a.png", "javascript://x", "gopher://x/y"])
+def test_another_scheme_is_refused(url):
+    with pytest.raises(errors.UnsupportedImageError, match="http or https"):
+        ImageDocument.of(url)
+
+
+def test_no_decoder_setting_of_the_user_is_changed():
+    before = Image.MAX_IMAGE_PIXELS
+    ImageDocument.of(encoded(picture())).prepare()
+    assert before == Image.MAX_IMAGE_PIXELS
+    assert io.BytesIO(b"").read() == b""

@@ -1,0 +1,225 @@
+"""What goes out: upright, sRGB, fitted, nothing but pixels."""
+
+import io
+
+import numpy as np
+import pytest
+from conftest import encoded, picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, PngImagePlugin
+
+from vision_nb import errors
+from vision_nb.cost.rules import RULES, sent_size, view_of
+from vision_nb.prepare import fit_within, prepare
+from vision_nb.sniff import only_pixels
+
+
+def ready(data, **options):
+    return prepare(data, name="it", **options)
+
+
+def opened(prepared):
+    return Image.open(io.BytesIO(prepared.data))
+
+
+def exif_with_place():
+    exif = picture().getexif()
+    exif[0x010F] = "SecretCamera"
+    exif.get_ifd(0x8825)[1] = "N"
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_a_clean_file_that_fits_goes_out_byte_for_byte(kind):
+    data = encoded(picture(), kind)
+    assert ready(data).data is data
+
+
+def text_chunk():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Author", "SecretCamera")
+    return encoded(picture(), pnginfo=info)
+
+
+def trailing(kind):
+    return encoded(picture(), kind) + b"SecretCamera film with a place in it"
+
+
+CARRIERS = {
+    "JPEG EXIF": lambda: encoded(picture(), "JPEG", exif=exif_with_place()),
+    "PNG EXIF": lambda: encoded(picture(), exif=exif_with_place()),
+    "WEBP EXIF": lambda: encoded(picture(), "WEBP", exif=exif_with_place()),
+    "JPEG XMP": lambda: encoded(picture(), "JPEG", xmp=b"<x:xmpmeta>SecretCamera</x:xmpmeta>"),
+    "WEBP XMP": lambda: encoded(picture(), "WEBP", xmp=b"<x:xmpmeta>SecretCamera</x:xmpmeta>"),
+    "JPEG comment": lambda: encoded(picture(), "JPEG", comment="SecretCamera"),
+    "GIF comment": lambda: encoded(picture(), "GIF", comment="SecretCamera"),
+    "PNG text": text_chunk,
+    "JPEG film": lambda: trailing("JPEG"),
+    "PNG trailing": lambda: trailing("PNG"),
+    "GIF trailing": lambda: trailing("GIF"),
+    "WEBP trailing": lambda: trailing("WEBP"),
+    "TIFF": lambda: encoded(picture(), "TIFF", tiffinfo={270: "SecretCamera"}),
+    "HEIC": lambda: heic(exif=exif_with_place().tobytes()),
+}
+
+
+def heic(**options):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return encoded(picture(), "HEIF", **options)
+
+
+@pytest.mark.parametrize("make", CARRIERS.values(), ids=CARRIERS)
+@pytest.mark.parametrize("side", [64, 32], ids=["fits", "scaled"])
+def test_no_metadata_leaves_the_machine(make, side):
+    data = make()
+    assert b"SecretCamera" in data or b"Secret" in data
+    prepared = ready(data, fit=lambda size: fit_within(size, side))
+    assert b"SecretCamera" not in prepared.data
+    assert not opened(prepared).getexif()
+    assert only_pixels(prepared.data, prepared.mimetype)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [90, 45], ids=["full", "half"])
+def test_every_orientation_comes_out_upright(orientation, side):
+    upright = Image.new("RGB", (60, 90), "white")
+    upright.paste((220, 20, 20), (0, 0, 30, 45))  # red is top left
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how a camera stores what a viewer shows
+    stored = upright.transpose(Image.Transpose(turns[orientation])) if orientation > 1 else upright
+    exif = stored.getexif()
+    exif[0x0112] = orientation
+    prepared = ready(encoded(stored, "JPEG", exif=exif, quality=95), fit=lambda size: fit_within(size, side))
+    result = opened(prepared)
+    assert prepared.size == result.size == (side * 2 // 3, side)
+    red = result.getpixel((side // 6, side // 6))
+    assert red[0] > 180 and red[1] < 80
+
+
+def p3_profile():
+    """A wide-gamut RGB profile as phones embed one, built from the Display P3 primaries."""
+    import struct
+
+    def s15(value):
+        return struct.pack(">i", round(value * 65536))
+
+    def tag(kind, body):
+        return kind + bytes(4) + body
+
+    primaries = {  # Display P3 adapted to D50, as in the ICC registry
+        b"rXYZ": (0.51512, 0.24120, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.15710, 0.06657, 0.78407),
+    }
+    gamma = tag(b"curv", struct.pack(">IH", 1, round(2.2 * 256))) + bytes(2)
+    name = b"Display P3\0"
+    tags = {
+        b"desc": tag(b"desc", struct.pack(">I", len(name)) + name + bytes(78)),
+        b"cprt": tag(b"text", b"none\0"),
+        b"wtpt": tag(b"XYZ ", s15(0.9642) + s15(1.0) + s15(0.8249)),
+        **{key: tag(b"XYZ ", b"".join(map(s15, value))) for key, value in primaries.items()},
+        b"rTRC": gamma,
+        b"gTRC": gamma,
+        b"bTRC": gamma,
+    }
+    offset, table, body = 128 + 4 + 12 * len(tags), b"", b""
+    for key, value in tags.items():
+        value += bytes(-len(value) % 4)
+        table += key + struct.pack(">II", offset + len(body), len(value))
+        body += value
+    rest = struct.pack(">I", len(tags)) + table + body
+    head = struct.pack(">I4sI4s4s4s", 128 + len(rest), b"none", 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + s15(0.9642) + s15(1.0) + s15(0.8249)
+    return head + bytes(128 - len(head)) + rest
+
+
+@pytest.mark.parametrize("kind, mode", [("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("PNG", "P")])
+def test_a_phones_colours_are_converted_and_not_just_relabelled(kind, mode):
+    rose = Image.new("RGB", (8, 8), (200, 100, 100)).convert(mode)
+    prepared = ready(encoded(rose, kind, icc_profile=p3_profile()))
+    red, green, blue = opened(prepared).convert("RGB").getpixel((4, 4))
+    assert red > 207 and green < 98 and blue < 101  # the same rose lies further out in sRGB
+    assert "icc_profile" not in opened(prepared).info
+
+
+def test_an_srgb_profile_is_no_reason_to_touch_a_file():
+    data = encoded(picture(), icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert ready(data).data is data
+
+
+def test_a_broken_profile_is_noted_and_the_picture_sent():
+    prepared = ready(encoded(picture(), icc_profile=b"garbage" * 40))
+    assert "colour profile cannot be read" in prepared.notes[0]
+
+
+def test_cmyk_comes_out_in_its_true_colours():
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    red, green, blue = opened(ready(encoded(cmyk, "JPEG"))).getpixel((4, 4))
+    assert red > 200 and green < 60 and blue < 60
+
+
+def test_sixteen_bits_and_floats_keep_their_brightness():
+    sixteen = Image.fromarray(np.full((8, 8), 257 * 100, np.uint16))
+    assert opened(ready(encoded(sixteen))).getpixel((0, 0)) == 100
+    unit = Image.fromarray(np.full((8, 8), 0.5, np.float32))
+    assert opened(ready(encoded(unit, "TIFF"))).getpixel((0, 0)) == 128
+    measured = Image.fromarray(np.linspace(-40, 60, 64, dtype=np.float32).reshape(8, 8))
+    assert opened(ready(encoded(measured, "TIFF"))).getextrema() == (0, 255)
+
+
+def test_transparency_stays_in_png_and_lies_on_white_in_jpeg():
+    clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    assert opened(ready(encoded(clear), fit=lambda _: (32, 32))).mode == "RGBA"
+    noise = np.random.default_rng(0).integers(0, 255, (900, 900, 4), dtype=np.uint8)
+    noise[:, :450, 3] = 0
+    prepared = ready(encoded(Image.fromarray(noise)), fit=lambda _: (800, 800))
+    assert prepared.mimetype == "image/jpeg"
+    assert opened(prepared).getpixel((50, 400)) == (255, 255, 255)
+
+
+def test_only_the_first_frame_of_an_animation_is_sent_and_said():
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue", "green")]
+    for kind in ("GIF", "WEBP", "PNG", "TIFF"):
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        prepared = ready(data)
+        assert "only the first of its 3 frames is sent" in prepared.notes, kind
+        assert opened(prepared).convert("RGB").getpixel((5, 5))[0] > 200
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "ICO", "JPEG2000", "AVIF"])
+def test_formats_that_are_not_taken_are_converted_and_noted(kind):
+    prepared = ready(encoded(picture(), kind))
+    assert prepared.mimetype in ("image/png", "image/jpeg")
+    assert "converted from" in prepared.notes[0]
+
+
+def test_heic_without_its_package_names_the_extra(monkeypatch):
+    import sys
+
+    data = heic()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(errors.UnsupportedImageError, match=r"vision-nb\[heic\]"):
+        ready(data)
+
+
+def test_a_file_over_the_limit_is_refused_after_fitting_and_not_before():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (3200, 3200, 3), dtype=np.uint8))
+    data = encoded(noise, compress_level=0)
+    assert len(data) > 30_000_000
+    assert len(ready(data, fit=lambda size: fit_within(size, 2048)).data) < 20_000_000
+    with pytest.raises(errors.ImageTooLargeError, match="MB even at 3200 x 3200"):
+        ready(data, max_bytes=1_000_000)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 900), st.integers(1, 900), st.sampled_from(sorted(RULES)), st.sampled_from(["auto", "low", "high"])
+)
+def test_preparing_never_enlarges_and_never_changes_the_count(width, height, model, detail):
+    data = encoded(Image.new("L", (width, height), 128))
+    prepared = ready(data, fit=lambda size: sent_size(size, model, detail))
+    assert prepared.size[0] <= width and prepared.size[1] <= height
+    before, after = view_of((width, height), model, detail), view_of(prepared.size, model, detail)
+    assert (before and before.tokens) == (after and after.tokens)

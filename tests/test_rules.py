@@ -1,0 +1,97 @@
+"""How models count images: the worked examples, and what must hold for any size."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vision_nb import errors, image_tokens
+from vision_nb.cost.rules import MAX_PATCHES, RULES, Patches, match_prefix, rule_for, sent_size, view_of
+
+WORKED = [
+    ("gpt-4o", "high", (1024, 1024), 765),
+    ("gpt-4o", "high", (2048, 4096), 1105),
+    ("gpt-4o", "low", (4096, 8192), 85),
+    ("gpt-4o", "high", (512, 1024), 425),
+    ("gpt-4o-mini", "high", (2048, 4096), 36_835),
+    ("gpt-6-astra", "high", (1024, 1024), 1229),
+    ("gpt-6-astra", "high", (2048, 2048), 3000),
+    ("gpt-6-astra", "high", (4096, 512), 2458),
+    ("gpt-6-astra", "original", (4032, 3024), 14_364),
+    ("gpt-5.4", "high", (1800, 2400), 2942),
+    ("gpt-5.4", "low", (1800, 2400), 3687),
+    ("gpt-5.4", "original", (1800, 2400), 5130),
+    ("o4-mini", "high", (1800, 2400), 2498),
+    ("llava", "auto", (1800, 2400), 576),
+]
+SIZES = st.tuples(st.integers(1, 20_000), st.integers(1, 20_000))
+KNOWN = sorted(name for name, rule in RULES.items() if rule is not None)
+
+
+@pytest.mark.parametrize("model, detail, size, tokens", WORKED)
+def test_the_worked_examples_hold(model, detail, size, tokens):
+    assert image_tokens(size, model, detail).tokens == tokens
+
+
+def test_the_sizes_that_the_guide_names():
+    assert view_of((2048, 2048), "gpt-6-astra", "high").size == (1600, 1600)
+    assert view_of((1800, 2400), "o4-mini", "high").size == (1056, 1408)
+    assert view_of((1800, 2400), "o4-mini", "high").grid == (33, 44)
+
+
+@settings(max_examples=400, deadline=None)
+@given(SIZES, st.sampled_from(KNOWN), st.sampled_from(["auto", "low", "high", "original"]))
+def test_any_size_is_counted_within_its_budget_and_never_enlarged(size, model, detail):
+    rule = rule_for(model)
+    if detail not in rule.details:
+        return
+    try:
+        view = rule.view(size, detail)
+    except errors.ImageTooLargeError:
+        assert isinstance(rule, Patches) and rule.levels[detail].budget is None
+        assert -(-size[0] // 32) * -(-size[1] // 32) > MAX_PATCHES
+        return
+    assert 1 <= view.size[0] <= size[0] and 1 <= view.size[1] <= size[1]
+    assert view.tokens > 0
+    if isinstance(rule, Patches) and rule.levels[detail].budget is not None:
+        assert view.grid[0] * view.grid[1] <= rule.levels[detail].budget
+    assert rule.view(view.size, detail).tokens == view.tokens
+    assert rule.view(view.size, detail).size == view.size
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (20_000, 20_000), (65_535, 1), (65_535, 33)])
+@pytest.mark.parametrize("model", KNOWN)
+def test_the_outermost_sizes(size, model):
+    for detail in ("low", "high"):
+        assert view_of(size, model, detail).tokens > 0
+
+
+def test_snapshots_and_fine_tunes_follow_the_longest_row():
+    assert rule_for("gpt-4o-2024-08-06") is RULES["gpt-4o"]
+    assert rule_for("gpt-4o-mini-2024-07-18") is RULES["gpt-4o-mini"]
+    assert rule_for("ft:gpt-4o-mini-2024-07-18:team::id") is RULES["gpt-4o-mini"]
+    assert rule_for("gpt-5.4-mini-2026-01-01") is RULES["gpt-5.4-mini"]
+    assert rule_for("llava:13b") is RULES["llava"]
+    assert match_prefix("gpt-4o", RULES) == "gpt-4o"
+
+
+@pytest.mark.parametrize("model", ["gpt-4omega", "gpt-5.9", "claude", "", "ft:", "llava-v1.6-34b", "qwen2-vl"])
+def test_a_model_on_no_row_has_no_count(model):
+    assert image_tokens((800, 600), model).tokens is None
+    assert sent_size((8000, 6000), model) == (2048, 1536)
+
+
+def test_bad_sizes_and_details_are_refused():
+    for size in ((0, 10), (10, -1)):
+        with pytest.raises(errors.SettingsError, match="at least 1"):
+            image_tokens(size)
+    with pytest.raises(errors.SettingsError, match="it knows auto, low, high"):
+        image_tokens((10, 10), "gpt-4o", "original")
+    with pytest.raises(errors.SettingsError, match="auto, low, high, original"):
+        image_tokens((10, 10), "unknown-model", "huge")
+    with pytest.raises(errors.ImageTooLargeError, match="30,000"):
+        image_tokens((8000, 8000), "gpt-6-astra", "original")
+
+
+def test_every_row_names_its_source_and_date():
+    for name in KNOWN:
+        assert name == "demo" or "read 2026-11" in RULES[name].source

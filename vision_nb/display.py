@@ -1,0 +1,215 @@
+"""Pictures and answers in a notebook: the image grid, and answers that are shown while they arrive."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import AsyncIterable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.messages import as_images
+from vision_nb.pixels import Size
+from vision_nb.prepare import fit_within
+from vision_nb.responses import Response, markdown
+from vision_nb.shown import ShownOnce, in_notebook, mark_shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+R = TypeVar("R", bound=Response)
+
+UPDATES_A_SECOND = 12
+"""How often a growing answer is redrawn at most: faster flickers, and fills the message queue."""
+
+_GRID_SIDE = 640  # pixels of a picture in the grid
+
+
+def display_image_uris(
+    image_paths: ImageSource | Iterable[ImageSource],
+    image_matrix: tuple[int, int] = (3, 3),
+    top_k: int | None = None,
+) -> Figure:
+    """Show pictures in a grid, in their true colours, each with its name and size.
+
+    Args:
+        image_paths: Paths, URLs or other sources of pictures.
+        image_matrix: Rows and columns; rows are added until every picture has its place.
+        top_k: Show only so many of them.
+
+    Returns:
+        The matplotlib figure, already displayed where there is a notebook. A picture that cannot be loaded
+        is a labelled tile in it, and stops no other.
+
+    Raises:
+        SettingsError: There is no picture, or the grid has no column.
+    """
+    sources = as_images(image_paths)[:top_k]
+    columns = min(image_matrix[1], len(sources))
+    if columns < 1:
+        raise SettingsError("There is nothing to show: give at least one picture, and a grid of at least one column.")
+    rows = math.ceil(len(sources) / columns)
+    figure = _grid_figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, source in zip(axes, sources, strict=False):
+        _draw_picture(axis, source)
+    if in_notebook():
+        show_figure(figure)
+    return figure
+
+
+def _draw_picture(axis: Axes, source: ImageSource) -> None:
+    import numpy as np
+
+    name = source if isinstance(source, str) else type(source).__name__
+    try:
+        document = ImageDocument.of(source)
+        name = document.name
+        size, picture = _small_picture(document)
+    except ImageError as error:
+        axis.text(
+            0.5, 0.5, f"could not be loaded\n\n{error}", ha="center", va="center", wrap=True, transform=axis.transAxes
+        )
+        axis.set_title(_short(name), fontsize=9)
+        return
+    axis.imshow(np.asarray(picture.convert("RGB")))
+    axis.set_title(f"{_short(name)}   {size[0]} x {size[1]}", fontsize=9)
+
+
+def _small_picture(document: ImageDocument) -> tuple[Size, Any]:
+    import io
+
+    from PIL import Image
+
+    data = document.read()
+    in_memory = ImageDocument(image=data) if document.is_remote else document
+    small = in_memory.prepare(lambda size: fit_within(size, _GRID_SIDE))
+    return in_memory.size, Image.open(io.BytesIO(small.data))
+
+
+def _short(name: str) -> str:
+    """The last part of a path or URL, cut in the middle where it is long."""
+    last = Path(name).name or name
+    return last if len(last) <= 36 else f"{last[:20]}...{last[-13:]}"
+
+
+def _grid_figure(**options: Any) -> Figure:
+    from matplotlib.figure import Figure
+
+    class ShownFigure(ShownOnce, Figure):
+        """A figure that is shown where it is made, and not again as its cell's value."""
+
+        def _repr_png_(self) -> bytes:
+            return png_of(self)
+
+    return ShownFigure(**options)
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file, on white so that it reads in dark themes too."""
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80, facecolor="white")
+    return buffer.getvalue()
+
+
+def show_figure(figure: Figure) -> None:
+    """Display a figure in the running cell, once."""
+    from IPython.display import Image, display
+
+    display(Image(data=png_of(figure), format="png"))
+    if isinstance(figure, ShownOnce):
+        mark_shown(figure)
+
+
+class LiveAnswer:
+    """An answer that is shown while it grows: live Markdown in a notebook, plain text elsewhere.
+
+    Args:
+        below: Markdown to put under the finished answer, such as who gave it.
+    """
+
+    def __init__(self, below: str = "") -> None:
+        self._below = below
+        self._handle: Any = None
+        self._drawn_at = 0.0
+
+    def show(self, response: Response) -> None:
+        """Show a response as far as it has come, unless the last redraw was a moment ago."""
+        if not in_notebook():
+            sys.stdout.write(response.delta)
+            sys.stdout.flush()
+        elif time.monotonic() - self._drawn_at >= 1 / UPDATES_A_SECOND:
+            self._draw(response)
+
+    def finish(self, response: Response) -> None:
+        """Leave the finished answer as plain Markdown, and note that it has been shown."""
+        if in_notebook():
+            self._draw(response)
+        else:
+            sys.stdout.write("\n")
+        mark_shown(response)
+
+    def _draw(self, response: Response) -> None:
+        from IPython.display import display
+
+        bundle = {"text/markdown": markdown(response) + self._below, "text/plain": response.text}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)
+        self._drawn_at = time.monotonic()
+
+
+def display_stream(stream: Iterable[R], *, below: str = "") -> R:
+    """Show a streamed answer while it arrives, and leave it as plain Markdown.
+
+    Args:
+        stream: What `stream_complete` or `stream_chat` gives.
+        below: Markdown to put under the finished answer.
+
+    Returns:
+        The whole response.
+
+    Raises:
+        SettingsError: The stream has nothing in it.
+        ProviderError: The stream broke; what had arrived stays shown.
+    """
+    live, response = LiveAnswer(below), None
+    try:
+        for response in stream:
+            live.show(response)
+    finally:
+        # An interrupt leaves what had arrived on the page, and the connection closed.
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()
+        if response is not None:
+            live.finish(response)
+    if response is None:
+        raise SettingsError("The stream has nothing in it: it has been read already, perhaps.")
+    return response
+
+
+async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "") -> R:
+    """The asynchronous twin of `display_stream`, for what `astream_complete` or `astream_chat` give."""
+    live, response = LiveAnswer(below), None
+    try:
+        async for response in stream:
+            live.show(response)
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
+        if response is not None:
+            live.finish(response)
+    if response is None:
+        raise SettingsError("The stream has nothing in it: it has been read already, perhaps.")
+    return response

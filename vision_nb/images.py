@@ -1,0 +1,232 @@
+"""`ImageDocument`: a picture from anywhere, as a value."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from vision_nb import markup
+from vision_nb.download import HEADER_BYTES, download, shown_url
+from vision_nb.errors import (
+    CorruptImageError,
+    ImageError,
+    ImageNotFoundError,
+    SettingsError,
+    UnsupportedImageError,
+)
+from vision_nb.pixels import Size, opened, upright_pixels, upright_size
+from vision_nb.prepare import MAX_BYTES, Header, Prepared, prepare, read_header, thumbnail
+from vision_nb.sniff import sniff
+from vision_nb.sources import encoded, from_data_uri
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Detail = Literal["auto", "low", "high", "original"]
+"""How closely a model is to look at a picture."""
+
+DETAILS: tuple[str, ...] = get_args(Detail)
+
+ImageSource: TypeAlias = Any
+"""A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument."""
+
+
+@dataclass(frozen=True, repr=False)
+class ImageDocument:
+    """A picture, wherever it is: in a file, behind a URL or in memory.
+
+    Exactly one of ``image``, ``image_path`` and ``image_url`` is given. Making a document from a path or a
+    URL reads nothing; what is in memory is kept as it is at that moment, and a later change to an array or a
+    figure does not reach the document.
+
+    Args:
+        image: Encoded bytes, a base64 string, a data URI, a binary file, a Pillow image, a numpy array (see
+            `png_from_array` for its shapes) or a matplotlib figure. A str here is never a path.
+        image_path: A file on this machine.
+        image_url: An http or https URL, or a data URI.
+        image_mimetype: What the caller believes the type to be; kept, and never trusted: the type that is
+            sent is told from the bytes.
+        detail: "auto", "low", "high" or "original" for this picture alone; None leaves it to the model.
+
+    Raises:
+        SettingsError: None or more than one source is given, or the detail level does not exist.
+        UnsupportedImageError: The source is of a kind that cannot hold a picture.
+
+    >>> ImageDocument(image_url="https://example.org/colosseum.jpg")
+    ImageDocument('https://example.org/colosseum.jpg')
+    """
+
+    image: Any = field(default=None, compare=False)
+    image_path: str | Path | None = None
+    image_url: str | None = None
+    image_mimetype: str | None = None
+    detail: Detail | None = None
+    _memory: bytes | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("image", "image_path", "image_url") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise SettingsError(
+                f"An ImageDocument takes one of image=, image_path= and image_url=, and got "
+                f"{' and '.join(given) or 'none'}: ImageDocument.of(source) picks the right one."
+            )
+        if self.detail is not None:
+            check_detail(self.detail)
+        if self.image_url is not None:
+            object.__setattr__(self, "image_url", str(self.image_url).strip())
+            self._check_url(str(self.image_url))
+        elif self.image is not None:
+            object.__setattr__(self, "_memory", encoded(self.image))
+            if not isinstance(self.image, str):
+                object.__setattr__(self, "image", self._memory)
+
+    def _check_url(self, url: str) -> None:
+        if url.startswith("data:"):
+            object.__setattr__(self, "_memory", from_data_uri(url))
+        elif not url.lower().startswith(("http://", "https://")):
+            raise UnsupportedImageError(
+                f"{shown_url(url)} is no http or https URL: download the picture first, or give a path."
+            )
+
+    @classmethod
+    def of(cls, source: ImageSource, *, detail: Detail | None = None) -> ImageDocument:
+        """Make a document from any source.
+
+        Args:
+            source: A path, URL or data URI (as str), a Path, bytes, a binary file, a Pillow image, a numpy
+                array, a matplotlib figure, or a document. A str that is neither URL nor data URI is a path.
+            detail: The detail level of this picture; None keeps a document's own.
+
+        Raises:
+            UnsupportedImageError: The source is of a kind that cannot hold a picture.
+        """
+        if isinstance(source, ImageDocument):
+            return source if detail is None or detail == source.detail else replace(source, detail=detail)
+        if isinstance(source, str):
+            scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data):", source.strip())
+            if scheme is None:
+                return cls(image_path=source, detail=detail)
+            if scheme[0].lower() == "file://":
+                return cls(image_path=url2pathname(unquote(urlsplit(source).path)), detail=detail)
+            return cls(image_url=source, detail=detail)
+        if isinstance(source, Path):
+            return cls(image_path=source, detail=detail)
+        return cls(image=source, detail=detail)
+
+    @property
+    def name(self) -> str:
+        """What to call the picture: its path, its URL without the query, or its kind and size in bytes."""
+        if self.image_path is not None:
+            return str(self.image_path)
+        if self.is_remote:
+            return shown_url(str(self.image_url))
+        data = self._memory or b""
+        return f"<{len(data):,} bytes of {sniff(data) or 'unknown type'}>"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the picture is behind an http or https URL."""
+        return self.image_url is not None and self._memory is None
+
+    @property
+    def size(self) -> Size:
+        """Width and height in pixels as a viewer shows it, read from the header alone."""
+        return self._header.size
+
+    @property
+    def mimetype(self) -> str:
+        """The MIME type by the first bytes, whatever a name or a server says."""
+        return self._header.mimetype
+
+    @property
+    def _header(self) -> Header:
+        if self.is_remote:
+            return self._remote_header
+        if self._memory is not None:
+            return read_header(io.BytesIO(self._memory), self.name)
+        with self._open() as file:
+            return read_header(file, self.name)
+
+    @cached_property
+    def _remote_header(self) -> Header:
+        url = str(self.image_url)
+        if "_downloaded" not in self.__dict__:
+            try:
+                return read_header(io.BytesIO(download(url, first_bytes=HEADER_BYTES)), self.name)
+            except CorruptImageError:
+                pass  # the header is further in than most, as behind a long colour profile: read it all
+        return read_header(io.BytesIO(self._downloaded), self.name)
+
+    @cached_property
+    def _downloaded(self) -> bytes:
+        return download(str(self.image_url))
+
+    def _open(self) -> IO[bytes]:
+        path = Path(str(self.image_path)).expanduser()
+        try:
+            file = path.open("rb")
+        except FileNotFoundError as error:
+            raise ImageNotFoundError(f"There is no file {path}: the notebook runs in {Path.cwd()}.") from error
+        except (IsADirectoryError, PermissionError) as error:
+            if path.is_dir():
+                raise UnsupportedImageError(f"{path} is a folder: load_images({str(path)!r}) reads it.") from error
+            raise UnsupportedImageError(f"{path} cannot be read: its permissions forbid it.") from error
+        except (OSError, ValueError) as error:
+            raise UnsupportedImageError(f"{str(path)[:120]!r} is no usable path ({error}).") from error
+        return file
+
+    def read(self) -> bytes:
+        """The picture's file as it is, metadata included: from memory, disk or network.
+
+        Raises:
+            ImageError: It cannot be found, read or downloaded.
+        """
+        if self._memory is not None:
+            return self._memory
+        if self.is_remote:
+            return self._downloaded
+        with self._open() as file:
+            return file.read()
+
+    def prepare(self, fit: Callable[[Size], Size] = lambda size: size, *, max_bytes: int = MAX_BYTES) -> Prepared:
+        """The picture ready to be sent: upright, sRGB, fitted, without metadata; see `vision_nb.prepare`."""
+        return prepare(self.read(), name=self.name, fit=fit, max_bytes=max_bytes)
+
+    def to_pil(self) -> Image.Image:
+        """Decode to an upright 8-bit sRGB Pillow image at full size."""
+        with opened(io.BytesIO(self.read()), self.name) as (image, _):
+            return upright_pixels(image, upright_size(image), [])
+
+    def data_uri(self) -> str:
+        """The picture as a data URI, without its metadata, in a type that browsers and providers take."""
+        ready = self.prepare()
+        return markup.data_uri(ready.data, ready.mimetype)
+
+    def thumbnail(self, side: int = 320) -> str:
+        """A small JPEG as a data URI: at most ``side`` pixels wide and high, and under 30 kB."""
+        return markup.data_uri(thumbnail(self.read(), name=self.name, side=side), "image/jpeg")
+
+    def __repr__(self) -> str:
+        detail = f", detail={self.detail!r}" if self.detail else ""
+        name = self.name if self._memory is not None else repr(self.name)
+        return f"ImageDocument({name}{detail})"
+
+    def _repr_html_(self) -> str:
+        try:
+            ready = self._header
+            return markup.image_figure(self.thumbnail(), self.name, ready.size, ready.mimetype)
+        except ImageError as error:
+            return markup.error_box(str(error))
+
+
+def check_detail(detail: str) -> None:
+    """Raise SettingsError unless ``detail`` is one of the four detail levels."""
+    if detail not in DETAILS:
+        raise SettingsError(f"There is no detail level {detail!r}: it is one of {', '.join(DETAILS)}.")

@@ -1,0 +1,53 @@
+"""HTML and Markdown as pure functions: data in, text out, everything escaped."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+
+_FAINT = "color:var(--jp-ui-font-color2,#666);font-size:90%"
+_BORDER = "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px"
+
+
+def data_uri(data: bytes, mimetype: str) -> str:
+    """Bytes as a base64 data URI."""
+    return f"data:{mimetype};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def image_figure(thumbnail: str, name: str, size: tuple[int, int], mimetype: str) -> str:
+    """One picture with its name, size and type below."""
+    kind = mimetype.removeprefix("image/").upper()
+    return (
+        f'<figure style="display:inline-block;margin:0"><img src="{escape(thumbnail)}" alt="{escape(name)}" '
+        f'style="max-width:100%;{_BORDER}"><figcaption style="{_FAINT}">{escape(name)} &middot; '
+        f"{size[0]} &times; {size[1]} {escape(kind)}</figcaption></figure>"
+    )
+
+
+def sheet(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) -> str:
+    """A sheet of small pictures, each a thumbnail (or None where there is none) and its caption."""
+    cells = []
+    for thumbnail, caption in tiles:
+        picture = (
+            f'<img src="{escape(thumbnail)}" alt="{escape(caption)}" style="max-width:120px;max-height:120px">'
+            if thumbnail
+            else '<span style="font-size:200%">&#9888;</span>'
+        )
+        cells.append(
+            f'<div style="width:130px;padding:4px;text-align:center;overflow-wrap:anywhere;{_BORDER}">{picture}'
+            f'<div style="{_FAINT}">{escape(caption)}</div></div>'
+        )
+    below = "".join(f'<div style="{_FAINT}">{escape(remark)}</div>' for remark in remarks)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(cells)}</div>{below}'
+
+
+def error_box(message: str) -> str:
+    """A message in a box that is marked as an error by a sign, not by colour alone."""
+    return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape(message)}</div>'
+
+
+def footnote(facts: Sequence[str]) -> str:
+    """A folded line of facts below an answer, as Markdown: model, tokens, time."""
+    shown = " &middot; ".join(escape(fact) for fact in facts)
+    return f"\n\n<details><summary><small>about this answer</small></summary><small>{shown}</small></details>\n"

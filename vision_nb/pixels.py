@@ -1,0 +1,172 @@
+"""Decoding: a picture of any mode, profile and orientation as upright 8-bit sRGB pixels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from vision_nb.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError, VisionError
+from vision_nb.sniff import HEAD, describe, sniff
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
+
+
+@contextmanager
+def opened(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
+    """Open an image lazily; whatever a decoder raises inside becomes an error of ours."""
+    from PIL import Image, UnidentifiedImageError
+
+    head = file.read(HEAD)
+    mimetype = sniff(head)
+    if mimetype is None:
+        raise UnsupportedImageError(f"{name} is not an image: {describe(head + file.read(512 - HEAD))}.")
+    if mimetype == "image/heic":
+        _register_heif(name)
+    file.seek(0)
+    kind = mimetype.removeprefix("image/").upper()
+    try:
+        with Image.open(file) as image:
+            yield image, mimetype
+    except VisionError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLargeError(
+            f"{name} would unpack to more pixels than Pillow takes to be safe: raise PIL.Image.MAX_IMAGE_PIXELS "
+            "if you trust it, or scale it down first."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise CorruptImageError(f"{name} begins like {kind} but cannot be read: it is damaged or cut short.") from error
+    except Exception as error:  # a decoder raises almost anything when a file leads it astray
+        raise CorruptImageError(f"{name} is a damaged {kind} image ({error}): save or fetch it anew.") from error
+
+
+def _register_heif(name: str) -> None:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UnsupportedImageError(
+            f'{name} is a HEIC image, as phones take them: pip install "vision-nb[heic]" to read it.'
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF is no reason to refuse a sound picture
+        return 1
+
+
+def upright_size(image: Image.Image) -> Size:
+    """Width and height with the EXIF orientation applied, without decoding."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
+def is_srgb(image: Image.Image) -> bool:
+    """Whether an image's colours are sRGB: it says so, or says nothing."""
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return True
+    from PIL import ImageCms
+
+    try:
+        description = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return "srgb" in description.lower()
+
+
+def upright_pixels(image: Image.Image, target: Size, notes: list[str]) -> Image.Image:
+    """Decode to upright 8-bit sRGB (L, LA, RGB or RGBA) at the target size."""
+    from PIL import Image
+
+    orientation = _orientation(image)
+    stored_target = (target[1], target[0]) if orientation in _SIDEWAYS else target
+    image.draft(None, stored_target)  # a JPEG decodes at 1/2, 1/4 or 1/8 for next to nothing
+    image.load()
+    pixels = _eight_bits(image)
+    if pixels.size != stored_target:
+        pixels = pixels.resize(stored_target, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if not is_srgb(image):
+        pixels = _to_srgb(pixels, image.info["icc_profile"], notes)
+    if pixels.mode == "LAB":
+        pixels = _from_lab(pixels)
+    if pixels.mode not in ("L", "LA", "RGB", "RGBA"):
+        pixels = pixels.convert("RGB")
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }.get(orientation)
+    if turn is not None:
+        pixels = pixels.transpose(turn)
+    # Pillow's encoders write out what they find here: comments, EXIF, XMP.
+    pixels.info = {}
+    return pixels
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Turn palette, 1-bit, 16-bit, 32-bit and float images into 8-bit ones; leave colour spaces alone."""
+    import numpy as np
+    from PIL import Image
+
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode in ("RGB", "L") and "transparency" in image.info:
+        return image.convert("RGBA")
+    if image.mode in ("RGBX", "RGBa", "La"):
+        return image.convert({"RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}[image.mode])
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        low, high = float(values.min()), float(values.max())
+        if image.mode == "F" and not 0 <= low <= high <= 1:
+            # Measurements rather than brightness: shown as plotting tools show them, darkest to lightest.
+            values = (values - low) / max(high - low, 1e-12) * 255
+        elif image.mode == "F":
+            values = values * 255
+        elif high > 255:
+            values = values / 257
+        return Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
+    return image.copy()
+
+
+def _to_srgb(pixels: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+    from PIL import Image, ImageCms
+
+    alpha = pixels.getchannel("A") if pixels.mode in ("LA", "RGBA") else None
+    colours = pixels.convert(pixels.mode.removesuffix("A")) if alpha is not None else pixels
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(colours, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        notes.append("its colour profile cannot be read: the colours are taken as sRGB")
+        return pixels
+    assert isinstance(converted, Image.Image)  # not in place
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted
+
+
+def _from_lab(pixels: Image.Image) -> Image.Image:
+    from PIL import Image, ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(pixels, lab, srgb, outputMode="RGB")
+    assert isinstance(converted, Image.Image)  # not in place
+    return converted

@@ -1,0 +1,189 @@
+"""Bytes in, bytes out: a picture made ready to be sent.
+
+What leaves the machine is upright, in sRGB, at a size that the caller names, in a format that the providers
+take, and without anything but its pixels. Nothing here knows a model.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from vision_nb.errors import ImageTooLargeError
+from vision_nb.pixels import Size, is_srgb, opened, upright_pixels, upright_size
+from vision_nb.sniff import SENDABLE, only_pixels
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_BYTES = 20_000_000
+"""The largest file to send: 20 MB an image (OpenAI, vision guide of 2024; later limits are higher)."""
+
+_JPEG_QUALITY = 90
+_LOSSY = frozenset({"image/jpeg", "image/heic", "image/avif", "image/webp"})
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first bytes of an image tell.
+
+    Attributes:
+        mimetype: The MIME type, by magic bytes.
+        size: Width and height in pixels as a viewer shows it, its EXIF orientation applied.
+    """
+
+    mimetype: str
+    size: Size
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as it goes out.
+
+    Attributes:
+        data: The encoded file.
+        mimetype: Its MIME type, one that the providers take.
+        size: Width and height in pixels.
+        notes: What was changed and may matter to a reader, such as the frames left out.
+    """
+
+    data: bytes
+    mimetype: str
+    size: Size
+    notes: tuple[str, ...] = ()
+
+
+def read_header(file: IO[bytes], name: str) -> Header:
+    """Read type and size of an image without decoding it.
+
+    Args:
+        file: A seekable binary file, at its start; a beginning that holds the header is enough.
+        name: What to call the image in an error.
+
+    Raises:
+        ImageError: It is no image, an unreadable one, or one of too many pixels.
+    """
+    with opened(file, name) as (image, mimetype):
+        return Header(mimetype, upright_size(image))
+
+
+def prepare(
+    data: bytes, *, name: str, fit: Callable[[Size], Size] = lambda size: size, max_bytes: int = MAX_BYTES
+) -> Prepared:
+    """Make an image ready to be sent.
+
+    A file that already fits, is of a type that is taken and carries nothing but its picture goes out byte
+    for byte. Any other is decoded, turned upright, converted to 8-bit sRGB, scaled and encoded anew.
+
+    Args:
+        data: The image file.
+        name: What to call the image in an error.
+        fit: Gives the size in pixels at which to send an image of a size in pixels; it never enlarges.
+        max_bytes: The largest file to send, in bytes.
+
+    Raises:
+        UnsupportedImageError: It is no image, or of a kind that cannot be read here.
+        CorruptImageError: It breaks off or does not decode.
+        ImageTooLargeError: It has too many pixels to decode, or too many bytes even when fitted.
+    """
+    with opened(io.BytesIO(data), name) as (image, mimetype):
+        size = upright_size(image)
+        target = fit(size)
+        if target == size and len(data) <= max_bytes and _is_ready(image, data, mimetype):
+            image.load()  # what goes out untouched must still be whole
+            return Prepared(data, mimetype, size)
+        notes: list[str] = []
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and mimetype != "image/jpeg":
+            notes.append(f"only the first of its {frames} frames is sent")
+        if mimetype not in SENDABLE:
+            notes.append(f"converted from {mimetype.removeprefix('image/').upper()}")
+        pixels = upright_pixels(image, target, notes)
+    encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
+    if len(encoded) > max_bytes:
+        raise ImageTooLargeError(
+            f"{name} is {len(encoded) / 1e6:.1f} MB even at {pixels.width} x {pixels.height} pixels, and at most "
+            f"{max_bytes / 1e6:.0f} MB are taken: use a lower detail, or crop it."
+        )
+    return Prepared(encoded, encoded_type, pixels.size, tuple(notes))
+
+
+def fit_within(size: Size, side: int) -> Size:
+    """Scale a size so that its longest side is at most ``side`` pixels, rounded down, never up.
+
+    >>> fit_within((4000, 3000), 2048)
+    (2048, 1536)
+    """
+    width, height = size
+    longest = max(width, height)
+    if longest <= side:
+        return size
+    return max(1, width * side // longest), max(1, height * side // longest)
+
+
+def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> bytes:
+    """A small JPEG of a picture.
+
+    Args:
+        data: The image file.
+        name: What to call the image in an error.
+        side: The longest side in pixels; less where the file would be too large.
+        max_bytes: The largest file; 22 kB are under 30 kB as base64.
+
+    Raises:
+        ImageError: As `prepare`.
+    """
+    with opened(io.BytesIO(data), name) as (image, _):
+        pixels = _on_white(upright_pixels(image, fit_within(upright_size(image), side), []))
+    encoded = _save(pixels, "JPEG", quality=75)
+    while len(encoded) > max_bytes:
+        pixels.thumbnail((pixels.width * 4 // 5, pixels.height * 4 // 5))
+        encoded = _save(pixels, "JPEG", quality=75)
+    return encoded
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Encode a Pillow image, of any mode, as an upright 8-bit sRGB PNG, quickly rather than smallest."""
+    return _save(upright_pixels(image, upright_size(image), []), "PNG", compress_level=1)
+
+
+def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
+    return (
+        mimetype in SENDABLE
+        and image.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+        and not getattr(image, "is_animated", False)
+        and only_pixels(data, mimetype)
+        and is_srgb(image)
+    )
+
+
+def _encode(pixels: Image.Image, source_type: str, max_bytes: int) -> tuple[bytes, str]:
+    """Encode as the source was: JPEG for lossy files without transparency, PNG for the others.
+
+    A PNG of more than one byte a pixel is a photograph in lossless clothes, and goes out as JPEG.
+    """
+    has_alpha = pixels.mode in ("LA", "RGBA") and pixels.getchannel("A").getextrema() != (255, 255)
+    if not has_alpha:
+        pixels = pixels.convert(pixels.mode.removesuffix("A"))
+    if source_type not in _LOSSY or has_alpha:
+        png = _save(pixels, "PNG")
+        if len(png) <= min(max(pixels.width * pixels.height, 100_000), max_bytes):
+            return png, "image/png"
+    return _save(_on_white(pixels), "JPEG", quality=_JPEG_QUALITY), "image/jpeg"
+
+
+def _on_white(pixels: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if pixels.mode not in ("LA", "RGBA"):
+        return pixels
+    white = Image.new("RGBA", pixels.size, "white")
+    return Image.alpha_composite(white, pixels.convert("RGBA")).convert("RGB")
+
+
+def _save(pixels: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels.save(buffer, kind, **options)
+    return buffer.getvalue()

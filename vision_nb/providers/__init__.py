@@ -1,0 +1,1 @@
+"""The models: one wrapper a protocol, eight methods for all."""

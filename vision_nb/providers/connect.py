@@ -1,0 +1,66 @@
+"""`connect`: a model from a short name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from vision_nb.errors import SettingsError
+from vision_nb.providers.base import MultiModalLLM
+
+
+def connect(name: str, **options: Any) -> MultiModalLLM:
+    """Make a model from ``"provider:model"``.
+
+    Args:
+        name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" or "demo".
+        **options: What the provider's class takes: max_new_tokens, api_base and so on.
+
+    Raises:
+        SettingsError: The provider does not exist, or the model is missing.
+
+    >>> connect("demo")
+    DemoMultiModal(model='demo')
+    """
+    provider, _, model = name.strip().partition(":")
+    if provider not in PROVIDERS:
+        nearest = get_close_matches(provider, PROVIDERS, n=1)
+        guess = f"did you mean {nearest[0]!r}?" if nearest else "write provider:model, as in openai:gpt-4o."
+        raise SettingsError(f"There is no provider {provider!r} (there are {', '.join(PROVIDERS)}): {guess}")
+    if not model and provider in ("azure", "replicate"):
+        raise SettingsError(f"{name!r} names no model: write {provider}:NAME.")
+    return PROVIDERS[provider](*([model] if model else []), **options)
+
+
+def _openai(*model: str, **options: Any) -> MultiModalLLM:
+    from vision_nb.providers.openai import OpenAIMultiModal
+
+    return OpenAIMultiModal(*model, **options)
+
+
+def _azure(*model: str, **options: Any) -> MultiModalLLM:
+    from vision_nb.providers.openai import AzureOpenAIMultiModal
+
+    return AzureOpenAIMultiModal(*model, **options)
+
+
+def _local(*model: str, **options: Any) -> MultiModalLLM:
+    from vision_nb.providers.openai import LocalMultiModal
+
+    return LocalMultiModal(*model, **options)
+
+
+def _demo(*model: str, **options: Any) -> MultiModalLLM:
+    from vision_nb.providers.demo import DemoMultiModal
+
+    return DemoMultiModal(*model, **options)
+
+
+PROVIDERS: dict[str, Callable[..., MultiModalLLM]] = {
+    "openai": _openai,
+    "azure": _azure,
+    "local": _local,
+    "demo": _demo,
+}
+"""How to make a model of each provider; a provider's client is imported only when it is used."""

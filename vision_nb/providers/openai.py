@@ -1,0 +1,389 @@
+"""OpenAI, Azure OpenAI and every server that speaks OpenAI's protocol: one dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+from weakref import WeakKeyDictionary
+
+from vision_nb.cost.rules import base_name, sent_size
+from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
+from vision_nb.images import Detail, ImageDocument
+from vision_nb.markup import data_uri
+from vision_nb.messages import ChatMessage
+from vision_nb.providers.base import MultiModalLLM, Request
+from vision_nb.providers.openai_errors import refuses, translate
+from vision_nb.providers.streams import Piece
+from vision_nb.responses import Usage
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAI
+
+LENGTH_LIMIT_NAMES: Mapping[str, str] = {
+    "o1": "max_completion_tokens",
+    "o3": "max_completion_tokens",
+    "o4": "max_completion_tokens",
+    "gpt-5": "max_completion_tokens",
+    "gpt-6": "max_completion_tokens",
+}
+"""What the length limit is called, by the beginning of the model's name; "max_tokens" for all others.
+
+The reasoning families refuse ``max_tokens`` (OpenAI, Chat Completions reference, read 2026-11), and many
+compatible servers know nothing else.
+"""
+
+_LENGTH_LIMITS = ("max_new_tokens", "max_tokens", "max_completion_tokens")
+
+
+class OpenAIMultiModal(MultiModalLLM):
+    """A model of OpenAI's, or of any server that speaks its Chat Completions protocol.
+
+    Args:
+        model: The model's name; there is no list of allowed ones.
+        api_key: The key; None takes it from OPENAI_API_KEY.
+        api_base: The server's base URL, ending in /v1; None takes it from OPENAI_BASE_URL, or OpenAI itself.
+        max_new_tokens: The most tokens of an answer; None leaves it to the server.
+        temperature: How freely the model picks its words; None leaves it to the server.
+        image_detail: "auto", "low", "high" or "original" for pictures that name none.
+        max_retries: How often the openai client repeats a request that failed in passing.
+        timeout: Seconds that a request may take, as the openai client counts them.
+        additional_kwargs: Request parameters that are passed on as they are.
+        inline_urls: Download pictures behind URLs and send them along, for servers that cannot reach them.
+        default_headers: HTTP headers for every request.
+
+    Raises:
+        MissingKeyError: There is no key.
+    """
+
+    provider: ClassVar[str] = "openai"
+    image_limit: ClassVar[int | None] = 1500  # a request (OpenAI, Images and vision guide, read 2026-11)
+    service: ClassVar[str] = "OpenAI"
+    """What to call the server in an error."""
+
+    def __init__(
+        self,
+        model: str = "gpt-4o",
+        api_key: str | None = None,
+        api_base: str | None = None,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        image_detail: Detail | None = None,
+        max_retries: int = 3,
+        timeout: float = 60.0,
+        additional_kwargs: Mapping[str, Any] | None = None,
+        inline_urls: bool = False,
+        default_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            image_detail=image_detail,
+            max_retries=max_retries,
+            timeout=timeout,
+            additional_kwargs=additional_kwargs,
+        )
+        self.api_base = api_base
+        self.inline_urls = inline_urls
+        self._default_headers = default_headers
+        self._api_key = self._find_key(api_key)
+        self._reports_stream_usage = True
+        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
+
+    def _find_key(self, api_key: str | None) -> str | None:
+        key = api_key or os.environ.get("OPENAI_API_KEY")
+        if not key:
+            raise MissingKeyError(
+                "There is no API key for OpenAI: set OPENAI_API_KEY or pass api_key=. "
+                'To try without one, vn.connect("demo") answers from the pixels.'
+            )
+        return key
+
+    def _client_options(self) -> dict[str, Any]:
+        return {"api_key": self._api_key, "base_url": self.api_base, **self._shared_client_options()}
+
+    def _shared_client_options(self) -> dict[str, Any]:
+        return {"max_retries": self.max_retries, "timeout": self.timeout, "default_headers": self._default_headers}
+
+    def _make_client(self) -> OpenAI:
+        from openai import OpenAI
+
+        return OpenAI(**self._client_options())
+
+    def _make_async_client(self) -> AsyncOpenAI:
+        from openai import AsyncOpenAI
+
+        return AsyncOpenAI(**self._client_options())
+
+    @cached_property
+    def client(self) -> OpenAI:
+        """The vendor's synchronous client, made when first needed."""
+        return self._make_client()
+
+    @property
+    def async_client(self) -> AsyncOpenAI:
+        """The vendor's asynchronous client for the running event loop: one loop's serves no other."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._async_clients:
+            self._async_clients[loop] = self._make_async_client()
+        return self._async_clients[loop]
+
+    def _secrets(self) -> tuple[str, ...]:
+        return (self._api_key,) if self._api_key and self._api_key != "EMPTY" else ()
+
+    def _call(self, request: Request) -> Any:
+        return self.client.chat.completions.create(**request)
+
+    async def _acall(self, request: Request) -> Any:
+        return await self.async_client.chat.completions.create(**request)
+
+    def _stream(self, request: Request) -> Iterator[Any]:
+        try:
+            return cast("Iterator[Any]", self.client.chat.completions.create(**request))
+        except Exception as error:
+            return cast("Iterator[Any]", self.client.chat.completions.create(**self._simpler(request, error)))
+
+    async def _astream(self, request: Request) -> AsyncIterator[Any]:
+        create = self.async_client.chat.completions.create
+        try:
+            return cast("AsyncIterator[Any]", await create(**request))
+        except Exception as error:
+            return cast("AsyncIterator[Any]", await create(**self._simpler(request, error)))
+
+    def _simpler(self, request: Request, error: Exception) -> Request:
+        """The request without ``stream_options``, for servers that refuse it; any other error is raised."""
+        if "stream_options" not in request or not refuses(error, "stream_options"):
+            raise error
+        self._reports_stream_usage = False
+        return {name: value for name, value in request.items() if name != "stream_options"}
+
+    def _without_displaced(self, settings: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+        if not any(name in layer for name in _LENGTH_LIMITS):
+            return settings
+        return {name: value for name, value in settings.items() if name not in _LENGTH_LIMITS}
+
+    def _request(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> Request:
+        request = {
+            "model": self._requested_model(),
+            "messages": [self._message(message, settings) for message in messages],
+            **{name: value for name, value in settings.items() if name not in ("image_detail", "max_new_tokens")},
+        }
+        if "max_new_tokens" in settings:
+            request[self._length_limit_name()] = settings["max_new_tokens"]
+        if stream:
+            request["stream"] = True
+            if self._reports_stream_usage:
+                request.setdefault("stream_options", {"include_usage": True})
+        return _with_extra_body(request)
+
+    def _requested_model(self) -> str:
+        return self.model
+
+    def _length_limit_name(self) -> str:
+        name = base_name(self.counted_model)
+        return next((limit for family, limit in LENGTH_LIMIT_NAMES.items() if name.startswith(family)), "max_tokens")
+
+    def _message(self, message: ChatMessage, settings: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(message.content, str):
+            return {"role": message.role.value, "content": message.content}
+        parts = [
+            {"type": "text", "text": part} if isinstance(part, str) else self._image_part(part, settings)
+            for part in message.content
+        ]
+        return {"role": message.role.value, "content": parts}
+
+    def _image_part(self, document: ImageDocument, settings: Mapping[str, Any]) -> dict[str, Any]:
+        detail = self._detail_of(document, settings)
+        if document.is_remote and not self.inline_urls:
+            url = str(document.image_url)
+        else:
+            ready = document.prepare(lambda size: sent_size(size, self.counted_model, detail))
+            if any("frames" in note for note in ready.notes):
+                warnings.warn(f"{document.name}: {'; '.join(ready.notes)}", stacklevel=2)
+            url = data_uri(ready.data, ready.mimetype)
+        image_url = {"url": url} if detail is None else {"url": url, "detail": detail}
+        return {"type": "image_url", "image_url": image_url}
+
+    def _read(self, raw: Any) -> Piece:
+        choices = getattr(raw, "choices", None)
+        if not choices or getattr(choices[0], "message", None) is None:
+            raise MalformedResponseError(
+                f"{self.service} gave an answer without choices: check that the base URL ends in /v1, or ask again."
+            )
+        message = choices[0].message
+        text = message.content or getattr(message, "refusal", None) or ""
+        return Piece(text, _usage(raw), choices[0].finish_reason or "stop", raw.model or "", raw)
+
+    def _read_chunk(self, raw: Any) -> Piece:
+        choices = getattr(raw, "choices", None) or []
+        if not choices:  # the usage comes last, with no choice
+            return Piece(usage=_usage(raw), model=getattr(raw, "model", None) or "", raw=raw)
+        delta = choices[0].delta
+        text = (delta.content or getattr(delta, "refusal", None) or "") if delta is not None else ""
+        return Piece(text, _usage(raw), choices[0].finish_reason, raw.model or "", raw)
+
+    def _translate(self, error: Exception, partial_text: str) -> Exception:
+        return translate(error, service=self.service, model=self.model, partial_text=partial_text)
+
+    def close(self) -> None:
+        """Close the synchronous client's connections; it opens new ones when it is used again."""
+        if "client" in self.__dict__:
+            self.__dict__.pop("client").close()
+
+
+class AzureOpenAIMultiModal(OpenAIMultiModal):
+    """A model that is deployed on Azure OpenAI.
+
+    Args:
+        engine: The name of the deployment; ``azure_deployment``, ``deployment_name`` and ``deployment_id`` are
+            taken too.
+        model: The model that it was deployed from: its token rule, price and parameters apply. None takes
+            the deployment's name.
+        azure_endpoint: ``https://RESOURCE.openai.azure.com``; None takes it from AZURE_OPENAI_ENDPOINT.
+        api_version: The API's version, a date; None takes it from OPENAI_API_VERSION.
+        api_key: The key; None takes it from AZURE_OPENAI_API_KEY, unless a token (provider) is given.
+        azure_ad_token_provider: A function that gives a Microsoft Entra token, instead of a key.
+        azure_deployment: As ``engine``.
+        deployment_name: As ``engine``.
+        deployment_id: As ``engine``.
+        **options: As for `OpenAIMultiModal`: max_new_tokens, temperature, image_detail and so on.
+
+    Raises:
+        MissingKeyError: There is neither a key nor a token.
+        SettingsError: Deployment, endpoint or API version is missing; the message names each.
+    """
+
+    provider: ClassVar[str] = "azure"
+    service: ClassVar[str] = "Azure OpenAI"
+
+    def __init__(
+        self,
+        engine: str | None = None,
+        model: str | None = None,
+        azure_endpoint: str | None = None,
+        api_version: str | None = None,
+        api_key: str | None = None,
+        *,
+        azure_ad_token_provider: Callable[[], str] | None = None,
+        azure_deployment: str | None = None,
+        deployment_name: str | None = None,
+        deployment_id: str | None = None,
+        **options: Any,
+    ) -> None:
+        engine = engine or azure_deployment or deployment_name or deployment_id
+        self.azure_endpoint = azure_endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")
+        self.api_version = api_version or os.environ.get("OPENAI_API_VERSION")
+        self._token_provider = azure_ad_token_provider
+        missing = [
+            hint
+            for hint, value in (
+                ("engine= (the deployment's name)", engine),
+                ("azure_endpoint= or AZURE_OPENAI_ENDPOINT", self.azure_endpoint),
+                ("api_version= or OPENAI_API_VERSION", self.api_version),
+            )
+            if not value
+        ]
+        if missing:
+            raise SettingsError(f"Azure OpenAI needs {' and '.join(missing)}: the Azure portal shows each.")
+        self.engine = str(engine)
+        super().__init__(model or self.engine, api_key, **options)
+
+    def _find_key(self, api_key: str | None) -> str | None:
+        if self._token_provider is not None:
+            return None
+        key = api_key or os.environ.get("AZURE_OPENAI_API_KEY")
+        if not key and not os.environ.get("AZURE_OPENAI_AD_TOKEN"):
+            raise MissingKeyError(
+                "There is no API key for Azure OpenAI: set AZURE_OPENAI_API_KEY, or pass api_key= or "
+                'azure_ad_token_provider=. To try without one, vn.connect("demo") answers from the pixels.'
+            )
+        return key or None
+
+    def _client_options(self) -> dict[str, Any]:
+        return {
+            "azure_endpoint": self.azure_endpoint,
+            "api_version": self.api_version,
+            "api_key": self._api_key,
+            "azure_ad_token_provider": self._token_provider,
+            **self._shared_client_options(),
+        }
+
+    def _make_client(self) -> OpenAI:
+        from openai import AzureOpenAI
+
+        return AzureOpenAI(**self._client_options())
+
+    def _make_async_client(self) -> AsyncOpenAI:
+        from openai import AsyncAzureOpenAI
+
+        return AsyncAzureOpenAI(**self._client_options())
+
+    def _requested_model(self) -> str:
+        return self.engine
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.engine}"
+
+
+class LocalMultiModal(OpenAIMultiModal):
+    """A model behind a server on this machine or network that speaks OpenAI's protocol.
+
+    LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp's server all do.
+
+    Args:
+        model: The name under which the server knows the model.
+        api_base: The server's base URL, ending in /v1.
+        api_key: The key where the server asks for one; most take any.
+        **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet.
+    """
+
+    provider: ClassVar[str] = "local"
+    service: ClassVar[str] = "The local server"
+    image_limit: ClassVar[int | None] = None
+    _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("\n ", ("</s>",))  # as llama.cpp's answers come
+
+    def __init__(
+        self,
+        model: str = "llava",
+        api_base: str = "http://localhost:8080/v1",
+        api_key: str = "EMPTY",
+        **options: Any,
+    ) -> None:
+        super().__init__(model, api_key, api_base, **options)
+
+    def _length_limit_name(self) -> str:
+        return "max_tokens"
+
+
+@cache
+def _client_parameters() -> frozenset[str]:
+    from openai.resources.chat.completions import Completions
+
+    return frozenset(inspect.signature(Completions.create).parameters)
+
+
+def _with_extra_body(request: Request) -> Request:
+    """Move what the openai client has no argument for, such as vLLM's ``top_k``, to where it passes it on."""
+    extra = {name: value for name, value in request.items() if name not in _client_parameters()}
+    if not extra:
+        return request
+    known = {name: value for name, value in request.items() if name not in extra}
+    return {**known, "extra_body": {**extra, **(known.get("extra_body") or {})}}
+
+
+def _usage(raw: Any) -> Usage | None:
+    usage = getattr(raw, "usage", None)
+    if usage is None:
+        return None
+    details = getattr(usage, "prompt_tokens_details", None)
+    return Usage(
+        getattr(usage, "prompt_tokens", None),
+        getattr(usage, "completion_tokens", None),
+        getattr(details, "cached_tokens", None) or 0,
+    )

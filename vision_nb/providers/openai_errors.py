@@ -1,0 +1,110 @@
+"""What the openai client's errors mean, in our own words: the one edge where they are translated."""
+
+from __future__ import annotations
+
+import json
+
+from vision_nb.errors import (
+    AuthenticationError,
+    ContentFilterError,
+    ContextLengthError,
+    MalformedResponseError,
+    ProviderConnectionError,
+    ProviderError,
+    ProviderTimeoutError,
+    RateLimitError,
+    RequestRejectedError,
+    ServerError,
+    UnknownModelError,
+)
+
+_BY_CODE: dict[str, type[ProviderError]] = {
+    "context_length_exceeded": ContextLengthError,
+    "content_filter": ContentFilterError,
+    "content_policy_violation": ContentFilterError,
+    "model_not_found": UnknownModelError,
+    "DeploymentNotFound": UnknownModelError,
+    "invalid_api_key": AuthenticationError,
+    "insufficient_quota": RateLimitError,
+    "rate_limit_exceeded": RateLimitError,
+}
+_BY_STATUS: dict[int, type[ProviderError]] = {
+    401: AuthenticationError,
+    403: AuthenticationError,
+    429: RateLimitError,
+}
+_ADVICE: dict[type[ProviderError], str] = {
+    AuthenticationError: "check that the key is right, not expired, and allowed to use this model",
+    UnknownModelError: "check the spelling, and that the key may use it",
+    RateLimitError: "wait a moment, ask less at a time, or raise max_retries",
+    ContextLengthError: "send fewer or smaller pictures, or a shorter conversation",
+    ContentFilterError: "change the question or the picture",
+    RequestRejectedError: "change the request as the message says",
+    ServerError: "try again in a moment",
+}
+
+
+def refuses(error: Exception, parameter: str) -> bool:
+    """Whether a server refused a request because of one of its parameters."""
+    import openai
+
+    return isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)) and parameter in str(error)
+
+
+def translate(error: Exception, *, service: str, model: str, partial_text: str) -> Exception:
+    """The error of ours for one of the openai client's; an error that is not the client's stays itself."""
+    import openai
+
+    if isinstance(error, openai.APITimeoutError):
+        return ProviderTimeoutError(
+            f"{service} did not answer in time: try again, or raise timeout.", partial_text=partial_text
+        )
+    if isinstance(error, openai.APIConnectionError):
+        reason = f" ({error.__cause__})" if error.__cause__ is not None and str(error.__cause__) else ""
+        if partial_text:
+            return ProviderConnectionError(
+                f"{service} hung up in mid-answer{reason}: what had arrived is kept; ask again for the whole.",
+                partial_text=partial_text,
+            )
+        return ProviderConnectionError(
+            f"{service} cannot be reached{reason}: check the address, the network, and that the server runs."
+        )
+    if isinstance(error, (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError)):
+        return MalformedResponseError(
+            f"{service} sent something that is no valid answer: check that the base URL ends in /v1, or ask again.",
+            partial_text=partial_text,
+        )
+    if isinstance(error, openai.APIError):
+        return _refusal(error, service, model, partial_text)
+    if isinstance(error, openai.OpenAIError):
+        return RequestRejectedError(f"The openai client refused: {error}", partial_text=partial_text)
+    return error
+
+
+def _refusal(error: Exception, service: str, model: str, partial_text: str) -> ProviderError:
+    """An error that the server itself told."""
+    status = getattr(error, "status_code", None)
+    said = str(getattr(error, "message", error)).strip().rstrip(".")
+    kind = _kind(str(getattr(error, "code", None)), status, said)
+    about = f" about {model!r}" if kind is UnknownModelError else ""
+    number = f" ({status})" if status else ""
+    return kind(
+        f"{service} refused{about}{number}: {said[:400]}. What to do: {_ADVICE[kind]}.",
+        status_code=status,
+        partial_text=partial_text,
+    )
+
+
+def _kind(code: str, status: int | None, said: str) -> type[ProviderError]:
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    lowered = said.lower()
+    if status == 404 and "model" in lowered:
+        return UnknownModelError
+    if status in (400, 413) and "context" in lowered and ("length" in lowered or "exceed" in lowered):
+        return ContextLengthError
+    if status is not None and status < 500:
+        return RequestRejectedError
+    return ServerError

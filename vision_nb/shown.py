@@ -1,0 +1,36 @@
+"""Values that were displayed where they were made, and are not to be shown again as their cell's value."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def shell() -> Any:
+    """The running IPython shell, or None outside one; IPython is not imported to find out."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+def in_notebook() -> bool:
+    """Whether output goes to a Jupyter front end, which can show Markdown and pictures."""
+    return hasattr(shell(), "kernel")
+
+
+class ShownOnce:
+    """A value that may have been displayed already in the cell that made it."""
+
+    _shown_in = None
+
+    def _ipython_display_(self) -> None:
+        running = shell()
+        if running is not None and self._shown_in == running.execution_count:
+            object.__setattr__(self, "_shown_in", None)
+            return
+        raise NotImplementedError  # IPython then shows the value as it shows any other
+
+
+def mark_shown(value: ShownOnce) -> None:
+    """Note that a value has been displayed: as the value of the running cell it is not shown again."""
+    running = shell()
+    object.__setattr__(value, "_shown_in", None if running is None else running.execution_count)

@@ -1,0 +1,139 @@
+"""What a file is, told from its first bytes, and whether it carries anything beside its pixels."""
+
+from __future__ import annotations
+
+SENDABLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+"""The image types that the providers take (OpenAI, Images and vision guide, read 2026-11)."""
+
+HEAD = 64
+"""So many first bytes are enough for `sniff`."""
+
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+_PNG_PIXEL_CHUNKS = {
+    b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"pHYs",
+}  # fmt: skip
+_WEBP_PIXEL_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
+
+
+def sniff(data: bytes) -> str | None:
+    """Tell the MIME type of an image from its first bytes, or None where they are no known image's.
+
+    >>> sniff(bytes.fromhex("89504e470d0a1a0a"))
+    'image/png'
+    """
+    for magic, mimetype in (
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff", "image/jpeg"),
+        (b"GIF87a", "image/gif"),
+        (b"GIF89a", "image/gif"),
+        (b"II*\x00", "image/tiff"),
+        (b"MM\x00*", "image/tiff"),
+        (b"\x00\x00\x01\x00", "image/x-icon"),
+        (b"\x00\x00\x00\x0cjP  \r\n", "image/jp2"),
+    ):
+        if data.startswith(magic):
+            return mimetype
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[:2] == b"BM" and data[6:10] == bytes(4):
+        return "image/bmp"
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        if brand in (b"avif", b"avis"):
+            return "image/avif"
+        if brand in _HEIF_BRANDS:
+            return "image/heic"
+    return None
+
+
+def describe(data: bytes) -> str:
+    """Say in a few words what data that is no known image seems to be, for an error message."""
+    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not data:
+        return "it is empty"
+    for beginning, description in (
+        (b"<!doctype html", "it is an HTML page"),
+        (b"<html", "it is an HTML page"),
+        (b"<svg", "it is an SVG drawing, which has no pixels: render it to PNG first"),
+        (b"%pdf", "it is a PDF document: render its pages to images first"),
+        (b"{", "it is text that looks like JSON"),
+    ):
+        if head.startswith(beginning):
+            return description
+    if head.startswith(b"<") and b"<svg" in head:
+        return "it is an SVG drawing, which has no pixels: render it to PNG first"
+    if head.startswith(b"<"):
+        return "it is XML or HTML text"
+    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in data[:512]):
+        return "it is text"
+    return "its first bytes belong to no image format that is known here"
+
+
+def only_pixels(data: bytes, mimetype: str) -> bool:
+    """Tell whether a PNG, JPEG, WEBP or GIF file holds its picture and colour profile and nothing else.
+
+    Anything more (EXIF, XMP, GPS, comments, an embedded film, trailing bytes) may say where and by whom a
+    picture was taken. A doubtful file counts as one that holds more.
+    """
+    reader = {"image/png": _png, "image/jpeg": _jpeg, "image/webp": _webp, "image/gif": _gif}.get(mimetype)
+    return reader is not None and reader(data)
+
+
+def _png(data: bytes) -> bool:
+    position = 8
+    while position + 12 <= len(data):
+        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        if kind not in _PNG_PIXEL_CHUNKS:
+            return False
+        position += 12 + length
+    return position == len(data)
+
+
+def _jpeg(data: bytes) -> bool:
+    position = 2
+    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xDA:
+            # Within a scan, FF is always followed by 00 or a restart marker: this finds the true end.
+            return data.find(b"\xff\xd9", position) == len(data) - 2
+        is_profile = data[position + 4 : position + 16] == b"ICC_PROFILE\x00"
+        is_application = 0xE1 <= marker <= 0xEF and marker != 0xEE and not (marker == 0xE2 and is_profile)
+        if is_application or marker == 0xFE:
+            return False
+        position += 2 + length
+    return False
+
+
+def _webp(data: bytes) -> bool:
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = (
+            data[position : position + 4],
+            int.from_bytes(data[position + 4 : position + 8], "little"),
+        )
+        if kind not in _WEBP_PIXEL_CHUNKS:
+            return False
+        position += 8 + length + length % 2
+    return position == len(data)
+
+
+def _gif(data: bytes) -> bool:
+    position = 13 + (3 << (data[10] & 7) + 1 if len(data) > 10 and data[10] & 0x80 else 0)
+    while position < len(data):
+        introducer = data[position]
+        if introducer == 0x3B:
+            return position == len(data) - 1
+        if introducer == 0x21 and data[position + 1 : position + 2] == b"\xf9":
+            position = _skip_blocks(data, position + 2)
+        elif introducer == 0x2C and position + 9 < len(data):
+            flags = data[position + 9]
+            position = _skip_blocks(data, position + 11 + (3 << (flags & 7) + 1 if flags & 0x80 else 0))
+        else:
+            return False
+    return False
+
+
+def _skip_blocks(data: bytes, position: int) -> int:
+    while position < len(data) and data[position]:
+        position += 1 + data[position]
+    return position + 1
