@@ -21,7 +21,11 @@ def chunk(kind, body):
 def png(width, height, *, depth=8, colour=2, body=b""):
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + body
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -65,7 +69,9 @@ def corpus():
         "GIF no frame": b"GIF89a" + bytes(10),
         "GIF endless blocks": b"GIF89a" + struct.pack("<HH", 10, 10) + b"\x00\0\0\x21\xfe" + b"\x01a" * 500,
         "GIF bomb": b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\x00\0\0,\0\0\0\0\xff\xff\xff\xff\0\x02\x00;",
-        "BMP bomb": b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 99999, 99999, 1, 24, 0, 0, 0, 0, 0, 0),
+        "BMP bomb": b"BM"
+        + struct.pack("<IHHI", 54, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, 99999, 99999, 1, 24, 0, 0, 0, 0, 0, 0),
         "TIFF loop": b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 0) + struct.pack("<I", 8),
         "TIFF far directory": b"II*\0" + struct.pack("<I", 2**31),
         "WEBP of nothing": b"RIFF\x04\0\0\0WEBP",

@@ -10,7 +10,18 @@ import pytest
 import vision_nb as vn
 from vision_nb.providers.base import MultiModalLLM
 
-HEAVY = ("openai", "replicate", "matplotlib", "ipywidgets", "pandas", "numpy", "PIL", "genai_prices", "tornado.web", "nh3")
+HEAVY = (
+    "openai",
+    "replicate",
+    "matplotlib",
+    "ipywidgets",
+    "pandas",
+    "numpy",
+    "PIL",
+    "genai_prices",
+    "tornado.web",
+    "nh3",
+)
 METHODS = ("complete", "chat", "stream_complete", "stream_chat")
 
 

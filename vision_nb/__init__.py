@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from vision_nb import compat as compat
     from vision_nb import errors as errors
     from vision_nb import samples as samples
+    from vision_nb.comparison.result import Comparison as Comparison
+    from vision_nb.comparison.runner import acompare as acompare
+    from vision_nb.comparison.runner import compare as compare
     from vision_nb.cost.tokens import image_tokens as image_tokens
     from vision_nb.display import adisplay_stream as adisplay_stream
     from vision_nb.display import display_image_uris as display_image_uris
@@ -29,24 +32,35 @@ if TYPE_CHECKING:
     from vision_nb.providers.openai import AzureOpenAIMultiModal as AzureOpenAIMultiModal
     from vision_nb.providers.openai import LocalMultiModal as LocalMultiModal
     from vision_nb.providers.openai import OpenAIMultiModal as OpenAIMultiModal
+    from vision_nb.providers.replicate import ReplicateMultiModal as ReplicateMultiModal
+    from vision_nb.providers.replicate_models import (
+        REPLICATE_MULTI_MODAL_LLM_MODELS as REPLICATE_MULTI_MODAL_LLM_MODELS,
+    )
     from vision_nb.responses import ChatResponse as ChatResponse
     from vision_nb.responses import CompletionResponse as CompletionResponse
     from vision_nb.responses import Usage as Usage
+    from vision_nb.widgets.label_panel import LabelPanel as LabelPanel
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AzureOpenAIMultiModal": "vision_nb.providers.openai",
+    "Comparison": "vision_nb.comparison.result",
     "ChatMessage": "vision_nb.messages",
     "ChatResponse": "vision_nb.responses",
     "CompletionResponse": "vision_nb.responses",
     "DemoMultiModal": "vision_nb.providers.demo",
     "ImageDocument": "vision_nb.images",
+    "LabelPanel": "vision_nb.widgets.label_panel",
     "LocalMultiModal": "vision_nb.providers.openai",
     "MessageRole": "vision_nb.messages",
     "OpenAIMultiModal": "vision_nb.providers.openai",
+    "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate_models",
+    "ReplicateMultiModal": "vision_nb.providers.replicate",
     "Usage": "vision_nb.responses",
+    "acompare": "vision_nb.comparison.runner",
     "adisplay_stream": "vision_nb.display",
+    "compare": "vision_nb.comparison.runner",
     "connect": "vision_nb.providers.connect",
     "display_image_uris": "vision_nb.display",
     "display_stream": "vision_nb.display",

@@ -53,8 +53,8 @@ def display_image_uris(
     if columns < 1:
         raise SettingsError("There is nothing to show: give at least one picture, and a grid of at least one column.")
     rows = math.ceil(len(sources) / columns)
-    figure = _grid_figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    figure = new_figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
         axis.set_axis_off()
     for axis, source in zip(axes, sources, strict=False):
@@ -99,7 +99,8 @@ def _short(name: str) -> str:
     return last if len(last) <= 36 else f"{last[:20]}...{last[-13:]}"
 
 
-def _grid_figure(**options: Any) -> Figure:
+def new_figure(**options: Any) -> Figure:
+    """A matplotlib figure, without pyplot and its state, that is shown where it is made and once."""
     from matplotlib.figure import Figure
 
     class ShownFigure(ShownOnce, Figure):

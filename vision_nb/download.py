@@ -27,7 +27,10 @@ def shown_url(url: str) -> str:
     >>> shown_url("https://me:secret@example.org/a.png?sig=abc")
     'https://example.org/a.png'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("?")[0][:120]
     host = parts.netloc.rpartition("@")[2]
     shown = f"{parts.scheme}://{host}{parts.path}"
     return shown if len(shown) <= 120 else shown[:117] + "..."

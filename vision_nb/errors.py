@@ -5,6 +5,7 @@
     VisionError
     ├── SettingsError (ValueError)          an argument, option or environment variable is wrong
     │   └── MissingKeyError                 no API key where one is needed
+    ├── StoreError                          the file of finished answers cannot be used
     ├── ImageError                          a picture cannot be used
     │   ├── ImageNotFoundError              there is no such file (FileNotFoundError)
     │   ├── ImageDownloadError              a URL did not give a picture
@@ -18,6 +19,9 @@
         ├── ContextLengthError              more tokens than the model takes
         ├── ContentFilterError              the server's filter refused the request
         ├── RequestRejectedError            any other refusal of the request
+        ├── PredictionError                 a prediction on Replicate ended without an answer
+        │   ├── PredictionFailedError       the model broke down; its log says how
+        │   └── PredictionCanceledError     somebody canceled it
         ├── ServerError                     the server failed
         ├── ProviderConnectionError         the server cannot be reached, or hung up
         │   └── ProviderTimeoutError        the server took too long
@@ -28,6 +32,8 @@ translated from a library's own keeps that one as ``__cause__``. No message carr
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class VisionError(Exception):
@@ -40,6 +46,10 @@ class SettingsError(VisionError, ValueError):
 
 class MissingKeyError(SettingsError):
     """A provider needs an API key and none was given."""
+
+
+class StoreError(VisionError):
+    """The file of finished answers cannot be opened, read or written."""
 
 
 class ImageError(VisionError):
@@ -75,12 +85,21 @@ class ProviderError(VisionError):
     Attributes:
         status_code: The HTTP status of the server's answer, or None where there was none.
         partial_text: What a streamed answer had said before it broke off.
+        retry_after: Seconds after which the server wants to be asked again, or None where it did not say.
     """
 
-    def __init__(self, message: str, *, status_code: int | None = None, partial_text: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        partial_text: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.partial_text = partial_text
+        self.retry_after = retry_after
 
 
 class AuthenticationError(ProviderError):
@@ -105,6 +124,28 @@ class ContentFilterError(ProviderError):
 
 class RequestRejectedError(ProviderError):
     """The server refused the request for another reason."""
+
+
+class PredictionError(ProviderError):
+    """A prediction on Replicate ended without an answer.
+
+    Attributes:
+        prediction_id: What Replicate calls it; replicate.com/p/ID shows it for an hour.
+        logs: The last lines of its log.
+    """
+
+    def __init__(self, message: str, *, prediction_id: str = "", logs: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.prediction_id = prediction_id
+        self.logs = logs
+
+
+class PredictionFailedError(PredictionError):
+    """The model broke down while it worked on the prediction."""
+
+
+class PredictionCanceledError(PredictionError):
+    """Somebody canceled the prediction."""
 
 
 class ServerError(ProviderError):

@@ -113,7 +113,8 @@ def _expand(path: Path, recursive: bool) -> ImageList:
         else:
             found.skipped.append((file, reason))
     if not found:
-        raise ImageNotFoundError(f"No picture is in {where}, and {len(found.skipped)} other files.")
+        others = f", only {len(found.skipped)} other files" if found.skipped else ""
+        raise ImageNotFoundError(f"There is no picture in {where}{others}: the notebook runs in {Path.cwd()}.")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.request import url2pathname
 
 from vision_nb import markup
 from vision_nb.download import HEADER_BYTES, download, shown_url
+from vision_nb.encodings import ENCODINGS
 from vision_nb.errors import (
     CorruptImageError,
     ImageError,
@@ -196,8 +197,27 @@ class ImageDocument:
             return file.read()
 
     def prepare(self, fit: Callable[[Size], Size] = lambda size: size, *, max_bytes: int = MAX_BYTES) -> Prepared:
-        """The picture ready to be sent: upright, sRGB, fitted, without metadata; see `vision_nb.prepare`."""
-        return prepare(self.read(), name=self.name, fit=fit, max_bytes=max_bytes)
+        """The picture ready to be sent: upright, sRGB, fitted, without metadata; see `vision_nb.prepare`.
+
+        A picture that was made ready a moment ago at the same size is not decoded again.
+        """
+        target = fit(self.size)
+        key = (self._content_key(), target, max_bytes)
+        return ENCODINGS.get(
+            key, lambda: prepare(self.read(), name=self.name, fit=lambda _: target, max_bytes=max_bytes)
+        )
+
+    def _content_key(self) -> Hashable:
+        """What changes when the picture's content does."""
+        if self._memory is not None:
+            return self._memory
+        if self.is_remote:
+            return self.image_url
+        try:
+            state = Path(str(self.image_path)).expanduser().stat()
+        except (OSError, ValueError):
+            return str(self.image_path)  # reading it then raises the error that says what is wrong
+        return str(self.image_path), state.st_size, state.st_mtime_ns
 
     def to_pil(self) -> Image.Image:
         """Decode to an upright 8-bit sRGB Pillow image at full size."""
@@ -209,9 +229,10 @@ class ImageDocument:
         ready = self.prepare()
         return markup.data_uri(ready.data, ready.mimetype)
 
-    def thumbnail(self, side: int = 320) -> str:
-        """A small JPEG as a data URI: at most ``side`` pixels wide and high, and under 30 kB."""
-        return markup.data_uri(thumbnail(self.read(), name=self.name, side=side), "image/jpeg")
+    def thumbnail(self, side: int = 320, *, max_bytes: int = 22_000) -> str:
+        """A small JPEG as a data URI: at most ``side`` pixels wide and high, and ``max_bytes`` before base64."""
+        small = thumbnail(self.read(), name=self.name, side=side, max_bytes=max_bytes)
+        return markup.data_uri(small, "image/jpeg")
 
     def __repr__(self) -> str:
         detail = f", detail={self.detail!r}" if self.detail else ""

@@ -42,6 +42,16 @@ def sheet(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) 
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(cells)}</div>{below}'
 
 
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
+    """A Markdown table; the columns from ``numbers_from`` on are aligned to the right."""
+    rule = ["---" if place < numbers_from else "---:" for place in range(len(head))]
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in (head, rule, *rows))
+
+
+def _cell(text: str) -> str:
+    return escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
+
+
 def error_box(message: str) -> str:
     """A message in a box that is marked as an error by a sign, not by colour alone."""
     return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape(message)}</div>'

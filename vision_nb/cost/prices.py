@@ -1,14 +1,34 @@
-"""What tokens cost, from the dated price list that the package genai-prices carries."""
+"""What tokens cost, from the dated price list that the package genai-prices carries, or as the user says."""
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from vision_nb.cost.rules import base_name
+from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 
 PROVIDER_IDS = {"openai": "openai", "azure": "azure"}
 """Our provider names, as genai-prices calls them. The other providers have no price a token."""
+
+_MILLION = 1_000_000
+_set_prices: dict[str, tuple[Decimal, Decimal]] = {}
+
+
+def set_price(model: str, input: float | str | Decimal, output: float | str | Decimal) -> None:
+    """Say what a model costs, for one that the price list does not know or knows otherwise.
+
+    Args:
+        model: The model's name, without the provider.
+        input: US dollars for a million input tokens.
+        output: US dollars for a million output tokens.
+
+    Raises:
+        SettingsError: A price is no number, or negative.
+
+    >>> set_price("my-llava", input=0.2, output=0.8)
+    """
+    _set_prices[model] = _amount(input, "input"), _amount(output, "output")
 
 
 def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
@@ -19,9 +39,12 @@ def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
         provider: "openai", "azure", "local" and so on.
         model: The model's own name, not a deployment's.
     """
-    if provider == "demo":
-        return Decimal(0)
-    if provider not in PROVIDER_IDS or usage.input_tokens is None or usage.output_tokens is None:
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    if model in _set_prices:
+        a_million_in, a_million_out = _set_prices[model]
+        return (a_million_in * usage.input_tokens + a_million_out * usage.output_tokens) / _MILLION
+    if provider not in PROVIDER_IDS:
         return None
     # genai-prices takes half a second to import: only those who ask for a price wait for it.
     from genai_prices import Usage as PricedUsage
@@ -36,3 +59,13 @@ def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
         return calc_price(tokens, base_name(model), provider_id=PROVIDER_IDS[provider]).total_price
     except LookupError:
         return None
+
+
+def _amount(value: float | str | Decimal, name: str) -> Decimal:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation as error:
+        raise SettingsError(f"{name}= is US dollars for a million tokens, and {value!r} is no number.") from error
+    if not amount.is_finite() or amount < 0:
+        raise SettingsError(f"{name}= is US dollars for a million tokens, from 0 on, and {value!r} is not.")
+    return amount

@@ -23,9 +23,8 @@ _GUIDE_2026 = "OpenAI, Images and vision guide, read 2026-11"
 _GUIDE_2025 = "OpenAI, Images and vision guide, 2025 edition (model deprecated), read 2026-11"
 _LLAVA = "LLaVA 1.5 configuration: a 336-pixel encoder with 14-pixel patches, (336 / 14)^2; read 2026-11"
 
-_PATCH = 32
-_TILE = 512
-_ROUNDING = 1e-9  # keeps a product such as 33 * 32 from landing a hair under the whole number
+PATCH, TILE = 32, 512  # the sides of a patch and of a tile in pixels
+ROUNDING = 1e-9  # keeps a product such as 33 * 32 from landing a hair under the whole number
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,12 @@ class Tiles:
     def view(self, size: Size, detail: str) -> View:
         """Scale to fit 2,048 x 2,048, then the short side to 768, never up; then count the tiles."""
         if detail == "low":
-            return View(fit_within(size, _TILE), (0, 0), self.base)
+            return View(fit_within(size, TILE), (0, 0), self.base)
         width, height = fit_within(size, 2048)
         short = min(width, height)
         if short > 768:
             width, height = width * 768 // short, height * 768 // short
-        columns, rows = math.ceil(width / _TILE), math.ceil(height / _TILE)
+        columns, rows = math.ceil(width / TILE), math.ceil(height / TILE)
         return View((width, height), (columns, rows), self.base + self.tile * columns * rows)
 
 
@@ -119,7 +118,7 @@ class Patches:
                 f"An image of {size[0]} x {size[1]} pixels has {columns * rows:,} patches at detail "
                 f"{detail}, and OpenAI refuses more than {MAX_PATCHES:,}: use a lower detail or a smaller image."
             )
-        tokens = math.ceil(columns * rows * self.multiplier - _ROUNDING)
+        tokens = math.ceil(columns * rows * self.multiplier - ROUNDING)
         return View(size, (columns, rows), tokens)
 
 
@@ -144,16 +143,16 @@ UNKNOWN_RULE_SIDE = 2048
 
 
 def _patch_grid(size: Size) -> Size:
-    return math.ceil(size[0] / _PATCH), math.ceil(size[1] / _PATCH)
+    return math.ceil(size[0] / PATCH), math.ceil(size[1] / PATCH)
 
 
 def _fit_patches(size: Size, budget: int) -> Size:
     """Shrink a size until its patches are within the budget, by the guide's two-step scale."""
     width, height = size
-    scale = math.sqrt(_PATCH**2 * budget / (width * height))
-    columns, rows = width * scale / _PATCH, height * scale / _PATCH
+    scale = math.sqrt(PATCH**2 * budget / (width * height))
+    columns, rows = width * scale / PATCH, height * scale / PATCH
     scale *= min(math.floor(columns) / columns, math.floor(rows) / rows)
-    return math.floor(width * scale + _ROUNDING), math.floor(height * scale + _ROUNDING)
+    return math.floor(width * scale + ROUNDING), math.floor(height * scale + ROUNDING)
 
 
 def _levels(low: Level, high: Level, auto: Level, original: Level | None = None) -> dict[str, Level]:
@@ -263,14 +262,21 @@ def view_of(size: Size, model: str, detail: str | None = None) -> View | None:
     if min(size) < 1:
         raise SettingsError(f"An image cannot be {size[0]} x {size[1]} pixels: both sides must be at least 1.")
     detail = detail or "auto"
+    rule = checked_rule(model, detail)
+    return None if rule is None else rule.view(size, detail)
+
+
+def checked_rule(model: str, detail: str) -> Rule | None:
+    """The rule of a model that knows a detail level, or None where no rule is known.
+
+    Raises:
+        SettingsError: The model, or any model, does not know the detail level.
+    """
     check_detail(detail)
     rule = rule_for(model)
-    if rule is None:
-        return None
-    if detail not in rule.details:
-        known = ", ".join(rule.details)
-        raise SettingsError(f"{model} has no detail level {detail!r}: it knows {known}.")
-    return rule.view(size, detail)
+    if rule is not None and detail not in rule.details:
+        raise SettingsError(f"{model} has no detail level {detail!r}: it knows {', '.join(rule.details)}.")
+    return rule
 
 
 def sent_size(size: Size, model: str, detail: str | None = None) -> Size:

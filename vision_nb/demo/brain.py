@@ -7,7 +7,7 @@ what the answer begins with, and whether it is prose, a table, JSON or code.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from PIL import Image
 
@@ -15,9 +15,9 @@ from vision_nb.demo import wording
 from vision_nb.demo.measure import Measured, measure, same
 
 MOST_PICTURES = 16
-"""More pictures than this are not measured."""
+"""More pictures than this are not measured; the answer says how many were left."""
 
-_LISTED = 4  # pictures that get a line of their own
+_LISTED = 3  # pictures that get a line of their own
 _NOTE = "I am vision_nb's stand-in: I measure pixels and am no language model"
 _CLOSING = f"*{_NOTE}, so I cannot say what a picture shows.*"
 _CANNOT = f"I cannot recognise people, things or writing, for {_NOTE}. What I measured instead:"
@@ -47,12 +47,6 @@ _TOPICS = {  # the first that fits decides
 }
 _ORDINALS = ("first|1st", "second|2nd", "third|3rd", "fourth|4th", "fifth|5th")
 
-_FORMATS: dict[str, Callable[[list[Measured]], str]] = {
-    "json": lambda pictures: wording.as_json(pictures, f"{_NOTE}."),
-    "table": lambda pictures: f"{wording.table(pictures)}\n\n{_CLOSING}",
-    "code": lambda pictures: f"{wording.code(pictures)}\n\n{_CLOSING}",
-}
-
 
 def answer(prompt: str, images: Sequence[Image.Image], history: Sequence[str] = ()) -> str:
     """Answer a question about pictures from what can be measured on them.
@@ -72,13 +66,19 @@ def answer(prompt: str, images: Sequence[Image.Image], history: Sequence[str] = 
     if chosen is not None:
         images = [images[chosen]]
     pictures = [measure(image) for image in images[:MOST_PICTURES]]
-    if topic in _FORMATS:
-        return _FORMATS[topic](pictures)
-    if len(pictures) == 1:
+    left = len(images) - len(pictures)
+    if topic == "json":
+        return wording.as_json(pictures, f"{_NOTE}.", left)
+    if topic == "table":
+        told = wording.table(pictures)
+    elif topic == "code":
+        told = wording.code(pictures)
+    elif len(pictures) == 1:
         told = _about_one(topic, pictures[0], "The picture" if chosen is None else f"Picture {chosen + 1}")
     else:
         told = _about_several(topic, pictures, images)
-    return f"{_CANNOT}\n\n{told}" if topic == "content" else f"{told}\n\n{_CLOSING}"
+    parts = [_CANNOT, told] if topic == "content" else [told, _CLOSING]
+    return "\n\n".join(parts + ([f"The last {left} pictures are not measured."] if left else []))
 
 
 def topic_of(prompt: str, history: Sequence[str] = ()) -> str:
@@ -116,7 +116,7 @@ def _about_one(topic: str, picture: Measured, name: str) -> str:
     }
     lead = sentences.pop(topic, "")
     if topic == "alt":
-        lead = f"**Alternative text:** {wording.caption(picture)}"
+        lead = f"**Alternative text:** {wording.caption(picture, 3)}"
         del sentences["colour"], sentences["light"]  # the caption has them
     elif topic == "compare":
         lead = "There is only one picture here, so nothing to compare it with."
@@ -129,8 +129,9 @@ def _about_one(topic: str, picture: Measured, name: str) -> str:
 
 
 def _about_several(topic: str, pictures: list[Measured], images: Sequence[Image.Image]) -> str:
+    most = 3 if len(pictures) == 2 else 2
     lines = [
-        f"{place}. {wording.caption(p) if topic == 'alt' else wording.row(p, colours=3 if topic == 'colour' else 2)}"
+        f"{place}. {wording.caption(p, most) if topic == 'alt' else wording.row(p, most)}"
         for place, p in enumerate(pictures[:_LISTED], start=1)
     ]
     if len(images) > _LISTED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -82,6 +83,8 @@ NAMES = {
 
 _GATHER = 0.15  # names nearer to each other than this are one area's shades
 _NEAR = 0.25  # farther from every main colour than this, a pixel counts to none of them
+_LIFT = 0.22  # below this a colour has no place of its own
+_FULL_LIFT = 0.15  # the same where it fills the place
 _MAIN_SHARE = 0.05
 _ACCENT_SHARE = 0.004
 _ACCENT_CHROMA = 0.2
@@ -159,7 +162,7 @@ def main_colours(rgb: Bytes, visible: Mask, most: int = 5) -> list[Colour]:
     named = _nearest(space, _ANCHORS)[0]
     groups, centres = _gather(space, named, most)
     gathered = np.where(groups >= 0, _nearest(centres, _ANCHORS)[0][groups], -1)
-    main = sorted(set(gathered[gathered >= 0].tolist()), key=lambda index: -int((gathered == index).sum()))
+    main = sorted(np.unique(gathered[gathered >= 0]).tolist(), key=lambda index: -int((gathered == index).sum()))
     vivid = (gathered == -1) & (np.hypot(space[:, 1], space[:, 2]) > _ACCENT_CHROMA)
     if vivid.sum() >= max(1, _ACCENT_SHARE * len(pixels)):
         accent = int(np.bincount(named[vivid]).argmax())
@@ -201,9 +204,11 @@ def _gather(space: Floats, named: Indices, most: int) -> tuple[Indices, Floats]:
     return groups, centres
 
 
-def _nearest(lab: Floats, anchors: Floats) -> tuple[Indices, Floats]:
-    """For each row of ``lab``, which anchor is nearest, and how far it is."""
-    squares = (lab**2).sum(axis=1)[:, None] - 2 * lab @ anchors.T + (anchors**2).sum(axis=1)
+def _nearest(space: Floats, anchors: Floats) -> tuple[Indices, Floats]:
+    """For each row of ``space``, which anchor is nearest, and how far it is."""
+    # Not "@": its library would start threads for this, and many requests at once would fight over them.
+    products = np.einsum("ij,kj->ik", space, anchors)
+    squares = (space**2).sum(axis=1)[:, None] - 2 * products + (anchors**2).sum(axis=1)
     return squares.argmin(axis=1), np.sqrt(np.maximum(squares.min(axis=1), 0))
 
 
@@ -212,31 +217,30 @@ def where(mask: Mask) -> str:
 
     Of all parts, take the one that holds the most of the pixels beyond what its own area would hold by chance.
     """
-    height, width = mask.shape
-    share = float(mask.mean())
+    share, marked = float(mask.mean()), int(mask.sum())
     if share > 0.97:
         return "everywhere"
-    y = ((np.arange(height) + 0.5) / height)[:, None] + np.zeros((1, width))
-    x = ((np.arange(width) + 0.5) / width)[None, :] + np.zeros((height, 1))
-    best, best_lift, full = "", 0.0, False
-    for phrases, inside in _regions(x, y):
-        area = float(inside.mean())
-        lift = float(mask[inside].sum() / mask.sum()) - area if area else 0.0
-        if lift > best_lift + 1e-9:
-            full = float(mask[inside].mean()) > 0.6
-            best, best_lift = phrases[0] if full else phrases[1], lift
     if share > 0.7:
         return "over most of it"
-    if best_lift < 0.22 and not (full and best_lift > 0.15):
+    best, best_lift, full = "", 0.0, False
+    for phrases, inside, area in _regions(*mask.shape):
+        held = int(np.count_nonzero(mask & inside))
+        lift = held / marked - area / mask.size
+        if lift > best_lift + 1e-9:
+            full = held > 0.6 * area
+            best, best_lift = phrases[0] if full else phrases[1], lift
+    if best_lift < (_FULL_LIFT if full else _LIFT):
         return "spread all over" if share > 0.2 else "in many places"
     return best
 
 
-def _regions(x: Floats, y: Floats) -> list[tuple[tuple[str, str], Mask]]:
-    """The parts of a picture, each with what to say where the colour fills it and where it does not."""
+@lru_cache(maxsize=8)
+def _regions(height: int, width: int) -> list[tuple[tuple[str, str], Mask, int]]:
+    """The parts of a picture: what to say where a colour fills it and where not, its pixels, and their number."""
     third = 1 / 3
+    x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     middle_x, middle_y = abs(x - 0.5), abs(y - 0.5)
-    return [
+    parts = [
         (("across the top", "at the top"), y < third),
         (("along the bottom", "at the bottom"), y > 1 - third),
         (("down the left side", "on the left"), x < third),
@@ -254,3 +258,4 @@ def _regions(x: Floats, y: Floats) -> list[tuple[tuple[str, str], Mask]]:
         (("filling the lower right", "in the lower right"), (x > 0.5) & (y > 0.5)),
         (("all round the edges", "towards the edges"), np.maximum(middle_x, middle_y) > third),
     ]
+    return [(phrases, inside, int(inside.sum())) for phrases, inside in parts]

@@ -11,10 +11,12 @@ from PIL import Image
 
 from vision_nb.demo.colours import Colour, Floats, main_colours, oklab
 
-_SMALL = 96  # pixels a side for colours
+_SMALL = 80  # pixels a side for colours
 _MEDIUM = 512  # pixels a side for sharpness: about what a screen shows
+_SAMPLED = 320  # pixels a side for flat areas
 _VISIBLE = 32  # of 255: a thin line on a transparent ground is pale once it is shrunk
 _ALIKE = 24  # pixels a side for likeness
+_HUGE = 1e12  # a float picture's infinity
 _BLUR_WINDOW = 9  # pixels, as in the paper
 _UNLIKE = 0.4  # a mean OKLab distance at which two pictures count as wholly unlike
 
@@ -122,13 +124,16 @@ def likeness(one: Measured, other: Measured) -> float:
 
 def same(one: Image.Image, other: Image.Image) -> bool:
     """Whether two pictures have the same size and exactly the same pixels."""
-    return one.size == other.size and _plain(one).tobytes() == _plain(other).tobytes()
+    if one.size != other.size:
+        return False
+    return _plain(one).convert("RGBA").tobytes() == _plain(other).convert("RGBA").tobytes()
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """The picture as RGB, or as RGBA where it has transparency."""
+    """The picture as RGB, or as RGBA where its mode has transparency."""
     if image.mode.startswith(("I", "F")):  # 16 or 32 bits: stretch whatever range is used to 8 bits
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        values = np.asarray(image, dtype=np.float64)
+        values = np.nan_to_num(values, nan=0, posinf=_HUGE, neginf=-_HUGE).clip(-_HUGE, _HUGE)
         spread = float(np.ptp(values)) or 1.0
         image = Image.fromarray(((values - values.min()) * (255 / spread)).astype(np.uint8))
     elif image.mode == "LAB":  # Pillow turns it into nothing else without a colour profile
@@ -145,8 +150,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _shrink(image: Image.Image, side: int, resampling: Image.Resampling = Image.Resampling.BOX) -> Image.Image:
     if max(image.size) <= side:
         return image
-    width, height = (max(1, length * side // max(image.size)) for length in image.size)
-    return image.resize((width, height), resampling)
+    size = max(1, image.width * side // max(image.size)), max(1, image.height * side // max(image.size))
+    if image.mode == "RGBA" and max(image.size) > 2 * side:  # Pillow weighs every pixel by its alpha: first thin out
+        image = image.resize((2 * size[0], 2 * size[1]), Image.Resampling.NEAREST)
+    return image.resize(size, resampling)
 
 
 def _flatness(image: Image.Image) -> tuple[float, int]:
@@ -159,18 +166,19 @@ def _flatness(image: Image.Image) -> tuple[float, int]:
     width, height = image.size
     if width == 1:
         return 1.0, 1
-    size = min(width - 1, _MEDIUM), min(height, _MEDIUM)
+    size = min(width - 1, _SAMPLED), min(height, _SAMPLED)
     left, right = (
         np.asarray(
             image.resize(size, Image.Resampling.NEAREST, (shift, 0, width - 1 + shift, height)).convert("RGB"),
-            dtype=np.int32,
+            dtype=np.int16,
         )
         for shift in (0, 1)
     )
-    levels = left >> 3
-    counts = np.bincount((levels[..., 0] << 10 | levels[..., 1] << 5 | levels[..., 2]).ravel())
-    running = np.cumsum(np.sort(counts)[::-1])
-    return float((abs(left - right) <= 1).all(axis=2).mean()), int(np.searchsorted(running, 0.9 * running[-1])) + 1
+    near = abs(left - right) <= 1
+    red, green, blue = np.moveaxis(left.astype(np.int32) >> 3, 2, 0)
+    running = np.cumsum(np.sort(np.bincount((red << 10 | green << 5 | blue).ravel()))[::-1])
+    flat = float((near[..., 0] & near[..., 1] & near[..., 2]).mean())
+    return flat, int(np.searchsorted(running, 0.9 * running[-1])) + 1
 
 
 def _blur(grey: npt.NDArray[np.float32]) -> float | None:

@@ -51,12 +51,12 @@ def look_sentence(picture: Measured) -> str:
     )
 
 
-def caption(picture: Measured) -> str:
+def caption(picture: Measured, most: int) -> str:
     """One sentence that could stand as alternative text."""
     look = f"A {picture.shape if picture.shape == 'square' else picture.shape + '-format'} {picture.kind or 'picture'}"
     if not picture.colours:
         return f"{look}, wholly transparent."
-    return f"{look}, {_light(picture)}, with {_places(picture, 3)}."
+    return f"{look}, {_light(picture)}, with {_places(picture, most)}."
 
 
 def figures(picture: Measured) -> str:
@@ -67,9 +67,9 @@ def figures(picture: Measured) -> str:
     return f"In figures: {colours + '; ' if colours else ''}{numbers}."
 
 
-def row(picture: Measured, *, colours: int) -> str:
+def row(picture: Measured, most: int) -> str:
     """Size, kind, light and the largest colours, for a list of several pictures."""
-    names = _places(picture, colours) or "wholly transparent"
+    names = _places(picture, most) or "wholly transparent"
     return f"**{size(picture)}**, {picture.shape}, {_light(picture)}: {names}"
 
 
@@ -83,12 +83,9 @@ def comparison(pictures: Sequence[Measured], *, identical: bool) -> str:
     one, other = closest_pair(pictures)
     share = likeness(pictures[one], pictures[other])
     both = len(pictures) == 2
-    told = ["The two are" if both else f"Pictures {one + 1} and {other + 1} are the most alike, at"]
-    told[0] += (
-        " **the same picture**, pixel for pixel."
-        if identical
-        else f" **{min(share, 0.99):.0%}**{' alike' if both else ''}."
-    )
+    which = "The two are" if both else f"Pictures {one + 1} and {other + 1} are"
+    alike = f"**{min(share, 0.99):.0%}** alike{'' if both else ', more than any others'}"
+    told = [f"{which} {'**the same picture**, pixel for pixel' if identical else alike}."]
     told += [f"Picture {place + 1} is {join(words)}." for place, words in sorted(extremes(pictures).items())]
     shared = shared_colours(pictures)
     if shared:
@@ -150,8 +147,14 @@ def table(pictures: Sequence[Measured]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def as_json(pictures: Sequence[Measured], note: str) -> str:
-    """A JSON object: flat for one picture; with "images" and "comparison" for several."""
+def as_json(pictures: Sequence[Measured], note: str, left: int = 0) -> str:
+    """A JSON object: flat for one picture; with "images" and "comparison" for several.
+
+    Args:
+        pictures: What was measured on each.
+        note: What the object says about itself.
+        left: How many more pictures there were.
+    """
     objects = [_json_object(picture) for picture in pictures]
     if len(objects) == 1:
         return dump({**objects[0], "note": note})
@@ -161,7 +164,7 @@ def as_json(pictures: Sequence[Measured], note: str) -> str:
         "likeness_percent": round(100 * likeness(pictures[pair[0]], pictures[pair[1]])),
         "shared_colours": shared_colours(pictures),
     }
-    return dump({"images": objects, "comparison": compared, "note": note})
+    return dump({"images": objects, "not_measured": left, "comparison": compared, "note": note})
 
 
 def dump(value: Any) -> str:

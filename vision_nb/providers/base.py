@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
 from vision_nb.cost.prices import price
@@ -15,7 +15,7 @@ from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images import Detail, ImageDocument, ImageSource, check_detail
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.providers.streams import AsyncResponseStream, Growing, Piece, ResponseStream
-from vision_nb.responses import ChatResponse, CompletionResponse, Response
+from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 
 R = TypeVar("R", bound=Response)
 Messages = Iterable[ChatMessage | Mapping[str, Any]]
@@ -161,6 +161,25 @@ class MultiModalLLM(ABC):
         """The model whose token rule and price apply."""
         return self.model
 
+    @property
+    def server(self) -> str | None:
+        """The server's address where it is not the provider's own."""
+        return None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether an answer costs no money: true only where that is certain."""
+        return False
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides an answer beside the question: the model, its server and the request's parameters."""
+        return {"model": str(self), "server": self.server, "parameters": self._merged({})}
+
+    def price(self, usage: Usage) -> Decimal | None:
+        """The price of some usage in US dollars, or None where it is not known."""
+        return Decimal(0) if self.is_free else price(usage, provider=self.provider, model=self.counted_model)
+
     def _secrets(self) -> tuple[str, ...]:
         return ()
 
@@ -210,13 +229,16 @@ class MultiModalLLM(ABC):
         checked = [ChatMessage.of(message) for message in messages]
         if not checked:
             raise SettingsError("There is no message to answer: the list is empty.")
-        documents = [document for message in checked for document in message.image_documents]
-        if self.image_limit is not None and len(documents) > self.image_limit:
+        self._check_pictures(checked)
+        return checked, self._merged(overrides)
+
+    def _check_pictures(self, messages: list[ChatMessage]) -> None:
+        count = sum(len(message.image_documents) for message in messages)
+        if self.image_limit is not None and count > self.image_limit:
             raise SettingsError(
                 f"{self} takes {self.image_limit} picture{'s' if self.image_limit > 1 else ''} a request and got "
-                f"{len(documents)}: send fewer at a time."
+                f"{count}: send fewer at a time."
             )
-        return checked, self._merged(overrides)
 
     def _merged(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of one call: the model's own, then additional_kwargs, then the call's."""
@@ -240,8 +262,7 @@ class MultiModalLLM(ABC):
         return document.detail or settings.get("image_detail")
 
     def _growing(self, kind: type[R]) -> Growing[R]:
-        pricing = partial(price, provider=self.provider, model=self.counted_model)
-        return Growing(kind(model=self.model, pricing=lambda usage: pricing(usage)), self._trim)
+        return Growing(kind(model=self.model, pricing=self.price), self._trim)
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

@@ -45,6 +45,12 @@ def _azure(*model: str, **options: Any) -> MultiModalLLM:
     return AzureOpenAIMultiModal(*model, **options)
 
 
+def _replicate(*model: str, **options: Any) -> MultiModalLLM:
+    from vision_nb.providers.replicate import ReplicateMultiModal
+
+    return ReplicateMultiModal(*model, **options)
+
+
 def _local(*model: str, **options: Any) -> MultiModalLLM:
     from vision_nb.providers.openai import LocalMultiModal
 
@@ -60,6 +66,7 @@ def _demo(*model: str, **options: Any) -> MultiModalLLM:
 PROVIDERS: dict[str, Callable[..., MultiModalLLM]] = {
     "openai": _openai,
     "azure": _azure,
+    "replicate": _replicate,
     "local": _local,
     "demo": _demo,
 }

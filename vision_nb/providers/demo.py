@@ -28,5 +28,10 @@ class DemoMultiModal(OpenAIMultiModal):
     def _client_options(self) -> dict[str, Any]:
         return {**super()._client_options(), "base_url": self.api_base or shared_server().openai_base}
 
+    @property
+    def is_free(self) -> bool:
+        """The stand-in costs nothing."""
+        return True
+
     def __str__(self) -> str:
         return self.provider if self.model == "demo" else f"{self.provider}:{self.model}"

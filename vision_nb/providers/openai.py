@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
-from weakref import WeakKeyDictionary
+from urllib.parse import urlsplit
 
 from vision_nb.cost.rules import base_name, sent_size
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
@@ -17,6 +16,7 @@ from vision_nb.images import Detail, ImageDocument
 from vision_nb.markup import data_uri
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.base import MultiModalLLM, Request
+from vision_nb.providers.loops import PerLoop
 from vision_nb.providers.openai_errors import refuses, translate
 from vision_nb.providers.streams import Piece
 from vision_nb.responses import Usage
@@ -94,7 +94,7 @@ class OpenAIMultiModal(MultiModalLLM):
         self._default_headers = default_headers
         self._api_key = self._find_key(api_key)
         self._reports_stream_usage = True
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = WeakKeyDictionary()
+        self._async_clients = PerLoop(self._make_async_client, lambda client: client.close())
 
     def _find_key(self, api_key: str | None) -> str | None:
         key = api_key or os.environ.get("OPENAI_API_KEY")
@@ -129,10 +129,12 @@ class OpenAIMultiModal(MultiModalLLM):
     @property
     def async_client(self) -> AsyncOpenAI:
         """The vendor's asynchronous client for the running event loop: one loop's serves no other."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._async_clients:
-            self._async_clients[loop] = self._make_async_client()
-        return self._async_clients[loop]
+        return self._async_clients.get()
+
+    @property
+    def server(self) -> str | None:
+        """The base URL, where it is not OpenAI's own."""
+        return self.api_base or os.environ.get("OPENAI_BASE_URL")
 
     def _secrets(self) -> tuple[str, ...]:
         return (self._api_key,) if self._api_key and self._api_key != "EMPTY" else ()
@@ -324,6 +326,11 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
 
         return AsyncAzureOpenAI(**self._client_options())
 
+    @property
+    def server(self) -> str | None:
+        """The resource's endpoint."""
+        return self.azure_endpoint
+
     def _requested_model(self) -> str:
         return self.engine
 
@@ -356,6 +363,11 @@ class LocalMultiModal(OpenAIMultiModal):
         **options: Any,
     ) -> None:
         super().__init__(model, api_key, api_base, **options)
+
+    @property
+    def is_free(self) -> bool:
+        """A server on this machine sends no bill; of another one nothing is known."""
+        return urlsplit(str(self.api_base)).hostname in ("localhost", "127.0.0.1", "::1", "host.docker.internal")
 
     def _length_limit_name(self) -> str:
         return "max_tokens"

@@ -92,7 +92,18 @@ def _refusal(error: Exception, service: str, model: str, partial_text: str) -> P
         f"{service} refused{about}{number}: {said[:400]}. What to do: {_ADVICE[kind]}.",
         status_code=status,
         partial_text=partial_text,
+        retry_after=_retry_after(error),
     )
+
+
+def _retry_after(error: Exception) -> float | None:
+    """The Retry-After header in seconds; its other form, a date, is rare and left to the caller's own pace."""
+    response = getattr(error, "response", None)
+    value = "" if response is None else response.headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        return None
 
 
 def _kind(code: str, status: int | None, said: str) -> type[ProviderError]:

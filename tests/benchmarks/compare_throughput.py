@@ -1,0 +1,127 @@
+"""`compare` over a grid of 1,000 calls to a server that takes 200 ms, beside a bare asyncio loop and a sequential one.
+
+Also: what the store adds to a row, and how long a resumed grid of 10,000 finished rows takes to open.
+
+Run: python tests/benchmarks/compare_throughput.py
+"""
+
+import asyncio
+import contextlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from openai import AsyncOpenAI
+from PIL import Image
+
+import vision_nb as vn
+from vision_nb.comparison.grid import row_key
+from vision_nb.store import Store
+
+CALLS, SECONDS, CONCURRENCY, SEQUENTIAL = 1000, 0.2, 50, 15
+IDEAL = CALLS * SECONDS / CONCURRENCY
+
+SERVER = f"""
+import sys
+from vision_nb.demo import DemoServer, Fault
+with DemoServer(tokens_per_second=1_000_000, keep=1) as server:
+    server.fail(Fault(delay={SECONDS}, status=200, body={{
+        "id": "x", "object": "chat.completion", "created": 1, "model": "gpt-4o",
+        "choices": [{{"index": 0, "finish_reason": "stop", "message": {{"role": "assistant", "content": "An answer."}}}}],
+        "usage": {{"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305}},
+    }}), times=100_000)
+    print(server.openai_base, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def slow_server():
+    """A server in a process of its own, so that it takes nothing from the client's."""
+    child = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield child.stdout.readline().strip()
+    finally:
+        child.stdin.close()
+        child.wait(10)
+
+
+def memory_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def grid(folder, pictures, prompts):
+    for number in range(pictures):
+        Image.new("RGB", (64, 48), (number % 256, number // 256, 90)).save(folder / f"{number}.png")
+    return [f"question {number}?" for number in range(prompts)]
+
+
+async def bare(base, uri):
+    gate = asyncio.Semaphore(CONCURRENCY)
+
+    async def ask(number):
+        parts = [{"type": "text", "text": f"question {number}"}, {"type": "image_url", "image_url": {"url": uri}}]
+        async with gate:
+            await client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": parts}])
+
+    async with AsyncOpenAI(api_key="k", base_url=base) as client:
+        await asyncio.gather(*(ask(number) for number in range(CALLS)))
+
+
+def main():
+    work = Path(tempfile.mkdtemp())
+    folder = work / "pictures"
+    folder.mkdir()
+    prompts = grid(folder, 20, 50)
+    with slow_server() as base:
+        llm = vn.OpenAIMultiModal("gpt-4o", "k", base)
+        _ = llm.complete("warm up", folder / "0.png").cost
+
+        started = time.perf_counter()
+        asyncio.run(bare(base, vn.ImageDocument.of(folder / "0.png").data_uri()))
+        peer = time.perf_counter() - started
+
+        before = memory_mb()
+        started = time.perf_counter()
+        comparison = vn.compare(llm, prompts, folder, store=work / "a.sqlite3", concurrency=CONCURRENCY, progress=False)
+        ours = time.perf_counter() - started
+        assert len(comparison) == CALLS and not comparison.errors
+
+        started = time.perf_counter()
+        for number in range(SEQUENTIAL):
+            llm.complete(prompts[number], folder / "0.png")
+        sequential = (time.perf_counter() - started) / SEQUENTIAL * CALLS
+
+        print(f"{CALLS} calls of {SECONDS * 1000:.0f} ms, {CONCURRENCY} at once; ideal {IDEAL:.2f} s")
+        print(f"compare         {ours:7.2f} s   {IDEAL / ours:.0%} of the ideal throughput (wanted: at least 90 %)")
+        print(f"bare asyncio    {peer:7.2f} s   ratio {ours / peer:.2f}, sending the same, keeping nothing")
+        print(f"sequential loop {sequential:7.2f} s   ratio 1/{sequential / ours:.0f} (extrapolated from {SEQUENTIAL})")
+        print(f"memory at most  {memory_mb():.0f} MB, {memory_mb() - before:+.0f} MB through the run")
+
+    store, answer = Store(work / "b.sqlite3"), vn.CompletionResponse("x" * 500, usage=vn.Usage(10, 5))
+    started = time.perf_counter()
+    for number in range(3000):
+        store.put(str(number), "m", answer)
+    print(f"the store adds {(time.perf_counter() - started) / 3:.3f} ms a row (limit 1 ms)")
+
+    many = work / "many"
+    many.mkdir()
+    prompts = grid(many, 1000, 10)
+    filled = vn.DemoMultiModal(api_base="http://127.0.0.1:9/v1", max_retries=0)
+    kept = Store(work / "c.sqlite3")
+    for path in many.iterdir():
+        digest = kept.digest(vn.ImageDocument.of(path))
+        for prompt in prompts:
+            kept.put(row_key(filled, prompt, digest), "demo", answer)
+    started = time.perf_counter()
+    resumed = vn.compare(filled, prompts, many, store=kept, progress=False)
+    seconds = time.perf_counter() - started
+    assert len(resumed) == 10_000 and all(row.from_store for row in resumed)
+    print(f"a resumed grid of 10,000 rows opens in {seconds:.2f} s, {seconds / 2:.2f} of the limit of 2 s")
+
+
+if __name__ == "__main__":
+    main()

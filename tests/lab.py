@@ -1,0 +1,110 @@
+"""A real JupyterLab with a real browser in front of it."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+KEYS = ("OPENAI_", "AZURE_", "REPLICATE_")
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none", "scrollPastEnd": False},
+}
+
+
+def chromium():
+    """The path of Debian's chromium; without one the test is skipped, and in CI it fails."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no chromium on PATH: apt-get install chromium")
+    return found
+
+
+@contextlib.contextmanager
+def running_lab(root, work):
+    """JupyterLab on a folder, with settings of its own and no key in its environment; gives its address."""
+    for plugin, values in SETTINGS.items():
+        path = work / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(KEYS)}
+    environment |= {
+        "JUPYTER_CONFIG_DIR": str(work / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(work / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(work / "workspaces"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+    command += [
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+        f"--ServerApp.root_dir={root}",
+        "--LabApp.news_url=",
+    ]
+    with (work / "lab.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/api", timeout=1).close()
+                break
+            time.sleep(0.2)
+        else:
+            pytest.fail("JupyterLab did not start: " + (work / "lab.log").read_text()[-500:])
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextlib.contextmanager
+def browser_page(**options):
+    """A page of a fresh browser that notes which other hosts it was made to ask."""
+    from playwright.sync_api import sync_playwright
+
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 1000}, **options)
+        page.foreign_hosts = set()
+        page.on(
+            "request",
+            lambda request: (
+                page.foreign_hosts.add(request.url.split("/")[2])
+                if request.url.startswith("http") and "127.0.0.1" not in request.url
+                else None
+            ),
+        )
+        try:
+            yield page
+        finally:
+            browser.close()
+
+
+def run_all(page, address, name):
+    """Open a notebook, run all of its cells, and wait until the kernel is idle again."""
+    page.goto(f"{address}/lab/tree/{name}?reset")
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
+    page.click(".jp-Notebook .jp-Cell >> nth=0")
+    page.keyboard.press("Escape")
+    page.click("text=Run >> nth=0")
+    page.click("text=Run All Cells >> nth=0")
+    page.wait_for_function(
+        "() => { const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent);"
+        " return prompts.length && prompts.every(text => /\\[\\d+\\]/.test(text)); }",
+        timeout=120_000,
+    )

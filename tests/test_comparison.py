@@ -1,0 +1,326 @@
+"""`compare`: models x prompts x images, with a store, a budget and no losses."""
+
+import asyncio
+import threading
+import time
+from decimal import Decimal
+
+import pytest
+from conftest import encoded, picture
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.demo import DemoServer, Fault
+from vision_nb.store import Store
+
+PROMPTS = ["what is shown in this image?", "how many people are shown in the image?"]
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(encoded(picture(seed=number)))
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "answers.sqlite3"
+
+
+def models(server, *names, **options):
+    chosen = {"api_key": "k", "api_base": server.openai_base, "max_new_tokens": 50, **options}
+    return [vn.OpenAIMultiModal(name, **chosen) for name in names or ("gpt-4o", "gpt-4o-mini")]
+
+
+def compare(*what, **options):
+    return vn.compare(*what, **{"progress": False, **options})
+
+
+def test_rows_go_prompt_by_prompt_image_by_image_model_by_model(server, images, store):
+    server.answer_with(lambda question: f"{question.model}: {question.prompt}")
+    comparison = compare(models(server), PROMPTS, images, store=store)
+    found = comparison.to_dataframe()
+    assert list(found.columns) == list(vn.comparison.result.COLUMNS)
+    expected = [
+        (prompt, str(images / f"{number}.png"), f"openai:{name}", f"{name}: {prompt}")
+        for prompt in PROMPTS
+        for number in range(3)
+        for name in ("gpt-4o", "gpt-4o-mini")
+    ]
+    assert list(found[["prompt", "image", "model", "response"]].itertuples(index=False, name=None)) == expected
+    assert found.error.isna().all() and (found.usd > 0).all() and (found.input_tokens > 85).all()
+
+
+def test_a_second_run_asks_nothing_and_another_parameter_asks_again(server, images, store):
+    first = compare(models(server), PROMPTS, images, store=store)
+    asked = len(server.requests)
+    again = compare(models(server), PROMPTS, images, store=store)
+    assert asked == 12 and len(server.requests) == asked
+    assert [row.response for row in again] == [row.response for row in first]
+    assert all(row.from_store and row.usd == was.usd for row, was in zip(again, first, strict=True))
+    compare(models(server, temperature=0.5), PROMPTS, images, store=store)
+    compare(models(server), PROMPTS, images, store=store, resume=False)
+    assert len(server.requests) == 3 * asked
+
+
+def test_the_same_content_under_another_name_is_the_same_question(server, images, store, tmp_path):
+    compare(models(server), PROMPTS, images / "0.png", store=store)
+    asked = len(server.requests)
+    compare(models(server), PROMPTS, (images / "0.png").read_bytes(), store=store)
+    (images / "0.png").write_bytes(encoded(picture(seed=9)))
+    assert len(server.requests) == asked
+    compare(models(server), PROMPTS, images / "0.png", store=store)
+    assert len(server.requests) == 2 * asked
+
+
+def test_each_picture_is_encoded_once_per_size_however_many_ask(server, images, store, monkeypatch):
+    from vision_nb import images as module
+
+    calls, prepare = [], module.prepare
+
+    def counted(data, *, fit, **options):
+        calls.append((len(data), fit((3000, 2000))))
+        return prepare(data, fit=fit, **options)
+
+    monkeypatch.setattr(module, "prepare", counted)
+    big = [encoded(picture(1500, 1000, seed=seed), "JPEG") for seed in range(3)]
+    compare(models(server, "gpt-4o", "gpt-4.1", "gpt-6-astra"), [*PROMPTS, "third?"], big, store=store)
+    assert len(server.requests) == 27
+    assert sorted(size for _, size in calls) == [(1152, 768)] * 3 + [(1500, 1000)] * 3
+
+
+def test_an_error_is_a_row_and_the_rest_runs(server, images, store):
+    (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    server.fail(Fault(status=400))
+    comparison = compare(models(server), PROMPTS, [images, images / "missing.png"], store=store)
+    kinds = [row.error.split(":")[0] for row in comparison.errors]
+    assert sorted(kinds) == ["CorruptImageError"] * 4 + ["ImageNotFoundError"] * 4 + ["RequestRejectedError"]
+    assert sum(row.finished for row in comparison) == 11
+    (images / "broken.png").write_bytes(encoded(picture(seed=7)))
+    mended = comparison.retry_errors(progress=False)
+    assert [row.error.split(":")[0] for row in mended.errors] == ["ImageNotFoundError"] * 4
+    assert len(server.requests) == 12 + 1 + 4
+
+
+def test_a_pause_holds_back_only_the_model_that_asked_for_it(server, images, store):
+    calm, busy = models(server, "gpt-4o", "gpt-4o-mini", max_retries=0)
+    with DemoServer(tokens_per_second=5000) as other:
+        busy.api_base = other.openai_base
+        other.fail(Fault(status=429, retry_after=0.6), times=3)
+        comparison = compare([calm, busy], PROMPTS, images, store=store, concurrency={str(busy): 1})
+        assert not comparison.errors
+        paused_until = other.requests[3].time
+        assert max(request.time for request in server.requests) < paused_until
+        assert len(other.requests) == 6 + 3
+
+
+def test_concurrency_is_bounded_together_and_by_model(server, images, store):
+    under_way, most, lock = {}, {}, threading.Lock()
+
+    def slow(question):
+        with lock:
+            under_way[question.model] = under_way.get(question.model, 0) + 1
+            most[question.model] = max(most.get(question.model, 0), under_way[question.model])
+            most["all"] = max(most.get("all", 0), sum(under_way.values()))
+        time.sleep(0.03)
+        with lock:
+            under_way[question.model] -= 1
+        return "x"
+
+    server.answer_with(slow)
+    compare(models(server), PROMPTS, images, store=store, concurrency=2)
+    assert most["all"] <= 2
+    most.clear()
+    compare(models(server), PROMPTS, images, store=store, resume=False, concurrency={"openai:gpt-4o": 1})
+    assert most["gpt-4o"] == 1 and most["gpt-4o-mini"] > 1
+
+
+def test_a_dry_run_sends_nothing_and_says_calls_tokens_and_price(server, images, store):
+    compare(models(server, "gpt-4o"), PROMPTS[:1], images, store=store)
+    asked = len(server.requests)
+    plan = compare(
+        [*models(server), vn.LocalMultiModal("qwen", api_base="https://x.example/v1")],
+        PROMPTS,
+        images,
+        store=store,
+        dry_run=True,
+    )
+    assert len(server.requests) == asked
+    assert [one.calls for one in plan.models] == [3, 6, 6] and plan.models[0].finished == 3
+    assert plan.models[0].input_tokens > 3 * 255 and plan.models[0].usd > 0
+    assert plan.models[2].usd is None and plan.usd is None
+    assert "price unknown" in plan._repr_markdown_() and "Nothing was sent" in str(plan)
+
+
+def test_a_budget_stops_before_the_call_that_would_pass_it(server, images, store):
+    plan = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, dry_run=True)
+    budget = plan.usd * Decimal("0.6")
+    comparison = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=budget)
+    spent = sum(row.usd for row in comparison if row.finished)
+    assert 0 < sum(row.finished for row in comparison) < 6
+    assert spent <= budget
+    assert "budget" in comparison.incomplete and "not asked" in comparison._repr_html_()
+    assert not compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=0).errors
+    rest = comparison.retry_errors(progress=False)
+    assert all(row.finished for row in rest) and rest.incomplete is None
+
+
+def test_a_budget_needs_prices(server, images, store):
+    unknown = models(server, "a-model-of-tomorrow")
+    with pytest.raises(errors.SettingsError, match="a-model-of-tomorrow"):
+        compare(unknown, PROMPTS, images, store=store, budget=1)
+    for wrong in (-1, float("nan"), "much"):
+        with pytest.raises(errors.SettingsError, match="amount of US dollars"):
+            compare(models(server), PROMPTS, images, store=store, budget=wrong)
+    assert server.requests == []
+
+
+async def test_the_async_twin_and_the_sync_call_inside_a_running_loop(server, images, store):
+    assert len(await vn.acompare(models(server), PROMPTS, images, store=store, progress=False)) == 12
+    assert len(compare(models(server), PROMPTS, images, store=store, resume=False)) == 12
+    assert len(server.requests) == 24
+
+
+def test_a_loop_that_cannot_be_patched_is_left_alone(server, images, store):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main():
+        return compare(models(server), PROMPTS, images, store=store)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert all(row.finished for row in runner.run(main()))
+
+
+@pytest.mark.parametrize("kind", ["no loop", "running loop", "uvloop"])
+def test_an_interrupt_gives_what_is_there(server, images, store, kind):
+    import os
+    import signal
+
+    server.answer_with(lambda question: time.sleep(0.15) or "x")
+
+    def interrupted():
+        threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return compare(models(server), [*PROMPTS, *"abcdef"], images, store=store, concurrency=2)
+
+    async def main():
+        return interrupted()
+
+    if kind == "no loop":
+        comparison = interrupted()
+    else:
+        factory = pytest.importorskip("uvloop").new_event_loop if kind == "uvloop" else None
+        loop = factory() if factory else asyncio.new_event_loop()
+        comparison = loop.run_until_complete(main())
+        loop.close()
+    assert comparison.incomplete == "interrupted"
+    finished = sum(row.finished for row in comparison)
+    assert 0 < finished < 48
+    asked = len(server.requests)
+    server.answer_with("x")
+    assert all(row.finished for row in compare(models(server), [*PROMPTS, *"abcdef"], images, store=store))
+    assert len(server.requests) - asked == 48 - finished
+
+
+def test_the_gallery_is_small_and_safe(server, tmp_path, store):
+    server.answer_with("<img src=x onerror=alert(1)> **bold** " + "long " * 800)
+    big = [picture(1200, 900, seed=seed) for seed in range(22)]
+    comparison = compare(models(server), PROMPTS, big, store=store)
+    html = comparison._repr_html_()
+    assert len(html) < 500_000
+    assert html.count("<img") == 20 and "onerror=alert" not in html.replace("&lt;img src=x onerror", "")
+    assert "<strong>bold</strong>" in html and "The first 20 of 22 pictures" in html
+
+
+def test_tables_are_written(server, images, store, tmp_path):
+    comparison = compare(models(server), PROMPTS, images, store=store)
+    comparison.to_csv(tmp_path / "it.csv")
+    assert (tmp_path / "it.csv").read_text().startswith("model,prompt,response")
+    assert "Comparison(12 rows, 12 answered, 0 failed)" in repr(comparison)
+
+
+@pytest.mark.parametrize(
+    "what, words",
+    [
+        (([], PROMPTS, [PNG := encoded(picture())]), "at least one model"),
+        ((None, PROMPTS, [PNG]), "at least one model"),
+        ((["demo"], [], [PNG]), "at least one prompt"),
+        ((["demo"], PROMPTS, []), "at least one image"),
+        ((["demo", "demo"], PROMPTS, [PNG]), "model 'demo' is given twice"),
+        ((["demo"], ["x", "x"], [PNG]), "prompt 'x' is given twice"),
+        ((["demo"], [3], [PNG]), "prompt is a text"),
+        ((["demo"], [" "], [PNG]), "prompt is a text"),
+        (([object()], PROMPTS, [PNG]), "no model"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused(what, words, store):
+    with pytest.raises(errors.SettingsError, match=words):
+        compare(*what, store=store)
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, 1.5, {"demo": 0}, {"nobody": 3}])
+def test_a_concurrency_that_makes_no_sense_is_refused(concurrency, store):
+    with pytest.raises(errors.SettingsError, match="concurrency"):
+        compare("demo", PROMPTS, picture(), store=store, concurrency=concurrency)
+
+
+def test_labels_are_saved_at_once_and_found_in_the_dataframe(server, images, store):
+    comparison = compare(models(server), PROMPTS, images, store=store)
+    comparison.set_label(0, correctness=4, relevance=5, comment="good", annotator="ann")
+    comparison.set_label(0, correctness=2, annotator="bob")
+    comparison.set_label(1, relevance=3, annotator="ann")
+    comparison.set_label(1, relevance=1, annotator="ann")
+    frame = compare(models(server), PROMPTS, images, store=store).to_dataframe()
+    assert frame.correctness[0] == 3 and frame.relevance[0] == 5 and frame.relevance[1] == 1
+    assert frame.correctness[1:].isna().all()
+    comparison.remove_label(0, "bob")
+    assert comparison.to_dataframe().correctness[0] == 4
+    assert comparison.get_label(0, "ann").comment == "good" and comparison.get_label(0, "nobody") is None
+
+
+@pytest.mark.parametrize("score", [0, 6, 2.5, "5", True])
+def test_a_score_out_of_one_to_five_is_refused(server, images, store, score):
+    comparison = compare(models(server, "gpt-4o"), PROMPTS[:1], images, store=store)
+    with pytest.raises(errors.SettingsError, match="from 1 to 5"):
+        comparison.set_label(0, correctness=score)
+    with pytest.raises(errors.SettingsError, match="no row 99"):
+        comparison.set_label(99, correctness=3)
+
+
+def test_a_row_without_an_answer_takes_no_label(server, images, store):
+    server.fail(Fault(status=400))
+    comparison = compare(models(server, "gpt-4o"), PROMPTS[:1], images / "0.png", store=store)
+    with pytest.raises(errors.SettingsError, match="no answer to score"):
+        comparison.set_label(0, correctness=3)
+
+
+def test_the_summary_and_the_plot_say_n(server, images, store):
+    comparison = compare(models(server), PROMPTS, images, store=store)
+    for place in range(6):
+        comparison.set_label(place, correctness=place % 5 + 1, relevance=5)
+    summary = comparison.summary()
+    assert [one.labels for one in summary.models] == [3, 3]
+    assert summary.models[0].correctness == 3 and summary.models[0].answered == 6
+    assert "openai:gpt-4o" in summary._repr_markdown_() and len(summary.to_dataframe()) == 2
+    figure = comparison.plot()
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["n = 3", "n = 3"]
+
+
+def test_agreement_in_per_cent_and_kappa(server, images, store):
+    comparison = compare(models(server), PROMPTS, images, store=store)
+    for place, (one, other) in enumerate([(5, 5), (4, 4), (3, 1), (2, 2)]):
+        comparison.set_label(place, correctness=one, annotator="ann")
+        comparison.set_label(place, correctness=other, annotator="bob")
+    (agreement,) = comparison.agreement()
+    assert (agreement.annotators, agreement.n, agreement.percent) == (("ann", "bob"), 4, 75.0)
+    assert agreement.kappa is None or 0.6 < agreement.kappa < 0.75
+
+
+def test_a_store_object_may_be_shared(server, images, store):
+    kept = Store(store)
+    compare(models(server), PROMPTS, images, store=kept)
+    compare(models(server), PROMPTS, images, store=kept)
+    assert len(server.requests) == 12

@@ -1,0 +1,460 @@
+"""The OpenAI dialect through the true openai clients: what travels, and what comes back."""
+
+import asyncio
+import base64
+import io
+import json
+import threading
+
+import pytest
+from conftest import encoded, picture
+from PIL import Image
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.demo import Fault
+
+SECRET = "sk-test-0123456789abcdef"
+
+
+@pytest.fixture
+def llm(server):
+    server.answer_with("The sky is blue, and the sea below it is darker.")
+    return vn.OpenAIMultiModal(model="gpt-4o", api_key=SECRET, api_base=server.openai_base)
+
+
+def last(server):
+    return server.requests[-1].body
+
+
+async def all_eight(llm, question, image, messages):
+    """The text that each of the eight methods answers with."""
+    texts = {
+        "complete": llm.complete(question, [image]).text,
+        "chat": llm.chat(messages).text,
+        "acomplete": (await llm.acomplete(question, [image])).text,
+        "achat": (await llm.achat(messages)).text,
+        "stream_complete": "".join(r.delta for r in llm.stream_complete(question, [image])),
+        "stream_chat": "".join(r.delta for r in llm.stream_chat(messages)),
+    }
+    for name, awaited in (
+        ("astream_complete", llm.astream_complete(question, [image])),
+        ("astream_chat", llm.astream_chat(messages)),
+    ):
+        texts[name] = "".join([r.delta async for r in await awaited])
+    return texts
+
+
+async def test_all_eight_methods_send_and_answer_the_same(server, llm):
+    image = picture()
+    message = vn.generate_openai_multi_modal_chat_message("What?", "user", [image])
+    texts = await all_eight(llm, "What?", image, [message])
+    assert set(texts.values()) == {"The sky is blue, and the sea below it is darker."}
+    bodies = [dict(request.body) for request in server.requests]
+    for body in bodies:
+        body.pop("stream", None), body.pop("stream_options", None)
+    assert len(bodies) == 8 and all(body == bodies[0] for body in bodies)
+
+
+def test_the_last_response_of_a_stream_equals_the_whole_answer(llm):
+    whole, parts = llm.complete("What?"), list(llm.stream_complete("What?"))
+    assert parts[-1].text == whole.text
+    assert parts[-1].usage == whole.usage and whole.usage.total_tokens > 0
+    assert parts[-1].finish_reason == whole.finish_reason == "stop"
+    assert [one.text for one in parts] == sorted((one.text for one in parts), key=len)
+    assert str(whole) == whole.text and str(llm.chat([vn.ChatMessage("user", "x")])).startswith("assistant: ")
+
+
+def test_only_what_was_set_travels(server, llm):
+    llm.complete("What?")
+    assert last(server) == {"model": "gpt-4o", "messages": [{"role": "user", "content": "What?"}]}
+
+
+def test_a_call_wins_over_additional_kwargs_and_these_over_the_models_own(server):
+    llm = vn.OpenAIMultiModal(
+        "gpt-4o",
+        "k",
+        server.openai_base,
+        max_new_tokens=300,
+        temperature=0.5,
+        additional_kwargs={"seed": 7, "temperature": 0.2, "top_k": 40},
+    )
+    llm.complete("What?", temperature=0.9, max_tokens=5)
+    assert last(server) | {"messages": None} == {
+        "model": "gpt-4o",
+        "messages": None,
+        "temperature": 0.9,
+        "max_tokens": 5,
+        "seed": 7,
+        "top_k": 40,
+    }
+    llm.complete("What?")
+    assert (last(server)["max_tokens"], last(server)["temperature"]) == (300, 0.2)
+
+
+@pytest.mark.parametrize(
+    "model, name",
+    [
+        ("gpt-4o", "max_tokens"),
+        ("gpt-4-vision-preview", "max_tokens"),
+        ("gpt-5.4-mini", "max_completion_tokens"),
+        ("o3", "max_completion_tokens"),
+        ("ft:gpt-5:team::1", "max_completion_tokens"),
+        ("a-model-of-tomorrow", "max_tokens"),
+    ],
+)
+def test_the_length_limit_has_the_models_own_name(server, model, name):
+    vn.OpenAIMultiModal(model, "k", server.openai_base, max_new_tokens=9).complete("What?")
+    assert last(server)[name] == 9
+
+
+def test_a_url_travels_as_a_url_with_its_detail_unless_inlined(server, photo):
+    url = f"{server.url}/photo.jpg"
+    document = vn.ImageDocument(image_url=url, detail="low")
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    part = llm._image_part(document, {})
+    assert part == {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
+    assert "detail" not in llm._image_part(vn.ImageDocument(image_url=url), {})["image_url"]
+    assert llm._image_part(vn.ImageDocument(image_url=url), {"image_detail": "high"})["image_url"]["detail"] == "high"
+
+
+def test_a_picture_goes_out_fitted_and_freed_of_its_metadata(server, llm):
+    exif = picture().getexif()
+    exif[0x010F] = "SecretCamera"
+    llm.complete("What?", [encoded(picture(3000, 2000), "JPEG", exif=exif)], image_detail="high")
+    url = last(server)["messages"][0]["content"][1]["image_url"]["url"]
+    head, _, body = url.partition(",")
+    sent = base64.b64decode(body)
+    assert head == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(sent)).size == (1152, 768)
+    assert b"SecretCamera" not in sent
+
+
+def test_text_and_pictures_keep_their_order(server, llm):
+    llm.chat([{"role": "user", "content": ["first", vn.ImageDocument.of(picture()), "second"]}])
+    assert [part["type"] for part in last(server)["messages"][0]["content"]] == ["text", "image_url", "text"]
+
+
+def test_a_lone_picture_needs_no_brackets(server, llm, photo):
+    llm.complete("What?", photo)
+    llm.complete("What?", str(photo))
+    assert all(len(request.body["messages"][0]["content"]) == 2 for request in server.requests)
+
+
+def test_retries_are_the_clients_own_and_do_not_nest(server):
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_retries=3)
+    server.fail(Fault(status=500, retry_after=0.01), times=10)
+    with pytest.raises(errors.ServerError):
+        llm.complete("What?")
+    assert len(server.requests) == 4
+
+
+def test_a_server_that_refuses_stream_options_is_asked_without_and_remembered(server, llm):
+    refusal = {"error": {"message": "Unrecognized field: stream_options", "type": "invalid_request_error"}}
+    server.fail(Fault(status=422, body=refusal))
+    assert list(llm.stream_complete("What?"))[-1].text
+    assert list(llm.stream_complete("What?"))[-1].text
+    assert ["stream_options" in request.body for request in server.requests] == [True, False, False]
+
+
+FAULTS = {
+    "wrong key": (Fault(status=401), errors.AuthenticationError, "key is right"),
+    "forbidden": (Fault(status=403), errors.AuthenticationError, "allowed"),
+    "unknown model": (
+        Fault(status=404, body={"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}),
+        errors.UnknownModelError,
+        "'gpt-4o'",
+    ),
+    "wrong path": (Fault(status=404, body={"detail": "Not Found"}), errors.RequestRejectedError, "404"),
+    "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "wait a moment"),
+    "no quota": (
+        Fault(status=429, retry_after=0.01, body={"error": {"message": "quota", "code": "insufficient_quota"}}),
+        errors.RateLimitError,
+        "quota",
+    ),
+    "too long": (
+        Fault(status=400, body={"error": {"message": "maximum context length", "code": "context_length_exceeded"}}),
+        errors.ContextLengthError,
+        "smaller pictures",
+    ),
+    "filtered": (
+        Fault(status=400, body={"error": {"message": "filtered", "code": "content_filter"}}),
+        errors.ContentFilterError,
+        "change the question",
+    ),
+    "bad request": (Fault(status=400), errors.RequestRejectedError, "400"),
+    "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "try again"),
+    "garbage": (Fault(garbage=True), errors.MalformedResponseError, "no valid answer"),
+    "HTML": (
+        Fault(status=200, content_type="text/html", body="<html>proxy</html>"),
+        errors.MalformedResponseError,
+        "/v1",
+    ),
+    "no choices": (Fault(empty_choices=True), errors.MalformedResponseError, "choices"),
+    "hung up": (Fault(cut_after=0), errors.ProviderConnectionError, "cannot be reached"),
+    "too slow": (Fault(delay=5), errors.ProviderTimeoutError, "in time"),
+}
+
+
+@pytest.mark.parametrize("fault, kind, words", FAULTS.values(), ids=FAULTS)
+async def test_each_fault_is_an_error_of_its_own_in_sync_and_async(server, fault, kind, words):
+    llm = vn.OpenAIMultiModal("gpt-4o", SECRET, server.openai_base, max_retries=1, timeout=0.5)
+    server.fail(fault, times=4)
+    with pytest.raises(kind, match=words) as caught:
+        llm.complete("What?")
+    with pytest.raises(kind, match=words):
+        await llm.acomplete("What?")
+    assert caught.value.__cause__ is not None or kind is errors.MalformedResponseError
+    assert len(str(caught.value)) < 300
+
+
+def test_no_server_at_all():
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", "http://127.0.0.1:9/v1", max_retries=0)
+    with pytest.raises(errors.ProviderConnectionError, match="cannot be reached"):
+        llm.complete("What?")
+
+
+async def test_a_cut_stream_keeps_what_had_arrived(server, llm):
+    server.fail(Fault(cut_after=4), times=2)
+    stream = llm.stream_complete("What?")
+    with pytest.raises(errors.ProviderConnectionError, match="mid-answer") as caught:
+        list(stream)
+    assert "The sky is blue".startswith(stream.text.strip()) and stream.text
+    assert caught.value.partial_text == stream.text == stream.response.text
+    astream = await llm.astream_complete("What?")
+    with pytest.raises(errors.ProviderConnectionError):
+        [r async for r in astream]
+    assert astream.text == stream.text
+
+
+def test_garbage_in_a_stream_is_an_error_of_ours(server, llm):
+    server.fail(Fault(garbage=True))
+    with pytest.raises(errors.MalformedResponseError):
+        list(llm.stream_complete("What?"))
+
+
+async def wait_for(condition):
+    for _ in range(100):
+        if condition():
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def test_an_interrupted_stream_closes_its_connection(server, llm):
+    server.answer_with("word " * 5000)
+    stream = llm.stream_complete("What?")
+    next(stream)
+
+    def interrupt(chunk):
+        raise KeyboardInterrupt
+
+    stream._read = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert stream.text.startswith("word")
+    assert await wait_for(lambda: server.disconnects == 1)
+
+
+async def test_leaving_a_stream_or_cancelling_its_task_closes_the_connection(server, llm):
+    server.answer_with("word " * 5000)
+    with llm.stream_complete("What?") as stream:
+        next(stream)
+    assert await wait_for(lambda: server.disconnects == 1)
+
+    astream = await llm.astream_complete("What?")
+
+    async def read():
+        async for _ in astream:
+            pass
+
+    task = asyncio.create_task(read())
+    assert await wait_for(lambda: len(astream.text) > 50)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert astream.text.startswith("word")
+    assert await wait_for(lambda: server.disconnects == 2)
+
+
+def test_one_model_serves_several_event_loops(server, llm):
+    for _ in range(3):
+        assert asyncio.run(llm.acomplete("What?")).text
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(asyncio.run(llm.acomplete("x")).text)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3
+
+
+def test_a_loops_end_closes_its_client_without_a_word(server, llm, caplog):
+    client = asyncio.run(_client_after_a_call(llm))
+    assert client.is_closed()
+    asyncio.run(_client_after_a_call(llm))
+    import gc
+
+    gc.collect()
+    assert not caplog.records
+
+
+async def _client_after_a_call(llm):
+    await llm.acomplete("What?")
+    return llm.async_client
+
+
+async def test_reading_pictures_does_not_hold_up_the_loop(server, llm):
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.005)
+            ticks += 1
+
+    task = asyncio.create_task(tick())
+    await asyncio.gather(*(llm.acomplete("What?", [picture(3000, 2000, seed=seed)]) for seed in range(4)))
+    during = ticks
+    task.cancel()
+    assert during > 5
+
+
+def test_cut_off_and_filtered_answers_say_so(server, llm):
+    assert llm.complete("What?", max_tokens=3).finish_reason == "length"
+    assert "cut off" in llm.complete("What?", max_tokens=3)._repr_markdown_()
+    server.fail(Fault(finish_reason="content_filter"))
+    assert "content filter" in llm.complete("What?")._repr_markdown_()
+
+
+def test_a_missing_key_names_the_variable_and_the_demo():
+    with pytest.raises(errors.MissingKeyError, match=r"OPENAI_API_KEY.*connect\(\"demo\"\)"):
+        vn.OpenAIMultiModal()
+
+
+async def test_the_key_is_in_no_repr_error_or_cause(server):
+    server.require_key = "another"
+    llm = vn.OpenAIMultiModal("gpt-4o", SECRET, server.openai_base, max_retries=0)
+    server.fail(Fault(status=400, body={"error": {"message": f"bad key {SECRET} and sk-other-123456789"}}))
+    for ask in (llm.complete, llm.stream_complete):
+        with pytest.raises(errors.ProviderError) as caught:
+            list(ask("What?"))
+        shown = [repr(llm), str(llm), str(caught.value), repr(caught.value), str(caught.value.__cause__)]
+        shown.append(repr(caught.value.__cause__))
+        assert not any(SECRET in text or "sk-other" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    "messages, words",
+    [
+        ([], "no message"),
+        ("What?", "list of messages"),
+        ([3], "no message: use ChatMessage"),
+        ([{"role": "king", "content": "x"}], "no role 'king'"),
+        ([{"role": "user", "content": [{"type": "audio"}]}], "'audio'"),
+    ],
+)
+def test_bad_messages_are_refused(llm, messages, words):
+    with pytest.raises(errors.SettingsError, match=words):
+        llm.chat(messages)
+
+
+def test_bad_arguments_are_refused(llm):
+    with pytest.raises(errors.SettingsError, match="inside the messages"):
+        llm.chat([vn.ChatMessage("user", "x")], image_documents=[picture()])
+    with pytest.raises(errors.SettingsError, match="prompt is a text"):
+        llm.complete(None)
+    with pytest.raises(errors.SettingsError, match="takes 1500 pictures"):
+        llm.complete("What?", [vn.ImageDocument(image_url=f"https://example.org/{n}.png") for n in range(1501)])
+    with pytest.raises(errors.SettingsError, match="auto, low, high"):
+        llm.complete("What?", image_detail="enormous")
+    with pytest.raises(errors.SettingsError):
+        vn.OpenAIMultiModal("gpt-4o", "k", image_detail="enormous")
+
+
+def test_a_failed_call_sends_nothing(server, llm, tmp_path):
+    with pytest.raises(errors.ImageNotFoundError):
+        llm.complete("What?", [picture(), tmp_path / "missing.png"])
+    assert server.requests == []
+
+
+def azure(server, **options):
+    chosen = {"engine": "my-vision", "model": "gpt-4o", "azure_endpoint": server.url, "api_version": "2024-06-01"}
+    return vn.AzureOpenAIMultiModal(**{**chosen, "api_key": SECRET, **options})
+
+
+async def test_azure_asks_its_deployment_in_all_eight_ways(server):
+    server.answer_with("An answer.")
+    llm = azure(server)
+    message = vn.generate_openai_multi_modal_chat_message("What?", "user", [picture()])
+    assert set((await all_eight(llm, "What?", picture(), [message])).values()) == {"An answer."}
+    for request in server.requests:
+        assert request.path.startswith("/openai/deployments/my-vision/chat/completions")
+        assert request.headers["api-key"] == SECRET
+    assert SECRET not in repr(llm)
+
+
+def test_azure_takes_its_settings_from_the_environment_and_its_aliases(server, monkeypatch):
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2023-12-01-preview")
+    for alias in ("engine", "azure_deployment", "deployment_name", "deployment_id"):
+        assert vn.AzureOpenAIMultiModal(**{alias: "d"}).complete("What?").text
+    assert vn.connect("azure:d", model="gpt-5").counted_model == "gpt-5"
+
+
+def test_azure_names_everything_that_is_missing():
+    with pytest.raises(errors.SettingsError, match=r"engine=.*AZURE_OPENAI_ENDPOINT.*OPENAI_API_VERSION"):
+        vn.AzureOpenAIMultiModal(api_key="k")
+    with pytest.raises(errors.MissingKeyError, match="AZURE_OPENAI_API_KEY"):
+        vn.AzureOpenAIMultiModal("d", azure_endpoint="https://x.openai.azure.com", api_version="2024-06-01")
+
+
+def test_azure_takes_a_token_instead_of_a_key(server):
+    llm = azure(server, api_key=None, azure_ad_token_provider=lambda: "token-123")
+    assert llm.complete("What?").text
+    assert server.requests[-1].headers["authorization"] == "Bearer token-123"
+
+
+def test_an_unknown_deployment(server):
+    server.models = ["other"]
+    with pytest.raises(errors.UnknownModelError):
+        azure(server, max_retries=0).complete("What?")
+
+
+async def test_a_local_server_has_its_leading_newline_and_its_end_mark_trimmed(server):
+    server.answer_with("\nA llama in glasses.</s>")
+    llm = vn.LocalMultiModal(api_base=server.openai_base, max_new_tokens=9)
+    texts = await all_eight(llm, "どんな画像ですか？", picture(), [vn.ChatMessage("user", "x")])
+    assert set(texts.values()) == {"A llama in glasses."}
+    assert llm.complete("x").raw.choices[0].message.content == "\nA llama in glasses.</s>"
+    assert "max_tokens" in last(server)
+    server.answer_with("a < b </s or </x>")
+    assert "".join(r.delta for r in llm.stream_complete("x")) == "a < b </s or </x>"
+
+
+def test_prices_are_worked_out_when_asked_for(server, llm):
+    assert llm.complete("What?").cost > 0
+    assert vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?").cost is None
+    assert vn.LocalMultiModal(api_base=server.openai_base).complete("What?").cost == 0
+    assert vn.LocalMultiModal(api_base="https://paid.example.org/v1").price(vn.Usage(1, 1)) is None
+    assert vn.connect("demo", api_base=server.openai_base).complete("What?").cost == 0
+
+
+def test_connect(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    assert vn.connect("openai").model == "gpt-4o"
+    assert vn.connect("openai:ft:gpt-4o:team::1").model == "ft:gpt-4o:team::1"
+    assert vn.connect("local:llava", api_base="http://localhost:1/v1").api_base == "http://localhost:1/v1"
+    assert str(vn.connect("demo")) == "demo"
+    with pytest.raises(errors.SettingsError, match="did you mean 'openai'"):
+        vn.connect("opnai:gpt-4o")
+    with pytest.raises(errors.SettingsError, match="azure:NAME"):
+        vn.connect("azure")
+
+
+def test_a_model_survives_json_and_usage_adds_up():
+    one = vn.Usage(10, 5)
+    assert sum([one, one]) == vn.Usage(20, 10)
+    assert (one + vn.Usage(None, 1)).input_tokens is None
+    assert json.dumps(one.total_tokens) == "15"

@@ -1,0 +1,873 @@
+"""The Replicate dialect through the true replicate client: what travels, what comes back, and what is canceled."""
+
+import asyncio
+import base64
+import gc
+import io
+import signal
+import threading
+import warnings
+from contextlib import closing
+
+import pytest
+from conftest import encoded, picture
+from PIL import Image
+from replicate.file import Files
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.demo import Fault
+from vision_nb.demo.replicate_catalogue import MODELS as PUBLISHED
+from vision_nb.demo.replicate_catalogue import openapi_schema
+from vision_nb.providers import replicate as replicate_module
+from vision_nb.providers.replicate_events import Event, EventDecoder
+from vision_nb.providers.replicate_models import MODELS, from_schema
+from vision_nb.providers.replicate_transport import seconds_asked
+
+SECRET = "r8_test0123456789abcdef"
+TEXT = "The sky is blue, and the sea below it is darker."
+CREATED = "/v1/predictions"
+
+
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch):
+    monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.02")
+    monkeypatch.setattr(replicate_module, "_learned", {})
+
+
+@pytest.fixture
+def make(server):
+    server.answer_with(TEXT)
+
+    def make(model="llava-13b", **options):
+        return vn.ReplicateMultiModal(model, api_token=SECRET, api_base=server.replicate_base, **options)
+
+    return make
+
+
+@pytest.fixture
+def endless(server, make):
+    """Answers that no test waits for."""
+    server.answer_with("word " * 5000)
+    server.tokens_per_second = 50
+
+
+def created(server):
+    """The bodies of the requests that created predictions."""
+    return [one.body for one in server.requests if one.method == "POST" and one.path.endswith("/predictions")]
+
+
+def question(text="What?", *pictures):
+    return vn.generate_openai_multi_modal_chat_message(text, "user", list(pictures) or [picture()])
+
+
+def sent_image(server):
+    uri = created(server)[-1]["input"]["image"]
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+async def wait_for(condition):
+    for _ in range(250):
+        if condition():
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def all_eight(llm, image, messages):
+    texts = {
+        "complete": llm.complete("What?", [image]).text,
+        "chat": llm.chat(messages).text,
+        "acomplete": (await llm.acomplete("What?", [image])).text,
+        "achat": (await llm.achat(messages)).text,
+        "stream_complete": "".join(r.delta for r in llm.stream_complete("What?", [image])),
+        "stream_chat": "".join(r.delta for r in llm.stream_chat(messages)),
+    }
+    for name, awaited in (
+        ("astream_complete", llm.astream_complete("What?", [image])),
+        ("astream_chat", llm.astream_chat(messages)),
+    ):
+        texts[name] = "".join([r.delta async for r in await awaited])
+    return texts
+
+
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b", "minigpt-4", "cogvlm", "demo/anything"])
+async def test_all_eight_methods_send_and_answer_the_same(server, make, model):
+    image = picture()
+    texts = await all_eight(make(model), image, [question("What?", image)])
+    assert set(texts.values()) == {TEXT} and len(texts) == 8
+    bodies = [{name: value for name, value in body.items() if name != "stream"} for body in created(server)]
+    assert len(bodies) == 8 and all(body == bodies[0] for body in bodies)
+
+
+def test_a_streaming_model_gives_many_deltas_and_another_one_delta(make):
+    parts = list(make("llava-13b").stream_complete("What?", picture()))
+    assert len([part for part in parts if part.delta]) > 5
+    assert [part.text for part in parts] == sorted((part.text for part in parts), key=len)
+    assert parts[-1].text == TEXT and parts[-1].finish_reason == "stop"
+    assert [part.delta for part in make("fuyu-8b").stream_complete("What?", picture())] == [TEXT]
+
+
+def test_a_response_has_the_prediction_and_no_usage_or_cost(make):
+    for response in (make().complete("What?", picture()), list(make().stream_complete("What?", picture()))[-1]):
+        assert (response.usage, response.cost) == (None, None)
+        assert response.raw.status == "succeeded" and response.raw.metrics["predict_time"] >= 0
+        assert response.model == "yorickvp/llava-13b" and response.finish_reason == "stop"
+    assert str(make().chat([question()])) == f"assistant: {TEXT}"
+
+
+@pytest.mark.parametrize(
+    "text", ["https://example.org is a link", "data: 1, 2, 3", "a\u2028b\x0bc\x85d", "\n\nx\n", "é " * 99]
+)
+async def test_text_stays_text_however_it_begins(server, make, text):
+    server.answer_with(text)
+    assert set((await all_eight(make(), picture(), [question()])).values()) == {text}
+
+
+def test_an_empty_answer_is_an_answer(server, make):
+    server.answer_with("")
+    for model in ("llava-13b", "fuyu-8b"):
+        assert make(model).complete("What?", picture()).text == ""
+        assert [part.text for part in make(model).stream_complete("What?", picture())] == [""]
+
+
+@pytest.mark.parametrize(
+    "model, inputs",
+    [
+        ("llava-13b", {"max_tokens": 100, "temperature": 0.1, "top_p": 0.9}),
+        ("fuyu-8b", {"max_new_tokens": 100}),
+        (
+            "minigpt-4",
+            {"max_new_tokens": 100, "temperature": 0.1, "top_p": 0.9, "num_beams": 1, "repetition_penalty": 1},
+        ),
+    ],
+)
+def test_each_model_gets_the_parameters_that_it_takes_by_its_own_names(server, make, model, inputs):
+    llm = make(
+        model,
+        max_new_tokens=100,
+        temperature=0.1,
+        num_input_files=1,
+        top_p=0.9,
+        num_beams=1,
+        repetition_penalty=1,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        llm.complete("What?", picture())
+    sent = created(server)[-1]["input"]
+    assert {name: value for name, value in sent.items() if name not in ("image", "prompt")} == inputs
+    assert sent["prompt"] == "What?"
+
+
+def test_only_what_was_set_travels(server, make):
+    make().complete("What?", picture())
+    assert set(created(server)[-1]["input"]) == {"image", "prompt"}
+
+
+def test_a_call_wins_over_additional_kwargs_and_these_over_the_models_own(server, make):
+    llm = make(max_new_tokens=300, temperature=0.5, top_p=0.1, additional_kwargs={"top_p": 0.2, "temperature": 0.3})
+    llm.complete("What?", picture(), temperature=0.9, max_tokens=5, num_input_files=1)
+    sent = created(server)[-1]["input"]
+    assert (sent["temperature"], sent["max_tokens"], sent["top_p"]) == (0.9, 5, 0.2)
+    llm.complete("What?", picture(), top_p=0.7)
+    sent = created(server)[-1]["input"]
+    assert (sent["temperature"], sent["max_tokens"], sent["top_p"]) == (0.3, 300, 0.7)
+
+
+def test_what_a_model_does_not_take_is_left_out_with_one_warning(server, make):
+    llm = make("fuyu-8b", temperature=0.1, top_p=0.9, image_detail="high")
+    with pytest.warns(UserWarning, match=r"replicate:fuyu-8b takes no .*temperature.*image_detail: left out") as caught:
+        for _ in range(3):
+            llm.complete("What?", picture())
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="takes no num_beams: left out") as caught:
+        llm.complete("What?", picture(), num_beams=2)
+        llm.complete("What?", picture(), num_beams=2)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="temperature"):
+        make("fuyu-8b", temperature=0.1).complete("What?", picture())
+    assert all(set(body["input"]) == {"image", "prompt"} for body in created(server))
+
+
+def test_cogvlm_is_sent_what_the_user_names(server, make):
+    server.replicate_models["naklecha/cogvlm"] = PUBLISHED["naklecha/cogvlm"].schema
+    llm = make("cogvlm", temperature=0.5, max_new_tokens=9)
+    assert llm._request([vn.ChatMessage("user", ["x", picture()])], llm._merged({}), stream=False)["order"].inputs == {
+        "max_new_tokens": 9,
+        "temperature": 0.5,
+        "prompt": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    "model, setting, words",
+    [
+        ("fuyu-8b", {"max_new_tokens": 5000}, "fuyu-8b takes max_new_tokens from 0 to 2048, and got 5000"),
+        ("minigpt-4", {"temperature": 3}, "temperature from 0.01 to 2"),
+        ("llava-13b", {"temperature": -1}, "temperature of at least 0"),
+        ("llava-13b", {"max_new_tokens": 1.5}, "a whole number as max_new_tokens"),
+        ("llava-13b", {"top_p": "much"}, "a number as top_p"),
+        ("llava-13b", {"top_p": True}, "a number as top_p"),
+        ("demo/anything", {"temperature": 2.5}, "demo/anything takes temperature from 0 to 2"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_before_anything_is_sent(server, make, model, setting, words):
+    with pytest.raises(errors.SettingsError, match=words):
+        make(model, **setting).complete("What?", picture())
+    assert created(server) == []
+
+
+def test_the_models_and_their_references():
+    assert list(vn.REPLICATE_MULTI_MODAL_LLM_MODELS) == ["llava-13b", "fuyu-8b", "minigpt-4"]
+    for key, reference in vn.REPLICATE_MULTI_MODAL_LLM_MODELS.items():
+        for name in (key, reference, reference.partition(":")[0]):
+            llm = vn.ReplicateMultiModal(name, api_token="t")
+            assert (llm.model, str(llm), llm.identity["reference"]) == (key, f"replicate:{key}", reference)
+    assert vn.ReplicateMultiModal("cogvlm", api_token="t").model == "cogvlm"
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model.parameters is not None], ids=lambda m: m.key)
+def test_the_table_agrees_with_the_published_schemas(model):
+    name, _, version = model.reference.partition(":")
+    published = from_schema(name, version, PUBLISHED[name].schema)
+    assert PUBLISHED[name].version == version
+    for fact in ("parameters", "length_limit", "streams", "image", "image_required", "prompt"):
+        assert getattr(model, fact) == getattr(published, fact), fact
+
+
+@pytest.mark.parametrize("name", ["llava-14b", "", "a/b/c", "owner/name:", "owner/na me"])
+def test_a_name_that_is_no_reference_is_refused(name):
+    with pytest.raises(errors.SettingsError, match=r"llava-13b, fuyu-8b, minigpt-4, cogvlm"):
+        vn.ReplicateMultiModal(name, api_token="t")
+    with pytest.raises(errors.SettingsError, match="did you mean 'llava-13b'"):
+        vn.connect("replicate:llava-14b", api_token="t")
+
+
+SEER = openapi_schema(
+    {
+        "photo": {"type": "string", "format": "uri"},
+        "question": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "max_tokens": {"type": "integer", "minimum": 1, "maximum": 64},
+        "style": {"allOf": [{"$ref": "#/components/schemas/style"}]},
+    },
+    required=("photo",),
+    streams=True,
+)
+
+
+async def test_an_unknown_models_inputs_are_read_from_its_schema_once(server, make):
+    server.replicate_models["acme/seer"] = SEER
+    llm = make("acme/seer", max_new_tokens=50, additional_kwargs={"style": "terse"})
+    assert await llm.acomplete("What?", picture()) and llm.complete("What?", picture())
+    assert make("acme/seer").complete("What?", picture()).text == TEXT
+    schemas = [one.path for one in server.requests if one.method == "GET" and "/models/" in one.path]
+    assert schemas == ["/v1/models/acme/seer"]
+    sent = created(server)[-2]["input"]
+    assert (sent["question"], sent["max_tokens"], sent["style"]) == ("What?", 50, "terse") and "photo" in sent
+    with pytest.raises(errors.SettingsError, match="from 1 to 64"):
+        llm.complete("What?", picture(), max_new_tokens=65)
+
+
+async def test_an_unknown_model_in_a_version_of_its_own(server, make):
+    server.replicate_models["acme/seer"] = SEER
+    version = from_schema("acme/seer", "x", SEER)
+    assert version.length_limit == "max_tokens"
+    reference = f"acme/seer:{replicate_version(server)}"
+    assert make(reference).complete("What?", picture()).text == TEXT
+    replicate_module._learned.clear()
+    assert (await make(reference).acomplete("What?", picture())).text == TEXT
+    assert [one.path for one in server.requests].count(
+        f"/v1/models/acme/seer/versions/{replicate_version(server)}"
+    ) == 2
+    assert all(body["version"] == replicate_version(server) for body in created(server))
+
+
+def replicate_version(server):
+    from vision_nb.demo.replicate_catalogue import version_of
+
+    return version_of("acme/seer")
+
+
+async def test_a_model_without_a_version_runs_by_name_where_it_is_official_and_by_its_latest_version_elsewhere(
+    server, make
+):
+    server.replicate_models["acme/seer"] = SEER
+    paths = []
+    for model in ("demo/anything", "acme/seer"):
+        llm = make(model)
+        for _ in range(2):
+            assert llm.complete("What?", picture()).text == (await llm.acomplete("What?", picture())).text == TEXT
+    paths = [one.path for one in server.requests if one.method == "POST"]
+    assert paths == [*["/v1/models/demo/anything/predictions"] * 4, "/v1/models/acme/seer/predictions", *[CREATED] * 4]
+
+
+def test_a_model_that_takes_lists_of_pictures_or_none_at_all(server, make):
+    text = {"type": "string"}
+    many = {"type": "array", "items": {"type": "string", "format": "uri"}}
+    server.replicate_models["acme/many"] = openapi_schema({"prompt": text, "images": many})
+    server.replicate_models["acme/blind"] = openapi_schema({"prompt": text})
+    server.replicate_models["acme/mute"] = openapi_schema({"images": many}, required=())
+    assert make("acme/many").complete("What?", picture()).text == TEXT
+    assert len(created(server)[-1]["input"]["images"]) == 1
+    assert make("acme/many").complete("What?").text == TEXT
+    assert make("acme/blind").complete("What?").text == TEXT
+    with pytest.raises(errors.SettingsError, match="takes no picture"):
+        make("acme/blind").complete("What?", picture())
+    with pytest.raises(errors.SettingsError, match="takes no text"):
+        make("acme/mute").complete("What?", picture())
+
+
+async def test_a_model_that_does_not_exist(make):
+    for name in ("acme/nothing", "acme/nothing:123", "yorickvp/llava-13b:" + "0" * 64):
+        llm = make(name)
+        with pytest.raises(errors.UnknownModelError, match=name.partition(":")[0]):
+            llm.complete("What?", picture())
+        with pytest.raises(errors.UnknownModelError, match="spelling"):
+            await llm.acomplete("What?", picture())
+
+
+def test_a_version_that_is_gone(server, make):
+    server.fail(Fault(status=422, body={"title": "Invalid version or not permitted", "detail": "gone", "status": 422}))
+    with pytest.raises(errors.UnknownModelError, match="gone"):
+        make().complete("What?", picture())
+
+
+def test_a_small_picture_goes_along_and_a_large_one_is_uploaded(server, make, monkeypatch):
+    files, upload = [], Files.create
+    monkeypatch.setattr(
+        Files, "create", lambda self, file, **options: files.append(file) or upload(self, file, **options)
+    )
+    make().complete("What?", picture())
+    assert created(server)[-1]["input"]["image"].startswith("data:image/png;base64,") and files == []
+    server.answer_with(None)
+    large = noise(1200, 900)
+    response = make("fuyu-8b").complete("How large is it?", large)
+    assert created(server)[-1]["input"]["image"].startswith(f"{server.url}/v1/files/")
+    assert "1,200 x 900" in response.text
+    assert [file.closed for file in files] == [True]
+
+
+async def test_an_upload_is_async_where_the_call_is_and_its_file_is_closed(server, make, monkeypatch):
+    files, upload = [], Files.async_create
+
+    async def spied(self, file, **options):
+        files.append(file)
+        return await upload(self, file, **options)
+
+    monkeypatch.setattr(Files, "async_create", spied)
+    monkeypatch.setattr(Files, "create", None)
+    assert (await make().acomplete("What?", noise(1200, 900))).text == TEXT
+    assert [file.closed for file in files] == [True]
+    server.fail(Fault(status=401))
+    with pytest.raises(errors.AuthenticationError):
+        await make().acomplete("What?", noise(1200, 900))
+    assert [file.closed for file in files] == [True, True]
+
+
+def noise(width, height):
+    import numpy as np
+
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def test_a_picture_goes_out_fitted_and_freed_of_its_metadata(server, make):
+    exif = picture().getexif()
+    exif[0x010F] = "SecretCamera"
+    make().complete("What?", [encoded(Image.new("RGB", (3000, 1500), "teal"), "JPEG", exif=exif)])
+    assert sent_image(server).size == (2048, 1024)
+    assert b"SecretCamera" not in base64.b64decode(created(server)[-1]["input"]["image"].partition(",")[2])
+
+
+def test_a_url_travels_as_a_url_unless_inlined(server, make):
+    url = f"{server.url}/v1/files/{upload(server, encoded(picture()))}/download"
+    document = vn.ImageDocument(image_url=url)
+    make().complete("What?", document)
+    assert created(server)[-1]["input"]["image"] == url
+    make(inline_urls=True).complete("What?", document)
+    assert sent_image(server).size == (64, 48)
+
+
+def upload(server, data):
+    import httpx
+
+    return httpx.post(f"{server.url}/v1/files", files={"content": ("a.png", data, "image/png")}).json()["id"]
+
+
+def test_one_picture_a_question(make):
+    with pytest.raises(errors.SettingsError, match="takes 1 picture a request and got 2"):
+        make().complete("What?", [picture(), picture()])
+    with pytest.raises(errors.SettingsError, match="takes 1 picture a request and got 2"):
+        make().chat([question("What?", picture(), picture())])
+    with pytest.raises(errors.SettingsError, match="about a picture only"):
+        make().complete("What?")
+    with pytest.raises(errors.SettingsError, match="num_input_files is 1, not 2"):
+        make(num_input_files=2)
+    with pytest.raises(errors.SettingsError, match="num_input_files is 1, not 3"):
+        make().complete("What?", picture(), num_input_files=3)
+
+
+async def test_a_chat_is_written_into_the_prompt_with_its_newest_picture(server, make):
+    messages = [
+        vn.ChatMessage("system", "Be brief."),
+        question("What is this?", picture(64, 48)),
+        vn.ChatMessage("assistant", "A sea."),
+        question("And this?", picture(90, 60)),
+        vn.ChatMessage("assistant", "A lake."),
+        vn.ChatMessage("user", "Which colour?"),
+    ]
+    with pytest.warns(UserWarning, match="newest picture"):
+        make().chat(messages)
+    assert created(server)[-1]["input"]["prompt"] == (
+        "Be brief.\n\nWhat is this? ASSISTANT: A sea.</s>USER: And this? ASSISTANT: A lake.</s>USER: Which colour?"
+    )
+    assert sent_image(server).size == (90, 60)
+    with pytest.warns(UserWarning, match="newest picture"):
+        await make("minigpt-4").achat(messages[1:4])
+    assert created(server)[-1]["input"]["prompt"] == "What is this?###Assistant: A sea.###Human: And this?"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make("fuyu-8b").chat([messages[1], messages[2], messages[5]])
+    assert created(server)[-1]["input"]["prompt"] == (
+        "User: What is this?\nAssistant: A sea.\nUser: Which colour?\nAssistant:"
+    )
+    make().chat([messages[0], messages[1]])
+    assert created(server)[-1]["input"]["prompt"] == "Be brief.\n\nWhat is this?"
+
+
+def test_detail_levels_of_a_picture_are_none_of_replicates(make):
+    with pytest.warns(UserWarning, match="takes no image_detail"):
+        make().complete("What?", vn.ImageDocument(image=encoded(picture()), detail="low"))
+
+
+def test_a_missing_token_names_the_variable_and_the_demo(monkeypatch):
+    with pytest.raises(errors.MissingKeyError, match=r"REPLICATE_API_TOKEN.*connect\(\"demo\"\)"):
+        vn.ReplicateMultiModal()
+    with pytest.raises(errors.MissingKeyError):
+        vn.connect("replicate:llava-13b")
+    monkeypatch.setenv("REPLICATE_API_TOKEN", SECRET)
+    assert str(vn.connect("replicate:yorickvp/llava-13b")) == "replicate:llava-13b"
+    assert vn.connect("replicate:owner/name:1f").model == "owner/name:1f"
+
+
+def test_token_and_address_come_from_the_environment(server, monkeypatch):
+    monkeypatch.setenv("REPLICATE_API_TOKEN", SECRET)
+    monkeypatch.setenv("REPLICATE_BASE_URL", f"{server.url}/v1/")
+    server.require_key = SECRET
+    llm = vn.ReplicateMultiModal()
+    assert llm.complete("What?", picture()).text and llm.server == server.url
+    assert server.requests[-1].headers["authorization"] == f"Bearer {SECRET}"
+
+
+FAULTS = {
+    "wrong token": (Fault(status=401), errors.AuthenticationError, "token is right"),
+    "forbidden": (Fault(status=403), errors.AuthenticationError, "403"),
+    "no credit": (Fault(status=402), errors.RequestRejectedError, "account/billing"),
+    "unknown": (Fault(status=404), errors.UnknownModelError, "about llava-13b"),
+    "rejected": (
+        Fault(
+            status=422, body={"title": "Input validation failed", "detail": "- input: x\n- input: y\n", "status": 422}
+        ),
+        errors.RequestRejectedError,
+        "- input: x - input: y",
+    ),
+    "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "wait a moment"),
+    "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "try again"),
+    "garbage": (Fault(garbage=True), errors.MalformedResponseError, "no valid answer"),
+    "another shape": (Fault(body={"hello": "world"}), errors.MalformedResponseError, "api_base"),
+    "hung up": (Fault(cut_after=0), errors.ProviderConnectionError, "cannot be reached"),
+    "too slow": (Fault(delay=5), errors.ProviderTimeoutError, "within 0.5 seconds"),
+}
+
+
+@pytest.mark.parametrize("fault, kind, words", FAULTS.values(), ids=FAULTS)
+async def test_each_fault_is_an_error_of_its_own_in_sync_and_async(server, make, fault, kind, words):
+    llm = make(max_retries=1, timeout=0.5)
+    for ask in (llm.complete, llm.stream_complete):
+        server._faults.clear()
+        server.fail(fault, times=2)
+        with pytest.raises(kind, match=words) as caught:
+            ask("What?", picture())
+        assert caught.value.__cause__ is not None and len(str(caught.value)) < 300
+        assert caught.value.status_code == (fault.status or None)
+    for ask in (llm.acomplete, llm.astream_complete):
+        server._faults.clear()
+        server.fail(fault, times=2)
+        with pytest.raises(kind, match=words):
+            await ask("What?", picture())
+
+
+async def test_a_request_is_repeated_as_often_as_said_and_no_more(server, make):
+    llm = make(max_retries=3)
+    for status in (429, 500):
+        server.fail(Fault(status=status, retry_after=0.01), times=4)
+        with pytest.raises(errors.ProviderError):
+            llm.complete("What?", picture())
+        assert len(server.requests) == 4
+        server.fail(Fault(status=status, retry_after=0.01), times=4)
+        with pytest.raises(errors.ProviderError):
+            await llm.acomplete("What?", picture())
+        assert len(server.requests) == 8
+        server.requests.clear()
+    server.fail(Fault(status=503, retry_after=0.01), times=3)
+    assert llm.complete("What?", picture()).text == TEXT
+    assert len(created(server)) == 4 and len({str(body) for body in created(server)}) == 1
+
+
+def test_looking_at_a_prediction_and_uploading_are_repeated_too(server, make):
+    llm = make(max_retries=2)
+    server.fail(Fault())
+    server.fail(Fault(status=500, retry_after=0.01), times=2)
+    assert llm.complete("What?", picture()).text == TEXT
+    server.fail(Fault(status=429, retry_after=0.01), times=2)
+    assert llm.complete("What?", noise(1200, 900)).text == TEXT
+    assert [one.path for one in server.requests].count("/v1/files") == 3
+
+
+def test_a_creation_that_may_have_been_seen_is_not_repeated(server, make):
+    server.fail(Fault(cut_after=0))
+    with pytest.raises(errors.ProviderConnectionError):
+        make(max_retries=3).complete("What?", picture())
+    assert len(server.requests) == 1
+
+
+def test_the_wait_that_the_server_asks_for(server, make):
+    assert seconds_asked("2.5") == 2.5
+    assert seconds_asked("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert seconds_asked("", '{"detail": "Request was throttled.", "status": 429, "retry_after": 5}') == 5
+    assert seconds_asked("", '{"detail": "Request was throttled. Your rate limit resets in ~30s."}') == 30
+    assert seconds_asked("", "Expected available in 1 second.") == 1
+    assert seconds_asked("soon", "[1]") is None
+    server.fail(Fault(status=429, retry_after=30))
+    with pytest.raises(errors.RateLimitError) as caught:
+        make(max_retries=0).complete("What?", picture())
+    assert caught.value.retry_after == 30
+
+
+def test_no_server_at_all():
+    llm = vn.ReplicateMultiModal(api_token="t", api_base="http://127.0.0.1:9", max_retries=0)
+    with pytest.raises(errors.ProviderConnectionError, match="cannot be reached"):
+        llm.complete("What?", picture())
+
+
+async def asked_once(llm, number):
+    """What complete, stream_complete, acomplete or astream_complete raises, by number."""
+
+    async def astreamed():
+        return [part async for part in await llm.astream_complete("What?", picture())]
+
+    with pytest.raises(errors.ProviderError) as caught:
+        if number == 0:
+            llm.complete("What?", picture())
+        elif number == 1:
+            list(llm.stream_complete("What?", picture()))
+        else:
+            await (llm.acomplete("What?", picture()) if number == 2 else astreamed())
+    return caught.value
+
+
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
+async def test_a_failed_prediction_tells_its_id_its_error_and_the_end_of_its_log(server, make, model):
+    log = "\n".join(f"line {number}" for number in range(40)) + "\nCUDA out of memory."
+    fault = Fault(prediction_error="it broke", prediction_logs=log)
+    llm = make(model)
+    for number in range(4):
+        server._faults.clear()
+        server.fail(fault)
+        error = await asked_once(llm, number)
+        assert type(error) is errors.PredictionFailedError and isinstance(error, errors.PredictionError)
+        assert error.prediction_id and error.prediction_id in str(error)
+        assert "it broke" in str(error) and 'log ends with "CUDA out of memory."' in str(error)
+        assert error.logs.startswith("line 33") and error.logs.endswith("CUDA out of memory.")
+        assert error.__cause__.prediction.id == error.prediction_id
+        if model == "llava-13b" and number % 2:
+            assert error.partial_text and TEXT.startswith(error.partial_text)
+    assert server.cancellations == 0
+
+
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
+async def test_a_prediction_that_somebody_cancels(server, make, endless, model):
+    llm = make(model)
+    server.answer_with("word " * 5000)
+    for number in range(4):
+        stop = asyncio.create_task(asyncio.to_thread(cancel_next, server))
+        error = await (
+            asked_once(llm, number) if number > 1 else asyncio.to_thread(asyncio.run, asked_once(llm, number))
+        )
+        await stop
+        assert type(error) is errors.PredictionCanceledError and error.prediction_id in str(error)
+        server.requests.clear()
+    assert server.cancellations == 4
+
+
+def cancel_next(server):
+    """Cancel the prediction that is created next, as its owner can on the website."""
+    import time
+
+    import httpx
+
+    for _ in range(500):
+        paths = [one.path for one in server.requests if one.method == "GET"]
+        if paths:
+            httpx.post(f"{server.url}{paths[0].removesuffix('/stream')}/cancel")
+            return
+        time.sleep(0.01)
+
+
+def test_a_prediction_that_was_canceled_before_it_began(server, make):
+    """Replicate calls it aborted, a status that its client does not know."""
+    server.fail(Fault())
+    server.fail(Fault(body={"id": "abc", "model": "a/b", "version": "c", "status": "aborted"}))
+    with pytest.raises(errors.PredictionCanceledError, match="was canceled"):
+        make("fuyu-8b").complete("What?", picture())
+
+
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
+async def test_a_prediction_that_takes_too_long_is_canceled(server, make, model):
+    server.tokens_per_second = 0.2
+    llm = make(model, timeout=1)
+    for number in (0, 2) if model == "llava-13b" else (1, 3):
+        error = await asked_once(llm, number)
+        assert type(error) is errors.ProviderTimeoutError and "not done within 1 seconds and is canceled" in str(error)
+        assert error.__cause__.prediction.id in str(error)
+    assert server.cancellations == 2
+
+
+async def test_a_silent_stream_times_out_with_what_it_had_said(server, make):
+    llm = make(timeout=1)
+    for number in (1, 3):
+        server.fail(Fault())
+        server.fail(Fault(hang=20))
+        error = await asked_once(llm, number)
+        assert type(error) is errors.ProviderTimeoutError and error.__cause__.prediction.id in str(error)
+        assert error.partial_text and TEXT.startswith(error.partial_text)
+
+
+@pytest.mark.parametrize("fault", [Fault(cut_after=4), Fault(garbage=True), Fault(status=408), Fault(cut_after=0)])
+async def test_a_stream_that_breaks_off_loses_nothing(server, make, fault):
+    llm = make(max_retries=0)
+    for stream in (True, False):
+        server.fail(Fault())
+        server.fail(fault)
+        if stream:
+            parts = list(llm.stream_complete("What?", picture()))
+        else:
+            parts = [part async for part in await llm.astream_complete("What?", picture())]
+        assert parts[-1].text == "".join(part.delta for part in parts) == TEXT
+    assert server.cancellations == 0
+
+
+def interrupted_when(condition):
+    """Press Ctrl-C once the condition holds."""
+    import time
+
+    def press():
+        for _ in range(500):
+            if condition():
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                return
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    return closing(Joined(thread))
+
+
+class Joined:
+    def __init__(self, thread):
+        self.close = thread.join
+
+
+def test_an_interrupt_cancels_the_prediction(server, make, endless):
+    llm = make("fuyu-8b")
+
+    def waits():
+        return any(one.method == "GET" for one in server.requests)
+
+    with interrupted_when(waits), pytest.raises(KeyboardInterrupt):
+        llm.complete("What?", picture())
+    assert server.cancellations == 1
+    stream = make().stream_complete("What?", picture())
+    with interrupted_when(lambda: len(stream.text) > 20), pytest.raises(KeyboardInterrupt):
+        list(stream)
+    assert stream.text.startswith("word") and server.cancellations == 2
+
+
+def test_an_interrupt_shows_even_if_the_cancellation_fails(server, make, endless):
+    stream = make().stream_complete("What?", picture())
+    next(stream)
+    server.fail(Fault(status=500), times=5)
+
+    def interrupt(chunk):
+        raise KeyboardInterrupt
+
+    stream._read = interrupt
+    before = len(server.requests)
+    with pytest.raises(KeyboardInterrupt):
+        next(stream)
+    assert len(server.requests) == before + 1 and server.cancellations == 0
+
+
+async def test_a_canceled_task_cancels_its_prediction(server, make, endless):
+    llm = make()
+    task = asyncio.create_task(llm.acomplete("What?", picture()))
+    assert await wait_for(lambda: any(one.method == "GET" for one in server.requests))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert server.cancellations == 1
+    stream = await llm.astream_complete("What?", picture())
+
+    async def read():
+        async for _ in stream:
+            pass
+
+    task = asyncio.create_task(read())
+    assert await wait_for(lambda: len(stream.text) > 20)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert server.cancellations == 2 and stream.text.startswith("word")
+
+
+async def test_a_task_that_is_canceled_while_it_creates_leaves_nothing_running(server, make, endless):
+    server.fail(Fault(delay=0.3))
+    task = asyncio.create_task(make().acomplete("What?", picture()))
+    assert await wait_for(lambda: created(server))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await wait_for(lambda: server.cancellations == 1)
+
+
+async def test_leaving_a_stream_cancels_the_prediction(server, make, endless):
+    llm = make()
+    with llm.stream_complete("What?", picture()) as stream:
+        next(stream)
+    assert server.cancellations == 1
+    llm.stream_complete("What?", picture()).close()
+    assert server.cancellations == 2
+    for _ in llm.stream_complete("What?", picture()):
+        break
+    gc.collect()
+    assert server.cancellations == 3
+    async with await llm.astream_complete("What?", picture()) as astream:
+        await anext(astream)
+    assert server.cancellations == 4
+    await (await llm.astream_complete("What?", picture())).aclose()
+    assert server.cancellations == 5
+    assert await wait_for(lambda: server.disconnects >= 3)
+
+
+async def test_a_stream_that_was_read_to_its_end_cancels_nothing(server, make):
+    stream = make().stream_complete("What?", picture())
+    assert list(stream)[-1].text == TEXT
+    stream.close()
+    async with await make().astream_complete("What?", picture()) as astream:
+        assert [part async for part in astream][-1].text == TEXT
+    assert server.cancellations == 0
+
+
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b", "demo/anything"])
+async def test_async_calls_leave_the_loop_free(server, make, model):
+    """The answer is held back until a task beside the call has ticked: a call that blocks the loop never gets it."""
+    waiting, ticked = threading.Event(), threading.Event()
+
+    def answer(_):
+        waiting.set()
+        return TEXT if ticked.wait(20) else "the loop was blocked"
+
+    async def tick():
+        while not waiting.is_set():
+            await asyncio.sleep(0.001)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        ticked.set()
+
+    server.answer_with(answer)
+    llm = make(model)
+    for ask in (llm.acomplete, llm.astream_complete):
+        waiting.clear(), ticked.clear()
+        ticking = asyncio.create_task(tick())
+        answered = await ask("What?", picture(800, 600))
+        texts = [answered.text] if ask == llm.acomplete else [part.text async for part in answered]
+        assert texts[-1] == TEXT
+        await ticking
+
+
+def test_one_model_serves_several_event_loops(make):
+    llm = make()
+    for _ in range(3):
+        assert asyncio.run(llm.acomplete("What?", picture())).text == TEXT
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(asyncio.run(llm.acomplete("x", picture())).text))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [TEXT] * 3
+
+
+def test_a_closed_model_can_be_used_again(make):
+    llm = make()
+    llm.close()
+    assert llm.complete("What?", picture()).text == TEXT
+    llm.close()
+    assert llm.complete("What?", picture()).text == TEXT
+
+
+async def test_the_token_is_in_no_repr_error_or_cause(server, make):
+    llm = make(max_retries=0)
+    body = {"title": f"bad {SECRET}", "detail": f"bad token {SECRET} and r8_another123456", "status": 400}
+    shown = [repr(llm), str(llm), str(vars(llm).get("client"))]
+    for fault in (
+        Fault(status=400, body=body),
+        Fault(prediction_error=f"no {SECRET}", prediction_logs=f"token {SECRET}\nr8_another123456"),
+    ):
+        for number in range(4):
+            server._faults.clear()
+            server.fail(fault)
+            error = await asked_once(llm, number)
+            shown += [str(error), repr(error), str(error.__cause__), repr(error.__cause__), getattr(error, "logs", "")]
+    assert len(shown) == 3 + 8 * 5
+    assert not any(SECRET in text or "r8_another" in text for text in shown)
+
+
+def test_a_failed_call_sends_nothing(server, make, tmp_path):
+    with pytest.raises(errors.ImageNotFoundError):
+        make().complete("What?", tmp_path / "missing.png")
+    with pytest.raises(errors.SettingsError, match="prompt is a text"):
+        make().complete(None, picture())
+    with pytest.raises(errors.SettingsError, match="auto, low, high"):
+        make().complete("What?", picture(), image_detail="enormous")
+    with pytest.raises(errors.SettingsError, match="no message"):
+        make().chat([])
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_events_are_read_however_they_arrive(cut, end):
+    lines = [
+        "event: output",
+        "id: 1:0",
+        "data: é",
+        "data:  b",
+        "",
+        ": 408",
+        "data: lone",
+        "",
+        "event: done",
+        "data: {}",
+        "",
+        "",
+    ]
+    data = end.join(lines).encode()
+    decoder = EventDecoder()
+    pieces = [data[start : start + cut] for start in range(0, len(data), cut)]
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+    assert events[:2] == [Event("output", "é\n b"), Event("message", "lone")]
+    assert events[2:] in ([Event("done", "{}")], [])

@@ -1,0 +1,104 @@
+"""The sample pictures are small, bare of metadata, and what their script draws."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vision_nb import samples
+from vision_nb.errors import ImageNotFoundError
+from vision_nb.samples.draw import main
+from vision_nb.samples.draw_label import bars
+
+DRAWN = ("chart", "street_sign", "label", "night_scene")
+CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+
+
+@pytest.fixture(scope="module")
+def redrawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("redrawn") / "deeper"
+    main([str(folder)])
+    return folder
+
+
+def pixels(file):
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"), dtype=float)
+
+
+def test_the_names():
+    assert samples.names() == (*DRAWN, "grace_hopper")
+
+
+@pytest.mark.parametrize("name", samples.names())
+def test_a_name_gives_a_readable_file_with_and_without_its_extension(name):
+    file = samples.path(name)
+    assert file.is_file() and file.stem == name
+    assert samples.path(file.name) == file
+    with Image.open(file) as image:
+        image.load()
+
+
+@pytest.mark.parametrize("name", ["", "chart.jpg", "Chart", "../errors.py", "draw.py"])
+def test_an_unknown_name_is_told_the_known_ones(name):
+    with pytest.raises(ImageNotFoundError) as caught:
+        samples.path(name)
+    assert repr(name) in str(caught.value)
+    assert all(known in str(caught.value) for known in samples.names())
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_drawn_picture_is_small_but_large_enough_to_read(name):
+    file = samples.path(name)
+    assert file.stat().st_size < 60_000
+    with Image.open(file) as image:
+        assert 768 <= image.width <= 1200
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_drawn_anew_a_picture_is_the_same(name, redrawn):
+    old = samples.path(name)
+    new = redrawn / old.name
+    assert pixels(new).shape == pixels(old).shape
+    # Other versions of the libraries place an edge or round a colour a little differently.
+    assert np.abs(pixels(new) - pixels(old)).mean() < 4
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_drawn_picture_has_no_metadata(name):
+    file = samples.path(name)
+    with Image.open(file) as image:
+        assert not image.getexif()
+        assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density", "progressive", "progression"}
+    data = file.read_bytes()
+    if file.suffix == ".png":
+        at, kinds = 8, set()
+        while at < len(data):
+            kinds.add(data[at + 4 : at + 8])
+            at += 12 + int.from_bytes(data[at : at + 4], "big")
+        assert kinds <= CHUNKS
+    else:
+        at = 2
+        while data[at + 1] != 0xDA:  # up to the first scan, segments follow each other
+            assert data[at + 1] not in (*range(0xE1, 0xF0), 0xFE)
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+
+
+def test_the_bar_code_is_an_ean():
+    digits, code = bars("400638133393")
+    assert digits == "4006381333931"
+    assert code == (
+        "101" + "0001101" + "0100111" + "0101111" + "0111101" + "0001001" + "0110011"
+        "01010" + "1000010" + "1000010" + "1000010" + "1110100" + "1000010" + "1100110" + "101"
+    )
+
+
+def test_asking_for_a_drawn_picture_loads_no_drawing_library():
+    program = (
+        "import sys, vision_nb.samples as samples; samples.path('chart'); "
+        "print([name for name in ('PIL', 'matplotlib', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

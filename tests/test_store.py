@@ -1,0 +1,196 @@
+"""The store of answers: survives crashes, damage, other kernels and other versions."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import encoded, picture
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.store import Label, Store, answer_key, default_path
+
+ANSWER = vn.CompletionResponse("Blue.", usage=vn.Usage(10, 5, 2), model="gpt-4o", finish_reason="stop", latency=1.5)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "deeper" / "answers.sqlite3"
+
+
+def test_an_answer_comes_back_as_it_was(path):
+    Store(path).put("k", "openai:gpt-4o", ANSWER)
+    found = Store(path).get("k")
+    assert (found.text, found.usage, found.model, found.finish_reason, found.latency) == (
+        "Blue.",
+        vn.Usage(10, 5, 2),
+        "gpt-4o",
+        "stop",
+        1.5,
+    )
+    assert Store(path).get("other") is None
+
+
+def test_unknown_usage_stays_unknown(path):
+    store = Store(path)
+    store.put("a", "m", vn.CompletionResponse("x"))
+    store.put("b", "m", vn.CompletionResponse("x", usage=vn.Usage(None, 3)))
+    assert store.get("a").usage is None and store.get("b").usage == vn.Usage(None, 3)
+
+
+def test_the_default_place_is_the_users_cache(tmp_path):
+    assert default_path() == tmp_path / "cache" / "vision_nb" / "answers.sqlite3"
+
+
+def test_every_part_of_a_question_makes_another_key():
+    base = {"model": "m", "parameters": {"t": 1}, "prompt": "p", "image_digests": ["d"]}
+    others = [
+        {},
+        {"model": "n"},
+        {"parameters": {"t": 2}},
+        {"prompt": "q"},
+        {"image_digests": ["d", "d"]},
+        {"system": "s"},
+    ]
+    keys = {answer_key(**{**base, **other}) for other in others}
+    assert len(keys) == len(others)
+    assert answer_key(**{**base, "parameters": {"a": 1, "b": 2}}) == answer_key(
+        **{**base, "parameters": {"b": 2, "a": 1}}
+    )
+
+
+def test_a_files_digest_is_remembered_until_it_changes(path, tmp_path, monkeypatch):
+    picture_path = tmp_path / "it.png"
+    picture_path.write_bytes(encoded(picture()))
+    store, document = Store(path), vn.ImageDocument.of(picture_path)
+    first = store.digest(document)
+    assert store.digest(vn.ImageDocument.of(picture_path.read_bytes())) == first
+    reads = []
+    monkeypatch.setattr(vn.ImageDocument, "read", lambda self: reads.append(self) or b"")
+    assert store.digest(document) == first and not reads
+    monkeypatch.undo()
+    picture_path.write_bytes(encoded(picture(seed=1)))
+    assert store.digest(document) != first
+
+
+def test_labels_by_annotator(path):
+    store = Store(path)
+    store.put_label("k", Label(4, 5, "good", "ann"))
+    store.put_label("k", Label(2, None, "", "bob"))
+    store.put_label("k", Label(3, 5, "", "ann"))
+    assert {label.annotator: label.correctness for label in store.labels(["k"])["k"]} == {"ann": 3, "bob": 2}
+    store.remove_label("k", "bob")
+    assert len(store.labels(["k"])["k"]) == 1 and store.labels(["z"]) == {}
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "half"])
+def test_a_damaged_file_is_set_aside_and_never_deleted(path, kind):
+    store = Store(path)
+    for number in range(2000):
+        store.put(str(number), "m", ANSWER)
+    store.close()
+    whole = path.read_bytes()
+    damaged = {"truncated": whole[: len(whole) // 3], "text": b"this is no database" * 50, "half": whole[:2048]}[kind]
+    path.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=r"damaged.*kept as answers.sqlite3.damaged-"):
+        fresh = Store(path)
+    assert fresh.get("1") is None
+    fresh.put("1", "m", ANSWER)
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert aside.read_bytes() == damaged
+
+
+def test_a_newer_layout_is_left_alone(path):
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(errors.StoreError, match="newer vision_nb"):
+        Store(path)
+    assert path.read_bytes() == before
+
+
+def test_a_path_that_cannot_hold_a_store(tmp_path):
+    with pytest.raises(errors.StoreError, match="is a folder"):
+        Store(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(errors.StoreError, match="choose another store="):
+        Store(tmp_path / "file" / "answers.sqlite3")
+    with pytest.raises(errors.StoreError, match="choose another store="):
+        Store("/proc/answers.sqlite3")
+
+
+def _write(path, name):
+    store = Store(path)
+    for number in range(300):
+        store.put(f"{name}-{number}", "m", ANSWER)
+
+
+def test_two_kernels_write_at_the_same_time(path):
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write, args=(path, name)) for name in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert len(Store(path).get_many(f"{name}-{number}" for name in "ab" for number in range(300))) == 600
+
+
+CHILD = """
+import sys
+import vision_nb as vn
+base, folder, store, journal = sys.argv[1:]
+models = [vn.OpenAIMultiModal(name, "k", base) for name in ("gpt-4o", "gpt-4o-mini")]
+from vision_nb.store import Store
+put = Store.put
+def noted(self, key, asked_model, response):
+    # The client has this answer whole: from here on it must not be lost.
+    with open(journal, "a") as file:
+        put(self, key, asked_model, response)
+        file.write(key + "\\n")
+Store.put = noted
+vn.compare(models, [f"question {n}" for n in range(80)], folder, store=store, progress=False, concurrency=4)
+"""
+
+
+def test_a_killed_run_loses_nothing_and_asks_nothing_twice(server, path, tmp_path):
+    """A child that runs a grid is killed twenty times at random moments, and started again."""
+    folder, journal = tmp_path / "images", tmp_path / "journal"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes(encoded(picture(seed=number)))
+    server.answer_with(lambda question: time.sleep(0.02) or question.prompt)
+    generator, concurrency, kills, rows = random.Random(7), 4, 0, 640
+    command = [sys.executable, "-c", CHILD, server.openai_base, str(folder), str(path), str(journal)]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    for _ in range(25):
+        child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+        if kills < 20:
+            seen = len(server.requests)
+            patience = generator.uniform(0.0, 0.1)
+            deadline = time.monotonic() + 20
+            while len(server.requests) == seen and child.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.005)
+            time.sleep(patience)
+            if child.poll() is None:
+                child.send_signal(signal.SIGKILL)
+                kills += 1
+        _, problems = child.communicate()
+        if child.returncode == 0:
+            break
+        assert child.returncode == -signal.SIGKILL, problems.decode()
+    assert child.returncode == 0
+    received = Path(journal).read_text().split()
+    assert len(received) == len(set(received)), "an answer that had arrived was asked for again"
+    assert len(Store(path).get_many(received)) == len(received), "an answer that had arrived was lost"
+    assert len(server.requests) <= rows + concurrency * kills
+    assert kills == 20

@@ -1,0 +1,97 @@
+"""A limit on what a run may cost, kept before each call."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal, InvalidOperation
+
+from vision_nb.comparison.grid import Grid
+from vision_nb.cost.estimate import input_tokens
+from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images import ImageDocument
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.responses import Usage
+
+UNLIMITED_OUTPUT = 4096
+"""Tokens set aside for an answer of a model without ``max_new_tokens``."""
+
+
+class Budget:
+    """Counts what is spent and what calls under way may still cost.
+
+    A call is let through only if everything spent, everything set aside and the call itself stay within the
+    limit; while others are under way it waits for what they turn out to cost.
+
+    Args:
+        grid: What is to be asked.
+        limit: US dollars, or None for no limit.
+
+    Raises:
+        SettingsError: The limit is no amount, or the price of a model is not known.
+    """
+
+    def __init__(self, grid: Grid, limit: float | Decimal | None) -> None:
+        self.spent = Decimal(0)
+        self.limit = None if limit is None else _amount(limit)
+        self._reserved: dict[int, Decimal] = {}
+        self._settled = asyncio.Condition()
+        if self.limit is not None:
+            unpriced = [str(model) for model in grid.models if model.price(Usage(1, 1)) is None]
+            if unpriced:
+                raise SettingsError(
+                    f"A budget needs prices, and that of {', '.join(unpriced)} is not known: leave budget= out, or "
+                    "compare it in a run of its own."
+                )
+
+    @property
+    def reason(self) -> str:
+        """Why the run was stopped, with the figures."""
+        return f"the next call could pass the budget of ${self.limit:f}: ${self.spent:.4f} is spent"
+
+    async def reserve(self, row: int, llm: MultiModalLLM, prompt: str, document: ImageDocument) -> bool:
+        """Set aside what a call may cost; False where it could pass the limit."""
+        if self.limit is None or llm.is_free:
+            return True
+        worst = await asyncio.to_thread(_worst_price, llm, prompt, document)
+        async with self._settled:
+            while self.spent + sum(self._reserved.values()) + worst > self.limit:
+                if not self._reserved:
+                    return False
+                await self._settled.wait()
+            self._reserved[row] = worst
+        return True
+
+    def spend(self, usd: Decimal | None) -> None:
+        """Count what a call has cost."""
+        self.spent += usd or 0
+
+    def release(self, row: int) -> None:
+        """Take back what was set aside for a call, and let others look again."""
+        if self._reserved.pop(row, None) is not None:
+            asyncio.get_running_loop().create_task(self._tell())
+
+    async def _tell(self) -> None:
+        async with self._settled:
+            self._settled.notify_all()
+
+
+def _worst_price(llm: MultiModalLLM, prompt: str, document: ImageDocument) -> Decimal:
+    """The most that a call can cost, about; a picture that cannot be read costs nothing, as it is not sent."""
+    try:
+        tokens = input_tokens(prompt, document.size, llm.counted_model, document.detail or llm.image_detail)
+    except ImageError:
+        return Decimal(0)
+    price = None if tokens is None else llm.price(Usage(tokens, llm.max_new_tokens or UNLIMITED_OUTPUT))
+    if price is None:
+        raise SettingsError(f"A budget needs prices, and {llm} has no known count for an image: leave budget= out.")
+    return price
+
+
+def _amount(limit: float | Decimal) -> Decimal:
+    try:
+        amount = Decimal(str(limit))
+    except InvalidOperation as error:
+        raise SettingsError(f"budget= is an amount of US dollars, and {limit!r} is none.") from error
+    if not amount.is_finite() or amount < 0:
+        raise SettingsError(f"budget= is an amount of US dollars from 0 on, and {limit!r} is none.")
+    return amount

@@ -1,0 +1,294 @@
+"""`compare`: asks several models several questions about several pictures, and loses nothing on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from vision_nb.comparison.budget import Budget
+from vision_nb.comparison.grid import DEFAULT_CONCURRENCY, Grid, Row, make_grid, row_key
+from vision_nb.comparison.loop import run_sync
+from vision_nb.comparison.plan import Plan, make_plan
+from vision_nb.comparison.progress import Progress
+from vision_nb.comparison.result import Comparison
+from vision_nb.errors import ImageError, RateLimitError, VisionError
+from vision_nb.store import Store
+
+_BATCH = 200  # pictures that are looked up in the store at a time
+_MAX_PAUSES = 6  # how often a model may ask for a pause over one call before it is an error
+_LONGEST_PAUSE = 60.0  # seconds
+
+Concurrency = int | Mapping[str, int]
+
+
+@overload
+def compare(models: Any, prompts: Any, images: Any, *, dry_run: Literal[True], **options: Any) -> Plan: ...
+@overload
+def compare(models: Any, prompts: Any, images: Any, **options: Any) -> Comparison: ...
+def compare(models: Any, prompts: Any, images: Any, **options: Any) -> Comparison | Plan:
+    """Ask every model every question about every picture.
+
+    Each answer is written to a store the moment it arrives: run again after an interrupt, an error or a
+    killed kernel, only what is missing is asked. An error is a row, never the end of the run. An interrupt
+    gives what is there, marked incomplete.
+
+    Args:
+        models: Model objects or ``"provider:model"`` strings.
+        prompts: The questions, as texts.
+        images: Documents, paths, folders, patterns, URLs or in-memory pictures.
+        **options: As for `acompare`.
+
+    Raises:
+        SettingsError: Models, prompts or images are missing, given twice or of a wrong type.
+        StoreError: The store cannot be used.
+    """
+    run = _prepared(models, prompts, images, **options)
+    return run if isinstance(run, Plan) else run.to_the_end()
+
+
+async def acompare(
+    models: Any,
+    prompts: str | Iterable[str],
+    images: Any,
+    *,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    budget: float | Decimal | None = None,
+    dry_run: bool = False,
+    resume: bool = True,
+    progress: bool = True,
+    store: Store | str | Path | None = None,
+) -> Comparison | Plan:
+    """The asynchronous twin of `compare`.
+
+    Args:
+        models: Model objects or ``"provider:model"`` strings.
+        prompts: The questions, as texts.
+        images: Documents, paths, folders, patterns, URLs or in-memory pictures.
+        concurrency: How many calls are under way at once; or a number for each model, by its name.
+        budget: US dollars that the run may cost: it stops before a call that could pass it.
+        dry_run: Ask nothing: give the number of calls, tokens and price by model.
+        resume: Take the answers that the store already has.
+        progress: Show a bar with what is done, what failed and what it has cost.
+        store: A store or its file; None takes the one under the user's cache folder.
+
+    Raises:
+        SettingsError: Models, prompts or images are missing, given twice or of a wrong type; or a budget is
+            set for a model whose price is not known.
+        StoreError: The store cannot be used.
+    """
+    run = await asyncio.to_thread(
+        _prepared,
+        models,
+        prompts,
+        images,
+        concurrency=concurrency,
+        budget=budget,
+        dry_run=dry_run,
+        resume=resume,
+        progress=progress,
+        store=store,
+    )
+    if isinstance(run, Plan):
+        return run
+    await run.execute()
+    return run.comparison()
+
+
+def _prepared(
+    models: Any,
+    prompts: Any,
+    images: Any,
+    *,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    budget: float | Decimal | None = None,
+    dry_run: bool = False,
+    resume: bool = True,
+    progress: bool = True,
+    store: Store | str | Path | None = None,
+) -> Run | Plan:
+    grid = make_grid(models, prompts, images, concurrency)
+    kept = store if isinstance(store, Store) else Store(store)
+    if dry_run:
+        return make_plan(grid, kept, resume=resume)
+    return Run(grid, kept, Budget(grid, budget), resume=resume, progress=progress)
+
+
+class Run:
+    """One run over a grid: workers for each model, fed picture by picture.
+
+    Args:
+        grid: What is to be asked.
+        store: Where answers are kept.
+        budget: What it may cost.
+        resume: Take the answers that the store already has.
+        progress: Show a bar.
+        known: Rows of an earlier run; those that are finished stay as they are.
+
+    Attributes:
+        stopped: Why the run ended early, or None.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        store: Store,
+        budget: Budget,
+        *,
+        resume: bool = True,
+        progress: bool = True,
+        known: Sequence[Row] | None = None,
+    ) -> None:
+        self.grid, self.store, self.budget = grid, store, budget
+        self.rows = grid.empty_rows() if known is None else list(known)
+        self.stopped: str | None = None
+        self._resume = resume
+        self._progress = Progress(len(grid), shown=progress)
+
+    def comparison(self) -> Comparison:
+        """What has been found so far."""
+        missing = sum(not row.finished and row.error is None for row in self.rows)
+        stopped = self.stopped if missing else None
+        return Comparison(self.rows, grid=self.grid, store=self.store, incomplete=stopped)
+
+    def to_the_end(self) -> Comparison:
+        """Ask what is missing, and give what was found; an interrupt gives what is there."""
+        try:
+            run_sync(self.execute())
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+        return self.comparison()
+
+    async def execute(self) -> None:
+        """Ask what is missing."""
+        limits = self.grid.limits
+        queues: list[asyncio.Queue[tuple[int, int, int] | None]] = [asyncio.Queue() for _ in limits]
+        together = asyncio.Semaphore(self.grid.together) if self.grid.together else None
+        paused = [_Pause() for _ in limits]
+        workers = [
+            asyncio.create_task(self._work(queue, together, pause))
+            for queue, pause, limit in zip(queues, paused, limits, strict=True)
+            for _ in range(limit)
+        ]
+        with self._progress:
+            try:
+                await self._feed(queues)
+                for queue, limit in zip(queues, limits, strict=True):
+                    for _ in range(limit):
+                        queue.put_nowait(None)
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _feed(self, queues: list[asyncio.Queue[tuple[int, int, int] | None]]) -> None:
+        """Look up what the store has, and queue the rest for its model, picture by picture."""
+        for start in range(0, len(self.grid.documents), _BATCH):
+            batch = range(start, min(start + _BATCH, len(self.grid.documents)))
+            for row, model, document in await asyncio.to_thread(self._look_up, batch):
+                queues[model].put_nowait((row, model, document))
+            self._progress.show(self.rows, self.budget.spent)
+
+    def _look_up(self, batch: range) -> list[tuple[int, int, int]]:
+        """Give rows their keys, fill those that are finished, and name the others as (row, model, document)."""
+        rows: list[tuple[int, int, int]] = []
+        for document in batch:
+            places = [place for place in self.grid.places(document) if not self.rows[place[0]].finished]
+            try:
+                digest = self.store.digest(self.grid.documents[document]) if places else ""
+            except ImageError as error:
+                for row, _, _ in places:
+                    self._fail(row, error)
+                continue
+            for row, model, prompt in places:
+                key = row_key(self.grid.models[model], self.grid.prompts[prompt], digest)
+                self.rows[row] = replace(self.rows[row], key=key)
+                rows.append((row, model, document))
+        found = self.store.get_many(self.rows[row].key for row, _, _ in rows) if self._resume else {}
+        missing = []
+        for row, model, document in rows:
+            response = found.get(self.rows[row].key)
+            if response is None:
+                missing.append((row, model, document))
+            else:
+                priced = replace(response, pricing=self.grid.models[model].price)
+                self.rows[row] = replace(self.rows[row], **self.rows[row].answered(priced, from_store=True))
+        return missing
+
+    async def _work(
+        self,
+        queue: asyncio.Queue[tuple[int, int, int] | None],
+        together: asyncio.Semaphore | None,
+        pause: _Pause,
+    ) -> None:
+        while (task := await queue.get()) is not None:
+            if self.stopped is None:
+                await self._ask(*task, together, pause)
+
+    async def _ask(
+        self, row: int, model: int, document: int, together: asyncio.Semaphore | None, pause: _Pause
+    ) -> None:
+        llm = self.grid.models[model]
+        for attempt in range(_MAX_PAUSES + 1):
+            await pause.wait()
+            async with AsyncExitStack() as stack:
+                if together is not None:
+                    await stack.enter_async_context(together)
+                if not await self.budget.reserve(row, llm, self.rows[row].prompt, self.grid.documents[document]):
+                    self.stopped = self.budget.reason
+                    return
+                try:
+                    # A fresh copy of the document: what it downloads is gone with it.
+                    response = await llm.acomplete(self.rows[row].prompt, [replace(self.grid.documents[document])])
+                except RateLimitError as error:
+                    if attempt == _MAX_PAUSES:
+                        self._fail(row, error)
+                    else:
+                        pause.begin(error.retry_after or min(2.0**attempt, _LONGEST_PAUSE))
+                        continue
+                except Exception as error:  # whatever goes wrong with one call is a row, never the end of the run
+                    self._fail(row, error)
+                else:
+                    self.store.put(self.rows[row].key, str(llm), response)
+                    self.rows[row] = replace(self.rows[row], **self.rows[row].answered(response, from_store=False))
+                    self.budget.spend(self.rows[row].usd)
+                    pause.end()
+                finally:
+                    self.budget.release(row)
+            self._progress.show(self.rows, self.budget.spent, settled=row)
+            return
+
+    def _fail(self, row: int, error: Exception) -> None:
+        known = isinstance(error, VisionError)
+        message = f"{type(error).__name__}: {error}" if known else f"{type(error).__name__}: {error!s:.300}"
+        self.rows[row] = replace(self.rows[row], error=message, response=None)
+
+
+def retry(comparison: Comparison, *, progress: bool = True) -> Comparison:
+    """Ask again what failed or was not asked in an earlier run."""
+    grid = comparison.grid
+    known = [row if row.finished else replace(row, error=None) for row in comparison]
+    return Run(grid, comparison.store, Budget(grid, None), progress=progress, known=known).to_the_end()
+
+
+class _Pause:
+    """Holds one model's workers back for a while after it has said that it is asked too much."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    async def wait(self) -> None:
+        while (left := self._until - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+    def begin(self, seconds: float) -> None:
+        self._until = max(self._until, time.monotonic() + seconds)
+
+    def end(self) -> None:
+        self._until = 0.0

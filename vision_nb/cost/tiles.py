@@ -1,0 +1,85 @@
+"""A picture of what a model sees: the image at the model's size, its tiles or patches drawn over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vision_nb.cost.rules import PATCH, TILE, Tiles, View, checked_rule, view_of
+from vision_nb.display import new_figure, show_figure
+from vision_nb.errors import SettingsError
+from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.prepare import fit_within
+from vision_nb.shown import in_notebook
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DRAWN_SIDE = 1000  # pixels of the image in the figure; the grid is drawn to the model's own scale
+_MOST_LINES = 64  # a finer grid than this would hide the image
+
+
+def show_tiles(image: ImageSource, model: str = "gpt-4o", detail: str | Sequence[str] = "high") -> Figure:
+    """Draw an image as a model sees it, with its tiles or patches and the numbers.
+
+    Args:
+        image: Any source of a picture.
+        model: The model's name.
+        detail: A detail level, or several to be drawn side by side, such as ``("low", "high")``.
+
+    Returns:
+        The matplotlib figure, already displayed where there is a notebook.
+
+    Raises:
+        SettingsError: The model's rule is not known, or it does not know the detail level.
+        ImageError: The picture cannot be read.
+    """
+    details = [detail] if isinstance(detail, str) else list(detail)
+    document = ImageDocument.of(image)
+    figure = new_figure(figsize=(5.6 * len(details), 5.2), layout="constrained")
+    for axis, level in zip(figure.subplots(1, len(details), squeeze=False)[0], details, strict=True):
+        _draw(axis, document, model, level)
+    if in_notebook():
+        show_figure(figure)
+    return figure
+
+
+def _draw(axis: Axes, document: ImageDocument, model: str, detail: str) -> None:
+    import numpy as np
+
+    rule, view = checked_rule(model, detail), view_of(document.size, model, detail)
+    if rule is None or view is None:
+        raise SettingsError(f"How {model} counts images is not known, so there are no tiles to draw.")
+    width, height = view.size
+    pixels = document.to_pil().convert("RGB").resize(fit_within(view.size, _DRAWN_SIDE), reducing_gap=2.0)
+    axis.imshow(np.asarray(pixels), extent=(0, width, height, 0), interpolation="nearest")
+    unit = TILE if isinstance(rule, Tiles) else PATCH
+    _draw_grid(axis, view, unit)
+    axis.set_title(_title(document, view, model, detail, unit), fontsize=10)
+    axis.set_xlim(-0.01 * width, width * 1.01)
+    axis.set_ylim(height * 1.01, -0.01 * height)
+    axis.set_xlabel("pixels, as the model sees it", fontsize=8)
+    axis.tick_params(labelsize=8)
+
+
+def _draw_grid(axis: Axes, view: View, unit: int) -> None:
+    (columns, rows), (width, height) = view.grid, view.size
+    if not columns:
+        return
+    fine = max(columns, rows) > _MOST_LINES
+    style: dict[str, Any] = {"color": "#ffd400", "linewidth": 0.3 if fine else 0.6 if unit == PATCH else 2.2}
+    for column in range(columns + 1):
+        axis.plot([min(column * unit, width)] * 2, [0, height], **style)
+    for row in range(rows + 1):
+        axis.plot([0, width], [min(row * unit, height)] * 2, **style)
+
+
+def _title(document: ImageDocument, view: View, model: str, detail: str, unit: int) -> str:
+    (width, height), (seen_width, seen_height), (columns, rows) = document.size, view.size, view.grid
+    what = "tiles" if unit == TILE else "patches"
+    cut = f"{columns} x {rows} = {columns * rows:,} {what} of {unit} px" if columns else "no tiles, a fixed count"
+    return (
+        f"{model}, detail {detail}: {view.tokens:,} tokens\n"
+        f"{width} x {height} seen as {seen_width} x {seen_height}\n{cut}"
+    )

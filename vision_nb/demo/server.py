@@ -1,0 +1,196 @@
+"""The demo server: real HTTP on loopback, in a thread of its own, for the vendors' true clients."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from socket import socket
+from types import TracebackType
+from typing import Any, Self
+
+from tornado.httpclient import AsyncHTTPClient
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from vision_nb.demo import openai_wire, replicate_wire
+from vision_nb.demo.faults import Fault
+from vision_nb.demo.wire import NotFound, Question, RecordedRequest
+from vision_nb.errors import SettingsError
+
+_HOST = "127.0.0.1"
+_BACKLOG = 1024  # connections that may wait at once
+_PATIENCE = 5.0  # seconds for the thread to start or to end
+
+
+class DemoServer:
+    """A server that speaks the vendors' protocols and answers from the pixels of the pictures it is sent.
+
+    It runs on a loop of its own in a thread of its own, so that it works inside a Jupyter kernel. Use it as a
+    context manager, or with ``start`` and ``stop``; it stops by itself when Python ends.
+
+    >>> with DemoServer() as server:
+    ...     server.openai_base.startswith("http://127.0.0.1:")
+    True
+
+    Args:
+        tokens_per_second: The pace of streamed answers; may be infinite.
+        port: The port to listen on; with 0 any free one, a new one at each start.
+        keep: How many requests to remember; None for all of them.
+
+    Attributes:
+        tokens_per_second: As given; may be changed at any time.
+        requests: The requests that came, oldest first.
+        disconnects: How many clients went away before their answer was whole.
+        require_key: The only key that is let in; None lets in every client.
+        models: The models and deployments there are; None accepts every name.
+        replicate_models: More models under Replicate's protocol: "owner/name" to an ``openapi_schema``.
+        cancellations: How many predictions were canceled before they had ended.
+    """
+
+    def __init__(self, tokens_per_second: float = 200.0, port: int = 0, *, keep: int | None = None) -> None:
+        if not tokens_per_second > 0:
+            raise SettingsError(f"tokens_per_second must be more than 0, not {tokens_per_second}.")
+        self.tokens_per_second = tokens_per_second
+        self.requests: list[RecordedRequest] = []
+        self.disconnects = 0
+        self.require_key: str | None = None
+        self.models: Sequence[str] | None = None
+        self.replicate_models: dict[str, dict[str, Any]] = {}
+        self.cancellations = 0
+        self._port = port
+        self._keep = keep
+        self._faults: deque[Fault] = deque()
+        self._script: Callable[[Question], str] | None = None
+        self._lock = threading.Lock()
+        self._sockets: list[socket] = []
+        self._thread: threading.Thread | None = None
+        self._halt: Callable[[], object] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the server is up in this process: a fork has none until it starts its own."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def url(self) -> str:
+        """Such as "http://127.0.0.1:40961".
+
+        Raises:
+            SettingsError: The server is not running.
+        """
+        if not self.running:
+            raise SettingsError("The demo server is not running: call start() first.")
+        return f"http://{_HOST}:{self._sockets[0].getsockname()[1]}"
+
+    @property
+    def openai_base(self) -> str:
+        """What an OpenAI client takes as its ``base_url``."""
+        return f"{self.url}/v1"
+
+    @property
+    def replicate_base(self) -> str:
+        """What a Replicate client takes as its ``base_url``."""
+        return self.url
+
+    def start(self) -> Self:
+        """Start the server unless it is running."""
+        with self._lock:
+            if self.running:
+                return self
+            for stale in self._sockets:  # in a fork, these are the parent's
+                stale.close()
+            self._sockets = bind_sockets(self._port, _HOST, backlog=_BACKLOG)
+            ready: Future[Callable[[], object]] = Future()
+            self._thread = threading.Thread(target=self._run, args=(ready,), name="vision_nb demo", daemon=True)
+            self._thread.start()
+            self._halt = ready.result(_PATIENCE)
+            atexit.register(self.stop)
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and stop; what was recorded stays, and it can be started again."""
+        with self._lock:
+            if self._thread is not None and self._halt is not None and self.running:
+                self._halt()
+                self._thread.join(_PATIENCE)
+            self._thread = self._halt = None
+            atexit.unregister(self.stop)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def fail(self, fault: Fault, times: int = 1) -> None:
+        """Let the next ``times`` requests go wrong; faults queue up in the order in which they are given."""
+        self._faults.extend([fault] * times)
+
+    def answer_with(self, script: Callable[[Question], str] | str | None) -> None:
+        """Give the answers: a function of the question, or one text for all; None lets the stand-in answer again.
+
+        The function runs in a worker thread; what it raises reaches the client as status 500.
+        """
+        self._script = (lambda _: script) if isinstance(script, str) else script
+
+    def answer(self, question: Question) -> str:
+        """The answer to a question, by the script or by the stand-in. May take a while: not for the loop."""
+        if self._script is not None:
+            return self._script(question)
+        from vision_nb.demo import brain  # numpy comes with it, and a scripted server does without
+
+        return brain.answer(question.prompt, question.images, question.history)
+
+    def record(self, request: RecordedRequest) -> Fault:
+        """Remember a request, and give the fault that it shall meet. For the wire protocols."""
+        self.requests.append(request)
+        if self._keep is not None:
+            del self.requests[: max(0, len(self.requests) - self._keep)]
+        return self._faults.popleft() if self._faults else Fault()
+
+    def _run(self, ready: Future[Callable[[], object]]) -> None:
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._serve(ready))
+        except Exception as error:
+            if not ready.done():
+                ready.set_exception(error)
+
+    async def _serve(self, ready: Future[Callable[[], object]]) -> None:
+        loop, halt = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(lambda *_: None)  # a protocol's stray task is nothing to tell the notebook
+        client = AsyncHTTPClient(force_instance=True, max_clients=100, max_body_size=openai_wire.MAX_DOWNLOAD)
+        application = Application(
+            # Replicate's first: OpenAI's path of a model fits its models too
+            [*replicate_wire.routes(self), *openai_wire.routes(self)],
+            default_handler_class=NotFound,
+            default_handler_args={"demo": self},
+            log_function=lambda _: None,
+            http_client=client,
+        )
+        server = HTTPServer(application)
+        server.add_sockets(self._sockets)
+        ready.set_result(lambda: loop.call_soon_threadsafe(halt.set))
+        await halt.wait()
+        server.stop()
+        await server.close_all_connections()
+        client.close()
+
+
+_shared_lock = threading.Lock()
+_shared: DemoServer | None = None
+
+
+def shared_server() -> DemoServer:
+    """The server that everything in this process shares; it starts on first use and remembers 100 requests."""
+    global _shared
+    with _shared_lock:
+        _shared = _shared or DemoServer(keep=100)
+        return _shared.start()

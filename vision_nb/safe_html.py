@@ -1,0 +1,165 @@
+r"""Makes untrusted text safe to show: a model's answer, a server's message, a file's name.
+
+``escape``
+    for a value inside markup of our own.
+``clean_html`` and ``markdown_to_html``
+    for HTML that is shown as it is, as a widget does.
+``safe_markdown``
+    for ``text/markdown``, which each front end renders with a parser of its own: marked in JupyterLab,
+    markdown-it in VS Code, cmark-gfm on GitHub, mistune in nbconvert. Some of them set math aside before they
+    look for code. Those parsers disagree about where code begins and ends, so safety never rests on that:
+    what is not plainly code is made harmless as text, and code that could be taken for something else is
+    written so that it would be harmless as text too.
+
+Pictures become links, as fetching one tells its server who reads the answer, and when. TeX commands that make
+links, set HTML attributes or load something are defused, as MathJax typesets what it finds on the page.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from vision_nb.safe_markdown import defuse_tex, is_good_url, safe_markdown
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+__all__ = ["clean_html", "escape", "markdown_to_html", "safe_markdown"]
+
+_ASIDE = "\N{OBJECT REPLACEMENT CHARACTER}"
+_FORMULA = re.compile(
+    r"""\$\$(?:\\.|[^$\\])+\$\$ | \$(?![\s$])(?:\\.|[^$\\\n])+(?<!\s)\$(?!\d)
+    | \\\((?:(?!\\[()]).)+\\\) | \\\[(?:(?!\\[\[\]]).)+\\\]""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def escape(text: str) -> str:
+    """Escapes text for use in HTML, between tags or within a quoted attribute.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text, with ``&``, ``<``, ``>`` and both quotes as entities.
+
+    >>> escape('<img src="x">')
+    '&lt;img src=&quot;x&quot;&gt;'
+    """
+    return html.escape(text, quote=True)
+
+
+_TAGS = set(
+    "a b blockquote br code dd del dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre s strong sub sup "
+    "table tbody td tfoot th thead tr ul".split()
+)
+_DROPPED_WITH_CONTENT = set(
+    "applet embed iframe math noembed noframes noscript object plaintext script select style svg "
+    "template textarea title xmp".split()
+)
+_ATTRIBUTES = {"a": {"href"}, "code": {"class"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
+_IMAGE = re.compile(r'<img((?: [\w-]+="[^"]*")*)>')
+_ATTRIBUTE = re.compile(r' ([\w-]+)="([^"]*)"')
+
+
+def _keep_attribute(tag: str, name: str, value: str) -> str | None:
+    """Gives an attribute's value as it may stay, or None."""
+    if name == "href":
+        return value if is_good_url(value) else None
+    if name == "class":
+        languages = [word for word in value.split() if re.fullmatch(r"language-[\w+#.-]+", word, re.ASCII)]
+        return " ".join(languages) or None
+    return value
+
+
+@cache
+def _cleaners() -> tuple[Callable[[str], str], Callable[[str], str]]:
+    """Gives the cleaner that still keeps pictures, and the one that follows it."""
+    import nh3
+
+    common: dict[str, Any] = {
+        "clean_content_tags": _DROPPED_WITH_CONTENT,
+        "url_schemes": {"http", "https", "mailto"},
+        "attribute_filter": _keep_attribute,
+    }
+    with_images = nh3.Cleaner(tags=_TAGS | {"img"}, attributes={**_ATTRIBUTES, "img": {"src", "alt"}}, **common)
+    final = nh3.Cleaner(
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+        link_rel="noopener noreferrer",
+        **common,
+    )
+    return with_images.clean, final.clean
+
+
+def _image_to_link(match: re.Match[str]) -> str:
+    attributes = dict(_ATTRIBUTE.findall(match[1]))
+    if not is_good_url(html.unescape(attributes.get("src", ""))):
+        return ""
+    return f'<a href="{attributes["src"]}">{attributes.get("alt") or "image"}</a>'
+
+
+def clean_html(html: str) -> str:
+    """Keeps of some HTML what an answer needs: text, lists, tables, code and links.
+
+    Scripts, styles, forms, frames, ids and every other attribute go. Links lead to ``http``, ``https`` and
+    ``mailto`` only and open in a new tab. A picture becomes a link to it.
+
+    Args:
+        html: HTML from anywhere, well-formed or not.
+
+    Returns:
+        HTML that can be put on a page.
+
+    >>> clean_html('<p onclick="f()">Hi <img src="https://a.org/b.png" alt="cat"></p>')
+    '<p>Hi <a href="https://a.org/b.png" target="_blank" rel="noopener noreferrer">cat</a></p>'
+    """
+    keep_images, clean = _cleaners()
+    # The first pass writes every tag in one canonical form, so that a pattern finds the pictures.
+    return clean(_IMAGE.sub(_image_to_link, keep_images(html)))
+
+
+@cache
+def _renderer() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    renderer = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    renderer.add_render_rule("image", _linked_image)
+    return renderer
+
+
+def _linked_image(_: Any, tokens: Any, index: int, *__: Any) -> str:
+    """A picture as a link to it; fetching one would tell its server who reads the answer, and when."""
+    url, name = str(tokens[index].attrs["src"]), tokens[index].content or "image"
+    return f'<a href="{escape(url)}">{escape(name)}</a>' if is_good_url(url) else escape(name)
+
+
+def markdown_to_html(text: str) -> str:
+    r"""Renders a model's answer as HTML that can be put on a page.
+
+    Raw HTML in it is shown as text, pictures become links, and formulas stay as they are between their
+    delimiters, for a page that typesets them.
+
+    Args:
+        text: Markdown from anywhere.
+
+    Returns:
+        HTML that can be put on a page.
+
+    >>> markdown_to_html("**Hi** <b>")
+    '<p><strong>Hi</strong> &lt;b&gt;</p>\n'
+    """
+    formulas: list[str] = []
+
+    def put_aside(match: re.Match[str]) -> str:
+        formulas.append(defuse_tex(match[0]))
+        return f"{_ASIDE}{len(formulas) - 1}{_ASIDE}"
+
+    aside = _FORMULA.sub(put_aside, text.replace(_ASIDE, ""))
+    rendered = clean_html(_renderer().render(defuse_tex(aside)))
+    return re.sub(f"{_ASIDE}(\\d+){_ASIDE}", lambda match: escape(formulas[int(match[1])]), rendered)
