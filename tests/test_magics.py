@@ -86,7 +86,7 @@ def test_the_grid_is_shown_once_as_a_value_or_not(photo):
         f"vn.display_image_uris(['{photo}'])",
     )
     for cell in (cells[0], cells[1], cells[2], cells[4]):
-        images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+        images = [output for output in cell.outputs if {"image/png", "image/jpeg"} & set(output.get("data", {}))]
         assert len(images) == len(cell.outputs) == 1
 
 

@@ -13,7 +13,7 @@ from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.messages import as_images
 from vision_nb.pixels import Size
-from vision_nb.prepare import fit_within
+from vision_nb.prepare import fit_within, jpeg_of
 from vision_nb.responses import Response, markdown
 from vision_nb.shown import ShownOnce, in_notebook, mark_shown
 
@@ -27,6 +27,7 @@ UPDATES_A_SECOND = 12
 """How often a growing answer is redrawn at most: faster flickers, and fills the message queue."""
 
 _GRID_SIDE = 640  # pixels of a picture in the grid
+_LARGE_FIGURE = 100_000  # bytes of PNG from which on a figure is kept as JPEG, so that notebooks stay small
 
 
 def display_image_uris(
@@ -122,10 +123,14 @@ def png_of(figure: Figure) -> bytes:
 
 
 def show_figure(figure: Figure) -> None:
-    """Display a figure in the running cell, once."""
+    """Display a figure in the running cell, once: as PNG, or as JPEG where photographs make that too large."""
     from IPython.display import Image, display
 
-    display(Image(data=png_of(figure), format="png"))
+    png = png_of(figure)
+    if len(png) <= _LARGE_FIGURE:
+        display(Image(data=png, format="png"))
+    else:
+        display(Image(data=jpeg_of(png, quality=85), format="jpeg"))
     if isinstance(figure, ShownOnce):
         mark_shown(figure)
 

@@ -132,6 +132,13 @@ class ImageDocument:
         return f"<{len(data):,} bytes of {sniff(data) or 'unknown type'}>"
 
     @property
+    def short_name(self) -> str:
+        """The name without the folders above the file's own: what is shown in notebooks that travel."""
+        if self.image_path is not None and Path(str(self.image_path)).is_absolute():
+            return str(Path(*Path(str(self.image_path)).parts[-2:]))
+        return self.name
+
+    @property
     def is_remote(self) -> bool:
         """Whether the picture is behind an http or https URL."""
         return self.image_url is not None and self._memory is None
@@ -236,13 +243,13 @@ class ImageDocument:
 
     def __repr__(self) -> str:
         detail = f", detail={self.detail!r}" if self.detail else ""
-        name = self.name if self._memory is not None else repr(self.name)
+        name = self.short_name if self._memory is not None else repr(self.short_name)
         return f"ImageDocument({name}{detail})"
 
     def _repr_html_(self) -> str:
         try:
             ready = self._header
-            return markup.image_figure(self.thumbnail(), self.name, ready.size, ready.mimetype)
+            return markup.image_figure(self.thumbnail(), self.short_name, ready.size, ready.mimetype)
         except ImageError as error:
             return markup.error_box(str(error))
 

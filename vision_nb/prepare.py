@@ -144,6 +144,12 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
     return encoded
 
 
+def jpeg_of(data: bytes, *, quality: int) -> bytes:
+    """An image file as JPEG at its own size, on white; quality goes from 1 to 95."""
+    with opened(io.BytesIO(data), "The figure") as (image, _):
+        return _save(_on_white(upright_pixels(image, upright_size(image), [])), "JPEG", quality=quality)
+
+
 def png_bytes(image: Image.Image) -> bytes:
     """Encode a Pillow image, of any mode, as an upright 8-bit sRGB PNG, quickly rather than smallest."""
     return _save(upright_pixels(image, upright_size(image), []), "PNG", compress_level=1)

@@ -313,10 +313,11 @@ def _prose_mark(match: re.Match[str], in_table: bool) -> str:
         return _BACKSLASH + match["tex"].lstrip("\\")
     if match["address"]:
         url = _safe_url(match["address"] if ":" in match["address"] else f"mailto:{match['address']}")
-        shown = re.sub(r"[*_~]", lambda mark: _as_references(mark[0]), url.removeprefix("mailto:")) if url else ""
-        if match.string[match.start() - 1 : match.start()] == "!":
-            return shown  # a link here would be a picture
-        return f"[{shown}]({url})" if url else "&lt;" + _prose(match[0][1:], in_table)
+        if not url:
+            return "&lt;" + _prose(match[0][1:], in_table)
+        shown = re.sub(r"[*_~]", lambda mark: _as_references(mark[0]), url.removeprefix("mailto:"))
+        # After an exclamation mark a link would be a picture.
+        return shown if match.string[match.start() - 1 : match.start()] == "!" else f"[{shown}]({url})"
     if match["code"] is not None:
         return _code_html(_unescape(match["code"]))
     if match["newline"]:

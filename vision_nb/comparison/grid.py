@@ -151,9 +151,11 @@ def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
 
 def row_key(llm: MultiModalLLM, prompt: str, digest: str) -> str:
     """The key under which the store keeps the answer to a question about one picture."""
-    asked = llm.identity
-    model = f"{asked['model']} {asked['server'] or ''}"
-    return answer_key(model=model, parameters=asked["parameters"], prompt=prompt, image_digests=[digest])
+    identity = {**llm.identity}
+    parameters = identity.pop("parameters")
+    return answer_key(
+        model=repr(sorted(identity.items())), parameters=parameters, prompt=prompt, image_digests=[digest]
+    )
 
 
 def _listed(given: Any) -> Sequence[Any]:

@@ -1,0 +1,142 @@
+"""The label panel: its decisions in Python, and its keys in a real browser."""
+
+import nbformat
+import pytest
+from conftest import picture
+from lab import browser_page, run_all, running_lab
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.demo import Fault
+from vision_nb.store import Store
+
+
+@pytest.fixture
+def comparison(server, tmp_path):
+    server.answer_with(lambda question: f"{question.prompt} <img src=x onerror=alert(1)>")
+    models = [vn.OpenAIMultiModal(name, "k", server.openai_base) for name in ("gpt-4o", "gpt-4o-mini")]
+    prompts = ["first?", "second?", "third?"]
+    return vn.compare(models, prompts, picture(), store=tmp_path / "a.sqlite3", progress=False)
+
+
+def panel_of(comparison, **options):
+    return comparison.label(**{"annotator": "ann", "seed": 3, **options})
+
+
+def test_scores_go_to_the_marked_aspect_and_on(comparison):
+    panel = panel_of(comparison)
+    first = panel.row
+    panel.score(4)
+    assert panel.card["aspect"] == "relevance" and panel.row == first
+    panel.score(5)
+    assert panel.row != first and panel.card["aspect"] == "correctness" and panel.labelled == 1
+    label = comparison.get_label(first, "ann")
+    assert (label.correctness, label.relevance) == (4, 5)
+
+
+def test_undo_takes_back_one_step_at_a_time(comparison):
+    panel = panel_of(comparison)
+    first = panel.row
+    for score in (4, 5, 3):
+        panel.score(score)
+    panel.undo()
+    panel.undo()
+    assert panel.row == first and panel.card["scores"] == {"correctness": 4, "relevance": None}
+    panel.undo()
+    panel.undo()
+    assert comparison.get_label(first, "ann") is None and not panel.card["can_undo"]
+
+
+def test_it_is_blind_and_shuffled_unless_told_otherwise(comparison):
+    panel = panel_of(comparison)
+    assert "gpt-4o" not in str(panel.card)
+    assert panel._order != sorted(panel._order) and sorted(panel._order) == list(range(6))
+    assert panel_of(comparison)._order == panel._order
+    open_panel = panel_of(comparison, blind=False, shuffle=False)
+    assert open_panel.card["model"] == "openai:gpt-4o" and open_panel._order == list(range(6))
+
+
+def test_it_goes_on_where_the_annotator_left_off(comparison):
+    panel = panel_of(comparison)
+    panel.score(1)
+    panel.score(2)
+    again = panel_of(comparison)
+    assert again.row == panel.row and again.labelled == 1
+    assert panel_of(comparison, annotator="bob").labelled == 0
+
+
+def test_answers_are_cleaned_before_they_reach_the_page(comparison):
+    assert "<img" not in panel_of(comparison).card["answer"]
+
+
+def test_a_message_that_makes_no_sense_changes_nothing(comparison):
+    panel = panel_of(comparison)
+    for message in (
+        {"do": "score", "value": 9},
+        {"do": "score"},
+        {"do": "aspect", "aspect": "x"},
+        {},
+        {"do": "turn", "by": 7},
+    ):
+        panel._receive(panel, message, [])
+    assert comparison._labels() == {} and panel.card["position"] == 1
+
+
+def test_a_comment_is_kept_beside_the_scores(comparison):
+    panel = panel_of(comparison)
+    panel._receive(panel, {"do": "comment", "text": "odd"}, [])
+    panel.score(2)
+    label = comparison.get_label(panel.row, "ann")
+    assert (label.comment, label.correctness) == ("odd", 2)
+
+
+def test_nothing_to_label_is_an_error(server, tmp_path):
+    server.fail(Fault(status=400))
+    failed = vn.compare(
+        vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base), "x?", picture(), store=tmp_path / "a", progress=False
+    )
+    with pytest.raises(errors.SettingsError, match="no answer to label"):
+        vn.LabelPanel(failed)
+
+
+CELLS = (
+    "import vision_nb as vn\n"
+    "comparison = vn.compare(['demo', 'demo:gpt-4o'], ['What colours?', 'How large?'], vn.samples.path('chart'),\n"
+    "                        store='labels.sqlite3', progress=False)",
+    "comparison.label(annotator='ann', seed=1)",
+    "frame = comparison.to_dataframe()\nprint('SCORED', frame.correctness.notna().sum(), frame.relevance.notna().sum())",
+)
+
+
+@pytest.mark.browser
+def test_three_answers_are_labelled_by_keyboard_one_undone_and_found_after_a_reload(tmp_path):
+    root = tmp_path / "notebooks"
+    root.mkdir()
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / "label.ipynb")
+    with running_lab(root, tmp_path) as address, browser_page() as page:
+        run_all(page, address, "label.ipynb")
+        panel = page.locator(".vnb-label")
+        panel.wait_for(timeout=30_000)
+        panel.focus()
+        for number, keys in enumerate((("4", "5"), ("3", "3"), ("2", "1")), 1):
+            for key in keys:
+                page.keyboard.press(key)
+            page.wait_for_function(
+                f"() => document.querySelector('.vnb-label-progress').textContent.includes('{number} scored')"
+            )
+        page.keyboard.press("u")
+        page.wait_for_function("() => document.querySelector('.vnb-label-progress').textContent.includes('2 scored')")
+        assert page.locator(".vnb-label button[aria-pressed=true]").count() == 1
+        page.keyboard.press("Control+s")
+        page.wait_for_timeout(1000)
+        page.reload()
+        run_all(page, address, "label.ipynb")
+        page.wait_for_selector("text=SCORED 3 2", timeout=30_000)
+        page.locator(".vnb-label").wait_for(timeout=30_000)
+        assert "2 scored" in page.locator(".vnb-label-progress").inner_text()
+        assert page.foreign_hosts == set()
+    labels = Store(root / "labels.sqlite3")
+    (count,) = labels._connection.execute("SELECT COUNT(*) FROM labels WHERE annotator = 'ann'").fetchone()
+    assert count == 3
