@@ -795,6 +795,26 @@ async def test_async_calls_leave_the_loop_free(server, make, model):
         await ticking
 
 
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b", "demo/anything"])
+async def test_async_calls_make_no_synchronous_request_and_never_sleep_on_the_loop(server, make, model, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("a synchronous call on the event loop")
+
+    monkeypatch.setattr("httpx.Client.send", refuse)
+    monkeypatch.setattr("vision_nb.providers.replicate_predictions.time.sleep", refuse)
+    server.tokens_per_second = 50
+    for fault in (Fault(), Fault(status=429, retry_after=0.01), Fault(prediction_error="it broke")):
+        llm = make(model)
+        if fault.prediction_error and model == "demo/anything":
+            await llm.acomplete("What?", picture())  # its schema is read by now
+        server.fail(fault)
+        asked = asyncio.create_task(llm.acomplete("What?", noise(1200, 900) if fault == Fault() else picture()))
+        await asyncio.wait([asked])
+        assert isinstance(asked.exception(), (errors.PredictionFailedError, type(None)))
+        async with await llm.astream_complete("What?", picture()) as stream:
+            await anext(stream)
+
+
 def test_one_model_serves_several_event_loops(make):
     llm = make()
     for _ in range(3):

@@ -38,6 +38,9 @@ DETAILS: tuple[str, ...] = get_args(Detail)
 ImageSource: TypeAlias = Any
 """A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument."""
 
+_HEADERS: dict[Hashable, Header] = {}
+_HEADERS_KEPT = 10_000  # a question about the same picture need not open its file again
+
 
 @dataclass(frozen=True, repr=False)
 class ImageDocument:
@@ -159,8 +162,14 @@ class ImageDocument:
             return self._remote_header
         if self._memory is not None:
             return read_header(io.BytesIO(self._memory), self.name)
-        with self._open() as file:
-            return read_header(file, self.name)
+        key = self._content_key()
+        header = _HEADERS.get(key)
+        if header is None:
+            with self._open() as file:
+                header = _HEADERS[key] = read_header(file, self.name)
+            if len(_HEADERS) > _HEADERS_KEPT:
+                _HEADERS.clear()
+        return header
 
     @cached_property
     def _remote_header(self) -> Header:
@@ -217,7 +226,7 @@ class ImageDocument:
     def _content_key(self) -> Hashable:
         """What changes when the picture's content does."""
         if self._memory is not None:
-            return self._memory
+            return len(self._memory), hash(self._memory)
         if self.is_remote:
             return self.image_url
         try:

@@ -49,10 +49,11 @@ _DEFINITION = re.compile(rf" {{0,3}}\[(?P<label>[\w .,+-]{{1,80}})\]:[ \t]*<?(?P
 
 _REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in string.punctuation + "\n\t"}
 _MARK = re.compile(r"[\\<!\]`~$&]")
+_DESCRIPTION = re.compile(r"^([ \t]*):(?=[ \t])", re.MULTILINE)
 _TICKS = re.compile(r"`+|\n")
 _PLAIN_CODE = re.compile(r"(?:[^$\\|@\]`]|\](?![(:\[])|@(?!@)|\\(?!begin|end)(?=[A-Za-z0-9]))*")
 
-_URL_RUN = r"(?i:(?:https?|ftp)://|www\.)[^\s`]*"
+_URL_RUN = r"(?i:(?:https?|ftp)://|www\.)[^ \t\n`]*"
 _BARE_URL = re.compile(_URL_RUN)
 _URL_THEN_CODE = re.compile(_URL_RUN + "(?=`)")
 _DELIMITER = re.compile(
@@ -65,7 +66,7 @@ _DELIMITER = re.compile(
 _CLOSERS = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
 _MARKUP_IN_FORMULA = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)|&(?=#|[A-Za-z][A-Za-z0-9]*;)")
 _FORMULA_THEN_TEXT = re.compile(
-    r"^((?:[ \t>*+-]|\d{1,9}[.)])*\$\$(?:\\\$|[^$\n])+\$\$)(?:[ \t]+$|[ \t]*(?=\S(?:[^$\n]|\$(?!\$))*$))",
+    r"^((?:[ \t>*+-]|\d{1,9}[.)])*\$\$(?:\\\$|[^$\n])+\$\$)(?:[ \t]+$|[ \t]*(?=[^ \t\n](?:[^$\n]|\$(?!\$))*$))",
     re.MULTILINE,
 )
 _PROSE = re.compile(
@@ -183,10 +184,10 @@ def _code_block(fence: re.Match[str], code: str) -> str:
 
 def _paragraph(lines: list[str]) -> str:
     """Writes lines that hold no block of code and no blank line: prose with inline code and formulas."""
-    text = "\n".join(lines)
+    text = _DESCRIPTION.sub(r"\1&#58;", "\n".join(lines))  # nbconvert alone has lists of descriptions
     if not _MARK.search(text):
         return text
-    in_table = all(line.lstrip().startswith("|") for line in lines)
+    in_table = all(line.lstrip(" \t").startswith("|") for line in lines)
     code = list(_code_spans(text))
     prose = _masked(text, code)
     spans = [(start, end, _formula(text, start, end)) for start, end in _formulas(prose)]

@@ -50,7 +50,8 @@ def _picture_rows(grid: Grid, rows: Sequence[Row], picture: int, length: int) ->
             f'<td style="{_CELL};overflow-wrap:anywhere">{_answer(rows[place], length)}</td>'
             for place in (grid.index(model, prompt, picture) for model in range(len(grid.models)))
         )
-        made.append(f'<tr>{shown}<td style="{_CELL}">{escape(question)}</td>{answers}</tr>')
+        cells = f'{shown}<td style="{_CELL}">{escape(question)}</td>{answers}'
+        made.append(f'<tr style="background:transparent">{cells}</tr>')
     return "".join(made)
 
 
