@@ -5,6 +5,7 @@
     VisionError
     ├── SettingsError (ValueError)          an argument, option or environment variable is wrong
     │   └── MissingKeyError                 no API key where one is needed
+    ├── BudgetExceededError                 a call could pass the budget, and was not sent
     ├── StoreError                          the file of finished answers cannot be used
     ├── ImageError                          a picture cannot be used
     │   ├── ImageNotFoundError              there is no such file (FileNotFoundError)
@@ -46,6 +47,10 @@ class SettingsError(VisionError, ValueError):
 
 class MissingKeyError(SettingsError):
     """A provider needs an API key and none was given."""
+
+
+class BudgetExceededError(VisionError):
+    """A call could cost more than is left of the budget; it was not sent."""
 
 
 class StoreError(VisionError):

@@ -52,6 +52,18 @@ def _cell(text: str) -> str:
     return escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
 
 
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
+    """An HTML table; the columns from ``numbers_from`` on are aligned to the right."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        styles = [f"text-align:{'left' if place < numbers_from else 'right'}" for place in range(len(cells))]
+        made = (f'<{tag} style="{style}">{escape(cell)}</{tag}>' for style, cell in zip(styles, cells, strict=True))
+        return f"<tr>{''.join(made)}</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return f"<table><thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
+
+
 def error_box(message: str) -> str:
     """A message in a box that is marked as an error by a sign, not by colour alone."""
     return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape(message)}</div>'

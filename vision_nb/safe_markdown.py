@@ -48,14 +48,14 @@ _TITLE = r"""(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*"""
 _DEFINITION = re.compile(rf" {{0,3}}\[(?P<label>[\w .,+-]{{1,80}})\]:[ \t]*<?(?P<url>[^\s<>]+)>?{_TITLE}")
 
 _REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in string.punctuation + "\n\t"}
-_MARK = re.compile(r"[\\<!\]`~$&]")
+_MARK = re.compile(r"[\\<!\[\]`~$&]")
 _DESCRIPTION = re.compile(r"^([ \t]*):(?=[ \t])", re.MULTILINE)
+_OPEN_BRACKET = re.compile(r"(?<!\\)\[(?=(?:[^\[\]\\]|\\.)*+\Z)", re.DOTALL)
 _TICKS = re.compile(r"`+|\n")
 _PLAIN_CODE = re.compile(r"(?:[^$\\|@\]`]|\](?![(:\[])|@(?!@)|\\(?!begin|end)(?=[A-Za-z0-9]))*")
 
 _URL_RUN = r"(?i:(?:https?|ftp)://|www\.)[^ \t\n`]*"
 _BARE_URL = re.compile(_URL_RUN)
-_URL_THEN_CODE = re.compile(_URL_RUN + "(?=`)")
 _DELIMITER = re.compile(
     rf"""(?=[\\`~$\nhfwHFW]) (?:
          \\(?P<step>begin|end)[ \t]*\{{(?P<name>[A-Za-z]*\*?)\}}
@@ -66,7 +66,7 @@ _DELIMITER = re.compile(
 _CLOSERS = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
 _MARKUP_IN_FORMULA = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)|&(?=#|[A-Za-z][A-Za-z0-9]*;)")
 _FORMULA_THEN_TEXT = re.compile(
-    r"^((?:[ \t>*+-]|\d{1,9}[.)])*\$\$(?:\\\$|[^$\n])+\$\$)(?:[ \t]+$|[ \t]*(?=[^ \t\n](?:[^$\n]|\$(?!\$))*$))",
+    r"^((?:[ \t>*+-]|\d{1,9}[.)])*\$\$(?:\\\$|[^$\n])+\$\$)(?:[ \t]+$|[ \t]*(?=[^ \t\n](?:[^$\n]|\$(?!\$))*$)())",
     re.MULTILINE,
 )
 _PROSE = re.compile(
@@ -190,8 +190,13 @@ def _paragraph(lines: list[str]) -> str:
     in_table = all(line.lstrip(" \t").startswith("|") for line in lines)
     code = list(_code_spans(text))
     prose = _masked(text, code)
-    spans = [(start, end, _formula(text, start, end)) for start, end in _formulas(prose)]
-    in_urls = {url.end() for url in _URL_THEN_CODE.finditer(prose)}
+    # Where a bracket stays open, marked and mistune look for "]:" even in a fenced block that follows.
+    opened = _OPEN_BRACKET.search(prose)
+    at = opened.start() if opened else -1
+    spans = [(start, end, _formula(text, start, end)) for start, end in _formulas(prose) if not start <= at < end]
+    if opened:
+        spans.append((at, at + 1, "&#91;"))
+    in_urls = {url.end() for url in _BARE_URL.finditer(prose)}
     for start, end in code:
         # Some parsers take the backticks for a part of the URL, or of a formula between two stray dollars.
         agreed = start not in in_urls and not ("$" in prose and "<" in text[start:end])
@@ -202,7 +207,7 @@ def _paragraph(lines: list[str]) -> str:
         position = end
     written.append(_prose(text[position:], in_table))
     # VS Code reads on to the next "$$" where text follows on the line of a formula.
-    return _FORMULA_THEN_TEXT.sub(r"\1\n", "".join(written))
+    return _FORMULA_THEN_TEXT.sub(lambda line: line[1] + ("" if line[2] is None else "\n"), "".join(written))
 
 
 def _code_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -239,8 +244,8 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
 def _inline_code(text: str, start: int, end: int, *, agreed: bool, in_table: bool) -> str:
     """Writes inline code: between backticks where every parser sees it so, as HTML elsewhere."""
     code = text[start:end].strip("`")
-    # GitHub has a formula in $`...`$, MyST a role in {name}`...`, and marked takes ~` for text.
-    agreed = agreed and (start == 0 or text[start - 1] not in "$}~^@=&#%<")
+    # GitHub has a formula in $`...`$, MyST a role in {name}`...`, marked takes ~` for text, and ) may end a URL.
+    agreed = agreed and (start == 0 or text[start - 1] not in "$}~)^@=&#%<")
     if agreed and _PLAIN_CODE.fullmatch(code) and not _TEX.search(code):
         return f"`{code}`"
     if code.startswith(" ") and code.endswith(" ") and code.strip(" "):

@@ -17,7 +17,7 @@ from vision_nb.comparison.loop import run_sync
 from vision_nb.comparison.plan import Plan, make_plan
 from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.result import Comparison
-from vision_nb.errors import ImageError, RateLimitError, VisionError
+from vision_nb.errors import BudgetExceededError, ImageError, RateLimitError, VisionError
 from vision_nb.store import Store
 
 _BATCH = 200  # pictures that are looked up in the store at a time
@@ -252,6 +252,9 @@ class Run:
                     else:
                         pause.begin(error.retry_after or min(2.0**attempt, _LONGEST_PAUSE))
                         continue
+                except BudgetExceededError as error:
+                    self.stopped = str(error)
+                    return
                 except Exception as error:  # whatever goes wrong with one call is a row, never the end of the run
                     self._fail(row, error)
                 else:

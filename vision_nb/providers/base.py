@@ -14,6 +14,7 @@ from vision_nb.cost.prices import price
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images import Detail, ImageDocument, ImageSource, check_detail
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.providers.account import Account
 from vision_nb.providers.streams import AsyncResponseStream, Growing, Piece, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 
@@ -180,6 +181,14 @@ class MultiModalLLM(ABC):
         """The price of some usage in US dollars, or None where it is not known."""
         return Decimal(0) if self.is_free else price(usage, provider=self.provider, model=self.counted_model)
 
+    def count_input_tokens(self, prompt: str, image_documents: ImageSource | Iterable[ImageSource] = ()) -> int:
+        """The provider's own count of a question's input tokens, without asking it.
+
+        Raises:
+            SettingsError: The provider has no such counter.
+        """
+        raise SettingsError(f"{self} has no counter of its own: leave exact=True out for an estimate.")
+
     def _secrets(self) -> tuple[str, ...]:
         return ()
 
@@ -187,36 +196,59 @@ class MultiModalLLM(ABC):
 
     def _once(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> R:
         growing = self._growing(kind)
-        request = self._request(*self._checked(messages, overrides), stream=False)
-        with self._translating():
+        request, account = self._opened(*self._checked(messages, overrides), stream=False)
+        with self._settling(account, growing), self._translating():
             return growing.add(self._read(self._call(request)), last=True)
 
     async def _aonce(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> R:
         growing = self._growing(kind)
-        request = await self._arequest(messages, overrides, stream=False)
-        with self._translating():
+        request, account = await self._aopened(messages, overrides, stream=False)
+        with self._settling(account, growing), self._translating():
             return growing.add(self._read(await self._acall(request)), last=True)
 
     def _streamed(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> ResponseStream[R]:
         growing = self._growing(kind)
-        request = self._request(*self._checked(messages, overrides), stream=True)
-        with self._translating():
-            chunks = self._stream(request)
-        return ResponseStream(chunks, self._read_chunk, growing, self._own_error)
+        request, account = self._opened(*self._checked(messages, overrides), stream=True)
+        try:
+            with self._translating():
+                chunks = self._stream(request)
+        except BaseException:
+            account.settle(None)
+            raise
+        return ResponseStream(chunks, self._read_chunk, growing, self._own_error, account.settle)
 
     async def _astreamed(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> AsyncResponseStream[R]:
         growing = self._growing(kind)
-        request = await self._arequest(messages, overrides, stream=True)
-        with self._translating():
-            chunks = await self._astream(request)
-        return AsyncResponseStream(chunks, self._read_chunk, growing, self._own_error)
+        request, account = await self._aopened(messages, overrides, stream=True)
+        try:
+            with self._translating():
+                chunks = await self._astream(request)
+        except BaseException:
+            account.settle(None)
+            raise
+        return AsyncResponseStream(chunks, self._read_chunk, growing, self._own_error, account.settle)
 
-    async def _arequest(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> Request:
-        """Build the request off the event loop where pictures have to be read for it."""
+    def _opened(
+        self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool
+    ) -> tuple[Request, Account]:
+        """Build the request and admit it to the ledger."""
+        request = self._request(messages, settings, stream=stream)
+        return request, Account(self, messages, settings)
+
+    async def _aopened(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
+        """As `_opened`, off the event loop where pictures have to be read."""
         checked, settings = self._checked(messages, overrides)
         if any(message.image_documents for message in checked):
-            return await asyncio.to_thread(self._request, checked, settings, stream=stream)
-        return self._request(checked, settings, stream=stream)
+            return await asyncio.to_thread(self._opened, checked, settings, stream=stream)
+        return self._opened(checked, settings, stream=stream)
+
+    @contextmanager
+    def _settling(self, account: Account, growing: Growing[R]) -> Iterator[None]:
+        """Write a call down when it has ended, well or not."""
+        try:
+            yield
+        finally:
+            account.settle(growing.response)
 
     def _checked(self, messages: Messages, overrides: dict[str, Any]) -> tuple[list[ChatMessage], dict[str, Any]]:
         if "image_documents" in overrides:

@@ -14,6 +14,7 @@ from vision_nb.images import Detail, ImageDocument
 from vision_nb.markup import data_uri
 from vision_nb.messages import ChatMessage
 from vision_nb.prepare import Prepared, fit_within
+from vision_nb.providers.account import Account
 from vision_nb.providers.base import Messages, MultiModalLLM, Request
 from vision_nb.providers.loops import PerLoop
 from vision_nb.providers.replicate_errors import translate
@@ -196,11 +197,11 @@ class ReplicateMultiModal(MultiModalLLM):
             return settings
         return {name: value for name, value in settings.items() if name not in LENGTH_LIMITS}
 
-    async def _arequest(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> Request:
+    async def _aopened(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
         if self._known() is None:
             with self._translating():
                 self._remember(await self._alearn())
-        return await super()._arequest(messages, overrides, stream=stream)
+        return await super()._aopened(messages, overrides, stream=stream)
 
     def _request(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> Request:
         facts = self._known()

@@ -102,9 +102,10 @@ class ResponseStream(Generic[R]):
         read: Callable[[Any], Piece],
         growing: Growing[R],
         translate: Callable[[Exception, str], Exception],
+        settle: Callable[[R], None],
     ) -> None:
         self._source, self._chunks = chunks, iter(chunks)
-        self._read, self._growing, self._translate = read, growing, translate
+        self._read, self._growing, self._translate, self._settle = read, growing, translate, settle
 
     @property
     def response(self) -> R:
@@ -142,6 +143,7 @@ class ResponseStream(Generic[R]):
 
     def close(self) -> None:
         """Close the connection; what has arrived stays."""
+        self._settle(self.response)
         close = getattr(self._source, "close", None)
         if close is not None:
             close()
@@ -164,9 +166,10 @@ class AsyncResponseStream(Generic[R]):
         read: Callable[[Any], Piece],
         growing: Growing[R],
         translate: Callable[[Exception, str], Exception],
+        settle: Callable[[R], None],
     ) -> None:
         self._source, self._chunks = chunks, aiter(chunks)
-        self._read, self._growing, self._translate = read, growing, translate
+        self._read, self._growing, self._translate, self._settle = read, growing, translate, settle
 
     @property
     def response(self) -> R:
@@ -204,6 +207,7 @@ class AsyncResponseStream(Generic[R]):
 
     async def aclose(self) -> None:
         """Close the connection; what has arrived stays."""
+        self._settle(self.response)
         close = getattr(self._source, "aclose", None) or getattr(self._source, "close", None)
         if close is not None:
             await close()
