@@ -14,9 +14,8 @@ SECRET = "r8_test0123456789abcdef"
 TEXT = "The sky is blue, and the sea below it is darker."
 
 
-@pytest.fixture
-def make(server, monkeypatch):
-    """Makes a model before the test's own server, which answers with `TEXT`."""
+def maker(server, monkeypatch):
+    """Makes models before a test's own server, which answers with `TEXT`."""
     monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.02")
     monkeypatch.setattr("vision_nb.providers.replicate._learned", {})
     server.answer_with(TEXT)

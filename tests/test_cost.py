@@ -174,6 +174,13 @@ def test_an_exact_count_is_the_providers_own(server):
     assert parts[1]["image_url"].startswith("data:image/")
 
 
+def test_an_exact_count_agrees_with_the_bill(server):
+    llm = vn.OpenAIMultiModal("gpt-5.4", "k", server.openai_base)
+    images = [picture(1500, 900), picture(300, 300)]
+    exact = vn.estimate_cost("What is in these pictures?", images, llm, exact=True).tokens
+    assert exact == llm.complete("What is in these pictures?", images).usage.input_tokens
+
+
 def test_an_exact_count_that_is_not_to_be_had():
     with pytest.raises(errors.SettingsError, match="pass a model object"):
         vn.estimate_cost("x", picture(), "gpt-4o", exact=True)

@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 from conftest import picture
-from replicate_asks import SECRET, TEXT, asked_once, created, noise
+from replicate_asks import SECRET, TEXT, asked_once, created, maker, noise
 
 import vision_nb as vn
 from vision_nb import errors
@@ -14,7 +14,10 @@ from vision_nb.demo import Fault
 from vision_nb.providers.replicate_events import Event, EventDecoder
 from vision_nb.providers.replicate_transport import seconds_asked
 
-pytest_plugins = ["replicate_asks"]
+
+@pytest.fixture
+def make(server, monkeypatch):
+    return maker(server, monkeypatch)
 
 
 FAULTS = {

@@ -9,12 +9,15 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import picture
-from replicate_asks import TEXT, created, noise, wait_for
+from replicate_asks import TEXT, created, maker, noise, wait_for
 
 from vision_nb import errors
 from vision_nb.demo import Fault
 
-pytest_plugins = ["replicate_asks"]
+
+@pytest.fixture
+def make(server, monkeypatch):
+    return maker(server, monkeypatch)
 
 
 @pytest.fixture
@@ -37,8 +40,10 @@ def interrupted_when(condition):
 
     thread = threading.Thread(target=press)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def test_an_interrupt_cancels_the_prediction(server, make, endless):

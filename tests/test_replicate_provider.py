@@ -8,7 +8,7 @@ import pytest
 from conftest import encoded, picture
 from PIL import Image
 from replicate.file import Files
-from replicate_asks import SECRET, TEXT, created, noise, question
+from replicate_asks import SECRET, TEXT, created, maker, noise, question
 
 import vision_nb as vn
 from vision_nb import errors
@@ -18,7 +18,10 @@ from vision_nb.demo.replicate_catalogue import openapi_schema, version_of
 from vision_nb.providers import replicate as replicate_module
 from vision_nb.providers.replicate_models import MODELS, from_schema
 
-pytest_plugins = ["replicate_asks"]
+
+@pytest.fixture
+def make(server, monkeypatch):
+    return maker(server, monkeypatch)
 
 
 def sent_image(server):
@@ -223,13 +226,12 @@ async def test_an_unknown_models_inputs_are_read_from_its_schema_once(server, ma
 
 async def test_an_unknown_model_in_a_version_of_its_own(server, make):
     server.replicate_models["acme/seer"] = SEER
-    version = from_schema("acme/seer", "x", SEER)
-    assert version.length_limit == "max_tokens"
-    reference = f"acme/seer:{version_of('acme/seer')}"
+    version = version_of("acme/seer")
+    reference = f"acme/seer:{version}"
     assert make(reference).complete("What?", picture()).text == TEXT
     replicate_module._learned.clear()
     assert (await make(reference).acomplete("What?", picture())).text == TEXT
-    assert [one.path for one in server.requests].count(f"/v1/models/acme/seer/versions/{version_of('acme/seer')}") == 2
+    assert [one.path for one in server.requests].count(f"/v1/models/acme/seer/versions/{version}") == 2
     assert all(body["version"] == version for body in created(server))
 
 

@@ -50,12 +50,14 @@ _DEFINITION = re.compile(rf" {{0,3}}\[(?P<label>[\w .,+-]{{1,80}})\]:[ \t]*<?(?P
 _REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in string.punctuation + "\n\t"}
 _MARK = re.compile(r"[\\<!\[\]`~$&]")
 _DESCRIPTION = re.compile(r"^([ \t]*):(?=[ \t])", re.MULTILINE)
-_OPEN_BRACKET = re.compile(r"(?<!\\)\[(?=(?:[^\[\]\\]|\\.)*+\Z)", re.DOTALL)
+_ESCAPE_OR_CLOSE = re.compile(r"\\.|\]", re.DOTALL)
+_OPEN_BRACKET = re.compile(r"(?<!\\)\[")
 _TICKS = re.compile(r"`+|\n")
 _PLAIN_CODE = re.compile(r"(?:[^$\\|@\]`]|\](?![(:\[])|@(?!@)|\\(?!begin|end)(?=[A-Za-z0-9]))*")
 
 _URL_RUN = r"(?i:(?:https?|ftp)://|www\.)[^ \t\n`]*"
 _BARE_URL = re.compile(_URL_RUN)
+_FORMULA_START = re.compile(r"\$|\\(?=\\|begin)")
 _DELIMITER = re.compile(
     rf"""(?=[\\`~$\nhfwHFW]) (?:
          \\(?P<step>begin|end)[ \t]*\{{(?P<name>[A-Za-z]*\*?)\}}
@@ -190,13 +192,18 @@ def _paragraph(lines: list[str]) -> str:
     in_table = all(line.lstrip(" \t").startswith("|") for line in lines)
     code = list(_code_spans(text))
     prose = _masked(text, code)
-    # Where a bracket stays open, marked and mistune look for "]:" even in a fenced block that follows.
-    opened = _OPEN_BRACKET.search(prose)
-    at = opened.start() if opened else -1
-    spans = [(start, end, _formula(text, start, end)) for start, end in _formulas(prose) if not start <= at < end]
-    if opened:
-        spans.append((at, at + 1, "&#91;"))
-    in_urls = {url.end() for url in _BARE_URL.finditer(prose)}
+    spans = []
+    closed = len(prose)
+    if "[" in prose:
+        # Where a bracket stays open, marked and mistune look for "]:" even in a fenced block that follows.
+        closed = max((mark.end() for mark in _ESCAPE_OR_CLOSE.finditer(prose) if mark[0] == "]"), default=0)
+        spans = [(mark.start(), mark.end(), "&#91;") for mark in _OPEN_BRACKET.finditer(prose, closed)]
+    spans += [
+        (start, end, _formula(text, start, end))
+        for start, end in _formulas(prose)
+        if not _OPEN_BRACKET.search(prose, max(start, closed), end)
+    ]
+    in_urls = {url.end() for url in _BARE_URL.finditer(prose)} if code else set()
     for start, end in code:
         # Some parsers take the backticks for a part of the URL, or of a formula between two stray dollars.
         agreed = start not in in_urls and not ("$" in prose and "<" in text[start:end])
@@ -308,8 +315,9 @@ def _formula(text: str, start: int, end: int) -> str:
 
 def _prose(text: str, in_table: bool) -> str:
     """Writes text that is neither code nor formula."""
-    # JupyterLab puts a formula back unescaped, also into the attribute of a link made from a bare URL.
-    text = _BARE_URL.sub(lambda run: re.sub(r"\$|\\(?=\\|begin)", lambda mark: quote(mark[0]), run[0]), text)
+    if "$" in text or "\\" in text:
+        # JupyterLab puts a formula back unescaped, also into the attribute of a link made from a bare URL.
+        text = _BARE_URL.sub(lambda url: _FORMULA_START.sub(lambda mark: quote(mark[0]), url[0]), text)
     return _PROSE.sub(lambda match: _prose_mark(match, in_table), text)
 
 
