@@ -41,7 +41,8 @@ class PerLoop(Generic[T]):
                 yield
             finally:
                 # A loop that was dropped without an end leaves nothing to close its client on.
-                if asyncio._get_running_loop() is loop():
+                running = asyncio._get_running_loop()
+                if running is not None and running is loop():
                     await self._close(client)
 
         unfinished = generator()
