@@ -162,7 +162,8 @@ def test_a_budget_stops_before_the_call_that_would_pass_it(server, images, store
     spent = sum(row.usd for row in comparison if row.finished)
     assert 0 < sum(row.finished for row in comparison) < 6
     assert spent <= budget
-    assert "budget" in comparison.incomplete and "not asked" in comparison._repr_html_()
+    left = sum(not row.finished for row in comparison)
+    assert f"is spent; {left} calls were not made" in comparison.incomplete and "not asked" in comparison._repr_html_()
     assert not compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=0).errors
     rest = comparison.retry_errors(progress=False)
     assert all(row.finished for row in rest) and rest.incomplete is None
@@ -215,7 +216,7 @@ def test_an_interrupt_gives_what_is_there(server, images, store, kind):
         loop = factory() if factory else asyncio.new_event_loop()
         comparison = loop.run_until_complete(main())
         loop.close()
-    assert comparison.incomplete == "interrupted"
+    assert comparison.incomplete.startswith("interrupted; ")
     finished = sum(row.finished for row in comparison)
     assert 0 < finished < 48
     asked = len(server.requests)
@@ -238,6 +239,10 @@ def test_tables_are_written(server, images, store, tmp_path):
     comparison = compare(models(server), PROMPTS, images, store=store)
     comparison.to_csv(tmp_path / "it.csv")
     assert (tmp_path / "it.csv").read_text().startswith("model,prompt,response")
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    comparison.to_parquet(tmp_path / "it.parquet")
+    assert pandas.read_parquet(tmp_path / "it.parquet").response.tolist() == [row.response for row in comparison]
     assert "Comparison(12 rows, 12 answered, 0 failed)" in repr(comparison)
 
 
@@ -316,7 +321,38 @@ def test_agreement_in_per_cent_and_kappa(server, images, store):
         comparison.set_label(place, correctness=other, annotator="bob")
     (agreement,) = comparison.agreement()
     assert (agreement.annotators, agreement.n, agreement.percent) == (("ann", "bob"), 4, 75.0)
-    assert agreement.kappa is None or 0.6 < agreement.kappa < 0.75
+    pytest.importorskip("sklearn")
+    assert 0.6 < agreement.kappa < 0.75
+
+
+def test_agreement_without_scikit_learn_is_the_plain_per_cent(server, images, store, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    comparison = compare(models(server), PROMPTS, images, store=store)
+    for who in ("ann", "bob"):
+        comparison.set_label(0, correctness=4, annotator=who)
+    (agreement,) = comparison.agreement()
+    assert (agreement.percent, agreement.kappa) == (100.0, None)
+
+
+def test_the_bar_says_what_is_done_what_failed_and_what_it_cost(server, images, store, capsys):
+    server.fail(Fault(status=400))
+    compare(models(server), PROMPTS, images, store=store, progress=True)
+    assert "12/12" in capsys.readouterr().err
+
+
+def test_pandas_is_imported_only_for_a_dataframe():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, tempfile\nimport vision_nb as vn\n"
+        "found = vn.compare('demo', 'What?', vn.samples.path('chart'), store=tempfile.mkdtemp() + '/a', progress=False)\n"
+        "found._repr_html_(), found.summary()._repr_markdown_()\nassert 'pandas' not in sys.modules\n"
+        "found.to_dataframe()\nassert 'pandas' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_store_object_may_be_shared(server, images, store):

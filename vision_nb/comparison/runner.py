@@ -153,7 +153,7 @@ class Run:
     def comparison(self) -> Comparison:
         """What has been found so far."""
         missing = sum(not row.finished and row.error is None for row in self.rows)
-        stopped = self.stopped if missing else None
+        stopped = f"{self.stopped}; {missing:,} calls were not made" if self.stopped and missing else None
         return Comparison(self.rows, grid=self.grid, store=self.store, incomplete=stopped)
 
     def to_the_end(self) -> Comparison:
