@@ -43,7 +43,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault, kind, words", FAULTS.values(), ids=FAULTS)
 async def test_each_fault_is_an_error_of_its_own_in_sync_and_async(server, make, fault, kind, words):
-    llm = make(max_retries=1, timeout=0.5)
+    llm = make(max_retries=1, timeout=0.5 if fault.delay else 30)
     for ask in (llm.complete, llm.stream_complete):
         server._faults.clear()
         server.fail(fault, times=2)

@@ -370,7 +370,7 @@ async def test_a_chat_is_written_into_the_prompt_with_its_newest_picture(server,
         await make("minigpt-4").achat(messages[1:4])
     assert created(server)[-1]["input"]["prompt"] == "What is this?###Assistant: A sea.###Human: And this?"
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         make("fuyu-8b").chat([messages[1], messages[2], messages[5]])
     assert created(server)[-1]["input"]["prompt"] == (
         "User: What is this?\nAssistant: A sea.\nUser: Which colour?\nAssistant:"

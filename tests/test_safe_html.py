@@ -388,16 +388,47 @@ def test_any_text_will_do(text):
     assert Page(f'<b title="{escape(text)}">{escape(text)}</b>').events[0][0] == "b"
 
 
-@pytest.mark.parametrize(
-    "scrap",
-    ["[", "`", "<", "!", "$", "\\", "](", "![", "``` ", "`` ` ", "$$", "$a", "\\\\(", "\\\\[", "\\begin{a}", "&", "&#9"]
-    + ["<http://", "](x \"", "](<", "](a(", "http://", "<code>", "| ", "```\n", "  ```\n", "[a]: http://x\n", "a\n", "~"],
-)  # fmt: skip
+LONG_SCRAPS = [
+    "[",
+    "`",
+    "<",
+    "!",
+    "$",
+    "\\",
+    "](",
+    "![",
+    "``` ",
+    "`` ` ",
+    "$$",
+    "$a",
+    "\\\\(",
+    "\\\\[",
+    "\\begin{a}",
+    "&",
+]
+LONG_SCRAPS += [
+    "&#9",
+    "<http://",
+    '](x "',
+    "](<",
+    "](a(",
+    "http://",
+    "<code>",
+    "| ",
+    "```\n",
+    "  ```\n",
+    "a\n",
+    "~",
+    "$$x$$ ",
+]
+
+
+@pytest.mark.parametrize("scrap", [*LONG_SCRAPS, "[a]: http://x\n", "$$\n", "`a`", "https://a`b`"])
 def test_no_text_takes_long(scrap):
     text = (scrap * 100_000)[:100_000]
-    start = time.perf_counter()
+    start = time.process_time()
     safe_markdown(text)
-    assert time.perf_counter() - start < 3  # one pass takes a tenth of a second; a square of the length, minutes
+    assert time.process_time() - start < 3  # one pass takes a tenth of a second; a square of the length, minutes
 
 
 def test_a_long_answer_takes_no_time_to_speak_of():
@@ -405,10 +436,10 @@ def test_a_long_answer_takes_no_time_to_speak_of():
     answer *= 100_000 // len(answer)
     taken = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         safe_markdown(answer)
-        taken.append(time.perf_counter() - start)
-    assert min(taken) < 0.3
+        taken.append(time.process_time() - start)
+    assert min(taken) < 0.2
 
 
 def test_a_number_too_long_for_python_is_shown_as_text():

@@ -49,7 +49,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
 
 
 def _cell(text: str) -> str:
-    return escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
+    return plain(text).replace("|", "&#124;").replace("\n", " ")
+
+
+def plain(text: str) -> str:
+    """A text for Markdown that shows as it is: no tag, and no dollar sign that would begin a formula."""
+    return escape(text, quote=False).replace("$", "\\$")
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:

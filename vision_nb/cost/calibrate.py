@@ -34,7 +34,7 @@ class Calibration:
     rule: Rule | None
 
     def keep(self) -> None:
-        """Count and price images for this model by the rule that was found, from now on in this process.
+        """Count images for this model by the rule that was found, from now on in this process.
 
         Raises:
             SettingsError: No known rule fits.
@@ -61,7 +61,7 @@ def calibrate(llm: Any) -> Calibration:
             counts.append(_input_tokens(llm, [_blank(side, detail)]) - bare)
         except (RequestRejectedError, SettingsError):
             counts.append(None)
-    families = tuple(name for name, rule in RULES.items() if rule is not None and _fits(rule, counts))
+    families = tuple(name for name, rule in RULES.items() if name != "demo" and rule and _fits(rule, counts))
     rule = RULES[families[0]] if families else None
     return Calibration(llm.counted_model, tuple(counts), families, rule)
 

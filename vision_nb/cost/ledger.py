@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vision_nb import markup
 from vision_nb.errors import BudgetExceededError, SettingsError
@@ -29,7 +30,7 @@ class Entry:
         usage: The tokens that the server reported, or estimated ones.
         is_estimate: Whether the tokens are estimated, as the server reported none or nonsense.
         expected_tokens: Input tokens as estimated before the call, or None.
-        usd: The price in US dollars, or None where it is not known.
+        pricing: Gives the price of some usage.
         latency: Seconds that the call took.
         time: When it ended, in seconds since 1970.
     """
@@ -38,9 +39,14 @@ class Entry:
     usage: Usage
     is_estimate: bool
     expected_tokens: int | None
-    usd: Decimal | None
+    pricing: Callable[[Usage], Decimal | None] = field(repr=False)
     latency: float
     time: float = field(default_factory=time.time)
+
+    @cached_property
+    def usd(self) -> Decimal | None:
+        """The price in US dollars, worked out when first asked for; None where it is not known."""
+        return self.pricing(self.usage)
 
     @property
     def difference(self) -> int | None:
@@ -109,13 +115,14 @@ class Ledger:
                 f"The price of {model} is not known, so a call could pass the budget of ${self._budget:f}: "
                 "vn.set_price(...) says it, and vn.ledger.budget = None lifts the limit."
             )
-        spent = self.total
         with self._lock:
+            spent = sum((entry.usd for entry in self._entries if entry.usd is not None), Decimal(0))
             if self._budget is not None and spent + self._reserved + amount > self._budget:
                 under_way = f" and ${self._reserved:.4f} under way" if self._reserved else ""
                 raise BudgetExceededError(
                     f"A call to {model} could cost ${amount:.4f}, and of the budget of ${self._budget:f} "
-                    f"${spent:.4f} is spent{under_way}: raise vn.ledger.budget, or ask for less."
+                    f"${spent:.4f} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
+                    may_pass_later=spent + amount <= self._budget,
                 )
             self._reserved += amount
         return amount
@@ -211,8 +218,12 @@ def _count(tokens: int | None) -> str:
     return "unknown" if tokens is None else f"{tokens:,}"
 
 
-def _sum(values: list[Any]) -> str:
-    return "unknown" if None in values else f"{sum(values):,}"
+def _sum(values: list[int | None]) -> str:
+    """The sum of what is known, and a word where some is not."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "unknown"
+    return f"{sum(known):,}" if len(known) == len(values) else f"{sum(known):,} and unknown"
 
 
 def _amount(amount: float | str | Decimal) -> Decimal:

@@ -28,9 +28,6 @@ class Account:
         llm: The model.
         messages: What it is asked.
         settings: The settings of the call.
-
-    Raises:
-        BudgetExceededError: The call could pass the ledger's budget.
     """
 
     def __init__(self, llm: MultiModalLLM, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> None:
@@ -38,8 +35,16 @@ class Account:
         self._settled = False
         self._started = time.perf_counter()
         self._expected = expected_tokens(llm, messages, settings, remote=ledger.budget is not None)
-        longest = next((settings[name] for name in _LENGTH_LIMITS if name in settings), LONGEST_ANSWER)
-        self._reserved = ledger.reserve(str(llm), lambda: self._price(Usage(self._expected, longest)))
+        self._longest = longest_answer(settings)
+        self._reserved = Decimal(0)
+
+    def admit(self) -> None:
+        """Set aside what the call may cost.
+
+        Raises:
+            BudgetExceededError: The call could pass the ledger's budget.
+        """
+        self._reserved = ledger.reserve(str(self._llm), lambda: self._llm.price(Usage(self._expected, self._longest)))
 
     def settle(self, response: Response | None) -> None:
         """Write the call down, whole or as far as it came; None where it failed before it gave anything."""
@@ -50,7 +55,7 @@ class Account:
         if response is not None and (response.text or response.usage):
             usage, is_estimate = self._usage_of(response)
             latency = time.perf_counter() - self._started
-            entry = Entry(str(self._llm), usage, is_estimate, self._expected, self._price(usage), latency)
+            entry = Entry(str(self._llm), usage, is_estimate, self._expected, self._llm.price, latency)
         ledger.settle(self._reserved, entry)
 
     def _usage_of(self, response: Response) -> tuple[Usage, bool]:
@@ -62,11 +67,11 @@ class Account:
             answered = text_tokens(response.text, self._llm.counted_model).tokens
         return Usage(self._expected, answered), True
 
-    def _price(self, usage: Usage) -> Decimal | None:
-        return self._llm.price(usage)
 
-
-_LENGTH_LIMITS = ("max_new_tokens", "max_tokens", "max_completion_tokens")
+def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER) -> int:
+    """The most tokens of an answer by the settings of a call, under whichever name they limit it."""
+    limits = (settings[name] for name in ("max_new_tokens", "max_tokens", "max_completion_tokens") if name in settings)
+    return int(next(limits, unlimited))
 
 
 def expected_tokens(

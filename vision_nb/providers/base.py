@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
-from vision_nb.cost.prices import price
+from vision_nb.cost.prices import has_set_price, price
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images import Detail, ImageDocument, ImageSource, check_detail
 from vision_nb.messages import ChatMessage, user_message
@@ -179,7 +179,13 @@ class MultiModalLLM(ABC):
 
     def price(self, usage: Usage) -> Decimal | None:
         """The price of some usage in US dollars, or None where it is not known."""
-        return Decimal(0) if self.is_free else price(usage, provider=self.provider, model=self.counted_model)
+        if self.is_free and not has_set_price(self.counted_model):
+            return Decimal(0)
+        return price(usage, provider=self.provider, model=self.counted_model)
+
+    def settings(self) -> dict[str, Any]:
+        """The request's settings as they are without anything that a call sets."""
+        return self._merged({})
 
     def count_input_tokens(self, prompt: str, image_documents: ImageSource | Iterable[ImageSource] = ()) -> int:
         """The provider's own count of a question's input tokens, without asking it.
@@ -231,16 +237,23 @@ class MultiModalLLM(ABC):
     def _opened(
         self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool
     ) -> tuple[Request, Account]:
-        """Build the request and admit it to the ledger."""
-        request = self._request(messages, settings, stream=stream)
-        return request, Account(self, messages, settings)
+        """Build the request, and admit it to the ledger."""
+        request, account = self._built(messages, settings, stream=stream)
+        account.admit()
+        return request, account
+
+    def _built(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
+        return self._request(messages, settings, stream=stream), Account(self, messages, settings)
 
     async def _aopened(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
         """As `_opened`, off the event loop where pictures have to be read."""
         checked, settings = self._checked(messages, overrides)
         if any(message.image_documents for message in checked):
-            return await asyncio.to_thread(self._opened, checked, settings, stream=stream)
-        return self._opened(checked, settings, stream=stream)
+            request, account = await asyncio.to_thread(self._built, checked, settings, stream=stream)
+        else:
+            request, account = self._built(checked, settings, stream=stream)
+        account.admit()  # not in the thread, which a cancelled call would leave to reserve for nobody
+        return request, account
 
     @contextmanager
     def _settling(self, account: Account, growing: Growing[R]) -> Iterator[None]:
@@ -256,6 +269,8 @@ class MultiModalLLM(ABC):
                 "A chat takes its pictures inside the messages: use "
                 "generate_openai_multi_modal_chat_message(prompt=..., image_documents=...)."
             )
+        if "stream" in overrides:
+            raise SettingsError("stream= is no parameter here: stream_complete() and stream_chat() stream.")
         if isinstance(messages, (str, ChatMessage, Mapping)):
             raise SettingsError("A chat takes a list of messages: for a single prompt there is complete().")
         checked = [ChatMessage.of(message) for message in messages]

@@ -40,9 +40,11 @@ class PerLoop(Generic[T]):
             try:
                 yield
             finally:
+                owner = loop()
+                if owner is not None:
+                    self._clients.pop(owner, None)
                 # A loop that was dropped without an end leaves nothing to close its client on.
-                running = asyncio._get_running_loop()
-                if running is not None and running is loop():
+                if owner is not None and asyncio._get_running_loop() is owner:
                     await self._close(client)
 
         unfinished = generator()

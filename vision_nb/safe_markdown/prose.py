@@ -68,9 +68,10 @@ def safe_url(url: str) -> str | None:
 
 
 def unescape(text: str) -> str:
+    """Resolves character references, other than numbers too long for Python."""
     try:
         return html.unescape(text)
-    except ValueError:  # Python reads no number of more than 4300 digits
+    except ValueError:  # more than 4300 digits
         return text
 
 
@@ -80,35 +81,47 @@ def as_references(text: str) -> str:
 
 
 def safe_prose(lines: list[str]) -> str:
-    """Writes lines that hold no block of code and no blank line: prose with inline code and formulas."""
+    """Writes lines that hold no block of code and no blank line.
+
+    Args:
+        lines: Lines of Markdown from anywhere.
+
+    Returns:
+        The lines as one text that is harmless, and reads as before, in every parser.
+    """
     text = _DESCRIPTION.sub(r"\1&#58;", "\n".join(lines))  # nbconvert alone has lists of descriptions
     if not MARK.search(text):
         return text
     in_table = all(line.lstrip(" \t").startswith("|") for line in lines)
     code = list(_code_spans(text))
     prose = _masked(text, code)
-    spans = []
-    closed = len(prose)
-    if "[" in prose:
-        # Where a bracket stays open, marked and mistune look for "]:" even in a fenced block that follows.
-        closed = max((mark.end() for mark in _ESCAPE_OR_CLOSE.finditer(prose) if mark[0] == "]"), default=0)
-        spans = [(mark.start(), mark.end(), "&#91;") for mark in _OPEN_BRACKET.finditer(prose, closed)]
+    # Where a bracket stays open, marked and mistune look for "]:" even in a fenced block that follows.
+    last = max((mark.end() for mark in _ESCAPE_OR_CLOSE.finditer(prose) if mark[0] == "]"), default=0)
+    spans = [(start, end, "`") for start, end in code]
+    spans += [(mark.start(), mark.end(), "&#91;") for mark in _OPEN_BRACKET.finditer(prose, last)]
     spans += [
         (start, end, safe_formula(text, start, end))
         for start, end in find_formulas(prose)
-        if not _OPEN_BRACKET.search(prose, max(start, closed), end)
+        if not _OPEN_BRACKET.search(prose, max(start, last), end)
     ]
-    in_urls = {url.end() for url in BARE_URL.finditer(prose)} if code else set()
-    for start, end in code:
-        # Some parsers take the backticks for a part of the URL, or of a formula between two stray dollars.
-        agreed = start not in in_urls and not ("$" in prose and "<" in text[start:end])
-        spans.append((start, end, _inline_code(text, start, end, agreed=agreed, in_table=in_table)))
     written, position = [], 0
     for start, end, span in sorted(spans):
         written += [_prose(text[position:start], in_table), span]
         position = end
     written.append(_prose(text[position:], in_table))
-    return settle_display_formulas("".join(written))
+    outline = settle_display_formulas("".join(written))  # with a backtick, and no other, for each code
+    codes = (text[start:end].strip("`") for start, end in code)
+    in_urls = {url.end() for url in BARE_URL.finditer(outline)} if code else set()
+
+    def write(tick: re.Match[str]) -> str:
+        inline_code, at = next(codes), tick.start()
+        # Some parsers take the backticks for a part of the URL, or of a formula between two stray dollars.
+        agreed = at not in in_urls and not ("$" in outline and "<" in inline_code)
+        # GitHub has a formula in $`...`$, MyST a role in {name}`...`, and marked takes ~` for text.
+        agreed = agreed and outline[at - 1 : at] not in tuple("$}~^@=&#%<")
+        return _inline_code(inline_code, agreed, in_table)
+
+    return re.sub("`", write, outline)
 
 
 def _code_spans(text: str) -> Iterator[tuple[int, int]]:
@@ -142,11 +155,8 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*pieces, text[position:]])
 
 
-def _inline_code(text: str, start: int, end: int, *, agreed: bool, in_table: bool) -> str:
+def _inline_code(code: str, agreed: bool, in_table: bool) -> str:
     """Writes inline code: between backticks where every parser sees it so, as HTML elsewhere."""
-    code = text[start:end].strip("`")
-    # GitHub has a formula in $`...`$, MyST a role in {name}`...`, marked takes ~` for text, and ) may end a URL.
-    agreed = agreed and (start == 0 or text[start - 1] not in "$}~)^@=&#%<")
     if agreed and _PLAIN_CODE.fullmatch(code) and defuse_tex(code) == code:
         return f"`{code}`"
     if code.startswith(" ") and code.endswith(" ") and code.strip(" "):
