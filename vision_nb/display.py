@@ -128,7 +128,7 @@ def show_figure(figure: Figure) -> None:
     if len(png) <= _LARGE_FIGURE:
         display(Image(data=png, format="png"))
     else:
-        display(Image(data=jpeg_of(png, quality=85), format="jpeg"))
+        display(Image(data=jpeg_of(png, quality=80), format="jpeg"))
     if isinstance(figure, ShownOnce):
         mark_shown(figure)
 

@@ -37,7 +37,7 @@ def show_tiles(image: ImageSource, model: str = "gpt-4o", detail: str | Sequence
     """
     details = [detail] if isinstance(detail, str) else list(detail)
     document = ImageDocument.of(image)
-    figure = new_figure(figsize=(7.2 * len(details), 6.6), layout="constrained")
+    figure = new_figure(figsize=(6.2 * len(details), 5.8), layout="constrained")
     for axis, level in zip(figure.subplots(1, len(details), squeeze=False)[0], details, strict=True):
         _draw(axis, document, model, level)
     if in_notebook():
