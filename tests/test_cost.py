@@ -131,7 +131,7 @@ def test_an_estimate_has_parts_two_ends_and_a_table():
     assert estimate.tokens == estimate.text.tokens + 1020
     assert estimate.usd - estimate.usd_low == Decimal("0.00001") * 99
     table = estimate._repr_markdown_()
-    assert "1,030" in table and "768 x 768" in table and "(estimated)" in table and "$" in str(estimate)
+    assert "1,030" in table and "768 x 768" in table and "(estimated)" in table and "USD" in str(estimate)
 
 
 def test_several_models_side_by_side_the_cheapest_first_and_the_unknown_last():

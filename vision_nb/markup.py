@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from html import escape
 
 _FAINT = "color:var(--jp-ui-font-color2,#666);font-size:90%"
@@ -49,12 +50,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
 
 
 def _cell(text: str) -> str:
-    return plain(text).replace("|", "&#124;").replace("\n", " ")
+    return escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
 
 
-def plain(text: str) -> str:
-    """A text for Markdown that shows as it is: no tag, and no dollar sign that would begin a formula."""
-    return escape(text, quote=False).replace("$", "\\$")
+def dollars(amount: Decimal, places: int = 4) -> str:
+    """An amount of US dollars, without the sign: notebooks take what stands between two of them for a formula."""
+    return f"{amount:.{places}f} USD"
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:

@@ -9,6 +9,7 @@ from vision_nb.comparison.grid import Grid
 from vision_nb.cost.estimate import input_tokens
 from vision_nb.errors import BudgetExceededError, ImageError, SettingsError
 from vision_nb.images import ImageDocument
+from vision_nb.markup import dollars
 from vision_nb.providers.account import longest_answer
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import Usage
@@ -55,7 +56,7 @@ class Budget:
             while self.spent + sum(self._reserved.values()) + worst > self.limit:
                 if not self._reserved:
                     raise BudgetExceededError(
-                        f"the next call could pass the budget of ${self.limit:f}: ${self.spent:.4f} is spent"
+                        f"the next call could pass the budget of {self.limit:f} USD: {dollars(self.spent)} is spent"
                     )
                 await self._settled.wait()
             self._reserved[row] = worst

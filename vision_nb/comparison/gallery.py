@@ -8,6 +8,7 @@ from html import escape
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
 from vision_nb.images import ImageDocument
+from vision_nb.markup import dollars
 from vision_nb.safe_html import markdown_to_html
 
 PICTURES_SHOWN = 20
@@ -80,7 +81,7 @@ def _answer(row: Row, length: int) -> str:
     if row.latency_s is not None:
         facts.append(f"{row.latency_s:.1f} s")
     if row.usd:
-        facts.append(f"${row.usd:.4f}")
+        facts.append(dollars(row.usd))
     if row.from_store:
         facts.append("from the store")
     return f'{markdown_to_html(text)}<div style="{_FAINT}">{" &middot; ".join(facts)}</div>'

@@ -72,7 +72,7 @@ class Plan:
             for planned in self.models
         ]
         head = ("model", "calls", "already there", "unreadable", "tokens in", "tokens out at most", "price at most")
-        price = markup.plain(_dollars(self.usd))
+        price = _dollars(self.usd)
         return f"{markup.table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
 
     def __str__(self) -> str:
@@ -118,4 +118,4 @@ def _known(count: int | None) -> str:
 
 
 def _dollars(amount: Decimal | None) -> str:
-    return "price unknown" if amount is None else f"${amount:.4f}"
+    return "price unknown" if amount is None else markup.dollars(amount)

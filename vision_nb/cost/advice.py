@@ -56,7 +56,7 @@ class Fits:
             return f"The rule by which {self.model} counts images is not known.\n"
         rows = [(f"{self.size[0]} x {self.size[1]} (as it is)", f"{self.tokens:,}", "", "")]
         for step in self.steps:
-            saved = "price unknown" if step.saved_usd is None else f"${step.saved_usd:.6f}"
+            saved = "price unknown" if step.saved_usd is None else markup.dollars(step.saved_usd, 6)
             percent = f"{step.saved_tokens / self.tokens:.0%}"
             rows.append((f"{step.size[0]} x {step.size[1]}", f"{step.tokens:,}", percent, saved))
         return markup.table((f"pixels, {self.model}", "tokens", "saves", "of an image"), rows)

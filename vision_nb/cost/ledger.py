@@ -118,10 +118,10 @@ class Ledger:
         with self._lock:
             spent = sum((entry.usd for entry in self._entries if entry.usd is not None), Decimal(0))
             if self._budget is not None and spent + self._reserved + amount > self._budget:
-                under_way = f" and ${self._reserved:.4f} under way" if self._reserved else ""
+                under_way = f" and {markup.dollars(self._reserved)} under way" if self._reserved else ""
                 raise BudgetExceededError(
-                    f"A call to {model} could cost ${amount:.4f}, and of the budget of ${self._budget:f} "
-                    f"${spent:.4f} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
+                    f"A call to {model} could cost {markup.dollars(amount)}, and of the budget of {self._budget:f} USD "
+                    f"{markup.dollars(spent)} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
                     may_pass_later=spent + amount <= self._budget,
                 )
             self._reserved += amount
@@ -196,15 +196,15 @@ class Ledger:
                     _sum(expected),
                     _sum(differences),
                     _count(usage.output_tokens),
-                    "unknown" if usd is None else f"${usd:.6f}",
+                    "unknown" if usd is None else markup.dollars(usd, 6),
                 )
             )
         return markup.html_table(head, rows) + f"<div>{escape(str(self))}</div>"
 
     def __str__(self) -> str:
         unknown = f" and {self.unpriced} calls of unknown price" if self.unpriced else ""
-        of = f" of a budget of ${self._budget:f}" if self._budget is not None else ""
-        return f"{len(self.entries)} calls, ${self.total:.6f}{unknown}{of}"
+        of = f" of a budget of {self._budget:f} USD" if self._budget is not None else ""
+        return f"{len(self.entries)} calls, {markup.dollars(self.total, 6)}{unknown}{of}"
 
     __repr__ = __str__
 
