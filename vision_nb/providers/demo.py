@@ -28,6 +28,9 @@ class DemoMultiModal(OpenAIMultiModal):
     def _client_options(self) -> dict[str, Any]:
         return {**super()._client_options(), "base_url": self.api_base or shared_server().openai_base}
 
+    def _secrets(self) -> tuple[str, ...]:
+        return ()  # its key is the word "demo", and no secret
+
     @property
     def is_free(self) -> bool:
         """The stand-in costs nothing."""
