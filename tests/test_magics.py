@@ -219,9 +219,10 @@ def test_a_long_stream_is_redrawn_twelve_times_a_second_at_most():
 def test_the_extension_loads_twice_and_leaves_nothing_behind():
     left = (
         "ip = get_ipython()\n"
-        "print([(k, len(v)) for k, v in ip.magics_manager.magics.items()], len(ip.configurables), "
-        "sorted(ip.strdispatchers['complete_command'].strs), len(ip.events.callbacks['post_run_cell']), "
-        "sorted(ip.magics_manager.registry)[-1])"
+        "print([name for kind in ip.magics_manager.magics.values() for name in kind if 'vision' in name], "
+        "[name for name in [*map(repr, ip.configurables), *ip.magics_manager.registry] if 'Vision' in name], "
+        "[name for name in ip.strdispatchers['complete_command'].strs if 'vision' in name], "
+        "[one for one in ip.events.callbacks['post_run_cell'] if 'vision' in repr(one)])"
     )
     cells = run_cells(
         left,
@@ -240,7 +241,7 @@ def test_the_extension_loads_twice_and_leaves_nothing_behind():
     )
     assert len(markdown_of(cells[4])) == len(markdown_of(cells[10])) == 1
     assert text_of(cells[5]) == "1\n"
-    assert text_of(cells[0]) == text_of(cells[7])
+    assert text_of(cells[0]) == text_of(cells[7]) == "[] [] [] []\n"
     assert "not found" in (error_of(cells[8]) or text_of(cells[8]))
 
 

@@ -71,7 +71,7 @@ class VisionMagics(VisionSettings, Magics):
                     raise
                 return _show_error(error)
             # IPython's own output_can_be_silenced reads the body as Python, and fails on much that is prose.
-            return None if _is_silenced(cell) else value
+            return None if _is_silenced(cell) else self._out(value)
 
     def _ask(self, options: Namespace, cell: str, variables: Mapping[str, Any]) -> Any:
         from vision_nb.magics.preview import preview, refuse_many
@@ -183,6 +183,15 @@ class VisionMagics(VisionSettings, Magics):
             display(bundle, raw=True, metadata=answers.metadata())
             mark_shown(answers)
         return answers
+
+    def _out(self, value: Any) -> Any:
+        """The cell's value; a terminal would print an empty Out for one that it has shown already."""
+        from vision_nb.shown import ShownOnce, in_notebook
+
+        if in_notebook() or not isinstance(value, ShownOnce) or not value.is_shown:
+            return value
+        self.shell.displayhook.update_user_ns(value)
+        return None
 
     def remember_failure(self, result: Any) -> None:
         """Note a cell that failed, for ``%vision fix``; IPython calls it after each cell."""

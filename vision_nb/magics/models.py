@@ -67,10 +67,10 @@ class Models:
             _BASE_ARGUMENTS.get(provider, "api_base"): base or None,
         }
         if key:
-            argument = _KEY_ARGUMENTS.get(provider, "api_key")
+            argument, value = _KEY_ARGUMENTS.get(provider, "api_key"), _key(key)
             if argument is None:
                 raise UsageError(f"{name} takes no key: leave --api-key-env out.")
-            arguments[argument] = _key(key)
+            arguments[argument] = value
         return arguments
 
 

@@ -1,0 +1,63 @@
+"""What Tab offers in a real kernel, through the protocol that the front ends use."""
+
+import pytest
+from conftest import encoded, picture
+from jupyter_client.manager import start_new_kernel
+
+pytestmark = pytest.mark.kernel
+
+SETUP = (
+    "%load_ext vision_nb\nfrom PIL import Image\nphoto = Image.new('L', (9, 9))\nphotos = [photo]\nphrase = 'none'\n"
+    "%vision alias fast openai:gpt-4o-mini\nget_ipython().Completer.use_jedi = False"
+)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "phone.png").write_bytes(encoded(picture()))
+    (folder / "phone.txt").write_text("no picture")
+    manager, client = start_new_kernel(cwd=str(folder))
+    try:
+        assert client.execute_interactive(SETUP, timeout=60)["content"]["status"] == "ok"
+
+        def ask(code, cursor=None):
+            reply = client.complete(code, cursor, reply=True, timeout=60)["content"]
+            return {code[: reply["cursor_start"]] + match for match in reply["matches"]}
+
+        yield ask
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.parametrize(
+    "typed, offered",
+    [
+        ("%%vision --im", "%%vision --image"),
+        ("%%vision demo -", "%%vision demo -i"),
+        ("%%vision dem", "%%vision demo"),
+        ("%%vision fa", "%%vision fast"),
+        ("%%vision openai:gpt-4o-m", "%%vision openai:gpt-4o-mini"),
+        ("%%vision demo -m fas", "%%vision demo -m fast"),
+        ("%%vision demo -i pho", "%%vision demo -i photos"),
+        ("%%vision demo -i phone.", "%%vision demo -i phone.png"),
+        ("%%vision -d h", "%%vision -d high"),
+        ("%%vision -f data", "%%vision -f dataframe"),
+        ("%vision li", "%vision list"),
+        ("%vision use fa", "%vision use fast"),
+        ("%vision dealias f", "%vision dealias fast"),
+        ("%vision chat e", "%vision chat export"),
+        ("%vision cache c", "%vision cache clear"),
+    ],
+)
+def test_tab_offers(complete, typed, offered):
+    assert offered in complete(typed)
+
+
+def test_only_pictures_are_offered_as_pictures(complete):
+    assert complete("%%vision demo -i ph") == {f"%%vision demo -i {name}" for name in ("photo", "photos", "phone.png")}
+
+
+def test_the_first_line_of_a_cell_completes_with_a_body_below(complete):
+    assert "%%vision demo --dry-run" in complete("%%vision demo --dr\nWhat is this?", 18)
