@@ -110,7 +110,7 @@ def test_the_same_cell_again_costs_nothing_and_says_so(photo):
         ask.replace("demo", "demo --cache"),
         "print(len(server.requests), _vision.usage.input_tokens > 0)",
     )
-    assert "came from the store" in markdown_of(cells[2])[0]
+    assert "from the store" in markdown_of(cells[2])[0]
     assert cells[2].outputs[0].metadata["vision_nb"]["from_store"] is True
     assert all("from the store" not in markdown_of(cell)[0] for cell in cells[3:7])
     assert value_of(cells[7]) == "5"

@@ -165,7 +165,7 @@ SLIPS = {
     "%%vision loop\nx": "goes round in a circle",
     "%vision alias fast fastest": "goes round in a circle",
     "%vision alias demo openai:gpt-4o": "cannot be an alias",
-    "%vision alias x": "Write %vision alias <NAME> <MODEL>.",
+    "%vision alias x": "Write %vision alias NAME MODEL.",
     "%vision dealias fsat": "did you mean fast?",
     "%vision use opnai:gpt-4o": "did you mean openai:gpt-4o?",
     "%vision lsit": "did you mean list?",

@@ -158,7 +158,7 @@ class VisionMagics(VisionSettings, Magics):
         mark_shown(value)
         if shown.problem is not None:
             raise shown.problem
-        if form == "code":
+        if form == "code" and not shown.from_store:  # an answer seen before has its cell already
             self.shell.set_next_input(code_of(value.text))
         if shown.form.read is not None:
             value = shown.value

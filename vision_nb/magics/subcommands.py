@@ -30,8 +30,8 @@ def run(magics: VisionMagics, line: str) -> Any:
             raise UsageError("%vision runs subcommands (%vision help): to ask, begin the cell with %%vision.")
         raise unknown("subcommand", name, SUBCOMMANDS)
     function, usage = SUBCOMMANDS[name]
-    least, most = usage.count("<"), usage.count("<") + usage.count("[")
-    if not least <= len(words) <= most:
+    expected = usage.split()
+    if not sum(not word.startswith("[") for word in expected) <= len(words) <= len(expected):
         raise UsageError(f"Write %vision {name} {usage}".rstrip() + ".")
     return function(magics, *words)
 
@@ -157,8 +157,11 @@ def _help(magics: VisionMagics) -> Report:
     from vision_nb.magics.options import OPTIONS
 
     rows = [(_spelled(option), option.kwds["help"]) for option in OPTIONS]
-    subcommands = ", ".join(f"%vision {name} {usage}".strip() for name, (_, usage) in SUBCOMMANDS.items())
-    remarks = ["The question is the cell's body. {{expression}} in it inserts a value.", f"Also: {subcommands}."]
+    subcommands = ", ".join(f"`%vision {name} {usage}".strip() + "`" for name, (_, usage) in SUBCOMMANDS.items())
+    remarks = [
+        "The question is the cell's body. `{{expression}}` in it inserts a value, and `\\{{` sends two braces.",
+        f"Also: {subcommands}.",
+    ]
     return Report(("%%vision", "meaning"), rows, remarks)
 
 
@@ -187,9 +190,9 @@ def _count(tokens: int | None) -> str:
 
 SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "list": (_list, ""),
-    "use": (_use, "<MODEL>"),
-    "alias": (_alias, "<NAME> <MODEL>"),
-    "dealias": (_dealias, "<NAME>"),
+    "use": (_use, "MODEL"),
+    "alias": (_alias, "NAME MODEL"),
+    "dealias": (_dealias, "NAME"),
     "chat": (_chat, "[show|reset|export] [NAME] [FILE]"),
     "cost": (_cost, "[reset]"),
     "cache": (_cache, "[clear]"),
@@ -197,4 +200,4 @@ SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "help": (_help, ""),
     "version": (_version, ""),
 }
-"""Every subcommand, and what may follow its name: <needed> [optional]."""
+"""Every subcommand, and what follows its name: NEEDED [OPTIONAL]."""

@@ -17,7 +17,7 @@ from vision_nb.responses import Response, facts
 from vision_nb.safe_html import safe_markdown
 from vision_nb.shown import in_notebook
 
-FROM_STORE = "from the store, asked before with nothing changed: it cost nothing. --no-cache asks again."
+FROM_STORE = "Answered from the store, at no cost: the same was asked before. --no-cache asks again."
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class AnswerView(LiveAnswer):
 
     def _remarks(self, response: Response) -> list[str]:
         price = [f"Cost: {dollars(response.cost)}."] if self.with_cost else []
-        store = [f"This answer came {FROM_STORE}"] if self.from_store else []
+        store = [FROM_STORE] if self.from_store else []
         return [*([response.remark] if response.remark else []), *store, *price, *self.notes]
 
     def _below(self, response: Response) -> str:
