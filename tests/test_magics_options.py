@@ -20,7 +20,7 @@ def test_options_reach_the_request(photo, server):
     )
     cells = run_cells(
         f"{SERVER}\nserver.answer_with('Yes.')\nimport os\nos.environ['MY_KEY'] = 'secret-of-mine'",
-        f'%%vision demo -i {photo} -d low --temperature -0.5 --max-tokens 7 -p seed=7 -p stop=\'["a b", "c"]\' '
+        f'%%vision demo -i {photo} -d low --temperature 0.5 --max-tokens 7 -p seed=7 -p stop=\'["a b", "c"]\' '
         "-p user=me --no-stream\nWhat?",
         sent,
         "print(last()['messages'][0]['content'][1]['image_url']['detail'])",
@@ -34,7 +34,7 @@ def test_options_reach_the_request(photo, server):
     )
     assert json.loads(text_of(cells[2])) == {
         "model": "demo",
-        "temperature": -0.5,
+        "temperature": 0.5,
         "max_tokens": 7,
         "seed": 7,
         "stop": ["a b", "c"],
@@ -169,7 +169,7 @@ SLIPS = {
     "%vision dealias fsat": "did you mean fast?",
     "%vision use opnai:gpt-4o": "did you mean openai:gpt-4o?",
     "%vision lsit": "did you mean list?",
-    "%vision What is this?": "begin the cell with %%vision",
+    "%vision Describe this": "begin the cell with %%vision",
     "%vision chat shwo": "did you mean show?",
     "%vision chat show cats": "There is no conversation 'cats'",
     "%vision cache claer": "did you mean clear?",

@@ -175,9 +175,9 @@ def _spelled(option: Any) -> str:
 
 
 def _version(magics: VisionMagics) -> Report:
-    from vision_nb import __version__
+    from importlib.metadata import version
 
-    return Report(remarks=[f"vision_nb {__version__}"])
+    return Report(remarks=[f"vision_nb {version('vision-nb')}"])
 
 
 def _say(text: str) -> None:
