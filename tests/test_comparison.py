@@ -162,9 +162,10 @@ def test_a_budget_stops_before_the_call_that_would_pass_it(server, images, store
     spent = sum(row.usd for row in comparison if row.finished)
     assert 0 < sum(row.finished for row in comparison) < 6
     assert spent <= budget
-    assert "budget" in comparison.incomplete and "not asked" in comparison._repr_html_()
+    left = sum(not row.finished for row in comparison)
+    assert f"is spent; {left} calls were not made" in comparison.incomplete and "not asked" in comparison._repr_html_()
     assert not compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=0).errors
-    rest = comparison.retry_errors(progress=False)
+    rest = compare(models(server, "gpt-4o"), PROMPTS, images, store=store)
     assert all(row.finished for row in rest) and rest.incomplete is None
 
 
@@ -215,7 +216,7 @@ def test_an_interrupt_gives_what_is_there(server, images, store, kind):
         loop = factory() if factory else asyncio.new_event_loop()
         comparison = loop.run_until_complete(main())
         loop.close()
-    assert comparison.incomplete == "interrupted"
+    assert comparison.incomplete.startswith("interrupted; ")
     finished = sum(row.finished for row in comparison)
     assert 0 < finished < 48
     asked = len(server.requests)
@@ -238,6 +239,10 @@ def test_tables_are_written(server, images, store, tmp_path):
     comparison = compare(models(server), PROMPTS, images, store=store)
     comparison.to_csv(tmp_path / "it.csv")
     assert (tmp_path / "it.csv").read_text().startswith("model,prompt,response")
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    comparison.to_parquet(tmp_path / "it.parquet")
+    assert pandas.read_parquet(tmp_path / "it.parquet").response.tolist() == [row.response for row in comparison]
     assert "Comparison(12 rows, 12 answered, 0 failed)" in repr(comparison)
 
 
@@ -253,6 +258,8 @@ def test_tables_are_written(server, images, store, tmp_path):
         ((["demo"], [3], [PNG]), "prompt is a text"),
         ((["demo"], [" "], [PNG]), "prompt is a text"),
         (([object()], PROMPTS, [PNG]), "no model"),
+        ((5, PROMPTS, [PNG]), "no model"),
+        ((["demo"], 5, [PNG]), "prompt is a text"),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused(what, words, store):
@@ -278,6 +285,59 @@ def test_labels_are_saved_at_once_and_found_in_the_dataframe(server, images, sto
     comparison.remove_label(0, "bob")
     assert comparison.to_dataframe().correctness[0] == 4
     assert comparison.get_label(0, "ann").comment == "good" and comparison.get_label(0, "nobody") is None
+
+
+def test_a_label_completes_an_earlier_one_and_takes_numpys_numbers(server, images, store):
+    import numpy as np
+
+    comparison = compare(models(server, "gpt-4o"), PROMPTS[:1], images, store=store)
+    comparison.set_label(0, correctness=np.int64(4), comment="hm", annotator="ann")
+    comparison.set_label(0, relevance=5, annotator="ann")
+    label = comparison.get_label(0, "ann")
+    assert (label.correctness, label.relevance, label.comment) == (4, 5, "hm")
+    assert comparison.summary().models[0].correctness == 4
+
+
+def test_a_pictures_own_detail_makes_another_question(server, images, store):
+    llm = models(server, "gpt-4o")
+    for detail in ("low", "high"):
+        document = vn.ImageDocument.of(images / "0.png", detail=detail)
+        (row,) = compare(llm, PROMPTS[:1], document, store=store)
+        assert not row.from_store
+    assert len(server.requests) == 2
+
+
+def test_a_retry_keeps_the_budget_and_unknown_usage_counts_in_full(server, images, store):
+    server.fail(Fault(no_usage=True), times=6)
+    plan = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, dry_run=True)
+    comparison = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=plan.usd / 2)
+    finished = sum(row.finished for row in comparison)
+    assert 0 < finished <= 3 and "budget" in comparison.incomplete
+    assert sum(row.finished for row in comparison.retry_errors(progress=False)) == finished
+
+
+def test_a_spent_quota_ends_that_model_at_once(server, images, store):
+    body = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
+    calm, spent = models(server, "gpt-4o", "gpt-4o-mini", max_retries=0)
+    with DemoServer() as other:
+        spent.api_base = other.openai_base
+        other.fail(Fault(status=429, body=body), times=50)
+        comparison = compare([calm, spent], PROMPTS, images, store=store, concurrency={str(spent): 1})
+        assert len(other.requests) == 1
+    assert [row.error.split(":")[0] for row in comparison.errors] == ["QuotaExceededError"] * 6
+
+
+def test_the_ledgers_budget_waits_for_calls_under_way(server, images, store):
+    server.answer_with(lambda question: time.sleep(0.02) or "x")
+    vn.ledger.reset()
+    (llm,) = models(server, "gpt-4o")
+    vn.ledger.budget = vn.estimate_cost(PROMPTS[0], [(64, 48)], llm).usd * 3
+    try:
+        comparison = compare(llm, [f"question {n}?" for n in range(4)], images / "0.png", store=store, concurrency=4)
+    finally:
+        vn.ledger.budget = None
+        vn.ledger.reset()
+    assert all(row.finished for row in comparison)
 
 
 @pytest.mark.parametrize("score", [0, 6, 2.5, "5", True])
@@ -316,7 +376,38 @@ def test_agreement_in_per_cent_and_kappa(server, images, store):
         comparison.set_label(place, correctness=other, annotator="bob")
     (agreement,) = comparison.agreement()
     assert (agreement.annotators, agreement.n, agreement.percent) == (("ann", "bob"), 4, 75.0)
-    assert agreement.kappa is None or 0.6 < agreement.kappa < 0.75
+    pytest.importorskip("sklearn")
+    assert 0.6 < agreement.kappa < 0.75
+
+
+def test_agreement_without_scikit_learn_is_the_plain_per_cent(server, images, store, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    comparison = compare(models(server), PROMPTS, images, store=store)
+    for who in ("ann", "bob"):
+        comparison.set_label(0, correctness=4, annotator=who)
+    (agreement,) = comparison.agreement()
+    assert (agreement.percent, agreement.kappa) == (100.0, None)
+
+
+def test_the_bar_says_what_is_done_what_failed_and_what_it_cost(server, images, store, capsys):
+    server.fail(Fault(status=400))
+    compare(models(server), PROMPTS, images, store=store, progress=True)
+    assert "12/12" in capsys.readouterr().err
+
+
+def test_pandas_is_imported_only_for_a_dataframe():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, tempfile\nimport vision_nb as vn\n"
+        "found = vn.compare('demo', 'What?', vn.samples.path('chart'), store=tempfile.mkdtemp() + '/a', progress=False)\n"
+        "found._repr_html_(), found.summary()._repr_markdown_()\nassert 'pandas' not in sys.modules\n"
+        "found.to_dataframe()\nassert 'pandas' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_store_object_may_be_shared(server, images, store):

@@ -46,7 +46,17 @@ def trailing(kind):
     return encoded(picture(), kind) + b"SecretCamera film with a place in it"
 
 
+def with_segment(marker, body, *, before_end=False):
+    """A JPEG with one more segment: after its beginning, or between its last scan and its end."""
+    data, segment = encoded(picture(), "JPEG"), b"\xff" + bytes([marker]) + (len(body) + 2).to_bytes(2, "big") + body
+    return data[:-2] + segment + data[-2:] if before_end else data[:2] + segment + data[2:]
+
+
 CARRIERS = {
+    "JPEG late comment": lambda: with_segment(0xFE, b"SecretCamera", before_end=True),
+    "JPEG late EXIF": lambda: with_segment(0xE1, b"Exif\0\0SecretCamera", before_end=True),
+    "JPEG odd APP0": lambda: with_segment(0xE0, b"SecretCamera"),
+    "JPEG odd APP14": lambda: with_segment(0xEE, b"SecretCamera"),
     "JPEG EXIF": lambda: encoded(picture(), "JPEG", exif=exif_with_place()),
     "PNG EXIF": lambda: encoded(picture(), exif=exif_with_place()),
     "WEBP EXIF": lambda: encoded(picture(), "WEBP", exif=exif_with_place()),

@@ -1,77 +1,32 @@
-"""The Replicate dialect through the true replicate client: what travels, what comes back, and what is canceled."""
+"""The Replicate dialect through the true replicate client: what travels, and what comes back."""
 
-import asyncio
 import base64
-import gc
 import io
-import signal
-import threading
 import warnings
-from contextlib import closing
 
 import pytest
 from conftest import encoded, picture
 from PIL import Image
 from replicate.file import Files
+from replicate_asks import SECRET, TEXT, created, maker, noise, question
 
 import vision_nb as vn
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.demo.replicate_catalogue import MODELS as PUBLISHED
-from vision_nb.demo.replicate_catalogue import openapi_schema
+from vision_nb.demo.replicate_catalogue import openapi_schema, version_of
 from vision_nb.providers import replicate as replicate_module
-from vision_nb.providers.replicate_events import Event, EventDecoder
 from vision_nb.providers.replicate_models import MODELS, from_schema
-from vision_nb.providers.replicate_transport import seconds_asked
-
-SECRET = "r8_test0123456789abcdef"
-TEXT = "The sky is blue, and the sea below it is darker."
-CREATED = "/v1/predictions"
-
-
-@pytest.fixture(autouse=True)
-def quick_looks(monkeypatch):
-    monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.02")
-    monkeypatch.setattr(replicate_module, "_learned", {})
 
 
 @pytest.fixture
-def make(server):
-    server.answer_with(TEXT)
-
-    def make(model="llava-13b", **options):
-        return vn.ReplicateMultiModal(model, api_token=SECRET, api_base=server.replicate_base, **options)
-
-    return make
-
-
-@pytest.fixture
-def endless(server, make):
-    """Answers that no test waits for."""
-    server.answer_with("word " * 5000)
-    server.tokens_per_second = 50
-
-
-def created(server):
-    """The bodies of the requests that created predictions."""
-    return [one.body for one in server.requests if one.method == "POST" and one.path.endswith("/predictions")]
-
-
-def question(text="What?", *pictures):
-    return vn.generate_openai_multi_modal_chat_message(text, "user", list(pictures) or [picture()])
+def make(server, monkeypatch):
+    return maker(server, monkeypatch)
 
 
 def sent_image(server):
     uri = created(server)[-1]["input"]["image"]
     return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-
-
-async def wait_for(condition):
-    for _ in range(250):
-        if condition():
-            return True
-        await asyncio.sleep(0.02)
-    return False
 
 
 async def all_eight(llm, image, messages):
@@ -271,22 +226,13 @@ async def test_an_unknown_models_inputs_are_read_from_its_schema_once(server, ma
 
 async def test_an_unknown_model_in_a_version_of_its_own(server, make):
     server.replicate_models["acme/seer"] = SEER
-    version = from_schema("acme/seer", "x", SEER)
-    assert version.length_limit == "max_tokens"
-    reference = f"acme/seer:{replicate_version(server)}"
+    version = version_of("acme/seer")
+    reference = f"acme/seer:{version}"
     assert make(reference).complete("What?", picture()).text == TEXT
     replicate_module._learned.clear()
     assert (await make(reference).acomplete("What?", picture())).text == TEXT
-    assert [one.path for one in server.requests].count(
-        f"/v1/models/acme/seer/versions/{replicate_version(server)}"
-    ) == 2
-    assert all(body["version"] == replicate_version(server) for body in created(server))
-
-
-def replicate_version(server):
-    from vision_nb.demo.replicate_catalogue import version_of
-
-    return version_of("acme/seer")
+    assert [one.path for one in server.requests].count(f"/v1/models/acme/seer/versions/{version}") == 2
+    assert all(body["version"] == version for body in created(server))
 
 
 async def test_a_model_without_a_version_runs_by_name_where_it_is_official_and_by_its_latest_version_elsewhere(
@@ -299,7 +245,11 @@ async def test_a_model_without_a_version_runs_by_name_where_it_is_official_and_b
         for _ in range(2):
             assert llm.complete("What?", picture()).text == (await llm.acomplete("What?", picture())).text == TEXT
     paths = [one.path for one in server.requests if one.method == "POST"]
-    assert paths == [*["/v1/models/demo/anything/predictions"] * 4, "/v1/models/acme/seer/predictions", *[CREATED] * 4]
+    assert paths == [
+        *["/v1/models/demo/anything/predictions"] * 4,
+        "/v1/models/acme/seer/predictions",
+        *["/v1/predictions"] * 4,
+    ]
 
 
 def test_a_model_that_takes_lists_of_pictures_or_none_at_all(server, make):
@@ -365,12 +315,6 @@ async def test_an_upload_is_async_where_the_call_is_and_its_file_is_closed(serve
     assert [file.closed for file in files] == [True, True]
 
 
-def noise(width, height):
-    import numpy as np
-
-    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
-
-
 def test_a_picture_goes_out_fitted_and_freed_of_its_metadata(server, make):
     exif = picture().getexif()
     exif[0x010F] = "SecretCamera"
@@ -426,7 +370,7 @@ async def test_a_chat_is_written_into_the_prompt_with_its_newest_picture(server,
         await make("minigpt-4").achat(messages[1:4])
     assert created(server)[-1]["input"]["prompt"] == "What is this?###Assistant: A sea.###Human: And this?"
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         make("fuyu-8b").chat([messages[1], messages[2], messages[5]])
     assert created(server)[-1]["input"]["prompt"] == (
         "User: What is this?\nAssistant: A sea.\nUser: Which colour?\nAssistant:"
@@ -459,381 +403,12 @@ def test_token_and_address_come_from_the_environment(server, monkeypatch):
     assert server.requests[-1].headers["authorization"] == f"Bearer {SECRET}"
 
 
-FAULTS = {
-    "wrong token": (Fault(status=401), errors.AuthenticationError, "token is right"),
-    "forbidden": (Fault(status=403), errors.AuthenticationError, "403"),
-    "no credit": (Fault(status=402), errors.RequestRejectedError, "account/billing"),
-    "unknown": (Fault(status=404), errors.UnknownModelError, "about llava-13b"),
-    "rejected": (
-        Fault(
-            status=422, body={"title": "Input validation failed", "detail": "- input: x\n- input: y\n", "status": 422}
-        ),
-        errors.RequestRejectedError,
-        "- input: x - input: y",
-    ),
-    "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "wait a moment"),
-    "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "try again"),
-    "garbage": (Fault(garbage=True), errors.MalformedResponseError, "no valid answer"),
-    "another shape": (Fault(body={"hello": "world"}), errors.MalformedResponseError, "api_base"),
-    "hung up": (Fault(cut_after=0), errors.ProviderConnectionError, "cannot be reached"),
-    "too slow": (Fault(delay=5), errors.ProviderTimeoutError, "within 0.5 seconds"),
-}
-
-
-@pytest.mark.parametrize("fault, kind, words", FAULTS.values(), ids=FAULTS)
-async def test_each_fault_is_an_error_of_its_own_in_sync_and_async(server, make, fault, kind, words):
-    llm = make(max_retries=1, timeout=0.5)
-    for ask in (llm.complete, llm.stream_complete):
-        server._faults.clear()
-        server.fail(fault, times=2)
-        with pytest.raises(kind, match=words) as caught:
-            ask("What?", picture())
-        assert caught.value.__cause__ is not None and len(str(caught.value)) < 300
-        assert caught.value.status_code == (fault.status or None)
-    for ask in (llm.acomplete, llm.astream_complete):
-        server._faults.clear()
-        server.fail(fault, times=2)
-        with pytest.raises(kind, match=words):
-            await ask("What?", picture())
-
-
-async def test_a_request_is_repeated_as_often_as_said_and_no_more(server, make):
-    llm = make(max_retries=3)
-    for status in (429, 500):
-        server.fail(Fault(status=status, retry_after=0.01), times=4)
-        with pytest.raises(errors.ProviderError):
-            llm.complete("What?", picture())
-        assert len(server.requests) == 4
-        server.fail(Fault(status=status, retry_after=0.01), times=4)
-        with pytest.raises(errors.ProviderError):
-            await llm.acomplete("What?", picture())
-        assert len(server.requests) == 8
-        server.requests.clear()
-    server.fail(Fault(status=503, retry_after=0.01), times=3)
-    assert llm.complete("What?", picture()).text == TEXT
-    assert len(created(server)) == 4 and len({str(body) for body in created(server)}) == 1
-
-
-def test_looking_at_a_prediction_and_uploading_are_repeated_too(server, make):
-    llm = make(max_retries=2)
-    server.fail(Fault())
-    server.fail(Fault(status=500, retry_after=0.01), times=2)
-    assert llm.complete("What?", picture()).text == TEXT
-    server.fail(Fault(status=429, retry_after=0.01), times=2)
-    assert llm.complete("What?", noise(1200, 900)).text == TEXT
-    assert [one.path for one in server.requests].count("/v1/files") == 3
-
-
-def test_a_creation_that_may_have_been_seen_is_not_repeated(server, make):
-    server.fail(Fault(cut_after=0))
-    with pytest.raises(errors.ProviderConnectionError):
-        make(max_retries=3).complete("What?", picture())
-    assert len(server.requests) == 1
-
-
-def test_the_wait_that_the_server_asks_for(server, make):
-    assert seconds_asked("2.5") == 2.5
-    assert seconds_asked("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert seconds_asked("", '{"detail": "Request was throttled.", "status": 429, "retry_after": 5}') == 5
-    assert seconds_asked("", '{"detail": "Request was throttled. Your rate limit resets in ~30s."}') == 30
-    assert seconds_asked("", "Expected available in 1 second.") == 1
-    assert seconds_asked("soon", "[1]") is None
-    server.fail(Fault(status=429, retry_after=30))
-    with pytest.raises(errors.RateLimitError) as caught:
-        make(max_retries=0).complete("What?", picture())
-    assert caught.value.retry_after == 30
-
-
-def test_no_server_at_all():
-    llm = vn.ReplicateMultiModal(api_token="t", api_base="http://127.0.0.1:9", max_retries=0)
-    with pytest.raises(errors.ProviderConnectionError, match="cannot be reached"):
-        llm.complete("What?", picture())
-
-
-async def asked_once(llm, number):
-    """What complete, stream_complete, acomplete or astream_complete raises, by number."""
-
-    async def astreamed():
-        return [part async for part in await llm.astream_complete("What?", picture())]
-
-    with pytest.raises(errors.ProviderError) as caught:
-        if number == 0:
-            llm.complete("What?", picture())
-        elif number == 1:
-            list(llm.stream_complete("What?", picture()))
-        else:
-            await (llm.acomplete("What?", picture()) if number == 2 else astreamed())
-    return caught.value
-
-
-@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
-async def test_a_failed_prediction_tells_its_id_its_error_and_the_end_of_its_log(server, make, model):
-    log = "\n".join(f"line {number}" for number in range(40)) + "\nCUDA out of memory."
-    fault = Fault(prediction_error="it broke", prediction_logs=log)
-    llm = make(model)
-    for number in range(4):
-        server._faults.clear()
-        server.fail(fault)
-        error = await asked_once(llm, number)
-        assert type(error) is errors.PredictionFailedError and isinstance(error, errors.PredictionError)
-        assert error.prediction_id and error.prediction_id in str(error)
-        assert "it broke" in str(error) and 'log ends with "CUDA out of memory."' in str(error)
-        assert error.logs.startswith("line 33") and error.logs.endswith("CUDA out of memory.")
-        assert error.__cause__.prediction.id == error.prediction_id
-        if model == "llava-13b" and number % 2:
-            assert error.partial_text and TEXT.startswith(error.partial_text)
-    assert server.cancellations == 0
-
-
-@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
-async def test_a_prediction_that_somebody_cancels(server, make, endless, model):
-    llm = make(model)
-    server.answer_with("word " * 5000)
-    for number in range(4):
-        stop = asyncio.create_task(asyncio.to_thread(cancel_next, server))
-        error = await (
-            asked_once(llm, number) if number > 1 else asyncio.to_thread(asyncio.run, asked_once(llm, number))
-        )
-        await stop
-        assert type(error) is errors.PredictionCanceledError and error.prediction_id in str(error)
-        server.requests.clear()
-    assert server.cancellations == 4
-
-
-def cancel_next(server):
-    """Cancel the prediction that is created next, as its owner can on the website."""
-    import time
-
-    import httpx
-
-    for _ in range(500):
-        paths = [one.path for one in server.requests if one.method == "GET"]
-        if paths:
-            httpx.post(f"{server.url}{paths[0].removesuffix('/stream')}/cancel")
-            return
-        time.sleep(0.01)
-
-
-def test_a_prediction_that_was_canceled_before_it_began(server, make):
-    """Replicate calls it aborted, a status that its client does not know."""
-    server.fail(Fault())
-    server.fail(Fault(body={"id": "abc", "model": "a/b", "version": "c", "status": "aborted"}))
-    with pytest.raises(errors.PredictionCanceledError, match="was canceled"):
-        make("fuyu-8b").complete("What?", picture())
-
-
-@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
-async def test_a_prediction_that_takes_too_long_is_canceled(server, make, model):
-    server.tokens_per_second = 0.2
-    llm = make(model, timeout=1)
-    for number in (0, 2) if model == "llava-13b" else (1, 3):
-        error = await asked_once(llm, number)
-        assert type(error) is errors.ProviderTimeoutError and "not done within 1 seconds and is canceled" in str(error)
-        assert error.__cause__.prediction.id in str(error)
-    assert server.cancellations == 2
-
-
-async def test_a_silent_stream_times_out_with_what_it_had_said(server, make):
-    llm = make(timeout=1)
-    for number in (1, 3):
-        server.fail(Fault())
-        server.fail(Fault(hang=20))
-        error = await asked_once(llm, number)
-        assert type(error) is errors.ProviderTimeoutError and error.__cause__.prediction.id in str(error)
-        assert error.partial_text and TEXT.startswith(error.partial_text)
-
-
-@pytest.mark.parametrize("fault", [Fault(cut_after=4), Fault(garbage=True), Fault(status=408), Fault(cut_after=0)])
-async def test_a_stream_that_breaks_off_loses_nothing(server, make, fault):
-    llm = make(max_retries=0)
-    for stream in (True, False):
-        server.fail(Fault())
-        server.fail(fault)
-        if stream:
-            parts = list(llm.stream_complete("What?", picture()))
-        else:
-            parts = [part async for part in await llm.astream_complete("What?", picture())]
-        assert parts[-1].text == "".join(part.delta for part in parts) == TEXT
-    assert server.cancellations == 0
-
-
-def interrupted_when(condition):
-    """Press Ctrl-C once the condition holds."""
-    import time
-
-    def press():
-        for _ in range(500):
-            if condition():
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                return
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=press)
-    thread.start()
-    return closing(Joined(thread))
-
-
-class Joined:
-    def __init__(self, thread):
-        self.close = thread.join
-
-
-def test_an_interrupt_cancels_the_prediction(server, make, endless):
-    llm = make("fuyu-8b")
-
-    def waits():
-        return any(one.method == "GET" for one in server.requests)
-
-    with interrupted_when(waits), pytest.raises(KeyboardInterrupt):
-        llm.complete("What?", picture())
-    assert server.cancellations == 1
-    stream = make().stream_complete("What?", picture())
-    with interrupted_when(lambda: len(stream.text) > 20), pytest.raises(KeyboardInterrupt):
-        list(stream)
-    assert stream.text.startswith("word") and server.cancellations == 2
-
-
-def test_an_interrupt_shows_even_if_the_cancellation_fails(server, make, endless):
-    stream = make().stream_complete("What?", picture())
-    next(stream)
-    server.fail(Fault(status=500), times=5)
-
-    def interrupt(chunk):
-        raise KeyboardInterrupt
-
-    stream._read = interrupt
-    before = len(server.requests)
-    with pytest.raises(KeyboardInterrupt):
-        next(stream)
-    assert len(server.requests) == before + 1 and server.cancellations == 0
-
-
-async def test_a_canceled_task_cancels_its_prediction(server, make, endless):
-    llm = make()
-    task = asyncio.create_task(llm.acomplete("What?", picture()))
-    assert await wait_for(lambda: any(one.method == "GET" for one in server.requests))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert server.cancellations == 1
-    stream = await llm.astream_complete("What?", picture())
-
-    async def read():
-        async for _ in stream:
-            pass
-
-    task = asyncio.create_task(read())
-    assert await wait_for(lambda: len(stream.text) > 20)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert server.cancellations == 2 and stream.text.startswith("word")
-
-
-async def test_a_task_that_is_canceled_while_it_creates_leaves_nothing_running(server, make, endless):
-    server.fail(Fault(delay=0.3))
-    task = asyncio.create_task(make().acomplete("What?", picture()))
-    assert await wait_for(lambda: created(server))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await wait_for(lambda: server.cancellations == 1)
-
-
-async def test_leaving_a_stream_cancels_the_prediction(server, make, endless):
-    llm = make()
-    with llm.stream_complete("What?", picture()) as stream:
-        next(stream)
-    assert server.cancellations == 1
-    llm.stream_complete("What?", picture()).close()
-    assert server.cancellations == 2
-    for _ in llm.stream_complete("What?", picture()):
-        break
-    gc.collect()
-    assert server.cancellations == 3
-    async with await llm.astream_complete("What?", picture()) as astream:
-        await anext(astream)
-    assert server.cancellations == 4
-    await (await llm.astream_complete("What?", picture())).aclose()
-    assert server.cancellations == 5
-    assert await wait_for(lambda: server.disconnects >= 3)
-
-
-async def test_a_stream_that_was_read_to_its_end_cancels_nothing(server, make):
-    stream = make().stream_complete("What?", picture())
-    assert list(stream)[-1].text == TEXT
-    stream.close()
-    async with await make().astream_complete("What?", picture()) as astream:
-        assert [part async for part in astream][-1].text == TEXT
-    assert server.cancellations == 0
-
-
-@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b", "demo/anything"])
-async def test_async_calls_leave_the_loop_free(server, make, model):
-    """The answer is held back until a task beside the call has ticked: a call that blocks the loop never gets it."""
-    waiting, ticked = threading.Event(), threading.Event()
-
-    def answer(_):
-        waiting.set()
-        return TEXT if ticked.wait(20) else "the loop was blocked"
-
-    async def tick():
-        while not waiting.is_set():
-            await asyncio.sleep(0.001)
-        for _ in range(5):
-            await asyncio.sleep(0)
-        ticked.set()
-
-    server.answer_with(answer)
-    llm = make(model)
-    for ask in (llm.acomplete, llm.astream_complete):
-        waiting.clear(), ticked.clear()
-        ticking = asyncio.create_task(tick())
-        answered = await ask("What?", picture(800, 600))
-        texts = [answered.text] if ask == llm.acomplete else [part.text async for part in answered]
-        assert texts[-1] == TEXT
-        await ticking
-
-
-def test_one_model_serves_several_event_loops(make):
-    llm = make()
-    for _ in range(3):
-        assert asyncio.run(llm.acomplete("What?", picture())).text == TEXT
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(asyncio.run(llm.acomplete("x", picture())).text))
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [TEXT] * 3
-
-
 def test_a_closed_model_can_be_used_again(make):
     llm = make()
     llm.close()
     assert llm.complete("What?", picture()).text == TEXT
     llm.close()
     assert llm.complete("What?", picture()).text == TEXT
-
-
-async def test_the_token_is_in_no_repr_error_or_cause(server, make):
-    llm = make(max_retries=0)
-    body = {"title": f"bad {SECRET}", "detail": f"bad token {SECRET} and r8_another123456", "status": 400}
-    shown = [repr(llm), str(llm), str(vars(llm).get("client"))]
-    for fault in (
-        Fault(status=400, body=body),
-        Fault(prediction_error=f"no {SECRET}", prediction_logs=f"token {SECRET}\nr8_another123456"),
-    ):
-        for number in range(4):
-            server._faults.clear()
-            server.fail(fault)
-            error = await asked_once(llm, number)
-            shown += [str(error), repr(error), str(error.__cause__), repr(error.__cause__), getattr(error, "logs", "")]
-    assert len(shown) == 3 + 8 * 5
-    assert not any(SECRET in text or "r8_another" in text for text in shown)
 
 
 def test_a_failed_call_sends_nothing(server, make, tmp_path):
@@ -846,28 +421,3 @@ def test_a_failed_call_sends_nothing(server, make, tmp_path):
     with pytest.raises(errors.SettingsError, match="no message"):
         make().chat([])
     assert server.requests == []
-
-
-@pytest.mark.parametrize("cut", range(1, 60, 7))
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_events_are_read_however_they_arrive(cut, end):
-    lines = [
-        "event: output",
-        "id: 1:0",
-        "data: é",
-        "data:  b",
-        "",
-        ": 408",
-        "data: lone",
-        "",
-        "event: done",
-        "data: {}",
-        "",
-        "",
-    ]
-    data = end.join(lines).encode()
-    decoder = EventDecoder()
-    pieces = [data[start : start + cut] for start in range(0, len(data), cut)]
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    assert events[:2] == [Event("output", "é\n b"), Event("message", "lone")]
-    assert events[2:] in ([Event("done", "{}")], [])

@@ -90,14 +90,14 @@ def test_labels_by_annotator(path):
     assert len(store.labels(["k"])["k"]) == 1 and store.labels(["z"]) == {}
 
 
-@pytest.mark.parametrize("kind", ["truncated", "text", "half"])
+@pytest.mark.parametrize("kind", ["truncated", "half"])
 def test_a_damaged_file_is_set_aside_and_never_deleted(path, kind):
     store = Store(path)
     for number in range(2000):
         store.put(str(number), "m", ANSWER)
     store.close()
     whole = path.read_bytes()
-    damaged = {"truncated": whole[: len(whole) // 3], "text": b"this is no database" * 50, "half": whole[:2048]}[kind]
+    damaged = {"truncated": whole[: len(whole) // 3], "half": whole[:2048]}[kind]
     path.write_bytes(damaged)
     with pytest.warns(UserWarning, match=r"damaged.*kept as answers.sqlite3.damaged-"):
         fresh = Store(path)
@@ -105,6 +105,22 @@ def test_a_damaged_file_is_set_aside_and_never_deleted(path, kind):
     fresh.put("1", "m", ANSWER)
     (aside,) = path.parent.glob("*.damaged-*")
     assert aside.read_bytes() == damaged
+
+
+def test_somebody_elses_file_is_left_alone(path):
+    path.parent.mkdir()
+    path.write_text("model,prompt\n")
+    with pytest.raises(errors.StoreError, match=r"cannot be .* as a store"):
+        Store(path)
+    assert path.read_text() == "model,prompt\n"
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(errors.StoreError, match="another program"):
+        Store(path)
+    assert path.read_bytes() == before
 
 
 def test_a_newer_layout_is_left_alone(path):

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from vision_nb.comparison.result import Comparison as Comparison
     from vision_nb.comparison.runner import acompare as acompare
     from vision_nb.comparison.runner import compare as compare
+    from vision_nb.cost.advice import cheapest_fit as cheapest_fit
+    from vision_nb.cost.arrays import image_tokens_array as image_tokens_array
+    from vision_nb.cost.calibrate import calibrate as calibrate
+    from vision_nb.cost.estimate import estimate_cost as estimate_cost
+    from vision_nb.cost.ledger import ledger as ledger
+    from vision_nb.cost.prices import set_price as set_price
+    from vision_nb.cost.tiles import show_tiles as show_tiles
     from vision_nb.cost.tokens import image_tokens as image_tokens
     from vision_nb.display import adisplay_stream as adisplay_stream
     from vision_nb.display import display_image_uris as display_image_uris
@@ -62,12 +69,19 @@ _HOMES = {
     "Usage": "vision_nb.responses",
     "acompare": "vision_nb.comparison.runner",
     "adisplay_stream": "vision_nb.display",
+    "calibrate": "vision_nb.cost.calibrate",
+    "cheapest_fit": "vision_nb.cost.advice",
     "compare": "vision_nb.comparison.runner",
     "connect": "vision_nb.providers.connect",
     "display_image_uris": "vision_nb.display",
     "display_stream": "vision_nb.display",
     "generate_openai_multi_modal_chat_message": "vision_nb.messages",
+    "estimate_cost": "vision_nb.cost.estimate",
     "image_tokens": "vision_nb.cost.tokens",
+    "image_tokens_array": "vision_nb.cost.arrays",
+    "ledger": "vision_nb.cost.ledger",
+    "set_price": "vision_nb.cost.prices",
+    "show_tiles": "vision_nb.cost.tiles",
     "load_image_urls": "vision_nb.image_lists",
     "load_images": "vision_nb.image_lists",
 }

@@ -8,7 +8,6 @@ import time
 from asyncio import CancelledError
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vision_nb.errors import ImageError, SettingsError
@@ -73,7 +72,7 @@ def _draw_picture(axis: Axes, source: ImageSource) -> None:
     name = source if isinstance(source, str) else type(source).__name__
     try:
         document = ImageDocument.of(source)
-        name = document.name
+        name = document.title
         size, picture = _small_picture(document)
     except ImageError as error:
         axis.text(
@@ -97,9 +96,8 @@ def _small_picture(document: ImageDocument) -> tuple[Size, Any]:
 
 
 def _short(name: str) -> str:
-    """The last part of a path or URL, cut in the middle where it is long."""
-    last = Path(name).name or name
-    return last if len(last) <= 36 else f"{last[:20]}...{last[-13:]}"
+    """A title, cut in the middle where it is long."""
+    return name if len(name) <= 36 else f"{name[:20]}...{name[-13:]}"
 
 
 def new_figure(**options: Any) -> Figure:
@@ -120,7 +118,7 @@ def png_of(figure: Figure) -> bytes:
     import io
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, facecolor="white")
+    figure.savefig(buffer, format="png", dpi=80, facecolor="white", bbox_inches="tight")
     return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@
     VisionError
     ├── SettingsError (ValueError)          an argument, option or environment variable is wrong
     │   └── MissingKeyError                 no API key where one is needed
+    ├── BudgetExceededError                 a call could pass the budget, and was not sent
     ├── StoreError                          the file of finished answers cannot be used
     ├── ImageError                          a picture cannot be used
     │   ├── ImageNotFoundError              there is no such file (FileNotFoundError)
@@ -15,7 +16,8 @@
     └── ProviderError                       a model did not answer
         ├── AuthenticationError             the key is wrong, or may not do this
         ├── UnknownModelError               the server does not know the model
-        ├── RateLimitError                  too many requests, or the quota is spent
+        ├── RateLimitError                  too many requests
+        │   └── QuotaExceededError          the account's quota is spent
         ├── ContextLengthError              more tokens than the model takes
         ├── ContentFilterError              the server's filter refused the request
         ├── RequestRejectedError            any other refusal of the request
@@ -46,6 +48,18 @@ class SettingsError(VisionError, ValueError):
 
 class MissingKeyError(SettingsError):
     """A provider needs an API key and none was given."""
+
+
+class BudgetExceededError(VisionError):
+    """A call could cost more than is left of the budget; it was not sent.
+
+    Attributes:
+        may_pass_later: Whether only calls that are still under way stand against it.
+    """
+
+    def __init__(self, message: str, *, may_pass_later: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass_later = may_pass_later
 
 
 class StoreError(VisionError):
@@ -111,7 +125,11 @@ class UnknownModelError(ProviderError):
 
 
 class RateLimitError(ProviderError):
-    """Too many requests in too short a time, or the account's quota is spent."""
+    """Too many requests in too short a time."""
+
+
+class QuotaExceededError(RateLimitError):
+    """The account's quota is spent: asking again later does not help."""
 
 
 class ContextLengthError(ProviderError):

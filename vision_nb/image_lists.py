@@ -35,7 +35,7 @@ class ImageList(list[ImageDocument]):
 def _tile(document: ImageDocument) -> tuple[str | None, str]:
     """A thumbnail and its caption; for a picture that cannot be read, no thumbnail and the reason."""
     try:
-        return document.thumbnail(side=120), Path(document.name).name
+        return document.thumbnail(side=120), document.title
     except ImageError as error:
         return None, str(error)
 
@@ -66,7 +66,7 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
         ImageNotFoundError: A file is not there, or a pattern or folder has no picture.
     """
     documents = ImageList()
-    for source in _flatten(sources):
+    for source in flattened(sources):
         if not isinstance(source, (str, Path)):
             documents.append(ImageDocument.of(source))
             continue
@@ -86,10 +86,11 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
     return documents
 
 
-def _flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
+def flattened(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
+    """The sources in a list of them and of lists of them."""
     for source in sources:
         if isinstance(source, (list, tuple)):
-            yield from _flatten(source)
+            yield from flattened(source)
         else:
             yield source
 

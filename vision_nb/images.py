@@ -38,6 +38,9 @@ DETAILS: tuple[str, ...] = get_args(Detail)
 ImageSource: TypeAlias = Any
 """A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument."""
 
+_HEADERS: dict[Hashable, Header] = {}
+_HEADERS_KEPT = 10_000  # a question about the same picture need not open its file again
+
 
 @dataclass(frozen=True, repr=False)
 class ImageDocument:
@@ -139,6 +142,13 @@ class ImageDocument:
         return self.name
 
     @property
+    def title(self) -> str:
+        """The file's own name, for a caption; what is in memory has its kind and size."""
+        if self._memory is not None:
+            return self.name
+        return Path(self.name).name or self.name
+
+    @property
     def is_remote(self) -> bool:
         """Whether the picture is behind an http or https URL."""
         return self.image_url is not None and self._memory is None
@@ -159,8 +169,14 @@ class ImageDocument:
             return self._remote_header
         if self._memory is not None:
             return read_header(io.BytesIO(self._memory), self.name)
-        with self._open() as file:
-            return read_header(file, self.name)
+        key = self._content_key()
+        header = _HEADERS.get(key)
+        if header is None:
+            with self._open() as file:
+                header = _HEADERS[key] = read_header(file, self.name)
+            if len(_HEADERS) > _HEADERS_KEPT:
+                _HEADERS.clear()
+        return header
 
     @cached_property
     def _remote_header(self) -> Header:
@@ -217,14 +233,19 @@ class ImageDocument:
     def _content_key(self) -> Hashable:
         """What changes when the picture's content does."""
         if self._memory is not None:
-            return self._memory
+            return len(self._memory), hash(self._memory)
         if self.is_remote:
-            return self.image_url
+            return len(self._downloaded), hash(self._downloaded)
+        path = Path(str(self.image_path)).expanduser()
         try:
-            state = Path(str(self.image_path)).expanduser().stat()
+            state = path.stat()
         except (OSError, ValueError):
-            return str(self.image_path)  # reading it then raises the error that says what is wrong
-        return str(self.image_path), state.st_size, state.st_mtime_ns
+            return str(path)  # reading it then raises the error that says what is wrong
+        return str(path.absolute()), state.st_size, state.st_mtime_ns
+
+    def forget_download(self) -> None:
+        """Free the memory that a downloaded picture takes; it is downloaded again when it is needed."""
+        self.__dict__.pop("_downloaded", None)
 
     def to_pil(self) -> Image.Image:
         """Decode to an upright 8-bit sRGB Pillow image at full size."""

@@ -49,7 +49,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
 
 
 def _cell(text: str) -> str:
-    return escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
+    return plain(text).replace("|", "&#124;").replace("\n", " ")
+
+
+def plain(text: str) -> str:
+    """A text for Markdown that shows as it is: no tag, and no dollar sign that would begin a formula."""
+    return escape(text, quote=False).replace("$", "\\$")
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
+    """An HTML table; the columns from ``numbers_from`` on are aligned to the right."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        styles = [f"text-align:{'left' if place < numbers_from else 'right'}" for place in range(len(cells))]
+        made = (f'<{tag} style="{style}">{escape(cell)}</{tag}>' for style, cell in zip(styles, cells, strict=True))
+        return f"<tr>{''.join(made)}</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return f"<table><thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
 
 
 def error_box(message: str) -> str:

@@ -140,7 +140,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
             values = (values - low) / max(high - low, 1e-12) * 255
         elif image.mode == "F":
             values = values * 255
-        elif high > 255:
+        elif high > 255 or image.mode.startswith("I;16"):
             values = values / 257
         return Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
     return image.copy()

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,15 @@ from vision_nb.safe_markdown import defuse_tex, is_good_url, safe_markdown
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
 
 __all__ = ["clean_html", "escape", "markdown_to_html", "safe_markdown"]
 
-_ASIDE = "\N{OBJECT REPLACEMENT CHARACTER}"
 _FORMULA = re.compile(
-    r"""\$\$(?:\\.|[^$\\])+\$\$ | \$(?![\s$])(?:\\.|[^$\\\n])+(?<!\s)\$(?!\d)
-    | \\\((?:(?!\\[()]).)+\\\) | \\\[(?:(?!\\[\[\]]).)+\\\]""",
+    r"""\$\$(?:\\.|[^`$\\])+\$\$ | \$(?![\s$])(?:\\.|[^`$\\\n])+(?<!\s)\$(?!\d)
+    | (?P<slash>\\\\?)(?:\((?:(?!\\[()])[^`])+(?P=slash)\) | \[(?:(?!\\[\[\]])[^`])+(?P=slash)\])""",
     re.VERBOSE | re.DOTALL,
 )
 
@@ -98,10 +100,13 @@ def _cleaners() -> tuple[Callable[[str], str], Callable[[str], str]]:
 
 
 def _image_to_link(match: re.Match[str]) -> str:
-    attributes = dict(_ATTRIBUTE.findall(match[1]))
-    if not is_good_url(html.unescape(attributes.get("src", ""))):
-        return ""
-    return f'<a href="{attributes["src"]}">{attributes.get("alt") or "image"}</a>'
+    attributes = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(match[1])}
+    return _link_to_image(attributes.get("src", ""), attributes.get("alt", ""))
+
+
+def _link_to_image(url: str, name: str) -> str:
+    """A picture as a link to it; fetching one would tell its server who reads the answer, and when."""
+    return f'<a href="{escape(url)}">{escape(name or "image")}</a>' if is_good_url(url) else ""
 
 
 def clean_html(html: str) -> str:
@@ -129,21 +134,58 @@ def _renderer() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     renderer = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    renderer.add_render_rule("image", _linked_image)
+    renderer.inline.ruler.before("escape", "formula", _inline_formula)
+    renderer.block.ruler.before("paragraph", "formula", _display_formula, {"alt": ["paragraph"]})
+    renderer.add_render_rule("text", _text)
+    renderer.add_render_rule("image", _image)
     return renderer
 
 
-def _linked_image(_: Any, tokens: Any, index: int, *__: Any) -> str:
-    """A picture as a link to it; fetching one would tell its server who reads the answer, and when."""
-    url, name = str(tokens[index].attrs["src"]), tokens[index].content or "image"
-    return f'<a href="{escape(url)}">{escape(name)}</a>' if is_good_url(url) else escape(name)
+def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
+    return escape(defuse_tex(tokens[index].content))
+
+
+def _image(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
+    name = "".join(token.content for token in tokens[index].children or ())
+    return _link_to_image(str(tokens[index].attrs["src"]), defuse_tex(name)) or escape(defuse_tex(name))
+
+
+def _inline_formula(state: StateInline, silent: bool) -> bool:
+    """Keeps Markdown out of a formula; a rule of markdown-it."""
+    match = _FORMULA.match(state.src, state.pos, state.posMax)
+    if match is None:
+        return False
+    if not silent:
+        formula = match[0]
+        if match["slash"] == r"\\":  # as one has to write it where no rule like this one is at work
+            formula = formula[1:-3] + formula[-2:]
+        state.push("text", "", 0).content = formula
+    state.pos = match.end()
+    return True
+
+
+def _display_formula(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Keeps lists and the like out of a formula over several lines; a rule of markdown-it."""
+    match = _FORMULA.match(state.src, state.bMarks[start] + state.tShift[start])
+    if match is None or re.search(r"\n[ \t]*(?:\n|>)", match[0]):
+        return False
+    last = start + match[0].count("\n")
+    if last == start or last >= end or state.src[match.end() : state.eMarks[last]].strip():
+        return False
+    if not silent:
+        state.push("paragraph_open", "p", 1)
+        inline = state.push("inline", "", 0)
+        inline.content, inline.children = match[0], []
+        state.push("paragraph_close", "p", -1)
+        state.line = last + 1
+    return True
 
 
 def markdown_to_html(text: str) -> str:
     r"""Renders a model's answer as HTML that can be put on a page.
 
-    Raw HTML in it is shown as text, pictures become links, and formulas stay as they are between their
-    delimiters, for a page that typesets them.
+    Raw HTML in it is shown as text, and pictures become links. Formulas stay as they are between ``$``,
+    ``$$``, ``\(`` or ``\[`` and their counterparts, for a page that typesets them.
 
     Args:
         text: Markdown from anywhere.
@@ -154,12 +196,4 @@ def markdown_to_html(text: str) -> str:
     >>> markdown_to_html("**Hi** <b>")
     '<p><strong>Hi</strong> &lt;b&gt;</p>\n'
     """
-    formulas: list[str] = []
-
-    def put_aside(match: re.Match[str]) -> str:
-        formulas.append(defuse_tex(match[0]))
-        return f"{_ASIDE}{len(formulas) - 1}{_ASIDE}"
-
-    aside = _FORMULA.sub(put_aside, text.replace(_ASIDE, ""))
-    rendered = clean_html(_renderer().render(defuse_tex(aside)))
-    return re.sub(f"{_ASIDE}(\\d+){_ASIDE}", lambda match: escape(formulas[int(match[1])]), rendered)
+    return clean_html(_renderer().render(text))

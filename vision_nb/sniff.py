@@ -90,18 +90,38 @@ def _png(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> bool:
+    """Walk the segments, those between scans too: metadata may stand anywhere before the end."""
     position = 2
-    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xDA:
-            # Within a scan, FF is always followed by 00 or a restart marker: this finds the true end.
-            return data.find(b"\xff\xd9", position) == len(data) - 2
-        is_profile = data[position + 4 : position + 16] == b"ICC_PROFILE\x00"
-        is_application = 0xE1 <= marker <= 0xEF and marker != 0xEE and not (marker == 0xE2 and is_profile)
-        if is_application or marker == 0xFE:
+    while data[position : position + 1] == b"\xff" and position + 1 < len(data):
+        marker = data[position + 1]
+        if marker == 0xD9:
+            return position + 2 == len(data)
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        content = data[position + 4 : position + 2 + length]
+        if marker == 0xFE or (0xE0 <= marker <= 0xEF and not _is_plain_application(marker, content)):
             return False
         position += 2 + length
+        if marker == 0xDA:
+            position = _end_of_scan(data, position)
     return False
+
+
+def _is_plain_application(marker: int, content: bytes) -> bool:
+    """Whether an application segment says how to show the pixels, and nothing else."""
+    return (
+        (marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) == 14)
+        or (marker == 0xE2 and content.startswith(b"ICC_PROFILE\0"))
+        or (marker == 0xEE and content.startswith(b"Adobe") and len(content) == 12)
+    )
+
+
+def _end_of_scan(data: bytes, position: int) -> int:
+    """Where the next marker stands: in a scan, FF is followed by 00 or by a restart marker."""
+    while 0 <= (position := data.find(b"\xff", position)) < len(data) - 1:
+        if data[position + 1] != 0 and not 0xD0 <= data[position + 1] <= 0xD7:
+            return position
+        position += 2
+    return len(data)
 
 
 def _webp(data: bytes) -> bool:

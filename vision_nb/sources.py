@@ -57,6 +57,8 @@ def _from_file(file: IO[bytes]) -> bytes:
     name = str(getattr(file, "name", "The file given"))
     if getattr(file, "closed", False):
         raise UnsupportedImageError(f"{name} is closed: open it again, or pass its path.")
+    if isinstance(file, io.TextIOBase):
+        raise UnsupportedImageError(f"{name} is open as text: open it with mode 'rb'.")
     position = file.tell() if _can_seek(file) else None
     if position is not None:
         file.seek(0)

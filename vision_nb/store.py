@@ -25,6 +25,7 @@ from vision_nb.responses import Response, Usage
 VERSION = 1
 """The version of the file's layout; a file of a newer one is left alone."""
 
+_APPLICATION = 0x766E6273  # "vnbs": marks the file as ours
 _PATIENCE = 30.0  # seconds to wait while another kernel writes
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -89,30 +90,42 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             return self._connect()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StoreError(f"The store {self.path} cannot be opened ({error}): choose another store=.") from error
+            if isinstance(error, sqlite3.OperationalError) or not self._is_sqlite():
+                raise StoreError(
+                    f"{self.path} cannot be opened as a store ({error}): choose another store=."
+                ) from error
             self._set_aside(error)
             return self._connect()
         except OSError as error:
             raise StoreError(f"The store {self.path} cannot be written ({error}): choose another store=.") from error
 
+    def _is_sqlite(self) -> bool:
+        """Whether the file is a database, be it a damaged one; any other is somebody's own and is left alone."""
+        with self.path.open("rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
         try:
-            # A write-ahead log lets kernels write side by side; what is committed outlives a killed process.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
             (found,) = connection.execute("PRAGMA user_version").fetchone()
             if found > VERSION:
                 raise StoreError(
                     f"The store {self.path} was written by a newer vision_nb (layout {found}, this one knows "
                     f"{VERSION}): update vision_nb, or choose another store=."
                 )
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+            (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            if tables and owner != _APPLICATION:
+                raise StoreError(f"{self.path} is a database of another program: choose another store=.")
             ((verdict,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
+            # A write-ahead log lets kernels write side by side; what is committed outlives a killed process.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
             connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         except BaseException:
             connection.close()
             raise
@@ -134,7 +147,7 @@ class Store:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                raise StoreError(f"The store {self.path} cannot be used ({error}): is its disk full?") from error
+                raise StoreError(f"The store {self.path} cannot be used ({error}): choose another store=.") from error
 
     def get(self, key: str) -> Response | None:
         """The answer for a key, or None."""

@@ -24,24 +24,26 @@ from vision_nb.store import Store
 CALLS, SECONDS, CONCURRENCY, SEQUENTIAL = 1000, 0.2, 50, 15
 IDEAL = CALLS * SECONDS / CONCURRENCY
 
-SERVER = f"""
+SERVER = """
 import sys
 from vision_nb.demo import DemoServer, Fault
 with DemoServer(tokens_per_second=1_000_000, keep=1) as server:
-    server.fail(Fault(delay={SECONDS}, status=200, body={{
+    server.fail(Fault(delay=float(sys.argv[1]), status=200, body={
         "id": "x", "object": "chat.completion", "created": 1, "model": "gpt-4o",
-        "choices": [{{"index": 0, "finish_reason": "stop", "message": {{"role": "assistant", "content": "An answer."}}}}],
-        "usage": {{"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305}},
-    }}), times=100_000)
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "An answer."}}],
+        "usage": {"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305},
+    }), times=100_000)
     print(server.openai_base, flush=True)
     sys.stdin.read()
 """
 
 
 @contextlib.contextmanager
-def slow_server():
+def slow_server(seconds=SECONDS):
     """A server in a process of its own, so that it takes nothing from the client's."""
-    child = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     try:
         yield child.stdout.readline().strip()
     finally:

@@ -7,13 +7,11 @@ from decimal import Decimal, InvalidOperation
 
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.estimate import input_tokens
-from vision_nb.errors import ImageError, SettingsError
+from vision_nb.errors import BudgetExceededError, ImageError, SettingsError
 from vision_nb.images import ImageDocument
+from vision_nb.providers.account import longest_answer
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import Usage
-
-UNLIMITED_OUTPUT = 4096
-"""Tokens set aside for an answer of a model without ``max_new_tokens``."""
 
 
 class Budget:
@@ -25,13 +23,14 @@ class Budget:
     Args:
         grid: What is to be asked.
         limit: US dollars, or None for no limit.
+        spent: What an earlier part of the run has cost.
 
     Raises:
         SettingsError: The limit is no amount, or the price of a model is not known.
     """
 
-    def __init__(self, grid: Grid, limit: float | Decimal | None) -> None:
-        self.spent = Decimal(0)
+    def __init__(self, grid: Grid, limit: float | Decimal | None, *, spent: Decimal = Decimal(0)) -> None:
+        self.spent = spent
         self.limit = None if limit is None else _amount(limit)
         self._reserved: dict[int, Decimal] = {}
         self._settled = asyncio.Condition()
@@ -43,27 +42,27 @@ class Budget:
                     "compare it in a run of its own."
                 )
 
-    @property
-    def reason(self) -> str:
-        """Why the run was stopped, with the figures."""
-        return f"the next call could pass the budget of ${self.limit:f}: ${self.spent:.4f} is spent"
+    async def reserve(self, row: int, llm: MultiModalLLM, prompt: str, document: ImageDocument) -> None:
+        """Set aside what a call may cost, once there is room for it.
 
-    async def reserve(self, row: int, llm: MultiModalLLM, prompt: str, document: ImageDocument) -> bool:
-        """Set aside what a call may cost; False where it could pass the limit."""
+        Raises:
+            BudgetExceededError: It could pass the limit, whatever the calls under way turn out to cost.
+        """
         if self.limit is None or llm.is_free:
-            return True
+            return
         worst = await asyncio.to_thread(_worst_price, llm, prompt, document)
         async with self._settled:
             while self.spent + sum(self._reserved.values()) + worst > self.limit:
                 if not self._reserved:
-                    return False
+                    raise BudgetExceededError(
+                        f"the next call could pass the budget of ${self.limit:f}: ${self.spent:.4f} is spent"
+                    )
                 await self._settled.wait()
             self._reserved[row] = worst
-        return True
 
-    def spend(self, usd: Decimal | None) -> None:
-        """Count what a call has cost."""
-        self.spent += usd or 0
+    def spend(self, row: int, usd: Decimal | None) -> None:
+        """Count what a call has cost; where it is not known, all that was set aside for it."""
+        self.spent += self._reserved.get(row, Decimal(0)) if usd is None else usd
 
     def release(self, row: int) -> None:
         """Take back what was set aside for a call, and let others look again."""
@@ -81,7 +80,7 @@ def _worst_price(llm: MultiModalLLM, prompt: str, document: ImageDocument) -> De
         tokens = input_tokens(prompt, document.size, llm.counted_model, document.detail or llm.image_detail)
     except ImageError:
         return Decimal(0)
-    price = None if tokens is None else llm.price(Usage(tokens, llm.max_new_tokens or UNLIMITED_OUTPUT))
+    price = None if tokens is None else llm.price(Usage(tokens, longest_answer(llm.settings())))
     if price is None:
         raise SettingsError(f"A budget needs prices, and {llm} has no known count for an image: leave budget= out.")
     return price

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
@@ -18,6 +17,8 @@ _THUMBNAIL_SIDE = 150
 _THUMBNAIL_BYTES = 9_000  # 20 of them stay under 250 kB as base64
 _ANSWER_CHARACTERS = 1_200
 _ANSWERS_BYTES = 180_000
+_PROMPT_CHARACTERS = 400
+_LARGEST = 480_000  # bytes of all rows; pictures that would pass it are left to the DataFrame
 _FAINT = "color:var(--jp-ui-font-color2,#666);font-size:85%"
 _CELL = "vertical-align:top;text-align:left;padding:6px 10px;border-top:1px solid var(--jp-border-color2,#ccc)"
 
@@ -28,8 +29,13 @@ def html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> str:
     cells = pictures * len(grid.prompts) * len(grid.models)
     length = max(80, min(_ANSWER_CHARACTERS, _ANSWERS_BYTES // max(1, cells)))
     head = "".join(f'<th scope="col" style="{_CELL}">{escape(str(model))}</th>' for model in grid.models)
-    body = "".join(_picture_rows(grid, rows, place, length) for place in range(pictures))
-    remarks = _remarks(grid, rows, pictures, incomplete)
+    made: list[str] = []
+    for place in range(pictures):
+        made.append(_picture_rows(grid, rows, place, length))
+        if sum(map(len, made)) > _LARGEST:
+            made.pop()
+            break
+    body, remarks = "".join(made), _remarks(grid, rows, len(made), incomplete)
     return (
         f'<table style="border-collapse:collapse;width:100%;table-layout:fixed"><thead><tr>'
         f'<th scope="col" style="{_CELL};width:{_THUMBNAIL_SIDE + 20}px">image</th>'
@@ -50,12 +56,13 @@ def _picture_rows(grid: Grid, rows: Sequence[Row], picture: int, length: int) ->
             f'<td style="{_CELL};overflow-wrap:anywhere">{_answer(rows[place], length)}</td>'
             for place in (grid.index(model, prompt, picture) for model in range(len(grid.models)))
         )
-        made.append(f'<tr>{shown}<td style="{_CELL}">{escape(question)}</td>{answers}</tr>')
+        cells = f'{shown}<td style="{_CELL}">{escape(question[:_PROMPT_CHARACTERS])}</td>{answers}'
+        made.append(f'<tr style="background:transparent">{cells}</tr>')
     return "".join(made)
 
 
 def _thumbnail(document: ImageDocument) -> str:
-    name = escape(Path(document.name).name)
+    name = escape(document.title)
     try:
         source = document.thumbnail(_THUMBNAIL_SIDE, max_bytes=_THUMBNAIL_BYTES)
     except ImageError:
@@ -69,7 +76,9 @@ def _answer(row: Row, length: int) -> str:
     if row.response is None:
         return f'<span style="{_FAINT}">not asked</span>'
     text = row.response if len(row.response) <= length else row.response[:length].rstrip() + " ..."
-    facts = [f"{row.latency_s:.1f} s"] if row.latency_s is not None else []
+    facts = ["&#9888; cut off at the length limit"] if row.finish_reason == "length" else []
+    if row.latency_s is not None:
+        facts.append(f"{row.latency_s:.1f} s")
     if row.usd:
         facts.append(f"${row.usd:.4f}")
     if row.from_store:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.errors import ImageNotFoundError, SettingsError
-from vision_nb.image_lists import load_images
+from vision_nb.image_lists import flattened, load_images
 from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.messages import as_images
 from vision_nb.providers.base import MultiModalLLM
@@ -32,6 +32,7 @@ class Row:
         key: The key of the answer in the store; empty where the picture could not be read.
         response: The answer, or None.
         error: What went wrong, as "ErrorClass: message", or None.
+        finish_reason: Why the answer ended: "length" where it was cut off; None where there is none.
         latency_s: Seconds that the answer took, or None.
         input_tokens: As the server reported them, or None.
         output_tokens: As the server reported them, or None.
@@ -45,6 +46,7 @@ class Row:
     key: str = ""
     response: str | None = None
     error: str | None = None
+    finish_reason: str | None = None
     latency_s: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -62,6 +64,7 @@ class Row:
         return {
             "response": response.text,
             "error": None,
+            "finish_reason": response.finish_reason,
             "latency_s": response.latency,
             "input_tokens": usage and usage.input_tokens,
             "output_tokens": usage and usage.output_tokens,
@@ -140,7 +143,7 @@ def make_grid(
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
     """The pictures; a single file that is missing stays in, as its rows say what is wrong with it."""
-    for source in sources:
+    for source in flattened(sources):
         try:
             yield from load_images(source)
         except ImageNotFoundError:
@@ -149,12 +152,22 @@ def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
             yield ImageDocument.of(source)
 
 
-def row_key(llm: MultiModalLLM, prompt: str, digest: str) -> str:
-    """The key under which the store keeps the answer to a question about one picture."""
+def row_key(llm: MultiModalLLM, prompt: str, digest: str, detail: str | None = None) -> str:
+    """The key under which the store keeps the answer to a question about one picture.
+
+    Args:
+        llm: The model.
+        prompt: The question.
+        digest: The digest of the picture's content.
+        detail: The picture's own detail level, which wins over the model's.
+    """
     identity = {**llm.identity}
     parameters = identity.pop("parameters")
     return answer_key(
-        model=repr(sorted(identity.items())), parameters=parameters, prompt=prompt, image_digests=[digest]
+        model=repr(sorted(identity.items())),
+        parameters=parameters,
+        prompt=prompt,
+        image_digests=[f"{digest} {detail or ''}".strip()],
     )
 
 
@@ -162,7 +175,7 @@ def _listed(given: Any) -> Sequence[Any]:
     """A list of what is given alone or as several; a mapping gives its values, as of a table of models."""
     if given is None:
         return []
-    if isinstance(given, (str, MultiModalLLM)):
+    if isinstance(given, (str, MultiModalLLM)) or not isinstance(given, Iterable):
         return [given]
     return list(given)
 

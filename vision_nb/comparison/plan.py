@@ -9,6 +9,7 @@ from vision_nb import markup
 from vision_nb.comparison.grid import Grid, row_key
 from vision_nb.cost.estimate import EXPECTED_OUTPUT, input_tokens
 from vision_nb.errors import ImageError, SettingsError
+from vision_nb.providers.account import longest_answer
 from vision_nb.responses import Usage
 from vision_nb.store import Store
 
@@ -71,7 +72,8 @@ class Plan:
             for planned in self.models
         ]
         head = ("model", "calls", "already there", "unreadable", "tokens in", "tokens out at most", "price at most")
-        return f"{markup.table(head, rows)}\n\n**{self.calls:,} calls, {_dollars(self.usd)}.** Nothing was sent.\n"
+        price = markup.plain(_dollars(self.usd))
+        return f"{markup.table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
 
     def __str__(self) -> str:
         lines = [f"{one.model}: {one.calls:,} calls, {_dollars(one.usd)}" for one in self.models]
@@ -91,7 +93,7 @@ def _planned(grid: Grid, store: Store, place: int, resume: bool) -> PlannedModel
         except ImageError:
             unreadable += len(grid.prompts)
             continue
-        keys = {row_key(llm, prompt, digest): prompt for prompt in grid.prompts}
+        keys = {row_key(llm, prompt, digest, document.detail): prompt for prompt in grid.prompts}
         found = store.get_many(keys) if resume else {}
         finished += len(found)
         for key, prompt in keys.items():
@@ -99,7 +101,7 @@ def _planned(grid: Grid, store: Store, place: int, resume: bool) -> PlannedModel
                 tokens.append(_counted(prompt, size, llm.counted_model, document.detail or llm.image_detail))
     known = [count for count in tokens if count is not None]
     total = sum(known) if len(known) == len(tokens) else None
-    output = len(tokens) * (llm.max_new_tokens or EXPECTED_OUTPUT)
+    output = len(tokens) * longest_answer(llm.settings(), EXPECTED_OUTPUT)
     usd = llm.price(Usage(total, output)) if tokens else Decimal(0)
     return PlannedModel(str(llm), len(tokens), finished, unreadable, total, output, usd)
 

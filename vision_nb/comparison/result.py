@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison import gallery, scores
+from vision_nb.comparison.budget import Budget
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import SettingsError
 from vision_nb.images import ImageDocument
@@ -52,10 +54,23 @@ class Comparison(Sequence[Row]):
         incomplete: Why not everything was asked, or None.
         grid: What was asked of whom about what.
         store: Where answers and labels are kept.
+        budget: What the run was allowed to cost, and has cost.
+        resume: Whether answers were taken from the store.
     """
 
-    def __init__(self, rows: Sequence[Row], *, grid: Grid, store: Store, incomplete: str | None = None) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        *,
+        grid: Grid,
+        store: Store,
+        budget: Budget,
+        incomplete: str | None = None,
+        resume: bool = True,
+    ) -> None:
         self.rows = tuple(rows)
+        self.budget = budget
+        self.resume = resume
         self.incomplete = incomplete
         self.grid, self.store = grid, store
 
@@ -109,10 +124,10 @@ class Comparison(Sequence[Row]):
         *,
         correctness: int | None = None,
         relevance: int | None = None,
-        comment: str = "",
+        comment: str | None = None,
         annotator: str | None = None,
     ) -> None:
-        """Score an answer; it is saved at once, and replaces the annotator's earlier label.
+        """Score an answer; it is saved at once. What is left out stays as the annotator had it.
 
         Args:
             row: The row's place, from 0.
@@ -124,12 +139,15 @@ class Comparison(Sequence[Row]):
         Raises:
             SettingsError: There is no such row or no answer in it, or a score is not a whole number 1 to 5.
         """
-        for name, score in (("correctness", correctness), ("relevance", relevance)):
-            if score is not None and (isinstance(score, bool) or score not in RUBRIC):
-                raise SettingsError(f"{name} is a whole number from 1 to 5, and {score!r} is none.")
-        key = self._answered(row).key
         who = annotator or default_annotator()
-        self.store.put_label(key, Label(correctness, relevance, comment, who))
+        before = self.get_label(row, who) or Label()
+        label = Label(
+            before.correctness if correctness is None else _score(correctness, "correctness"),
+            before.relevance if relevance is None else _score(relevance, "relevance"),
+            before.comment if comment is None else comment,
+            who,
+        )
+        self.store.put_label(self._answered(row).key, label)
 
     def remove_label(self, row: int, annotator: str | None = None) -> None:
         """Take an annotator's label of a row back."""
@@ -172,7 +190,7 @@ class Comparison(Sequence[Row]):
         return scores.plot(self.rows, self._labels())
 
     def retry_errors(self, *, progress: bool = True) -> Comparison:
-        """Ask again what failed or was not asked; the other rows stay as they are."""
+        """Ask again what failed or was not asked, within what is left of the budget; other rows stay."""
         from vision_nb.comparison.runner import retry
 
         return retry(self, progress=progress)
@@ -184,6 +202,16 @@ class Comparison(Sequence[Row]):
         finished = sum(row.finished for row in self.rows)
         stopped = f", incomplete: {self.incomplete}" if self.incomplete else ""
         return f"Comparison({len(self.rows)} rows, {finished} answered, {len(self.errors)} failed{stopped})"
+
+
+def _score(value: Any, name: str) -> int:
+    try:
+        score = operator.index(value)
+    except TypeError:
+        score = 0
+    if isinstance(value, bool) or score not in RUBRIC:
+        raise SettingsError(f"{name} is a whole number from 1 to 5, and {value!r} is none.")
+    return score
 
 
 def default_annotator() -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,14 +18,25 @@ from vision_nb.comparison.loop import run_sync
 from vision_nb.comparison.plan import Plan, make_plan
 from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.result import Comparison
-from vision_nb.errors import ImageError, RateLimitError, VisionError
+from vision_nb.errors import (
+    BudgetExceededError,
+    ImageError,
+    QuotaExceededError,
+    RateLimitError,
+    StoreError,
+    VisionError,
+)
+from vision_nb.images import ImageDocument
+from vision_nb.providers.base import MultiModalLLM
 from vision_nb.store import Store
 
 _BATCH = 200  # pictures that are looked up in the store at a time
 _MAX_PAUSES = 6  # how often a model may ask for a pause over one call before it is an error
 _LONGEST_PAUSE = 60.0  # seconds
+_BUDGET_LOOK = 0.2  # seconds after which to look again whether the ledger's budget has room
 
 Concurrency = int | Mapping[str, int]
+Queue = asyncio.Queue[tuple[int, int, int] | None]  # row, model, document; None ends a worker
 
 
 @overload
@@ -149,12 +161,15 @@ class Run:
         self.stopped: str | None = None
         self._resume = resume
         self._progress = Progress(len(grid), shown=progress)
+        self._pending: Counter[int] = Counter()
 
     def comparison(self) -> Comparison:
         """What has been found so far."""
         missing = sum(not row.finished and row.error is None for row in self.rows)
-        stopped = self.stopped if missing else None
-        return Comparison(self.rows, grid=self.grid, store=self.store, incomplete=stopped)
+        stopped = f"{self.stopped}; {missing:,} calls were not made" if self.stopped and missing else None
+        return Comparison(
+            self.rows, grid=self.grid, store=self.store, incomplete=stopped, budget=self.budget, resume=self._resume
+        )
 
     def to_the_end(self) -> Comparison:
         """Ask what is missing, and give what was found; an interrupt gives what is there."""
@@ -167,7 +182,7 @@ class Run:
     async def execute(self) -> None:
         """Ask what is missing."""
         limits = self.grid.limits
-        queues: list[asyncio.Queue[tuple[int, int, int] | None]] = [asyncio.Queue() for _ in limits]
+        queues: list[Queue] = [asyncio.Queue() for _ in limits]
         together = asyncio.Semaphore(self.grid.together) if self.grid.together else None
         paused = [_Pause() for _ in limits]
         workers = [
@@ -187,7 +202,7 @@ class Run:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _feed(self, queues: list[asyncio.Queue[tuple[int, int, int] | None]]) -> None:
+    async def _feed(self, queues: list[Queue]) -> None:
         """Look up what the store has, and queue the rest for its model, picture by picture."""
         for start in range(0, len(self.grid.documents), _BATCH):
             batch = range(start, min(start + _BATCH, len(self.grid.documents)))
@@ -207,7 +222,8 @@ class Run:
                     self._fail(row, error)
                 continue
             for row, model, prompt in places:
-                key = row_key(self.grid.models[model], self.grid.prompts[prompt], digest)
+                detail = self.grid.documents[document].detail
+                key = row_key(self.grid.models[model], self.grid.prompts[prompt], digest, detail)
                 self.rows[row] = replace(self.rows[row], key=key)
                 rows.append((row, model, document))
         found = self.store.get_many(self.rows[row].key for row, _, _ in rows) if self._resume else {}
@@ -216,53 +232,70 @@ class Run:
             response = found.get(self.rows[row].key)
             if response is None:
                 missing.append((row, model, document))
+                self._pending[document] += 1
             else:
                 priced = replace(response, pricing=self.grid.models[model].price)
                 self.rows[row] = replace(self.rows[row], **self.rows[row].answered(priced, from_store=True))
         return missing
 
-    async def _work(
-        self,
-        queue: asyncio.Queue[tuple[int, int, int] | None],
-        together: asyncio.Semaphore | None,
-        pause: _Pause,
-    ) -> None:
+    async def _work(self, queue: Queue, together: asyncio.Semaphore | None, pause: _Pause) -> None:
         while (task := await queue.get()) is not None:
             if self.stopped is None:
-                await self._ask(*task, together, pause)
+                await self._ask(*task, together or nullcontext(), pause)
 
     async def _ask(
-        self, row: int, model: int, document: int, together: asyncio.Semaphore | None, pause: _Pause
+        self, row: int, model: int, document: int, slot: AbstractAsyncContextManager[Any], pause: _Pause
     ) -> None:
-        llm = self.grid.models[model]
-        for attempt in range(_MAX_PAUSES + 1):
+        """Ask one question until it is answered or has failed for good."""
+        pauses = 0
+        while True:
             await pause.wait()
-            async with AsyncExitStack() as stack:
-                if together is not None:
-                    await stack.enter_async_context(together)
-                if not await self.budget.reserve(row, llm, self.rows[row].prompt, self.grid.documents[document]):
-                    self.stopped = self.budget.reason
-                    return
-                try:
-                    # A fresh copy of the document: what it downloads is gone with it.
-                    response = await llm.acomplete(self.rows[row].prompt, [replace(self.grid.documents[document])])
-                except RateLimitError as error:
-                    if attempt == _MAX_PAUSES:
-                        self._fail(row, error)
-                    else:
-                        pause.begin(error.retry_after or min(2.0**attempt, _LONGEST_PAUSE))
-                        continue
-                except Exception as error:  # whatever goes wrong with one call is a row, never the end of the run
+            try:
+                if pause.over is not None:
+                    raise pause.over
+                async with slot:
+                    await self._call(row, self.grid.models[model], self.grid.documents[document])
+                break
+            except QuotaExceededError as error:
+                pause.over = error
+                self._fail(row, error)
+                break
+            except RateLimitError as error:
+                pauses += 1
+                if pauses > _MAX_PAUSES:
                     self._fail(row, error)
-                else:
-                    self.store.put(self.rows[row].key, str(llm), response)
-                    self.rows[row] = replace(self.rows[row], **self.rows[row].answered(response, from_store=False))
-                    self.budget.spend(self.rows[row].usd)
-                    pause.end()
-                finally:
-                    self.budget.release(row)
-            self._progress.show(self.rows, self.budget.spent, settled=row)
-            return
+                    break
+                pause.begin(error.retry_after or min(2.0**pauses, _LONGEST_PAUSE))
+            except BudgetExceededError as error:
+                if not error.may_pass_later:
+                    self.stopped = str(error)
+                    return
+                await asyncio.sleep(_BUDGET_LOOK)
+            except StoreError as error:
+                self.stopped = str(error)  # the answer is in its row; the next ones could not be kept
+                break
+            except Exception as error:  # whatever goes wrong with one call is a row, never the end of the run
+                self._fail(row, error)
+                break
+        self._settle(row, document)
+
+    async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument) -> None:
+        prompt = self.rows[row].prompt
+        await self.budget.reserve(row, llm, prompt, document)
+        try:
+            response = await llm.acomplete(prompt, [document])
+            self.rows[row] = replace(self.rows[row], **self.rows[row].answered(response, from_store=False))
+            self.budget.spend(row, self.rows[row].usd)
+            self.store.put(self.rows[row].key, str(llm), response)
+        finally:
+            self.budget.release(row)
+
+    def _settle(self, row: int, document: int) -> None:
+        """Count a row as done; after a picture's last one, what was downloaded of it is let go."""
+        self._pending[document] -= 1
+        if not self._pending[document]:
+            self.grid.documents[document].forget_download()
+        self._progress.show(self.rows, self.budget.spent, settled=row)
 
     def _fail(self, row: int, error: Exception) -> None:
         known = isinstance(error, VisionError)
@@ -271,17 +304,24 @@ class Run:
 
 
 def retry(comparison: Comparison, *, progress: bool = True) -> Comparison:
-    """Ask again what failed or was not asked in an earlier run."""
-    grid = comparison.grid
+    """Ask again what failed or was not asked in an earlier run, within what is left of its budget."""
+    grid, earlier = comparison.grid, comparison.budget
     known = [row if row.finished else replace(row, error=None) for row in comparison]
-    return Run(grid, comparison.store, Budget(grid, None), progress=progress, known=known).to_the_end()
+    budget = Budget(grid, earlier.limit, spent=earlier.spent)
+    run = Run(grid, comparison.store, budget, resume=comparison.resume, progress=progress, known=known)
+    return run.to_the_end()
 
 
 class _Pause:
-    """Holds one model's workers back for a while after it has said that it is asked too much."""
+    """Holds one model's workers back for a while after it has said that it is asked too much.
+
+    Attributes:
+        over: Set when the model is not to be asked any more, as the account's quota is spent.
+    """
 
     def __init__(self) -> None:
         self._until = 0.0
+        self.over: QuotaExceededError | None = None
 
     async def wait(self) -> None:
         while (left := self._until - time.monotonic()) > 0:
@@ -289,6 +329,3 @@ class _Pause:
 
     def begin(self, seconds: float) -> None:
         self._until = max(self._until, time.monotonic() + seconds)
-
-    def end(self) -> None:
-        self._until = 0.0

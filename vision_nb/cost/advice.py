@@ -15,6 +15,8 @@ from vision_nb.responses import Usage
 
 _LEAST_SAVING = 0.25  # a step is worth naming from a quarter on; patches alone would give thousands
 
+_LEAST_LEFT = 0.1  # below a tenth of its tokens there is little left of a picture
+
 
 @dataclass(frozen=True)
 class Step:
@@ -86,6 +88,8 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detai
     lowest = view.tokens
     for smaller in _edges(view.size, TILE if isinstance(rule, Tiles) else PATCH):
         tokens = rule.view(smaller, detail).tokens
+        if tokens < view.tokens * _LEAST_LEFT:
+            break
         if tokens < lowest * (1 - _LEAST_SAVING):
             saved = view.tokens - tokens
             steps.append(Step(smaller, tokens, saved, _price_of(saved, model)))

@@ -78,7 +78,7 @@ class Estimate:
         rows.append((total, "", "", _count(self.tokens)))
         rows.append(("answer", "", "", f"1 to {self.max_new_tokens:,}"))
         table = markup.table((self.model, "pixels", "seen as", "tokens"), rows)
-        return f"{table}\n\n**{_range(self)}**\n"
+        return f"{table}\n\n**{markup.plain(_range(self))}**\n"
 
     def __str__(self) -> str:
         return f"{self.model}: {_count(self.tokens)} tokens in, 1 to {self.max_new_tokens:,} out, {_range(self)}"

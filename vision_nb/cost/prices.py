@@ -31,6 +31,11 @@ def set_price(model: str, input: float | str | Decimal, output: float | str | De
     _set_prices[model] = _amount(input, "input"), _amount(output, "output")
 
 
+def has_set_price(model: str) -> bool:
+    """Whether `set_price` says what a model costs."""
+    return model in _set_prices
+
+
 def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
     """The price of some usage in US dollars, or None where it is not known.
 
@@ -41,7 +46,7 @@ def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
     """
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
-    if model in _set_prices:
+    if has_set_price(model):
         a_million_in, a_million_out = _set_prices[model]
         return (a_million_in * usage.input_tokens + a_million_out * usage.output_tokens) / _MILLION
     if provider not in PROVIDER_IDS:
@@ -57,7 +62,7 @@ def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
     )
     try:
         return calc_price(tokens, base_name(model), provider_id=PROVIDER_IDS[provider]).total_price
-    except LookupError:
+    except (LookupError, ValueError):  # not on the list, or a count that makes no sense
         return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 
 from vision_nb.errors import ImageTooLargeError, SettingsError
@@ -240,8 +241,23 @@ def match_prefix(model: str, names: Mapping[str, object] | tuple[str, ...]) -> s
 
 def rule_for(model: str) -> Rule | None:
     """The rule by which a model counts an image, or None where no rule is known."""
+    if model in _kept_rules:
+        return _kept_rules[model]
+    return _table_rule(model)
+
+
+@cache
+def _table_rule(model: str) -> Rule | None:
     known = match_prefix(model, RULES)
     return None if known is None else RULES[known]
+
+
+_kept_rules: dict[str, Rule] = {}
+
+
+def keep_rule(model: str, rule: Rule) -> None:
+    """Count images for a model by a rule from now on, such as one that `calibrate` found."""
+    _kept_rules[model] = rule
 
 
 def view_of(size: Size, model: str, detail: str | None = None) -> View | None:

@@ -37,7 +37,7 @@ def show_tiles(image: ImageSource, model: str = "gpt-4o", detail: str | Sequence
     """
     details = [detail] if isinstance(detail, str) else list(detail)
     document = ImageDocument.of(image)
-    figure = new_figure(figsize=(5.6 * len(details), 5.2), layout="constrained")
+    figure = new_figure(figsize=(7.2 * len(details), 6.6), layout="constrained")
     for axis, level in zip(figure.subplots(1, len(details), squeeze=False)[0], details, strict=True):
         _draw(axis, document, model, level)
     if in_notebook():
@@ -53,7 +53,7 @@ def _draw(axis: Axes, document: ImageDocument, model: str, detail: str) -> None:
         raise SettingsError(f"How {model} counts images is not known, so there are no tiles to draw.")
     width, height = view.size
     pixels = document.to_pil().convert("RGB").resize(fit_within(view.size, _DRAWN_SIDE), reducing_gap=2.0)
-    axis.imshow(np.asarray(pixels), extent=(0, width, height, 0), interpolation="nearest")
+    axis.imshow(np.asarray(pixels), extent=(0, width, height, 0))
     unit = TILE if isinstance(rule, Tiles) else PATCH
     _draw_grid(axis, view, unit)
     axis.set_title(_title(document, view, model, detail, unit), fontsize=10)

@@ -139,6 +139,29 @@ def read_chat(body: Any) -> Chat:
     )
 
 
+def as_chat(body: Any) -> Any:
+    """A request to the token counter, which has the form of the Responses API, in that of chat completions."""
+    if not isinstance(body, dict) or not isinstance(body.get("input"), list):
+        return body
+    messages = [{**message, "content": _as_chat_parts(message.get("content"))} for message in body["input"]]
+    return {"model": body.get("model"), "messages": messages}
+
+
+def _as_chat_parts(content: Any) -> Any:
+    if not isinstance(content, list):
+        return content
+    parts: list[Any] = []
+    for part in content:
+        match part:
+            case {"type": "input_text", "text": text}:
+                parts.append({"type": "text", "text": text})
+            case {"type": "input_image", "image_url": url}:
+                parts.append({"type": "image_url", "image_url": {"url": url, "detail": part.get("detail", "auto")}})
+            case _:
+                parts.append(part)
+    return parts
+
+
 def _check_numbers(body: Mapping[str, Any]) -> None:
     for name, (kind, least, most) in _NUMBERS.items():
         value = body.get(name)

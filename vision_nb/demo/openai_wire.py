@@ -30,6 +30,7 @@ def routes(demo: DemoServer) -> list[tuple[str, type[WireHandler], dict[str, Any
     settings = {"demo": demo}
     return [
         (r"/v1/chat/completions", ChatCompletions, settings),
+        (r"/v1/responses/input_tokens", InputTokens, settings),
         (r"/v1/models", Models, settings),
         (r"/v1/models/(.+)", Models, settings),
         (r"/openai/deployments/([^/]+)/chat/completions", AzureChatCompletions, settings),
@@ -84,15 +85,7 @@ class ChatCompletions(OpenAIHandler):
     async def post(self, deployment: str = "") -> None:
         """Check the request, look at its pictures, and answer."""
         self.check_key()
-        chat = openai_json.read_chat(self.body)
-        model = deployment or chat.model
-        if not model:
-            openai_json.refuse("you must provide a model parameter", "model")
-        self.check_model(model)
-        images = await asyncio.gather(*(self._image(picture) for picture in chat.pictures))
-        tokens = openai_json.text_tokens(chat.characters)
-        for image, picture in zip(images, chat.pictures, strict=True):
-            tokens += openai_json.image_tokens(image.size, model, picture)
+        model, chat, images, tokens = await self._read(openai_json.read_chat(self.body), deployment)
         text = self.fault.text
         if text is None:
             prompt, history = (chat.texts or ("",))[-1], chat.texts[:-1]
@@ -117,6 +110,20 @@ class ChatCompletions(OpenAIHandler):
         else:
             await self.send_json(openai_json.completion(reply))
 
+    async def _read(
+        self, chat: openai_json.Chat, deployment: str
+    ) -> tuple[str, openai_json.Chat, list[Image.Image], int]:
+        """The model that is asked, the request, its pictures decoded, and its input tokens."""
+        model = deployment or chat.model
+        if not model:
+            openai_json.refuse("you must provide a model parameter", "model")
+        self.check_model(model)
+        images = await asyncio.gather(*(self._image(picture) for picture in chat.pictures))
+        tokens = openai_json.text_tokens(chat.characters)
+        for image, picture in zip(images, chat.pictures, strict=True):
+            tokens += openai_json.image_tokens(image.size, model, picture)
+        return model, chat, images, tokens
+
     async def _image(self, picture: openai_json.Picture) -> Image.Image:
         """Fetch and decode a picture, away from the loop where it takes time."""
         try:
@@ -137,6 +144,17 @@ class ChatCompletions(OpenAIHandler):
         except Exception as error:  # refused, unreachable, endless, no address at all: the client raises many kinds
             openai_json.refuse(f"Error while downloading {picture.url}: {error}", picture.param, code)
         return answer.body
+
+
+class InputTokens(ChatCompletions):
+    """The counter of a request's input tokens, which answers nothing."""
+
+    async def post(self, deployment: str = "") -> None:
+        """Count the tokens of a request in the form of the Responses API."""
+        self.check_key()
+        chat = openai_json.read_chat(openai_json.as_chat(self.body))
+        *_, tokens = await self._read(chat, deployment)
+        await self.send_json({"object": "response.input_tokens", "input_tokens": tokens})
 
 
 class AzureChatCompletions(ChatCompletions):

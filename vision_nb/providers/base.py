@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
-from vision_nb.cost.prices import price
+from vision_nb.cost.prices import has_set_price, price
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images import Detail, ImageDocument, ImageSource, check_detail
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.prepare import Prepared
+from vision_nb.providers.account import Account
 from vision_nb.providers.streams import AsyncResponseStream, Growing, Piece, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 
@@ -183,7 +184,21 @@ class MultiModalLLM(ABC):
 
     def price(self, usage: Usage) -> Decimal | None:
         """The price of some usage in US dollars, or None where it is not known."""
-        return Decimal(0) if self.is_free else price(usage, provider=self.provider, model=self.counted_model)
+        if self.is_free and not has_set_price(self.counted_model):
+            return Decimal(0)
+        return price(usage, provider=self.provider, model=self.counted_model)
+
+    def settings(self) -> dict[str, Any]:
+        """The request's settings as they are without anything that a call sets."""
+        return self._merged({})
+
+    def count_input_tokens(self, prompt: str, image_documents: ImageSource | Iterable[ImageSource] = ()) -> int:
+        """The provider's own count of a question's input tokens, without asking it.
+
+        Raises:
+            SettingsError: The provider has no such counter.
+        """
+        raise SettingsError(f"{self} has no counter of its own: leave exact=True out for an estimate.")
 
     def _secrets(self) -> tuple[str, ...]:
         return ()
@@ -192,36 +207,66 @@ class MultiModalLLM(ABC):
 
     def _once(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> R:
         growing = self._growing(kind)
-        request = self._request(*self._checked(messages, overrides), stream=False)
-        with self._translating():
+        request, account = self._opened(*self._checked(messages, overrides), stream=False)
+        with self._settling(account, growing), self._translating():
             return growing.add(self._read(self._call(request)), last=True)
 
     async def _aonce(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> R:
         growing = self._growing(kind)
-        request = await self._arequest(messages, overrides, stream=False)
-        with self._translating():
+        request, account = await self._aopened(messages, overrides, stream=False)
+        with self._settling(account, growing), self._translating():
             return growing.add(self._read(await self._acall(request)), last=True)
 
     def _streamed(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> ResponseStream[R]:
         growing = self._growing(kind)
-        request = self._request(*self._checked(messages, overrides), stream=True)
-        with self._translating():
-            chunks = self._stream(request)
-        return ResponseStream(chunks, self._read_chunk, growing, self._own_error)
+        request, account = self._opened(*self._checked(messages, overrides), stream=True)
+        try:
+            with self._translating():
+                chunks = self._stream(request)
+        except BaseException:
+            account.settle(None)
+            raise
+        return ResponseStream(chunks, self._read_chunk, growing, self._own_error, account.settle)
 
     async def _astreamed(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> AsyncResponseStream[R]:
         growing = self._growing(kind)
-        request = await self._arequest(messages, overrides, stream=True)
-        with self._translating():
-            chunks = await self._astream(request)
-        return AsyncResponseStream(chunks, self._read_chunk, growing, self._own_error)
+        request, account = await self._aopened(messages, overrides, stream=True)
+        try:
+            with self._translating():
+                chunks = await self._astream(request)
+        except BaseException:
+            account.settle(None)
+            raise
+        return AsyncResponseStream(chunks, self._read_chunk, growing, self._own_error, account.settle)
 
-    async def _arequest(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> Request:
-        """Build the request off the event loop where pictures have to be read for it."""
+    def _opened(
+        self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool
+    ) -> tuple[Request, Account]:
+        """Build the request, and admit it to the ledger."""
+        request, account = self._built(messages, settings, stream=stream)
+        account.admit()
+        return request, account
+
+    def _built(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
+        return self._request(messages, settings, stream=stream), Account(self, messages, settings)
+
+    async def _aopened(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
+        """As `_opened`, off the event loop where pictures have to be read."""
         checked, settings = self._checked(messages, overrides)
         if any(message.image_documents for message in checked):
-            return await asyncio.to_thread(self._request, checked, settings, stream=stream)
-        return self._request(checked, settings, stream=stream)
+            request, account = await asyncio.to_thread(self._built, checked, settings, stream=stream)
+        else:
+            request, account = self._built(checked, settings, stream=stream)
+        account.admit()  # not in the thread, which a cancelled call would leave to reserve for nobody
+        return request, account
+
+    @contextmanager
+    def _settling(self, account: Account, growing: Growing[R]) -> Iterator[None]:
+        """Write a call down when it has ended, well or not."""
+        try:
+            yield
+        finally:
+            account.settle(growing.response)
 
     def _checked(self, messages: Messages, overrides: dict[str, Any]) -> tuple[list[ChatMessage], dict[str, Any]]:
         if "image_documents" in overrides:
@@ -229,6 +274,8 @@ class MultiModalLLM(ABC):
                 "A chat takes its pictures inside the messages: use "
                 "generate_openai_multi_modal_chat_message(prompt=..., image_documents=...)."
             )
+        if "stream" in overrides:
+            raise SettingsError("stream= is no parameter here: stream_complete() and stream_chat() stream.")
         if isinstance(messages, (str, ChatMessage, Mapping)):
             raise SettingsError("A chat takes a list of messages: for a single prompt there is complete().")
         checked = [ChatMessage.of(message) for message in messages]

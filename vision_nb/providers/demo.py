@@ -26,7 +26,17 @@ class DemoMultiModal(OpenAIMultiModal):
         super().__init__(model, "demo", **options)
 
     def _client_options(self) -> dict[str, Any]:
-        return {**super()._client_options(), "base_url": self.api_base or shared_server().openai_base}
+        return {**super()._client_options(), "base_url": self.server}
+
+    @property
+    def server(self) -> str | None:
+        """The address on this machine."""
+        return self.api_base or shared_server().openai_base
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Without the address: its port differs from day to day, and its answers do not."""
+        return {**super().identity, "server": None}
 
     def _secrets(self) -> tuple[str, ...]:
         return ()  # its key is the word "demo", and no secret

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
@@ -29,17 +30,22 @@ class PerLoop(Generic[T]):
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
             client = self._make()
-            self._clients[loop] = client, self._closing(client)
+            self._clients[loop] = client, self._closing(client, weakref.ref(loop))
         return self._clients[loop][0]
 
-    def _closing(self, client: T) -> AsyncGenerator[None, None]:
+    def _closing(self, client: T, loop: Callable[[], asyncio.AbstractEventLoop | None]) -> AsyncGenerator[None, None]:
         """Have the loop close the client at its own end, as it does with unfinished asynchronous generators."""
 
         async def generator() -> AsyncGenerator[None, None]:
             try:
                 yield
             finally:
-                await self._close(client)
+                owner = loop()
+                if owner is not None:
+                    self._clients.pop(owner, None)
+                # A loop that was dropped without an end leaves nothing to close its client on.
+                if owner is not None and asyncio._get_running_loop() is owner:
+                    await self._close(client)
 
         unfinished = generator()
         with suppress(StopIteration):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 from vision_nb.cost.rules import base_name, sent_size
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
-from vision_nb.images import Detail, ImageDocument
+from vision_nb.images import Detail, ImageDocument, ImageSource
 from vision_nb.markup import data_uri
-from vision_nb.messages import ChatMessage
+from vision_nb.messages import ChatMessage, user_message
 from vision_nb.prepare import Prepared
 from vision_nb.providers.base import MultiModalLLM, Request
 from vision_nb.providers.loops import PerLoop
@@ -38,6 +38,7 @@ The reasoning families refuse ``max_tokens`` (OpenAI, Chat Completions reference
 compatible servers know nothing else.
 """
 
+_SHORTEST_KEY = 8
 _LENGTH_LIMITS = ("max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
@@ -113,14 +114,14 @@ class OpenAIMultiModal(MultiModalLLM):
         return {"max_retries": self.max_retries, "timeout": self.timeout, "default_headers": self._default_headers}
 
     def _make_client(self) -> OpenAI:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
-        return OpenAI(**self._client_options())
+        return OpenAI(**self._client_options(), **_without_proxy(self.server, DefaultHttpxClient))
 
     def _make_async_client(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-        return AsyncOpenAI(**self._client_options())
+        return AsyncOpenAI(**self._client_options(), **_without_proxy(self.server, DefaultAsyncHttpxClient))
 
     @cached_property
     def client(self) -> OpenAI:
@@ -138,7 +139,8 @@ class OpenAIMultiModal(MultiModalLLM):
         return self.api_base or os.environ.get("OPENAI_BASE_URL")
 
     def _secrets(self) -> tuple[str, ...]:
-        return (self._api_key,) if self._api_key and self._api_key != "EMPTY" else ()
+        # A short one is no secret but a placeholder, and may stand in any sentence.
+        return (self._api_key,) if self._api_key and len(self._api_key) >= _SHORTEST_KEY else ()
 
     def _call(self, request: Request) -> Any:
         return self.client.chat.completions.create(**request)
@@ -224,21 +226,38 @@ class OpenAIMultiModal(MultiModalLLM):
 
     def _read(self, raw: Any) -> Piece:
         choices = getattr(raw, "choices", None)
-        if not choices or getattr(choices[0], "message", None) is None:
+        if not isinstance(choices, list) or not choices or not hasattr(getattr(choices[0], "message", None), "content"):
             raise MalformedResponseError(
                 f"{self.service} gave an answer without choices: check that the base URL ends in /v1, or ask again."
             )
         message = choices[0].message
-        text = message.content or getattr(message, "refusal", None) or ""
-        return Piece(text, _usage(raw), choices[0].finish_reason or "stop", raw.model or "", raw)
+        text = _text(message.content or getattr(message, "refusal", None), self.service)
+        return Piece(text, _usage(raw), _word(choices[0].finish_reason) or "stop", _word(raw.model), raw)
 
     def _read_chunk(self, raw: Any) -> Piece:
         choices = getattr(raw, "choices", None) or []
         if not choices:  # the usage comes last, with no choice
-            return Piece(usage=_usage(raw), model=getattr(raw, "model", None) or "", raw=raw)
-        delta = choices[0].delta
-        text = (delta.content or getattr(delta, "refusal", None) or "") if delta is not None else ""
-        return Piece(text, _usage(raw), choices[0].finish_reason, raw.model or "", raw)
+            return Piece(usage=_usage(raw), model=_word(getattr(raw, "model", None)), raw=raw)
+        delta = getattr(choices[0], "delta", None)
+        said = None if delta is None else getattr(delta, "content", None) or getattr(delta, "refusal", None)
+        reason = _word(getattr(choices[0], "finish_reason", None)) or None
+        return Piece(_text(said, self.service), _usage(raw), reason, _word(raw.model), raw)
+
+    def count_input_tokens(self, prompt: str, image_documents: ImageSource | Iterable[ImageSource] = ()) -> int:
+        """OpenAI's own count of a question's input tokens; the pictures are sent to be counted, for free."""
+        message = user_message(prompt, image_documents)
+        parts: list[dict[str, Any]] = []
+        for part in message.parts:
+            if isinstance(part, str):
+                parts.append({"type": "input_text", "text": part})
+            else:
+                image = self._image_part(part, self._merged({}))["image_url"]
+                detail = image.get("detail", "auto")
+                parts.append({"type": "input_image", "image_url": image["url"], "detail": detail})
+        question: Any = [{"role": "user", "content": parts}]
+        with self._translating():
+            counted = self.client.responses.input_tokens.count(model=self._requested_model(), input=question)
+            return int(counted.input_tokens)
 
     def _translate(self, error: Exception, partial_text: str) -> Exception:
         return translate(error, service=self.service, model=self.model, partial_text=partial_text)
@@ -327,14 +346,14 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         }
 
     def _make_client(self) -> OpenAI:
-        from openai import AzureOpenAI
+        from openai import AzureOpenAI, DefaultHttpxClient
 
-        return AzureOpenAI(**self._client_options())
+        return AzureOpenAI(**self._client_options(), **_without_proxy(self.server, DefaultHttpxClient))
 
     def _make_async_client(self) -> AsyncOpenAI:
-        from openai import AsyncAzureOpenAI
+        from openai import AsyncAzureOpenAI, DefaultAsyncHttpxClient
 
-        return AsyncAzureOpenAI(**self._client_options())
+        return AsyncAzureOpenAI(**self._client_options(), **_without_proxy(self.server, DefaultAsyncHttpxClient))
 
     @property
     def server(self) -> str | None:
@@ -376,11 +395,21 @@ class LocalMultiModal(OpenAIMultiModal):
 
     @property
     def is_free(self) -> bool:
-        """A server on this machine sends no bill; of another one nothing is known."""
-        return urlsplit(str(self.api_base)).hostname in ("localhost", "127.0.0.1", "::1", "host.docker.internal")
+        """A server on this machine is taken to cost nothing; `set_price` says otherwise for a proxy of a paid one."""
+        return is_on_this_machine(self.api_base)
 
     def _length_limit_name(self) -> str:
         return "max_tokens"
+
+
+def is_on_this_machine(url: str | None) -> bool:
+    """Whether a server's address is one of this machine's own."""
+    return urlsplit(url or "").hostname in ("localhost", "127.0.0.1", "::1", "host.docker.internal")
+
+
+def _without_proxy(url: str | None, make: Callable[..., Any]) -> dict[str, Any]:
+    """A client that asks no proxy, for a server on this machine: pictures for it are not to leave it."""
+    return {"http_client": make(trust_env=False)} if is_on_this_machine(url) else {}
 
 
 @cache
@@ -403,9 +432,22 @@ def _usage(raw: Any) -> Usage | None:
     usage = getattr(raw, "usage", None)
     if usage is None:
         return None
-    details = getattr(usage, "prompt_tokens_details", None)
-    return Usage(
-        getattr(usage, "prompt_tokens", None),
-        getattr(usage, "completion_tokens", None),
-        getattr(details, "cached_tokens", None) or 0,
-    )
+    tokens_in, tokens_out = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    cached = _count(getattr(usage, "prompt_tokens_details", None), "cached_tokens") or 0
+    return Usage(tokens_in, tokens_out, min(cached, tokens_in or 0))
+
+
+def _count(counts: Any, name: str) -> int | None:
+    """A count that a server reports, or None where it reports no count: some report text or negative numbers."""
+    value = getattr(counts, name, None)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _text(said: Any, service: str) -> str:
+    if said is not None and not isinstance(said, str):
+        raise MalformedResponseError(f"{service} gave an answer that is no text: check the model and the base URL.")
+    return said or ""

@@ -12,6 +12,7 @@ from vision_nb.errors import (
     ProviderConnectionError,
     ProviderError,
     ProviderTimeoutError,
+    QuotaExceededError,
     RateLimitError,
     RequestRejectedError,
     ServerError,
@@ -25,7 +26,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "model_not_found": UnknownModelError,
     "DeploymentNotFound": UnknownModelError,
     "invalid_api_key": AuthenticationError,
-    "insufficient_quota": RateLimitError,
+    "insufficient_quota": QuotaExceededError,
     "rate_limit_exceeded": RateLimitError,
 }
 _BY_STATUS: dict[int, type[ProviderError]] = {
@@ -37,6 +38,7 @@ _ADVICE: dict[type[ProviderError], str] = {
     AuthenticationError: "check that the key is right, not expired, and allowed to use this model",
     UnknownModelError: "check the spelling, and that the key may use it",
     RateLimitError: "wait a moment, ask less at a time, or raise max_retries",
+    QuotaExceededError: "look at the account's plan and billing",
     ContextLengthError: "send fewer or smaller pictures, or a shorter conversation",
     ContentFilterError: "change the question or the picture",
     RequestRejectedError: "change the request as the message says",

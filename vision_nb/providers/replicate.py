@@ -14,6 +14,7 @@ from vision_nb.images import Detail, ImageDocument
 from vision_nb.markup import data_uri
 from vision_nb.messages import ChatMessage
 from vision_nb.prepare import Prepared, fit_within
+from vision_nb.providers.account import Account
 from vision_nb.providers.base import Messages, MultiModalLLM, Request
 from vision_nb.providers.loops import PerLoop
 from vision_nb.providers.replicate_errors import translate
@@ -134,6 +135,11 @@ class ReplicateMultiModal(MultiModalLLM):
         return self.api_base
 
     @property
+    def counted_model(self) -> str:
+        """A name on no row: Replicate bills by compute time, so tokens and price are not known."""
+        return str(self)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What decides an answer beside the question; the table's version of a model is part of it."""
         return {**super().identity, "reference": self._facts.reference if self._facts else self.model}
@@ -191,18 +197,17 @@ class ReplicateMultiModal(MultiModalLLM):
             return settings
         return {name: value for name, value in settings.items() if name not in LENGTH_LIMITS}
 
-    async def _arequest(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> Request:
-        if not self._knows():
+    async def _aopened(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
+        if self._known() is None:
             with self._translating():
                 self._remember(await self._alearn())
-        return await super()._arequest(messages, overrides, stream=stream)
+        return await super()._aopened(messages, overrides, stream=stream)
 
     def _request(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> Request:
-        if not self._knows():
+        facts = self._known()
+        if facts is None:
             with self._translating():
-                self._remember(self._learn())
-        facts, targets = self._facts, self._targets
-        assert facts is not None
+                facts = self._remember(self._learn())
         document = next((document for message in reversed(messages) for document in message.image_documents), None)
         if document is None and facts.image_required:
             raise SettingsError(f"{self} answers about a picture only: pass one as image_documents=, or in a message.")
@@ -216,7 +221,7 @@ class ReplicateMultiModal(MultiModalLLM):
         inputs[facts.prompt] = prompt_of(messages, facts.turns)
         picture = None if document is None else self._picture(document)
         stream = stream and facts.streams is not False
-        return {"order": Order(targets, inputs, picture, facts.image, facts.image_is_list, stream)}
+        return {"order": Order(self._targets, inputs, picture, facts.image, facts.image_is_list, stream)}
 
     def _warn_of(self, dropped: list[str]) -> None:
         new = [name for name in dropped if name not in self._warned]
@@ -240,11 +245,11 @@ class ReplicateMultiModal(MultiModalLLM):
         uri = data_uri(ready.data, ready.mimetype)
         return uri if len(uri) <= LARGEST_DATA_URI else ready
 
-    def _knows(self) -> bool:
-        """Whether it is known what the model takes, from the table or from its schema read before."""
+    def _known(self) -> ReplicateModel | None:
+        """What the model takes, as the table says or its schema that was read before."""
         if self._facts is None and (self.api_base, self.model) in _learned:
             self._facts, self._targets = _learned[self.api_base, self.model]
-        return self._facts is not None
+        return self._facts
 
     def _learn(self) -> Any:
         """The version of the model whose schema says what it takes; the latest where none is named."""
@@ -261,14 +266,15 @@ class ReplicateMultiModal(MultiModalLLM):
             return await Versions(self.async_client, name).async_get(version)
         return (await self.async_client.models.async_get(name)).latest_version
 
-    def _remember(self, version: Any) -> None:
+    def _remember(self, version: Any) -> ReplicateModel:
         if version is None:
             raise SettingsError(f"{self.model} has no version on Replicate yet: choose another model.")
         facts = from_schema(self.model.partition(":")[0], version.id, version.openapi_schema)
         # Without a version Replicate runs its official models, by name alone; all others need their latest one's id.
         by_name = [] if ":" in self.model else [{"model": self.model}]
-        _learned[self.api_base, self.model] = facts, [*by_name, {"version": facts.version}]
-        self._knows()
+        self._facts, self._targets = facts, [*by_name, {"version": facts.version}]
+        _learned[self.api_base, self.model] = self._facts, self._targets
+        return facts
 
     def _call(self, request: Request) -> Chunk:
         return list(follow(self.client, request["order"], self.timeout))[-1]

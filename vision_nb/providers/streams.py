@@ -89,6 +89,9 @@ class Growing(Generic[R]):
         return bool(self._held)
 
 
+_INTERRUPTED = Piece(finish_reason="interrupted")
+
+
 class ResponseStream(Generic[R]):
     """A streamed answer: an iterator over responses whose ``.text`` grows and whose ``.delta`` is new.
 
@@ -102,9 +105,10 @@ class ResponseStream(Generic[R]):
         read: Callable[[Any], Piece],
         growing: Growing[R],
         translate: Callable[[Exception, str], Exception],
+        settle: Callable[[R], None],
     ) -> None:
         self._source, self._chunks = chunks, iter(chunks)
-        self._read, self._growing, self._translate = read, growing, translate
+        self._read, self._growing, self._translate, self._settle = read, growing, translate, settle
 
     @property
     def response(self) -> R:
@@ -135,6 +139,7 @@ class ResponseStream(Generic[R]):
                 raise
             raise own from error
         except BaseException:
+            self._growing.add(_INTERRUPTED, last=True)
             self.close()
             raise
         self.close()
@@ -142,9 +147,13 @@ class ResponseStream(Generic[R]):
 
     def close(self) -> None:
         """Close the connection; what has arrived stays."""
+        self._settle(self.response)
         close = getattr(self._source, "close", None)
         if close is not None:
             close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -164,9 +173,10 @@ class AsyncResponseStream(Generic[R]):
         read: Callable[[Any], Piece],
         growing: Growing[R],
         translate: Callable[[Exception, str], Exception],
+        settle: Callable[[R], None],
     ) -> None:
         self._source, self._chunks = chunks, aiter(chunks)
-        self._read, self._growing, self._translate = read, growing, translate
+        self._read, self._growing, self._translate, self._settle = read, growing, translate, settle
 
     @property
     def response(self) -> R:
@@ -197,6 +207,7 @@ class AsyncResponseStream(Generic[R]):
                 raise
             raise own from error
         except BaseException:
+            self._growing.add(_INTERRUPTED, last=True)
             await self.aclose()
             raise
         await self.aclose()
@@ -204,9 +215,14 @@ class AsyncResponseStream(Generic[R]):
 
     async def aclose(self) -> None:
         """Close the connection; what has arrived stays."""
+        self._settle(self.response)
         close = getattr(self._source, "aclose", None) or getattr(self._source, "close", None)
         if close is not None:
             await close()
+
+    def __del__(self) -> None:
+        # The connection is the vendor's to close; the call is written down all the same.
+        self._settle(self.response)
 
     async def __aenter__(self) -> Self:
         return self
@@ -223,5 +239,5 @@ def _says_something(piece: Piece) -> bool:
 
 def _refuse_nothing(response: Response) -> None:
     """A stream that ends without a word, a reason or a count was no answer."""
-    if not (response.text or response.finish_reason or response.usage):
+    if not (response.text or response.finish_reason):
         raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")

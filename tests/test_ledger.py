@@ -1,0 +1,203 @@
+"""The ledger: every call once, with estimate and bill, and a budget that is kept before sending."""
+
+import asyncio
+import threading
+from decimal import Decimal
+
+import pytest
+from conftest import picture
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.cost import ledger as module
+from vision_nb.demo import Fault
+
+
+@pytest.fixture(autouse=True)
+def ledger():
+    vn.ledger.reset()
+    vn.ledger.budget = None
+    yield vn.ledger
+    vn.ledger.reset()
+    vn.ledger.budget = None
+
+
+@pytest.fixture
+def llm(server):
+    server.answer_with("The sky is blue.")
+    return vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_new_tokens=100)
+
+
+async def test_each_of_the_eight_methods_is_written_down_once(llm, ledger):
+    message = vn.ChatMessage("user", ["What?", picture()])
+    llm.complete("What?", picture())
+    llm.chat([message])
+    list(llm.stream_complete("What?", picture()))
+    list(llm.stream_chat([message]))
+    await llm.acomplete("What?", picture())
+    await llm.achat([message])
+    assert [r async for r in await llm.astream_complete("What?", picture())]
+    assert [r async for r in await llm.astream_chat([message])]
+    assert len(ledger.entries) == 8
+    assert len({(entry.usage, entry.usd, entry.expected_tokens) for entry in ledger.entries}) == 1
+    entry = ledger.entries[0]
+    assert not entry.is_estimate and entry.usd > 0 and abs(entry.difference) < 15
+    assert ledger.total == 8 * entry.usd == ledger.by_model()["openai:gpt-4o"][2]
+
+
+def test_retries_count_once_and_failures_not_at_all(server, llm, ledger):
+    server.fail(Fault(status=500, retry_after=0.01), times=2)
+    llm.complete("What?")
+    assert len(server.requests) == 3 and len(ledger.entries) == 1
+    server.fail(Fault(status=400))
+    with pytest.raises(errors.RequestRejectedError):
+        llm.complete("What?")
+    assert len(ledger.entries) == 1
+
+
+def test_answers_from_the_store_are_no_calls(llm, ledger, tmp_path):
+    for _ in range(2):
+        vn.compare(llm, ["a?", "b?"], picture(), store=tmp_path / "a.sqlite3", progress=False)
+    assert len(ledger.entries) == 2
+
+
+def test_a_broken_or_left_stream_is_written_down_as_far_as_it_came_and_marked(server, llm, ledger):
+    server.fail(Fault(cut_after=4))
+    with pytest.raises(errors.ProviderConnectionError):
+        list(llm.stream_complete("What?", picture()))
+    with llm.stream_complete("What?", picture()) as stream:
+        next(stream)
+    assert [entry.is_estimate for entry in ledger.entries] == [True, True]
+    assert all(entry.usage.output_tokens > 0 and entry.usage.input_tokens > 255 for entry in ledger.entries)
+
+
+@pytest.mark.parametrize("fault", [Fault(no_usage=True), None], ids=["none", "nonsense"])
+def test_missing_and_nonsensical_usage_is_estimated_and_marked(server, llm, ledger, fault):
+    body = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "llava",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "A llama."}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 138, "total_tokens": 139},
+    }
+    server.fail(fault or Fault(body=body))
+    response = llm.complete("What?", picture())
+    (entry,) = ledger.entries
+    assert entry.is_estimate and entry.usage.input_tokens == entry.expected_tokens > 255
+    if fault is None:
+        assert response.usage == vn.Usage(1, 138) and entry.usage.output_tokens == 138
+
+
+def test_unknown_prices_are_counted_and_not_zero(server, ledger):
+    vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?")
+    assert ledger.unpriced == 1 and ledger.total == 0
+    assert ledger.by_model()["openai:a-model-of-tomorrow"][2] is None
+    assert "1 calls of unknown price" in str(ledger) and "unknown" in ledger._repr_html_()
+
+
+def test_a_budget_refuses_the_call_that_could_pass_it_before_it_is_sent(server, llm, ledger):
+    one = vn.estimate_cost("What?", [(64, 48)], llm).usd
+    ledger.budget = one * Decimal("1.5")
+    llm.complete("What?", picture())
+    llm.complete("What?", picture())
+    asked = len(server.requests)
+    with pytest.raises(errors.BudgetExceededError, match=r"could cost \$.* is spent"):
+        for _ in range(20):
+            llm.complete("What?", picture())
+    assert ledger.total <= ledger.budget
+    assert len(server.requests) == asked + len(ledger.entries) - 2
+    with pytest.raises(errors.BudgetExceededError):
+        llm.stream_complete("What?", picture(), max_tokens=10_000)
+    ledger.budget = None
+    llm.complete("What?", picture())
+
+
+async def test_calls_under_way_are_counted_too(server, llm, ledger):
+    server.fail(Fault(delay=0.2), times=50)
+    ledger.budget = vn.estimate_cost("What?", [(64, 48)], llm).usd * 4
+    results = await asyncio.gather(*(llm.acomplete("What?", picture()) for _ in range(20)), return_exceptions=True)
+    sent = [result for result in results if not isinstance(result, Exception)]
+    assert 0 < len(sent) == len(server.requests) <= 4
+    assert all(isinstance(result, errors.BudgetExceededError) for result in results if isinstance(result, Exception))
+
+
+def test_a_budget_refuses_what_has_no_known_price(server, ledger):
+    ledger.budget = "0.01"
+    with pytest.raises(errors.BudgetExceededError, match="set_price"):
+        vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?")
+    vn.connect("demo", api_base=server.openai_base).complete("What?", picture())
+    assert len(server.requests) == 1
+
+
+def test_a_budget_of_one_cent_stops_a_grid(server, llm, ledger, tmp_path):
+    ledger.budget = Decimal("0.01")
+    prompts = [f"question {number}?" for number in range(30)]
+    comparison = vn.compare(llm, prompts, picture(), store=tmp_path / "a.sqlite3", progress=False)
+    assert "budget" in comparison.incomplete and not comparison.errors
+    assert 0 < sum(row.finished for row in comparison) < 30
+    assert ledger.total <= Decimal("0.01")
+    assert len(server.requests) == len(ledger.entries)
+
+
+@pytest.mark.parametrize("amount", [-1, "much", float("nan"), float("inf")])
+def test_a_budget_that_is_no_amount_is_refused(ledger, amount):
+    with pytest.raises(errors.SettingsError, match="amount of US dollars"):
+        ledger.budget = amount
+
+
+def test_many_threads_lose_no_call(llm, ledger):
+    threads = [threading.Thread(target=lambda: [llm.complete("x") for _ in range(10)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ledger.entries) == 80 and ledger._reserved == 0
+
+
+def test_the_table_shows_estimate_and_bill_side_by_side(llm, ledger):
+    llm.complete("What?", picture())
+    frame = ledger.to_dataframe()
+    assert frame.difference[0] == frame.input_tokens[0] - frame.expected_tokens[0]
+    assert "openai:gpt-4o" in ledger._repr_html_()
+    assert module.Ledger().to_dataframe().empty
+
+
+def azure(server, engine):
+    return vn.AzureOpenAIMultiModal(engine, "mystery", server.url, "2024-06-01", "k")
+
+
+@pytest.mark.parametrize(
+    "engine, family",
+    [("gpt-4o", "gpt-4o"), ("gpt-5.4", "gpt-5.4"), ("gpt-6-astra", "gpt-6-astra"), ("gpt-4o-mini", "gpt-4o-mini")],
+)
+def test_three_blank_squares_name_the_family_behind_a_deployment(server, monkeypatch, engine, family):
+    from vision_nb.cost import rules
+
+    monkeypatch.setattr(rules, "_kept_rules", {})
+    llm = azure(server, engine)
+    assert vn.image_tokens((800, 600), "mystery").tokens is None
+    found = vn.calibrate(llm)
+    assert family in found.families and len(server.requests) == 4
+    found.keep()
+    assert vn.image_tokens((800, 600), "mystery").tokens == vn.image_tokens((800, 600), family).tokens
+
+
+def test_a_family_that_is_not_known_is_not_made_up(server):
+    usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
+    body = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "blank"}}],
+        "usage": usage,
+    }
+    server.fail(Fault(body=body), times=4)
+    found = vn.calibrate(azure(server, "x"))
+    assert found.families == () and found.rule is None
+    with pytest.raises(errors.SettingsError, match="none to keep"):
+        found.keep()
+    server.fail(Fault(no_usage=True))
+    with pytest.raises(errors.MalformedResponseError, match="cannot be calibrated"):
+        vn.calibrate(azure(server, "x"))

@@ -1,0 +1,251 @@
+"""What goes wrong on Replicate, and what of it the caller sees."""
+
+import asyncio
+import time
+
+import httpx
+import pytest
+from conftest import picture
+from replicate_asks import SECRET, TEXT, asked_once, created, maker, noise
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.demo import Fault
+from vision_nb.providers.replicate_events import Event, EventDecoder
+from vision_nb.providers.replicate_transport import seconds_asked
+
+
+@pytest.fixture
+def make(server, monkeypatch):
+    return maker(server, monkeypatch)
+
+
+FAULTS = {
+    "wrong token": (Fault(status=401), errors.AuthenticationError, "token is right"),
+    "forbidden": (Fault(status=403), errors.AuthenticationError, "403"),
+    "no credit": (Fault(status=402), errors.RequestRejectedError, "account/billing"),
+    "unknown": (Fault(status=404), errors.UnknownModelError, "about llava-13b"),
+    "rejected": (
+        Fault(
+            status=422, body={"title": "Input validation failed", "detail": "- input: x\n- input: y\n", "status": 422}
+        ),
+        errors.RequestRejectedError,
+        "- input: x - input: y",
+    ),
+    "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "wait a moment"),
+    "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "try again"),
+    "garbage": (Fault(garbage=True), errors.MalformedResponseError, "no valid answer"),
+    "another shape": (Fault(body={"hello": "world"}), errors.MalformedResponseError, "api_base"),
+    "hung up": (Fault(cut_after=0), errors.ProviderConnectionError, "cannot be reached"),
+    "too slow": (Fault(delay=5), errors.ProviderTimeoutError, "within 0.5 seconds"),
+}
+
+
+@pytest.mark.parametrize("fault, kind, words", FAULTS.values(), ids=FAULTS)
+async def test_each_fault_is_an_error_of_its_own_in_sync_and_async(server, make, fault, kind, words):
+    llm = make(max_retries=1, timeout=0.5 if fault.delay else 30)
+    for ask in (llm.complete, llm.stream_complete):
+        server._faults.clear()
+        server.fail(fault, times=2)
+        with pytest.raises(kind, match=words) as caught:
+            ask("What?", picture())
+        assert caught.value.__cause__ is not None and len(str(caught.value)) < 300
+        assert caught.value.status_code == (fault.status or None)
+    for ask in (llm.acomplete, llm.astream_complete):
+        server._faults.clear()
+        server.fail(fault, times=2)
+        with pytest.raises(kind, match=words):
+            await ask("What?", picture())
+
+
+async def test_a_request_is_repeated_as_often_as_said_and_no_more(server, make):
+    llm = make(max_retries=3)
+    for status in (429, 500):
+        server.fail(Fault(status=status, retry_after=0.01), times=4)
+        with pytest.raises(errors.ProviderError):
+            llm.complete("What?", picture())
+        assert len(server.requests) == 4
+        server.fail(Fault(status=status, retry_after=0.01), times=4)
+        with pytest.raises(errors.ProviderError):
+            await llm.acomplete("What?", picture())
+        assert len(server.requests) == 8
+        server.requests.clear()
+    server.fail(Fault(status=503, retry_after=0.01), times=3)
+    assert llm.complete("What?", picture()).text == TEXT
+    assert len(created(server)) == 4 and len({str(body) for body in created(server)}) == 1
+
+
+def test_looking_at_a_prediction_and_uploading_are_repeated_too(server, make):
+    llm = make(max_retries=2)
+    server.fail(Fault())
+    server.fail(Fault(status=500, retry_after=0.01), times=2)
+    assert llm.complete("What?", picture()).text == TEXT
+    server.fail(Fault(status=429, retry_after=0.01), times=2)
+    assert llm.complete("What?", noise(1200, 900)).text == TEXT
+    assert [one.path for one in server.requests].count("/v1/files") == 3
+
+
+async def test_the_clients_own_retries_do_not_come_on_top(server, make):
+    llm = make("fuyu-8b", max_retries=1)
+    for number in (0, 2):
+        server._faults.clear()
+        server.fail(Fault())
+        server.fail(Fault(status=503, retry_after=0.01), times=30)
+        assert type(await asked_once(llm, number)) is errors.ServerError
+        assert [one.method for one in server.requests] == ["POST", "GET", "GET", "POST"]  # the last one cancels
+        server.requests.clear()
+
+
+def test_a_creation_that_may_have_been_seen_is_not_repeated(server, make):
+    server.fail(Fault(cut_after=0))
+    with pytest.raises(errors.ProviderConnectionError):
+        make(max_retries=3).complete("What?", picture())
+    assert len(server.requests) == 1
+
+
+def test_the_wait_that_the_server_asks_for(server, make):
+    assert seconds_asked("2.5") == 2.5
+    assert seconds_asked("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert seconds_asked("", '{"detail": "Request was throttled.", "status": 429, "retry_after": 5}') == 5
+    assert seconds_asked("", '{"detail": "Request was throttled. Your rate limit resets in ~30s."}') == 30
+    assert seconds_asked("", "Expected available in 1 second.") == 1
+    assert seconds_asked("soon", "[1]") is None
+    server.fail(Fault(status=429, retry_after=30))
+    with pytest.raises(errors.RateLimitError) as caught:
+        make(max_retries=0).complete("What?", picture())
+    assert caught.value.retry_after == 30
+
+
+def test_no_server_at_all():
+    llm = vn.ReplicateMultiModal(api_token="t", api_base="http://127.0.0.1:9", max_retries=0)
+    with pytest.raises(errors.ProviderConnectionError, match="cannot be reached"):
+        llm.complete("What?", picture())
+
+
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
+async def test_a_failed_prediction_tells_its_id_its_error_and_the_end_of_its_log(server, make, model):
+    log = "\n".join(f"line {number}" for number in range(40)) + "\nCUDA out of memory."
+    fault = Fault(prediction_error="it broke", prediction_logs=log)
+    llm = make(model)
+    for number in range(4):
+        server._faults.clear()
+        server.fail(fault)
+        error = await asked_once(llm, number)
+        assert type(error) is errors.PredictionFailedError and isinstance(error, errors.PredictionError)
+        assert error.prediction_id and error.prediction_id in str(error)
+        assert "it broke" in str(error) and 'log ends with "CUDA out of memory."' in str(error)
+        assert error.logs.startswith("line 33") and error.logs.endswith("CUDA out of memory.")
+        assert error.__cause__.prediction.id == error.prediction_id
+        if model == "llava-13b" and number % 2:
+            assert error.partial_text and TEXT.startswith(error.partial_text)
+    assert server.cancellations == 0
+
+
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
+async def test_a_prediction_that_somebody_cancels(server, make, model):
+    llm = make(model)
+    server.answer_with("word " * 5000)
+    for number in range(4):
+        stop = asyncio.create_task(asyncio.to_thread(cancel_next, server))
+        error = await (
+            asked_once(llm, number) if number > 1 else asyncio.to_thread(asyncio.run, asked_once(llm, number))
+        )
+        await stop
+        assert type(error) is errors.PredictionCanceledError and error.prediction_id in str(error)
+        server.requests.clear()
+    assert server.cancellations == 4
+
+
+def cancel_next(server):
+    """Cancel the prediction that is created next, as its owner can on the website."""
+    for _ in range(500):
+        paths = [one.path for one in server.requests if one.method == "GET"]
+        if paths:
+            httpx.post(f"{server.url}{paths[0].removesuffix('/stream')}/cancel")
+            return
+        time.sleep(0.01)
+
+
+def test_a_prediction_that_was_canceled_before_it_began(server, make):
+    """Replicate calls it aborted, a status that its client does not know."""
+    server.fail(Fault())
+    server.fail(Fault(body={"id": "abc", "model": "a/b", "version": "c", "status": "aborted"}))
+    with pytest.raises(errors.PredictionCanceledError, match="was canceled"):
+        make("fuyu-8b").complete("What?", picture())
+
+
+@pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
+async def test_a_prediction_that_takes_too_long_is_canceled(server, make, model):
+    server.tokens_per_second = 0.2
+    llm = make(model, timeout=1)
+    for number in (0, 2) if model == "llava-13b" else (1, 3):
+        error = await asked_once(llm, number)
+        assert type(error) is errors.ProviderTimeoutError and "not done within 1 seconds and is canceled" in str(error)
+        assert error.__cause__.prediction.id in str(error)
+    assert server.cancellations == 2
+
+
+async def test_a_silent_stream_times_out_with_what_it_had_said(server, make):
+    llm = make(timeout=1)
+    for number in (1, 3):
+        server.fail(Fault())
+        server.fail(Fault(hang=20))
+        error = await asked_once(llm, number)
+        assert type(error) is errors.ProviderTimeoutError and error.__cause__.prediction.id in str(error)
+        assert error.partial_text and TEXT.startswith(error.partial_text)
+
+
+@pytest.mark.parametrize("fault", [Fault(cut_after=4), Fault(garbage=True), Fault(status=408), Fault(cut_after=0)])
+async def test_a_stream_that_breaks_off_loses_nothing(server, make, fault):
+    llm = make(max_retries=0)
+    for stream in (True, False):
+        server.fail(Fault())
+        server.fail(fault)
+        if stream:
+            parts = list(llm.stream_complete("What?", picture()))
+        else:
+            parts = [part async for part in await llm.astream_complete("What?", picture())]
+        assert parts[-1].text == "".join(part.delta for part in parts) == TEXT
+    assert server.cancellations == 0
+
+
+async def test_the_token_is_in_no_repr_error_or_cause(server, make):
+    llm = make(max_retries=0)
+    body = {"title": f"bad {SECRET}", "detail": f"bad token {SECRET} and r8_another123456", "status": 400}
+    shown = [repr(llm), str(llm), str(vars(llm).get("client"))]
+    for fault in (
+        Fault(status=400, body=body),
+        Fault(prediction_error=f"no {SECRET}", prediction_logs=f"token {SECRET}\nr8_another123456"),
+    ):
+        for number in range(4):
+            server._faults.clear()
+            server.fail(fault)
+            error = await asked_once(llm, number)
+            shown += [str(error), repr(error), str(error.__cause__), repr(error.__cause__), getattr(error, "logs", "")]
+    assert len(shown) == 3 + 8 * 5
+    assert not any(SECRET in text or "r8_another" in text for text in shown)
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_events_are_read_however_they_arrive(cut, end):
+    lines = [
+        "event: output",
+        "id: 1:0",
+        "data: é\u2028\x85",
+        "data:  b",
+        "",
+        ": 408",
+        "data: lone",
+        "",
+        "event: done",
+        "data: {}",
+        "",
+        "",
+    ]
+    data = end.join(lines).encode()
+    decoder = EventDecoder()
+    pieces = [data[start : start + cut] for start in range(0, len(data), cut)]
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+    assert events[:2] == [Event("output", "é\u2028\x85\n b"), Event("message", "lone")]
+    assert events[2:] in ([Event("done", "{}")], [])

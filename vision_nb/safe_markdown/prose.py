@@ -1,0 +1,216 @@
+r"""The prose of untrusted Markdown: its words, inline code, formulas and links, made safe for every parser.
+
+* Prose holds no ``<`` that could open a tag, no stray backtick and no stray math delimiter; where it mentions
+  one, a character reference such as ``&lt;`` says so, which no parser takes for markup.
+* Inline code stays between backticks where all parsers agree about it. Elsewhere it becomes ``<code>`` with
+  each punctuation mark as a character reference: harmless as text too.
+* A formula stays where it is plainly one. A space, which TeX ignores, keeps ``a<b`` from being a tag.
+* A link leads to ``http``, ``https`` or ``mailto``, and loses its title. A picture becomes a link.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import string
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from vision_nb.safe_markdown.formulas import (
+    ACTIVE_TEX,
+    BACKSLASH,
+    BARE_URL,
+    defuse_tex,
+    find_formulas,
+    safe_formula,
+    settle_display_formulas,
+    without_formulas,
+)
+
+_GOOD_URL = re.compile(r"https?://[^/\s]|mailto:[^/\s]", re.IGNORECASE)
+
+_REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in string.punctuation + "\n\t"}
+MARK = re.compile(r"[\\<!\[\]`~$&]")
+_DESCRIPTION = re.compile(r"^([ \t]*):(?=[ \t])", re.MULTILINE)
+_ESCAPE_OR_CLOSE = re.compile(r"\\.|\]", re.DOTALL)
+_OPEN_BRACKET = re.compile(r"(?<!\\)\[")
+_TICKS = re.compile(r"`+|\n")
+_PLAIN_CODE = re.compile(r"(?:[^$\\|@\]`]|\](?![(:\[])|@(?!@)|\\(?!begin|end)(?=[A-Za-z0-9]))*")
+
+TITLE = r"""(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*"""
+_PROSE = re.compile(
+    rf"""(?=[\\<!\]`~$&]) (?:
+         (?P<tex>\\+(?:{ACTIVE_TEX}|begin(?=\s*\{{)))
+       | <(?P<address>(?:https?://|mailto:)[^\s<>]+|[\w.+-]+@[\w.-]+)>
+       | <code>(?P<code>[^<>`\n]*)</code>
+       | (?P<newline><br\ ?/?>)
+       | !(?P<unnamed>\[)(?=\]\()
+       | \](?P<target>\([ \t]*(?:<(?P<angled>[^<>\n]*)>|(?P<bare>(?:[^\s()<>]|\([^\s()<>]*+\))*+)){TITLE}\))
+       | \](?P<after>[(:])
+       | (?P<slashes>\\*+)(?P<mark><(?![\s\d=<-]) | (?<!!)!+(?=\[) | `+ | ~{{3,}} | \${{2,}} | (?<=\\\\)[(\[]
+            | &(?:\#\d+ | \#[xX][0-9a-fA-F]+ | [A-Za-z][A-Za-z0-9]*(?=;));?)
+       | \\+ )""",
+    re.VERBOSE,
+)
+
+
+def is_good_url(url: str) -> bool:
+    """Tells whether a link may lead to the URL: ``http``, ``https`` and ``mailto`` are good."""
+    return bool(_GOOD_URL.match(url))
+
+
+def safe_url(url: str) -> str | None:
+    """Gives a link's URL with every character that could end or change a link percent-encoded."""
+    url = unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", url))
+    if not is_good_url(url):
+        return None
+    return quote(url.encode("utf-8", "replace"), safe="-._~:/?#@&=+,%").replace("&#", "%26#")
+
+
+def unescape(text: str) -> str:
+    """Resolves character references, other than numbers too long for Python."""
+    try:
+        return html.unescape(text)
+    except ValueError:  # more than 4300 digits
+        return text
+
+
+def as_references(text: str) -> str:
+    """Writes punctuation as character references, which every parser shows and none takes for markup."""
+    return text.translate(_REFERENCES)
+
+
+def safe_prose(lines: list[str]) -> str:
+    """Writes lines that hold no block of code and no blank line.
+
+    Args:
+        lines: Lines of Markdown from anywhere.
+
+    Returns:
+        The lines as one text that is harmless, and reads as before, in every parser.
+    """
+    text = _DESCRIPTION.sub(r"\1&#58;", "\n".join(lines))  # nbconvert alone has lists of descriptions
+    if not MARK.search(text):
+        return text
+    in_table = all(line.lstrip(" \t").startswith("|") for line in lines)
+    code = list(_code_spans(text))
+    prose = _masked(text, code)
+    # Where a bracket stays open, marked and mistune look for "]:" even in a fenced block that follows.
+    last = max((mark.end() for mark in _ESCAPE_OR_CLOSE.finditer(prose) if mark[0] == "]"), default=0)
+    spans = [(start, end, "`") for start, end in code]
+    spans += [(mark.start(), mark.end(), "&#91;") for mark in _OPEN_BRACKET.finditer(prose, last)]
+    spans += [
+        (start, end, safe_formula(text, start, end))
+        for start, end in find_formulas(prose)
+        if not _OPEN_BRACKET.search(prose, max(start, last), end)
+    ]
+    written, position = [], 0
+    for start, end, span in sorted(spans):
+        written += [_prose(text[position:start], in_table), span]
+        position = end
+    written.append(_prose(text[position:], in_table))
+    outline = settle_display_formulas("".join(written))  # with a backtick, and no other, for each code
+    codes = (text[start:end].strip("`") for start, end in code)
+    in_urls = {url.end() for url in BARE_URL.finditer(outline)} if code else set()
+
+    def write(tick: re.Match[str]) -> str:
+        inline_code, at = next(codes), tick.start()
+        # Some parsers take the backticks for a part of the URL, or of a formula between two stray dollars.
+        agreed = at not in in_urls and not ("$" in outline and "<" in inline_code)
+        # GitHub has a formula in $`...`$, MyST a role in {name}`...`, and marked takes ~` for text.
+        agreed = agreed and outline[at - 1 : at] not in tuple("$}~^@=&#%<")
+        return _inline_code(inline_code, agreed, in_table)
+
+    return re.sub("`", write, outline)
+
+
+def _code_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Finds inline code: a run of backticks up to the next of the same length on the line."""
+    if "`" not in text:
+        return
+    runs = list(_TICKS.finditer(text))
+    partners: list[int | None] = [None] * len(runs)
+    next_of_length: dict[str, int] = {}
+    for index in reversed(range(len(runs))):
+        if runs[index][0] == "\n":
+            next_of_length = {}
+        else:
+            partners[index] = next_of_length.get(runs[index][0])
+            next_of_length[runs[index][0]] = index
+    index = 0
+    while index < len(runs):
+        partner, start = partners[index], runs[index].start()
+        if partner is not None and text[start - 1 : start] != "\\":
+            yield start, runs[partner].end()
+            index = partner
+        index += 1
+
+
+def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+    """Covers spans with backticks."""
+    pieces, position = [], 0
+    for start, end in spans:
+        pieces += [text[position:start], "`" * (end - start)]
+        position = end
+    return "".join([*pieces, text[position:]])
+
+
+def _inline_code(code: str, agreed: bool, in_table: bool) -> str:
+    """Writes inline code: between backticks where every parser sees it so, as HTML elsewhere."""
+    if agreed and _PLAIN_CODE.fullmatch(code) and defuse_tex(code) == code:
+        return f"`{code}`"
+    if code.startswith(" ") and code.endswith(" ") and code.strip(" "):
+        code = code[1:-1]
+    return _code_html(code.replace("\\|", "|") if in_table else code)
+
+
+def _code_html(code: str) -> str:
+    return f"<code>{as_references(code)}</code>"
+
+
+def _prose(text: str, in_table: bool) -> str:
+    """Writes text that is neither code nor formula."""
+    # JupyterLab puts a formula back unescaped, also into the attribute of a link that it made from a bare URL.
+    text = BARE_URL.sub(lambda url: without_formulas(url[0]), text) if "$" in text or "\\" in text else text
+    return _PROSE.sub(lambda match: _prose_mark(match, in_table), text)
+
+
+def _prose_mark(match: re.Match[str], in_table: bool) -> str:
+    """Writes what could be markup in prose."""
+    if match["tex"]:
+        return BACKSLASH + match["tex"].lstrip("\\")
+    if match["address"]:
+        url = safe_url(match["address"] if ":" in match["address"] else f"mailto:{match['address']}")
+        if not url:
+            return "&lt;" + _prose(match[0][1:], in_table)
+        shown = re.sub(r"[*_~]", lambda mark: as_references(mark[0]), url.removeprefix("mailto:"))
+        # After an exclamation mark a link would be a picture.
+        return shown if match.string[match.start() - 1 : match.start()] == "!" else f"[{shown}]({url})"
+    if match["code"] is not None:
+        return _code_html(unescape(match["code"]))
+    if match["newline"]:
+        return "<br>" if in_table else f"&lt;{match[0][1:]}"  # on a line of its own it opens a block of HTML
+    if match["unnamed"]:
+        return "[image"
+    if match["target"]:
+        url = safe_url(match["angled"] or match["bare"] or "")
+        return f"]({url})" if url else "]&#40;" + _prose(match["target"][1:], in_table)
+    if match["after"]:
+        return "]" + as_references(match["after"])
+    mark = match["mark"]
+    if not mark:
+        return match[0]
+    slashes = match["slashes"]
+    escaped = len(slashes) % 2 == 1
+    kept = slashes[:-1] if escaped else slashes
+    if mark[0] == "&":
+        return kept + ("&amp;" + mark[1:] if escaped or not _is_harmless(mark) else mark)
+    if mark == "!" and not slashes and not match.string[match.start() - 1 : match.start()].isalnum():
+        return ""  # a picture becomes a link
+    return kept + ("&lt;" if mark == "<" else as_references(mark))
+
+
+def _is_harmless(reference: str) -> bool:
+    """Tells whether a character reference may stay: it must not smuggle in a letter or a backslash."""
+    shown = unescape(reference)
+    return not re.search(r"[\\A-Za-z0-9\x00-\x1f]", shown)
