@@ -6,6 +6,7 @@ Run: python tests/save_notebooks.py [notebooks/NAME.ipynb ...]
 import os
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 
 import nbformat
 from nbclient import NotebookClient
@@ -32,6 +33,7 @@ def without_the_accidental(notebook):
 
 
 if __name__ == "__main__":
+    os.environ["XDG_CACHE_HOME"] = mkdtemp()  # an empty store: what is saved is what a first reader sees
     for path in [Path(argument) for argument in sys.argv[1:]] or sorted(NOTEBOOKS.glob("*.ipynb")):
         nbformat.write(without_the_accidental(execute(path)), path)
         print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vision_nb import compat as compat
     from vision_nb import errors as errors
     from vision_nb import samples as samples
+    from vision_nb.chat import Chat as Chat
     from vision_nb.comparison.result import Comparison as Comparison
     from vision_nb.comparison.runner import acompare as acompare
     from vision_nb.comparison.runner import compare as compare
@@ -53,6 +54,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AzureOpenAIMultiModal": "vision_nb.providers.openai",
     "Comparison": "vision_nb.comparison.result",
+    "Chat": "vision_nb.chat",
     "ChatMessage": "vision_nb.messages",
     "ChatResponse": "vision_nb.responses",
     "CompletionResponse": "vision_nb.responses",
@@ -105,11 +107,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics: what ``%load_ext vision_nb`` calls."""
-    from vision_nb.magics import VisionMagics
+    from vision_nb.magics.extension import load
 
-    shell.register_magics(VisionMagics)
+    load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take the magics away again: what ``%unload_ext vision_nb`` calls."""
-    shell.magics_manager.magics["cell"].pop("vision", None)
+    from vision_nb.magics.extension import unload
+
+    unload(shell)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from asyncio import CancelledError
 from collections.abc import AsyncIterable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vision_nb.errors import ImageError, SettingsError
@@ -137,47 +139,67 @@ class LiveAnswer:
     """An answer that is shown while it grows: live Markdown in a notebook, plain text elsewhere.
 
     Args:
-        below: Markdown to put under the finished answer, such as who gave it.
+        below: Markdown to put under the answer, such as who gave it.
+
+    Attributes:
+        response: The response as it was last shown, or None.
     """
 
     def __init__(self, below: str = "") -> None:
-        self._below = below
+        self.below = below
+        self.response: Response | None = None
         self._handle: Any = None
         self._drawn_at = 0.0
+        self._written = 0
+
+    def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
+        """What a notebook is to show of a response, by MIME type."""
+        return {"text/markdown": markdown(response) + self.below, "text/plain": response.text}
+
+    def metadata(self, response: Response) -> dict[str, Any]:
+        """What a notebook is to keep beside the finished answer."""
+        return {}
 
     def show(self, response: Response) -> None:
         """Show a response as far as it has come, unless the last redraw was a moment ago."""
+        self.response = response
         if not in_notebook():
-            sys.stdout.write(response.delta)
-            sys.stdout.flush()
+            self._write(response)
         elif time.monotonic() - self._drawn_at >= 1 / UPDATES_A_SECOND:
-            self._draw(response)
+            self._draw(self.bundle(response, finished=False), {})
 
     def finish(self, response: Response) -> None:
-        """Leave the finished answer as plain Markdown, and note that it has been shown."""
+        """Leave the finished answer as plain output, and note that it has been shown."""
+        self.response = response
         if in_notebook():
-            self._draw(response)
+            self._draw(self.bundle(response, finished=True), self.metadata(response))
         else:
+            self._write(response)
             sys.stdout.write("\n")
         mark_shown(response)
 
-    def _draw(self, response: Response) -> None:
+    def _write(self, response: Response) -> None:
+        sys.stdout.write(response.text[self._written :])
+        sys.stdout.flush()
+        self._written = len(response.text)
+
+    def _draw(self, bundle: dict[str, str], metadata: dict[str, Any]) -> None:
         from IPython.display import display
 
-        bundle = {"text/markdown": markdown(response) + self._below, "text/plain": response.text}
         if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)
+            self._handle = display(bundle, raw=True, metadata=metadata, display_id=True)
         else:
-            self._handle.update(bundle, raw=True)
+            self._handle.update(bundle, raw=True, metadata=metadata)
         self._drawn_at = time.monotonic()
 
 
-def display_stream(stream: Iterable[R], *, below: str = "") -> R:
+def display_stream(stream: Iterable[R], *, below: str = "", live: LiveAnswer | None = None) -> R:
     """Show a streamed answer while it arrives, and leave it as plain Markdown.
 
     Args:
         stream: What `stream_complete` or `stream_chat` gives.
         below: Markdown to put under the finished answer.
+        live: How to show it; None shows Markdown.
 
     Returns:
         The whole response.
@@ -186,10 +208,13 @@ def display_stream(stream: Iterable[R], *, below: str = "") -> R:
         SettingsError: The stream has nothing in it.
         ProviderError: The stream broke; what had arrived stays shown.
     """
-    live, response = LiveAnswer(below), None
+    live, response = live or LiveAnswer(below), None
     try:
         for response in stream:
             live.show(response)
+    except KeyboardInterrupt:
+        response = _interrupted(response)
+        raise
     finally:
         # An interrupt leaves what had arrived on the page, and the connection closed.
         close = getattr(stream, "close", None)
@@ -202,12 +227,15 @@ def display_stream(stream: Iterable[R], *, below: str = "") -> R:
     return response
 
 
-async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "") -> R:
+async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: LiveAnswer | None = None) -> R:
     """The asynchronous twin of `display_stream`, for what `astream_complete` or `astream_chat` give."""
-    live, response = LiveAnswer(below), None
+    live, response = live or LiveAnswer(below), None
     try:
         async for response in stream:
             live.show(response)
+    except (KeyboardInterrupt, CancelledError):
+        response = _interrupted(response)
+        raise
     finally:
         close = getattr(stream, "aclose", None)
         if close is not None:
@@ -217,3 +245,8 @@ async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "") -> R:
     if response is None:
         raise SettingsError("The stream has nothing in it: it has been read already, perhaps.")
     return response
+
+
+def _interrupted(response: R | None) -> R | None:
+    """A response that was stopped midway, marked as such."""
+    return None if response is None else replace(response, finish_reason="interrupted")

@@ -22,9 +22,14 @@ class ShownOnce:
 
     _shown_in = None
 
-    def _ipython_display_(self) -> None:
+    @property
+    def is_shown(self) -> bool:
+        """Whether it was displayed in the cell that is running."""
         running = shell()
-        if running is not None and self._shown_in == running.execution_count:
+        return running is not None and self._shown_in == running.execution_count
+
+    def _ipython_display_(self) -> None:
+        if self.is_shown:
             object.__setattr__(self, "_shown_in", None)
             return
         raise NotImplementedError  # IPython then shows the value as it shows any other

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,6 +192,16 @@ class Store:
         with self._using() as connection:
             connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
+    def count(self) -> int:
+        """How many answers there are."""
+        with self._using() as connection:
+            return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+    def clear(self) -> None:
+        """Forget all answers; labels stay."""
+        with self._using() as connection:
+            connection.execute("DELETE FROM answers")
+
     def put_label(self, key: str, label: Label) -> None:
         """Write a label; the annotator's earlier one for this answer is replaced."""
         values = (key, label.annotator, label.time or time.time(), label.correctness, label.relevance, label.comment)
@@ -248,7 +258,13 @@ class Store:
 
 
 def answer_key(
-    *, model: str, parameters: Mapping[str, Any], prompt: str, image_digests: Iterable[str], system: str = ""
+    *,
+    model: str,
+    parameters: Mapping[str, Any],
+    prompt: str,
+    image_digests: Iterable[str],
+    system: str = "",
+    history: Sequence[Any] = (),
 ) -> str:
     """The key of an answer: all that decides what a model is asked.
 
@@ -258,8 +274,12 @@ def answer_key(
         prompt: The question.
         image_digests: A digest for each picture, in order.
         system: The system message, where there is one.
+        history: What was said before, each message as a role, a text and digests; a key without it is the same
+            as before there were conversations.
     """
     asked = [model, dict(sorted(parameters.items())), prompt, list(image_digests), system]
+    if history:
+        asked.append(list(history))
     return _sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True, default=repr).encode())
 
 

@@ -14,6 +14,7 @@ from vision_nb.cost.prices import has_set_price, price
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images import Detail, ImageDocument, ImageSource, check_detail
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.prepare import Prepared
 from vision_nb.providers.account import Account
 from vision_nb.providers.streams import AsyncResponseStream, Growing, Piece, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
@@ -156,6 +157,10 @@ class MultiModalLLM(ABC):
     @abstractmethod
     def _translate(self, error: Exception, partial_text: str) -> Exception:
         """The error of ours that says what the vendor's error means; one that is no vendor's stays itself."""
+
+    @abstractmethod
+    def outgoing(self, document: ImageDocument) -> Prepared | None:
+        """A picture as it would be sent, or None where only its URL is."""
 
     @property
     def counted_model(self) -> str:

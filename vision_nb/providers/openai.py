@@ -15,6 +15,7 @@ from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsEr
 from vision_nb.images import Detail, ImageDocument, ImageSource
 from vision_nb.markup import data_uri
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.prepare import Prepared
 from vision_nb.providers.base import MultiModalLLM, Request
 from vision_nb.providers.loops import PerLoop
 from vision_nb.providers.openai_errors import refuses, translate
@@ -202,12 +203,21 @@ class OpenAIMultiModal(MultiModalLLM):
         ]
         return {"role": message.role.value, "content": parts}
 
+    def outgoing(self, document: ImageDocument) -> Prepared | None:
+        """A picture as it would be sent, or None where only its URL is."""
+        return self._prepared(document, self._detail_of(document, self._merged({})))
+
+    def _prepared(self, document: ImageDocument, detail: Detail | None) -> Prepared | None:
+        if document.is_remote and not self.inline_urls:
+            return None
+        return document.prepare(lambda size: sent_size(size, self.counted_model, detail))
+
     def _image_part(self, document: ImageDocument, settings: Mapping[str, Any]) -> dict[str, Any]:
         detail = self._detail_of(document, settings)
-        if document.is_remote and not self.inline_urls:
+        ready = self._prepared(document, detail)
+        if ready is None:
             url = str(document.image_url)
         else:
-            ready = document.prepare(lambda size: sent_size(size, self.counted_model, detail))
             if any("frames" in note for note in ready.notes):
                 warnings.warn(f"{document.name}: {'; '.join(ready.notes)}", stacklevel=2)
             url = data_uri(ready.data, ready.mimetype)

@@ -229,11 +229,17 @@ class ReplicateMultiModal(MultiModalLLM):
             self._warned.update(new)
             warnings.warn(f"{self} takes no {', '.join(new)}: left out.", stacklevel=2)
 
+    def outgoing(self, document: ImageDocument) -> Prepared | None:
+        """A picture as it would be sent, or None where only its URL is."""
+        if document.is_remote and not self.inline_urls:
+            return None
+        return document.prepare(lambda size: fit_within(size, LONGEST_SIDE))
+
     def _picture(self, document: ImageDocument) -> str | Prepared:
         """What stands for a picture: a URL, or the picture itself where it has to be uploaded first."""
-        if document.is_remote and not self.inline_urls:
+        ready = self.outgoing(document)
+        if ready is None:
             return str(document.image_url)
-        ready = document.prepare(lambda size: fit_within(size, LONGEST_SIDE))
         if any("frames" in note for note in ready.notes):
             warnings.warn(f"{document.name}: {'; '.join(ready.notes)}", stacklevel=2)
         uri = data_uri(ready.data, ready.mimetype)

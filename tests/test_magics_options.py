@@ -1,0 +1,264 @@
+"""Every option of `%%vision` and every subcommand of `%vision`, and what is said of a slip, in a real kernel."""
+
+import json
+
+import pytest
+from conftest import encoded, picture
+from kernels import error_of, markdown_of, run_cells, text_of
+from test_magics import SERVER, value_of
+
+pytestmark = pytest.mark.kernel
+
+
+def html_of(cell):
+    return next((output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {})), "")
+
+
+def test_options_reach_the_request(photo, server):
+    sent = (
+        "import json; print(json.dumps({k: v for k, v in last().items() if k not in ('messages', 'stream_options')}))"
+    )
+    cells = run_cells(
+        f"{SERVER}\nserver.answer_with('Yes.')\nimport os\nos.environ['MY_KEY'] = 'secret-of-mine'",
+        f'%%vision demo -i {photo} -d low --temperature 0.5 --max-tokens 7 -p seed=7 -p stop=\'["a b", "c"]\' '
+        "-p user=me --no-stream\nWhat?",
+        sent,
+        "print(last()['messages'][0]['content'][1]['image_url']['detail'])",
+        f"%%vision openai:gpt-4o --api-key-env MY_KEY --api-base {server.openai_base} -s \"say 'a b' only\"\nWhat?",
+        "%config VisionMagics.system = 'Be brief.'\n%config VisionMagics.max_tokens = 9\n"
+        "%config VisionMagics.model = 'demo:other'\n%config VisionMagics.temperature = 0.25",
+        "%%vision\nWhat?",
+        f"{sent}\nprint(last()['messages'][0])",
+        "%%vision demo:here --max-tokens 3\nWhat?",
+        sent,
+    )
+    assert json.loads(text_of(cells[2])) == {
+        "model": "demo",
+        "temperature": 0.5,
+        "max_tokens": 7,
+        "seed": 7,
+        "stop": ["a b", "c"],
+        "user": "me",
+    }
+    assert text_of(cells[3]) == "low\n"
+    assert server.requests[0].headers["authorization"] == "Bearer secret-of-mine"
+    assert server.requests[0].body["messages"][0] == {"role": "system", "content": "say 'a b' only"}
+    request, system = text_of(cells[7]).splitlines()
+    assert json.loads(request) == {"model": "other", "max_tokens": 9, "temperature": 0.25, "stream": True}
+    assert "Be brief." in system
+    assert json.loads(text_of(cells[9]))["model"] == "here" and json.loads(text_of(cells[9]))["max_tokens"] == 3
+
+
+def test_formats_show_and_give_what_they_say():
+    fence = "```"
+    cells = run_cells(
+        f"{SERVER}\nanswers = {{}}\nserver.answer_with(lambda question: answers[question.prompt.split()[0]])\n"
+        f"answers['code'] = 'Here:\\n{fence}python\\nx = 1\\n{fence}\\nDone.'\n"
+        f"answers['json'] = 'Here:\\n{fence}json\\n{{\"a\": [1, 2]}}\\n{fence}'\n"
+        "answers['bad'] = '{\"a\": 1,\\n \"b\": }'\n"
+        "answers['table'] = 'The table:\\n\\n| city | people |\\n|---|---:|\\n| A | 10 |\\n| B | 20 |\\n'\n"
+        "answers['csv'] = 'city,people\\nA,10\\nB,20'\nanswers['prose'] = 'Nothing, really, at all.'\n"
+        "answers['html'] = '<b onclick=\"f()\">bold</b><script>evil()</script>'\n"
+        "answers['math'] = 'x^2 + \\\\alpha'",
+        "%%vision demo -f text\ncode",
+        "%%vision demo -f code\ncode",
+        "%%vision demo -f json value <<\njson",
+        "value['a']",
+        "%%vision demo -f json\nbad",
+        "_vision.text",
+        "%%vision demo -f dataframe table <<\ntable",
+        "table['people'].sum()",
+        "%%vision demo -f dataframe\ncsv",
+        "%%vision demo -f dataframe\nprose",
+        "%%vision demo -f html\nhtml",
+        "%%vision demo --format math\nmath",
+        "%%vision demo -f markdown\ntable",
+        "%%vision demo -f jsn\njson",
+        "%%vision demo -f json\njson",
+        allow_errors=True,
+    )
+    assert cells[1].outputs[0].data["text/plain"].startswith("Here:\n```python") and len(cells[1].outputs[0].data) == 1
+    assert "x = 1" in markdown_of(cells[2])[0]
+    assert value_of(cells[3]) == "{'a': [1, 2]}" and value_of(cells[4]) == "[1, 2]"
+    assert cells[3].outputs[0].metadata["vision_nb"]["model"] == "demo"
+    assert "The answer is no JSON: Expecting value at line 2, column 7" in error_of(cells[5])
+    assert '"b"' in value_of(cells[6]) and '"b"' in markdown_of(cells[5])[0]
+    assert "people" in value_of(cells[7]) and "30" in value_of(cells[8])
+    assert "people" in value_of(cells[9])
+    assert "has no table" in error_of(cells[10]) and "Nothing, really" in markdown_of(cells[10])[0]
+    assert "<b>bold</b>" in html_of(cells[11]) and "evil" not in html_of(cells[11])
+    assert "$$\nx^2 + \\alpha\n$$" in markdown_of(cells[12])[0]
+    assert "| city | people |" in markdown_of(cells[13])[0]
+    assert "did you mean json?" in error_of(cells[14])
+    assert "from the store" in markdown_of(cells[15])[0] and value_of(cells[15]) == "{'a': [1, 2]}"
+
+
+def test_several_models_stand_side_by_side(photo):
+    cells = run_cells(
+        f"{SERVER}\nfrom vision_nb.demo import Fault\n"
+        "server.answer_with(lambda question: f'Model **{question.model}** <script>')",
+        f"%%vision demo:one -m demo:two -m demo:three -i {photo}\nWhich?",
+        "len(server.requests), [answer.model for answer in _vision]",
+        f"%%vision -m demo:two -m demo:four all << -i {photo}\nWhich?",
+        "len(server.requests), [answer.from_store for answer in all]",
+        "%%vision demo:one -m openai:gpt-4o\nWhich?",
+        "%%vision demo:one -m demo:two -c\nWhich?",
+        allow_errors=True,
+    )
+    assert len(cells[1].outputs) == 1 and "<strong>three</strong>" in html_of(cells[1])
+    assert "<script>" not in html_of(cells[1]) and "free" in html_of(cells[1]) and " s, " in html_of(cells[1])
+    assert [one["model"] for one in cells[1].outputs[0].metadata["vision_nb"]["answers"]] == ["one", "two", "three"]
+    assert value_of(cells[2]) == "(3, ['demo:one', 'demo:two', 'demo:three'])"
+    assert value_of(cells[4]) == "(4, [True, False])"
+    assert "OPENAI_API_KEY" in error_of(cells[5])
+    assert "a conversation has one" in error_of(cells[6])
+
+
+def test_dry_run_cost_and_many_pictures(tmp_path):
+    for number in range(22):
+        (tmp_path / f"{number}.png").write_bytes(encoded(picture(seed=number)))
+    picture(3000, 2000).save(tmp_path / "large.jpg")
+    cells = run_cells(
+        f"{SERVER}\nimport os\nos.environ['OPENAI_API_KEY'] = 'k'",
+        "%%vision openai:gpt-4o -i large.jpg --dry-run --max-tokens 50\nWhat is here?",
+        "%%vision demo -i *.png\nWhat?",
+        "%%vision openai:gpt-4o -i *.png\nWhat?",
+        "%%vision demo -i *.png --dry-run\nWhat?",
+        "len(server.requests)",
+        "%%vision demo -i *.png --yes --cost\nWhat?",
+        "len(server.requests)",
+        "%%vision demo -i *.png --dry-run\nWhat?",
+        folder=tmp_path,
+        allow_errors=True,
+    )
+    shown = html_of(cells[1])
+    assert "1152 x 768 JPEG" in shown and "data:image/jpeg" in shown and "Nothing was sent" in shown
+    assert "What is here?" in shown and "max_new_tokens" in shown and "$0.00" in shown
+    assert "22 pictures would be sent to demo, and it is free. Add --yes" in error_of(cells[2])
+    assert "22 pictures would be sent to openai:gpt-4o, and the price is about $0.0" in error_of(cells[3])
+    assert html_of(cells[4]).count("<img") == 22
+    assert value_of(cells[5]) == "0" and value_of(cells[7]) == "1"
+    assert "Cost: free" in markdown_of(cells[6])[0]
+    assert "The store has the answer" in html_of(cells[8])
+
+
+SLIPS = {
+    "%%vision demo\n\n": "has no question",
+    "%%vision demo --imagee x\nx": "did you mean --image?",
+    "%%vision demo -d hihg\nx": "did you mean high?",
+    "%%vision opnai:gpt-4o\nx": "did you mean openai:gpt-4o?",
+    "%%vision gpt-4o-mini\nx": "did you mean openai:gpt-4o-mini?",
+    "%%vision fsat\nx": "did you mean fast?",
+    "%%vision demo What is this?\nx": "one word too many",
+    "%%vision demo -i nothing\nx": "nothing: it is None",
+    "%%vision demo -i number\nx": "A int is no picture",
+    "%%vision demo -i table['y']\nx": "no such item",
+    "%%vision demo -i smal\nx": "did you mean small?",
+    '%%vision demo -s "open\nx': "is not closed",
+    "%%vision demo -p seed\nx": "is not KEY=VALUE",
+    "%%vision demo -p 'stop=[\"a\"'\nx": "is no JSON",
+    "%%vision demo -t warm\nx": "is no number",
+    "%%vision demo --max-tokens 0\nx": "whole number from 1",
+    "%%vision demo class <<\nx": "is a word of Python's",
+    "%%vision demo my-name <<\nx": "did you mean my_name?",
+    "%%vision demo --api-key-env sk-abc\nx": "never the key itself",
+    "%%vision loop\nx": "goes round in a circle",
+    "%vision alias fast fastest": "goes round in a circle",
+    "%vision alias demo openai:gpt-4o": "cannot be an alias",
+    "%vision alias x": "Write %vision alias NAME MODEL.",
+    "%vision dealias fsat": "did you mean fast?",
+    "%vision use opnai:gpt-4o": "did you mean openai:gpt-4o?",
+    "%vision lsit": "did you mean list?",
+    "%vision Describe this": "begin the cell with %%vision",
+    "%vision chat shwo": "did you mean show?",
+    "%vision chat show cats": "There is no conversation 'cats'",
+    "%vision cache claer": "did you mean clear?",
+}
+
+
+def test_a_slip_is_one_line_with_the_nearest_right_spelling():
+    cells = run_cells(
+        f"{SERVER}\nfrom PIL import Image\nsmall, nothing, number = Image.new('L', (9, 9)), None, 5\ntable = {{'x': small}}",
+        "%vision alias fast openai:gpt-4o-mini\n%vision alias fastest fast",
+        "get_ipython().magics_manager.registry['VisionMagics'].aliases = "
+        "{'fast': 'openai:gpt-4o-mini', 'fastest': 'fast', 'loop': 'pool', 'pool': 'loop'}",
+        *SLIPS,
+        "len(server.requests)",
+        allow_errors=True,
+    )
+    for cell, (source, said) in zip(cells[3:], SLIPS.items(), strict=False):
+        shown = error_of(cell)
+        assert shown is not None and said in shown and shown.startswith("UsageError"), (source, shown)
+        assert len(shown.strip().splitlines()) == 1
+    assert value_of(cells[-1]) == "0"
+
+
+def test_subcommands(photo):
+    cells = run_cells(
+        f"{SERVER}\nserver.answer_with('It is so.')",
+        "%vision list",
+        "%vision alias mine demo:mine\n%vision alias nickname mine\n%vision use nickname",
+        "%%vision\nWhat?",
+        "print(last()['model'])",
+        "%vision list",
+        "%vision dealias nickname\n%vision use demo",
+        "%vision cache",
+        "%vision cache clear",
+        "%vision cache",
+        "%vision help",
+        "%vision version",
+        "%vision fix",
+        "1 / 0",
+        "%vision fix",
+        "%vision fix mine --yes",
+        "print(last()['model'], 'ZeroDivisionError' in last()['messages'][0]['content'])",
+        "%vision",
+        "import os\nos.environ['OPENAI_API_KEY'] = 'sk-abcdefghijklmnop'",
+        "raise ValueError(os.environ['OPENAI_API_KEY'])",
+        "%vision fix --yes",
+        allow_errors=True,
+    )
+    assert "openai:gpt-4o " in markdown_of(cells[1])[0] and "OPENAI_API_KEY is not set" in markdown_of(cells[1])[0]
+    assert "2.5 / 10" in markdown_of(cells[1])[0]
+    assert "asks demo:mine from now on" in text_of(cells[2]) and text_of(cells[4]) == "mine\n"
+    assert "nickname = mine" in markdown_of(cells[5])[0]
+    assert "1 answer," in value_of(cells[7]) and "1 answer forgotten" in text_of(cells[8])
+    assert "0 answers" in value_of(cells[9])
+    assert "--dry-run" in value_of(cells[10]) and "-i, --image SRC" in value_of(cells[10])
+    assert value_of(cells[11]).startswith("vision_nb 0.")
+    assert "No cell has failed" in error_of(cells[12])
+    assert "1 / 0" in text_of(cells[14]) and "would be sent to demo" in text_of(cells[14])
+    assert "%vision fix --yes sends" in error_of(cells[14])
+    assert "It is so." in markdown_of(cells[15])[0] and text_of(cells[16]) == "mine True\n"
+    assert "dealias" in value_of(cells[17])
+    assert "sk-abcdefghijklmnop" not in text_of(cells[20]) and "ValueError: ***" in text_of(cells[20])
+
+
+def test_the_ledger_is_shown():
+    pytest.importorskip("vision_nb.cost.ledger")
+    cells = run_cells(
+        "%%vision demo\nWhat?", "%vision cost", "%vision cost reset", "%vision cost rest", allow_errors=True
+    )
+    assert value_of(cells[1]) and "begins anew" in text_of(cells[2]) and "did you mean reset" in error_of(cells[3])
+
+
+def test_the_nearest_pyproject_sets_defaults(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.vision_nb]\nmodel = "quick"\nsystem = "Be kind."\nmodle = "x"\nmax_tokens = "many"\n'
+        '[tool.vision_nb.aliases]\nquick = "demo:quick"\n'
+    )
+    cells = run_cells(
+        "%load_ext vision_nb",
+        SERVER,
+        "%%vision\nWhat?",
+        "print(last()['model'], last()['messages'][0]['content'])",
+        f"%config VisionMagics.store = '{tmp_path / 'own.sqlite3'}'",
+        "%%vision\nWhat?",
+        "print(len(server.requests))",
+        folder=tmp_path / "below",
+        load=False,
+    )
+    assert "did you mean model?" in text_of(cells[0]) and "max_tokens" in text_of(cells[0])
+    assert text_of(cells[3]) == "quick Be kind.\n"
+    assert text_of(cells[6]) == "2\n" and (tmp_path / "own.sqlite3").exists()

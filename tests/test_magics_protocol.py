@@ -1,0 +1,95 @@
+"""What only the kernel protocol shows: completion as the front ends ask for it, and the ids of cells."""
+
+import pytest
+from conftest import encoded, picture
+from jupyter_client.manager import start_new_kernel
+
+pytestmark = pytest.mark.kernel
+
+SETUP = (
+    "%load_ext vision_nb\nfrom PIL import Image\nphoto = Image.new('L', (9, 9))\nphotos = [photo]\nphrase = 'none'\n"
+    "%vision alias fast openai:gpt-4o-mini\nget_ipython().Completer.use_jedi = False"
+)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "phone.png").write_bytes(encoded(picture()))
+    (folder / "phone.txt").write_text("no picture")
+    manager, client = start_new_kernel(cwd=str(folder))
+    try:
+        assert client.execute_interactive(SETUP, timeout=60)["content"]["status"] == "ok"
+
+        def ask(code, cursor=None):
+            reply = client.complete(code, cursor, reply=True, timeout=60)["content"]
+            return {code[: reply["cursor_start"]] + match for match in reply["matches"]}
+
+        yield ask
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.parametrize(
+    "typed, offered",
+    [
+        ("%%vision --im", "%%vision --image"),
+        ("%%vision demo -", "%%vision demo -i"),
+        ("%%vision dem", "%%vision demo"),
+        ("%%vision fa", "%%vision fast"),
+        ("%%vision openai:gpt-4o-m", "%%vision openai:gpt-4o-mini"),
+        ("%%vision demo -m fas", "%%vision demo -m fast"),
+        ("%%vision demo -i pho", "%%vision demo -i photos"),
+        ("%%vision demo -i phone.", "%%vision demo -i phone.png"),
+        ("%%vision -d h", "%%vision -d high"),
+        ("%%vision -f data", "%%vision -f dataframe"),
+        ("%vision li", "%vision list"),
+        ("%vision use fa", "%vision use fast"),
+        ("%vision dealias f", "%vision dealias fast"),
+        ("%vision chat e", "%vision chat export"),
+        ("%vision cache c", "%vision cache clear"),
+    ],
+)
+def test_tab_offers(complete, typed, offered):
+    assert offered in complete(typed)
+
+
+def test_only_pictures_are_offered_as_pictures(complete):
+    assert complete("%%vision demo -i ph") == {f"%%vision demo -i {name}" for name in ("photo", "photos", "phone.png")}
+
+
+def test_the_first_line_of_a_cell_completes_with_a_body_below(complete):
+    assert "%%vision demo --dry-run" in complete("%%vision demo --dr\nWhat is this?", 18)
+
+
+def test_a_cell_of_a_conversation_run_again_takes_its_own_turns_place():
+    manager, client = start_new_kernel()
+
+    def run(cell_id, code):
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {"n": "COUNT"}}
+        message = client.session.msg("execute_request", content, metadata={"cellId": cell_id})
+        client.shell_channel.send(message)
+        replies = iter(lambda: client.get_shell_msg(timeout=60), None)
+        answering = (reply for reply in replies if reply["parent_header"].get("msg_id") == message["header"]["msg_id"])
+        reply = next(answering)["content"]
+        assert reply["status"] == "ok", reply
+        return eval(reply["user_expressions"]["n"]["data"]["text/plain"])
+
+    counting = (
+        "%load_ext vision_nb\nfrom vision_nb.demo import shared_server\nserver = shared_server()\n"
+        "class Count:\n"
+        "    def __repr__(self):\n"
+        "        return str((len(server.requests), len(server.requests[-1].body['messages']) if server.requests else 0))\n"
+        "COUNT = Count()"
+    )
+    try:
+        run("load", counting)
+        cells = [("one", "%%vision demo\nOne?"), ("two", "%%vision -c\nTwo?"), ("three", "%%vision -c\nThree?")]
+        assert [run(*cell) for cell in cells] == [(1, 1), (2, 3), (3, 5)]
+        assert [run(*cell) for cell in cells] == [(3, 5)] * 3  # Run All on the executed notebook
+        assert [run(*cell) for cell in cells[1:]] == [(3, 5)] * 2
+        assert run("two", "%%vision -c\nTwo, differently?") == (4, 3)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

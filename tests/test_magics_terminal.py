@@ -1,0 +1,74 @@
+"""`%%vision` in a plain terminal IPython: text alone, streamed, and not printed twice."""
+
+import re
+import sys
+
+import pytest
+
+pexpect = pytest.importorskip("pexpect")
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "IPython", "--simple-prompt", "--no-banner", "--no-confirm-exit", "--colors=NoColor"],
+        cwd=str(tmp_path),
+        encoding="utf-8",
+        timeout=20,
+        echo=False,
+    )
+
+    def run(*lines):
+        for line in lines:
+            child.sendline(line)
+        child.expect(r"In \[\d+\]: $")
+        return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", child.before).replace("\r", "")
+
+    child.expect(r"In \[\d+\]: ")
+    run("%load_ext vision_nb")
+    child.run = run
+    yield child
+    child.close(force=True)
+
+
+def test_a_terminal_shows_text_once(terminal):
+    terminal.run("from vision_nb.demo import shared_server; shared_server().answer_with('Some **plain** words.')")
+    shown = terminal.run("%%vision demo", "What?", "", "")
+    assert shown.count("Some **plain** words.") == 1
+    assert "Out[" not in shown and "<details>" not in shown
+    again = terminal.run("%%vision demo", "What?", "", "")
+    assert again.count("Some **plain** words.") == 1 and "from the store" in again
+    assert "'Some **plain** words.'" in terminal.run("_vision.text")
+    terminal.run("shared_server().answer_with('[1, 2]')")
+    assert "[1, 2]" in terminal.run("%%vision demo -f json", "Numbers?", "", "")
+    assert "Nothing was sent." in terminal.run("%%vision demo --dry-run", "What?", "", "")
+    assert "demo:a (" in terminal.run("%%vision demo:a -m demo:b", "What?", "", "")
+
+
+def test_a_terminal_shows_errors_in_two_lines_and_the_whole_on_request(terminal):
+    shown = terminal.run("%%vision demo -i missing.jpg", "What?", "", "")
+    assert "ImageNotFoundError: There is no file missing.jpg" in shown and len(shown.strip().splitlines()) <= 4
+    assert "Traceback" in terminal.run("%tb")
+    assert "did you mean --image?" in terminal.run("%%vision demo --imgae x", "What?", "", "")
+
+
+def test_ctrl_c_stops_and_keeps_the_part(terminal):
+    terminal.run("from vision_nb.demo import shared_server; shared_server().answer_with('word ' * 4000)")
+    for line in ("%%vision demo", "What?", "", ""):
+        terminal.sendline(line)
+    terminal.expect("word word word")
+    terminal.sendintr()
+    terminal.expect("KeyboardInterrupt: stopped")
+    terminal.expect(r"In \[\d+\]: $")
+    assert "interrupted" in terminal.run("_vision.finish_reason")
+
+
+def test_fix_asks_before_it_sends(terminal):
+    terminal.run("1 / 0")
+    terminal.sendline("%vision fix demo")
+    terminal.expect(r"Send it\? \[y/N\] ")
+    assert "Nothing was sent." in terminal.run("n")
+    terminal.sendline("%vision fix demo")
+    terminal.expect(r"Send it\? \[y/N\] ")
+    assert "stand-in" in terminal.run("y")

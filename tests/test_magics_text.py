@@ -1,0 +1,116 @@
+"""The magics' pure parts, and what reaches the server from a cell, in this process for speed."""
+
+import re
+import string
+
+import pytest
+from conftest import picture
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+from vision_nb.demo import DemoServer
+from vision_nb.errors import MalformedResponseError
+from vision_nb.magics import forms
+from vision_nb.magics.models import resolve
+from vision_nb.magics.options import split
+from vision_nb.magics.template import insert
+
+PRINTABLE = st.text(
+    st.characters(exclude_categories=["C", "Zl", "Zp"]) | st.sampled_from("\n\t{}$\\\"'`%!?;<>"), min_size=1
+)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    """An IPython shell with the extension, a store of its own, and a server that answers at once."""
+    shell = InteractiveShell()
+    shell.run_line_magic("load_ext", "vision_nb")
+    magics = shell.magics_manager.registry["VisionMagics"]
+    magics.store = str(tmp_path_factory.mktemp("store") / "answers.sqlite3")
+    with DemoServer(tokens_per_second=1_000_000) as server:
+        server.answer_with("Yes.")
+        magics.api_base = server.openai_base
+        shell.server = server
+        yield shell
+    shell.run_line_magic("unload_ext", "vision_nb")
+    InteractiveShell.clear_instance()
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=PRINTABLE.filter(lambda text: text.strip() and "{{" not in text))
+def test_any_printable_text_reaches_the_server_unchanged(shell, capsys, body):
+    shell.server.requests.clear()
+    result = shell.run_cell(f"%%vision demo --no-cache\n{body}\n")
+    result.raise_error()
+    assert shell.server.requests[-1].body["messages"][0]["content"] == body
+
+
+@given(st.text(st.sampled_from("ab{}\\ "), max_size=30))
+def test_a_template_without_double_braces_is_itself_and_escaped_ones_come_out(text):
+    plain = re.sub(r"\{(?=\{)", "{ ", text)
+    assert insert(plain, {}) == plain
+    assert insert("\\{{" + plain, {}) == "{{" + plain
+
+
+@given(st.lists(st.text(string.ascii_letters + "üñ日本/\\:.*?[]' ", min_size=1).filter(str.strip), max_size=5))
+def test_quoted_words_come_back_whatever_they_hold(words):
+    words = [word.replace('" ', "") for word in words]
+    assert split(" ".join(f'"{word}"' for word in words)) == words
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        (r"-i C:\new\a.jpg", ["-i", r"C:\new\a.jpg"]),
+        (r'-i "C:\my pictures\a.jpg"', ["-i", r"C:\my pictures\a.jpg"]),
+        ("-s \"a 'b' c\" -s 'say \"x\"'", ["-s", "a 'b' c", "-s", 'say "x"']),
+        ('--system="a b" -p k="a b"', ["--system=a b", "-p", "k=a b"]),
+        ("-s don't", ["-s", "don't"]),
+        ("""-p 'a={"b": "c"}'""", ["-p", 'a={"b": "c"}']),
+        ('-s ""', ["-s", ""]),
+    ],
+)
+def test_words_are_split_as_one_would_read_them(line, words):
+    assert split(line) == words
+
+
+def test_an_alias_leads_to_a_model_and_never_in_a_circle():
+    assert resolve("a", {"a": "b", "b": "openai:ft:gpt-4o:me::1"}) == "openai:ft:gpt-4o:me::1"
+    with pytest.raises(UsageError, match="a -> b -> a"):
+        resolve("a", {"a": "b", "b": "a"})
+
+
+def test_json_is_found_and_its_faults_are_placed():
+    assert forms.json_of("```\n[1]\n```") == [1]
+    assert forms.json_of(' {"a": null} ') == {"a": None}
+    assert forms.json_of("```python\nx\n```\nthen\n~~~json\n{}\n~~~") == {}
+    with pytest.raises(MalformedResponseError, match="line 3, column 9"):
+        forms.json_of('So:\n```json\n{"a": 1 2}\n```')
+    with pytest.raises(MalformedResponseError, match="where it ends"):
+        forms.json_of('{"a": [1,')
+
+
+def test_tables_are_read_with_their_numbers():
+    table = forms.table_of("Here:\n\ncity | people | note\n:--|--:|---\nA | 1.5 | **x**\nB | 2 | a\\|b\n\nDone | here.")
+    assert list(table.columns) == ["city", "people", "note"] and table["people"].sum() == 3.5
+    assert table["note"].tolist() == ["x", "a|b"]
+    assert forms.table_of('```csv\na,b\n"x, y",2\n```')["a"].tolist() == ["x, y"]
+    with pytest.raises(MalformedResponseError, match="Row 2 of the answer's table has 1 cells"):
+        forms.table_of("|a|b|\n|-|-|\n|1|2|\n|3|")
+
+
+def test_formulas_are_written_as_every_front_end_knows_them():
+    assert forms.formula_of(r"So \( x \) and \[ y \].") == "So $x$ and $$ y $$."
+    assert forms.formula_of("It is red. No formula.") == "It is red. No formula."
+    assert forms.formula_of("```latex\n\\frac{1}{2}\n```") == "$$\n\\frac{1}{2}\n$$"
+
+
+def test_pictures_that_tab_offers_are_pictures():
+    import sys
+
+    from vision_nb.magics.sources import image_variables
+
+    variables = {"a": picture(), "b": [picture()], "c": "x.png", "d": 5, "e": [], "_f": picture(), "g": sys, "h": dict}
+    assert image_variables(variables) == ["a", "b", "c"]

@@ -1,0 +1,1 @@
+"""``%%vision`` and ``%vision``: parse, delegate, return."""

@@ -1,0 +1,203 @@
+"""``%vision SUBCOMMAND``: what there is, what is used, what was said, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_nb.magics.conversations import THE_NOTEBOOKS
+from vision_nb.magics.models import DEMO, KEY_VARIABLES, has_key, known_models, resolve
+from vision_nb.magics.options import split
+from vision_nb.magics.report import Report
+from vision_nb.magics.slips import UsageError, nearest, unknown
+
+if TYPE_CHECKING:
+    from vision_nb.magics.cell import VisionMagics
+
+_PRICED = (1_000_000, 1_000_000)  # tokens in and out
+
+
+def run(magics: VisionMagics, line: str) -> Any:
+    """Run one subcommand; what it gives is the cell's value.
+
+    Raises:
+        UsageError: There is no such subcommand, or it is told too little or too much.
+    """
+    name, *words = split(line) or ["help"]
+    if name not in SUBCOMMANDS:
+        if nearest(name, SUBCOMMANDS) is None and (words or name.startswith("-")):
+            raise UsageError("%vision runs subcommands (%vision help): to ask, begin the cell with %%vision.")
+        raise unknown("subcommand", name, SUBCOMMANDS)
+    function, usage = SUBCOMMANDS[name]
+    expected = usage.split()
+    if not sum(not word.startswith("[") for word in expected) <= len(words) <= len(expected):
+        raise UsageError(f"Write %vision {name} {usage}".rstrip() + ".")
+    return function(magics, *words)
+
+
+def _list(magics: VisionMagics) -> Report:
+    rows = []
+    for name in known_models():
+        provider, _, model = name.partition(":")
+        found = has_key(provider)
+        key = "needs none" if found is None else f"{KEY_VARIABLES[provider]} {'is set' if found else 'is not set'}"
+        rows.append((name, key, _price_of(provider, model)))
+    key = "is set" if has_key("azure") else "is not set"
+    rows.append(("azure:DEPLOYMENT", f"{KEY_VARIABLES['azure']} {key}", "as the model's"))
+    remarks = [f"Used where a cell names none: **{magics.model or DEMO}**. Any other name of a provider's works too."]
+    if magics.aliases:
+        remarks.append("Aliases: " + ", ".join(f"{name} = {model}" for name, model in magics.aliases.items()) + ".")
+    return Report(("model", "key", "US dollars for a million tokens in / out"), rows, remarks)
+
+
+def _price_of(provider: str, model: str) -> str:
+    from vision_nb.cost.prices import price
+    from vision_nb.responses import Usage
+
+    if provider == DEMO:
+        return "free"
+    each = [price(Usage(*tokens), provider=provider, model=model) for tokens in ((_PRICED[0], 0), (0, _PRICED[1]))]
+    return "unknown" if None in each else " / ".join(f"{amount.normalize():f}" for amount in each if amount is not None)
+
+
+def _use(magics: VisionMagics, name: str) -> None:
+    full = resolve(name, magics.aliases)
+    magics.model = name
+    _say(f"%%vision asks {full} from now on, where a cell names no model.")
+
+
+def _alias(magics: VisionMagics, name: str, model: str) -> None:
+    if ":" in name or name in KEY_VARIABLES:
+        raise UsageError(f"{name!r} cannot be an alias, as it is a model's name itself: choose another.")
+    aliases = {**magics.aliases, name: model}
+    full = resolve(name, aliases)
+    magics.aliases = aliases
+    _say(f"{name} is {full} from now on.")
+
+
+def _dealias(magics: VisionMagics, name: str) -> None:
+    if name not in magics.aliases:
+        raise unknown("alias", name, magics.aliases)
+    magics.aliases = {one: model for one, model in magics.aliases.items() if one != name}
+    _say(f"{name} is no alias any more.")
+
+
+def _chat(magics: VisionMagics, action: str | None = None, *words: str) -> Any:
+    actions = {"show": _chat_show, "reset": _chat_reset, "export": _chat_export}
+    if action is None:
+        rows = [
+            (name, str(one.chat.llm), str(len(one.chat)), _count(one.chat.usage.total_tokens))
+            for name, one in magics.conversations.items()
+        ]
+        return Report(
+            ("conversation", "model", "turns", "tokens"), rows, [] if rows else ["Nothing has been said yet."]
+        )
+    if action not in actions:
+        raise unknown("action of %vision chat", action, actions)
+    return actions[action](magics, *words)
+
+
+def _chat_show(magics: VisionMagics, name: str | None = None, *_: str) -> Any:
+    return magics.conversations.named(name).chat
+
+
+def _chat_reset(magics: VisionMagics, name: str | None = None, *_: str) -> None:
+    magics.conversations.named(name)
+    del magics.conversations[name or THE_NOTEBOOKS]
+    _say(f"The conversation {name or THE_NOTEBOOKS!r} is forgotten.")
+
+
+def _chat_export(magics: VisionMagics, *words: str) -> None:
+    from vision_nb.chat import transcript
+
+    if not words:
+        raise UsageError("Write %vision chat export [NAME] FILE.md.")
+    *name, path = words
+    chat = magics.conversations.named(name[0] if name else None).chat
+    try:
+        Path(path).expanduser().write_text(transcript(chat), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}): name another file.") from error
+    _say(f"{len(chat)} turns are in {path}.")
+
+
+def _cost(magics: VisionMagics, action: str | None = None) -> Any:
+    from vision_nb.cost.ledger import ledger
+
+    if action is None:
+        return ledger
+    if action != "reset":
+        raise unknown("action of %vision cost", action, ("reset",))
+    ledger.reset()
+    _say("The ledger begins anew.")
+    return None
+
+
+def _cache(magics: VisionMagics, action: str | None = None) -> Any:
+    store = magics.open_store()
+    count = store.count()
+    answers = "1 answer" if count == 1 else f"{count:,} answers"
+    if action is None:
+        return Report(remarks=[f"The store has {answers}, {store.path.stat().st_size / 1e6:,.1f} MB."])
+    if action != "clear":
+        raise unknown("action of %vision cache", action, ("clear",))
+    store.clear()
+    _say(f"{answers} forgotten; labels stay.")
+    return None
+
+
+def _fix(magics: VisionMagics, *words: str) -> Any:
+    from vision_nb.magics.fixing import fix
+
+    return fix(magics, words)
+
+
+def _help(magics: VisionMagics) -> Report:
+    from vision_nb.magics.options import OPTIONS
+
+    rows = [(_spelled(option), option.kwds["help"]) for option in OPTIONS]
+    subcommands = ", ".join(f"`%vision {name} {usage}".strip() + "`" for name, (_, usage) in SUBCOMMANDS.items())
+    remarks = [
+        "The question is the cell's body. `{{expression}}` in it inserts a value, and `\\{{` sends two braces.",
+        f"Also: {subcommands}.",
+    ]
+    return Report(("%%vision", "meaning"), rows, remarks)
+
+
+def _spelled(option: Any) -> str:
+    """An option as it is written on the line, with what follows it."""
+    if not option.args[0].startswith("-"):
+        return "[MODEL] [NAME <<]"
+    spelled = ", ".join(option.args)
+    takes_value = "action" not in option.kwds or option.kwds["action"] == "append"
+    return f"{spelled} {option.kwds.get('metavar') or option.args[-1].strip('-').upper()}" if takes_value else spelled
+
+
+def _version(magics: VisionMagics) -> Report:
+    from importlib.metadata import version
+
+    return Report(remarks=[f"vision_nb {version('vision-nb')}"])
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - what a magic says to its user
+
+
+def _count(tokens: int | None) -> str:
+    return "unknown" if tokens is None else f"{tokens:,}"
+
+
+SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
+    "list": (_list, ""),
+    "use": (_use, "MODEL"),
+    "alias": (_alias, "NAME MODEL"),
+    "dealias": (_dealias, "NAME"),
+    "chat": (_chat, "[show|reset|export] [NAME] [FILE]"),
+    "cost": (_cost, "[reset]"),
+    "cache": (_cache, "[clear]"),
+    "fix": (_fix, "[MODEL] [--yes]"),
+    "help": (_help, ""),
+    "version": (_version, ""),
+}
+"""Every subcommand, and what follows its name: NEEDED [OPTIONAL]."""
