@@ -173,6 +173,57 @@ def test_a_picture_becomes_a_link(markdown, expected):
     assert safe_markdown(markdown) == expected
 
 
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        # no parser's fence
+        ("> ~~~\n> a", "> &#126;&#126;&#126;\n> a"),
+        # nbconvert's lists of descriptions
+        ("a\n: b", "a\n&#58; b"),
+        # a definition's label that marked would look for the end of in a fence
+        ("[a\n\n[b] [c\n[d", "&#91;a\n\n[b] &#91;c\n&#91;d"),
+        ("$$\n[a\n$$", "&#36;&#36;\n&#91;a\n&#36;&#36;"),
+        # code that some parser would not see as code
+        ("$5 `<b>`", "$5 <code>&#60;b&#62;</code>"),
+        ("~`<b>`", "~<code>&#60;b&#62;</code>"),
+        ("https://a.org/`b`", "https://a.org/<code>b</code>"),
+        ('[a](https://a.org "t")b`c`', "[a](https://a.org)b<code>c</code>"),
+        ("`a](b)`", "<code>a&#93;&#40;b&#41;</code>"),
+        ("`a]: b`", "<code>a&#93;&#58; b</code>"),
+        ("`[a][b]`", "<code>&#91;a&#93;&#91;b&#93;</code>"),
+        ("`a|b`", "<code>a&#124;b</code>"),
+        ("| `a\\|b` |", "| <code>a&#124;b</code> |"),
+        ("`$a`", "<code>&#36;a</code>"),
+        ("`@@0@@`", "<code>&#64;&#64;0&#64;&#64;</code>"),
+        ("`\\(a`", "<code>&#92;&#40;a</code>"),
+        ("`\\begin`", "<code>&#92;begin</code>"),
+        ("`\\href`", "<code>&#92;href</code>"),
+        ("`` `a` ``", "<code>&#96;a&#96;</code>"),
+        # delimiters of formulas that could pair with others in a fence
+        ("$$\na\n$$ b", "&#36;&#36;\na\n&#36;&#36; b"),
+        ("a $$b\nc$$", "a &#36;&#36;b\nc&#36;&#36;"),
+        ("- $$\n  a\n  $$", "- &#36;&#36;\n  a\n  &#36;&#36;"),
+        ("  $$\n  a\n$$", "  &#36;&#36;\n  a\n&#36;&#36;"),
+        ("$a \\\\[ b$", "$a \\\\&#91; b$"),
+        ("$a$$b$", "$a&#36;&#36;b$"),
+        ("$$a\\$$", "&#36;&#36;a&#36;&#36;"),
+        ("\\\\\\[a\\\\]", "\\\\&#91;a\\\\]"),
+        ("\\begin{a}\\begin{b}\\end{a}", "∖begin{a}∖begin{b}\\end{a}"),
+        ("$\\begin{a}b\\end{a}$", "$\\begin{a}b\\end{a}$"),
+        ("$$a$$, b", "$$a$$\n, b"),
+        ("$$a$$ \nb", "$$a$$\nb"),
+        # URLs
+        ("https://a.org/$b\\\\(c", "https://a.org/%24b%5C\\(c"),
+        ("[a](<https://a.org/b\"c d`e>)", "[a](https://a.org/b%22c%20d%60e)"),
+        ("[a](https://a.org?b=c&amp;d&#35;)", "[a](https://a.org?b=c&d#)"),
+        ("!<https://a.org>", "!https://a.org"),
+    ],
+)  # fmt: skip
+def test_what_a_parser_could_misread_is_spelled_out(markdown, expected):
+    assert safe_markdown(markdown) == expected
+    assert safe_markdown(expected) == expected
+
+
 @pytest.mark.parametrize("language", ["mermaid", "Mermaid", "mermaid-x", "mermaid {init}", "math"])
 def test_a_diagram_or_formula_in_a_fence_is_shown_as_code(language):
     assert safe_markdown(f"```{language}\n</pre><b>\n```").partition("\n")[0] in ("```text", "```latex")
@@ -294,7 +345,7 @@ HOSTILE = [
     f"\\begin{{a}}\n```\n\\end{{a}}\n{IMAGE}\n```",
     f"\\\\begin{{a}}\n```\n\\end{{a}}\n{IMAGE}\n```",
     f"\\\\\\[\n\n```\n\\\\]\n{IMAGE}\n```",
-    f"$ \\\\[ $\n\n```\n\\\\]\n{IMAGE}\n```",
+    f"$a \\\\[ b$\n\n```\n\\\\]\n{IMAGE}\n```",
     f"\\\\[ `\\\\] {IMAGE}`",
     f"`\\\\(` \\\\) `{IMAGE}`",
     f"$5 `a$` `{IMAGE}`",
