@@ -11,6 +11,7 @@ PACKAGE = Path(vision_nb.__file__).parent
 FLOORS = {
     0: ["errors"],
     1: [
+        "details",
         "sniff",
         "pixels",
         "prepare",

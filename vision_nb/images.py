@@ -8,11 +8,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from vision_nb import markup
+from vision_nb.details import Detail, check_detail
 from vision_nb.download import HEADER_BYTES, download, shown_url
 from vision_nb.encodings import ENCODINGS
 from vision_nb.errors import (
@@ -29,11 +29,6 @@ from vision_nb.sources import encoded, from_data_uri
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Detail = Literal["auto", "low", "high", "original"]
-"""How closely a model is to look at a picture."""
-
-DETAILS: tuple[str, ...] = get_args(Detail)
 
 ImageSource: TypeAlias = Any
 """A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument."""
@@ -118,6 +113,8 @@ class ImageDocument:
             if scheme is None:
                 return cls(image_path=source, detail=detail)
             if scheme[0].lower() == "file://":
+                from urllib.request import url2pathname  # it brings all of http and email with it
+
                 return cls(image_path=url2pathname(unquote(urlsplit(source).path)), detail=detail)
             return cls(image_url=source, detail=detail)
         if isinstance(source, Path):
@@ -273,9 +270,3 @@ class ImageDocument:
             return markup.image_figure(self.thumbnail(), self.short_name, ready.size, ready.mimetype)
         except ImageError as error:
             return markup.error_box(str(error))
-
-
-def check_detail(detail: str) -> None:
-    """Raise SettingsError unless ``detail`` is one of the four detail levels."""
-    if detail not in DETAILS:
-        raise SettingsError(f"There is no detail level {detail!r}: it is one of {', '.join(DETAILS)}.")

@@ -96,7 +96,7 @@ def upright_pixels(image: Image.Image, target: Size, notes: list[str]) -> Image.
     image.load()
     pixels = _eight_bits(image)
     if pixels.size != stored_target:
-        pixels = pixels.resize(stored_target, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        pixels = pixels.resize(stored_target, Image.Resampling.HAMMING, reducing_gap=2.0)
     if not is_srgb(image):
         pixels = _to_srgb(pixels, image.info["icc_profile"], notes)
     if pixels.mode == "LAB":

@@ -11,8 +11,8 @@ import time
 import numpy as np
 from PIL import Image
 
-from vision_nb import ImageDocument
 from vision_nb.cost.rules import sent_size
+from vision_nb.prepare import prepare
 
 ROUNDS = 7
 
@@ -29,7 +29,8 @@ def photograph():
 
 
 def ours(data):
-    return ImageDocument(image=data).prepare(lambda size: sent_size(size, "gpt-4o", "high")).data
+    # Not through ImageDocument, which remembers what it has made ready.
+    return prepare(data, name="the photograph", fit=lambda size: sent_size(size, "gpt-4o", "high")).data
 
 
 def decode_all_then_resize(data):

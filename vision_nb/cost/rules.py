@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 
+from vision_nb.details import DETAILS, check_detail
 from vision_nb.errors import ImageTooLargeError, SettingsError
-from vision_nb.images import DETAILS, check_detail
 from vision_nb.pixels import Size
 from vision_nb.prepare import fit_within
 

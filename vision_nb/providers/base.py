@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
 from vision_nb.cost.prices import has_set_price, price
+from vision_nb.details import Detail, check_detail
 from vision_nb.errors import SettingsError, VisionError
-from vision_nb.images import Detail, ImageDocument, ImageSource, check_detail
+from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.prepare import Prepared
 from vision_nb.providers.account import Account

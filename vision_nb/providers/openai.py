@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 from vision_nb.cost.rules import base_name, sent_size
+from vision_nb.details import Detail
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
-from vision_nb.images import Detail, ImageDocument, ImageSource
+from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.markup import data_uri
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.prepare import Prepared

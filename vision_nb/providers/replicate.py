@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import finalize
 
+from vision_nb.details import Detail
 from vision_nb.errors import MissingKeyError, PredictionError, SettingsError
-from vision_nb.images import Detail, ImageDocument
+from vision_nb.images import ImageDocument
 from vision_nb.markup import data_uri
 from vision_nb.messages import ChatMessage
 from vision_nb.prepare import Prepared, fit_within

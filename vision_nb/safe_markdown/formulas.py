@@ -22,15 +22,15 @@ BARE_URL = re.compile(r"(?i:(?:https?|ftp)://|www\.)[^ \t\n`]*")
 _TEX = re.compile(rf"(?<!\\)\\+({ACTIVE_TEX})")
 _START = re.compile(r"\$|\\(?=\\|begin)")
 _TOKEN = re.compile(
-    rf"""(?=[\\`~$\nhfwHFW]) (?:
+    rf"""(?=[\\`~$&\nhfwHFW]) (?:
          \\(?P<step>begin|end)[ \t]*\{{(?P<name>[A-Za-z]*\*?)\}}
-       | (?P<stop>{BARE_URL.pattern} | ` | ~{{3,}} | \\\\?(?:begin|end)\s*\{{)
+       | (?P<stop>{BARE_URL.pattern} | ` | ~{{3,}} | &\# | \\\\?(?:begin|end)\s*\{{)
        | \\\\[()\[\]] | \\[!-/:-@\[-_{{-~] | \$+ | \n )""",
     re.VERBOSE,
 )
 _CLOSERS = {"$": "$", "$$": "$$", r"\\(": r"\\)", r"\\[": r"\\]"}
 _ALONE = re.compile(r"^([ \t]*)(\$\$)[ \t]*$", re.MULTILINE)
-_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)|&(?=#|[A-Za-z][A-Za-z0-9]*;)")
+_MARKUP = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)|&(?=[A-Za-z][A-Za-z0-9]*;)")
 _DISPLAY_AND_MORE = re.compile(
     r"^((?:[ \t>*+-]|\d{1,9}[.)])*\$\$(?:\\\$|[^$\n])+\$\$)(?:[ \t]+$|[ \t]*(?=[^ \t\n](?:[^$\n]|\$(?!\$))*$)())",
     re.MULTILINE,
