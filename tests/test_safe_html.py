@@ -24,7 +24,7 @@ TAGS = set(
     "a b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre s section span strong sub "
     "sup table tbody td tfoot th thead tr ul".split()
 )
-ATTRIBUTES = {"href", "class", "start", "align", "id", "target", "rel", "title"}
+ATTRIBUTES = {"href", "class", "start", "align", "id", "target", "rel"}
 ACTIVE_TEX = re.compile(
     r"\\(href|url|class|cssId|style|data|html(Class|Id|Style|Data)|includegraphics|require|mmlToken|bbox)(?![A-Za-z])"
 )
@@ -176,7 +176,13 @@ def test_a_picture_becomes_a_link(markdown, expected):
 @pytest.mark.parametrize(
     ("markdown", "expected"),
     [
-        # no parser's fence
+        # lines and fences
+        ("a\r\n```\rb\u2028```", "a\n\n```\nb\n```"),
+        ("\0a\x1b\ud800", "\ufffda\ufffd\ufffd"),
+        ("a\n```\nb\n```\nc", "a\n\n```\nb\n```\n\nc"),
+        ("[a]: https://b.org 'c'\n'd'", "[a]: https://b.org\n\n'd'"),
+        ("```a`b\nc", "&#96;&#96;&#96;a&#96;b\nc"),
+        ("- ```\n    a\n   b\n  ```", "- <pre><code>  a&#10; b</code></pre>"),
         ("> ~~~\n> a", "> &#126;&#126;&#126;\n> a"),
         # nbconvert's lists of descriptions
         ("a\n: b", "a\n&#58; b"),
@@ -210,6 +216,11 @@ def test_a_picture_becomes_a_link(markdown, expected):
         ("\\\\\\[a\\\\]", "\\\\&#91;a\\\\]"),
         ("\\begin{a}\\begin{b}\\end{a}", "∖begin{a}∖begin{b}\\end{a}"),
         ("$\\begin{a}b\\end{a}$", "$\\begin{a}b\\end{a}$"),
+        ("\\begin{a}b\\end{c}", "∖begin{a}b\\end{c}"),
+        ("$$\\begin{a1}$$", "&#36;&#36;∖begin{a1}&#36;&#36;"),
+        ("\\\\\\\\[a\\\\]", "\\\\\\\\&#91;a\\\\]"),
+        ("\\\\[a\\\\](b)", "\\\\[a\\\\] (b)"),
+        ("$a https://b.org/c$", "$a https://b.org/c%24"),
         ("$$a$$, b", "$$a$$\n, b"),
         ("$$a$$ \nb", "$$a$$\nb"),
         # URLs
@@ -520,8 +531,9 @@ def test_html_keeps_what_an_answer_needs():
         ('<img src="https://a.org/b?c=1&amp;d=2">', '<a href="https://a.org/b?c=1&amp;d=2" {0}>image</a>'),
         ('<img src="data:image/png;base64,AA" alt="x">', ""),
         ('<img src="cat.png" alt="x">', ""),
-        ('<p class="x language-py" style="color:red">a</p>', "<p>a</p>"),
+        ('<p class="x language-py" style="color:red" title="b" lang="c">a</p>', "<p>a</p>"),
         ('<code class="x language-py">a</code>', '<code class="language-py">a</code>'),
+        ("<math><mtext>a</mtext></math><object>b</object>c", "c"),
         ("<script>a</script><style>b</style><svg><text>c</text></svg><form><input>d</form>", "d"),
     ],
 )

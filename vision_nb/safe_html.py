@@ -63,7 +63,7 @@ _DROPPED_WITH_CONTENT = set(
     "applet embed iframe math noembed noframes noscript object plaintext script select style svg "
     "template textarea title xmp".split()
 )
-_ATTRIBUTES = {"a": {"href"}, "code": {"class"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
+_ATTRIBUTES = {"*": set[str](), "a": {"href"}, "code": {"class"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
 _IMAGE = re.compile(r'<img((?: [\w-]+="[^"]*")*)>')
 _ATTRIBUTE = re.compile(r' ([\w-]+)="([^"]*)"')
 
