@@ -133,7 +133,7 @@ def test_conversations_go_on_side_by_side(photo):
         "%vision chat",
         "%vision chat show cats",
         "%vision chat export cats cats.md",
-        "print(open('cats.md').read().count('**user**'))",
+        "print(open('cats.md').read().count('**You**'))",
         "%vision chat reset cats",
         "%%vision demo --chat cats\nOnce more?",
         said,

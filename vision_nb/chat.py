@@ -2,45 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import aclosing, closing
-from dataclasses import replace
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 from vision_nb.errors import SettingsError
-from vision_nb.images import ImageSource
+from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, user_message
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import ChatResponse, Usage
+
+_LEFT_OUT = "(A picture was here. It is not sent again.)"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question and its answer.
+
+    Attributes:
+        question: The question, with its pictures.
+        answer: The answer, whole or as far as it has come.
+    """
+
+    question: ChatMessage
+    answer: ChatResponse
 
 
 class Chat:
     """A conversation: each question is sent with all that was said before it, pictures included.
 
     A question that fails leaves the conversation as it was. An answer that is stopped midway stays, as far as
-    it came, with the finish reason "interrupted".
+    it came, with the finish reason "interrupted". One question is asked at a time.
 
     Args:
         llm: The model; it may be changed between two questions.
         system: What the model is told before the conversation; empty for nothing.
+        keep_images: Send only so many pictures, the newest; a note stands in for an older one. None sends all
+            that the model takes. The pictures of a question itself are never left out of it.
 
     Attributes:
         llm: The model.
         system: The system message.
-        history: Questions and answers in turn, as messages.
-        responses: The answers, with their tokens and times.
+        keep_images: How many pictures are sent at most, or None.
+        answering: The question that is being answered, and the answer so far; None between two questions.
+
+    Raises:
+        SettingsError: ``keep_images`` is negative.
 
     >>> from vision_nb.providers.connect import connect
     >>> chat = Chat(connect("demo"))
-    >>> len(chat.history)
+    >>> len(chat.turns)
     0
     """
 
-    def __init__(self, llm: MultiModalLLM, *, system: str = "") -> None:
+    def __init__(self, llm: MultiModalLLM, *, system: str = "", keep_images: int | None = None) -> None:
+        if keep_images is not None and keep_images < 0:
+            raise SettingsError(f"keep_images={keep_images} is no number of pictures: use 0 or more, or None for all.")
         self.llm = llm
         self.system = system
-        self.history: list[ChatMessage] = []
-        self.responses: list[ChatResponse] = []
+        self.keep_images = keep_images
+        self.answering: Turn | None = None
+        self._turns: list[Turn] = []
+        self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """Questions with their answers, oldest first."""
+        return tuple(self._turns)
+
+    @property
+    def history(self) -> list[ChatMessage]:
+        """Questions and answers in turn, as messages."""
+        return [message for turn in self._turns for message in (turn.question, turn.answer.message)]
+
+    @property
+    def responses(self) -> list[ChatResponse]:
+        """The answers, with their tokens and times."""
+        return [turn.answer for turn in self._turns]
 
     def ask(self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any) -> ChatResponse:
         """Ask the next question.
@@ -51,72 +93,100 @@ class Chat:
             **overrides: Request parameters for this call alone.
 
         Raises:
-            SettingsError: An argument cannot be used.
+            SettingsError: An argument cannot be used, or the last question is still being answered.
             ImageError: A picture cannot be used.
             ProviderError: The model did not answer.
         """
         question = user_message(prompt, images)
-        return self.add(question, self.llm.chat([*self.to_messages(), question], **overrides))
+        with self._asking(question):
+            self._grow(self.llm.chat(self.messages_with(question), **overrides))
+        return self._turns[-1].answer
 
     async def aask(
         self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
         """The asynchronous twin of `ask`."""
         question = user_message(prompt, images)
-        return self.add(question, await self.llm.achat([*self.to_messages(), question], **overrides))
+        with self._asking(question):
+            self._grow(await self.llm.achat(self.messages_with(question), **overrides))
+        return self._turns[-1].answer
 
     def stream(
         self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> Generator[ChatResponse, None, None]:
-        """Ask the next question and give the answer piece by piece; as `ask`."""
+        """Ask the next question and give the answer piece by piece; as `ask`. Closing it is a stop."""
         question = user_message(prompt, images)
-        stream = self.llm.stream_chat([*self.to_messages(), question], **overrides)
-        response = None
-        with closing(stream):
-            try:
-                for response in stream:
-                    yield response
-            except (GeneratorExit, KeyboardInterrupt):
-                self._keep_part(question, response)
-                raise
-        self._keep(question, response)
+        with self._asking(question), closing(self.llm.stream_chat(self.messages_with(question), **overrides)) as stream:
+            for response in stream:
+                yield self._grow(response)
 
     async def astream(
         self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> AsyncGenerator[ChatResponse, None]:
         """The asynchronous twin of `stream`: iterated at once with ``async for``; cancelling it is a stop."""
-        from asyncio import CancelledError
-
         question = user_message(prompt, images)
-        stream = await self.llm.astream_chat([*self.to_messages(), question], **overrides)
-        response = None
-        async with aclosing(stream):
-            try:
+        with self._asking(question):
+            stream = await self.llm.astream_chat(self.messages_with(question), **overrides)
+            async with aclosing(stream):
                 async for response in stream:
-                    yield response
-            except (GeneratorExit, KeyboardInterrupt, CancelledError):
-                self._keep_part(question, response)
-                raise
-        self._keep(question, response)
+                    yield self._grow(response)
+
+    @contextmanager
+    def _asking(self, question: ChatMessage) -> Iterator[None]:
+        """Holds the question and its growing answer, and makes a turn of them when the answer has ended."""
+        if self.answering is not None:
+            raise SettingsError(
+                "The conversation is still answering its last question: wait for the answer, or stop it."
+            )
+        self.answering = Turn(question, ChatResponse())
+        self._changed()
+        keep = False
+        try:
+            yield
+            keep = True
+        except (GeneratorExit, KeyboardInterrupt, CancelledError):
+            self._grow(replace(self.answering.answer, finish_reason="interrupted"))
+            keep = bool(self.answering.answer.text)
+            raise
+        finally:
+            turn, self.answering = self.answering, None
+            if keep:
+                self._turns.append(turn)
+            self._changed()
+
+    def _grow(self, response: ChatResponse) -> ChatResponse:
+        if self.answering is not None:
+            self.answering = replace(self.answering, answer=response)
+            self._changed()
+        return response
 
     def add(self, question: ChatMessage, answer: ChatResponse) -> ChatResponse:
         """Add a question and its answer, however it was come by, and give the answer back."""
-        self.history += [question, ChatMessage(MessageRole.ASSISTANT, answer.text)]
-        self.responses.append(answer)
+        self._turns.append(Turn(question, answer))
+        self._changed()
         return answer
 
-    def _keep(self, question: ChatMessage, response: ChatResponse | None) -> None:
-        if response is not None:
-            self.add(question, response)
-
-    def _keep_part(self, question: ChatMessage, response: ChatResponse | None) -> None:
-        if response is not None and response.text:
-            self.add(question, replace(response, finish_reason="interrupted"))
-
     def to_messages(self) -> list[ChatMessage]:
-        """All that is sent before the next question: the system message, and the history."""
+        """All that was said: the system message, and questions and answers in turn."""
         system = [ChatMessage(MessageRole.SYSTEM, self.system)] if self.system else []
         return [*system, *self.history]
+
+    def messages_with(self, question: ChatMessage) -> list[ChatMessage]:
+        """All that is sent with a question: what was said, as far as its pictures are kept, and the question."""
+        notes = repeat(_LEFT_OUT, len(self.left_out(question)))
+        return [*(_with_notes(message, notes) for message in self.to_messages()), question]
+
+    def left_out(self, question: ChatMessage) -> list[ImageDocument]:
+        """The pictures of earlier questions that are not sent again with a question, oldest first.
+
+        They are those beyond ``keep_images`` and beyond what the model takes in one request.
+        """
+        earlier = [document for turn in self._turns for document in turn.question.image_documents]
+        limits = [limit for limit in (self.keep_images, self.llm.image_limit) if limit is not None]
+        if not limits:
+            return []
+        kept = max(0, min(limits) - len(question.image_documents))
+        return earlier[: max(0, len(earlier) - kept)]
 
     def undo(self, turns: int = 1) -> None:
         """Take the latest questions back, and their answers.
@@ -124,25 +194,73 @@ class Chat:
         Raises:
             SettingsError: The conversation does not have so many turns.
         """
-        if not 0 <= turns <= len(self.responses):
-            raise SettingsError(f"{turns} turns cannot be taken back: the conversation has {len(self.responses)}.")
-        if turns:
-            del self.history[-2 * turns :]
-            del self.responses[-turns:]
+        if not 0 <= turns <= len(self._turns):
+            raise SettingsError(f"{turns} turns cannot be taken back: the conversation has {len(self._turns)}.")
+        self.replace(self._turns[: len(self._turns) - turns])
+
+    def replace(self, turns: Sequence[Turn]) -> None:
+        """Put other turns in the place of all that was said."""
+        self._turns = list(turns)
+        self._changed()
 
     def fork(self) -> Chat:
         """A second conversation that begins as this one stands; neither changes the other."""
-        other = Chat(self.llm, system=self.system)
-        other.history, other.responses = list(self.history), list(self.responses)
+        other = Chat(self.llm, system=self.system, keep_images=self.keep_images)
+        other.replace(self._turns)
         return other
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Call a function after every change, also while an answer grows.
+
+        Args:
+            watcher: Called without arguments.
+
+        Returns:
+            A function that ends it.
+        """
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+    def _changed(self) -> None:
+        for watcher in list(self._watchers):
+            watcher()
 
     @property
     def usage(self) -> Usage:
         """The tokens of all answers; unknown as soon as one of them is."""
         return sum((response.usage or Usage() for response in self.responses), Usage(0, 0))
 
+    def export(self, path: str | Path) -> Path:
+        """Write the conversation to a file.
+
+        Args:
+            path: Where to; the ending says what it becomes: ``.md``, ``.html`` or ``.ipynb`` to read, ``.json`` to
+                be loaded again. Pictures are inside the file, small where it is to be read, and without metadata.
+
+        Raises:
+            SettingsError: The ending is another one, or the file cannot be written.
+        """
+        from vision_nb.chat_file import write
+
+        return write(self, Path(path).expanduser())
+
+    @classmethod
+    def load(cls, path: str | Path, llm: MultiModalLLM | None = None) -> Chat:
+        """Bring back a conversation that was exported as ``.json``.
+
+        Args:
+            path: The file.
+            llm: The model to go on with; None connects to the one that the file names.
+
+        Raises:
+            SettingsError: There is no such file, it holds no conversation, or its model cannot be connected.
+        """
+        from vision_nb.chat_file import read
+
+        return read(Path(path).expanduser(), llm)
+
     def __len__(self) -> int:
-        return len(self.responses)
+        return len(self._turns)
 
     def __bool__(self) -> bool:
         return True  # an empty conversation is one too
@@ -152,15 +270,15 @@ class Chat:
         return f"Chat({self.llm}, {turns})"
 
     def _repr_markdown_(self) -> str:
+        from vision_nb.transcript import transcript
+
         return transcript(self)
 
 
-def transcript(chat: Chat) -> str:
-    """A conversation as Markdown that is safe to show."""
-    from vision_nb.safe_html import safe_markdown
-
-    parts = [f"**system**\n\n{safe_markdown(chat.system)}"] if chat.system else []
-    for message in chat.history:
-        names = "".join(f" [{document.short_name}]" for document in message.image_documents)
-        parts.append(f"**{message.role.value}**{safe_markdown(names)}\n\n{safe_markdown(message.text)}")
-    return "\n\n".join(parts) + "\n" if parts else "_Nothing has been said yet._\n"
+def _with_notes(message: ChatMessage, notes: Iterator[str]) -> ChatMessage:
+    """A message with a note in the place of each picture, as long as there are notes."""
+    if not message.image_documents:
+        return message
+    return ChatMessage(
+        message.role, [next(notes, part) if isinstance(part, ImageDocument) else part for part in message.parts]
+    )

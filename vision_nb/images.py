@@ -53,6 +53,7 @@ class ImageDocument:
         image_mimetype: What the caller believes the type to be; kept, and never trusted: the type that is
             sent is told from the bytes.
         detail: "auto", "low", "high" or "original" for this picture alone; None leaves it to the model.
+        image_name: What to call a picture that is in memory, such as the name of the file it came from.
 
     Raises:
         SettingsError: None or more than one source is given, or the detail level does not exist.
@@ -67,6 +68,7 @@ class ImageDocument:
     image_url: str | None = None
     image_mimetype: str | None = None
     detail: Detail | None = None
+    image_name: str | None = None
     _memory: bytes | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -123,11 +125,13 @@ class ImageDocument:
 
     @property
     def name(self) -> str:
-        """What to call the picture: its path, its URL without the query, or its kind and size in bytes."""
+        """What to call the picture: its path, its URL without the query, its given name, or its kind and bytes."""
         if self.image_path is not None:
             return str(self.image_path)
         if self.is_remote:
             return shown_url(str(self.image_url))
+        if self.image_name:
+            return self.image_name
         data = self._memory or b""
         return f"<{len(data):,} bytes of {sniff(data) or 'unknown type'}>"
 

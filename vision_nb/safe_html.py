@@ -137,12 +137,22 @@ def _renderer() -> MarkdownIt:
     renderer.inline.ruler.before("escape", "formula", _inline_formula)
     renderer.block.ruler.before("paragraph", "formula", _display_formula, {"alt": ["paragraph"]})
     renderer.add_render_rule("text", _text)
+    renderer.add_render_rule("formula", _formula)
     renderer.add_render_rule("image", _image)
     return renderer
 
 
 def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
     return escape(defuse_tex(tokens[index].content))
+
+
+def _formula(_: Any, tokens: Sequence[Token], index: int, __: Any, env: dict[str, Any]) -> str:
+    formula = defuse_tex(tokens[index].content)
+    if not env.get("formulas_as_code"):
+        return escape(formula)
+    side = 1 if formula.startswith("$") and not formula.startswith("$$") else 2
+    kind = "math-display" if formula.startswith(("$$", r"\[")) else "math"
+    return f'<code class="language-{kind}">{escape(formula[side:-side].strip())}</code>'
 
 
 def _image(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
@@ -159,7 +169,7 @@ def _inline_formula(state: StateInline, silent: bool) -> bool:
         formula = match[0]
         if match["slash"] == r"\\":  # as one has to write it where no rule like this one is at work
             formula = formula[1:-3] + formula[-2:]
-        state.push("text", "", 0).content = formula
+        state.push("formula", "", 0).content = formula
     state.pos = match.end()
     return True
 
@@ -181,7 +191,7 @@ def _display_formula(state: StateBlock, start: int, end: int, silent: bool) -> b
     return True
 
 
-def markdown_to_html(text: str) -> str:
+def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
     r"""Renders a model's answer as HTML that can be put on a page.
 
     Raw HTML in it is shown as text, and pictures become links. Formulas stay as they are between ``$``,
@@ -189,6 +199,8 @@ def markdown_to_html(text: str) -> str:
 
     Args:
         text: Markdown from anywhere.
+        formulas_as_code: Write a formula as ``<code class="language-math">``, or ``language-math-display``, for
+            `vision_nb.formula_html`.
 
     Returns:
         HTML that can be put on a page.
@@ -196,4 +208,4 @@ def markdown_to_html(text: str) -> str:
     >>> markdown_to_html("**Hi** <b>")
     '<p><strong>Hi</strong> &lt;b&gt;</p>\n'
     """
-    return clean_html(_renderer().render(text))
+    return clean_html(_renderer().render(text, {"formulas_as_code": formulas_as_code}))

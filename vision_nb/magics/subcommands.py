@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.errors import SettingsError
 from vision_nb.magics.conversations import THE_NOTEBOOKS
 from vision_nb.magics.models import DEMO, KEY_VARIABLES, has_key, known_models, resolve
 from vision_nb.magics.options import split
@@ -109,16 +109,14 @@ def _chat_reset(magics: VisionMagics, name: str | None = None, *_: str) -> None:
 
 
 def _chat_export(magics: VisionMagics, *words: str) -> None:
-    from vision_nb.chat import transcript
-
     if not words:
-        raise UsageError("Write %vision chat export [NAME] FILE.md.")
+        raise UsageError("Write %vision chat export [NAME] FILE.md, or .html, .ipynb or .json.")
     *name, path = words
     chat = magics.conversations.named(name[0] if name else None).chat
     try:
-        Path(path).expanduser().write_text(transcript(chat), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}): name another file.") from error
+        chat.export(path)
+    except SettingsError as error:
+        raise UsageError(str(error)) from error
     _say(f"{len(chat)} turns are in {path}.")
 
 

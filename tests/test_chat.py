@@ -1,0 +1,270 @@
+"""Conversations: what is sent, what stays, and what a file brings back."""
+
+import asyncio
+import base64
+import json
+
+import nbformat
+import pytest
+from conftest import encoded, picture
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.chat_file import FORMAT
+from vision_nb.demo import Fault
+
+
+@pytest.fixture
+def chat(server):
+    server.answer_with(lambda question: f"answer to {question.prompt}")
+    return vn.Chat(vn.OpenAIMultiModal("gpt-4o", "sk-secret-key", server.openai_base, max_retries=0))
+
+
+def sent(server):
+    """The messages of the last request."""
+    return server.requests[-1].body["messages"]
+
+
+def images_in(messages):
+    return sum(
+        part["type"] == "image_url" for message in messages if isinstance(message["content"], list)
+        for part in message["content"]
+    )  # fmt: skip
+
+
+async def drained(stream):
+    return [response async for response in stream]
+
+
+@pytest.mark.parametrize("how", ["ask", "aask", "stream", "astream"])
+async def test_each_question_is_sent_with_all_that_was_said(chat, server, how):
+    async def say(prompt, *images):
+        result = getattr(chat, how)(prompt, *images)
+        if how == "stream":
+            return list(result)[-1]
+        return (await drained(result))[-1] if how == "astream" else await result if how == "aask" else result
+
+    chat.system = "Be brief."
+    await say("one?", picture())
+    answer = await say("two?")
+    assert answer.text == "answer to two?"
+    assert [message["role"] for message in sent(server)] == ["system", "user", "assistant", "user"]
+    assert images_in(sent(server)) == 1
+    assert [turn.question.text for turn in chat.turns] == ["one?", "two?"] and len(chat) == 2
+    assert [str(message.role.value) for message in chat.history] == ["user", "assistant"] * 2
+    assert chat.usage.output_tokens == sum(response.usage.output_tokens for response in chat.responses) > 0
+
+
+@pytest.mark.parametrize("how", ["ask", "aask", "stream", "astream"])
+async def test_a_question_that_fails_leaves_the_conversation_as_it_was(chat, server, how):
+    chat.ask("one?")
+    server.fail(Fault(status=500))
+    with pytest.raises(errors.ServerError):
+        result = getattr(chat, how)("two?")
+        if how == "stream":
+            list(result)
+        elif how == "astream":
+            await drained(result)
+        elif how == "aask":
+            await result
+    assert len(chat) == 1 and chat.answering is None
+    assert chat.ask("three?").text == "answer to three?"
+
+
+def test_a_stopped_answer_stays_as_far_as_it_came(chat, server):
+    server.answer_with("one two three four five six seven eight " * 40)
+    stream = chat.stream("count?")
+    next(stream)
+    next(stream)
+    stream.close()
+    assert chat.responses[-1].finish_reason == "interrupted" and 0 < len(chat.responses[-1].text) < 200
+    assert chat.answering is None
+
+
+async def test_a_cancelled_answer_stays_as_far_as_it_came(chat, server):
+    server.answer_with("one two three four five six seven eight " * 40)
+    server.tokens_per_second = 100
+    task = asyncio.ensure_future(drained(chat.astream("count?")))
+    while not (chat.answering and chat.answering.answer.text):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert chat.responses[-1].finish_reason == "interrupted" and chat.responses[-1].text
+    await asyncio.sleep(0.2)
+    assert server.disconnects == 1
+
+
+async def test_a_question_cancelled_before_the_first_word_leaves_nothing(chat, server):
+    server.fail(Fault(delay=5))
+    task = asyncio.ensure_future(drained(chat.astream("count?")))
+    while chat.answering is None:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(chat) == 0 and chat.answering is None
+
+
+def test_one_question_is_asked_at_a_time(chat):
+    stream = chat.stream("one?")
+    next(stream)
+    with pytest.raises(errors.SettingsError, match="still answering"):
+        chat.ask("two?")
+    list(stream)
+    assert chat.ask("two?").text == "answer to two?" and len(chat) == 2
+
+
+def test_watchers_hear_of_every_change_and_can_leave(chat):
+    heard = []
+    leave = chat.watch(lambda: heard.append((len(chat), chat.answering is not None)))
+    list(chat.stream("one?"))
+    assert heard[0] == (0, True) and heard[-1] == (1, False) and len(heard) > 3
+    leave()
+    leave()
+    heard.clear()
+    chat.undo()
+    assert heard == []
+
+
+def test_undo_and_fork(chat):
+    chat.ask("one?")
+    fork = chat.fork()
+    chat.ask("two?")
+    chat.undo(2)
+    assert len(chat) == 0 and len(fork) == 1
+    with pytest.raises(errors.SettingsError, match="2 turns cannot be taken back: the conversation has 1"):
+        fork.undo(2)
+
+
+def test_only_the_newest_pictures_are_sent_where_they_are_limited(chat, server):
+    chat.keep_images = 2
+    for seed in range(3):
+        chat.ask(f"picture {seed}?", picture(seed=seed))
+    assert images_in(sent(server)) == 2
+    assert sent(server)[0]["content"][1] == {"type": "text", "text": "(A picture was here. It is not sent again.)"}
+    question = vn.ChatMessage("user", ["both?", *(vn.ImageDocument(image=picture(seed=seed)) for seed in (7, 8, 9))])
+    assert len(chat.left_out(question)) == 3
+    assert sum(len(message.image_documents) for message in chat.messages_with(question)) == 3
+    chat.keep_images = None
+    chat.ask("all?")
+    assert images_in(sent(server)) == 3
+    with pytest.raises(errors.SettingsError, match="keep_images=-1"):
+        vn.Chat(chat.llm, keep_images=-1)
+
+
+def test_the_same_picture_shown_twice_is_left_out_once(chat, server):
+    chat.keep_images = 1
+    shown = vn.ImageDocument(image=picture())
+    chat.ask("one?", shown)
+    chat.ask("two?", shown)
+    chat.ask("three?")
+    assert images_in(sent(server)) == 1 and images_in(sent(server)[2:3]) == 1
+
+
+def test_a_model_for_one_picture_gets_the_newest(server):
+    chat = vn.Chat(vn.ReplicateMultiModal("llava-13b", api_token="r8_secret", api_base=server.replicate_base))
+    chat.ask("one?", picture(seed=1))
+    chat.ask("two?", picture(seed=2))
+    assert len(chat) == 2 and len(chat.left_out(vn.ChatMessage("user", "three?"))) == 1
+
+
+@pytest.fixture
+def told(chat, photo):
+    """A conversation with a picture, a table, a formula and something hostile in it."""
+    chat.system = "Be brief."
+    chat.ask("What *is* it?", [photo, vn.ImageDocument(image=encoded(picture()), image_name="a `b`.png", detail="low")])
+    server_answer = "| a | b |\n|---|---|\n| 1 | $x^2$ |\n\n<script>alert(1)</script> ![x](https://evil.org/x.png)"
+    chat.add(vn.ChatMessage("user", "And <b>that</b>?"), vn.ChatResponse(server_answer, model="<i>m</i>"))
+    return chat
+
+
+def test_a_conversation_comes_back_from_json(told, tmp_path):
+    path = told.export(tmp_path / "talk.json")
+    again = vn.Chat.load(path, told.llm)
+    assert [turn.question.text for turn in again.turns] == [turn.question.text for turn in told.turns]
+    assert [answer.text for answer in again.responses] == [answer.text for answer in told.responses]
+    first, before = again.turns[0], told.turns[0]
+    assert first.answer.usage == before.answer.usage and first.answer.cost == before.answer.cost
+    assert [document.title for document in first.question.image_documents] == ["photo.jpg", "a `b`.png"]
+    assert first.question.image_documents[1].detail == "low"
+    assert first.question.image_documents[0].size == (640, 480)
+    assert again.system == "Be brief." and again.keep_images is None
+    assert again.ask("more?").text == "answer to more?"
+
+
+def test_a_conversation_connects_to_the_model_that_its_file_names(tmp_path):
+    chat = vn.Chat(vn.DemoMultiModal())
+    chat.add(vn.ChatMessage("user", "a?"), vn.ChatResponse("b"))
+    again = vn.Chat.load(chat.export(tmp_path / "a.json"))
+    assert str(again.llm) == "demo" and len(again) == 1
+
+
+def test_exports_carry_neither_key_nor_metadata_nor_folder(told, tmp_path):
+    gps = picture().getexif()
+    gps[0x8825] = {1: "N", 2: (52.0, 31.0, 12.0)}
+    told.ask("where?", encoded(picture(), "JPEG", exif=gps))
+    for ending in ("md", "html", "ipynb", "json"):
+        text = told.export(tmp_path / f"talk.{ending}").read_text()
+        assert "sk-secret" not in text and str(tmp_path) not in text
+        for data in text.split("base64,")[1:] if ending != "json" else []:
+            assert b"Exif" not in base64.b64decode(data.split('"')[0].rstrip("\\"))
+    for turn in json.loads((tmp_path / "talk.json").read_text())["turns"]:
+        for part in turn["question"]["parts"]:
+            assert b"Exif" not in base64.b64decode(part.get("data", ""))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith((".", "talk"))) == [
+        "talk.html", "talk.ipynb", "talk.json", "talk.md",
+    ]  # fmt: skip
+
+
+def test_exports_read_well_and_hold_nothing_active(told, tmp_path):
+    markdown = told.export(tmp_path / "talk.md").read_text()
+    assert markdown.count("**You**") == 2 and "**gpt-4o**" in markdown and "| 1 | $x^2$ |" in markdown
+    assert "<script" not in markdown and "![" not in markdown and "<i>" not in markdown and "<b>" not in markdown
+    page = told.export(tmp_path / "talk.html").read_text()
+    assert "<math" in page and "<td>1</td>" in page and "default-src 'none'" in page
+    assert "<script" not in page and "<i>" not in page and 'src="https' not in page
+    notebook = nbformat.read(told.export(tmp_path / "talk.ipynb"), as_version=4)
+    nbformat.validate(notebook)
+    assert [cell.cell_type for cell in notebook.cells] == ["markdown"] * 6
+    assert "<script" not in str(notebook)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.md", "x", "export the conversation as .json"),
+        ("a.json", None, "cannot be read"),
+        ("a.json", "{", "no JSON file"),
+        ("a.json", "[]", "holds no conversation"),
+        ("a.json", json.dumps({"vision_nb_chat": FORMAT + 1}), "later version"),
+        ("a.json", json.dumps({"vision_nb_chat": FORMAT, "turns": [{}]}), "damaged"),
+        ("a.json", json.dumps({"vision_nb_chat": FORMAT, "turns": 3}), "damaged"),
+        ("a.json", json.dumps({"vision_nb_chat": FORMAT, "turns": [], "model": 3}), "damaged"),
+    ],
+)
+def test_a_file_that_is_no_conversation_is_refused(tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(errors.SettingsError, match=message):
+        vn.Chat.load(tmp_path / name)
+
+
+def test_a_picture_in_a_damaged_file_is_refused(told, tmp_path):
+    content = json.loads(told.export(tmp_path / "talk.json").read_text())
+    for broken in ({"data": "%%%", "name": "a", "detail": None}, {"data": 3, "name": "a", "detail": None}, {}):
+        content["turns"][0]["question"]["parts"] = [broken]
+        (tmp_path / "talk.json").write_text(json.dumps(content))
+        with pytest.raises(errors.SettingsError, match="damaged"):
+            vn.Chat.load(tmp_path / "talk.json")
+
+
+def test_an_export_says_what_it_cannot_do(told, tmp_path, photo):
+    with pytest.raises(errors.SettingsError, match=r"ends in .md, .html, .ipynb, .json"):
+        told.export(tmp_path / "talk.txt")
+    with pytest.raises(errors.SettingsError, match="cannot be written"):
+        told.export(tmp_path / "nowhere" / "talk.md")
+    photo.unlink()
+    with pytest.raises(errors.SettingsError, match=r"picture of it is gone.*photo.jpg"):
+        told.export(tmp_path / "talk.json")
+    assert "(picture)" in told.export(tmp_path / "talk.md").read_text()

@@ -1,0 +1,179 @@
+"""A conversation to read: as Markdown, as an HTML page and as a notebook, with small pictures in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from vision_nb import markup
+from vision_nb.errors import ImageError
+from vision_nb.formula_html import answer_html
+from vision_nb.images import ImageDocument
+from vision_nb.messages import ChatMessage
+from vision_nb.responses import ChatResponse, facts
+from vision_nb.safe_html import markdown_to_html, safe_markdown
+
+if TYPE_CHECKING:
+    from vision_nb.chat import Chat
+
+Pictures: TypeAlias = Callable[[ImageDocument], str | None]
+"""Gives a picture as a data URI, or None where there is none to show."""
+
+_DOT = " \N{MIDDLE DOT} "
+_NOTHING = "_Nothing has been said yet._\n"
+_PAGE_SIDE = 640  # pixels of a picture on a page that is kept
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; }}
+body {{ color: #1a1a1a; background: #fff; overflow-wrap: anywhere; }}
+section {{ border-top: 1px solid #ccc; padding-top: 1rem; margin-top: 1rem; }}
+h2 {{ font-size: 1rem; margin: 1rem 0 0.25rem; }}
+.said {{ white-space: pre-wrap; }}
+figure {{ display: inline-block; margin: 0 0.5rem 0.5rem 0; }}
+figure img {{ max-width: min(20rem, 100%); border-radius: 4px; }}
+figcaption, small {{ color: #555; }}
+pre {{ background: #f3f3f3; padding: 0.75rem; overflow-x: auto; }}
+td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; }}
+table {{ border-collapse: collapse; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def thumbnail(document: ImageDocument) -> str | None:
+    """A picture at 160 pixels and at most 6 kB, or None where it cannot be read."""
+    return _small(document, 160, 6_000)
+
+
+def _page_picture(document: ImageDocument) -> str | None:
+    return _small(document, _PAGE_SIDE, 60_000)
+
+
+def _small(document: ImageDocument, side: int, max_bytes: int) -> str | None:
+    try:
+        return document.thumbnail(side, max_bytes=max_bytes)
+    except ImageError:
+        return None
+
+
+def about(answer: ChatResponse) -> list[str]:
+    """Model, tokens, time and price of an answer, each in a few words."""
+    return [*facts(answer), _price(answer)]
+
+
+def _price(answer: ChatResponse) -> str:
+    cost = answer.cost
+    if cost is None:
+        return "price unknown"
+    return "free" if cost == 0 else markup.dollars(cost)
+
+
+def totals(chat: Chat) -> str:
+    """Answers, tokens and price of a conversation, in a line; what is not known is said to be so."""
+    answers = chat.responses
+    if not answers:
+        return ""
+    usage, costs = chat.usage, [answer.cost for answer in answers]
+    known = sum(cost for cost in costs if cost is not None)
+    unknown = costs.count(None)
+    price = "free" if known == 0 else markup.dollars(known) if known else ""
+    if unknown == len(costs):
+        price = "price unknown"
+    elif unknown:
+        price = f"{markup.dollars(known)} and {unknown} of unknown price" if known else f"{unknown} of unknown price"
+    tokens = [
+        f"{'unknown' if count is None else f'{count:,}'} {way}"
+        for count, way in ((usage.input_tokens, "tokens in"), (usage.output_tokens, "out"))
+    ]
+    return f"{len(answers)} answer{'s' if len(answers) > 1 else ''}{_DOT}{', '.join(tokens)}{_DOT}{price}"
+
+
+def transcript(chat: Chat, pictures: Pictures = thumbnail) -> str:
+    """A conversation as Markdown that is safe to show wherever notebooks are.
+
+    Args:
+        chat: The conversation.
+        pictures: Gives the small pictures.
+    """
+    parts = [f"**System**\n\n{safe_markdown(chat.system)}"] if chat.system else []
+    for turn in chat.turns:
+        parts.append(_markdown_question(turn.question, pictures))
+        parts.append(_markdown_answer(turn.answer))
+    if not parts:
+        return _NOTHING
+    return "\n\n".join([*parts, f"<small>{escape(totals(chat))}</small>" if chat.turns else ""]).rstrip() + "\n"
+
+
+def _markdown_question(question: ChatMessage, pictures: Pictures) -> str:
+    shown = [
+        f"{_image(document, pictures)} <sub>{escape(_plain(document))}</sub>" for document in question.image_documents
+    ]
+    return "\n\n".join(["---", "**You**", *shown, safe_markdown(question.text)])
+
+
+def _markdown_answer(answer: ChatResponse) -> str:
+    remark = [f"> **Note:** {answer.remark}"] if answer.remark else []
+    return "\n\n".join(
+        [
+            f"**{safe_markdown(answer.model or 'assistant')}**",
+            safe_markdown(answer.text),
+            *remark,
+            f"<small>{escape(_DOT.join(about(answer)[1:] if answer.model else about(answer)))}</small>",
+        ]
+    )
+
+
+def _image(document: ImageDocument, pictures: Pictures) -> str:
+    """A small picture as HTML, which Markdown takes everywhere; a Markdown image of data breaks LaTeX."""
+    shown = pictures(document)
+    return f'<img src="{escape(shown)}" alt="{escape(_plain(document))}">' if shown else "(picture)"
+
+
+def _plain(document: ImageDocument) -> str:
+    """A picture's name without what Markdown or a formula could be made of."""
+    return "".join(mark if mark.isalnum() or mark in " .-()," else "_" for mark in document.title)
+
+
+def page(chat: Chat) -> str:
+    """A conversation as an HTML page of its own, which loads nothing and runs nothing."""
+    body = [f"<section><h2>System</h2>{markdown_to_html(chat.system)}</section>"] if chat.system else []
+    for turn in chat.turns:
+        body.append(f"<section>{''.join(_page_turn(turn.question, turn.answer))}</section>")
+    body.append(f"<section><small>{escape(totals(chat) or 'Nothing has been said yet.')}</small></section>")
+    return _PAGE.format(title=escape(f"Conversation with {chat.llm}"), body="\n".join(body))
+
+
+def _page_turn(question: ChatMessage, answer: ChatResponse) -> Iterator[str]:
+    yield "<h2>You</h2>"
+    for document in question.image_documents:
+        name = escape(document.title)
+        yield f"<figure>{_image(document, _page_picture)}<figcaption>{name}</figcaption></figure>"
+    yield f'<div class="said">{escape(question.text)}</div><h2>{escape(answer.model or "assistant")}</h2>'
+    yield answer_html(answer.text)
+    yield f"<p><b>Note:</b> {escape(answer.remark)}</p>" if answer.remark else ""
+    yield f"<small>{escape(_DOT.join(about(answer)))}</small>"
+
+
+def notebook(chat: Chat) -> dict[str, Any]:
+    """A conversation as a notebook in Jupyter's format 4.5: a cell of Markdown for each question and answer."""
+    sources = [f"# Conversation with {safe_markdown(str(chat.llm))}"]
+    sources += [f"**System**\n\n{safe_markdown(chat.system)}"] if chat.system else []
+    for turn in chat.turns:
+        sources += [_markdown_question(turn.question, _page_picture), _markdown_answer(turn.answer)]
+    cells = [
+        {"cell_type": "markdown", "id": f"said-{place}", "metadata": {}, "source": source}
+        for place, source in enumerate(sources)
+    ]
+    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
