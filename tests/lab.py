@@ -99,6 +99,8 @@ def run_all(page, address, name):
     page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
+    # Cells that are run before the kernel is there can be dropped.
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
     page.click(".jp-Notebook .jp-Cell >> nth=0")
     page.keyboard.press("Escape")
     page.click("text=Run >> nth=0")

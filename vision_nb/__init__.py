@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vision_nb.responses import ChatResponse as ChatResponse
     from vision_nb.responses import CompletionResponse as CompletionResponse
     from vision_nb.responses import Usage as Usage
+    from vision_nb.widgets.chat_panel import ChatPanel as ChatPanel
     from vision_nb.widgets.label_panel import LabelPanel as LabelPanel
 
 __version__ = "0.1.0"
@@ -56,6 +57,7 @@ _HOMES = {
     "Comparison": "vision_nb.comparison.result",
     "Chat": "vision_nb.chat",
     "ChatMessage": "vision_nb.messages",
+    "ChatPanel": "vision_nb.widgets.chat_panel",
     "ChatResponse": "vision_nb.responses",
     "CompletionResponse": "vision_nb.responses",
     "DemoMultiModal": "vision_nb.providers.demo",

@@ -12,7 +12,7 @@ from typing import Any
 
 from vision_nb.errors import SettingsError
 from vision_nb.images import ImageDocument, ImageSource
-from vision_nb.messages import ChatMessage, MessageRole, user_message
+from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import ChatResponse, Usage
 
@@ -26,10 +26,12 @@ class Turn:
     Attributes:
         question: The question, with its pictures.
         answer: The answer, whole or as far as it has come.
+        left_out: How many pictures of earlier questions were not sent again with this one.
     """
 
     question: ChatMessage
     answer: ChatResponse
+    left_out: int = 0
 
 
 class Chat:
@@ -84,11 +86,13 @@ class Chat:
         """The answers, with their tokens and times."""
         return [turn.answer for turn in self._turns]
 
-    def ask(self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any) -> ChatResponse:
+    def ask(
+        self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
+    ) -> ChatResponse:
         """Ask the next question.
 
         Args:
-            prompt: The question.
+            prompt: The question, or a whole message.
             images: Pictures for it; those of earlier questions are known already.
             **overrides: Request parameters for this call alone.
 
@@ -97,34 +101,34 @@ class Chat:
             ImageError: A picture cannot be used.
             ProviderError: The model did not answer.
         """
-        question = user_message(prompt, images)
+        question = _question(prompt, images)
         with self._asking(question):
             self._grow(self.llm.chat(self.messages_with(question), **overrides))
         return self._turns[-1].answer
 
     async def aask(
-        self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
+        self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
         """The asynchronous twin of `ask`."""
-        question = user_message(prompt, images)
+        question = _question(prompt, images)
         with self._asking(question):
             self._grow(await self.llm.achat(self.messages_with(question), **overrides))
         return self._turns[-1].answer
 
     def stream(
-        self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
+        self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> Generator[ChatResponse, None, None]:
         """Ask the next question and give the answer piece by piece; as `ask`. Closing it is a stop."""
-        question = user_message(prompt, images)
+        question = _question(prompt, images)
         with self._asking(question), closing(self.llm.stream_chat(self.messages_with(question), **overrides)) as stream:
             for response in stream:
                 yield self._grow(response)
 
     async def astream(
-        self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
+        self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> AsyncGenerator[ChatResponse, None]:
         """The asynchronous twin of `stream`: iterated at once with ``async for``; cancelling it is a stop."""
-        question = user_message(prompt, images)
+        question = _question(prompt, images)
         with self._asking(question):
             stream = await self.llm.astream_chat(self.messages_with(question), **overrides)
             async with aclosing(stream):
@@ -138,7 +142,7 @@ class Chat:
             raise SettingsError(
                 "The conversation is still answering its last question: wait for the answer, or stop it."
             )
-        self.answering = Turn(question, ChatResponse())
+        self.answering = Turn(question, ChatResponse(), len(self.left_out(question)))
         self._changed()
         keep = False
         try:
@@ -273,6 +277,14 @@ class Chat:
         from vision_nb.transcript import transcript
 
         return transcript(self)
+
+
+def _question(prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource]) -> ChatMessage:
+    if not isinstance(prompt, ChatMessage):
+        return user_message(prompt, images)
+    if as_images(images):
+        raise SettingsError("A message brings its own pictures: leave images= out, or give the question as a text.")
+    return prompt
 
 
 def _with_notes(message: ChatMessage, notes: Iterator[str]) -> ChatMessage:

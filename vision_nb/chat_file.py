@@ -41,7 +41,10 @@ def write(chat: Chat, path: Path) -> Path:
 
 
 def _as_json(chat: Chat) -> str:
-    turns = [{"question": _question(turn.question), "answer": _answer(turn.answer)} for turn in chat.turns]
+    turns = [
+        {"question": _question(turn.question), "answer": _answer(turn.answer), "left_out": turn.left_out}
+        for turn in chat.turns
+    ]
     content = {
         "vision_nb_chat": FORMAT,
         "model": str(chat.llm),
@@ -128,6 +131,7 @@ def _turn(turn: Mapping[str, Any]) -> Turn:
             usage=usage,
             pricing=lambda _: usd,  # what it cost then, whatever it costs now
         ),
+        int(turn["left_out"]),
     )
 
 

@@ -84,7 +84,7 @@ class ImageDocument:
             object.__setattr__(self, "image_url", str(self.image_url).strip())
             self._check_url(str(self.image_url))
         elif self.image is not None:
-            object.__setattr__(self, "_memory", encoded(self.image))
+            object.__setattr__(self, "_memory", encoded(self.image, self.image_name))
             if not isinstance(self.image, str):
                 object.__setattr__(self, "image", self._memory)
 

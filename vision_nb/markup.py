@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from html import escape
 
+from vision_nb.safe_html import inline_text
+
 _FAINT = "color:var(--jp-ui-font-color2,#666);font-size:90%"
 _BORDER = "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px"
 
@@ -77,5 +79,5 @@ def error_box(message: str) -> str:
 
 def footnote(facts: Sequence[str]) -> str:
     """A folded line of facts below an answer, as Markdown: model, tokens, time."""
-    shown = " &middot; ".join(escape(fact) for fact in facts)
+    shown = " &middot; ".join(map(inline_text, facts))
     return f"\n\n<details><summary><small>about this answer</small></summary><small>{shown}</small></details>\n"

@@ -2,6 +2,8 @@ r"""Makes untrusted text safe to show: a model's answer, a server's message, a f
 
 ``escape``
     for a value inside markup of our own.
+``inline_text``
+    for a name in the middle of a line of Markdown or HTML.
 ``clean_html`` and ``markdown_to_html``
     for HTML that is shown as it is, as a widget does.
 ``safe_markdown``
@@ -23,7 +25,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.safe_markdown import defuse_tex, is_good_url, safe_markdown
+from vision_nb.safe_markdown import as_references, defuse_tex, is_good_url, safe_markdown
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-__all__ = ["clean_html", "escape", "markdown_to_html", "safe_markdown"]
+__all__ = ["clean_html", "escape", "inline_text", "markdown_to_html", "safe_markdown"]
 
 _FORMULA = re.compile(
     r"""\$\$(?:\\.|[^`$\\])+\$\$ | \$(?![\s$])(?:\\.|[^`$\\\n])+(?<!\s)\$(?!\d)
@@ -53,6 +55,21 @@ def escape(text: str) -> str:
     '&lt;img src=&quot;x&quot;&gt;'
     """
     return html.escape(text, quote=True)
+
+
+def inline_text(text: str) -> str:
+    """Writes text for the middle of a line of Markdown or HTML, where it is shown as it is and nothing else.
+
+    Args:
+        text: Any text, such as a name; line ends in it become spaces.
+
+    Returns:
+        The text, with each punctuation mark as a character reference.
+
+    >>> inline_text("*a*")
+    '&#42;a&#42;'
+    """
+    return as_references(" ".join(text.split()))
 
 
 _TAGS = set(

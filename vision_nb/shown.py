@@ -17,6 +17,14 @@ def in_notebook() -> bool:
     return hasattr(shell(), "kernel")
 
 
+def running_cell() -> str | None:
+    """The id of the cell that is running, where the front end tells it."""
+    running = shell()
+    parent = running.get_parent() if hasattr(running, "get_parent") else None
+    found = (parent or {}).get("metadata", {}).get("cellId")
+    return found if isinstance(found, str) else None
+
+
 class ShownOnce:
     """A value that may have been displayed already in the cell that made it."""
 

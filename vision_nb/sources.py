@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def encoded(source: Any) -> bytes:
+def encoded(source: Any, name: str | None = None) -> bytes:
     """The bytes of an image file from what is in memory.
 
     Args:
         source: Encoded bytes, a base64 string or data URI, a binary file, a matplotlib figure, a Pillow image
             or a numpy array.
+        name: What to call bytes in an error.
 
     Raises:
         UnsupportedImageError: It is none of these, or holds no picture.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _known(bytes(source), "The bytes given", hint=" (bytes are taken as they are: pass base64 as str)")
+        hint = "" if name else " (bytes are taken as they are: pass base64 as str)"
+        return _known(bytes(source), name or "The bytes given", hint)
     if isinstance(source, str):
         return from_data_uri(source) if source.startswith("data:") else _from_base64(source, "The string in image=")
     if hasattr(source, "read"):

@@ -10,12 +10,11 @@ from vision_nb import markup
 from vision_nb.errors import ImageError
 from vision_nb.formula_html import answer_html
 from vision_nb.images import ImageDocument
-from vision_nb.messages import ChatMessage
 from vision_nb.responses import ChatResponse, facts
-from vision_nb.safe_html import markdown_to_html, safe_markdown
+from vision_nb.safe_html import inline_text, markdown_to_html, safe_markdown
 
 if TYPE_CHECKING:
-    from vision_nb.chat import Chat
+    from vision_nb.chat import Chat, Turn
 
 Pictures: TypeAlias = Callable[[ImageDocument], str | None]
 """Gives a picture as a data URI, or None where there is none to show."""
@@ -109,25 +108,33 @@ def transcript(chat: Chat, pictures: Pictures = thumbnail) -> str:
     """
     parts = [f"**System**\n\n{safe_markdown(chat.system)}"] if chat.system else []
     for turn in chat.turns:
-        parts.append(_markdown_question(turn.question, pictures))
+        parts.append(_markdown_question(turn, pictures))
         parts.append(_markdown_answer(turn.answer))
     if not parts:
         return _NOTHING
     return "\n\n".join([*parts, f"<small>{escape(totals(chat))}</small>" if chat.turns else ""]).rstrip() + "\n"
 
 
-def _markdown_question(question: ChatMessage, pictures: Pictures) -> str:
-    shown = [
-        f"{_image(document, pictures)} <sub>{escape(_plain(document))}</sub>" for document in question.image_documents
-    ]
-    return "\n\n".join(["---", "**You**", *shown, safe_markdown(question.text)])
+def left_out(turn: Turn) -> str:
+    """What a reader should know of the pictures that were not sent again; empty where all were."""
+    if not turn.left_out:
+        return ""
+    return f"Sent without {turn.left_out} earlier picture{'s' if turn.left_out > 1 else ''}."
+
+
+def _markdown_question(turn: Turn, pictures: Pictures) -> str:
+    documents, remark = turn.question.image_documents, left_out(turn)
+    shown = [f"{_image(document, pictures)} <sub>{inline_text(document.title)}</sub>" for document in documents]
+    return "\n\n".join(
+        ["---", "**You**", *shown, safe_markdown(turn.question.text), *([f"_{remark}_"] if remark else [])]
+    )
 
 
 def _markdown_answer(answer: ChatResponse) -> str:
     remark = [f"> **Note:** {answer.remark}"] if answer.remark else []
     return "\n\n".join(
         [
-            f"**{safe_markdown(answer.model or 'assistant')}**",
+            f"**{inline_text(answer.model or 'assistant')}**",
             safe_markdown(answer.text),
             *remark,
             f"<small>{escape(_DOT.join(about(answer)[1:] if answer.model else about(answer)))}</small>",
@@ -138,29 +145,26 @@ def _markdown_answer(answer: ChatResponse) -> str:
 def _image(document: ImageDocument, pictures: Pictures) -> str:
     """A small picture as HTML, which Markdown takes everywhere; a Markdown image of data breaks LaTeX."""
     shown = pictures(document)
-    return f'<img src="{escape(shown)}" alt="{escape(_plain(document))}">' if shown else "(picture)"
-
-
-def _plain(document: ImageDocument) -> str:
-    """A picture's name without what Markdown or a formula could be made of."""
-    return "".join(mark if mark.isalnum() or mark in " .-()," else "_" for mark in document.title)
+    return f'<img src="{escape(shown)}" alt="{inline_text(document.title)}">' if shown else "(picture)"
 
 
 def page(chat: Chat) -> str:
     """A conversation as an HTML page of its own, which loads nothing and runs nothing."""
     body = [f"<section><h2>System</h2>{markdown_to_html(chat.system)}</section>"] if chat.system else []
     for turn in chat.turns:
-        body.append(f"<section>{''.join(_page_turn(turn.question, turn.answer))}</section>")
+        body.append(f"<section>{''.join(_page_turn(turn))}</section>")
     body.append(f"<section><small>{escape(totals(chat) or 'Nothing has been said yet.')}</small></section>")
     return _PAGE.format(title=escape(f"Conversation with {chat.llm}"), body="\n".join(body))
 
 
-def _page_turn(question: ChatMessage, answer: ChatResponse) -> Iterator[str]:
+def _page_turn(turn: Turn) -> Iterator[str]:
+    question, answer, remark = turn.question, turn.answer, left_out(turn)
     yield "<h2>You</h2>"
     for document in question.image_documents:
         name = escape(document.title)
         yield f"<figure>{_image(document, _page_picture)}<figcaption>{name}</figcaption></figure>"
-    yield f'<div class="said">{escape(question.text)}</div><h2>{escape(answer.model or "assistant")}</h2>'
+    yield f'<div class="said">{escape(question.text)}</div>{f"<small>{remark}</small>" if remark else ""}'
+    yield f"<h2>{escape(answer.model or 'assistant')}</h2>"
     yield answer_html(answer.text)
     yield f"<p><b>Note:</b> {escape(answer.remark)}</p>" if answer.remark else ""
     yield f"<small>{escape(_DOT.join(about(answer)))}</small>"
@@ -168,10 +172,10 @@ def _page_turn(question: ChatMessage, answer: ChatResponse) -> Iterator[str]:
 
 def notebook(chat: Chat) -> dict[str, Any]:
     """A conversation as a notebook in Jupyter's format 4.5: a cell of Markdown for each question and answer."""
-    sources = [f"# Conversation with {safe_markdown(str(chat.llm))}"]
+    sources = [f"# Conversation with {inline_text(str(chat.llm))}"]
     sources += [f"**System**\n\n{safe_markdown(chat.system)}"] if chat.system else []
     for turn in chat.turns:
-        sources += [_markdown_question(turn.question, _page_picture), _markdown_answer(turn.answer)]
+        sources += [_markdown_question(turn, _page_picture), _markdown_answer(turn.answer)]
     cells = [
         {"cell_type": "markdown", "id": f"said-{place}", "metadata": {}, "source": source}
         for place, source in enumerate(sources)

@@ -98,17 +98,18 @@ class VisionMagics(VisionSettings, Magics):
         self, options: Namespace, cell: str, variables: Mapping[str, Any]
     ) -> tuple[list[Question], Conversation, list[str]]:
         """What is asked, of each model; the conversation that it goes on with; and what to say of it."""
-        from vision_nb.magics.conversations import begun, running_cell
-        from vision_nb.magics.models import DEMO
+        from vision_nb.magics.conversations import begun
         from vision_nb.magics.question import Question
         from vision_nb.magics.sources import images_named
         from vision_nb.magics.template import insert
+        from vision_nb.providers.known import DEMO
+        from vision_nb.shown import running_cell
 
         if options.compare and (options.go_on or options.chat):
             raise UsageError("-m asks several models, and a conversation has one: leave out -c and --chat, or -m.")
         prompt = insert(cell.removesuffix("\n"), variables)
         images = images_named(options.image, variables)
-        opened = self.conversations.opened(options, running_cell(self.shell))
+        opened = self.conversations.opened(options, running_cell())
         named = options.model or (opened.model if opened else None) or self.model or None
         names = [*([named] if options.model or not options.compare else []), *options.compare]
         llms = [self.models.get(name or DEMO, options) for name in names]
@@ -132,11 +133,10 @@ class VisionMagics(VisionSettings, Magics):
         silent: bool,
     ) -> Any:
         from vision_nb.magics.asking import answer
-        from vision_nb.magics.conversations import running_cell
         from vision_nb.magics.forms import code_of
         from vision_nb.magics.question import completion
         from vision_nb.magics.view import FORMS, AnswerView
-        from vision_nb.shown import mark_shown
+        from vision_nb.shown import mark_shown, running_cell
 
         form = options.format or self.format
 
@@ -152,7 +152,7 @@ class VisionMagics(VisionSettings, Magics):
             shown = answer(question, store, view, cache=cache, stream=stream, keep=keep)
         finally:
             if len(question.chat) > turns:
-                conversation.cells.append(running_cell(self.shell))
+                conversation.cells.append(running_cell())
                 self.conversations[self.conversations.name_of(options)] = conversation
         value = self.variables["_vision"]
         mark_shown(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import dataclass, field
-from typing import Any
 
 from vision_nb.chat import Chat
 from vision_nb.magics.slips import UsageError, unknown
@@ -66,10 +65,3 @@ class Conversations(dict[str, Conversation]):
 def begun(llm: MultiModalLLM, model: str | None, system: str) -> Conversation:
     """A new conversation."""
     return Conversation(Chat(llm, system=system), model)
-
-
-def running_cell(shell: Any) -> str | None:
-    """The id of the cell that is running, where the front end tells it."""
-    parent = shell.get_parent() if hasattr(shell, "get_parent") else None
-    found = (parent or {}).get("metadata", {}).get("cellId")
-    return found if isinstance(found, str) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vision_nb.cost.rules import RULES
@@ -13,16 +13,7 @@ from vision_nb.magics.settings import VisionSettings
 from vision_nb.magics.slips import UsageError, nearest
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import PROVIDERS, connect
-
-DEMO = "demo"
-KEY_VARIABLES = {
-    "openai": "OPENAI_API_KEY",
-    "azure": "AZURE_OPENAI_API_KEY",
-    "replicate": "REPLICATE_API_TOKEN",
-    "local": None,
-    "demo": None,
-}
-"""Where each provider finds its key; None for those that need none."""
+from vision_nb.providers.known import known_models
 
 _KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # how the key is called where not api_key
 _BASE_ARGUMENTS = {"azure": "azure_endpoint"}
@@ -102,20 +93,3 @@ def resolve(name: str, aliases: Mapping[str, str]) -> str:
     guess = guess or nearest(seen[-1], known) or nearest(f"openai:{seen[-1]}", known)
     hint = f"did you mean {guess}?" if guess else "write provider:model, as in openai:gpt-4o."
     raise UsageError(f"There is no model {seen[-1]!r}: {hint} %vision list shows what there is.")
-
-
-def known_models() -> Iterator[str]:
-    """Models by their full names: there are more, and every name is passed on."""
-    from vision_nb.providers.replicate_models import REPLICATE_MULTI_MODAL_LLM_MODELS
-
-    for name, rule in RULES.items():
-        if rule is not None and not name.startswith(("llava", "demo")):
-            yield f"openai:{name}"
-    yield from (f"replicate:{name}" for name in REPLICATE_MULTI_MODAL_LLM_MODELS)
-    yield from ("local:llava", DEMO)
-
-
-def has_key(provider: str) -> bool | None:
-    """Whether a provider's key is in the environment; None where it needs none."""
-    variable = KEY_VARIABLES.get(provider)
-    return None if variable is None else bool(os.environ.get(variable))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import SettingsError
 from vision_nb.magics.conversations import THE_NOTEBOOKS
-from vision_nb.magics.models import DEMO, KEY_VARIABLES, has_key, known_models, resolve
+from vision_nb.magics.models import resolve
 from vision_nb.magics.options import split
 from vision_nb.magics.report import Report
 from vision_nb.magics.slips import UsageError, nearest, unknown
+from vision_nb.providers.known import DEMO, KEY_VARIABLES, has_key, known_models
 
 if TYPE_CHECKING:
     from vision_nb.magics.cell import VisionMagics

@@ -19,7 +19,7 @@ import re
 from vision_nb.safe_markdown.formulas import defuse_tex
 from vision_nb.safe_markdown.prose import MARK, TITLE, as_references, is_good_url, safe_prose, safe_url, unescape
 
-__all__ = ["defuse_tex", "is_good_url", "safe_markdown"]
+__all__ = ["as_references", "defuse_tex", "is_good_url", "safe_markdown"]
 
 _LINE_END = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")  # some parser ends a line at each of these
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")

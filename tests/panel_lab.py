@@ -1,0 +1,91 @@
+"""A chat panel in a notebook of its own, in a real JupyterLab."""
+
+import nbformat
+from lab import run_all
+
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+SERVER = """
+import vision_nb as vn
+from vision_nb.demo import DemoServer, Fault
+server = DemoServer(tokens_per_second={speed})
+server.start()
+llm = vn.OpenAIMultiModal("gpt-4o", "sk-very-secret-key", server.openai_base, max_retries=0)
+small = vn.OpenAIMultiModal("gpt-4o-mini", "sk-very-secret-key", server.openai_base, max_retries=0)
+one = vn.ReplicateMultiModal("llava-13b", api_token="r8_verysecret", api_base=server.replicate_base)
+"""
+
+
+def open_panel(page, address, root, name, *cells, speed=300):
+    """Run a notebook whose second cell shows ``panel``; gives the panel's parts on the page."""
+    sources = [SERVER.format(speed=speed), *cells]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in sources], metadata=KERNEL)
+    nbformat.write(notebook, root / f"{name}.ipynb")
+    run_all(page, address, f"{name}.ipynb")
+    page.wait_for_selector(".vnb-composer textarea", timeout=30_000)
+    return Panel(page)
+
+
+class Panel:
+    """What a user sees of a panel, and does with it."""
+
+    def __init__(self, page):
+        self.page = page
+
+    @property
+    def box(self):
+        return self.page.locator(".vnb-composer textarea").first
+
+    @property
+    def turns(self):
+        return self.page.locator(".vnb-turn")
+
+    def button(self, name, turn=-1):
+        return self.turns.nth(turn).locator("button", has_text=name).locator("visible=true")
+
+    def say(self, text):
+        self.box.fill(text)
+        self.box.press("Enter")
+
+    def wait(self, state, turn=-1, timeout=15_000):
+        place = f"all[all.length + {turn}]" if turn < 0 else f"all[{turn}]"
+        self.page.wait_for_function(
+            f"() => {{ const all = document.querySelectorAll('.vnb-turn'); return {place}?.dataset.state === '{state}'; }}",
+            timeout=timeout,
+        )
+
+    def wait_for_text(self, text, selector=".vnb-composer, .vnb-transcript"):
+        self.page.wait_for_function(
+            "([text, selector]) => [...document.querySelectorAll(selector)].some(e => e.innerText.includes(text))",
+            arg=[text, selector],
+            timeout=15_000,
+        )
+
+    def answer(self, turn=-1):
+        return self.turns.nth(turn).locator(".vnb-answer").inner_text()
+
+    def new_cell(self):
+        """Add a cell at the notebook's end, and put the cursor into it."""
+        cells = self.page.locator(".jp-Notebook .jp-Cell")
+        count = cells.count()
+        cells.last.locator(".cm-content").click()  # a click beside it would leave the focus in the panel
+        self.page.keyboard.press("Escape")
+        self.page.wait_for_selector(".jp-Notebook.jp-mod-commandMode")
+        self.page.keyboard.press("b")
+        self.page.wait_for_function(
+            "(count) => document.querySelectorAll('.jp-Notebook .jp-Cell').length > count", arg=count
+        )
+        cells.last.locator(".cm-content").click()
+
+    def run(self, code):
+        """Run code in a new cell at the notebook's end, and give what it prints."""
+        page = self.page
+        self.new_cell()
+        page.keyboard.insert_text(code + "\nprint('RAN')")
+        page.keyboard.press("Control+Enter")
+        output = page.locator(".jp-Notebook .jp-Cell").last.locator(".jp-OutputArea-output")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].at(-1).querySelector('.jp-OutputArea')?.innerText"
+            ".includes('RAN')",
+            timeout=20_000,
+        )
+        return output.first.inner_text().replace("RAN", "").strip()

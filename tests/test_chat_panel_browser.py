@@ -1,0 +1,428 @@
+"""The chat panel as a user has it: a real JupyterLab, a real browser, a real kernel."""
+
+import base64
+import json
+import re
+
+import pytest
+from conftest import encoded, picture
+from lab import browser_page, running_lab
+from panel_lab import open_panel
+
+pytestmark = pytest.mark.browser
+PANEL = "panel = vn.ChatPanel(llm)\npanel"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab on a folder for this file's notebooks."""
+    root, work = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("work")
+    with running_lab(root, work) as address:
+        yield address, root
+
+
+@pytest.fixture
+def page():
+    with browser_page() as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield page
+        assert page.foreign_hosts == set()
+
+
+@pytest.fixture
+def opened(lab, page, request):
+    """Opens a panel in a notebook that is called as the test."""
+    address, root = lab
+
+    def opened(*cells, speed=300):
+        name = re.sub(r"\W+", "_", request.node.name)
+        return open_panel(page, address, root, name, *(cells or (PANEL,)), speed=speed)
+
+    return opened
+
+
+def files_transfer(page, files):
+    """A DataTransfer in the page that holds files, each (name, type, bytes)."""
+    encoded_files = [(name, kind, base64.b64encode(data).decode()) for name, kind, data in files]
+    return page.evaluate_handle(
+        """(files) => { const transfer = new DataTransfer();
+        for (const [name, type, data] of files) {
+          const bytes = Uint8Array.from(atob(data), (mark) => mark.charCodeAt(0));
+          transfer.items.add(new File([bytes], name, { type }));
+        } return transfer; }""",
+        encoded_files,
+    )
+
+
+def drop(panel, *files):
+    transfer = files_transfer(panel.page, files)
+    for event in ("dragenter", "dragover", "drop"):
+        panel.page.dispatch_event(".vnb-composer", event, {"dataTransfer": transfer})
+
+
+def test_a_question_streams_and_stops(opened):
+    panel = opened(speed=60)
+    panel.run("server.answer_with('one two three four five six seven eight nine ten ' * 30)")
+    panel.say("Count.")
+    panel.wait("answering")
+    panel.wait_for_text("three")
+    assert panel.box.input_value() == "" and panel.page.locator(".vnb-composer button:text('Send')").is_hidden()
+    panel.page.locator(".vnb-composer button:text('Stop')").click()
+    panel.wait("stopped")
+    assert "interrupted" in panel.turns.nth(0).inner_text() and panel.answer().startswith("one two three")
+    panel.say("Again.")
+    panel.wait_for_text("two three", ".vnb-turn:nth-of-type(2) .vnb-answer")
+    panel.box.press("Escape")
+    panel.wait("stopped", 1)
+    # The server saw both connections close, and the conversation has what had arrived.
+    assert panel.run("print(server.disconnects, [a.finish_reason for a in panel.chat.responses])") == (
+        "2 ['interrupted', 'interrupted']"
+    )
+
+
+def test_shift_enter_starts_a_line_and_up_recalls(opened):
+    panel = opened()
+    panel.box.press_sequentially("first")
+    panel.box.press("Shift+Enter")
+    panel.box.press_sequentially("second")
+    panel.box.press("Enter")
+    panel.wait("done")
+    panel.say("third")
+    panel.wait("done", 1)
+    for key, expected in (("ArrowUp", "third"), ("ArrowUp", "first\nsecond"), ("ArrowUp", "first\nsecond"),
+                          ("ArrowDown", "third"), ("ArrowDown", "")):  # fmt: skip
+        panel.box.press(key)
+        panel.page.wait_for_function(
+            "(text) => document.querySelector('.vnb-composer textarea').value === text", arg=expected, timeout=3000
+        )
+    panel.box.fill("my own")
+    panel.box.press("ArrowUp")
+    panel.page.wait_for_timeout(200)
+    assert panel.box.input_value() == "my own"
+
+
+def test_pictures_are_pasted_dropped_picked_and_added(opened, tmp_path):
+    panel = opened("panel = vn.ChatPanel(llm, images=vn.samples.path('chart'))\npanel")
+    chips = panel.page.locator(".vnb-chips li")
+    # a real picture on the real clipboard, pasted by keyboard
+    panel.page.evaluate(
+        """async (data) => { const blob = await (await fetch(data)).blob();
+        await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]); }""",
+        "data:image/png;base64," + base64.b64encode(encoded(picture())).decode(),
+    )
+    panel.box.focus()
+    panel.page.keyboard.press("Control+v")
+    chips.nth(1).wait_for()
+    large = encoded(picture(1600, 1200, seed=3), "PNG")  # travels in pieces
+    assert len(large) > 1_000_000
+    drop(panel, ("ça <b>.jpg", "image/jpeg", encoded(picture(seed=1), "JPEG")), ("large.png", "image/png", large))
+    chips.nth(3).wait_for()
+    path = tmp_path / "picked.webp"
+    picture(seed=2).save(path)
+    panel.page.set_input_files(".vnb-composer input[type=file]", path)
+    chips.nth(4).wait_for()
+    panel.run("panel.add(vn.samples.path('label'))")
+    chips.nth(5).wait_for()
+    names = [name.inner_text() for name in panel.page.locator(".vnb-chips .vnb-name").all()]
+    assert names == ["chart.png", "pasted picture", "ça <b>.jpg", "large.png", "picked.webp", "label.png"]
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-chips img').length === 6")
+    chips.nth(3).locator("select").select_option("low")
+    chips.nth(0).get_by_role("button").click()
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-chips li').length === 5")
+    panel.say("What are they?")
+    panel.wait("done")
+    assert chips.count() == 0 and panel.turns.locator(".vnb-picture img").count() == 5
+    sent = panel.run(
+        "import json; print(json.dumps([(p['image_url'].get('detail'), len(p['image_url']['url']) > 500) "
+        "for p in server.requests[-1].body['messages'][0]['content'] if p['type'] == 'image_url']))"
+    )
+    assert [detail for detail, _ in json.loads(sent)] == [None, None, "low", None, None]
+    assert all(inline for _, inline in json.loads(sent))
+    panel.turns.locator(".vnb-picture").nth(2).click()
+    panel.page.wait_for_function("() => document.querySelector('.vnb-large[open] img')?.naturalWidth === 1600")
+    panel.page.keyboard.press("Escape")
+    panel.page.wait_for_function("() => !document.querySelector('.vnb-large[open]')")
+
+
+def test_what_is_no_picture_or_too_large_is_said_so_in_the_box(opened):
+    panel = opened()
+    drop(panel, ("notes <i>.txt", "text/plain", b"just words"))
+    panel.wait_for_text("notes <i>.txt", ".vnb-composer .vnb-problem")
+    drop(panel, ("broken.png", "image/png", encoded(picture())[:30]))
+    panel.wait_for_text("broken.png", ".vnb-composer .vnb-problem")
+    panel.page.evaluate(
+        """() => { const transfer = new DataTransfer();
+        transfer.items.add(new File([new Uint8Array(51e6)], 'huge.png', { type: 'image/png' }));
+        document.querySelector('.vnb-composer').dispatchEvent(
+          new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })); }"""
+    )
+    panel.wait_for_text("huge.png is larger than 50 MB", ".vnb-composer .vnb-problem")
+    # a file that goes away while it is read
+    panel.page.evaluate(
+        """() => { const file = new File([new Uint8Array(3e6)], 'gone.png', { type: 'image/png' });
+        const slice = file.slice.bind(file);
+        file.slice = (from, to) => from ? { arrayBuffer: () => Promise.reject(new DOMException('gone')) } : slice(from, to);
+        const transfer = new DataTransfer();
+        Object.defineProperty(transfer, 'files', { value: [file] });
+        document.querySelector('.vnb-composer').dispatchEvent(
+          new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })); }"""
+    )
+    panel.wait_for_text("gone.png could not be read to its end", ".vnb-composer .vnb-problem")
+    panel.say("   ")
+    panel.wait_for_text("There is no question yet", ".vnb-composer .vnb-problem")
+    assert panel.page.locator(".vnb-chips li").count() == 0 and panel.turns.count() == 0
+    assert panel.run("print(panel._composer._uploads)") == "{}"
+
+
+def test_the_model_is_switched_and_what_it_sees_is_said(opened):
+    panel = opened("panel = vn.ChatPanel([llm, small, one], images=vn.samples.path('chart'))\npanel")
+    panel.say("One?")
+    panel.wait("done")
+    select = panel.page.locator(".vnb-models select")
+    assert select.locator("option").all_inner_texts() == [
+        "openai:gpt-4o", "openai:gpt-4o-mini", "replicate:llava-13b", "demo",
+    ]  # fmt: skip
+    select.select_option("openai:gpt-4o-mini")
+    panel.say("Two?")
+    panel.wait("done", 1)
+    assert panel.turns.nth(1).locator(".vnb-model").inner_text() == "gpt-4o-mini"
+    panel.run("panel.add(vn.samples.path('label'))")
+    select.select_option("replicate:llava-13b")
+    panel.wait_for_text("Of 2 pictures in this conversation, replicate:llava-13b will see the newest 1.")
+    panel.run("panel.add(vn.samples.path('label'))")
+    panel.wait_for_text("replicate:llava-13b takes 1 picture a question: remove 1.")
+    panel.say("Three?")
+    panel.wait_for_text("takes 1 picture a question", ".vnb-composer .vnb-problem")
+    assert panel.box.input_value() == "Three?"
+    panel.page.locator(".vnb-chips button").first.click()
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-chips li').length === 1")
+    panel.box.press("Enter")
+    panel.wait("done", 2)
+    assert "Sent without 1 earlier picture." in panel.turns.nth(2).inner_text()
+    assert panel.run("print(len(panel.chat), panel.chat.llm)") == "3 replicate:llava-13b"
+
+
+def test_turns_are_edited_asked_again_deleted_and_put_back(opened):
+    panel = opened("server.answer_with(lambda q: f'to {q.prompt}')\n" + PANEL)
+    for place, text in enumerate(("one", "two", "three")):
+        panel.say(text)
+        panel.wait("done", place)
+    panel.button("Edit", 1).click()
+    editor = panel.page.locator(".vnb-editor")
+    assert editor.input_value() == "two"
+    editor.fill("zwei")
+    editor.press("Enter")
+    panel.wait_for_text("to zwei", ".vnb-answer")
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 2")
+    panel.wait_for_text("Put back the 2 turns that were removed", ".vnb-status")
+    panel.page.locator(".vnb-status button").click()
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 3")
+    assert [panel.answer(place) for place in range(3)] == ["to one", "to two", "to three"]
+    panel.run("server.answer_with('other')")
+    panel.button("Ask again", 2).click()
+    panel.wait_for_text("other", ".vnb-answer")
+    assert panel.turns.count() == 3
+    panel.button("Delete from here", 1).click()
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 1")
+    assert panel.run("print([turn.question.text for turn in panel.chat.turns])") == "['one']"
+    panel.button("Copy", 0).click()
+    panel.page.wait_for_timeout(300)
+    assert panel.page.evaluate("() => navigator.clipboard.readText()") == "to one"
+
+
+def test_an_error_stays_in_its_place_and_a_retry_goes_on(opened):
+    panel = opened("server.answer_with(lambda q: f'to {q.prompt}')\n" + PANEL)
+    panel.say("one")
+    panel.wait("done")
+    panel.run("server.fail(Fault(status=401))")
+    panel.run("panel.add(vn.samples.path('label'))")
+    panel.say("two")
+    panel.wait("failed", 1)
+    error = panel.turns.nth(1).locator(".vnb-error").inner_text()
+    assert "key" in error and "sk-very" not in panel.page.locator(".vnb-transcript").inner_html()
+    panel.button("Retry", 1).click()
+    panel.wait("done", 1)
+    assert panel.answer(1) == "to two" and panel.turns.nth(1).locator(".vnb-picture").count() == 1
+    panel.run("server.fail(Fault(cut_after=6, text='all of these words are cut off in the middle of it'))")
+    panel.say("three")
+    panel.wait("failed", 2)
+    assert panel.answer(2).startswith("all of") and panel.turns.count() == 3
+    assert panel.run("print(len(panel.chat))") == "2"
+
+
+def test_a_busy_kernel_is_said_to_be_busy(opened):
+    panel = opened()
+    panel.new_cell()
+    panel.page.keyboard.insert_text("import time; time.sleep(3)")
+    panel.page.keyboard.press("Control+Enter")
+    panel.say("Hello?")
+    panel.wait_for_text("Waiting for the kernel: another cell is running.")
+    panel.wait("done")
+    assert panel.page.locator(".vnb-waiting").is_hidden() and panel.box.input_value() == ""
+
+
+def test_code_and_panel_share_a_conversation(opened):
+    panel = opened(
+        "chat = vn.Chat(llm)\npanel = vn.ChatPanel(chat=chat)\npanel", "other = vn.ChatPanel(chat=chat)\nother"
+    )
+    assert panel.run("print(chat.ask('From code?').text[:3])")
+    panel.wait("done")
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 2")  # one in each panel
+    panel.say("From the panel?")
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn[data-state=done]').length === 4")
+    assert panel.run("print([t.question.text for t in chat.turns], len(chat.history))").endswith("4")
+
+
+def test_the_cell_run_again_closes_its_earlier_panel(opened):
+    panel = opened(PANEL, "import ipywidgets\nold = panel\nprint(len(ipywidgets.widgets.widget._instances))")
+    panel.run("server.answer_with('word ' * 500); server.tokens_per_second = 30")
+    panel.say("Go on.")
+    panel.wait("answering")
+    page = panel.page
+    before = panel.run("print(len(ipywidgets.widgets.widget._instances), len(panel.chat._watchers))")
+    for _ in range(2):
+        page.locator(".jp-Notebook .jp-Cell").nth(1).locator(".jp-InputPrompt").click()
+        page.keyboard.press("Control+Enter")
+        page.wait_for_timeout(1500)
+    page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 0")
+    after = panel.run("print(len(ipywidgets.widgets.widget._instances), len(panel.chat._watchers))")
+    assert after == before
+    assert (
+        panel.run("print(old is panel, old.chat.responses[0].finish_reason, old.chat._watchers)")
+        == "False interrupted []"
+    )
+
+
+def test_a_reloaded_page_finds_its_panel_and_a_dead_kernel_leaves_the_transcript(opened, lab):
+    panel, page = opened(), None
+    page = panel.page
+    panel.say("Hello?")
+    panel.wait("done")
+    assert page.locator("[class^=vnb-plain]").count() == 1 and page.locator("[class^=vnb-plain]").is_hidden()
+    page.locator(".jp-Notebook .jp-InputPrompt").first.click()
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1000)
+    page.goto(page.url.split("?")[0])
+    page.wait_for_selector(".vnb-turn[data-state=done]", timeout=30_000)
+    panel.say("Still there?")
+    panel.wait("done", 1)
+    page.click("text=Kernel >> nth=0")
+    page.click("text=Restart Kernel… >> nth=0")
+    page.click(".jp-Dialog button:has-text('Restart')")
+    panel.wait_for_text("The kernel was restarted or stopped: run this cell again")
+    assert panel.box.is_disabled() and panel.turns.count() == 2
+    page.wait_for_selector("[class^=vnb-plain]", state="visible")
+    page.goto(page.url.split("?")[0])
+    page.wait_for_selector("[class^=vnb-plain] :text('Hello?')", timeout=30_000)
+    assert page.locator(".vnb-turn").count() == 0
+
+
+def test_everything_is_reached_by_keyboard_in_order_and_nothing_fails_axe(opened, lab):
+    from axe_playwright_python.sync_playwright import Axe
+
+    panel = opened("panel = vn.ChatPanel([llm, small], images=vn.samples.path('chart'))\npanel")
+    page = panel.page
+    panel.run(
+        "server.answer_with('A [link](https://example.org), `code`:\\n\\n```\\nx\\n```\\n\\n|a|\\n|-|\\n|1|\\n\\n$x^2$')"
+    )
+    panel.say("One?")
+    panel.wait("done")
+    assert page.locator(".vnb-answer math msup").count() == 1 and page.locator(".vnb-answer td").inner_text() == "1"
+    link = page.locator(".vnb-answer a")
+    assert (link.get_attribute("target"), link.get_attribute("rel")) == ("_blank", "noopener noreferrer")
+    panel.run("server.fail(Fault(status=500))")
+    panel.say("Two?")
+    panel.wait("failed", 1)
+    panel.run("panel.add(vn.samples.path('label'))")
+    page.wait_for_selector(".vnb-chips img")
+    page.locator(".vnb-list").focus()
+    reached = []
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        name = page.evaluate(
+            "() => { const e = document.activeElement; return e.closest('.vnb-transcript, .vnb-composer')"
+            " && (e.getAttribute('aria-label') || e.textContent.trim() || e.tagName); }"
+        )
+        if name is None:
+            break
+        reached.append(name.split("\n")[0][:24])
+    assert reached == [
+        "open chart.png large", "link", "x", "a", "Copy: One?", "Ask again: One?", "Edit: One?",
+        "Delete from here: One?", "Retry: Two?", "Edit: Two?", "Delete from here: Two?", "Detail of label.png",
+        "Remove label.png", "Your question. Enter sen", "Attach pictures", "openai:gpt-4oopenai:gpt-", "Send",
+    ]  # fmt: skip
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        page.click("text=Settings >> nth=0")
+        page.hover(".lm-Menu-item:has-text('Theme')")
+        page.click(f".lm-Menu-item:has-text('{theme}')")
+        page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
+        page.wait_for_timeout(500)
+        found = Axe().run(page, context={"include": [[".vnb-transcript"], [".vnb-composer"]]})
+        serious = [one for one in found.response["violations"] if one["impact"] in ("serious", "critical", "moderate")]
+        assert not serious, [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in serious]
+        assert len(found.response["passes"]) > 10
+    spoken = page.locator(".vnb-spoken")
+    assert spoken.get_attribute("aria-live") == "polite"
+    panel.say("Three?")
+    panel.wait("done", 1)
+    assert "gpt-4o: A link" in spoken.inner_text()
+
+
+def test_hostile_answers_are_harmless_on_the_page(opened):
+    from test_safe_html import HOSTILE
+
+    panel = opened(speed=1_000_000)
+    page = panel.page
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(
+        "() => { window.probes = []; for (const name of ['alert', 'prompt', 'confirm', 'print'])"
+        " window[name] = (...said) => { window.probes.push([name, ...said]); }; }"
+    )
+    assert len(HOSTILE) >= 60
+    text = json.dumps(HOSTILE)
+    panel.run(
+        f"import json\nhostile = json.loads({text!r})\n"
+        "for said in hostile:\n"
+        "    panel.chat.add(vn.ChatMessage('user', [said, vn.ImageDocument(image=vn.samples.path('label').read_bytes(), "
+        "image_name=said)]), vn.ChatResponse(said, model=said))"
+    )
+    page.wait_for_function(f"() => document.querySelectorAll('.vnb-turn').length === {len(HOSTILE)}")
+    panel.run(
+        "server.fail(Fault(status=400, body={'error': {'message': hostile[0] + hostile[1], 'code': hostile[2]}}))"
+    )
+    panel.say("<img src=x onerror=alert(1)>")
+    panel.wait("failed")
+    panel.run("panel.chat.export('hostile.html')\nfrom IPython.display import display\ndisplay(panel.chat)")
+    bad = page.evaluate(
+        """() => { const found = [];
+        for (const e of document.querySelectorAll('.vnb-transcript *, .vnb-composer *, .jp-RenderedMarkdown *')) {
+          const own = e.closest('.vnb-answer, .vnb-prompt, .vnb-model, .jp-RenderedMarkdown');
+          if (/^(script|iframe|object|embed|form|style|link|meta|svg|base|frame)$/i.test(e.tagName) && own) found.push(e.outerHTML);
+          for (const { name, value } of e.attributes) {
+            if (/^on/i.test(name) || (name === 'style' && e.closest('.vnb-answer'))) found.push(e.outerHTML);
+            if (/^(href|src|action|formaction|xlink:href)$/i.test(name) && /^\\s*(javascript|vbscript):/i.test(value)) found.push(e.outerHTML);
+            if (name === 'href' && /^\\s*data:/i.test(value)) found.push(e.outerHTML);
+          }
+          if (e.tagName === 'IMG' && !e.src.startsWith('data:image/jpeg')) found.push(e.outerHTML);
+          if (e.tagName === 'A' && e.closest('.vnb-answer') && !(e.target === '_blank' && e.rel.includes('noopener'))) found.push(e.outerHTML);
+        } return found.map((html) => html.slice(0, 200)); }"""
+    )
+    assert bad == [], bad
+    page.mouse.move(400, 400)
+    page.wait_for_timeout(500)
+    assert page.evaluate("() => window.probes") == []
+    assert [url for url in asked if not url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:"))] == []
+
+
+def test_no_key_is_in_state_page_or_file(opened, lab):
+    panel = opened("panel = vn.ChatPanel([llm, one])\npanel")
+    panel.run("server.fail(Fault(status=401, body={'error': {'message': 'wrong key sk-very-secret-key'}}))")
+    panel.say("Hello?")
+    panel.wait("failed")
+    state = panel.run(
+        "import ipywidgets, json\nstate = json.dumps(ipywidgets.Widget.get_manager_state(), default=str) + repr(panel)\n"
+        "print('sk-very' in state, len(state) > 500)"
+    )
+    assert state == "False True"
+    assert "sk-very" not in panel.page.locator(".vnb-transcript").inner_html()

@@ -1,0 +1,95 @@
+"""The question that a panel is asking: a task of its own, so that the kernel stays free while it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vision_nb.chat import Chat, Turn
+from vision_nb.errors import SettingsError, VisionError
+from vision_nb.messages import ChatMessage
+from vision_nb.responses import ChatResponse, Usage
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A question that got no answer.
+
+    Attributes:
+        turn: The question, and what had arrived of the answer.
+        message: What went wrong.
+    """
+
+    turn: Turn
+    message: str
+
+
+class Answering:
+    """Asks one question at a time.
+
+    Args:
+        chat: The conversation.
+        changed: Called when a question has ended, well or not.
+
+    Attributes:
+        failure: The last question, where it got no answer.
+    """
+
+    def __init__(self, chat: Chat, changed: Callable[[], None]) -> None:
+        self.failure: Failure | None = None
+        self._chat, self._changed = chat, changed
+        self._task: asyncio.Task[ChatResponse] | None = None
+
+    def start(self, question: ChatMessage, overrides: Mapping[str, Any]) -> asyncio.Task[ChatResponse]:
+        """Begin to ask.
+
+        Raises:
+            SettingsError: The last question is still being answered, or the model takes fewer pictures.
+        """
+        self.check_idle()
+        limit, count = self._chat.llm.image_limit, len(question.image_documents)
+        if limit is not None and count > limit:
+            raise SettingsError(f"{self._chat.llm} takes {pictures(limit)} a question: remove {count - limit}.")
+        self.failure = None
+        self._task = asyncio.get_running_loop().create_task(self._answer(question, overrides))
+        return self._task
+
+    def stop(self) -> None:
+        """Stop; what has arrived of the answer stays."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def check_idle(self) -> None:
+        """Raise SettingsError where a question is being answered."""
+        if self._task is not None or self._chat.answering is not None:
+            raise SettingsError("The model is still answering: wait for it, or stop it.")
+
+    async def _answer(self, question: ChatMessage, overrides: Mapping[str, Any]) -> ChatResponse:
+        llm, turn = self._chat.llm, Turn(question, ChatResponse(), len(self._chat.left_out(question)))
+        # The price list takes half a second to read: it is read while the model thinks.
+        prices = asyncio.ensure_future(asyncio.to_thread(llm.price, Usage(1, 1)))
+        try:
+            async with aclosing(self._chat.astream(question, **overrides)) as stream:
+                async for response in stream:
+                    turn = replace(turn, answer=response)
+            await prices
+        except asyncio.CancelledError:
+            if not turn.answer.text:
+                self.failure = Failure(turn, "Stopped before the first word.")
+            raise
+        except Exception as error:
+            shown = str(error) if isinstance(error, VisionError) else f"{type(error).__name__}: {error}"
+            self.failure = Failure(turn, llm.redacted(shown))
+            raise
+        finally:
+            self._task = None
+            self._changed()
+        return self._chat.responses[-1]
+
+
+def pictures(count: int) -> str:
+    """A number of pictures in words."""
+    return "1 picture" if count == 1 else f"{count} pictures"

@@ -1,0 +1,334 @@
+"""A panel to talk about pictures in: a transcript, and a box for text and pictures below it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from vision_nb.chat import Chat, Turn
+from vision_nb.display import UPDATES_A_SECOND
+from vision_nb.errors import SettingsError, VisionError
+from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.messages import ChatMessage, as_images, user_message
+from vision_nb.prepare import fit_within
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.known import DEMO
+from vision_nb.responses import ChatResponse
+from vision_nb.shown import in_notebook, running_cell, shell
+from vision_nb.transcript import totals
+from vision_nb.widgets.answering import Answering, pictures
+from vision_nb.widgets.composer import Composer
+from vision_nb.widgets.entries import FAILED, Entries, id_of
+from vision_nb.widgets.model_choice import ModelChoice
+from vision_nb.widgets.plain_transcript import PlainTranscript
+from vision_nb.widgets.thumbnails import Thumbnails
+from vision_nb.widgets.transcript_view import TranscriptView
+
+_LARGE = 1600  # pixels of a picture that is opened large
+_DEMO_NOTE = "No key was found, so the demo answers: it measures pixels, and is no language model."
+_panels: dict[str, tuple[int, list[ChatPanel]]] = {}  # by the cell that made them, and its run
+
+
+class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no types
+    """A conversation about pictures, with a box to go on with it.
+
+    Text and pictures go into one box: type, paste a picture, drop files or pick them, or call `add` with a
+    variable. Enter sends, Shift+Enter starts a new line, the arrow up recalls a question, Esc stops the answer.
+    While another cell runs, the kernel does not hear the panel; the panel says that it waits.
+
+    Below the panel, its cell keeps a plain transcript, which is what readers of the saved notebook see: on GitHub,
+    in nbconvert, and after a restart of the kernel. After the page was loaded again, show the panel again to keep
+    what is said next in the file.
+
+    It is built of ipywidgets and anywidget alone, and so runs in JupyterLab 4, Notebook 7, Voila, VS Code and
+    Colab. VS Code asks once whether it may fetch the support for widgets. In Colab, first run
+    ``from google.colab import output; output.enable_custom_widget_manager()``; it has no cell ids, so that a panel
+    whose cell is run again goes on until `close` is called.
+
+    Args:
+        llm: The model, its name such as "openai:gpt-4o", or several to choose from. None offers those whose key is
+            in the environment, and the demo.
+        images: Pictures for the first question.
+        system: What the model is told before the conversation; None keeps that of ``chat``.
+        height: The most room that the transcript takes, as a length of CSS.
+        chat: A conversation to go on with; it stays the one that code uses. None begins a new one.
+        keep_images: Send only so many pictures, the newest; None keeps that of ``chat``.
+
+    Attributes:
+        chat: The conversation: what code adds to it shows in the panel.
+
+    Raises:
+        SettingsError: An argument cannot be used.
+        ImageError: A picture cannot be used.
+
+    >>> panel = ChatPanel("demo")
+    >>> panel
+    ChatPanel(demo, 0 turns)
+    """
+
+    def __init__(
+        self,
+        llm: MultiModalLLM | str | Sequence[MultiModalLLM | str] | None = None,
+        images: ImageSource | Iterable[ImageSource] = (),
+        system: str | None = None,
+        height: str = "480px",
+        chat: Chat | None = None,
+        *,
+        keep_images: int | None = None,
+    ) -> None:
+        documents = [ImageDocument.of(image) for image in as_images(images)]
+        self._models = ModelChoice(chat.llm if chat is not None and llm is None else llm)
+        if chat is None:
+            chat = Chat(self._models.get(self._models.names[0]))
+        elif llm is not None:
+            chat.llm = self._models.get(self._models.names[0])
+        chat.system = chat.system if system is None else system
+        if keep_images is not None:
+            chat.keep_images = Chat(chat.llm, keep_images=keep_images).keep_images
+        self.chat = chat
+        self._answering = Answering(chat, self._changed)
+        self._removed: tuple[Turn, ...] = ()
+        self._problem = ""
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._drawn_at = 0.0
+        self._thumbnails = Thumbnails(self._changed)
+        self._entries = Entries(self._thumbnails)
+        self._plain = PlainTranscript(self._thumbnails)
+        self._composer = Composer(self._thumbnails, self._act)
+        self._view = TranscriptView(height=height, plain=self._plain.css_class, act=self._act_on_turn)
+        super().__init__([self._view, self._composer])
+        self._composer.documents = documents
+        self._unwatch = chat.watch(self._changed)
+        if (running := shell()) is not None:
+            running.events.register("post_run_cell", self._flush)
+        self._retire_earlier_run()
+        self._draw()
+
+    def add(self, *images: ImageSource | Iterable[ImageSource]) -> None:
+        """Attach pictures to the question that is being written.
+
+        Args:
+            *images: Anything that `ImageDocument.of` takes, or lists of it.
+
+        Raises:
+            ImageError: A picture cannot be used.
+        """
+        for document in [ImageDocument.of(one) for image in images for one in as_images(image)]:
+            self._composer.add(document)
+        self._changed()
+
+    async def ask(
+        self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
+    ) -> ChatResponse:
+        """Ask a question as if it had been typed, and wait for the whole answer.
+
+        Args:
+            prompt: The question.
+            images: Pictures for it, beside those that are attached.
+            **overrides: Request parameters for this call alone.
+
+        Raises:
+            SettingsError: An argument cannot be used, or the last question is still being answered.
+            ImageError: A picture cannot be used.
+            ProviderError: The model did not answer; the panel shows it too.
+        """
+        question = user_message(prompt, [*self._composer.documents, *as_images(images)])
+        try:
+            return await self._start(question, overrides)
+        finally:
+            await self._thumbnails.settled()
+            self._draw()
+
+    def stop(self) -> None:
+        """Stop the answer; what has arrived of it stays."""
+        self._answering.stop()
+
+    def export(self, path: str | Path) -> Path:
+        """Write the conversation to a file; see `Chat.export`."""
+        return self.chat.export(path)
+
+    def close(self) -> None:
+        """Stop, leave the conversation alone, and free what the panel holds; the transcript stays in its cell."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop()
+        self._unwatch()
+        self._thumbnails.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if (running := shell()) is not None:
+            with suppress(ValueError):
+                running.events.unregister("post_run_cell", self._flush)
+        for widget in (self._view, self._composer):
+            widget.layout.close()
+            widget.close()
+        self.layout.close()
+        super().close()
+
+    def _retire_earlier_run(self) -> None:
+        """Close the panels that an earlier run of the same cell made."""
+        cell, running = running_cell(), shell()
+        if cell is None or running is None:
+            return
+        run, panels = _panels.get(cell, (running.execution_count, []))
+        if run != running.execution_count:
+            for panel in panels:
+                panel.close()
+            panels = []
+        _panels[cell] = running.execution_count, [*panels, self]
+
+    def _start(self, question: ChatMessage, overrides: dict[str, Any]) -> asyncio.Task[ChatResponse]:
+        if self._closed:
+            raise SettingsError("The panel is closed: make another one, with chat=panel.chat to go on.")
+        task = self._answering.start(question, overrides)
+        self._composer.take()
+        return task
+
+    def _act(self, message: dict[str, Any]) -> None:
+        """Do what the box asks for."""
+        match message:
+            case {"do": "send", "text": str(text)}:
+                if not text.strip():
+                    raise SettingsError("There is no question yet: write one, for the pictures too.")
+                self._removed = ()
+                self._send(user_message(text.strip(), self._composer.documents))
+            case {"do": "stop"}:
+                self.stop()
+            case {"do": "model", "name": str(name)}:
+                self.chat.llm = self._models.get(name)
+            case {"do": "recall", "back": int(back), "view": view}:
+                prompts = [turn.question.text for turn in self.chat.turns]
+                back = max(0, min(back, len(prompts)))
+                text = prompts[-back] if back else ""
+                self._composer.send({"recall": text, "back": back, "view": view})
+        self._changed()
+
+    def _act_on_turn(self, message: dict[str, Any]) -> None:
+        """Do what a turn's button asks for; an error is shown below the turns."""
+        self._problem = ""
+        try:
+            self._do_on_turn(message)
+        except VisionError as error:
+            self._problem = str(error)
+        self._draw()
+
+    def _do_on_turn(self, message: dict[str, Any]) -> None:
+        place, turn = self._find(message.get("id"))
+        match message:
+            case {"do": "put_back"} if self._removed:
+                self._answering.check_idle()
+                self._answering.failure = None
+                turns, self._removed = self._removed, self.chat.turns
+                self.chat.replace(turns)
+            case {"do": "copy"} if turn:
+                self._view.give({"op": "copy", "text": turn.answer.text})
+            case {"do": "enlarge", "place": int(picture)} if turn and 0 <= picture < len(turn.question.image_documents):
+                self._spawn(self._enlarge(turn.question.image_documents[picture]))
+            case {"do": "again"} if turn:
+                self._cut(place)
+                self._send(turn.question)
+            case {"do": "edit", "text": str(text)} if turn and text.strip():
+                self._cut(place)
+                self._send(user_message(text.strip(), turn.question.image_documents))
+            case {"do": "delete"} if turn:
+                self._cut(place)
+
+    def _find(self, name: object) -> tuple[int, Turn | None]:
+        if name == FAILED and self._answering.failure is not None:
+            return len(self.chat), self._answering.failure.turn
+        for place, turn in enumerate(self.chat.turns):
+            if id_of(turn) == name:
+                return place, turn
+        return 0, None
+
+    def _cut(self, place: int) -> None:
+        """Remove the turns from a place on; they can be put back until the next question."""
+        self._answering.check_idle()
+        self._answering.failure = None
+        if place < len(self.chat):
+            self._removed = self.chat.turns
+            self.chat.replace(self.chat.turns[:place])
+
+    def _send(self, question: ChatMessage) -> None:
+        task = self._start(question, {})
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # the panel shows it
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._working = task  # the loop itself keeps no hold of it
+
+    async def _enlarge(self, document: ImageDocument) -> None:
+        try:
+            ready = await asyncio.to_thread(document.prepare, lambda size: fit_within(size, _LARGE))
+        except VisionError as error:
+            self._problem = str(error)
+            self._draw()
+        else:
+            self._view.give({"op": "enlarge", "name": document.title, "type": ready.mimetype}, ready.data)
+
+    def _changed(self) -> None:
+        """Draw now, or in a moment where it was drawn a moment ago."""
+        due = self._drawn_at + 1 / UPDATES_A_SECOND - time.monotonic()
+        if due <= 0:
+            self._draw()
+        elif self._timer is None:
+            try:
+                self._timer = asyncio.get_running_loop().call_later(due, self._draw)
+            except RuntimeError:  # no loop, and so no later
+                self._draw()
+
+    def _flush(self, *_: Any) -> None:
+        """Draw what waits, as a cell has ended and the notebook may be saved."""
+        if self._timer is not None:
+            self._draw()
+
+    def _draw(self) -> None:
+        """Bring page and plain transcript up to the conversation; only what changed travels."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._closed:
+            return
+        self._drawn_at = time.monotonic()
+        self._view.show(self._entries.of(self.chat, self._answering.failure))
+        present = {id(turn) for turn in self.chat.turns}
+        removed = sum(id(turn) not in present for turn in self._removed)
+        self._view.status = {"totals": totals(self.chat), "problem": self._problem, "removed": removed}
+        self._composer.model = self._models.add(self.chat.llm)
+        self._composer.models = self._models.names
+        self._composer.state = "ready" if self.chat.answering is None else "answering"
+        self._composer.note = self._note()
+        self._composer.show_attachments()
+        self._plain.update(self.chat)
+
+    def _note(self) -> str:
+        """What to know before sending: which pictures the model will see."""
+        llm, question = self.chat.llm, ChatMessage("user", ["", *self._composer.documents])
+        attached, left_out = len(question.image_documents), len(self.chat.left_out(question))
+        if llm.image_limit is not None and attached > llm.image_limit:
+            return f"{llm} takes {pictures(llm.image_limit)} a question: remove {attached - llm.image_limit}."
+        if left_out:
+            sent = sum(len(message.image_documents) for message in self.chat.messages_with(question))
+            return f"Of {pictures(sent + left_out)} in this conversation, {llm} will see the newest {sent}."
+        return _DEMO_NOTE if self._models.is_demo_for_want_of_a_key and str(llm) == DEMO else ""
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        if not in_notebook():
+            print(repr(self))  # noqa: T201 - a terminal has no widgets
+            return
+        display(self._repr_mimebundle_(), raw=True)
+        self._plain.display(self.chat)
+
+    def __repr__(self) -> str:
+        turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"
+        return f"ChatPanel({self.chat.llm}, {turns})"
