@@ -47,6 +47,7 @@ def running_lab(root, work):
     command += [
         "--IdentityProvider.token=",
         "--ServerApp.password=",
+        "--LabApp.expose_app_in_browser=True",
         f"--ServerApp.root_dir={root}",
         "--LabApp.news_url=",
     ]
@@ -101,10 +102,7 @@ def run_all(page, address, name):
     page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
     # Cells that are run before the kernel is there can be dropped.
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
-    page.click(".jp-Notebook .jp-Cell >> nth=0")
-    page.keyboard.press("Escape")
-    page.click("text=Run >> nth=0")
-    page.click("text=Run All Cells >> nth=0")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(
         "() => { const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent);"
         " return prompts.length && prompts.every(text => /\\[\\d+\\]/.test(text)); }",

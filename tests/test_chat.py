@@ -219,7 +219,7 @@ def test_exports_carry_neither_key_nor_metadata_nor_folder(told, tmp_path):
 
 def test_exports_read_well_and_hold_nothing_active(told, tmp_path):
     markdown = told.export(tmp_path / "talk.md").read_text()
-    assert markdown.count("**You**") == 2 and "**gpt-4o**" in markdown and "| 1 | $x^2$ |" in markdown
+    assert markdown.count("**You**") == 2 and "**gpt&#45;4o**" in markdown and "| 1 | $x^2$ |" in markdown
     assert "<script" not in markdown and "![" not in markdown and "<i>" not in markdown and "<b>" not in markdown
     page = told.export(tmp_path / "talk.html").read_text()
     assert "<math" in page and "<td>1</td>" in page and "default-src 'none'" in page

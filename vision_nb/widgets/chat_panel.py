@@ -72,6 +72,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     ChatPanel(demo, 0 turns)
     """
 
+    _closed = True  # until it is whole
+
     def __init__(
         self,
         llm: MultiModalLLM | str | Sequence[MultiModalLLM | str] | None = None,
@@ -82,7 +84,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         *,
         keep_images: int | None = None,
     ) -> None:
-        documents = [ImageDocument.of(image) for image in as_images(images)]
+        documents = _documents(images)
         self._models = ModelChoice(chat.llm if chat is not None and llm is None else llm)
         if chat is None:
             chat = Chat(self._models.get(self._models.names[0]))
@@ -95,7 +97,6 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         self._answering = Answering(chat, self._changed)
         self._removed: tuple[Turn, ...] = ()
         self._problem = ""
-        self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._drawn_at = 0.0
         self._thumbnails = Thumbnails(self._changed)
@@ -105,6 +106,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         self._view = TranscriptView(height=height, plain=self._plain.css_class, act=self._act_on_turn)
         super().__init__([self._view, self._composer])
         self._composer.documents = documents
+        self._closed = False
         self._unwatch = chat.watch(self._changed)
         if (running := shell()) is not None:
             running.events.register("post_run_cell", self._flush)
@@ -120,7 +122,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         Raises:
             ImageError: A picture cannot be used.
         """
-        for document in [ImageDocument.of(one) for image in images for one in as_images(image)]:
+        for document in [document for image in images for document in _documents(image)]:
             self._composer.add(document)
         self._changed()
 
@@ -332,3 +334,12 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     def __repr__(self) -> str:
         turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"
         return f"ChatPanel({self.chat.llm}, {turns})"
+
+
+def _documents(images: ImageSource | Iterable[ImageSource]) -> list[ImageDocument]:
+    """Documents of sources; what is wrong with one of this machine is said at once."""
+    documents = [ImageDocument.of(image) for image in as_images(images)]
+    for document in documents:
+        if not document.is_remote:
+            _ = document.size
+    return documents

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from vision_nb.errors import SettingsError
 from vision_nb.providers.base import MultiModalLLM
@@ -20,8 +21,8 @@ class ModelChoice:
         SettingsError: A name is no model's, or its key is missing.
     """
 
-    def __init__(self, given: MultiModalLLM | str | Iterable[MultiModalLLM | str] | None) -> None:
-        listed = [] if given is None else [given] if isinstance(given, (str, MultiModalLLM)) else list(given)
+    def __init__(self, given: MultiModalLLM | str | Sequence[MultiModalLLM | str] | None) -> None:
+        listed: list[Any] = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
         self._models: dict[str, MultiModalLLM | None] = {}
         for one in listed:
             self.add(connect(one) if isinstance(one, str) else one)
