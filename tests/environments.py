@@ -46,7 +46,18 @@ def install(python, *requirements):
 
 def project_files():
     """The files that git knows or would take: what a clone or a build has."""
-    listed = run("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    listed = run(
+        "git",
+        "-c",
+        f"safe.directory={ROOT}",
+        "-C",
+        ROOT,
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+    )
     return sorted({name for name in listed.split("\0") if name and (ROOT / name).is_file()})
 
 

@@ -21,13 +21,16 @@ NO_WEB = {  # a proxy that is not there: what is saved does not depend on what t
 FONTS = {"MPLCONFIGDIR": str(Path(gettempdir()) / "vision_nb-fonts")}  # listing them takes seconds: once is enough
 
 
-def execute(path, **options):
-    """Run a notebook in a fresh kernel that knows no key, no web and no earlier answer; give it with its outputs."""
+def execute(path, *, keys=None, **options):
+    """Run a notebook in a fresh kernel that knows no key but those given, no web and no earlier answer.
+
+    Gives it with its outputs.
+    """
     notebook = nbformat.read(path, as_version=4)
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(KEYS)}
     options = {"timeout": 300, "coalesce_streams": True, **options}
     with TemporaryDirectory() as empty_store:
-        environment |= {**NO_WEB, **FONTS, "XDG_CACHE_HOME": empty_store}
+        environment |= {**NO_WEB, **FONTS, "XDG_CACHE_HOME": empty_store, **(keys or {})}
         client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **options)
         return client.execute(env=environment)
 

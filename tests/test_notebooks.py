@@ -98,6 +98,34 @@ def test_its_saved_outputs_are_what_it_gives_today(path):
     assert not stale, "run python tests/save_notebooks.py, or mend what changed:\n" + "\n".join(stale[:40])
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["01_openai", "01b_azure_openai", "03_replicate_compare_label"])
+def test_with_a_key_the_service_itself_is_asked(name, server):
+    """With a key in the environment a notebook runs for real: here the service is a server that takes that key alone."""
+    server.require_key = "the-key-of-the-reader"
+    keys = {
+        "01_openai": {"OPENAI_API_KEY": server.require_key, "OPENAI_BASE_URL": server.openai_base},
+        "01b_azure_openai": {
+            "AZURE_OPENAI_API_KEY": server.require_key,
+            "AZURE_OPENAI_ENDPOINT": server.url,
+            "OPENAI_API_VERSION": "2024-10-21",
+            "DEPLOYMENT": "eyes-of-the-reader",
+        },
+        "03_replicate_compare_label": {
+            "REPLICATE_API_TOKEN": server.require_key,
+            "REPLICATE_BASE_URL": server.replicate_base,
+        },
+    }[name]
+    notebook = execute(NOTEBOOKS / f"{name}.ipynb", keys=keys)
+    assert [output for output in outputs(notebook) if output.output_type == "error"] == []
+    printed = [output["text"] for output in outputs(notebook) if output.output_type == "stream"]
+    assert any(re.fullmatch(r"(OpenAI|Azure OpenAI|Replicate) answers\.\n", text) for text in printed)
+    assert len(server.requests) >= 5
+    if name == "01b_azure_openai":
+        assert all("/eyes-of-the-reader/" in request.path for request in server.requests)
+    assert server.require_key not in nbformat.writes(notebook)
+
+
 def test_it_is_saved_with_outputs_and_small(path):
     nbformat.validate(saved(path))
     assert outputs(saved(path)), "save it with its outputs: python tests/save_notebooks.py"
