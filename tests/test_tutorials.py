@@ -1,9 +1,10 @@
 """`python -m vision_nb tutorials`: copies that spare what readers changed, and a JupyterLab that opens on them."""
 
+import contextlib
 import json
 import os
-import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,26 +119,29 @@ def test_slips_on_the_command_line_are_told_without_a_traceback(tmp_path):
 
 
 def test_the_command_opens_jupyterlab_on_the_start_notebook(tmp_path):
-    command = [sys.executable, "-m", "vision_nb", "tutorials", "mine", "--no-browser"]
-    command += ["--allow-root", "--IdentityProvider.token=", "--ServerApp.port_retries=100"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "vision_nb", "tutorials", "mine", "--no-browser", f"--port={port}"]
+    command += ["--allow-root", "--IdentityProvider.token=", "--ServerApp.port_retries=0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=tmp_path, stdout=log, stderr=log, env=environment, start_new_session=True
         )
     try:
-        address = None
-        for _ in range(300):
-            found = re.search(r"(http://(?:localhost|127\.0\.0\.1):\d+)/lab/tree/(\S+)", (tmp_path / "log").read_text())
-            if found:
-                address = found
+        address = f"http://127.0.0.1:{port}"
+        end = time.monotonic() + 90
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/api/contents/{START}") as answer:
+                assert json.load(answer)["type"] == "notebook"
                 break
-            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert process.poll() is None and time.monotonic() < end, (tmp_path / "log").read_text()
             time.sleep(0.2)
-        assert address and address[2] == START
-        with urllib.request.urlopen(f"{address[1].replace('localhost', '127.0.0.1')}/api/contents/{START}") as answer:
-            assert json.load(answer)["type"] == "notebook"
-        assert f"{len(NAMES)} notebooks are in mine." in (tmp_path / "log").read_text()
+        with urllib.request.urlopen(address) as page:  # where a browser is led to
+            assert page.url == f"{address}/lab/tree/{START}"
+        told = (tmp_path / "log").read_text()
+        assert f"{len(NAMES)} notebooks are in mine." in told and f"{address}/lab/tree/{START}" in told
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
