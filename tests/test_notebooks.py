@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom with no key, what it saved is what it gives, and all of them are one book."""
 
 import difflib
+import html
 import json
 import re
 from functools import cache
@@ -64,7 +65,7 @@ def texts(cell):
 
 
 def settled(text):
-    text = without_timed_columns(text)
+    text = without_timed_columns(html.unescape(text))  # a comma and its entity look the same
     for pattern, name in VOLATILE.items():
         text = pattern.sub(name, text)
     return text
