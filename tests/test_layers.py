@@ -29,8 +29,8 @@ FLOORS = {
     3: ["cost", "store", "display"],
     4: ["providers", "demo"],
     5: ["chat", "chat_file", "transcript", "comparison"],
-    6: ["magics", "widgets"],
-    7: ["__init__", "compat"],
+    6: ["magics", "widgets", "tutorials"],
+    7: ["__init__", "__main__", "compat"],
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -55,10 +55,13 @@ class Chat:
     Raises:
         SettingsError: ``keep_images`` is negative.
 
-    >>> from vision_nb.providers.connect import connect
-    >>> chat = Chat(connect("demo"))
+    >>> chat = vn.Chat(vn.connect("demo"))
+    >>> print(chat.ask("How large is it?", [vn.samples.path("chart")]))
+    assistant: The picture is in landscape format, **1,000 x 600 pixels**. ...
+    >>> print(chat.ask("And how bright?"))  # the picture is known already
+    assistant: The picture is very bright overall, ...
     >>> len(chat.turns)
-    0
+    2
     """
 
     def __init__(self, llm: MultiModalLLM, *, system: str = "", keep_images: int | None = None) -> None:
@@ -109,7 +112,7 @@ class Chat:
     async def aask(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
-        """The asynchronous twin of `ask`."""
+        """The asynchronous twin of `ask`: arguments and errors as `ask`."""
         question = _question(prompt, images)
         with self._asking(question):
             self._grow(await self.llm.achat(self.messages_with(question), **overrides))
@@ -118,7 +121,7 @@ class Chat:
     def stream(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> Generator[ChatResponse, None, None]:
-        """Ask the next question and give the answer piece by piece; as `ask`. Closing it is a stop."""
+        """Ask the next question and give the answer piece by piece; arguments as `ask`. Closing it is a stop."""
         question = _question(prompt, images)
         with self._asking(question), closing(self.llm.stream_chat(self.messages_with(question), **overrides)) as stream:
             for response in stream:
@@ -165,7 +168,12 @@ class Chat:
         return response
 
     def add(self, question: ChatMessage, answer: ChatResponse) -> ChatResponse:
-        """Add a question and its answer, however it was come by, and give the answer back."""
+        """Add a question and its answer, however it was come by, and give the answer back.
+
+        Args:
+            question: The user's message.
+            answer: The model's.
+        """
         self._turns.append(Turn(question, answer))
         self._changed()
         return answer
@@ -176,7 +184,11 @@ class Chat:
         return [*system, *self.history]
 
     def messages_with(self, question: ChatMessage) -> list[ChatMessage]:
-        """All that is sent with a question: what was said, as far as its pictures are kept, and the question."""
+        """All that is sent with a question: what was said, as far as its pictures are kept, and the question.
+
+        Args:
+            question: The next question.
+        """
         notes = repeat(_LEFT_OUT, len(self.left_out(question)))
         return [*(_with_notes(message, notes) for message in self.to_messages()), question]
 
@@ -184,6 +196,9 @@ class Chat:
         """The pictures of earlier questions that are not sent again with a question, oldest first.
 
         They are those beyond ``keep_images`` and beyond what the model takes in one request.
+
+        Args:
+            question: The next question, whose own pictures are counted first.
         """
         earlier = [document for turn in self._turns for document in turn.question.image_documents]
         limits = [limit for limit in (self.keep_images, self.llm.image_limit) if limit is not None]
@@ -195,6 +210,9 @@ class Chat:
     def undo(self, turns: int = 1) -> None:
         """Take the latest questions back, and their answers.
 
+        Args:
+            turns: How many.
+
         Raises:
             SettingsError: The conversation does not have so many turns.
         """
@@ -203,7 +221,11 @@ class Chat:
         self.replace(self._turns[: len(self._turns) - turns])
 
     def replace(self, turns: Sequence[Turn]) -> None:
-        """Put other turns in the place of all that was said."""
+        """Put other turns in the place of all that was said.
+
+        Args:
+            turns: Questions with their answers, oldest first.
+        """
         self._turns = list(turns)
         self._changed()
 

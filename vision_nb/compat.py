@@ -1,4 +1,8 @@
-"""The walkthroughs' names that are not our own idiom, so that their code runs with other import lines."""
+"""The walkthroughs' names that are not our own idiom, so that their code runs with other import lines.
+
+>>> vn.compat.SimpleDirectoryReader("photos").load_data()
+[ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg')]
+"""
 
 from __future__ import annotations
 

@@ -49,6 +49,10 @@ def display_image_uris(
 
     Raises:
         SettingsError: There is no picture, or the grid has no column.
+
+    >>> figure = vn.display_image_uris([vn.samples.path("chart"), vn.samples.path("label")], image_matrix=(1, 2))
+    >>> [axis.get_title() for axis in figure.axes]
+    ['chart.png   1000 x 600', 'label.png   900 x 1040']
     """
     sources = as_images(image_paths)[:top_k]
     columns = min(image_matrix[1], len(sources))
@@ -207,6 +211,10 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: LiveAnswer | N
     Raises:
         SettingsError: The stream has nothing in it.
         ProviderError: The stream broke; what had arrived stays shown.
+
+    >>> llm = vn.connect("demo")
+    >>> answer = vn.display_stream(llm.stream_complete("How large is it?", [vn.samples.path("chart")]))
+    The picture is in landscape format, **1,000 x 600 pixels**. ...
     """
     live, response = live or LiveAnswer(below), None
     try:
@@ -228,7 +236,27 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: LiveAnswer | N
 
 
 async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: LiveAnswer | None = None) -> R:
-    """The asynchronous twin of `display_stream`, for what `astream_complete` or `astream_chat` give."""
+    """The asynchronous twin of `display_stream`, for what `astream_complete` or `astream_chat` give.
+
+    Args:
+        stream: What awaiting one of them gives.
+        below: Markdown to put under the finished answer.
+        live: How to show it; None shows Markdown.
+
+    Returns:
+        The whole response.
+
+    Raises:
+        SettingsError: The stream has nothing in it.
+        ProviderError: The stream broke; what had arrived stays shown.
+
+    >>> async def ask():
+    ...     stream = await vn.connect("demo").astream_complete("How large is it?", [vn.samples.path("chart")])
+    ...     return await vn.adisplay_stream(stream)
+    >>> import asyncio
+    >>> answer = asyncio.run(ask())  # in a notebook: answer = await ask()
+    The picture is in landscape format, **1,000 x 600 pixels**. ...
+    """
     live, response = live or LiveAnswer(below), None
     try:
         async for response in stream:

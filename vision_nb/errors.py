@@ -31,6 +31,12 @@
 
 Messages are one or two sentences: what is wrong, in which source, and what to do next. An error that was
 translated from a library's own keeps that one as ``__cause__``. No message carries a key.
+
+>>> try:
+...     vn.connect("demo").complete("What is this?", ["no-such-file.jpg"])
+... except vn.errors.ImageError as error:
+...     print(type(error).__name__)
+ImageNotFoundError
 """
 
 from __future__ import annotations

@@ -43,6 +43,13 @@ def _tile(document: ImageDocument) -> tuple[str | None, str]:
 def load_image_urls(image_urls: Iterable[str]) -> ImageList:
     """Make a document from each URL; nothing is downloaded.
 
+    Args:
+        image_urls: http or https URLs.
+
+    Raises:
+        SettingsError: A single text was given instead of a list.
+        UnsupportedImageError: One of them is no such URL.
+
     >>> load_image_urls(["https://example.org/1.jpg"])
     [ImageDocument('https://example.org/1.jpg')]
     """
@@ -64,6 +71,9 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
 
     Raises:
         ImageNotFoundError: A file is not there, or a pattern or folder has no picture.
+
+    >>> vn.load_images("photos", "https://example.org/3.jpg")
+    [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg'), ImageDocument('https://example.org/3.jpg')]
     """
     documents = ImageList()
     for source in flattened(sources):

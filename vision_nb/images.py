@@ -224,6 +224,13 @@ class ImageDocument:
         """The picture ready to be sent: upright, sRGB, fitted, without metadata; see `vision_nb.prepare`.
 
         A picture that was made ready a moment ago at the same size is not decoded again.
+
+        Args:
+            fit: The size to scale to, from the size in pixels that it has; both are (width, height).
+            max_bytes: How large the file may be.
+
+        Raises:
+            ImageError: It cannot be found, read, decoded or made small enough.
         """
         target = fit(self.size)
         key = (self._content_key(), target, max_bytes)
@@ -259,7 +266,15 @@ class ImageDocument:
         return markup.data_uri(ready.data, ready.mimetype)
 
     def thumbnail(self, side: int = 320, *, max_bytes: int = 22_000) -> str:
-        """A small JPEG as a data URI: at most ``side`` pixels wide and high, and ``max_bytes`` before base64."""
+        """A small JPEG as a data URI.
+
+        Args:
+            side: Pixels that it is wide and high at most.
+            max_bytes: Bytes that it has at most, before base64.
+
+        Raises:
+            ImageError: The picture cannot be found, read or decoded.
+        """
         small = thumbnail(self.read(), name=self.name, side=side, max_bytes=max_bytes)
         return markup.data_uri(small, "image/jpeg")
 

@@ -14,7 +14,11 @@ Part: TypeAlias = str | ImageDocument
 
 
 class MessageRole(str, Enum):  # noqa: UP042 - print(role) shows MessageRole.USER, as in the walkthroughs
-    """Who speaks."""
+    """Who speaks.
+
+    >>> vn.MessageRole("user") is vn.MessageRole.USER
+    True
+    """
 
     SYSTEM = "system"
     DEVELOPER = "developer"
@@ -48,7 +52,14 @@ class ChatMessage:
 
     @classmethod
     def of(cls, message: ChatMessage | Mapping[str, Any]) -> ChatMessage:
-        """Take a message as it is, or make one from a ``{"role": ..., "content": ...}`` mapping."""
+        """Take a message as it is, or make one from a ``{"role": ..., "content": ...}`` mapping.
+
+        Args:
+            message: The message or mapping.
+
+        Raises:
+            SettingsError: It is neither, or its role or content cannot be used.
+        """
         if isinstance(message, ChatMessage):
             return message
         if isinstance(message, Mapping) and "role" in message:
@@ -89,6 +100,13 @@ def generate_openai_multi_modal_chat_message(
         prompt: The text.
         role: Who speaks.
         image_documents: Documents or other sources of pictures, placed after the text.
+
+    Raises:
+        SettingsError: The role does not exist, or the prompt is no text.
+
+    >>> message = vn.generate_openai_multi_modal_chat_message("What is this?", image_documents=["photos/1.jpg"])
+    >>> message.role, message.text, len(message.image_documents)
+    (<MessageRole.USER: 'user'>, 'What is this?', 1)
     """
     return user_message(prompt, image_documents or (), role=role)
 

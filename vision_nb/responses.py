@@ -21,6 +21,11 @@ class Usage:
         input_tokens: Tokens of the request, images included, or None where the server did not say.
         output_tokens: Tokens of the answer, thinking included, or None where the server did not say.
         cached_input_tokens: Those of the input tokens that were read from the server's cache.
+
+    >>> sum([vn.Usage(765, 40), vn.Usage(85, 12)]).total_tokens
+    902
+    >>> (vn.Usage(765, 40) + vn.Usage(None, 12)).input_tokens is None  # unknown is not zero
+    True
     """
 
     input_tokens: int | None = None
@@ -98,7 +103,12 @@ class Response(ShownOnce):
 
 @dataclass(frozen=True)
 class CompletionResponse(Response):
-    """The answer to a prompt; ``str(response)`` is its text."""
+    """The answer to a prompt; ``str(response)`` is its text.
+
+    >>> response = vn.connect("demo").complete("How large is it?", [vn.samples.path("chart")])
+    >>> str(response) == response.text, response.finish_reason, response.cost
+    (True, 'stop', Decimal('0'))
+    """
 
     def __str__(self) -> str:
         return self.text
@@ -106,7 +116,14 @@ class CompletionResponse(Response):
 
 @dataclass(frozen=True)
 class ChatResponse(Response):
-    """The answer to a list of messages; ``str(response)`` is ``"assistant: ..."``."""
+    """The answer to a list of messages; ``str(response)`` is ``"assistant: ..."``.
+
+    >>> response = vn.connect("demo").chat([{"role": "user", "content": "Is there a picture?"}])
+    >>> print(response)
+    assistant: There is no picture with this question yet, ...
+    >>> response.message.role.value  # to go on with the conversation
+    'assistant'
+    """
 
     @property
     def message(self) -> ChatMessage:

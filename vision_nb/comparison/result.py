@@ -56,6 +56,11 @@ class Comparison(Sequence[Row]):
         store: Where answers and labels are kept.
         budget: What the run was allowed to cost, and has cost.
         resume: Whether answers were taken from the store.
+
+    >>> comparison = vn.compare(["demo"], ["How large is it?"], [vn.samples.path("chart")], progress=False)
+    >>> comparison.set_label(0, correctness=5, relevance=4, annotator="me")
+    >>> comparison.to_dataframe()[["model", "correctness", "relevance"]].values.tolist()
+    [['demo', 5.0, 4.0]]
     """
 
     def __init__(
@@ -89,7 +94,11 @@ class Comparison(Sequence[Row]):
         return [row for row in self.rows if row.error is not None]
 
     def document(self, place: int) -> ImageDocument:
-        """The picture of a row."""
+        """The picture of a row.
+
+        Args:
+            place: The row's place, from 0.
+        """
         return self.grid.documents[place // len(self.grid.models) % len(self.grid.documents)]
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -111,11 +120,19 @@ class Comparison(Sequence[Row]):
         return pd.DataFrame.from_records(records, columns=list(COLUMNS))
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the table as CSV."""
+        """Write the table as CSV.
+
+        Args:
+            path: The file; one that is there is replaced.
+        """
         self.to_dataframe().to_csv(path, index=False)
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write the table as Parquet, through pandas, which needs pyarrow for it."""
+        """Write the table as Parquet, through pandas, which needs pyarrow for it.
+
+        Args:
+            path: The file; one that is there is replaced.
+        """
         self.to_dataframe().to_parquet(path, index=False)
 
     def set_label(
@@ -150,11 +167,19 @@ class Comparison(Sequence[Row]):
         self.store.put_label(self._answered(row).key, label)
 
     def remove_label(self, row: int, annotator: str | None = None) -> None:
-        """Take an annotator's label of a row back."""
+        """Take an annotator's label of a row back; arguments and errors as `get_label`."""
         self.store.remove_label(self._answered(row).key, annotator or default_annotator())
 
     def get_label(self, row: int, annotator: str | None = None) -> Label | None:
-        """An annotator's label of a row, or None."""
+        """An annotator's label of a row, or None.
+
+        Args:
+            row: The row's place, from 0.
+            annotator: Whose label; None takes the user's name on this machine.
+
+        Raises:
+            SettingsError: There is no such row, or no answer in it.
+        """
         who = annotator or default_annotator()
         found = self.store.labels([self._answered(row).key]).get(self.rows[row].key, [])
         return next((label for label in found if label.annotator == who), None)
@@ -171,7 +196,14 @@ class Comparison(Sequence[Row]):
         return self.store.labels(row.key for row in self.rows if row.finished)
 
     def label(self, **options: Any) -> Any:
-        """Open a panel in which a person scores the answers, blind and shuffled; options as `LabelPanel`."""
+        """Open a panel in which a person scores the answers, blind and shuffled.
+
+        Args:
+            **options: As for `LabelPanel`.
+
+        Raises:
+            SettingsError: There is no answer to label.
+        """
         from importlib import import_module
 
         module, _, name = _LABEL_PANEL.partition(":")
@@ -190,7 +222,11 @@ class Comparison(Sequence[Row]):
         return scores.plot(self.rows, self._labels())
 
     def retry_errors(self, *, progress: bool = True) -> Comparison:
-        """Ask again what failed or was not asked, within what is left of the budget; other rows stay."""
+        """Ask again what failed or was not asked, within what is left of the budget; other rows stay.
+
+        Args:
+            progress: Show a bar.
+        """
         from vision_nb.comparison.runner import retry
 
         return retry(self, progress=progress)

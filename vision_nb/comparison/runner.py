@@ -59,6 +59,12 @@ def compare(models: Any, prompts: Any, images: Any, **options: Any) -> Compariso
     Raises:
         SettingsError: Models, prompts or images are missing, given twice or of a wrong type.
         StoreError: The store cannot be used.
+
+    >>> pictures = [vn.samples.path("chart"), vn.samples.path("label")]
+    >>> vn.compare(["demo", "demo:second"], ["How large is it?"], pictures, dry_run=True).calls
+    4
+    >>> vn.compare(["demo", "demo:second"], ["How large is it?"], pictures, progress=False)
+    Comparison(4 rows, 4 answered, 0 failed)
     """
     run = _prepared(models, prompts, images, **options)
     return run if isinstance(run, Plan) else run.to_the_end()
@@ -93,6 +99,10 @@ async def acompare(
         SettingsError: Models, prompts or images are missing, given twice or of a wrong type; or a budget is
             set for a model whose price is not known.
         StoreError: The store cannot be used.
+
+    >>> import asyncio
+    >>> asyncio.run(vn.acompare("demo", "How bright is it?", vn.samples.path("chart"), progress=False))
+    Comparison(1 rows, 1 answered, 0 failed)
     """
     run = await asyncio.to_thread(
         _prepared,

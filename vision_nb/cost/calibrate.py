@@ -54,6 +54,10 @@ def calibrate(llm: Any) -> Calibration:
     Raises:
         MalformedResponseError: The server does not report its input tokens.
         ProviderError: A call failed.
+
+    >>> found = vn.calibrate(vn.connect("demo:our-deployment"))
+    >>> found.families[0], found.tokens
+    ('gpt-4o', (765, 765, None))
     """
     bare = _input_tokens(llm, ())
     counts: list[int | None] = []

@@ -61,6 +61,13 @@ class Ledger:
 
     A retry that the vendor's client makes by itself is part of its call, and an answer that comes from the
     store is no call.
+
+    >>> vn.ledger.reset()
+    >>> answer = vn.connect("demo").complete("How large is it?", [vn.samples.path("chart")])
+    >>> vn.ledger
+    1 calls, 0.000000 USD
+    >>> vn.ledger.budget = 0.50  # US dollars: a call that could pass it is not sent
+    >>> vn.ledger.budget = None
     """
 
     def __init__(self) -> None:

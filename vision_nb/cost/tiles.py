@@ -34,6 +34,9 @@ def show_tiles(image: ImageSource, model: str = "gpt-4o", detail: str | Sequence
     Raises:
         SettingsError: The model's rule is not known, or it does not know the detail level.
         ImageError: The picture cannot be read.
+
+    >>> len(vn.show_tiles(vn.samples.path("chart"), "gpt-4o", ("low", "high")).axes)
+    2
     """
     details = [detail] if isinstance(detail, str) else list(detail)
     document = ImageDocument.of(image)

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vision_nb.demo.faults import Fault
+    from vision_nb.demo.sample_files import reachable_or_sample, sample_url
     from vision_nb.demo.server import DemoServer, shared_server
 
-__all__ = ["DemoServer", "Fault", "shared_server"]
+__all__ = ["DemoServer", "Fault", "reachable_or_sample", "sample_url", "shared_server"]
 
-_HOMES = {"DemoServer": "server", "Fault": "faults", "shared_server": "server"}
+_HOMES = {
+    "DemoServer": "server",
+    "Fault": "faults",
+    "reachable_or_sample": "sample_files",
+    "sample_url": "sample_files",
+    "shared_server": "server",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from vision_nb.demo import openai_wire, replicate_wire
+from vision_nb.demo import openai_wire, replicate_wire, sample_files
 from vision_nb.demo.faults import Fault
 from vision_nb.demo.wire import NotFound, Question, RecordedRequest
 from vision_nb.errors import SettingsError
@@ -169,7 +169,7 @@ class DemoServer:
         client = AsyncHTTPClient(force_instance=True, max_clients=100, max_body_size=openai_wire.MAX_DOWNLOAD)
         application = Application(
             # Replicate's first: OpenAI's path of a model fits its models too
-            [*replicate_wire.routes(self), *openai_wire.routes(self)],
+            [*replicate_wire.routes(self), *openai_wire.routes(self), *sample_files.routes()],
             default_handler_class=NotFound,
             default_handler_args={"demo": self},
             log_function=lambda _: None,

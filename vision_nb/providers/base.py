@@ -90,7 +90,17 @@ class MultiModalLLM(ABC):
         return self._once(CompletionResponse, [user_message(prompt, image_documents)], overrides)
 
     def chat(self, messages: Messages, **overrides: Any) -> ChatResponse:
-        """Answer the last of a list of messages; pictures are inside the messages. Raises as `complete`."""
+        """Answer the last of a list of messages; pictures are inside the messages.
+
+        Args:
+            messages: `ChatMessage` objects or ``{"role": ..., "content": ...}`` mappings, oldest first.
+            **overrides: Request parameters for this call alone.
+
+        Raises:
+            SettingsError: An argument cannot be used.
+            ImageError: A picture cannot be used.
+            ProviderError: The model did not answer.
+        """
         return self._once(ChatResponse, messages, overrides)
 
     def stream_complete(
@@ -104,7 +114,7 @@ class MultiModalLLM(ABC):
         return self._streamed(CompletionResponse, [user_message(prompt, image_documents)], overrides)
 
     def stream_chat(self, messages: Messages, **overrides: Any) -> ResponseStream[ChatResponse]:
-        """Answer the last of a list of messages piece by piece; as `stream_complete`."""
+        """Answer the last of a list of messages piece by piece; arguments and errors as `chat`."""
         return self._streamed(ChatResponse, messages, overrides)
 
     async def acomplete(
@@ -161,7 +171,14 @@ class MultiModalLLM(ABC):
 
     @abstractmethod
     def outgoing(self, document: ImageDocument) -> Prepared | None:
-        """A picture as it would be sent, or None where only its URL is."""
+        """A picture as it would be sent, or None where only its URL is.
+
+        Args:
+            document: The picture.
+
+        Raises:
+            ImageError: It cannot be used.
+        """
 
     @property
     def counted_model(self) -> str:
@@ -184,7 +201,11 @@ class MultiModalLLM(ABC):
         return {"model": str(self), "server": self.server, "parameters": self._merged({})}
 
     def price(self, usage: Usage) -> Decimal | None:
-        """The price of some usage in US dollars, or None where it is not known."""
+        """The price of some usage in US dollars, or None where it is not known.
+
+        Args:
+            usage: Tokens in and out.
+        """
         if self.is_free and not has_set_price(self.counted_model):
             return Decimal(0)
         return price(usage, provider=self.provider, model=self.counted_model)
@@ -195,6 +216,10 @@ class MultiModalLLM(ABC):
 
     def count_input_tokens(self, prompt: str, image_documents: ImageSource | Iterable[ImageSource] = ()) -> int:
         """The provider's own count of a question's input tokens, without asking it.
+
+        Args:
+            prompt: The question.
+            image_documents: Its pictures.
 
         Raises:
             SettingsError: The provider has no such counter.
@@ -338,7 +363,11 @@ class MultiModalLLM(ABC):
         return own
 
     def redacted(self, text: str) -> str:
-        """A text without anything that is or looks like a key."""
+        """A text without anything that is or looks like a key.
+
+        Args:
+            text: Such as a server's error message.
+        """
         for secret in self._secrets():
             text = text.replace(secret, "***")
         return _SECRET.sub("***", text)

@@ -17,6 +17,9 @@ class DemoMultiModal(OpenAIMultiModal):
     Args:
         model: What to call it; the token counts are those of a model of this name, where one is known.
         **options: As for `OpenAIMultiModal`.
+
+    >>> print(vn.DemoMultiModal().complete("How large is it?", [vn.samples.path("chart")]))
+    The picture is in landscape format, **1,000 x 600 pixels**. ...
     """
 
     provider: ClassVar[str] = "demo"

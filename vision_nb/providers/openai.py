@@ -61,6 +61,13 @@ class OpenAIMultiModal(MultiModalLLM):
 
     Raises:
         MissingKeyError: There is no key.
+
+    >>> llm = vn.OpenAIMultiModal("gpt-4o", max_new_tokens=300)  # the key is in OPENAI_API_KEY
+    >>> answer = llm.complete("How large is it?", [vn.samples.path("chart")])
+    >>> answer.usage.input_tokens > 85
+    True
+    >>> "".join(r.delta for r in llm.stream_complete("How large is it?", [vn.samples.path("chart")])) == answer.text
+    True
     """
 
     provider: ClassVar[str] = "openai"
@@ -205,7 +212,7 @@ class OpenAIMultiModal(MultiModalLLM):
         return {"role": message.role.value, "content": parts}
 
     def outgoing(self, document: ImageDocument) -> Prepared | None:
-        """A picture as it would be sent, or None where only its URL is."""
+        """A picture as it would be sent, or None where only its URL is; arguments as `MultiModalLLM.outgoing`."""
         return self._prepared(document, self._detail_of(document, self._merged({})))
 
     def _prepared(self, document: ImageDocument, detail: Detail | None) -> Prepared | None:
@@ -245,7 +252,15 @@ class OpenAIMultiModal(MultiModalLLM):
         return Piece(_text(said, self.service), _usage(raw), reason, _word(raw.model), raw)
 
     def count_input_tokens(self, prompt: str, image_documents: ImageSource | Iterable[ImageSource] = ()) -> int:
-        """OpenAI's own count of a question's input tokens; the pictures are sent to be counted, for free."""
+        """OpenAI's own count of a question's input tokens; the pictures are sent to be counted, for free.
+
+        Args:
+            prompt: The question.
+            image_documents: Its pictures.
+
+        Raises:
+            ProviderError: The server has no counter, or did not answer.
+        """
         message = user_message(prompt, image_documents)
         parts: list[dict[str, Any]] = []
         for part in message.parts:
@@ -289,6 +304,12 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
     Raises:
         MissingKeyError: There is neither a key nor a token.
         SettingsError: Deployment, endpoint or API version is missing; the message names each.
+
+    >>> llm = vn.AzureOpenAIMultiModal(engine="our-deployment", model="gpt-4o")  # the rest is in the environment
+    >>> print(llm)
+    azure:our-deployment
+    >>> llm.complete("How large is it?", [vn.samples.path("chart")]).finish_reason
+    'stop'
     """
 
     provider: ClassVar[str] = "azure"
@@ -378,6 +399,13 @@ class LocalMultiModal(OpenAIMultiModal):
         api_base: The server's base URL, ending in /v1.
         api_key: The key where the server asks for one; most take any.
         **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet.
+
+    >>> from vision_nb.demo import shared_server
+    >>> llm = vn.LocalMultiModal("llava", api_base=shared_server().openai_base)  # the demo plays LocalAI
+    >>> llm.is_free
+    True
+    >>> llm.complete("How large is it?", [vn.samples.path("chart")]).model
+    'llava'
     """
 
     provider: ClassVar[str] = "local"

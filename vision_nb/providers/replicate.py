@@ -76,6 +76,10 @@ class ReplicateMultiModal(MultiModalLLM):
     Raises:
         MissingKeyError: There is no token.
         SettingsError: The model's name is no reference, or there is to be more than one picture.
+
+    >>> llm = vn.ReplicateMultiModal("llava-13b", max_new_tokens=100)  # the token is in REPLICATE_API_TOKEN
+    >>> llm.complete("How large is it?", [vn.samples.path("chart")]).usage is None  # Replicate counts seconds
+    True
     """
 
     provider: ClassVar[str] = "replicate"
@@ -231,7 +235,7 @@ class ReplicateMultiModal(MultiModalLLM):
             warnings.warn(f"{self} takes no {', '.join(new)}: left out.", stacklevel=2)
 
     def outgoing(self, document: ImageDocument) -> Prepared | None:
-        """A picture as it would be sent, or None where only its URL is."""
+        """A picture as it would be sent, or None where only its URL is; arguments as `MultiModalLLM.outgoing`."""
         if document.is_remote and not self.inline_urls:
             return None
         return document.prepare(lambda size: fit_within(size, LONGEST_SIDE))

@@ -2,6 +2,11 @@
 
 The table's inputs and ranges are the models' published input schemas (replicate.com, each model's API page),
 its turn formats their predictors' sources; both were read 2026-11.
+
+>>> sorted(vn.REPLICATE_MULTI_MODAL_LLM_MODELS)
+['fuyu-8b', 'llava-13b', 'minigpt-4']
+>>> vn.REPLICATE_MULTI_MODAL_LLM_MODELS["llava-13b"].partition(":")[0]
+'yorickvp/llava-13b'
 """
 
 from __future__ import annotations

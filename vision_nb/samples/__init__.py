@@ -1,11 +1,11 @@
 """Small pictures for trying things out, with no download.
 
-Four are drawn by :mod:`vision_nb.samples.draw`; the fifth comes with matplotlib::
+Four are drawn by :mod:`vision_nb.samples.draw`; the fifth comes with matplotlib.
 
-    from vision_nb import samples
-
-    samples.names()        # ('chart', 'street_sign', 'label', 'night_scene', 'grace_hopper')
-    samples.path("chart")  # a pathlib.Path
+>>> vn.samples.names()
+('chart', 'street_sign', 'label', 'night_scene', 'grace_hopper')
+>>> vn.samples.path("chart").name
+'chart.png'
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         self._answering.stop()
 
     def export(self, path: str | Path) -> Path:
-        """Write the conversation to a file; see `Chat.export`."""
+        """Write the conversation to a file; arguments and errors as `Chat.export`."""
         return self.chat.export(path)
 
     def close(self) -> None:

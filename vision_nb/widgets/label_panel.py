@@ -35,6 +35,13 @@ class LabelPanel(anywidget.AnyWidget):
 
     Raises:
         SettingsError: There is no answer to label.
+
+    >>> comparison = vn.compare(["demo"], ["How large is it?"], [vn.samples.path("chart")], progress=False)
+    >>> panel = vn.LabelPanel(comparison, annotator="you")  # as a cell's last line, it shows itself
+    >>> panel.score(5)  # as the key 5 does: correctness first,
+    >>> panel.score(4)  # then relevance
+    >>> panel.labelled
+    1
     """
 
     _esm = _HERE / "label_panel.js"
@@ -76,7 +83,14 @@ class LabelPanel(anywidget.AnyWidget):
         return sum(self._is_complete(place) for place in self._order)
 
     def score(self, value: int) -> None:
-        """Score the marked aspect of the shown answer, and go on: to the other aspect, or to the next answer."""
+        """Score the marked aspect of the shown answer, and go on: to the other aspect, or to the next answer.
+
+        Args:
+            value: 5 (the best) to 1.
+
+        Raises:
+            SettingsError: It is no whole number from 1 to 5.
+        """
         self._save(**{self._aspect: value})
         if self._aspect == ASPECTS[0]:
             self._aspect = ASPECTS[1]

@@ -1,0 +1,30 @@
+"""Pin what Binder installs, all of it: run it when pyproject.toml's dependencies change or are to be renewed.
+
+Run: python tests/pin_binder.py
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from environments import ROOT, install, new_environment, run
+
+REQUIREMENTS = ROOT / "binder" / "requirements.txt"
+NOT_PINNED = ("vision-nb", "vision_nb", "pip", "setuptools", "wheel")
+HEAD = """# Every package that the notebooks need, at one version; JupyterLab itself comes with Binder's image.
+# Made by: python tests/pin_binder.py
+"""
+
+
+def main():
+    with tempfile.TemporaryDirectory() as work:
+        python = new_environment(Path(work) / "venv", sys.executable)
+        install(python, ROOT, "pandas")
+        frozen = run(python, "-m", "pip", "freeze").splitlines()
+    pins = [line for line in frozen if line.partition("==")[0].partition(" ")[0] not in NOT_PINNED]
+    REQUIREMENTS.write_text(HEAD + "\n".join(pins) + "\n", encoding="utf-8")
+    print(f"{len(pins)} packages, from Python {sys.version_info.major}.{sys.version_info.minor}")
+
+
+if __name__ == "__main__":
+    main()
