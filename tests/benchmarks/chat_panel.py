@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from lab import browser_page, running_lab  # noqa: E402
-from panel_lab import open_panel  # noqa: E402
+from lab import browser_page, running_lab
+from panel_lab import open_panel
 
 LONG = r"""
 from PIL import Image
