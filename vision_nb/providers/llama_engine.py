@@ -118,6 +118,12 @@ class Engine:
         """How the child ended, or None while it runs."""
         return self._process.poll()
 
+    def has_ended(self, within: float = 0.0) -> bool:
+        """Whether the child has ended, or does so within some seconds: its connections close a moment before."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(within)
+        return self.exit_code is not None
+
     def log(self) -> str:
         """Everything that the engine has written so far; empty once it was stopped."""
         with self._log_lock:

@@ -127,7 +127,7 @@ class ServedLlava(LocalMultiModal):
             return ProviderConnectionError(
                 "The engine was stopped: serve_llava(...) starts another.", partial_text=partial_text
             )
-        if isinstance(own, ProviderConnectionError) and self.engine.exit_code is not None:
+        if isinstance(own, ProviderConnectionError) and self.engine.has_ended(within=0.3):
             return ProviderConnectionError(
                 f"{self.engine.failure()}\nserve_llava(...) starts it again.", partial_text=partial_text
             )
