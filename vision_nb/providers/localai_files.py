@@ -218,9 +218,8 @@ def _write(texts: Mapping[Path, str], *, overwrite: bool) -> None:
                     path.unlink()
                 else:
                     path.write_bytes(old)
-        raise SettingsError(
-            f"{error.filename or 'A file'} cannot be written ({error.strerror}): nothing was."
-        ) from error
+        place = error.filename or next(iter(texts)).parent
+        raise SettingsError(f"{place} cannot be written ({error.strerror}): no file was changed.") from error
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
