@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
-from typing import Any
 
-from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError
+from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError, SettingsError
 from vision_nb.providers.loading import LoadingLine, shown_size
+
+_HTTP_ERRORS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
 
 
 def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, progress: bool = True) -> Path:
@@ -28,6 +30,7 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
     Raises:
         EngineMissingError: huggingface_hub is not installed.
         ModelFileNotFoundError: The hub has no such repository or file, or it takes a token to see it.
+        SettingsError: The repository's name is none.
         ModelFileError: The hub cannot be reached, or the disk has not enough space.
     """
     try:
@@ -37,11 +40,11 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
     except ImportError as error:
         raise EngineMissingError('huggingface_hub is not installed: pip install "vision-nb[llama]".') from error
 
-    cached = hub.try_to_load_from_cache(repo_id, filename, revision=revision)
-    if isinstance(cached, str):
-        return Path(cached)
     silent = are_progress_bars_disabled()
     try:
+        cached = hub.try_to_load_from_cache(repo_id, filename, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
         size = hub.get_hf_file_metadata(hub.hf_hub_url(repo_id, filename, revision=revision)).size
         folder = Path(hub.constants.HF_HUB_CACHE)
         _check_space(folder, size, filename)
@@ -55,7 +58,9 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
         raise ModelFileNotFoundError(
             f"The hub shows no {filename!r} in {repo_id!r}: check both names, and HF_TOKEN where it is not public."
         ) from error
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError, _http_error()) as error:
+    except errors.HFValidationError as error:
+        raise SettingsError(f"{repo_id!r} is no repository's name ({_first_line(error)}): write owner/name.") from error
+    except (errors.HfHubHTTPError, OSError, *_http_errors()) as error:
         raise ModelFileError(
             f"{filename} could not be downloaded from {repo_id} ({_first_line(error)}): check the network and try "
             "again; what had arrived is kept."
@@ -77,13 +82,10 @@ def _check_space(folder: Path, size: int | None, filename: str) -> None:
         )
 
 
-def _http_error() -> Any:
-    """The class of the errors that huggingface_hub's HTTP client raises when it reaches no server."""
-    try:
-        import httpx
-    except ImportError:
-        import httpx2 as httpx  # type: ignore[no-redef]
-    return httpx.HTTPError
+def _http_errors() -> tuple[type[Exception], ...]:
+    """The errors of the HTTP clients that huggingface_hub's versions use: it does not translate all of them."""
+    kinds = ((sys.modules.get(name), kind) for name, kind in _HTTP_ERRORS.items())
+    return tuple(getattr(module, kind) for module, kind in kinds if module is not None)
 
 
 def _first_line(error: BaseException) -> str:

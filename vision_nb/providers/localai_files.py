@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LOCALAI_PORT, _LITELLM_PORT = 8080, 4000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LocalAIFiles:
     """The files that were written.
 
@@ -47,10 +47,15 @@ class LocalAIFiles:
         """The four files."""
         return self.template, self.definition, self.litellm, self.compose
 
+    def _names(self) -> list[str]:
+        return [path.relative_to(self.compose.parent).as_posix() for path in self.paths]
+
     def _repr_html_(self) -> str:
-        folder = self.compose.parent
-        rows = [(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")) for path in self.paths]
-        return "".join(markup.file_listing(name, text) for name, text in rows)
+        texts = (path.read_text(encoding="utf-8") for path in self.paths)
+        return "".join(map(markup.file_listing, self._names(), texts))
+
+    def __repr__(self) -> str:
+        return f"LocalAIFiles({', '.join(self._names())})"
 
 
 def write_localai_config(
