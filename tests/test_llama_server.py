@@ -177,6 +177,12 @@ def test_stop_ends_the_child_at_once_and_may_be_said_twice(own):
     assert llama_engine.free_port(port) == port
 
 
+def test_it_is_the_same_model_after_another_start_for_answers_that_are_kept(llm, weights):
+    with vn.serve_llava(*weights, progress=False, max_new_tokens=20, temperature=0) as again:
+        assert again.api_base != llm.api_base and again.identity == llm.identity
+    assert "weights" in llm.identity
+
+
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="there is no /proc/net/tcp to look into")
 def test_it_listens_on_loopback_alone(llm):
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -324,6 +330,13 @@ def test_an_engine_that_takes_too_long_is_stopped(weights):
     before = engines()
     with pytest.raises(errors.EngineError, match="did not answer within 0 seconds: raise load_timeout"):
         vn.serve_llava(*weights, load_timeout=0.01, progress=False)
+    assert engines() == before
+
+
+def test_an_option_that_is_none_leaves_no_child(weights):
+    before = engines()
+    with pytest.raises(TypeError):
+        vn.serve_llava(*weights, progress=False, colour="red")
     assert engines() == before
 
 

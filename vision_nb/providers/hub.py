@@ -60,7 +60,7 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
         ) from error
     except errors.HFValidationError as error:
         raise SettingsError(f"{repo_id!r} is no repository's name ({_first_line(error)}): write owner/name.") from error
-    except (errors.HfHubHTTPError, OSError, *_http_errors()) as error:
+    except _network_errors(errors.HfHubHTTPError, OSError) as error:
         raise ModelFileError(
             f"{filename} could not be downloaded from {repo_id} ({_first_line(error)}): check the network and try "
             "again; what had arrived is kept."
@@ -82,10 +82,10 @@ def _check_space(folder: Path, size: int | None, filename: str) -> None:
         )
 
 
-def _http_errors() -> tuple[type[Exception], ...]:
-    """The errors of the HTTP clients that huggingface_hub's versions use: it does not translate all of them."""
-    kinds = ((sys.modules.get(name), kind) for name, kind in _HTTP_ERRORS.items())
-    return tuple(getattr(module, kind) for module, kind in kinds if module is not None)
+def _network_errors(*known: type[Exception]) -> tuple[type[Exception], ...]:
+    """Errors of the network: those known, and those of the HTTP client, which huggingface_hub does not translate."""
+    clients = ((sys.modules.get(name), kind) for name, kind in _HTTP_ERRORS.items())
+    return (*known, *(getattr(module, kind) for module, kind in clients if module is not None))
 
 
 def _first_line(error: BaseException) -> str:

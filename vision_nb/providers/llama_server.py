@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -91,10 +92,10 @@ def serve_llava(
         with LoadingLine(f"Loading {what}", shown=progress) as line:
             engine.wait(load_timeout, line.tell)
             line.done(f"{engine.model} answers at {engine.api_base}, loaded in {line.seconds:.1f} s: {what}")
+        return ServedLlava(engine, paths, **options)
     except BaseException:
         engine.stop()
         raise
-    return ServedLlava(engine, **options)
 
 
 class ServedLlava(LocalMultiModal):
@@ -105,15 +106,22 @@ class ServedLlava(LocalMultiModal):
 
     Args:
         engine: The child process.
+        weights: The files that it serves.
         **options: As for `LocalMultiModal`.
     """
 
     service: ClassVar[str] = "The llama.cpp engine"
 
-    def __init__(self, engine: Engine, **options: Any) -> None:
+    def __init__(self, engine: Engine, weights: Sequence[Path], **options: Any) -> None:
         own = {"context_length": engine.context_length, "inline_urls": True, "timeout": 600.0, "max_retries": 0}
         super().__init__(engine.model, engine.api_base, **{**own, **options})
         self.engine = engine
+        self._weights = [(path.name, path.stat().st_size) for path in weights]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """With the files instead of the address: its port is another at each start, and its answers are not."""
+        return {**super().identity, "server": None, "weights": self._weights}
 
     def stop(self) -> None:
         """End the engine, and wait until it has ended."""
