@@ -177,6 +177,13 @@ def test_stop_ends_the_child_at_once_and_may_be_said_twice(own):
     assert llama_engine.free_port(port) == port
 
 
+def test_a_child_that_does_not_end_by_itself_is_killed(own, monkeypatch):
+    monkeypatch.setattr(llama_engine, "_PATIENCE", 0.3)
+    os.kill(own.engine.pid, signal.SIGSTOP)  # it no longer sees that its pipe closes
+    own.stop()
+    assert not is_alive(own.engine.pid)
+
+
 def test_it_is_the_same_model_after_another_start_for_answers_that_are_kept(llm, weights):
     with vn.serve_llava(*weights, progress=False, max_new_tokens=20, temperature=0) as again:
         assert again.api_base != llm.api_base and again.identity == llm.identity

@@ -100,7 +100,7 @@ class Engine:
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         # Also at the end of this process, and when nobody refers to the engine any more.
-        self.stop = weakref.finalize(self, _stop, self._process, self._log, os.getpid())
+        self.stop = weakref.finalize(self, _stop, self._process, self._log)
         _running.add(self)
 
     @property
@@ -229,10 +229,8 @@ def telling_lines(log: str) -> str:
     return "\n".join(line[:300] for line in kept[-LAST_LINES:])
 
 
-def _stop(process: subprocess.Popen[bytes], log: IO[bytes], owner: int) -> None:
-    """Have the child end, and wait until it has."""
-    if os.getpid() != owner:  # a fork, whose end is not the engine's
-        return
+def _stop(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    """Have the child end, and wait until it has. In a fork, whose child it is not, this does nothing to it."""
     with suppress(OSError):
         if process.stdin is not None:
             process.stdin.close()  # the child ends by itself when its pipe closes
