@@ -8,6 +8,7 @@ import pytest
 from conftest import encoded, picture
 from llama_parts import require_litellm, running_litellm, write_weights
 from test_openai_provider import all_eight
+from walkthrough_llava import both_samples_run
 
 import vision_nb as vn
 from vision_nb import errors
@@ -60,28 +61,8 @@ def test_a_model_that_the_proxy_does_not_have(api_base):
         vn.LocalMultiModal("no-such-model", api_base, max_retries=0).complete("What?")
 
 
-def test_the_walkthroughs_openai_sample_runs_but_for_the_endpoint(api_base, monkeypatch):
-    import openai
-
-    monkeypatch.setattr(openai, "api_key", "EMPTY")  # Dummy
-    monkeypatch.setattr(openai, "base_url", f"{api_base}/")  # OpenAI API Endpoint
-    monkeypatch.setattr(openai, "_client", None, raising=False)
-    monkeypatch.setattr(openai, "http_client", openai.DefaultHttpxClient(trust_env=False))
-    image = base64.b64encode(encoded(picture(320, 200), "JPEG")).decode("utf-8")
-    response = openai.chat.completions.create(
-        model="llava",
-        messages=[
-            {
-                "role": "user",
-                "content": [
-                    {"type": "text", "text": "日本語で答えてください。どんな風景ですか？"},
-                    {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{image}"}},
-                ],
-            }
-        ],
-        max_tokens=30,
-    )
-    assert response.choices[0].message.content and response.usage.prompt_tokens > 576
+def test_the_walkthroughs_samples_run_but_for_the_endpoint(api_base, photo, monkeypatch):
+    both_samples_run(api_base, photo, monkeypatch)
 
 
 def test_the_walkthroughs_curl_runs_with_its_temperature_in_the_wrong_place(api_base):

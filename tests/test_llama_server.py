@@ -1,7 +1,6 @@
 """The true llama.cpp server as a child process, with random weights of LLaVA's shape: asked, stopped and killed."""
 
 import asyncio
-import base64
 import contextlib
 import importlib.util
 import os
@@ -12,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import openai
 import pytest
-from conftest import encoded, picture
+from conftest import picture
 from kernels import error_of, run_cells, text_of
 from llama_parts import ends, engines, is_alive, require_engine, write_weights
 from test_openai_provider import all_eight
+from walkthrough_llava import both_samples_run
 
 import vision_nb as vn
 from vision_nb import errors
@@ -216,24 +215,8 @@ def test_detect_and_connect_find_it(llm):
     assert vn.connect("local:llava").complete("What?", max_new_tokens=2).model == "llava"
 
 
-def test_the_walkthroughs_samples_run_but_for_the_endpoint(llm, tmp_path, capsys):
-    encoded_image = base64.b64encode(encoded(picture(320, 200), "JPEG")).decode("utf-8")
-    client = openai.OpenAI(api_key="EMPTY", base_url=llm.api_base)
-    response = client.chat.completions.create(
-        model="llava",
-        messages=[
-            {
-                "role": "user",
-                "content": [
-                    {"type": "text", "text": PROMPT},
-                    {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded_image}"}},
-                ],
-            }
-        ],
-        max_tokens=30,
-    )
-    print(response.choices[0])
-    assert "Choice(" in capsys.readouterr().out
+def test_the_walkthroughs_samples_run_but_for_the_endpoint(llm, photo, monkeypatch):
+    both_samples_run(llm.api_base, photo, monkeypatch)
 
 
 # How it starts, and what is wrong when it does not.
