@@ -25,7 +25,7 @@ from tiny_llava import write_pair
 import vision_nb as vn
 from vision_nb.providers.llama_engine import free_port
 
-ROUNDS = 60
+ROUNDS = 200
 STARTS = 5
 LIMIT = 0.02  # of the time of a 20-token answer
 READY_LIMIT = 1.0  # seconds
@@ -44,6 +44,11 @@ def timed(*calls):
             if turn >= 5:
                 times[place].append(time.perf_counter() - started)
     return times
+
+
+def quarter(times):
+    """The time that a quarter of the calls stayed under: what else the machine does lies mostly above it."""
+    return statistics.quantiles(times, n=4)[0]
 
 
 def answers(port):
@@ -117,11 +122,9 @@ def overheads(llm):
 
         assert bare_call().usage.completion_tokens == our_call().usage.output_tokens == 20
         before, after = timed(bare_call, our_call)
-        added = statistics.median(two - one for one, two in zip(before, after, strict=True))
-        ratios.append(added / statistics.median(before))
-        print(
-            f"{name:8} raw {statistics.median(before) * 1000:6.1f} ms, added {added * 1000:+5.2f} ms, {ratios[-1]:+.2%}"
-        )
+        raw_time, our_time = map(quarter, (before, after))
+        ratios.append(our_time / raw_time - 1)
+        print(f"{name:8} raw {raw_time * 1000:6.1f} ms, ours {our_time * 1000:6.1f} ms, added {ratios[-1]:+.2%}")
     return ratios
 
 
