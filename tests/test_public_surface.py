@@ -19,6 +19,8 @@ HEAVY = (
     "numpy",
     "PIL",
     "genai_prices",
+    "yaml",
+    "huggingface_hub",
     "tornado.web",
     "nh3",
 )

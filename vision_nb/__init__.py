@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     )
     from vision_nb.providers.connect import connect as connect
     from vision_nb.providers.demo import DemoMultiModal as DemoMultiModal
+    from vision_nb.providers.hub import download_gguf as download_gguf
+    from vision_nb.providers.llama_server import serve_llava as serve_llava
+    from vision_nb.providers.local import LocalMultiModal as LocalMultiModal
+    from vision_nb.providers.localai_files import write_localai_config as write_localai_config
     from vision_nb.providers.openai import AzureOpenAIMultiModal as AzureOpenAIMultiModal
-    from vision_nb.providers.openai import LocalMultiModal as LocalMultiModal
     from vision_nb.providers.openai import OpenAIMultiModal as OpenAIMultiModal
     from vision_nb.providers.replicate import ReplicateMultiModal as ReplicateMultiModal
     from vision_nb.providers.replicate_models import (
@@ -63,7 +66,7 @@ _HOMES = {
     "DemoMultiModal": "vision_nb.providers.demo",
     "ImageDocument": "vision_nb.images",
     "LabelPanel": "vision_nb.widgets.label_panel",
-    "LocalMultiModal": "vision_nb.providers.openai",
+    "LocalMultiModal": "vision_nb.providers.local",
     "MessageRole": "vision_nb.messages",
     "OpenAIMultiModal": "vision_nb.providers.openai",
     "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate_models",
@@ -77,15 +80,18 @@ _HOMES = {
     "connect": "vision_nb.providers.connect",
     "display_image_uris": "vision_nb.display",
     "display_stream": "vision_nb.display",
+    "download_gguf": "vision_nb.providers.hub",
     "generate_openai_multi_modal_chat_message": "vision_nb.messages",
     "estimate_cost": "vision_nb.cost.estimate",
     "image_tokens": "vision_nb.cost.tokens",
     "image_tokens_array": "vision_nb.cost.arrays",
     "ledger": "vision_nb.cost.ledger",
+    "serve_llava": "vision_nb.providers.llama_server",
     "set_price": "vision_nb.cost.prices",
     "show_tiles": "vision_nb.cost.tiles",
     "load_image_urls": "vision_nb.image_lists",
     "load_images": "vision_nb.image_lists",
+    "write_localai_config": "vision_nb.providers.localai_files",
 }
 _MODULES = ("compat", "errors", "samples")
 

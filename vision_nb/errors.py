@@ -13,6 +13,12 @@
     │   ├── UnsupportedImageError           not a picture, or of a kind that cannot be read here
     │   ├── CorruptImageError               a picture that breaks off or does not decode
     │   └── ImageTooLargeError              too many pixels, bytes or patches
+    ├── EngineError                         an engine on this machine did not start
+    │   ├── EngineMissingError              it is not installed
+    │   ├── EngineMemoryError               there is not enough memory
+    │   └── ModelFileError                  a file of weights cannot be used
+    │       ├── ModelFileNotFoundError      there is no such file (FileNotFoundError)
+    │       └── ProjectorMismatchError      the image encoder was made for another model
     └── ProviderError                       a model did not answer
         ├── AuthenticationError             the key is wrong, or may not do this
         ├── UnknownModelError               the server does not know the model
@@ -97,6 +103,41 @@ class CorruptImageError(ImageError):
 
 class ImageTooLargeError(ImageError):
     """The picture has more pixels, bytes or patches than can be handled."""
+
+
+class EngineError(VisionError):
+    """An engine on this machine did not start.
+
+    Attributes:
+        log: The engine's own last lines; empty where it was not started.
+    """
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class EngineMissingError(EngineError):
+    """The engine, or what downloads its models, is not installed."""
+
+
+class EngineMemoryError(EngineError):
+    """There is not enough memory for the model and its context."""
+
+
+class ModelFileError(EngineError):
+    """A file of weights is of the wrong kind, incomplete, or of a kind that the engine does not know."""
+
+
+class ModelFileNotFoundError(ModelFileError, FileNotFoundError):
+    """There is no such file of weights, here or on the hub."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class ProjectorMismatchError(ModelFileError):
+    """The image encoder (mmproj) was made for another text model."""
 
 
 class ProviderError(VisionError):

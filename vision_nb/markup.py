@@ -77,6 +77,16 @@ def error_box(message: str) -> str:
     return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape(message)}</div>'
 
 
+def remark(text: str) -> str:
+    """A line of faint text."""
+    return f'<div style="{_FAINT}">{escape(text)}</div>'
+
+
+def file_listing(name: str, text: str) -> str:
+    """A file's name, and its text as it is."""
+    return f'<div style="{_FAINT}">{escape(name)}</div><pre style="padding:6px 10px;{_BORDER}">{escape(text)}</pre>'
+
+
 def footnote(facts: Sequence[str]) -> str:
     """A folded line of facts below an answer, as Markdown: model, tokens, time."""
     shown = " &middot; ".join(map(inline_text, facts))

@@ -51,6 +51,20 @@ class Usage:
     __radd__ = __add__
 
 
+NONSENSE = 10
+"""A server that reports fewer input tokens than a tenth of those it was sent did not count them."""
+
+
+def is_nonsense(reported: int | None, sent: int | None) -> bool:
+    """Whether a reported count of input tokens cannot be one.
+
+    Args:
+        reported: The count, or None where there is none.
+        sent: The tokens that were sent at least, by our own count; None where that is not known.
+    """
+    return reported is not None and sent is not None and reported * NONSENSE < sent
+
+
 def _plus(one: int | None, other: int | None) -> int | None:
     """Add token counts; unknown is not zero."""
     return None if one is None or other is None else one + other
@@ -70,6 +84,7 @@ class Response(ShownOnce):
             "content_filter" when a filter stopped it; None while streaming or where the server did not say.
         latency: Seconds from the request to this point.
         pricing: Works out the price in US dollars from the usage.
+        sent_tokens: The input tokens at least, by our own count; None where they were not counted.
     """
 
     text: str = ""
@@ -80,13 +95,22 @@ class Response(ShownOnce):
     finish_reason: str | None = None
     latency: float | None = field(default=None, compare=False)
     pricing: Callable[[Usage], Decimal | None] | None = field(default=None, repr=False, compare=False)
+    sent_tokens: int | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def usage_is_nonsense(self) -> bool:
+        """Whether the server reported fewer input tokens than it can have read: it counted no picture, or nothing."""
+        return self.usage is not None and is_nonsense(self.usage.input_tokens, self.sent_tokens)
 
     @property
     def cost(self) -> Decimal | None:
-        """The price in US dollars, worked out when asked for; None where usage or price is not known."""
+        """The price in US dollars, worked out when asked for; None where usage or price is not known.
+
+        Nonsense is no usage: nothing is priced by it. The ledger has an estimate.
+        """
         if self.usage is None or self.pricing is None:
             return None
-        return self.pricing(self.usage)
+        return self.pricing(Usage() if self.usage_is_nonsense else self.usage)
 
     @property
     def remark(self) -> str | None:
@@ -145,7 +169,8 @@ def facts(response: Response) -> list[str]:
     found = [response.model] if response.model else []
     if response.usage is not None:
         usage = response.usage
-        found.append(f"{_count(usage.input_tokens)} tokens in, {_count(usage.output_tokens)} out")
+        doubt = f" (as reported, but at least {response.sent_tokens:,} were sent)" if response.usage_is_nonsense else ""
+        found.append(f"{_count(usage.input_tokens)} tokens in{doubt}, {_count(usage.output_tokens)} out")
     if response.latency is not None:
         found.append(f"{response.latency:.1f} s")
     return found

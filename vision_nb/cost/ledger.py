@@ -18,8 +18,6 @@ from vision_nb.responses import Usage
 if TYPE_CHECKING:
     import pandas as pd
 
-_NONSENSE = 10  # a server that reports a tenth of the tokens it must have seen did not count the image
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -214,11 +212,6 @@ class Ledger:
         return f"{len(self.entries)} calls, {markup.dollars(self.total, 6)}{unknown}{of}"
 
     __repr__ = __str__
-
-
-def is_nonsense(reported: int | None, expected: int | None) -> bool:
-    """Whether a reported count of input tokens cannot be one: none at all, or a fraction of what was sent."""
-    return reported is None or (expected is not None and reported * _NONSENSE < expected)
 
 
 def _count(tokens: int | None) -> str:

@@ -295,6 +295,16 @@ def checked_rule(model: str, detail: str) -> Rule | None:
     return rule
 
 
+def fixed_tokens(model: str) -> int | None:
+    """The tokens of any image for a model that counts all alike; None for the others, whose rules need its size.
+
+    >>> fixed_tokens("llava")
+    576
+    """
+    rule = rule_for(model)
+    return rule.tokens if isinstance(rule, Fixed) else None
+
+
 def sent_size(size: Size, model: str, detail: str | None = None) -> Size:
     """The size at which to send an image: what the model would shrink it to anyway.
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.cost.ledger import Entry, is_nonsense, ledger
-from vision_nb.cost.rules import view_of
+from vision_nb.cost.ledger import Entry, ledger
+from vision_nb.cost.rules import fixed_tokens, view_of
 from vision_nb.cost.text import text_tokens
 from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images import ImageDocument
 from vision_nb.messages import ChatMessage
 from vision_nb.responses import Response, Usage
 
@@ -28,13 +29,19 @@ class Account:
         llm: The model.
         messages: What it is asked.
         settings: The settings of the call.
+
+    Attributes:
+        sent_tokens: The input tokens at least: those of the text, and of the pictures whose tokens are known.
     """
 
     def __init__(self, llm: MultiModalLLM, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> None:
         self._llm = llm
         self._settled = False
         self._started = time.perf_counter()
-        self._expected = expected_tokens(llm, messages, settings, remote=ledger.budget is not None)
+        text, pictures = input_tokens(llm, messages, settings, remote=ledger.budget is not None)
+        known = [tokens for tokens in pictures if tokens is not None]
+        self._expected = text + sum(known) if len(known) == len(pictures) else None
+        self.sent_tokens = text + sum(known)
         self._longest = longest_answer(settings)
         self._reserved = Decimal(0)
 
@@ -60,7 +67,7 @@ class Account:
 
     def _usage_of(self, response: Response) -> tuple[Usage, bool]:
         reported = response.usage
-        if reported is not None and not is_nonsense(reported.input_tokens, self._expected):
+        if reported is not None and reported.input_tokens is not None and not response.usage_is_nonsense:
             return reported, False
         answered = None if reported is None else reported.output_tokens
         if answered is None:
@@ -74,10 +81,10 @@ def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER)
     return int(next(limits, unlimited))
 
 
-def expected_tokens(
+def input_tokens(
     llm: MultiModalLLM, messages: Sequence[ChatMessage], settings: Mapping[str, Any], *, remote: bool
-) -> int | None:
-    """The input tokens of a request, about; None where an image's are not known.
+) -> tuple[int, list[int | None]]:
+    """The input tokens of a request: about those of its text, and those of each picture, None where not known.
 
     Args:
         llm: The model.
@@ -85,17 +92,21 @@ def expected_tokens(
         settings: The settings of the call.
         remote: Whether to look at the header of a picture behind a URL, which takes a request of its own.
     """
-    tokens = sum(text_tokens(message.text, llm.counted_model).tokens for message in messages)
-    for message in messages:
-        for document in message.image_documents:
-            if document.is_remote and not remote:
-                return None
-            try:
-                detail = document.detail or settings.get("image_detail")
-                view = view_of(document.size, llm.counted_model, detail)
-            except (ImageError, SettingsError):
-                return None  # building the request raises what is wrong
-            if view is None:
-                return None
-            tokens += view.tokens
-    return tokens
+    text = sum(text_tokens(message.text, llm.counted_model).tokens for message in messages)
+    pictures = [document for message in messages for document in message.image_documents]
+    return text, [_picture_tokens(llm, document, settings, remote=remote) for document in pictures]
+
+
+def _picture_tokens(
+    llm: MultiModalLLM, document: ImageDocument, settings: Mapping[str, Any], *, remote: bool
+) -> int | None:
+    fixed = fixed_tokens(llm.counted_model)
+    if fixed is not None:
+        return fixed
+    if document.is_remote and not remote:
+        return None
+    try:
+        view = view_of(document.size, llm.counted_model, document.detail or settings.get("image_detail"))
+    except (ImageError, SettingsError):
+        return None  # building the request raises what is wrong
+    return None if view is None else view.tokens

@@ -234,18 +234,21 @@ class MultiModalLLM(ABC):
     def _once(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> R:
         growing = self._growing(kind)
         request, account = self._opened(*self._checked(messages, overrides), stream=False)
+        growing.expect(account.sent_tokens)
         with self._settling(account, growing), self._translating():
             return growing.add(self._read(self._call(request)), last=True)
 
     async def _aonce(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> R:
         growing = self._growing(kind)
         request, account = await self._aopened(messages, overrides, stream=False)
+        growing.expect(account.sent_tokens)
         with self._settling(account, growing), self._translating():
             return growing.add(self._read(await self._acall(request)), last=True)
 
     def _streamed(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> ResponseStream[R]:
         growing = self._growing(kind)
         request, account = self._opened(*self._checked(messages, overrides), stream=True)
+        growing.expect(account.sent_tokens)
         try:
             with self._translating():
                 chunks = self._stream(request)
@@ -257,6 +260,7 @@ class MultiModalLLM(ABC):
     async def _astreamed(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> AsyncResponseStream[R]:
         growing = self._growing(kind)
         request, account = await self._aopened(messages, overrides, stream=True)
+        growing.expect(account.sent_tokens)
         try:
             with self._translating():
                 chunks = await self._astream(request)

@@ -14,11 +14,15 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     """Make a model from ``"provider:model"``.
 
     Args:
-        name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" or "demo".
+        name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" or "demo". Without
+            ``api_base``, "local:" looks on this machine for a server that has the model, and "local" alone for
+            one that has a model which sees pictures.
         **options: What the provider's class takes: max_new_tokens, api_base and so on.
 
     Raises:
         SettingsError: The provider does not exist, or the model is missing.
+        ProviderConnectionError: No local server answers.
+        UnknownModelError: No local server has the model.
 
     >>> connect("demo")
     DemoMultiModal(model='demo')
@@ -52,8 +56,12 @@ def _replicate(*model: str, **options: Any) -> MultiModalLLM:
 
 
 def _local(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.openai import LocalMultiModal
+    from vision_nb.providers.local import LocalMultiModal
 
+    if options.get("api_base") is None:
+        server, found = LocalMultiModal.detect(api_key=options.get("api_key")).choose(*model)
+        told = {"context_length": found.context_length, **options, "api_base": server.api_base}
+        return LocalMultiModal(found.name, **told)
     return LocalMultiModal(*model, **options)
 
 

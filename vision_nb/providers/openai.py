@@ -151,26 +151,27 @@ class OpenAIMultiModal(MultiModalLLM):
         return (self._api_key,) if self._api_key and len(self._api_key) >= _SHORTEST_KEY else ()
 
     def _call(self, request: Request) -> Any:
-        return self.client.chat.completions.create(**request)
+        while True:
+            try:
+                return self.client.chat.completions.create(**request)
+            except Exception as error:
+                request = self._simpler(request, error)
 
     async def _acall(self, request: Request) -> Any:
-        return await self.async_client.chat.completions.create(**request)
+        while True:
+            try:
+                return await self.async_client.chat.completions.create(**request)
+            except Exception as error:
+                request = self._simpler(request, error)
 
     def _stream(self, request: Request) -> Iterator[Any]:
-        try:
-            return cast("Iterator[Any]", self.client.chat.completions.create(**request))
-        except Exception as error:
-            return cast("Iterator[Any]", self.client.chat.completions.create(**self._simpler(request, error)))
+        return cast("Iterator[Any]", self._call(request))
 
     async def _astream(self, request: Request) -> AsyncIterator[Any]:
-        create = self.async_client.chat.completions.create
-        try:
-            return cast("AsyncIterator[Any]", await create(**request))
-        except Exception as error:
-            return cast("AsyncIterator[Any]", await create(**self._simpler(request, error)))
+        return cast("AsyncIterator[Any]", await self._acall(request))
 
     def _simpler(self, request: Request, error: Exception) -> Request:
-        """The request without ``stream_options``, for servers that refuse it; any other error is raised."""
+        """The request without what the server refuses and can do without; any other error is raised."""
         if "stream_options" not in request or not refuses(error, "stream_options"):
             raise error
         self._reports_stream_usage = False
@@ -387,48 +388,6 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
 
     def __str__(self) -> str:
         return f"{self.provider}:{self.engine}"
-
-
-class LocalMultiModal(OpenAIMultiModal):
-    """A model behind a server on this machine or network that speaks OpenAI's protocol.
-
-    LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp's server all do.
-
-    Args:
-        model: The name under which the server knows the model.
-        api_base: The server's base URL, ending in /v1.
-        api_key: The key where the server asks for one; most take any.
-        **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet.
-
-    >>> from vision_nb.demo import shared_server
-    >>> llm = vn.LocalMultiModal("llava", api_base=shared_server().openai_base)  # the demo plays LocalAI
-    >>> llm.is_free
-    True
-    >>> llm.complete("How large is it?", [vn.samples.path("chart")]).model
-    'llava'
-    """
-
-    provider: ClassVar[str] = "local"
-    service: ClassVar[str] = "The local server"
-    image_limit: ClassVar[int | None] = None
-    _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("\n ", ("</s>",))  # as llama.cpp's answers come
-
-    def __init__(
-        self,
-        model: str = "llava",
-        api_base: str = "http://localhost:8080/v1",
-        api_key: str = "EMPTY",
-        **options: Any,
-    ) -> None:
-        super().__init__(model, api_key, api_base, **options)
-
-    @property
-    def is_free(self) -> bool:
-        """A server on this machine is taken to cost nothing; `set_price` says otherwise for a proxy of a paid one."""
-        return is_on_this_machine(self.api_base)
-
-    def _length_limit_name(self) -> str:
-        return "max_tokens"
 
 
 def is_on_this_machine(url: str | None) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping
 
 from vision_nb.errors import (
     AuthenticationError,
@@ -47,10 +49,28 @@ _ADVICE: dict[type[ProviderError], str] = {
 
 
 def refuses(error: Exception, parameter: str) -> bool:
-    """Whether a server refused a request because of one of its parameters."""
+    """Whether a server refused a request because of one of its parameters, which its error then names."""
     import openai
 
-    return isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)) and parameter in str(error)
+    if not isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)) and not (
+        # llama-cpp-python's server calls a request that does not validate its own failure
+        isinstance(error, openai.InternalServerError) and "validation error" in str(error)
+    ):
+        return False
+    # The values alone: "detail" is also what FastAPI calls the error itself.
+    return any(re.search(rf"\b{re.escape(parameter)}\b", text) for text in _texts(error.body or str(error)))
+
+
+def _texts(body: object) -> Iterator[str]:
+    """Every text within a JSON value, without the names of its fields."""
+    if isinstance(body, str):
+        yield body
+    elif isinstance(body, Mapping):
+        for value in body.values():
+            yield from _texts(value)
+    elif isinstance(body, list):
+        for value in body:
+            yield from _texts(value)
 
 
 def translate(error: Exception, *, service: str, model: str, partial_text: str) -> Exception:
@@ -117,6 +137,8 @@ def _kind(code: str, status: int | None, said: str) -> type[ProviderError]:
     if status == 404 and "model" in lowered:
         return UnknownModelError
     if status in (400, 413) and "context" in lowered and ("length" in lowered or "exceed" in lowered):
+        return ContextLengthError
+    if "exceeds n_ctx" in lowered:  # llama-cpp-python's server, with status 500
         return ContextLengthError
     if status is not None and status < 500:
         return RequestRejectedError

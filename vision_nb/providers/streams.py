@@ -49,6 +49,10 @@ class Growing(Generic[R]):
         self._leading, self._endings = trim
         self._held = ""
 
+    def expect(self, sent_tokens: int) -> None:
+        """Note how many input tokens are sent at least: a server that reports far fewer did not count."""
+        self.response = replace(self.response, sent_tokens=sent_tokens)
+
     def add(self, piece: Piece, *, last: bool = False) -> R:
         """The response after one more piece."""
         delta = self._trimmed(piece.text, last or piece.finish_reason is not None)

@@ -1,0 +1,205 @@
+"""Which servers answer on this machine, told from what they really send; and that strange ones do no harm."""
+
+import socket
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+from local_fakes import SERVERS, listing, running
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.providers import detect as module
+from vision_nb.providers.detect import detect
+from vision_nb.providers.local_kinds import LocalModel
+
+FOUND = {
+    "LocalAI": ("LocalAI", [("llava", True, None), ("whisper", False, None)]),
+    "LiteLLM": ("LiteLLM", [("llava", True, None), ("gpt-4o", None, None)]),
+    "Ollama": ("Ollama", [("llava:7b", True, None), ("qwen3:8b", False, None)]),
+    "LM Studio": ("LM Studio", [("qwen2-vl-7b-instruct", True, 8192), ("llama-3", False, None)]),
+    "vLLM": ("vLLM", [("llava-hf/llava-1.5-7b-hf", None, 4096)]),
+    "llama.cpp": ("llama.cpp", [("llava.gguf", True, 4096)]),
+    "llama.cpp, newer": ("llama.cpp", [("gemma", False, 193024)]),
+    "llama-cpp-python": ("llama.cpp", [("llava", None, None)]),
+    "another": ("OpenAI-compatible server", [("some-model", None, None)]),
+    "no list": ("OpenAI-compatible server", None),
+    "closed": ("LiteLLM", None),
+}
+
+
+@pytest.fixture
+def usual(monkeypatch):
+    """Makes running servers the usual ports, so that the machine's own are not asked."""
+
+    def set_ports(*ports):
+        monkeypatch.setattr(module, "USUAL_PORTS", tuple((port, "") for port in ports))
+
+    set_ports(free_port())
+    return set_ports
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_each_kind_is_recognized_with_its_models_and_whether_they_see(name):
+    kind, models = FOUND[name]
+    with running(SERVERS[name]) as port:
+        (server,) = detect(ports=[port])
+    assert (server.kind, server.api_base) == (kind, f"http://127.0.0.1:{port}/v1")
+    assert server.models == (None if models is None else tuple(LocalModel(*model) for model in models))
+    assert ("key" in server.remark) == (name == "closed")
+
+
+def test_what_is_no_model_server_is_not_listed():
+    with running(SERVERS["no model server"]) as port:
+        assert not detect(ports=[port])
+
+
+def test_the_usual_ports_are_asked():
+    assert {8080, 4000, 11434, 1234, 8000} <= {port for port, _ in module.USUAL_PORTS}
+
+
+def test_all_ports_are_asked_at_the_same_time():
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(8)]
+        started = time.monotonic()
+        assert not detect(ports=[one.getsockname()[1] for one in silent], timeout=0.5)
+        assert time.monotonic() - started < 2
+
+
+def serve_bytes(*pieces, pause=0.0):
+    """A server of one connection that sends pieces of bytes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        try:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(pause)
+        except OSError:
+            pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+STRANGE = {
+    "garbage": ([b"\x00\xff\x00garbage"], 0.0),
+    "deep nesting": ([HEAD, b"[" * 200_000], 0.0),
+    "an endless answer": ([HEAD] + [b" " * 65536] * 200, 0.0),
+    "drops of an answer": ([HEAD] + [b" "] * 100, 0.1),
+    "a redirect elsewhere": (
+        [b"HTTP/1.1 302 Found\r\nLocation: http://example.org/\r\nContent-Length: 0\r\n\r\n"],
+        0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("pieces, pause", STRANGE.values(), ids=STRANGE)
+def test_strange_servers_are_left_in_peace_and_in_time(pieces, pause):
+    with serve_bytes(*pieces, pause=pause) as listener:
+        started = time.monotonic()
+        assert not detect(ports=[listener.getsockname()[1]], timeout=0.5)
+        assert time.monotonic() - started < 3
+
+
+ODD_LISTS = [
+    {"data": "many"},
+    {"object": "list", "data": [1, None, {"id": 7}, {"id": ["x"]}, {"no": "id"}]},
+    [],
+    "models",
+    {"object": "list", "data": [{"id": "x", "owned_by": "vllm", "max_model_len": "long", "meta": 3}]},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_LISTS, ids=repr)
+def test_odd_lists_break_nothing(odd):
+    with running({"GET /v1/models": odd}) as port:
+        for server in detect(ports=[port]):
+            assert all(isinstance(model.name, str) and model.context_length is None for model in server.models or ())
+
+
+def test_names_of_models_are_shown_as_text_and_without_control_characters():
+    bad = "<img src=x onerror=alert(1)>\x1b[31m|" + "a" * 500
+    with running({"GET /v1/models": listing(bad)}) as port:
+        found = detect(ports=[port])
+    html = found._repr_html_()
+    assert "<img" not in html and "&lt;img" in html and "\x1b" not in html + repr(found)
+    assert len(repr(found)) < 300 and found[0].models[0].name == bad
+
+
+def test_many_models_are_cut_off_in_the_table():
+    with running({"GET /v1/models": listing(*[f"m{n}" for n in range(50)])}) as port:
+        html = detect(ports=[port])._repr_html_()
+    assert "m19<" in html and "m20<" not in html and "and 30 more" in html
+
+
+def test_nothing_answers(usual):
+    found = vn.LocalMultiModal.detect()
+    assert len(found) == 0 and "No model server answers" in repr(found) and "No model server" in found._repr_html_()
+    for name in ("local:llava", "local"):
+        with pytest.raises(errors.ProviderConnectionError, match=r"Start one, or vn.serve_llava.*api_base="):
+            vn.connect(name)
+
+
+def test_connect_takes_the_server_that_has_the_model(usual):
+    with running(SERVERS["LM Studio"]) as first, running(SERVERS["Ollama"]) as second:
+        usual(first, second)
+        llm = vn.connect("local:llava", max_new_tokens=9)
+        assert (llm.model, llm.api_base, llm.max_new_tokens) == ("llava:7b", f"http://127.0.0.1:{second}/v1", 9)
+        seeing = vn.connect("local:qwen2-vl-7b-instruct")
+        assert (seeing.api_base, seeing.context_length) == (f"http://127.0.0.1:{first}/v1", 8192)
+        assert vn.connect("local:llama-3", context_length=99).context_length == 99
+        with pytest.raises(errors.UnknownModelError, match=r"has a model 'llama'.*LM Studio at .*llama-3.*local:NAME"):
+            vn.connect("local:llama")
+
+
+def test_connect_without_a_name_takes_a_model_that_sees_or_the_only_one(usual):
+    with running(SERVERS["LM Studio"]) as port:
+        usual(port)
+        assert vn.connect("local").model == "qwen2-vl-7b-instruct"
+    with running(SERVERS["llama-cpp-python"]) as port:
+        usual(port)
+        assert vn.connect("local").model == "llava"
+    with running({"GET /v1/models": listing("a", "b")}) as port:
+        usual(port)
+        with pytest.raises(errors.UnknownModelError, match="says which of its models sees pictures"):
+            vn.connect("local")
+
+
+def test_a_server_that_lists_nothing_is_asked_for_the_name_as_it_is(usual):
+    with running(SERVERS["no list"]) as port:
+        usual(port)
+        assert vn.connect("local:llava").api_base == f"http://127.0.0.1:{port}/v1"
+
+
+def test_a_model_that_sees_goes_before_one_of_the_same_name_that_may_not(usual):
+    with running(SERVERS["llama-cpp-python"]) as first, running(SERVERS["LocalAI"]) as second:
+        usual(first, second)
+        assert vn.connect("local:llava").api_base.endswith(f":{second}/v1")
+
+
+def test_a_key_is_sent_only_when_given():
+    seen = []
+    with running({"GET /v1/models": listing("m")}) as port:
+        from vision_nb.providers.local_probe import Probe
+
+        for key in (None, "sk-secret-123456"):
+            with Probe(1.0, key) as probe:
+                seen.append(probe._client.headers.get("authorization"))
+        assert detect(ports=[port], api_key="sk-secret-123456")
+    assert seen == [None, "Bearer sk-secret-123456"]
+
+
+def test_an_address_that_is_given_is_not_looked_for(usual):
+    assert vn.connect("local:llava", api_base="http://localhost:1/v1").api_base == "http://localhost:1/v1"

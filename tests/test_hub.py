@@ -1,0 +1,105 @@
+"""Weights from a hub: the true huggingface_hub against a hub on this machine."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from llama_parts import require_engine
+
+DATA = b"GGUF" + b"weights" * 200_000
+COMMIT = "a" * 40
+SCRIPT = """
+import json, sys
+import vision_nb as vn
+try:
+    path = vn.download_gguf(*sys.argv[1:])
+    print(json.dumps({"path": str(path), "size": path.stat().st_size}))
+except vn.errors.VisionError as error:
+    print(json.dumps({"error": type(error).__name__, "message": str(error)}))
+"""
+
+
+@pytest.fixture
+def hub():
+    """A hub with one repository of one file; gives its address and the requests that came."""
+    require_engine()
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self):
+            requests.append((self.command, self.path))
+            known = self.path == "/me/llava/resolve/main/model.gguf" or self.path.endswith(f"{COMMIT}/model.gguf")
+            known = known or self.path == "/me/llava/resolve/main/huge.gguf"
+            self.send_response(200 if known else 404)
+            if not known:
+                entry = self.path.startswith("/me/llava/")
+                self.send_header("X-Error-Code", "EntryNotFound" if entry else "RepoNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            size = 10**18 if "huge" in self.path else len(DATA)
+            self.send_header("ETag", f'"{hashlib.sha256(DATA).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", str(size))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(DATA)
+
+        do_GET = do_HEAD = answer  # noqa: N815
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", requests
+    server.shutdown()
+    server.server_close()
+
+
+def download(address, home, *names):
+    """In a Python of its own: huggingface_hub reads its settings when it is imported."""
+    proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+    environment = {name: value for name, value in os.environ.items() if name.upper() not in proxies}
+    environment |= {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *names], capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert run.stdout, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_a_file_is_downloaded_once_and_taken_from_the_cache_after_that(hub, tmp_path):
+    address, requests = hub
+    first = download(address, tmp_path, "me/llava", "model.gguf")
+    assert first["size"] == len(DATA) and str(tmp_path) in first["path"]
+    of_file = [method for method, path in requests if path.endswith("/model.gguf")]
+    assert of_file[0] == "HEAD" and of_file.count("GET") == 1
+    requests.clear()
+    assert download(address, tmp_path, "me/llava", "model.gguf") == first
+    assert requests == []
+
+
+def test_a_file_that_does_not_fit_on_the_disk_is_refused_before_it_is_asked_for(hub, tmp_path):
+    address, requests = hub
+    found = download(address, tmp_path, "me/llava", "huge.gguf")
+    assert found["error"] == "ModelFileError" and "takes 1000000000.0 GB and the disk has" in found["message"]
+    assert {method for method, path in requests if path.endswith("/huge.gguf")} == {"HEAD"}
+
+
+@pytest.mark.parametrize("names", [("me/llava", "nothing.gguf"), ("nobody/nothing", "model.gguf")])
+def test_what_the_hub_does_not_have(hub, tmp_path, names):
+    found = download(hub[0], tmp_path, *names)
+    assert found["error"] == "ModelFileNotFoundError" and "HF_TOKEN" in found["message"]
+
+
+def test_a_hub_that_cannot_be_reached_and_a_name_that_is_none(hub, tmp_path):
+    found = download("http://127.0.0.1:9", tmp_path, "me/llava", "model.gguf")
+    assert found["error"] == "ModelFileError" and "check the network" in found["message"]
+    found = download(hub[0], tmp_path, "a/b/c/d", "model.gguf")
+    assert found["error"] == "SettingsError" and "write owner/name" in found["message"]

@@ -1,0 +1,80 @@
+"""The true LiteLLM proxy in front of the true llama.cpp server, with the configuration that we write."""
+
+import base64
+import json
+import urllib.request
+
+import pytest
+from conftest import encoded, picture
+from llama_parts import require_litellm, running_litellm, write_weights
+from test_openai_provider import all_eight
+from walkthrough_llava import both_samples_run
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.providers.detect import detect
+
+PROMPT = "日本語で答えてください。\n人物は登場しますか？、男女どちらですか？、服は何色ですか？"
+
+
+@pytest.fixture(scope="module")
+def api_base(tmp_path_factory):
+    require_litellm()
+    folder = tmp_path_factory.mktemp("proxy")
+    with vn.serve_llava(*write_weights(folder), progress=False) as served:
+        files = vn.write_localai_config(folder, api_base=served.api_base)
+        with running_litellm(files.litellm, folder) as base:
+            yield base
+
+
+@pytest.fixture
+def llm(api_base):
+    return vn.LocalMultiModal("llava", api_base, max_new_tokens=20, max_retries=0)
+
+
+async def test_all_eight_methods_answer_through_the_proxy(llm):
+    question = vn.generate_openai_multi_modal_chat_message(PROMPT, "user", [picture()])
+    texts = await all_eight(llm, PROMPT, picture(), [question])
+    assert len(texts) == 8 and all(texts.values())
+
+
+def test_the_picture_reaches_the_engine(llm):
+    assert llm.complete(PROMPT, [picture()]).usage.input_tokens > 576 > llm.complete("What?").usage.input_tokens
+
+
+def test_the_proxy_is_recognized_and_says_that_its_model_sees(api_base):
+    (server,) = detect(ports=[int(api_base.split(":")[2].removesuffix("/v1"))], timeout=5)
+    assert (server.kind, server.api_base) == ("LiteLLM", api_base)
+    assert [(model.name, model.sees_images) for model in server.models] == [("llava", True)]
+
+
+def test_a_conversation_that_is_too_long_is_the_same_error_through_both(llm, api_base):
+    with pytest.raises(errors.ContextLengthError, match="holds 4,096"):
+        llm.complete(PROMPT, [picture()] * 8)
+    unchecked = vn.LocalMultiModal("llava", api_base, context_length=10**6, max_retries=0)
+    with pytest.raises(errors.ContextLengthError, match="exceeds n_ctx"):
+        unchecked.complete(PROMPT, [picture()] * 8)
+
+
+def test_a_model_that_the_proxy_does_not_have(api_base):
+    with pytest.raises(errors.ProviderError, match="no-such-model"):
+        vn.LocalMultiModal("no-such-model", api_base, max_retries=0).complete("What?")
+
+
+def test_the_walkthroughs_samples_run_but_for_the_endpoint(api_base, photo, monkeypatch):
+    both_samples_run(api_base, photo, monkeypatch)
+
+
+def test_the_walkthroughs_curl_runs_with_its_temperature_in_the_wrong_place(api_base):
+    """What curl sends, byte for byte but for the picture, which no test can fetch."""
+    image = base64.b64encode(encoded(picture(64, 64))).decode()
+    parts = [
+        {"type": "text", "text": "どんな画像ですか？"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
+    ]
+    body = {"model": "llava", "messages": [{"role": "user", "content": parts, "temperature": 0.9}], "max_tokens": 9}
+    request = urllib.request.Request(
+        f"{api_base}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        assert json.load(answer)["usage"]["prompt_tokens"] > 576

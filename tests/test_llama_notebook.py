@@ -1,0 +1,21 @@
+"""The notebook about local LLaVA on the true engine; without it, `test_notebooks` runs it against the demo server."""
+
+import pytest
+from llama_parts import engines, write_weights
+from save_notebooks import NOTEBOOKS, execute
+
+
+@pytest.mark.kernel
+def test_it_runs_on_the_engine_says_so_and_leaves_none_behind(tmp_path, monkeypatch):
+    model, mmproj = write_weights(tmp_path)
+    monkeypatch.setenv("VISION_NB_LLAVA_MODEL", str(model))
+    monkeypatch.setenv("VISION_NB_LLAVA_MMPROJ", str(mmproj))
+    before = engines()
+    notebook = execute(NOTEBOOKS / "06_local_llava.ipynb")
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert all(output.output_type != "error" and output.get("name") != "stderr" for output in outputs)
+    shown = "".join(output.get("text") or output.data.get("text/plain", "") for output in outputs)
+    assert "llava answers at http://127.0.0.1:" in shown and "llama.cpp answers, with the weights" in shown
+    assert "llama.cpp at http://127.0.0.1:" in shown  # detect finds it
+    assert "stand-in" not in shown and "The conversation takes about 4,6" in shown
+    assert engines() == before

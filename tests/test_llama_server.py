@@ -1,0 +1,416 @@
+"""The true llama.cpp server as a child process, with random weights of LLaVA's shape: asked, stopped and killed."""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import picture
+from kernels import error_of, run_cells, text_of
+from llama_parts import ends, engines, is_alive, require_engine, write_weights
+from test_openai_provider import all_eight
+from walkthrough_llava import both_samples_run
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.providers import llama_engine
+from vision_nb.providers.gguf_header import read_header
+from vision_nb.providers.llama_engine import Engine, loaded_part
+
+PROMPT = "日本語で答えてください。どんな風景ですか？"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def llm(weights):
+    """One engine for all tests that leave it running; its answers are the same for the same question."""
+    with vn.serve_llava(*weights, progress=False, max_new_tokens=20, temperature=0) as served:
+        yield served
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_engine_is_left():
+    before = set(engines())
+    yield
+    assert set(engines()) <= before
+
+
+@pytest.fixture
+def own(weights):
+    """An engine that a test may end as it likes."""
+    with vn.serve_llava(*weights, progress=False, max_new_tokens=3000) as served:
+        yield served
+
+
+def long_answer(**options):
+    """Settings under which the random weights go on and on with whole words; about 20 seconds for the 3,000."""
+    words = {str(token): 30 for token in range(259, 279)}
+    return {"temperature": 1.5, "logit_bias": words, "max_new_tokens": 3000, **options}
+
+
+async def test_all_eight_methods_answer(llm):
+    question = vn.generate_openai_multi_modal_chat_message(PROMPT, "user", [picture()])
+    texts = await all_eight(llm, PROMPT, picture(), [question])
+    assert len(texts) == 8 and all(texts.values())
+    assert not any(text.startswith(("\n", " ")) or text.endswith("</s>") for text in texts.values())
+
+
+def test_a_picture_is_576_tokens(llm):
+    words = llm.complete(PROMPT, max_new_tokens=1).usage.input_tokens
+    with_picture = llm.complete(PROMPT, [picture()], max_new_tokens=1).usage.input_tokens
+    assert abs(with_picture - words - 576) <= 8  # the sentence round it is cut into tokens otherwise
+    assert not llm.complete(PROMPT, [picture()]).usage_is_nonsense
+
+
+def test_the_picture_is_looked_at(llm):
+    answers = {llm.complete("What?", [picture(seed=seed)]).text for seed in range(4)}
+    assert len(answers) > 1
+
+
+def test_its_streams_count_no_tokens_and_the_ledger_does(llm):
+    vn.ledger.reset()
+    *_, last = llm.stream_complete("What?", [picture()])
+    assert last.usage is None and last.finish_reason in ("stop", "length")
+    assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens > 576
+    assert vn.ledger.entries[0].usd == 0
+
+
+def test_several_questions_at_once_are_all_answered_whole(llm):
+    async def last(seed):
+        stream = await llm.astream_complete("What?", [picture(seed=seed)], **long_answer(max_new_tokens=40))
+        return [r async for r in stream][-1]
+
+    async def ask():
+        return await asyncio.gather(*map(last, range(3)))
+
+    assert [one.finish_reason for one in asyncio.run(ask())] == ["length"] * 3
+
+
+def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent(llm):
+    with pytest.raises(errors.ContextLengthError, match=r"about 4,6\d\d tokens and local:llava holds 4,096"):
+        llm.complete(PROMPT, [picture()] * 8)
+    assert " POST " not in llm.engine.log().splitlines()[-1]
+
+
+async def test_a_conversation_that_the_engine_finds_too_long_is_the_same_error(llm, weights):
+    unchecked = vn.LocalMultiModal("llava", llm.api_base, context_length=10**6, max_retries=0)
+    with pytest.raises(errors.ContextLengthError, match=r"exceeds n_ctx: \d+ > 4096"):
+        unchecked.complete(PROMPT, [picture()] * 8)
+    with pytest.raises(errors.MalformedResponseError, match="ask without streaming"):  # its stream just ends
+        async for _ in await unchecked.astream_complete(PROMPT, [picture()] * 8):
+            pass
+    llm.context_length, checked = 10**6, llm.context_length
+    try:
+        with pytest.raises(errors.ContextLengthError, match=r"Prompt exceeds n_ctx: \d+ > 4096"):  # its log says why
+            list(llm.stream_complete(PROMPT, [picture()] * 8))
+    finally:
+        llm.context_length = checked
+
+
+def test_a_smaller_context_is_kept(weights):
+    with vn.serve_llava(*weights, n_ctx=512, progress=False) as small:
+        assert small.context_length == 512
+        with pytest.raises(errors.ContextLengthError, match="holds 512"):
+            small.complete("What?", [picture()])
+        assert small.complete("What?", max_new_tokens=3).text is not None
+
+
+async def test_an_answer_that_is_left_midway_frees_the_engine(llm):
+    with llm.stream_complete("What?", [picture()], **long_answer()) as stream:
+        for _ in range(5):
+            next(stream)
+    assert stream.text
+    started = time.monotonic()
+    assert llm.complete("What?", max_new_tokens=1).usage
+    assert time.monotonic() - started < 2
+
+    astream = await llm.astream_complete("What?", [picture()], **long_answer())
+
+    async def read():
+        async for _ in astream:
+            pass
+
+    task = asyncio.create_task(read())
+    while len(astream.text) < 5:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    started = time.monotonic()
+    await llm.acomplete("What?", max_new_tokens=1)
+    assert time.monotonic() - started < 2
+
+
+def test_an_engine_that_is_killed_midway_is_an_error_that_keeps_what_had_arrived(own):
+    stream = own.stream_complete("What?", [picture()], **long_answer())
+    for _ in range(5):
+        next(stream)
+    os.kill(own.engine.pid, signal.SIGKILL)
+    with pytest.raises(errors.ProviderConnectionError, match=r"ended by signal 9.*(\n.*)*starts it again") as caught:
+        list(stream)
+    assert caught.value.partial_text == stream.text != ""
+    with pytest.raises(errors.ProviderConnectionError, match="starts it again"):
+        own.complete("What?")
+    own.stop()
+    with pytest.raises(errors.ProviderConnectionError, match=r"was stopped: serve_llava\(...\) starts another"):
+        own.complete("What?")
+
+
+def test_stop_ends_the_child_at_once_and_may_be_said_twice(own):
+    pid, port = own.engine.pid, own.engine.port
+    started = time.monotonic()
+    own.stop()
+    own.stop()
+    assert not is_alive(pid) and time.monotonic() - started < 2
+    assert llama_engine.free_port(port) == port
+
+
+def test_a_child_that_does_not_end_by_itself_is_killed(own, monkeypatch):
+    monkeypatch.setattr(llama_engine, "_PATIENCE", 0.3)
+    os.kill(own.engine.pid, signal.SIGSTOP)  # it no longer sees that its pipe closes
+    own.stop()
+    assert not is_alive(own.engine.pid)
+
+
+def test_it_is_the_same_model_after_another_start_for_answers_that_are_kept(llm, weights):
+    with vn.serve_llava(*weights, progress=False, max_new_tokens=20, temperature=0) as again:
+        assert again.api_base != llm.api_base and again.identity == llm.identity
+    assert "weights" in llm.identity
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="there is no /proc/net/tcp to look into")
+def test_it_listens_on_loopback_alone(llm):
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = [row[1].split(":") for row in rows if row[3] == "0A"]
+    assert [host for host, port in listening if int(port, 16) == llm.engine.port] == ["0100007F"]
+
+
+def test_the_variables_of_the_environment_do_not_change_it(weights, monkeypatch):
+    for name, value in {
+        "HOST": "0.0.0.0",
+        "PORT": "1",
+        "API_KEY": "secret",
+        "N_CTX": "64",
+        "CONFIG_FILE": "/x",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with vn.serve_llava(*weights, progress=False, max_new_tokens=2) as served:
+        assert served.complete("What?", [picture()]).usage.input_tokens > 576
+
+
+def test_detect_and_connect_find_it(llm):
+    (server,) = [one for one in vn.LocalMultiModal.detect() if one.api_base == llm.api_base]
+    assert (server.kind, server.models[0].name, server.models[0].sees_images) == ("llama.cpp", "llava", True)
+    assert vn.connect("local:llava").complete("What?", max_new_tokens=2).model == "llava"
+
+
+def test_the_walkthroughs_samples_run_but_for_the_endpoint(llm, photo, monkeypatch):
+    both_samples_run(llm.api_base, photo, monkeypatch)
+
+
+# How it starts, and what is wrong when it does not.
+
+
+def test_the_child_is_ready_soon_after_the_engine_is(weights):
+    """The child's own log says when it began to serve; it is looked for twenty times a second."""
+    served_at = {}
+
+    class Watched(Engine):
+        def _answers(self):
+            if "running on http" in self.log():
+                served_at.setdefault("log", time.monotonic())
+            return super()._answers()
+
+    engine = Watched(
+        ["--model", str(weights[0]), "--clip_model_path", str(weights[1]), "--chat_format", "llava-1-5"],
+        model="llava",
+        context_length=4096,
+    )
+    try:
+        engine.wait(60, lambda part: None)
+        assert time.monotonic() - served_at.get("log", time.monotonic()) < 1
+    finally:
+        engine.stop()
+
+
+def test_a_port_that_is_asked_for_is_taken_or_refused(weights):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(errors.SettingsError, match=f"Port {port} cannot be listened on"):
+            vn.serve_llava(*weights, port=port)
+    with vn.serve_llava(*weights, port=port, progress=False) as served:
+        assert served.api_base == f"http://127.0.0.1:{port}/v1"
+
+
+def test_headers_that_the_package_gguf_writes_are_read(weights):
+    text, image = map(read_header, weights)
+    assert (text.architecture, text.embedding_length) == ("llama", 64)
+    assert (image.architecture, image.projected_length) == ("clip", 64)
+
+
+def test_files_that_cannot_be_used_are_typed_errors_before_anything_is_started(weights, tmp_path):
+    require_engine()
+    from tiny_llava import write_mmproj
+
+    model, mmproj = weights
+    page = tmp_path / "page.gguf"
+    page.write_text("<html>")
+    short = tmp_path / "short.gguf"
+    short.write_bytes(model.read_bytes()[:100_000])
+    write_mmproj(tmp_path / "other.gguf", embedding=96)
+    before = engines()
+    for files, kind in (
+        ((tmp_path / "nothing.gguf", mmproj), errors.ModelFileNotFoundError),
+        ((page, mmproj), errors.ModelFileError),
+        ((short, mmproj), errors.ModelFileError),
+        ((mmproj, model), errors.ModelFileError),
+        ((model, tmp_path / "other.gguf"), errors.ProjectorMismatchError),
+    ):
+        with pytest.raises(kind):
+            vn.serve_llava(*files)
+    with pytest.raises(errors.SettingsError, match="n_ctx"):
+        vn.serve_llava(*weights, n_ctx=0)
+    assert engines() == before
+
+
+def test_a_model_that_the_engine_does_not_know_is_an_error_with_its_own_lines(weights, tmp_path):
+    unknown = tmp_path / "unknown.gguf"
+    unknown.write_bytes(weights[0].read_bytes().replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0lamax", 1))
+    with pytest.raises(errors.ModelFileError, match="unknown model architecture: 'lamax'") as caught:
+        vn.serve_llava(unknown, weights[1], progress=False)
+    assert "unknown model architecture" in caught.value.log and "Traceback" not in str(caught.value)
+
+
+def test_an_encoder_that_only_the_engine_refuses_is_a_typed_error_too(weights, tmp_path):
+    odd = tmp_path / "odd.gguf"
+    odd.write_bytes(weights[1].read_bytes().replace(b"\x03\0\0\0\0\0\0\0mlp", b"\x03\0\0\0\0\0\0\0mlq", 1))
+    refused = pytest.raises(errors.ProjectorMismatchError, match="refuses the image encoder")
+    with vn.serve_llava(weights[0], odd, progress=False) as served, refused:
+        served.complete("What?", [picture()])
+
+
+MEMORY = """
+import resource, sys
+import vision_nb as vn
+resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
+try:
+    vn.serve_llava(*sys.argv[1:], n_ctx=8_000_000)
+except vn.errors.EngineMemoryError as error:
+    print("TYPED", error)
+"""
+
+
+def test_too_little_memory_is_a_typed_error(weights):
+    run = subprocess.run([sys.executable, "-c", MEMORY, *map(str, weights)], capture_output=True, text=True, timeout=60)
+    assert "TYPED There is not enough memory" in run.stdout, run.stderr
+
+
+def test_an_engine_that_takes_too_long_is_stopped(weights):
+    before = engines()
+    with pytest.raises(errors.EngineError, match="did not answer within 0 seconds: raise load_timeout"):
+        vn.serve_llava(*weights, load_timeout=0.01, progress=False)
+    assert engines() == before
+
+
+def test_an_option_that_is_none_leaves_no_child(weights):
+    before = engines()
+    with pytest.raises(TypeError):
+        vn.serve_llava(*weights, progress=False, colour="red")
+    assert engines() == before
+
+
+def test_an_interrupt_while_it_loads_leaves_no_child(weights, monkeypatch):
+    before = engines()
+
+    def interrupted(self, seconds, tell):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vn.serve_llava(*weights, progress=False)
+    assert engines() == before
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llama_cpp" else find(name))
+    with pytest.raises(errors.EngineMissingError, match=r'no llama_cpp.*pip install "vision-nb\[llama\]"'):
+        Engine([], model="llava", context_length=4096)
+
+
+def test_how_far_it_is_loaded_is_read_off_the_dots():
+    assert loaded_part("load_tensors: 5\n" + "." * 40) == 0.4
+    assert loaded_part("print_info: x ...\n") is None
+
+
+# That no child outlives what started it.
+
+START = "import sys, time, vision_nb as vn\nllm = vn.serve_llava(*sys.argv[1:], progress=False)\nprint(llm.engine.pid, flush=True)\n"
+
+
+@contextlib.contextmanager
+def python(code, weights):
+    """Another Python that has started an engine; gives it, and the engine's process id."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", START + code, *map(str, weights)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield process, int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_child_ends_with_a_parent_that_is_killed(weights, how):
+    with python("time.sleep(60)", weights) as (process, pid):
+        assert is_alive(pid)
+        process.send_signal(how)
+        assert ends(pid)
+
+
+def test_the_child_ends_with_a_parent_that_is_killed_while_another_child_holds_the_pipe(weights):
+    fork = "import os\nif os.fork() == 0:\n    time.sleep(8)\n    os._exit(0)\ntime.sleep(60)"
+    with python(fork, weights) as (process, pid):
+        process.kill()
+        process.wait()
+        assert ends(pid)
+
+
+@pytest.mark.parametrize("code", ["", "raise SystemExit(3)", "import gc\ndel llm\ngc.collect()\ntime.sleep(60)"])
+def test_the_child_ends_with_its_parent_or_its_last_reference(weights, code):
+    with python(code, weights) as (_, pid):
+        assert ends(pid)
+
+
+def test_a_fork_that_ends_does_not_take_the_engine_with_it(weights):
+    code = "import os\nif os.fork() == 0:\n    sys.exit(0)\nos.wait()\nprint('forked', flush=True)\ntime.sleep(60)"
+    with python(code, weights) as (process, pid):
+        assert process.stdout.readline() == "forked\n"
+        time.sleep(0.3)
+        assert is_alive(pid)
+
+
+@pytest.mark.kernel
+def test_in_a_kernel_it_shows_its_progress_survives_an_interrupt_and_ends_with_the_kernel(weights):
+    start = f"llm = vn.serve_llava({str(weights[0])!r}, {str(weights[1])!r}, max_new_tokens=3)"
+    interrupt = "import os, signal, time\nos.killpg(os.getpgrp(), signal.SIGINT)\ntime.sleep(5)"
+    cells = run_cells(start, interrupt, "print(llm.engine.pid, bool(llm.complete('What?').usage))", allow_errors=True)
+    (shown,) = cells[0].outputs
+    assert shown.output_type == "display_data" and "llava answers at http://127.0.0.1:" in shown.data["text/plain"]
+    assert "loaded in" in shown.data["text/html"]
+    assert "KeyboardInterrupt" in error_of(cells[1])
+    pid, answered = text_of(cells[2]).split()
+    assert answered == "True" and ends(int(pid))

@@ -1,0 +1,212 @@
+"""What local servers do differently, through the true openai client: each quirk as it was seen on the wire."""
+
+import base64
+import html
+import json
+import warnings
+
+import pytest
+from conftest import picture
+from test_openai_provider import all_eight, last
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.cost.context import context_length
+from vision_nb.demo import Fault
+
+
+@pytest.fixture
+def llm(server):
+    server.answer_with("\nA llama in glasses.</s>")
+    return vn.LocalMultiModal(api_base=server.openai_base, max_new_tokens=30, max_retries=0)
+
+
+def completion(**changes):
+    """The walkthrough's own answer, field by field, but for what changes."""
+    message = {"content": "\n眼鏡をかけたラマです。</s>", "role": "assistant"}
+    return {
+        "id": "087bf613",
+        "choices": [{"finish_reason": "stop", "index": 0, "message": message}],
+        "created": 1721389775,
+        "model": "llava",
+        "object": "chat.completion",
+        "system_fingerprint": None,
+        "usage": {"completion_tokens": 138, "prompt_tokens": 1, "total_tokens": 139},
+        **changes,
+    }
+
+
+def events(*chunks):
+    """A stream as it travels."""
+    envelope = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "llava"}
+    lines = [f"data: {json.dumps({**envelope, **chunk})}\n\n" for chunk in chunks]
+    return Fault(body="".join([*lines, "data: [DONE]\n\n"]), content_type="text/event-stream")
+
+
+def delta(reason=None, **fields):
+    return {"choices": [{"index": 0, "delta": fields, "finish_reason": reason}]}
+
+
+def test_the_walkthroughs_answer_is_trimmed_in_the_text_and_kept_in_raw(server, llm):
+    server.fail(Fault(body=completion()))
+    response = llm.complete("どんな画像ですか？", [picture()])
+    assert response.text == str(response) == "眼鏡をかけたラマです。"
+    assert response.raw.choices[0].message.content == "\n眼鏡をかけたラマです。</s>"
+
+
+def test_usage_that_cannot_be_true_is_shown_as_reported_and_marked_and_never_billed(server, llm):
+    vn.ledger.reset()
+    server.fail(Fault(body=completion()), times=2)
+    response = llm.complete("どんな画像ですか？", [picture()])
+    assert response.usage == vn.Usage(1, 138) and response.usage_is_nonsense
+    assert "1 tokens in (as reported, but at least 593 were sent), 138 out" in html.unescape(response._repr_markdown_())
+    assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens == 593
+    assert response.cost == 0  # on this machine, whatever was counted
+    vn.set_price("llava", input=1, output=1)
+    try:
+        assert llm.complete("どんな画像ですか？", [picture()]).cost is None
+        assert vn.ledger.entries[1].usd > 0.0005  # by the estimate
+    finally:
+        from vision_nb.cost import prices
+
+        del prices._set_prices["llava"]
+
+
+def test_usage_that_can_be_true_is_not_marked(server, llm):
+    response = llm.complete("What?", [picture()])
+    assert not response.usage_is_nonsense and "reported" not in response._repr_markdown_()
+    assert "reported" not in llm.complete("What?")._repr_markdown_()
+
+
+def test_a_picture_behind_a_url_counts_when_usage_is_doubted(server, llm):
+    server.fail(Fault(body=completion()))
+    response = llm.complete("x", [vn.ImageDocument(image_url="https://example.org/a.png")])
+    assert response.usage_is_nonsense and response.sent_tokens == 9 + 576
+
+
+def test_the_text_alone_shows_that_usage_is_nonsense_where_the_pictures_tokens_are_not_known(server):
+    llm = vn.LocalMultiModal("qwen2.5-vl", server.openai_base)
+    server.fail(Fault(body=completion()))
+    response = llm.complete("Describe each person in this picture, please.", [picture()])
+    assert response.usage_is_nonsense and response.sent_tokens == 20
+
+
+async def test_a_stream_with_empty_contents_no_choices_and_no_usage_is_read(server, llm):
+    stream = events(
+        delta(role="assistant", content=None),
+        {"choices": []},
+        delta(content="\n"),
+        delta(content="Blue"),
+        delta(content=None),
+        delta(content=" sky.</"),
+        delta(content="s>"),
+        delta("stop"),
+        {"choices": [], "usage": None},
+    )
+    server.fail(stream, times=2)
+    pieces = list(llm.stream_complete("What?"))
+    assert "".join(one.delta for one in pieces) == pieces[-1].text == "Blue sky."
+    assert pieces[-1].usage is None and pieces[-1].finish_reason == "stop"
+    assert [one.text async for one in await llm.astream_complete("What?")][-1] == "Blue sky."
+
+
+def test_a_stream_that_ends_without_a_word_is_an_error(server, llm):
+    server.fail(events(delta(role="assistant", content=None), {"choices": []}))
+    with pytest.raises(errors.MalformedResponseError, match="without an answer"):
+        list(llm.stream_complete("What?"))
+
+
+def test_a_whole_answer_without_usage_is_counted_by_ourselves(server, llm):
+    vn.ledger.reset()
+    server.fail(Fault(no_usage=True))
+    response = llm.complete("What?", [picture()])
+    assert response.usage is None and not response.usage_is_nonsense
+    assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens == 586
+
+
+REFUSALS = {
+    "FastAPI": (
+        422,
+        {"detail": [{"loc": ["body", "messages", 0, "content", 1, "image_url", "detail"], "msg": "extra"}]},
+    ),
+    "in words": (400, {"error": {"message": "Unknown field image_url.detail", "type": "invalid_request_error"}}),
+    "llama-cpp-python": (
+        500,
+        {"error": {"message": "2 validation errors: {'loc': ('body', 'image_url', 'detail')}", "type": "internal"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("status, body", REFUSALS.values(), ids=REFUSALS)
+async def test_a_server_that_refuses_a_detail_level_is_asked_without_told_and_remembered(server, llm, status, body):
+    server.fail(Fault(status=status, body=body))
+    with pytest.warns(UserWarning, match="no such detail level"):
+        assert llm.complete("What?", [picture()], image_detail="high").text
+    assert (await llm.acomplete("What?", [picture()], image_detail="high")).text
+    sent = [request.body["messages"][0]["content"][1]["image_url"] for request in server.requests]
+    assert ["detail" in image for image in sent] == [True, False, False]
+
+
+def test_an_error_that_is_called_detail_is_no_refusal_of_a_detail_level(server, llm):
+    server.fail(Fault(status=422, body={"detail": [{"loc": ["body", "model"], "msg": "no such model"}]}), times=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(errors.RequestRejectedError):
+            llm.complete("What?", [picture()], image_detail="high")
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_refuses_both_a_detail_level_and_stream_options_still_answers(server, llm):
+    server.fail(Fault(status=422, body={"detail": [{"loc": ["body", "image_url", "detail"]}]}))
+    server.fail(Fault(status=422, body={"detail": [{"loc": ["body", "stream_options"]}]}))
+    with pytest.warns(UserWarning, match="detail level"):
+        assert list(llm.stream_complete("What?", [picture()], image_detail="low"))[-1].text == "A llama in glasses."
+    assert len(server.requests) == 3 and "stream_options" not in last(server)
+
+
+def test_what_nobody_set_does_not_travel(server, llm):
+    llm.complete("What?", [picture()])
+    assert set(last(server)) == {"model", "messages", "max_tokens"}
+    assert set(last(server)["messages"][0]["content"][1]["image_url"]) == {"url"}
+
+
+def test_pictures_behind_urls_are_downloaded_for_a_server_that_cannot_reach_them(server, photo, monkeypatch):
+    monkeypatch.setattr("vision_nb.images.download", lambda url, **_: photo.read_bytes())
+    document = vn.ImageDocument(image_url="https://example.org/photo.jpg")
+    url = document.image_url
+    vn.LocalMultiModal(api_base=server.openai_base, inline_urls=True).complete("What?", [document])
+    sent = last(server)["messages"][0]["content"][1]["image_url"]["url"]
+    assert sent.startswith("data:image/jpeg;base64,") and base64.b64decode(sent.partition(",")[2])[:2] == b"\xff\xd8"
+    plain = vn.LocalMultiModal(api_base=server.openai_base)
+    assert plain._image_part(vn.ImageDocument(image_url=url), {})["image_url"] == {"url": url}
+
+
+async def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent_with_the_figures(server, llm):
+    words = r"about 4,617 tokens and local:llava holds 4,096.* 8 pictures \(4,608 tokens\).*context_length="
+    with pytest.raises(errors.ContextLengthError, match=words):
+        llm.complete("x", [picture()] * 8)
+    with pytest.raises(errors.ContextLengthError):
+        await llm.achat([vn.ChatMessage("user", "a" * 17_000)])
+    with pytest.raises(errors.ContextLengthError):
+        llm.stream_complete("x", [picture()] * 8)
+    assert server.requests == []
+    assert llm.complete("x", [picture()] * 7).text  # 4,032 and a few fit
+    longer = vn.LocalMultiModal(api_base=server.openai_base, context_length=8192)
+    assert longer.complete("x", [picture()] * 8).text
+
+
+def test_a_model_of_unknown_context_is_not_limited(server):
+    assert context_length("llava") == context_length("llava-v1.5-7b") == 4096
+    assert context_length("llava-v1.6-34b") is context_length("qwen2-vl") is None
+    assert vn.LocalMultiModal("qwen2-vl", server.openai_base).complete("x" * 40_000).text
+
+
+def test_an_engine_that_says_so_itself_is_believed(server, llm):
+    server.fail(Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 4220 > 4096"}}))
+    with pytest.raises(errors.ContextLengthError, match="fewer or smaller pictures"):
+        llm.complete("x")
+
+
+async def test_all_eight_methods_trim_alike(server, llm):
+    texts = await all_eight(llm, "What?", picture(), [vn.ChatMessage("user", "x")])
+    assert set(texts.values()) == {"A llama in glasses."}

@@ -1,0 +1,92 @@
+"""The two Python samples of the LLaVA walkthrough, step by step, with only the endpoint and the picture's host changed."""
+
+import base64
+import contextlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import openai
+from conftest import encoded, picture
+
+
+@contextlib.contextmanager
+def picture_host():
+    """A host on this machine in place of Wikimedia's; gives the picture's address and what was asked for."""
+    data, asked = encoded(picture(320, 200), "JPEG"), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/boardwalk.jpg", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def sample_with_a_url(api_base, image_url, monkeypatch):
+    """The module-level openai client, as the sample uses it."""
+    monkeypatch.setattr(openai, "_client", None, raising=False)
+    monkeypatch.setattr(openai, "api_key", "EMPTY")
+    monkeypatch.setattr(openai, "base_url", f"{api_base}/")
+    response = openai.chat.completions.create(
+        model="llava",
+        messages=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "日本語で答えてください。どんな風景ですか？"},
+                    {"type": "image_url", "image_url": {"url": image_url}},
+                ],
+            }
+        ],
+        max_tokens=300,
+    )
+    monkeypatch.setattr(openai, "_client", None, raising=False)
+    return response
+
+
+def sample_with_a_file(api_base, image_path):
+    """The file as base64, sent with requests."""
+    import requests
+
+    base64_image = base64.b64encode(image_path.read_bytes()).decode("utf-8")
+    payload = {
+        "model": "llava",
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "text",
+                        "text": "日本語で答えてください。\n人物は登場しますか？、男女どちらですか？、服は何色ですか？",
+                    },
+                    {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{base64_image}"}},
+                ],
+            }
+        ],
+        "max_tokens": 300,
+    }
+    headers = {"Content-Type": "application/json"}
+    return requests.post(f"{api_base}/chat/completions", headers=headers, json=payload, timeout=60).json()
+
+
+def both_samples_run(api_base, image_path, monkeypatch):
+    """Run both, and check that the picture was read each time."""
+    with picture_host() as (image_url, asked):
+        response = sample_with_a_url(api_base, image_url, monkeypatch)
+    assert asked == ["/boardwalk.jpg"] and response.usage.prompt_tokens > 576
+    assert isinstance(response.choices[0].message.content, str)
+    answer = sample_with_a_file(api_base, image_path)
+    assert answer["usage"]["prompt_tokens"] > 576 and answer["choices"][0]["message"]["role"] == "assistant"

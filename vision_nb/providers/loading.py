@@ -1,0 +1,87 @@
+"""A line that says how far something slow has come, and stays as one plain line when it is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from vision_nb import markup
+from vision_nb.shown import in_notebook
+
+_LEAST_PAUSE = 0.2  # seconds between two changes of the line
+
+
+class LoadingLine:
+    """Shows one line: in a notebook below the cell, in a terminal on standard error, elsewhere nowhere.
+
+    Args:
+        what: What is under way, such as "Loading model.gguf (4.1 GB)".
+        shown: Whether to show anything.
+    """
+
+    def __init__(self, what: str, *, shown: bool = True) -> None:
+        self._what, self._shown = what, shown
+        self._started = time.monotonic()
+        self._handle: Any = None
+        self._last = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been under way."""
+        return time.monotonic() - self._started
+
+    def __enter__(self) -> Self:
+        self._write(f"{self._what} ...")
+        return self
+
+    def tell(self, part: float | None) -> None:
+        """Show how much is done, from 0 to 1, or None where that is not known; often called, seldom shown."""
+        if time.monotonic() - self._last >= _LEAST_PAUSE:
+            done = "" if part is None else f"{part:.0%}, "
+            self._write(f"{self._what}: {done}{self.seconds:.0f} s")
+
+    def done(self, result: str) -> None:
+        """Show what came of it."""
+        self._write(result)
+        if self._on_terminal:
+            sys.stderr.write("\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._write(f"{self._what}: stopped after {self.seconds:.0f} s")
+            if self._on_terminal:
+                sys.stderr.write("\n")
+
+    @property
+    def _on_terminal(self) -> bool:
+        return self._shown and not in_notebook() and sys.stderr.isatty()
+
+    def _write(self, line: str) -> None:
+        self._last = time.monotonic()
+        if self._on_terminal:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+        elif self._shown and in_notebook():
+            from IPython.display import display
+
+            data = {"text/plain": line, "text/html": markup.remark(line)}
+            if self._handle is None:
+                self._handle = display(data, raw=True, display_id=True)
+            else:
+                self._handle.update(data, raw=True)
+
+
+def shown_size(size: int) -> str:
+    """A number of bytes in a unit that reads well.
+
+    >>> shown_size(4_081_004_224)
+    '4.1 GB'
+    """
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"

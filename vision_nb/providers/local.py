@@ -1,0 +1,136 @@
+"""A model behind a server of one's own: LocalAI, LiteLLM, Ollama, LM Studio, vLLM or llama.cpp."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vision_nb.cost.context import context_length as known_context_length
+from vision_nb.errors import ContextLengthError
+from vision_nb.messages import ChatMessage
+from vision_nb.providers.account import input_tokens
+from vision_nb.providers.base import Request
+from vision_nb.providers.openai import OpenAIMultiModal, is_on_this_machine
+from vision_nb.providers.openai_errors import refuses
+
+if TYPE_CHECKING:
+    from vision_nb.providers.detect import LocalServers
+
+
+class LocalMultiModal(OpenAIMultiModal):
+    """A model behind a server on this machine or network that speaks OpenAI's protocol.
+
+    LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp's server all do; `detect` tells which of them answers.
+    What they do differently is allowed for: the newline and the ``</s>`` round an answer are trimmed from its
+    text, a server that refuses ``stream_options`` or a detail level is asked again without, and a count of
+    tokens that cannot be true is marked and never billed.
+
+    Args:
+        model: The name under which the server knows the model.
+        api_base: The server's base URL, ending in /v1.
+        api_key: The key where the server asks for one; most take any.
+        context_length: Tokens that a question, its pictures and the answer may take together; None takes what is
+            known of the model (4,096 for LLaVA 1.5), or sets no limit.
+        **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet.
+
+    >>> from vision_nb.demo import shared_server
+    >>> llm = vn.LocalMultiModal("llava", api_base=shared_server().openai_base)  # the demo plays LocalAI
+    >>> llm.is_free
+    True
+    >>> llm.complete("How large is it?", [vn.samples.path("chart")]).model
+    'llava'
+    """
+
+    provider: ClassVar[str] = "local"
+    service: ClassVar[str] = "The local server"
+    image_limit: ClassVar[int | None] = None
+    _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("\n ", ("</s>",))  # as llama.cpp's answers come
+
+    def __init__(
+        self,
+        model: str = "llava",
+        api_base: str = "http://localhost:8080/v1",
+        api_key: str = "EMPTY",
+        *,
+        context_length: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, api_key, api_base, **options)
+        self.context_length = known_context_length(model) if context_length is None else context_length
+        self._takes_detail = True
+
+    @staticmethod
+    def detect(*, timeout: float = 1.0, api_key: str | None = None) -> LocalServers:
+        """Look which servers answer on this machine, what models they have, and which of those see pictures.
+
+        The usual ports are asked at the same time, on loopback alone: LocalAI and llama.cpp 8080 (the
+        walkthrough's container 28000), LiteLLM 4000, Ollama 11434, LM Studio 1234, vLLM 8000, and those of
+        `serve_llava`. No model is loaded or asked.
+
+        Args:
+            timeout: Seconds that one answer may take.
+            api_key: A key to send along, for servers that ask for one.
+
+        Returns:
+            A list that shows itself as a table.
+        """
+        from vision_nb.providers.detect import detect
+
+        return detect(timeout=timeout, api_key=api_key)
+
+    @property
+    def is_free(self) -> bool:
+        """A server on this machine is taken to cost nothing; `set_price` says otherwise for a proxy of a paid one."""
+        return is_on_this_machine(self.api_base)
+
+    def _length_limit_name(self) -> str:
+        return "max_tokens"
+
+    def _request(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> Request:
+        self._check_fit(messages, settings)
+        request = super()._request(messages, settings, stream=stream)
+        return request if self._takes_detail else _without_detail(request)
+
+    def _check_fit(self, messages: list[ChatMessage], settings: dict[str, Any]) -> None:
+        """Refuse a conversation that leaves no token for the answer.
+
+        Pictures whose tokens are not known count as nothing here: what may fit is sent.
+        """
+        if self.context_length is None:
+            return
+        text, pictures = input_tokens(self, messages, settings, remote=False)
+        of_pictures = sum(tokens or 0 for tokens in pictures)
+        if text + of_pictures < self.context_length:
+            return
+        seen = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'} ({of_pictures:,} tokens) and the text"
+        raise ContextLengthError(
+            f"The conversation takes about {text + of_pictures:,} tokens and {self} holds {self.context_length:,}, the "
+            f"answer included: {seen} (about {text:,}). Send fewer pictures or a shorter conversation; where the "
+            "server was started with a longer context, say context_length=."
+        )
+
+    def _simpler(self, request: Request, error: Exception) -> Request:
+        simpler = _without_detail(request)
+        if simpler == request or not refuses(error, "detail"):
+            return super()._simpler(request, error)
+        self._takes_detail = False
+        warnings.warn(f"{self} takes no such detail level: it is asked without one from now on.", stacklevel=2)
+        return simpler
+
+
+def _without_detail(request: Request) -> Request:
+    """A request whose pictures name no detail level."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, dict) and part.get("type") == "image_url":
+            url = {name: value for name, value in part["image_url"].items() if name != "detail"}
+            return {**part, "image_url": url}
+        return part
+
+    messages = [
+        {**message, "content": list(map(plain, message["content"]))}
+        if isinstance(message["content"], list)
+        else message
+        for message in request["messages"]
+    ]
+    return {**request, "messages": messages}

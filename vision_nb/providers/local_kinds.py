@@ -1,0 +1,174 @@
+"""How each local model server is recognized, and how it tells which of its models see pictures.
+
+Sources, read 2026-11: LocalAI, API discovery and model capabilities; LiteLLM, health checks and using vision
+models; LM Studio, REST API v0; Ollama, API reference (show model details); vLLM, OpenAI-compatible server;
+llama.cpp, tools/server/README.md; llama-cpp-python 0.3, server/app.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vision_nb.providers.local_probe import Answer, Probe
+
+_MOST_SHOWN_BY_OLLAMA = 50  # each takes a request of its own
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model on a local server.
+
+    Attributes:
+        name: The name under which the server knows it.
+        sees_images: Whether it takes pictures, or None where the server does not say.
+        context_length: Tokens that a conversation may take, or None where the server does not say.
+    """
+
+    name: str
+    sees_images: bool | None = None
+    context_length: int | None = None
+
+
+Models = tuple[LocalModel, ...] | None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of server.
+
+    Attributes:
+        name: What it is called.
+        is_it: Whether the server at a port is of this kind, by its answer to ``GET /v1/models`` or others.
+        models: Its models, or None where it does not list them.
+    """
+
+    name: str
+    is_it: Callable[[Probe, int, Answer], bool]
+    models: Callable[[Probe, int, Answer], Models]
+
+
+def _owned_by(owner: str) -> Callable[[Probe, int, Answer], bool]:
+    return lambda probe, port, listing: any(one.get("owned_by") == owner for one in listing.entries())
+
+
+def _is_localai(probe: Probe, port: int, listing: Answer) -> bool:
+    known = probe.get(port, "/.well-known/localai.json")
+    if known and known.status == 200 and isinstance(known.value, dict) and "endpoints" in known.value:
+        return True
+    system = probe.get(port, "/system")  # older versions
+    return bool(system and system.status == 200 and isinstance(system.value, dict) and "backends" in system.value)
+
+
+def _is_litellm(probe: Probe, port: int, listing: Answer) -> bool:
+    alive = probe.get(port, "/health/liveliness")
+    return alive is not None and alive.value == "I'm alive!"
+
+
+def _is_ollama(probe: Probe, port: int, listing: Answer) -> bool:
+    root = probe.get(port, "/")
+    return root is not None and root.text.startswith("Ollama is running")
+
+
+def _is_openai_compatible(probe: Probe, port: int, listing: Answer) -> bool:
+    if listing.entries() or (isinstance(listing.value, dict) and listing.value.get("object") == "list"):
+        return True
+    # Some do not list their models. Only a server that has the path says that GET is the wrong method for it.
+    chat = probe.get(port, "/v1/chat/completions")
+    return chat is not None and chat.status in (400, 401, 403, 405, 422)
+
+
+def _listed(entries: Iterable[dict[str, Any]], sees: Callable[[dict[str, Any]], bool | None]) -> Models:
+    """The models of a list, without those that are not named."""
+    named = ((entry.get("id"), entry) for entry in entries)
+    return tuple(LocalModel(name, sees(entry), _context(entry)) for name, entry in named if isinstance(name, str))
+
+
+def _context(entry: dict[str, Any]) -> int | None:
+    meta = entry.get("meta")
+    told = (
+        entry.get("max_model_len"),
+        entry.get("loaded_context_length"),
+        isinstance(meta, dict) and meta.get("n_ctx"),
+    )
+    return next((value for value in told if isinstance(value, int) and not isinstance(value, bool) and value > 0), None)
+
+
+def _unknown(entry: dict[str, Any]) -> bool | None:
+    return None
+
+
+def _plain_models(probe: Probe, port: int, listing: Answer) -> Models:
+    return _listed(listing.entries(), _unknown) if listing.status == 200 and isinstance(listing.value, dict) else None
+
+
+def _localai_models(probe: Probe, port: int, listing: Answer) -> Models:
+    told = probe.get(port, "/v1/models/capabilities")
+    if not (told and told.entries()):
+        return _plain_models(probe, port, listing)
+    return _listed(told.entries(), lambda entry: _has(entry.get("capabilities"), "vision"))
+
+
+def _litellm_models(probe: Probe, port: int, listing: Answer) -> Models:
+    told = probe.get(port, "/model/info")
+    seeing: dict[Any, bool | None] = {}
+    for entry in told.entries() if told else []:
+        info = entry.get("model_info")
+        answer = info.get("supports_vision") if isinstance(info, dict) else None
+        seeing[entry.get("model_name")] = answer if isinstance(answer, bool) else None
+    return _listed(listing.entries(), lambda entry: seeing.get(entry.get("id"))) if listing.status == 200 else None
+
+
+def _lmstudio_models(probe: Probe, port: int, listing: Answer) -> Models:
+    told = probe.get(port, "/api/v0/models")
+    if not (told and told.entries()):
+        return _plain_models(probe, port, listing)
+    talking = [entry for entry in told.entries() if entry.get("type") != "embeddings"]
+    return _listed(talking, lambda entry: {"vlm": True, "llm": False}.get(str(entry.get("type"))))
+
+
+def _ollama_models(probe: Probe, port: int, listing: Answer) -> Models:
+    tags = probe.get(port, "/api/tags")
+    if tags is None or tags.status != 200:
+        return _plain_models(probe, port, listing)
+    names = [name for entry in tags.entries("models") if isinstance(name := entry.get("name"), str)]
+    models = []
+    for place, name in enumerate(names):
+        shown = probe.post(port, "/api/show", {"model": name}) if place < _MOST_SHOWN_BY_OLLAMA else None
+        told = shown.value.get("capabilities") if shown and isinstance(shown.value, dict) else None
+        models.append(LocalModel(name, _has(told, "vision")))
+    return tuple(models)
+
+
+def _llama_models(probe: Probe, port: int, listing: Answer) -> Models:
+    """llama.cpp's own server names the modalities of each model, or, in older versions, says "multimodal"."""
+    told = {entry.get("name"): entry.get("capabilities") for entry in listing.entries("models")}
+
+    def sees(entry: dict[str, Any]) -> bool | None:
+        architecture = entry.get("architecture")
+        if isinstance(architecture, dict) and "input_modalities" in architecture:
+            return _has(architecture["input_modalities"], "image")
+        return _has(told.get(entry.get("id")), "multimodal")
+
+    return _listed(listing.entries(), sees)
+
+
+def _has(words: Any, word: str) -> bool | None:
+    """Whether a list names a word; None where it is no list."""
+    return word in words if isinstance(words, list) else None
+
+
+KINDS: Sequence[Kind] = (
+    # LocalAI speaks Ollama's protocol as well, and comes before it.
+    Kind("LM Studio", _owned_by("organization_owner"), _lmstudio_models),
+    Kind("vLLM", _owned_by("vllm"), _plain_models),
+    Kind("llama.cpp", _owned_by("llamacpp"), _llama_models),
+    Kind("llama.cpp", _owned_by("me"), _plain_models),  # llama-cpp-python's server
+    Kind("LocalAI", _is_localai, _localai_models),
+    Kind("LiteLLM", _is_litellm, _litellm_models),
+    Kind("Ollama", _is_ollama, _ollama_models),
+)
+"""The kinds that are known, in the order in which they are tried: first those that the list of models tells."""
+
+OTHER = Kind("OpenAI-compatible server", _is_openai_compatible, _plain_models)

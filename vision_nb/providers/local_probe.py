@@ -1,0 +1,89 @@
+"""Short questions to the ports of this machine: whatever listens there may answer anything, or nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import httpx2
+
+HOST = "127.0.0.1"
+_LONGEST_ANSWER = 1 << 20  # bytes; what is longer is no list of models
+_CONNECT_SECONDS = 0.5  # a closed port on this machine refuses at once, except on Windows
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back.
+
+    Attributes:
+        status: The HTTP status.
+        text: The body.
+        value: The body as a JSON value, or None where it is none.
+    """
+
+    status: int
+    text: str
+    value: Any
+
+    def entries(self, name: str = "data") -> list[dict[str, Any]]:
+        """The objects in a list of the answer; none where it has another form."""
+        found = self.value.get(name) if isinstance(self.value, dict) and self.status == 200 else None
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+class Probe:
+    """Asks ports on loopback, with no proxy, no redirects and a limit on time and length. Safe with threads.
+
+    Args:
+        timeout: Seconds that one answer may take.
+        api_key: A key to send along, or None.
+    """
+
+    def __init__(self, timeout: float, api_key: str | None = None) -> None:
+        self._timeout, self._api_key = timeout, api_key
+
+    def __enter__(self) -> Self:
+        import httpx2
+
+        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+        limits = httpx2.Timeout(self._timeout, connect=min(self._timeout, _CONNECT_SECONDS))
+        self._client: httpx2.Client = httpx2.Client(trust_env=False, timeout=limits, headers=headers)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get(self, port: int, path: str) -> Answer | None:
+        """The answer to a GET request, or None where there is none."""
+        return self._ask("GET", port, path, None)
+
+    def post(self, port: int, path: str, body: Any) -> Answer | None:
+        """The answer to a POST request with a JSON body, or None where there is none."""
+        return self._ask("POST", port, path, body)
+
+    def _ask(self, method: str, port: int, path: str, body: Any) -> Answer | None:
+        import httpx2
+
+        deadline = time.monotonic() + self._timeout
+        data = bytearray()
+        try:
+            with self._client.stream(method, f"http://{HOST}:{port}{path}", json=body) as response:
+                for piece in response.iter_bytes():
+                    data += piece
+                    if len(data) > _LONGEST_ANSWER or time.monotonic() > deadline:
+                        return None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError):
+            return None
+        text = data.decode("utf-8", "replace")
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = None
+        return Answer(response.status_code, text, value)
