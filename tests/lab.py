@@ -100,9 +100,14 @@ def run_all(page, address, name):
     page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
-    # Cells that are run before the kernel is there can be dropped.
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000)
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    # A command given before the notebook is in front and its kernel there is dropped.
+    page.wait_for_function(
+        "() => { const { commands, shell } = window.jupyterapp;"
+        " return commands.isEnabled('notebook:run-all-cells')"
+        " && shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'; }",
+        timeout=60_000,
+    )
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.wait_for_function(
         "() => { const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent);"
         " return prompts.length && prompts.every(text => /\\[\\d+\\]/.test(text)); }",

@@ -68,7 +68,7 @@ class Panel:
         cells = self.page.locator(".jp-Notebook .jp-Cell")
         count = cells.count()
         cells.last.locator(".cm-content").click()  # a click beside it would leave the focus in the panel
-        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:insert-cell-below')")
+        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:insert-cell-below'); }")
         self.page.wait_for_function(
             "(count) => document.querySelectorAll('.jp-Notebook .jp-Cell').length > count", arg=count
         )
