@@ -25,6 +25,7 @@ VOLATILE = {  # pattern: what stands for it
     re.compile(r"(?:127\.0\.0\.1|localhost):\d{4,5}"): "HOST",
     re.compile(r"\b0x[0-9a-f]{6,}\b"): "ADDRESS",
     re.compile(r"\btmp[a-z0-9_]{8}\b"): "FOLDER",
+    re.compile(r"\bvnb-plain-[0-9a-f]+\b"): "CLASS",
     re.compile(r"\b\d+(?:\.\d+)? (?:s|ms|seconds?)\b"): "TIME",
     re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?"): "STAMP",
     re.compile(r"latency=[\d.]+"): "latency=TIME",
@@ -100,12 +101,13 @@ def test_its_saved_outputs_are_what_it_gives_today(path):
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("name", ["01_openai", "01b_azure_openai", "03_replicate_compare_label"])
+@pytest.mark.parametrize("name", ["01_openai", "01b_azure_openai", "03_replicate_compare_label", "05_chat_panel"])
 def test_with_a_key_the_service_itself_is_asked(name, server):
     """With a key in the environment a notebook runs for real: here the service is a server that takes that key alone."""
     server.require_key = "the-key-of-the-reader"
+    openai = {"OPENAI_API_KEY": server.require_key, "OPENAI_BASE_URL": server.openai_base}
     keys = {
-        "01_openai": {"OPENAI_API_KEY": server.require_key, "OPENAI_BASE_URL": server.openai_base},
+        "01_openai": openai,
         "01b_azure_openai": {
             "AZURE_OPENAI_API_KEY": server.require_key,
             "AZURE_OPENAI_ENDPOINT": server.url,
@@ -116,6 +118,7 @@ def test_with_a_key_the_service_itself_is_asked(name, server):
             "REPLICATE_API_TOKEN": server.require_key,
             "REPLICATE_BASE_URL": server.replicate_base,
         },
+        "05_chat_panel": openai,
     }[name]
     notebook = execute(NOTEBOOKS / f"{name}.ipynb", keys=keys)
     assert [output for output in outputs(notebook) if output.output_type == "error"] == []

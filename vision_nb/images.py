@@ -144,9 +144,10 @@ class ImageDocument:
 
     @property
     def title(self) -> str:
-        """The file's own name, for a caption; what is in memory has its kind and size."""
+        """The file's own name, for a caption; what is in memory and was given no name has its kind."""
         if self._memory is not None:
-            return self.name
+            kind = (sniff(self._memory) or "image/unknown").partition("/")[2]
+            return self.image_name or f"{kind.upper()} picture"
         return Path(self.name).name or self.name
 
     @property
