@@ -12,6 +12,8 @@ import vision_nb as vn
 from vision_nb import errors
 from vision_nb.chat_file import FORMAT
 from vision_nb.demo import Fault
+from vision_nb.responses import ChatResponse
+from vision_nb.transcript import totals
 
 
 @pytest.fixture
@@ -268,3 +270,17 @@ def test_an_export_says_what_it_cannot_do(told, tmp_path, photo):
     with pytest.raises(errors.SettingsError, match=r"picture of it is gone.*photo.jpg"):
         told.export(tmp_path / "talk.json")
     assert "(picture)" in told.export(tmp_path / "talk.md").read_text()
+
+
+def test_totals_say_what_is_known_and_what_is_not(chat):
+    assert totals(chat) == ""
+    stopped = ChatResponse("as far as", finish_reason="interrupted", pricing=chat.llm.price)
+    chat.add(vn.ChatMessage("user", "Go on?"), stopped)
+    assert totals(chat) == "1 answer · tokens and price unknown"
+    chat.add(
+        vn.ChatMessage("user", "And then?"), ChatResponse("then", usage=vn.Usage(1000, 100), pricing=chat.llm.price)
+    )
+    assert totals(chat) == "2 answers · 1,000 tokens in, 100 out · 0.0035 USD · 1 of unknown tokens and price"
+    chat.replace(chat.turns[1:])
+    chat.add(vn.ChatMessage("user", "Where?"), ChatResponse("here", usage=vn.Usage(5, 5)))
+    assert totals(chat) == "2 answers · 1,005 tokens in, 105 out · 0.0035 USD · 1 of unknown price"

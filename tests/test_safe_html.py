@@ -579,3 +579,8 @@ def test_importing_loads_neither_library():
     program = "import sys, vision_nb.safe_html; print([name for name in ('nh3', 'markdown_it') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_columns_are_aligned_without_a_style():
+    html = markdown_to_html("| a | b | c |\n|---|--:|:-:|\n| 1 | 2 | 3 |")
+    assert '<th align="right">b</th>' in html and '<td align="center">3</td>' in html and "style" not in html

@@ -145,7 +145,7 @@ class Chat:
             raise SettingsError(
                 "The conversation is still answering its last question: wait for the answer, or stop it."
             )
-        self.answering = Turn(question, ChatResponse(), len(self.left_out(question)))
+        self.answering = Turn(question, ChatResponse(model=self.llm.model), len(self.left_out(question)))
         self._changed()
         keep = False
         try:

@@ -30,6 +30,7 @@ from vision_nb.safe_markdown import as_references, defuse_tex, is_good_url, safe
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_core import StateCore
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
@@ -153,10 +154,18 @@ def _renderer() -> MarkdownIt:
     renderer = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     renderer.inline.ruler.before("escape", "formula", _inline_formula)
     renderer.block.ruler.before("paragraph", "formula", _display_formula, {"alt": ["paragraph"]})
+    renderer.core.ruler.push("align", _align)
     renderer.add_render_rule("text", _text)
     renderer.add_render_rule("formula", _formula)
     renderer.add_render_rule("image", _image)
     return renderer
+
+
+def _align(state: StateCore) -> None:
+    """Says how a table's cells are aligned by the attribute that stays, in place of a style."""
+    for token in state.tokens:
+        if token.type in ("th_open", "td_open") and "style" in token.attrs:
+            token.attrs = {"align": str(token.attrs["style"]).removeprefix("text-align:")}
 
 
 def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:

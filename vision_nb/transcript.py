@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,7 +11,7 @@ from vision_nb import markup
 from vision_nb.errors import ImageError
 from vision_nb.formula_html import answer_html
 from vision_nb.images import ImageDocument
-from vision_nb.responses import ChatResponse, facts
+from vision_nb.responses import ChatResponse, Usage, facts
 from vision_nb.safe_html import inline_text, markdown_to_html, safe_markdown
 
 if TYPE_CHECKING:
@@ -73,9 +74,10 @@ def about(answer: ChatResponse) -> list[str]:
 
 
 def _price(answer: ChatResponse) -> str:
-    cost = answer.cost
-    if cost is None:
-        return "price unknown"
+    return "price unknown" if answer.cost is None else _amount(answer.cost)
+
+
+def _amount(cost: Decimal) -> str:
     return "free" if cost == 0 else markup.dollars(cost)
 
 
@@ -84,19 +86,24 @@ def totals(chat: Chat) -> str:
     answers = chat.responses
     if not answers:
         return ""
-    usage, costs = chat.usage, [answer.cost for answer in answers]
-    known = sum(cost for cost in costs if cost is not None)
-    unknown = costs.count(None)
-    price = "free" if known == 0 else markup.dollars(known) if known else ""
-    if unknown == len(costs):
-        price = "price unknown"
-    elif unknown:
-        price = f"{markup.dollars(known)} and {unknown} of unknown price" if known else f"{unknown} of unknown price"
-    tokens = [
-        f"{'unknown' if count is None else f'{count:,}'} {way}"
-        for count, way in ((usage.input_tokens, "tokens in"), (usage.output_tokens, "out"))
+    counted = [
+        usage for answer in answers if (usage := answer.usage) and None not in (usage.input_tokens, usage.output_tokens)
     ]
-    return f"{len(answers)} answer{'s' if len(answers) > 1 else ''}{_DOT}{', '.join(tokens)}{_DOT}{price}"
+    costs = [cost for answer in answers if (cost := answer.cost) is not None]
+    shown = [f"{len(answers)} answer{'s' if len(answers) > 1 else ''}"]
+    if counted:
+        usage = sum(counted, Usage(0, 0))
+        shown.append(f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out")
+    if costs:
+        shown.append(_amount(sum(costs, Decimal(0))))
+    lacking: dict[int, list[str]] = {}
+    for what, known in (("tokens", counted), ("price", costs)):
+        lacking.setdefault(len(answers) - len(known), []).append(what)
+    for count, unknown in lacking.items():
+        if count:
+            named = " and ".join(unknown)
+            shown.append(f"{named} unknown" if count == len(answers) else f"{count} of unknown {named}")
+    return _DOT.join(shown)
 
 
 def transcript(chat: Chat, pictures: Pictures = thumbnail) -> str:

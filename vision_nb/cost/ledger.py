@@ -117,7 +117,7 @@ class Ledger:
         amount = worst()
         if amount is None:
             raise BudgetExceededError(
-                f"The price of {model} is not known, so a call could pass the budget of ${self._budget:f}: "
+                f"The price of {model} is not known, so a call could pass the budget of {self._budget:f} USD: "
                 "vn.set_price(...) says it, and vn.ledger.budget = None lifts the limit."
             )
         with self._lock:
@@ -125,8 +125,8 @@ class Ledger:
             if self._budget is not None and spent + self._reserved + amount > self._budget:
                 under_way = f" and {markup.dollars(self._reserved)} under way" if self._reserved else ""
                 raise BudgetExceededError(
-                    f"A call to {model} could cost {markup.dollars(amount)}, and of the budget of {self._budget:f} USD "
-                    f"{markup.dollars(spent)} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
+                    f"A call to {model} could cost {markup.dollars(amount)}, and the budget is {self._budget:f} USD, "
+                    f"of which {markup.dollars(spent)} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
                     may_pass_later=spent + amount <= self._budget,
                 )
             self._reserved += amount

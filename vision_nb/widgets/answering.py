@@ -68,7 +68,8 @@ class Answering:
             raise SettingsError("The model is still answering: wait for it, or stop it.")
 
     async def _answer(self, question: ChatMessage, overrides: Mapping[str, Any]) -> ChatResponse:
-        llm, turn = self._chat.llm, Turn(question, ChatResponse(), len(self._chat.left_out(question)))
+        llm = self._chat.llm
+        turn = Turn(question, ChatResponse(model=llm.model), len(self._chat.left_out(question)))
         # The price list takes half a second to read: it is read while the model thinks.
         prices = asyncio.ensure_future(asyncio.to_thread(llm.price, Usage(1, 1)))
         try:
