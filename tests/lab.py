@@ -8,11 +8,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 
 import pytest
 
 KEYS = ("OPENAI_", "AZURE_", "REPLICATE_")
+JUPYTER = ["--allow-root", "--IdentityProvider.token=", "--ServerApp.password="]
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none", "scrollPastEnd": False},
@@ -34,6 +34,14 @@ def running_lab(root, work):
         path = work / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
+    options = ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url="]
+    with running("jupyterlab", [*JUPYTER, f"--ServerApp.root_dir={root}", *options], work) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def running(module, options, work):
+    """A server that a module runs on this machine, with no key in its environment; gives its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -43,26 +51,18 @@ def running_lab(root, work):
         "JUPYTERLAB_SETTINGS_DIR": str(work / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(work / "workspaces"),
     }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
-    command += [
-        "--IdentityProvider.token=",
-        "--ServerApp.password=",
-        "--LabApp.expose_app_in_browser=True",
-        f"--ServerApp.root_dir={root}",
-        "--LabApp.news_url=",
-    ]
-    with (work / "lab.log").open("w") as log:
+    command = [sys.executable, "-m", module, "--no-browser", f"--port={port}", *options]
+    with (work / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        address = f"http://127.0.0.1:{port}"
         for _ in range(300):
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{address}/api", timeout=1).close()
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
             time.sleep(0.2)
         else:
-            pytest.fail("JupyterLab did not start: " + (work / "lab.log").read_text()[-500:])
-        yield address
+            pytest.fail(f"{module} did not start: " + (work / "server.log").read_text()[-500:])
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         try:
@@ -98,8 +98,13 @@ def browser_page(**options):
 def run_all(page, address, name):
     """Open a notebook, run all of its cells, and wait until the kernel is idle again."""
     page.goto(f"{address}/lab/tree/{name}?reset")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
+    run_cells(page)
+
+
+def run_cells(page):
+    """Run all cells of the notebook that is open, and wait until each has run."""
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     # A command given before the notebook is in front and its kernel there is dropped.
     page.wait_for_function(
         "() => { const { commands, shell } = window.jupyterapp;"

@@ -16,7 +16,7 @@ _missing = [name for name in ("llama_cpp", "gguf", "huggingface_hub") if importl
 
 
 def require_engine():
-    """Skip where the engine is not installed; where `.ci/run-engine` asks for it, that is a failure."""
+    """Skip where the engine is not installed; where `.ci/run` asks for it, that is a failure."""
     if _missing:
         absent(f'there is no {", ".join(_missing)}: pip install -e ".[test,llama-test]"')
 

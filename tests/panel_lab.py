@@ -17,12 +17,17 @@ one = vn.ReplicateMultiModal("llava-13b", api_token="r8_verysecret", api_base=se
 
 def open_panel(page, address, root, name, *cells, speed=300):
     """Run a notebook whose second cell shows ``panel``; gives the panel's parts on the page."""
+    run_all(page, address, write_notebook(root, name, *cells, speed=speed))
+    page.wait_for_selector(".vnb-composer textarea", timeout=30_000)
+    return Panel(page)
+
+
+def write_notebook(root, name, *cells, speed=300):
+    """Write a notebook that begins with a demo server and its models; gives the file's name."""
     sources = [SERVER.format(speed=speed), *cells]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in sources], metadata=KERNEL)
     nbformat.write(notebook, root / f"{name}.ipynb")
-    run_all(page, address, f"{name}.ipynb")
-    page.wait_for_selector(".vnb-composer textarea", timeout=30_000)
-    return Panel(page)
+    return f"{name}.ipynb"
 
 
 class Panel:

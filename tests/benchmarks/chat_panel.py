@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from lab import browser_page, running_lab
 from panel_lab import open_panel
 
-LONG = r"""
+LONG = """
 from PIL import Image
 import numpy as np
 pictures = [vn.ImageDocument(image=Image.fromarray(np.random.default_rng(n).integers(0, 255, (300, 400, 3), "uint8")))
@@ -21,7 +21,7 @@ pictures = [vn.ImageDocument(image=Image.fromarray(np.random.default_rng(n).inte
 chat = vn.Chat(llm)
 for n in range(200):
     chat.add(vn.ChatMessage("user", [f"Question {n}?", *([pictures[n // 4]] if n % 4 == 0 else [])]),
-             vn.ChatResponse(f"Answer {n}.\n\n" + "| a | b |\n|---|---|\n| 1 | 2 |\n\n" + "words " * 80, model="gpt-4o"))
+             vn.ChatResponse(f"Answer {n}.\\n\\n" + "| a | b |\\n|---|---|\\n| 1 | 2 |\\n\\n" + "words " * 80, model="gpt-4o"))
 panel = vn.ChatPanel(chat=chat)
 panel
 """

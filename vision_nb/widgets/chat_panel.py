@@ -46,10 +46,11 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     in nbconvert, and after a restart of the kernel. After the page was loaded again, show the panel again to keep
     what is said next in the file.
 
-    It is built of ipywidgets and anywidget alone, and so runs in JupyterLab 4, Notebook 7, Voila, VS Code and
-    Colab. VS Code asks once whether it may fetch the support for widgets. In Colab, first run
-    ``from google.colab import output; output.enable_custom_widget_manager()``; it has no cell ids, so that a panel
-    whose cell is run again goes on until `close` is called.
+    It is built of ipywidgets and anywidget alone, and needs nothing that only JupyterLab has. It is tested in
+    JupyterLab 4, Notebook 7 and Voila; VS Code and Colab were not at hand. VS Code asks once whether it may fetch
+    the support for widgets. In Colab, first run ``from google.colab import output;
+    output.enable_custom_widget_manager()``; it has no cell ids, so that a panel whose cell is run again goes on
+    until `close` is called.
 
     Args:
         llm: The model, its name such as "openai:gpt-4o", or several to choose from. None offers those whose key is
