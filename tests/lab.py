@@ -96,14 +96,20 @@ def browser_page(**options):
 
 
 def run_all(page, address, name):
-    """Open a notebook, run all of its cells, and wait until the kernel is idle again."""
-    page.goto(f"{address}/lab/tree/{name}?reset")
-    page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
+    """Open a notebook, run all of its cells, and wait until each has run."""
+    open_notebook(page, address, name)
     run_cells(page)
 
 
-def run_cells(page):
-    """Run all cells of the notebook that is open, and wait until each has run."""
+def open_notebook(page, address, name):
+    """Open a notebook, and wait until its kernel is there."""
+    page.goto(f"{address}/lab/tree/{name}?reset")
+    page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
+    wait_for_kernel(page)
+
+
+def wait_for_kernel(page):
+    """Wait until the notebook that is open can be run."""
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     # A command given before the notebook is in front and its kernel there is dropped.
     page.wait_for_function(
@@ -112,6 +118,11 @@ def run_cells(page):
         " && shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'; }",
         timeout=60_000,
     )
+
+
+def run_cells(page):
+    """Run all cells of the notebook that is open, and wait until each has run."""
+    wait_for_kernel(page)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.wait_for_function(
         "() => { const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent);"

@@ -11,26 +11,22 @@ from typing import Any
 
 import ipywidgets
 
-from vision_nb.chat import Chat, Turn
+from vision_nb.chat import Chat
 from vision_nb.display import UPDATES_A_SECOND
-from vision_nb.errors import SettingsError, VisionError
+from vision_nb.errors import SettingsError
 from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, as_images, user_message
-from vision_nb.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.known import DEMO
 from vision_nb.responses import ChatResponse
 from vision_nb.shown import in_notebook, running_cell, shell
-from vision_nb.transcript import totals
 from vision_nb.widgets.answering import Answering, pictures
 from vision_nb.widgets.composer import Composer
-from vision_nb.widgets.entries import FAILED, Entries, id_of
+from vision_nb.widgets.conversation import Conversation
 from vision_nb.widgets.model_choice import ModelChoice
 from vision_nb.widgets.plain_transcript import PlainTranscript
 from vision_nb.widgets.thumbnails import Thumbnails
-from vision_nb.widgets.transcript_view import TranscriptView
 
-_LARGE = 1600  # pixels of a picture that is opened large
 _DEMO_NOTE = "No key was found, so the demo answers: it measures pixels, and is no language model."
 _panels: dict[str, tuple[int, list[ChatPanel]]] = {}  # by the cell that made them, and its run
 
@@ -96,15 +92,15 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             chat.keep_images = Chat(chat.llm, keep_images=keep_images).keep_images
         self.chat = chat
         self._answering = Answering(chat, self._changed)
-        self._removed: tuple[Turn, ...] = ()
-        self._problem = ""
         self._timer: asyncio.TimerHandle | None = None
         self._drawn_at = 0.0
         self._thumbnails = Thumbnails(self._changed)
-        self._entries = Entries(self._thumbnails)
         self._plain = PlainTranscript(self._thumbnails)
         self._composer = Composer(self._thumbnails, self._act)
-        self._view = TranscriptView(height=height, plain=self._plain.css_class, act=self._act_on_turn)
+        self._conversation = Conversation(
+            chat, self._answering, self._thumbnails, self._send, height=height, plain=self._plain.css_class
+        )
+        self._view = self._conversation.view
         super().__init__([self._view, self._composer])
         self._composer.documents = documents
         self._closed = False
@@ -201,7 +197,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             case {"do": "send", "text": str(text)}:
                 if not text.strip():
                     raise SettingsError("There is no question yet: write one, for the pictures too.")
-                self._removed = ()
+                self._conversation.forget_removed()
                 self._send(user_message(text.strip(), self._composer.documents))
             case {"do": "stop"}:
                 self.stop()
@@ -214,68 +210,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
                 self._composer.send({"recall": text, "back": back, "view": view})
         self._changed()
 
-    def _act_on_turn(self, message: dict[str, Any]) -> None:
-        """Do what a turn's button asks for; an error is shown below the turns."""
-        self._problem = ""
-        try:
-            self._do_on_turn(message)
-        except VisionError as error:
-            self._problem = str(error)
-        self._draw()
-
-    def _do_on_turn(self, message: dict[str, Any]) -> None:
-        place, turn = self._find(message.get("id"))
-        match message:
-            case {"do": "put_back"} if self._removed:
-                self._answering.check_idle()
-                self._answering.failure = None
-                turns, self._removed = self._removed, self.chat.turns
-                self.chat.replace(turns)
-            case {"do": "copy"} if turn:
-                self._view.give({"op": "copy", "text": turn.answer.text})
-            case {"do": "enlarge", "place": int(picture)} if turn and 0 <= picture < len(turn.question.image_documents):
-                self._spawn(self._enlarge(turn.question.image_documents[picture]))
-            case {"do": "again"} if turn:
-                self._cut(place)
-                self._send(turn.question)
-            case {"do": "edit", "text": str(text)} if turn and text.strip():
-                self._cut(place)
-                self._send(user_message(text.strip(), turn.question.image_documents))
-            case {"do": "delete"} if turn:
-                self._cut(place)
-
-    def _find(self, name: object) -> tuple[int, Turn | None]:
-        if name == FAILED and self._answering.failure is not None:
-            return len(self.chat), self._answering.failure.turn
-        for place, turn in enumerate(self.chat.turns):
-            if id_of(turn) == name:
-                return place, turn
-        return 0, None
-
-    def _cut(self, place: int) -> None:
-        """Remove the turns from a place on; they can be put back until the next question."""
-        self._answering.check_idle()
-        self._answering.failure = None
-        if place < len(self.chat):
-            self._removed = self.chat.turns
-            self.chat.replace(self.chat.turns[:place])
-
     def _send(self, question: ChatMessage) -> None:
         task = self._start(question, {})
         task.add_done_callback(lambda done: done.cancelled() or done.exception())  # the panel shows it
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._working = task  # the loop itself keeps no hold of it
-
-    async def _enlarge(self, document: ImageDocument) -> None:
-        try:
-            ready = await asyncio.to_thread(document.prepare, lambda size: fit_within(size, _LARGE))
-        except VisionError as error:
-            self._problem = str(error)
-            self._draw()
-        else:
-            self._view.give({"op": "enlarge", "name": document.title, "type": ready.mimetype}, ready.data)
 
     def _changed(self) -> None:
         """Draw now, or in a moment where it was drawn a moment ago."""
@@ -301,10 +238,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         if self._closed:
             return
         self._drawn_at = time.monotonic()
-        self._view.show(self._entries.of(self.chat, self._answering.failure))
-        present = {id(turn) for turn in self.chat.turns}
-        removed = sum(id(turn) not in present for turn in self._removed)
-        self._view.status = {"totals": totals(self.chat), "problem": self._problem, "removed": removed}
+        self._conversation.draw()
         self._composer.model = self._models.add(self.chat.llm)
         self._composer.models = self._models.names
         self._composer.state = "ready" if self.chat.answering is None else "answering"
