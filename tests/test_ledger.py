@@ -93,7 +93,7 @@ def test_unknown_prices_are_counted_and_not_zero(server, ledger):
     vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?")
     assert ledger.unpriced == 1 and ledger.total == 0
     assert ledger.by_model()["openai:a-model-of-tomorrow"][2] is None
-    assert "1 calls of unknown price" in str(ledger) and "unknown" in ledger._repr_html_()
+    assert "1 call of unknown price" in str(ledger) and "unknown" in ledger._repr_html_()
 
 
 def test_a_budget_refuses_the_call_that_could_pass_it_before_it_is_sent(server, llm, ledger):

@@ -1,11 +1,14 @@
 """Every option of `%%vision` and every subcommand of `%vision`, and what is said of a slip, in a real kernel."""
 
 import json
+import re
 
 import pytest
 from conftest import encoded, picture
 from kernels import error_of, markdown_of, run_cells, text_of
 from test_magics import SERVER, value_of
+
+from vision_nb.magics.reference import as_markdown, public_names, reference
 
 pytestmark = pytest.mark.kernel
 
@@ -232,6 +235,30 @@ def test_subcommands(photo):
     assert "It is so." in markdown_of(cells[15])[0] and text_of(cells[16]) == "mine True\n"
     assert "dealias" in value_of(cells[17])
     assert "sk-abcdefghijklmnop" not in text_of(cells[20]) and "ValueError: ***" in text_of(cells[20])
+
+
+def test_help_explains_options_subcommands_and_public_names():
+    asked = ["--detail", "chat", "compare", "Chat.ask", "vn.errors.RateLimitError", "errors", "comparre"]
+    cells = run_cells("%load_ext vision_nb", *(f"%vision help {name}" for name in asked), allow_errors=True)
+    option, command, function, method, error, module = (markdown_of(cell)[0] for cell in cells[1:7])
+    assert "| -d, --detail DETAIL | how closely to look" in option and option.count("\n") == 3
+    assert "--chat NAME" in command and "Lists the conversations" in command
+    assert function.startswith("```python\nvn.compare(models, prompts, images") and "- `models`: " in function
+    assert "```python\n>>> " in function
+    assert "vn.Chat.ask(prompt, images=(), **overrides)" in method and "- `SettingsError`: " in method
+    assert error.startswith("```python\nvn.errors.RateLimitError(") and "| BudgetExceededError | " in module
+    assert "did you mean compare?" in error_of(cells[7])
+
+
+def test_every_public_name_and_every_class_s_method_has_a_page():
+    for name in public_names():
+        page = reference(name)
+        assert page is not None and page.doc, name
+        for member, line in page.members:
+            if name not in ("errors", "samples", "compat"):
+                assert line and reference(f"{name}.{member}").doc, (name, member)
+        assert not re.search(r"^(Args|Raises|Attributes|Returns|::)", as_markdown(page.doc), re.MULTILINE), name
+    assert reference("Chat._turns") is None and reference("importlib") is None and reference("Chat.nothing") is None
 
 
 def test_the_ledger_is_shown():

@@ -63,7 +63,7 @@ class Ledger:
     >>> vn.ledger.reset()
     >>> answer = vn.connect("demo").complete("How large is it?", [vn.samples.path("chart")])
     >>> vn.ledger
-    1 calls, 0.000000 USD
+    1 call, 0.000000 USD
     >>> vn.ledger.budget = 0.50  # US dollars: a call that could pass it is not sent
     >>> vn.ledger.budget = None
     """
@@ -207,9 +207,9 @@ class Ledger:
         return markup.html_table(head, rows) + f"<div>{escape(str(self))}</div>"
 
     def __str__(self) -> str:
-        unknown = f" and {self.unpriced} calls of unknown price" if self.unpriced else ""
+        unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""
         of = f" of a budget of {self._budget:f} USD" if self._budget is not None else ""
-        return f"{len(self.entries)} calls, {markup.dollars(self.total, 6)}{unknown}{of}"
+        return f"{_calls(len(self.entries))}, {markup.dollars(self.total, 6)}{unknown}{of}"
 
     __repr__ = __str__
 
@@ -224,6 +224,10 @@ def _sum(values: list[int | None]) -> str:
     if not known:
         return "unknown"
     return f"{sum(known):,}" if len(known) == len(values) else f"{sum(known):,} and unknown"
+
+
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{count:,} calls"
 
 
 def _amount(amount: float | str | Decimal) -> Decimal:

@@ -9,6 +9,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.magics.conversations import THE_NOTEBOOKS
 from vision_nb.magics.models import resolve
 from vision_nb.magics.options import split
+from vision_nb.magics.reference import Reference, public_names, reference
 from vision_nb.magics.report import Report
 from vision_nb.magics.slips import UsageError, nearest, unknown
 from vision_nb.providers.known import DEMO, KEY_VARIABLES, has_key, known_models
@@ -16,6 +17,8 @@ from vision_nb.providers.known import DEMO, KEY_VARIABLES, has_key, known_models
 if TYPE_CHECKING:
     from vision_nb.magics.cell import VisionMagics
 
+_QUESTION = "The question is the cell's body. `{{expression}}` in it inserts a value, and `\\{{` sends two braces."
+_MORE = "`%vision help NAME` explains one of these, or a name of the package: `%vision help ChatPanel`."
 _PRICED = (1_000_000, 1_000_000)  # tokens in and out
 
 
@@ -38,6 +41,7 @@ def run(magics: VisionMagics, line: str) -> Any:
 
 
 def _list(magics: VisionMagics) -> Report:
+    """Shows the models that are known, whether their keys are set, and their prices."""
     rows = []
     for name in known_models():
         provider, _, model = name.partition(":")
@@ -63,12 +67,14 @@ def _price_of(provider: str, model: str) -> str:
 
 
 def _use(magics: VisionMagics, name: str) -> None:
+    """Names the model that is asked where a cell names none."""
     full = resolve(name, magics.aliases)
     magics.model = name
     _say(f"%%vision asks {full} from now on, where a cell names no model.")
 
 
 def _alias(magics: VisionMagics, name: str, model: str) -> None:
+    """Gives a model a short name."""
     if ":" in name or name in KEY_VARIABLES:
         raise UsageError(f"{name!r} cannot be an alias, as it is a model's name itself: choose another.")
     aliases = {**magics.aliases, name: model}
@@ -78,6 +84,7 @@ def _alias(magics: VisionMagics, name: str, model: str) -> None:
 
 
 def _dealias(magics: VisionMagics, name: str) -> None:
+    """Takes a short name away."""
     if name not in magics.aliases:
         raise unknown("alias", name, magics.aliases)
     magics.aliases = {one: model for one, model in magics.aliases.items() if one != name}
@@ -85,6 +92,7 @@ def _dealias(magics: VisionMagics, name: str) -> None:
 
 
 def _chat(magics: VisionMagics, action: str | None = None, *words: str) -> Any:
+    """Lists the conversations of -c; shows, forgets or writes down one of them."""
     actions = {"show": _chat_show, "reset": _chat_reset, "export": _chat_export}
     if action is None:
         rows = [
@@ -122,6 +130,7 @@ def _chat_export(magics: VisionMagics, *words: str) -> None:
 
 
 def _cost(magics: VisionMagics, action: str | None = None) -> Any:
+    """Shows what was spent, by model; reset begins anew."""
     from vision_nb.cost.ledger import ledger
 
     if action is None:
@@ -134,6 +143,7 @@ def _cost(magics: VisionMagics, action: str | None = None) -> Any:
 
 
 def _cache(magics: VisionMagics, action: str | None = None) -> Any:
+    """Says how many answers are stored; clear forgets them."""
     store = magics.open_store()
     count = store.count()
     answers = "1 answer" if count == 1 else f"{count:,} answers"
@@ -147,21 +157,37 @@ def _cache(magics: VisionMagics, action: str | None = None) -> Any:
 
 
 def _fix(magics: VisionMagics, *words: str) -> Any:
+    """Asks a model about the last error, and shows first what it would send."""
     from vision_nb.magics.fixing import fix
 
     return fix(magics, words)
 
 
-def _help(magics: VisionMagics) -> Report:
+def _help(magics: VisionMagics, name: str | None = None) -> Report | Reference:
+    """Explains an option, a subcommand or a public name such as ChatPanel; without a name, lists the options."""
     from vision_nb.magics.options import OPTIONS
 
-    rows = [(_spelled(option), option.kwds["help"]) for option in OPTIONS]
-    subcommands = ", ".join(f"`%vision {name} {usage}".strip() + "`" for name, (_, usage) in SUBCOMMANDS.items())
-    remarks = [
-        "The question is the cell's body. `{{expression}}` in it inserts a value, and `\\{{` sends two braces.",
-        f"Also: {subcommands}.",
-    ]
-    return Report(("%%vision", "meaning"), rows, remarks)
+    options = {_spelled(option): (option.args, option.kwds["help"]) for option in OPTIONS}
+    commands = {f"%vision {name} {usage}".strip(): (name, told) for name, (told, usage) in _explained().items()}
+    if name is None:
+        rows = [(spelled, told) for spelled, (_, told) in [*options.items(), *commands.items()]]
+        return Report(("written", "meaning"), rows, [_QUESTION, _MORE])
+    if (found := reference(name)) is not None:
+        return found
+    plain = name.lstrip("-%")
+    rows = [(spelled, told) for spelled, (args, told) in options.items() if plain in [one.strip("-") for one in args]]
+    rows += [(spelled, told) for spelled, (command, told) in commands.items() if plain == command]
+    if rows:
+        return Report(("written", "meaning"), rows)
+    words = [one.strip("-") for args, _ in options.values() for one in args]
+    raise unknown("option, subcommand or name", name, [*words, *SUBCOMMANDS, *public_names()])
+
+
+def _explained() -> dict[str, tuple[str, str]]:
+    """What each subcommand does, and what follows its name."""
+    return {
+        name: ((function.__doc__ or "").partition("\n")[0], usage) for name, (function, usage) in SUBCOMMANDS.items()
+    }
 
 
 def _spelled(option: Any) -> str:
@@ -174,6 +200,7 @@ def _spelled(option: Any) -> str:
 
 
 def _version(magics: VisionMagics) -> Report:
+    """Says which vision_nb this is."""
     from importlib.metadata import version
 
     return Report(remarks=[f"vision_nb {version('vision-nb')}"])
@@ -196,7 +223,7 @@ SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "cost": (_cost, "[reset]"),
     "cache": (_cache, "[clear]"),
     "fix": (_fix, "[MODEL] [--yes]"),
-    "help": (_help, ""),
+    "help": (_help, "[NAME]"),
     "version": (_version, ""),
 }
 """Every subcommand, and what follows its name: NEEDED [OPTIONAL]."""
