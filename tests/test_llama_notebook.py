@@ -6,12 +6,11 @@ from save_notebooks import NOTEBOOKS, execute
 
 
 @pytest.mark.kernel
-def test_it_runs_on_the_engine_says_so_and_leaves_none_behind(tmp_path, monkeypatch):
+def test_it_runs_on_the_engine_says_so_and_leaves_none_behind(tmp_path):
     model, mmproj = write_weights(tmp_path)
-    monkeypatch.setenv("VISION_NB_LLAVA_MODEL", str(model))
-    monkeypatch.setenv("VISION_NB_LLAVA_MMPROJ", str(mmproj))
     before = engines()
-    notebook = execute(NOTEBOOKS / "06_local_llava.ipynb")
+    weights = {"VISION_NB_LLAVA_MODEL": str(model), "VISION_NB_LLAVA_MMPROJ": str(mmproj)}
+    notebook = execute(NOTEBOOKS / "06_local_llava.ipynb", keys=weights)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert all(output.output_type != "error" and output.get("name") != "stderr" for output in outputs)
     shown = "".join(output.get("text") or output.data.get("text/plain", "") for output in outputs)
