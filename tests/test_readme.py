@@ -46,3 +46,13 @@ def test_every_extra_is_one():
     project = (ROOT / "pyproject.toml").read_text()
     extras = set(re.findall(r"vision-nb\[(\w+)\]", README))
     assert extras and all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras)
+
+
+def test_each_claim_beside_the_peers_leads_to_its_proof():
+    table = README.partition("## Beside its peers")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("| ")
+    ]
+    assert len(rows) > 15 and all(len(row) == 5 for row in rows)
+    for row in rows[1:]:
+        assert re.search(r"\]\((tests|notebooks)/", row[1]) or row[1] in ("no", "none", "313 MB"), row[1]
