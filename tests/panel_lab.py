@@ -79,7 +79,7 @@ class Panel:
         )
         cells.last.locator(".cm-content").click()
 
-    def run(self, code):
+    def run(self, code, timeout=20_000):
         """Run code in a new cell at the notebook's end, and give what it prints."""
         page = self.page
         self.new_cell()
@@ -89,6 +89,6 @@ class Panel:
         page.wait_for_function(
             "() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')].at(-1).querySelector('.jp-OutputArea')?.innerText"
             ".includes('RAN')",
-            timeout=20_000,
+            timeout=timeout,
         )
         return output.first.inner_text().replace("RAN", "").strip()

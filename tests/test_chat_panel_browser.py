@@ -8,6 +8,7 @@ import pytest
 from conftest import encoded, picture
 from lab import browser_page, running_lab
 from panel_lab import open_panel
+from test_safe_html import HOSTILE
 
 pytestmark = pytest.mark.browser
 PANEL = "panel = vn.ChatPanel(llm)\npanel"
@@ -368,21 +369,50 @@ def test_everything_is_reached_by_keyboard_in_order_and_nothing_fails_axe(opened
     assert "gpt-4o: A link" in spoken.inner_text()
 
 
-def test_hostile_answers_are_harmless_on_the_page(opened):
-    from test_safe_html import HOSTILE
+PROBES = (
+    "() => { window.probes = []; for (const name of ['alert', 'prompt', 'confirm', 'print'])"
+    " window[name] = (...said) => { window.probes.push([name, ...said]); }; }"
+)
+FIND_BAD = """(boxes) => { const found = [];
+for (const e of [...document.querySelectorAll(boxes)].flatMap((box) => [...box.querySelectorAll('*')])) {
+  const own = e.closest('.vnb-answer, .vnb-prompt, .vnb-model, .jp-OutputArea-output:not(.jupyter-widgets), main, body > section');
+  if (/^(script|iframe|object|embed|form|style|link|meta|base|frame)$/i.test(e.tagName) && own) found.push(e.outerHTML);
+  if (e.tagName === 'svg' && own && !e.closest('mjx-container')) found.push(e.outerHTML);
+  for (const { name, value } of e.attributes) {
+    if (/^on/i.test(name) || (name === 'style' && e.closest('.vnb-answer'))) found.push(e.outerHTML);
+    if (/^(href|src|action|formaction|xlink:href)$/i.test(name) && /^\\s*(javascript|vbscript):/i.test(value)) found.push(e.outerHTML);
+    if (name === 'href' && /^\\s*data:/i.test(value)) found.push(e.outerHTML);
+  }
+  if (e.tagName === 'IMG' && !e.src.startsWith('data:image/jpeg')) found.push(e.outerHTML);
+  if (e.tagName === 'A' && e.closest('.vnb-answer') && !(e.target === '_blank' && e.rel.includes('noopener'))) found.push(e.outerHTML);
+} return found.map((html) => html.slice(0, 200)); }"""
 
-    panel = opened(speed=1_000_000)
-    page = panel.page
+
+def watched(page):
+    """A page whose script probes are set, and the list of what it asks other hosts for."""
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    page.evaluate(
-        "() => { window.probes = []; for (const name of ['alert', 'prompt', 'confirm', 'print'])"
-        " window[name] = (...said) => { window.probes.push([name, ...said]); }; }"
-    )
+    page.evaluate(PROBES)
+    return asked
+
+
+def check_harmless(page, asked, boxes):
+    """Nothing in some boxes of a page can do harm, nothing has run, and no other host was asked."""
+    assert page.evaluate(FIND_BAD, boxes) == []
+    page.mouse.move(400, 400)
+    page.wait_for_timeout(500)
+    assert page.evaluate("() => window.probes") == []
+    own = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "file:")
+    assert [url for url in asked if not url.startswith(own)] == []
+
+
+def test_hostile_answers_are_harmless_on_the_page_and_in_an_export(opened, lab):
+    panel = opened(speed=1_000_000)
+    page = panel.page
+    asked = watched(page)
     assert len(HOSTILE) >= 60
-    text = json.dumps(HOSTILE)
     panel.run(
-        f"import json\nhostile = json.loads({text!r})\n"
+        f"import json\nhostile = json.loads({json.dumps(HOSTILE)!r})\n"
         "for said in hostile:\n"
         "    panel.chat.add(vn.ChatMessage('user', [said, vn.ImageDocument(image=vn.samples.path('label').read_bytes(), "
         "image_name=said)]), vn.ChatResponse(said, model=said))"
@@ -394,25 +424,31 @@ def test_hostile_answers_are_harmless_on_the_page(opened):
     panel.say("<img src=x onerror=alert(1)>")
     panel.wait("failed")
     panel.run("panel.chat.export('hostile.html')\nfrom IPython.display import display\ndisplay(panel.chat)")
-    bad = page.evaluate(
-        """() => { const found = [];
-        for (const e of document.querySelectorAll('.vnb-transcript *, .vnb-composer *, .jp-RenderedMarkdown *')) {
-          const own = e.closest('.vnb-answer, .vnb-prompt, .vnb-model, .jp-RenderedMarkdown');
-          if (/^(script|iframe|object|embed|form|style|link|meta|svg|base|frame)$/i.test(e.tagName) && own) found.push(e.outerHTML);
-          for (const { name, value } of e.attributes) {
-            if (/^on/i.test(name) || (name === 'style' && e.closest('.vnb-answer'))) found.push(e.outerHTML);
-            if (/^(href|src|action|formaction|xlink:href)$/i.test(name) && /^\\s*(javascript|vbscript):/i.test(value)) found.push(e.outerHTML);
-            if (name === 'href' && /^\\s*data:/i.test(value)) found.push(e.outerHTML);
-          }
-          if (e.tagName === 'IMG' && !e.src.startsWith('data:image/jpeg')) found.push(e.outerHTML);
-          if (e.tagName === 'A' && e.closest('.vnb-answer') && !(e.target === '_blank' && e.rel.includes('noopener'))) found.push(e.outerHTML);
-        } return found.map((html) => html.slice(0, 200)); }"""
+    check_harmless(page, asked, ".vnb-transcript, .vnb-composer, .jp-RenderedMarkdown")
+    page.goto((lab[1] / "hostile.html").as_uri())
+    check_harmless(page, watched(page), "body")
+    assert page.locator("section").count() >= len(HOSTILE)
+
+
+def test_hostile_answers_of_the_magic_are_harmless_on_the_page(opened):
+    panel = opened(speed=1_000_000)
+    asked = watched(panel.page)
+    panel.run(
+        f"import json\nget_ipython().run_line_magic('load_ext', 'vision_nb')\n"
+        "import os; os.environ['THE_KEY'] = 'sk-very-secret-key'\n"
+        f"hostile = json.loads({json.dumps(HOSTILE)!r})\n"
+        "line = f'openai:gpt-4o --no-cache --cost --api-base {server.openai_base} --api-key-env THE_KEY'\n"
+        "def ask(said, form):\n"
+        "    server.answer_with(said)\n"
+        "    get_ipython().run_cell_magic('vision', f'{line} -f {form}', 'What?')"
     )
-    assert bad == [], bad
-    page.mouse.move(400, 400)
-    page.wait_for_timeout(500)
-    assert page.evaluate("() => window.probes") == []
-    assert [url for url in asked if not url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:"))] == []
+    for first in range(0, len(HOSTILE), 20):  # JupyterLab folds what a cell has beyond 50 outputs
+        panel.run(
+            f"for number, said in enumerate(hostile[{first}:{first + 20}]):\n"
+            "    ask(said, ('markdown', 'html', 'text')[number % 3])"
+        )
+    assert panel.page.locator(".jp-Notebook .jp-OutputArea-output").count() > len(HOSTILE)
+    check_harmless(panel.page, asked, ".jp-Notebook .jp-OutputArea")
 
 
 def test_no_key_is_in_state_page_or_file(opened, lab):

@@ -63,7 +63,7 @@ def test_formats_show_and_give_what_they_say():
         "answers['csv'] = 'city,people\\nA,10\\nB,20'\nanswers['prose'] = 'Nothing, really, at all.'\n"
         "answers['html'] = '<b onclick=\"f()\">bold</b><script>evil()</script>'\n"
         "answers['math'] = 'x^2 + \\\\alpha'",
-        "%%vision demo -f text\ncode",
+        "%%vision demo -f text --cost\ncode",
         "%%vision demo -f code\ncode",
         "%%vision demo -f json value <<\njson",
         "value['a']",
@@ -80,7 +80,8 @@ def test_formats_show_and_give_what_they_say():
         "%%vision demo -f json\njson",
         allow_errors=True,
     )
-    assert cells[1].outputs[0].data["text/plain"].startswith("Here:\n```python") and len(cells[1].outputs[0].data) == 1
+    assert cells[1].outputs[0].data["text/plain"] == "Here:\n```python\nx = 1\n```\nDone.\n\n(Cost: free.)"
+    assert html_of(cells[1]) == "<pre>Here:\n```python\nx = 1\n```\nDone.\n\n(Cost: free.)</pre>"
     assert "x = 1" in markdown_of(cells[2])[0]
     assert value_of(cells[3]) == "{'a': [1, 2]}" and value_of(cells[4]) == "[1, 2]"
     assert cells[3].outputs[0].metadata["vision_nb"]["model"] == "demo"
@@ -136,9 +137,9 @@ def test_dry_run_cost_and_many_pictures(tmp_path):
     )
     shown = html_of(cells[1])
     assert "1152 x 768 JPEG" in shown and "data:image/jpeg" in shown and "Nothing was sent" in shown
-    assert "What is here?" in shown and "max_new_tokens" in shown and "$0.00" in shown
+    assert "What is here?" in shown and "max_new_tokens" in shown and "0.00" in shown and "USD" in shown
     assert "22 pictures would be sent to demo, and it is free. Add --yes" in error_of(cells[2])
-    assert "22 pictures would be sent to openai:gpt-4o, and the price is about $0.0" in error_of(cells[3])
+    assert "22 pictures would be sent to openai:gpt-4o, and the price is about 0.0" in error_of(cells[3])
     assert html_of(cells[4]).count("<img") == 22
     assert value_of(cells[5]) == "0" and value_of(cells[7]) == "1"
     assert "Cost: free" in markdown_of(cells[6])[0]

@@ -81,6 +81,8 @@ class AnswerView(LiveAnswer):
         is_read = finished and self.form.read is not None and self.problem is None
         text = "" if is_read else self.form.show(response.text)  # a value that was read is shown as the cell's own
         below = self._below(response) if finished else ""
+        if self.form.mimetype == "text/plain":  # as HTML too: of plain text, pages make links as they like
+            return {"text/html": f"<pre>{escape(text + below)}</pre>", "text/plain": text + below}
         return {self.form.mimetype: text + below, "text/plain": response.text}
 
     def metadata(self, response: Response) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def dollars(amount: Decimal | None) -> str:
     """A price in words."""
     if amount is None:
         return "unknown"
-    return "free" if amount == 0 else f"${amount:.6f}"
+    return "free" if amount == 0 else markup.dollars(amount, 6)
 
 
 def _as_markdown(remark: str) -> str:
