@@ -9,7 +9,7 @@ import vision_nb
 
 PACKAGE = Path(vision_nb.__file__).parent
 FLOORS = {
-    0: ["errors"],
+    0: ["errors", "tracebacks"],
     1: [
         "details",
         "sniff",

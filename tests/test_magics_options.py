@@ -206,7 +206,7 @@ def test_subcommands(photo):
         "print(last()['model'])",
         "%vision list",
         "%vision dealias nickname\n%vision use demo",
-        "%vision cache",
+        "%vision cache\n%vision cache path",
         "%vision cache clear",
         "%vision cache",
         "%vision help",

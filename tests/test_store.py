@@ -210,3 +210,21 @@ def test_a_killed_run_loses_nothing_and_asks_nothing_twice(server, path, tmp_pat
     assert len(Store(path).get_many(received)) == len(received), "an answer that had arrived was lost"
     assert len(server.requests) <= rows + concurrency * kills
     assert kills == 20
+
+
+def test_what_is_forgotten_is_gone_from_the_disk(path):
+    store = Store(path)
+    store.put("k", "openai:gpt-4o", vn.CompletionResponse("a secret answer", model="gpt-4o"))
+    store.put_label("k", Label(correctness=4, annotator="ann"))
+    store.clear()
+    left = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert b"a secret answer" not in left and store.labels(["k"])["k"][0].correctness == 4
+    store.close()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_new_store_is_its_owners_alone(path):
+    Store(path).put("k", "openai:gpt-4o", ANSWER)
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700

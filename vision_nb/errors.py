@@ -51,7 +51,16 @@ from typing import Any
 
 
 class VisionError(Exception):
-    """The root of every error that vision_nb raises on purpose."""
+    """The root of every error that vision_nb raises on purpose.
+
+    In IPython and notebooks it is shown with the lines of the user's own code, and without the way through the
+    package; ``%tb`` in a later cell shows all of it.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        from vision_nb.tracebacks import short
+
+        return short(self)
 
 
 class SettingsError(VisionError, ValueError):

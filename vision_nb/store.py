@@ -87,7 +87,9 @@ class Store:
         if self.path.is_dir():
             raise StoreError(f"{self.path} is a folder: name a file in it, such as {self.path / 'answers.sqlite3'}.")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self.path.exists():
+                self.path.touch(mode=0o600)  # what was asked is nobody else's business; the log gets the same mode
             return self._connect()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) or not self._is_sqlite():
@@ -123,6 +125,7 @@ class Store:
             # A write-ahead log lets kernels write side by side; what is committed outlives a killed process.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
             connection.executescript(_SCHEMA)
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -198,9 +201,12 @@ class Store:
             return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def clear(self) -> None:
-        """Forget all answers; labels stay."""
+        """Forget all answers and the paths of their pictures, on the disk too; labels stay."""
         with self._using() as connection:
             connection.execute("DELETE FROM answers")
+            connection.execute("DELETE FROM files")
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still held what was deleted
 
     def put_label(self, key: str, label: Label) -> None:
         """Write a label; the annotator's earlier one for this answer is replaced."""

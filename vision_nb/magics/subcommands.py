@@ -143,16 +143,21 @@ def _cost(magics: VisionMagics, action: str | None = None) -> Any:
 
 
 def _cache(magics: VisionMagics, action: str | None = None) -> Any:
-    """Says how many answers are stored; clear forgets them."""
+    """Says how many answers are stored; clear forgets them, path says where they are."""
     store = magics.open_store()
     count = store.count()
     answers = "1 answer" if count == 1 else f"{count:,} answers"
     if action is None:
-        return Report(remarks=[f"The store has {answers}, {store.path.stat().st_size / 1e6:,.1f} MB."])
+        size = store.path.stat().st_size
+        shown = f"{size / 1e6:,.1f} MB" if size >= 1_000_000 else f"{size / 1000:,.0f} kB"
+        return Report(remarks=[f"The store has {answers}, {shown}. `%vision cache path` says where it is."])
+    if action == "path":
+        _say(str(store.path))
+        return None
     if action != "clear":
-        raise unknown("action of %vision cache", action, ("clear",))
+        raise unknown("action of %vision cache", action, ("clear", "path"))
     store.clear()
-    _say(f"{answers} forgotten; labels stay.")
+    _say(f"{answers} forgotten; scores stay.")
     return None
 
 
@@ -221,7 +226,7 @@ SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "dealias": (_dealias, "NAME"),
     "chat": (_chat, "[show|reset|export] [NAME] [FILE]"),
     "cost": (_cost, "[reset]"),
-    "cache": (_cache, "[clear]"),
+    "cache": (_cache, "[clear|path]"),
     "fix": (_fix, "[MODEL] [--yes]"),
     "help": (_help, "[NAME]"),
     "version": (_version, ""),

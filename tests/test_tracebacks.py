@@ -1,0 +1,39 @@
+"""How errors of the package look in a notebook: the user's lines, the message, and what to do."""
+
+import re
+
+import pytest
+from kernels import run_cells
+
+pytestmark = pytest.mark.kernel
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def shown(cell):
+    (error,) = [output for output in cell.outputs if output.output_type == "error"]
+    return ESCAPES.sub("", "\n".join(error.traceback))
+
+
+def test_an_error_shows_the_users_lines_alone_and_tb_all_of_it():
+    cells = run_cells(
+        "import vision_nb as vn\nllm = vn.OpenAIMultiModal('gpt-4o', 'sk-x', 'http://127.0.0.1:9/v1', max_retries=0)",
+        "def ask():\n    return llm.complete('What?')\n\nask()",
+        "%tb",
+        "vn.connect('gpt-4o')",
+        "await llm.acomplete('What?')",
+        "vn.load_images('no-such-folder/')",
+        allow_errors=True,
+    )
+    first = shown(cells[1])
+    assert "----> 4 ask()" in first and "llm.complete('What?')" in first
+    assert "ProviderConnectionError: " in first and "%tb shows where" in first
+    assert "httpx" not in first and "vision_nb/" not in first and len(first.splitlines()) < 20
+    whole = ESCAPES.sub("", str(cells[2].outputs))
+    assert "vision_nb/providers" in whole and "ConnectError" in whole
+    for cell in cells[3:]:
+        assert "vision_nb/" not in shown(cell) and len(shown(cell).splitlines()) < 12
+
+
+def test_another_error_is_shown_as_ever():
+    (_, cell) = run_cells("import vision_nb", "1 / 0", allow_errors=True)
+    assert "%tb shows" not in shown(cell) and "ZeroDivisionError" in shown(cell)
