@@ -415,3 +415,13 @@ def test_a_store_object_may_be_shared(server, images, store):
     compare(models(server), PROMPTS, images, store=kept)
     compare(models(server), PROMPTS, images, store=kept)
     assert len(server.requests) == 12
+
+
+def test_a_dry_run_needs_no_key(images, store, monkeypatch):
+    for name in ("OPENAI_API_KEY", "REPLICATE_API_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    models = ["openai:gpt-4o", "replicate:llava-13b"]
+    plan = vn.compare(models, ["How bright is it?"], images, dry_run=True, store=store)
+    assert plan.models[0].usd > 0 and plan.models[1].usd is None
+    with pytest.raises(errors.MissingKeyError):
+        vn.compare(models, ["How bright is it?"], images, store=store)

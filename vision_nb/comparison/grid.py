@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -115,7 +115,12 @@ class Grid:
 
 
 def make_grid(
-    models: Any, prompts: str | Iterable[str], images: Any, concurrency: int | Mapping[str, int] = DEFAULT_CONCURRENCY
+    models: Any,
+    prompts: str | Iterable[str],
+    images: Any,
+    concurrency: int | Mapping[str, int] = DEFAULT_CONCURRENCY,
+    *,
+    connect: Callable[[str], MultiModalLLM] = connect,
 ) -> Grid:
     """Check what is to be compared and lay it out.
 

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 from vision_nb.comparison.budget import Budget
 from vision_nb.comparison.grid import DEFAULT_CONCURRENCY, Grid, Row, make_grid, row_key
@@ -28,6 +28,7 @@ from vision_nb.errors import (
 )
 from vision_nb.images import ImageDocument
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.connect import connect, connect_to_count
 from vision_nb.store import Store
 
 _BATCH = 200  # pictures that are looked up in the store at a time
@@ -39,11 +40,34 @@ Concurrency = int | Mapping[str, int]
 Queue = asyncio.Queue[tuple[int, int, int] | None]  # row, model, document; None ends a worker
 
 
+class _Options(TypedDict, total=False):
+    """The options of `compare` that do not decide what it gives."""
+
+    concurrency: Concurrency
+    budget: float | Decimal | None
+    resume: bool
+    progress: bool
+    store: Store | str | Path | None
+
+
 @overload
-def compare(models: Any, prompts: Any, images: Any, *, dry_run: Literal[True], **options: Any) -> Plan: ...
+def compare(models: Any, prompts: Any, images: Any, *, dry_run: Literal[True], **options: Unpack[_Options]) -> Plan: ...
 @overload
-def compare(models: Any, prompts: Any, images: Any, **options: Any) -> Comparison: ...
-def compare(models: Any, prompts: Any, images: Any, **options: Any) -> Comparison | Plan:
+def compare(
+    models: Any, prompts: Any, images: Any, *, dry_run: Literal[False] = False, **options: Unpack[_Options]
+) -> Comparison: ...
+def compare(
+    models: Any,
+    prompts: str | Iterable[str],
+    images: Any,
+    *,
+    concurrency: Concurrency = DEFAULT_CONCURRENCY,
+    budget: float | Decimal | None = None,
+    dry_run: bool = False,
+    resume: bool = True,
+    progress: bool = True,
+    store: Store | str | Path | None = None,
+) -> Comparison | Plan:
     """Ask every model every question about every picture.
 
     Each answer is written to a store the moment it arrives: run again after an interrupt, an error or a
@@ -54,10 +78,19 @@ def compare(models: Any, prompts: Any, images: Any, **options: Any) -> Compariso
         models: Model objects or ``"provider:model"`` strings.
         prompts: The questions, as texts.
         images: Documents, paths, folders, patterns, URLs or in-memory pictures.
-        **options: As for `acompare`.
+        concurrency: How many calls are under way at once; or a number for each model, by its name.
+        budget: US dollars that the run may cost: it stops before a call that could pass it.
+        dry_run: Ask nothing, and need no key: give the number of calls, tokens and price by model.
+        resume: Take the answers that the store already has.
+        progress: Show a bar with what is done, what failed and what it has cost.
+        store: A store or its file; None takes the one under the user's cache folder.
+
+    Returns:
+        A `Comparison`; with ``dry_run`` the plan.
 
     Raises:
-        SettingsError: Models, prompts or images are missing, given twice or of a wrong type.
+        SettingsError: Models, prompts or images are missing, given twice or of a wrong type; or a budget is
+            set for a model whose price is not known.
         StoreError: The store cannot be used.
 
     >>> pictures = [vn.samples.path("chart"), vn.samples.path("label")]
@@ -66,7 +99,17 @@ def compare(models: Any, prompts: Any, images: Any, **options: Any) -> Compariso
     >>> vn.compare(["demo", "demo:second"], ["How large is it?"], pictures, progress=False)
     Comparison(4 rows, 4 answered, 0 failed)
     """
-    run = _prepared(models, prompts, images, **options)
+    run = _prepared(
+        models,
+        prompts,
+        images,
+        concurrency=concurrency,
+        budget=budget,
+        dry_run=dry_run,
+        resume=resume,
+        progress=progress,
+        store=store,
+    )
     return run if isinstance(run, Plan) else run.to_the_end()
 
 
@@ -82,23 +125,7 @@ async def acompare(
     progress: bool = True,
     store: Store | str | Path | None = None,
 ) -> Comparison | Plan:
-    """The asynchronous twin of `compare`.
-
-    Args:
-        models: Model objects or ``"provider:model"`` strings.
-        prompts: The questions, as texts.
-        images: Documents, paths, folders, patterns, URLs or in-memory pictures.
-        concurrency: How many calls are under way at once; or a number for each model, by its name.
-        budget: US dollars that the run may cost: it stops before a call that could pass it.
-        dry_run: Ask nothing: give the number of calls, tokens and price by model.
-        resume: Take the answers that the store already has.
-        progress: Show a bar with what is done, what failed and what it has cost.
-        store: A store or its file; None takes the one under the user's cache folder.
-
-    Raises:
-        SettingsError: Models, prompts or images are missing, given twice or of a wrong type; or a budget is
-            set for a model whose price is not known.
-        StoreError: The store cannot be used.
+    """The asynchronous twin of `compare`: arguments and errors as `compare`.
 
     >>> import asyncio
     >>> asyncio.run(vn.acompare("demo", "How bright is it?", vn.samples.path("chart"), progress=False))
@@ -127,14 +154,14 @@ def _prepared(
     prompts: Any,
     images: Any,
     *,
-    concurrency: Concurrency = DEFAULT_CONCURRENCY,
-    budget: float | Decimal | None = None,
-    dry_run: bool = False,
-    resume: bool = True,
-    progress: bool = True,
-    store: Store | str | Path | None = None,
+    concurrency: Concurrency,
+    budget: float | Decimal | None,
+    dry_run: bool,
+    resume: bool,
+    progress: bool,
+    store: Store | str | Path | None,
 ) -> Run | Plan:
-    grid = make_grid(models, prompts, images, concurrency)
+    grid = make_grid(models, prompts, images, concurrency, connect=connect_to_count if dry_run else connect)
     kept = store if isinstance(store, Store) else Store(store)
     if dry_run:
         return make_plan(grid, kept, resume=resume)

@@ -22,6 +22,7 @@ _NO_OPTIONS: dict[str, Any] = {
     "temperature": None,
     "max_tokens": None,
     "param": {},
+    "dry_run": False,
 }
 _LONGEST = 4_000  # characters of the cell, and of its traceback
 _ASKED = (

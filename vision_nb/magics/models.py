@@ -12,7 +12,7 @@ from vision_nb.errors import MissingKeyError
 from vision_nb.magics.settings import VisionSettings
 from vision_nb.magics.slips import UsageError, nearest
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.providers.connect import PROVIDERS, connect
+from vision_nb.providers.connect import PROVIDERS, connect, connect_to_count
 from vision_nb.providers.known import known_models
 
 _KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # how the key is called where not api_key
@@ -42,9 +42,9 @@ class Models:
         arguments = {key: value for key, value in self._arguments(full, options).items() if value not in (None, {})}
         # A changed key or endpoint makes another model; so does every option.
         environment = sorted((key, value) for key, value in os.environ.items() if key.startswith(_ENVIRONMENT))
-        made_of = repr((full, arguments, environment))
+        made_of = repr((full, arguments, environment, options.dry_run))
         if made_of not in self._made:
-            self._made[made_of] = connect(full, **arguments)
+            self._made[made_of] = (connect_to_count if options.dry_run else connect)(full, **arguments)
         return self._made[made_of]
 
     def _arguments(self, name: str, options: Namespace) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
-from vision_nb.errors import SettingsError
+from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.providers.base import MultiModalLLM
 
 
@@ -35,6 +35,23 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     if not model and provider in ("azure", "replicate"):
         raise SettingsError(f"{name!r} names no model: write {provider}:NAME.")
     return PROVIDERS[provider](*([model] if model else []), **options)
+
+
+def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
+    """A model whose questions are counted and priced, and never sent: it needs no key.
+
+    Args:
+        name: As for `connect`.
+        **options: As for `connect`.
+
+    Raises:
+        SettingsError: As for `connect`; a missing key is none.
+    """
+    try:
+        return connect(name, **options)
+    except MissingKeyError:
+        argument = "api_token" if name.startswith("replicate:") else "api_key"
+        return connect(name, **{**options, argument: "not needed to count"})
 
 
 def _openai(*model: str, **options: Any) -> MultiModalLLM:
