@@ -31,9 +31,9 @@ def test_a_cell_asks_streams_and_leaves_its_answer_once(photo):
     answers = markdown_of(asked)
     assert len(asked.outputs) == len(answers) == 1
     assert "stand-in" in answers[0]
-    assert "no model was named" in answers[0]
+    assert "No model was named" in answers[0]
     assert text_of(kept) == "CompletionResponse True True True\n"
-    assert "no model was named" not in markdown_of(named)[0]
+    assert "No model was named" not in markdown_of(named)[0]
     assert value_of(same) == "True"
     assert silent.outputs == [] and "no picture" in value_of(quiet)
     facts = asked.outputs[0].metadata["vision_nb"]
@@ -196,7 +196,7 @@ def test_an_error_is_two_lines_and_tb_shows_it_whole(tmp_path):
     )
     assert error_of(cells[0]).startswith("ImageNotFoundError: There is no file missing.jpg")
     assert "Traceback" in error_of(cells[1]) and "run_cell_magic" in error_of(cells[1])
-    assert "OPENAI_API_KEY" in error_of(cells[2]) and 'connect("demo")' in error_of(cells[2])
+    assert "OPENAI_API_KEY" in error_of(cells[2]) and 'the model "demo"' in error_of(cells[2])
     assert error_of(cells[5]).startswith("AuthenticationError: ")
     for cell in (cells[0], cells[2], cells[5]):
         lines = error_of(cell).splitlines()

@@ -199,10 +199,14 @@ class ImageDocument:
         try:
             file = path.open("rb")
         except FileNotFoundError as error:
-            raise ImageNotFoundError(f"There is no file {path}: the notebook runs in {Path.cwd()}.") from error
+            advice = (
+                f"vn.load_images({str(path)!r}) reads a pattern" if any(mark in str(path) for mark in "*?[") else ""
+            )
+            where = f"the notebook runs in {Path.cwd()}"
+            raise ImageNotFoundError(f"There is no file {path}: {advice or where}.") from error
         except (IsADirectoryError, PermissionError) as error:
             if path.is_dir():
-                raise UnsupportedImageError(f"{path} is a folder: load_images({str(path)!r}) reads it.") from error
+                raise UnsupportedImageError(f"{path} is a folder: vn.load_images({str(path)!r}) reads it.") from error
             raise UnsupportedImageError(f"{path} cannot be read: its permissions forbid it.") from error
         except (OSError, ValueError) as error:
             raise UnsupportedImageError(f"{str(path)[:120]!r} is no usable path ({error}).") from error

@@ -57,7 +57,7 @@ def _cell(text: str) -> str:
 
 def dollars(amount: Decimal, places: int = 4) -> str:
     """An amount of US dollars, without the sign: notebooks take what stands between two of them for a formula."""
-    return f"{amount:.{places}f} USD"
+    return f"{amount:.{places}f} USD" if amount else "0 USD"
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:

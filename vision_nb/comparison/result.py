@@ -237,7 +237,8 @@ class Comparison(Sequence[Row]):
     def __repr__(self) -> str:
         finished = sum(row.finished for row in self.rows)
         stopped = f", incomplete: {self.incomplete}" if self.incomplete else ""
-        return f"Comparison({len(self.rows)} rows, {finished} answered, {len(self.errors)} failed{stopped})"
+        rows = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
+        return f"Comparison({rows}, {finished} answered, {len(self.errors)} failed{stopped})"
 
 
 def _score(value: Any, name: str) -> int:

@@ -129,7 +129,7 @@ async def acompare(
 
     >>> import asyncio
     >>> asyncio.run(vn.acompare("demo", "How bright is it?", vn.samples.path("chart"), progress=False))
-    Comparison(1 rows, 1 answered, 0 failed)
+    Comparison(1 row, 1 answered, 0 failed)
     """
     run = await asyncio.to_thread(
         _prepared,

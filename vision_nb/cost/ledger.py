@@ -63,7 +63,7 @@ class Ledger:
     >>> vn.ledger.reset()
     >>> answer = vn.connect("demo").complete("How large is it?", [vn.samples.path("chart")])
     >>> vn.ledger
-    1 call, 0.000000 USD
+    1 call, 0 USD
     >>> vn.ledger.budget = 0.50  # US dollars: a call that could pass it is not sent
     >>> vn.ledger.budget = None
     """

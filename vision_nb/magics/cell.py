@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from vision_nb.store import Store
 
 _DEMO_NOTE = (
-    "no model was named, so the demo answered, which is no language model. "
-    "%%vision openai:gpt-4o -i ... asks a real one."
+    "No model was named, so the demo answered, which is no language model. "
+    "To ask a real one, begin the cell with %%vision openai:gpt-4o."
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from vision_nb import markup
@@ -40,7 +39,10 @@ class Preview:
     @property
     def _rows(self) -> list[tuple[str, str]]:
         question, sent = self.question, self.question.llm.identity
-        rows = [("model", str(question.llm)), ("server", sent["server"] or "the provider's own")]
+        rows = [
+            ("model", str(question.llm)),
+            ("server", sent["server"] or ("this machine" if question.llm.is_free else "the provider's own")),
+        ]
         rows += [(name, _text(value)) for name, value in sent["parameters"].items()]
         rows += [("system", question.chat.system)] if question.chat.system else []
         turns = len(question.chat)
@@ -102,7 +104,7 @@ def refuse_many(question: Question, limit: int) -> None:
 
 
 def _caption(document: ImageDocument, ready: Prepared | None) -> str:
-    name = Path(document.name).name
+    name = document.title
     if ready is None:
         return f"{name}: sent as its URL"
     kind, kilobytes = ready.mimetype.removeprefix("image/").upper(), len(ready.data) / 1000

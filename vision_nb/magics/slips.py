@@ -11,6 +11,8 @@ from IPython.core.error import UsageError
 
 from vision_nb.errors import VisionError
 
+_LISTED = 20  # names of what there is, in an error
+
 __all__ = ["UsageError", "briefly", "nearest", "unknown"]
 
 
@@ -25,7 +27,8 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
     """The error for a word that does not exist, with the nearest one that does, or all of them."""
     known = list(known)
     guess = nearest(word, known)
-    hint = f"did you mean {guess}?" if guess else f"there are {', '.join(known)}." if known else "there is none yet."
+    listed = ", ".join(known[:_LISTED]) + (" ..." if len(known) > _LISTED else "")
+    hint = f"did you mean {guess}?" if guess else f"there are {listed}." if known else "there is none yet."
     return UsageError(f"There is no {what} {word!r}: {hint}")
 
 

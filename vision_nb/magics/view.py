@@ -149,4 +149,4 @@ def dollars(amount: Decimal | None) -> str:
 
 def _as_markdown(remark: str) -> str:
     """A remark of ours, its options and magics as code."""
-    return re.sub(r"(?<![\w`])(--[\w-]+|%%?vision[^.;:,]*[\w.])", r"`\1`", safe_markdown(remark))
+    return re.sub(r"(?<![\w`])(--[\w-]+|%%?vision(?:[^.;:,]|[.:](?=\w))*\w)", r"`\1`", safe_markdown(remark))

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from vision_nb.cost.rules import base_name, sent_size
 from vision_nb.details import Detail
+from vision_nb.download import shown_url
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
 from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.markup import data_uri
@@ -99,7 +100,7 @@ class OpenAIMultiModal(MultiModalLLM):
             timeout=timeout,
             additional_kwargs=additional_kwargs,
         )
-        self.api_base = api_base
+        self.api_base = _checked_address(api_base, "api_base")
         self.inline_urls = inline_urls
         self._default_headers = default_headers
         self._api_key = self._find_key(api_key)
@@ -111,7 +112,7 @@ class OpenAIMultiModal(MultiModalLLM):
         if not key:
             raise MissingKeyError(
                 "There is no API key for OpenAI: set OPENAI_API_KEY or pass api_key=. "
-                'To try without one, vn.connect("demo") answers from the pixels.'
+                'To try without one, name the model "demo", which answers from the pixels.'
             )
         return key
 
@@ -277,7 +278,8 @@ class OpenAIMultiModal(MultiModalLLM):
             return int(counted.input_tokens)
 
     def _translate(self, error: Exception, partial_text: str) -> Exception:
-        return translate(error, service=self.service, model=self.model, partial_text=partial_text)
+        server = None if self.server is None else shown_url(self.server)
+        return translate(error, service=self.service, server=server, model=self.model, partial_text=partial_text)
 
     def close(self) -> None:
         """Close the synchronous client's connections; it opens new ones when it is used again."""
@@ -331,7 +333,9 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         **options: Any,
     ) -> None:
         engine = engine or azure_deployment or deployment_name or deployment_id
-        self.azure_endpoint = azure_endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")
+        self.azure_endpoint = _checked_address(azure_endpoint, "azure_endpoint") or os.environ.get(
+            "AZURE_OPENAI_ENDPOINT"
+        )
         self.api_version = api_version or os.environ.get("OPENAI_API_VERSION")
         self._token_provider = azure_ad_token_provider
         missing = [
@@ -355,7 +359,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         if not key and not os.environ.get("AZURE_OPENAI_AD_TOKEN"):
             raise MissingKeyError(
                 "There is no API key for Azure OpenAI: set AZURE_OPENAI_API_KEY, or pass api_key= or "
-                'azure_ad_token_provider=. To try without one, vn.connect("demo") answers from the pixels.'
+                'azure_ad_token_provider=. To try without one, name the model "demo", which answers from the pixels.'
             )
         return key or None
 
@@ -439,3 +443,9 @@ def _text(said: Any, service: str) -> str:
     if said is not None and not isinstance(said, str):
         raise MalformedResponseError(f"{service} gave an answer that is no text: check the model and the base URL.")
     return said or ""
+
+
+def _checked_address(address: str | None, argument: str) -> str | None:
+    if address and not address.lower().startswith(("http://", "https://")):
+        raise SettingsError(f"{argument}={address!r} is no address: it begins with http:// or https://.")
+    return address

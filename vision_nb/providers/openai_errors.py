@@ -73,23 +73,32 @@ def _texts(body: object) -> Iterator[str]:
             yield from _texts(value)
 
 
-def translate(error: Exception, *, service: str, model: str, partial_text: str) -> Exception:
-    """The error of ours for one of the openai client's; an error that is not the client's stays itself."""
+def translate(error: Exception, *, service: str, server: str | None, model: str, partial_text: str) -> Exception:
+    """The error of ours for one of the openai client's; an error that is not the client's stays itself.
+
+    Args:
+        error: The client's error.
+        service: What to call who was asked.
+        server: Its address, where it is not the service's own.
+        model: The model's name.
+        partial_text: What had arrived of the answer.
+    """
     import openai
 
+    place = service if server is None else f"{service} at {server}"
     if isinstance(error, openai.APITimeoutError):
         return ProviderTimeoutError(
-            f"{service} did not answer in time: try again, or raise timeout.", partial_text=partial_text
+            f"{place} did not answer in time: try again, or raise timeout.", partial_text=partial_text
         )
     if isinstance(error, openai.APIConnectionError):
         reason = f" ({error.__cause__})" if error.__cause__ is not None and str(error.__cause__) else ""
         if partial_text:
             return ProviderConnectionError(
-                f"{service} hung up in mid-answer{reason}: what had arrived is kept; ask again for the whole.",
+                f"{place} hung up in mid-answer{reason}: what had arrived is kept; ask again for the whole.",
                 partial_text=partial_text,
             )
         return ProviderConnectionError(
-            f"{service} cannot be reached{reason}: check the address, the network, and that the server runs."
+            f"{place} cannot be reached{reason}: check the address, the network, and that the server runs."
         )
     if isinstance(error, (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError)):
         return MalformedResponseError(
@@ -107,6 +116,7 @@ def _refusal(error: Exception, service: str, model: str, partial_text: str) -> P
     """An error that the server itself told."""
     status = getattr(error, "status_code", None)
     said = str(getattr(error, "message", error)).strip().rstrip(".")
+    said = re.sub(r"^Error code: \d+ - ", "", said)  # the client's own words, of a number that stands before them
     kind = _kind(str(getattr(error, "code", None)), status, said)
     about = f" about {model!r}" if kind is UnknownModelError else ""
     number = f" ({status})" if status else ""

@@ -130,7 +130,7 @@ class ReplicateMultiModal(MultiModalLLM):
         if not token:
             raise MissingKeyError(
                 "There is no API token for Replicate: set REPLICATE_API_TOKEN or pass api_token=. "
-                'To try without one, vn.connect("demo") answers from the pixels.'
+                'To try without one, name the model "demo", which answers from the pixels.'
             )
         return token
 

@@ -72,6 +72,9 @@ class LabelPanel(anywidget.AnyWidget):
         self.on_msg(self._receive)
         self._show()
 
+    def __repr__(self) -> str:
+        return f"LabelPanel({len(self._order)} answers, {self.labelled} scored): run its cell to score them"
+
     @property
     def row(self) -> int:
         """The place in the comparison of the answer that is shown."""
