@@ -47,6 +47,8 @@ def fix(magics: VisionMagics, words: tuple[str, ...]) -> Any:
     name = names[0] if names else magics.model or DEMO
     llm = magics.models.get(name, Namespace(**_NO_OPTIONS))
     prompt = llm.redacted(_without_secrets(_prompt(*magics.failure)))
+    if name == DEMO:
+        print("The demo measures pictures and explains no error: name a model, as in %vision fix openai:gpt-4o.\n")  # noqa: T201
     print(f"This would be sent to {llm}:\n\n{prompt}\n")  # noqa: T201 - the user is to read it before it goes
     if "--yes" not in words and not _may_send(magics.shell):
         print("Nothing was sent.")  # noqa: T201
