@@ -11,7 +11,7 @@ import vision_nb as vn
 
 ROOT = NOTEBOOKS.parent
 README = (ROOT / "README.md").read_text()
-MINUTES = {"five": 5, "ten": 10, "fifteen": 15, "twenty": 20, "twenty-five": 25}
+MINUTES = {"five": 5, "ten": 10, "fifteen": 15, "twenty": 20, "forty": 40}
 LINKS = sorted({link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not link.startswith("https://")})
 
 

@@ -35,7 +35,7 @@ COLUMNS = (
 
 RUBRIC = {
     5: "answers the question perfectly",
-    4: "answers the question somehow",
+    4: "answers the question, with small faults",
     3: "answers the question in part",
     2: "answers the question wrongly",
     1: "no answer, or made up",

@@ -112,7 +112,7 @@ function render({ model, el }) {
     aspects,
     element("div", { className: "vnb-label-foot" }, previous, undo, next, comment),
     problem,
-    element("div", { className: "vnb-label-hint", textContent: "5 perfect \u00b7 4 somehow \u00b7 3 in part \u00b7 2 wrong \u00b7 1 no answer or made up" }),
+    element("div", { className: "vnb-label-hint", textContent: "5 perfect \u00b7 4 small faults \u00b7 3 in part \u00b7 2 wrong \u00b7 1 no answer or made up" }),
   );
   el.append(root);
   model.on("change:card", draw);
