@@ -72,13 +72,20 @@ SERVERS = {
 
 
 @contextmanager
-def running(answers):
-    """A server on loopback that gives these answers, and 404 to all else; gives its port."""
+def running(answers, keys=None):
+    """A server on loopback that gives these answers, and 404 to all else; gives its port.
+
+    With a "key" among the answers it refuses whoever does not send it; ``keys`` takes down what was sent.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            found = answers.get(f"{self.command} {self.path}", 404)
+            sent = self.headers.get("Authorization")
+            if keys is not None:
+                keys.append(sent)
+            closed = "key" in answers and sent != f"Bearer {answers['key']}"
+            found = 401 if closed else answers.get(f"{self.command} {self.path}", 404)
             if callable(found):
                 found = found(json.loads(body))
             status, value = (found, {"detail": "Not Found"}) if isinstance(found, int) else (200, found)

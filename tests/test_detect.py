@@ -61,6 +61,13 @@ def test_what_is_no_model_server_is_not_listed():
         assert not detect(ports=[port])
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 422])
+def test_what_answers_every_path_alike_is_no_model_server(status):
+    everything = [b"HTTP/1.1 %d No\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nNo" % status]
+    with serve_bytes(*everything, connections=30) as listener:
+        assert not detect(ports=[listener.getsockname()[1]])
+
+
 def test_the_usual_ports_are_asked():
     assert {8080, 4000, 11434, 1234, 8000} <= {port for port, _ in module.USUAL_PORTS}
 
@@ -73,18 +80,19 @@ def test_all_ports_are_asked_at_the_same_time():
         assert time.monotonic() - started < 2
 
 
-def serve_bytes(*pieces, pause=0.0):
-    """A server of one connection that sends pieces of bytes."""
+def serve_bytes(*pieces, pause=0.0, connections=1):
+    """A server of some connections, one by default, that sends pieces of bytes."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
         try:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                for piece in pieces:
-                    connection.sendall(piece)
-                    time.sleep(pause)
+            for _ in range(connections):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    for piece in pieces:
+                        connection.sendall(piece)
+                        time.sleep(pause)
         except OSError:
             pass
 
@@ -177,10 +185,17 @@ def test_connect_without_a_name_takes_a_model_that_sees_or_the_only_one(usual):
             vn.connect("local")
 
 
-def test_a_server_that_lists_nothing_is_asked_for_the_name_as_it_is(usual):
-    with running(SERVERS["no list"]) as port:
+def test_a_known_server_that_lists_nothing_is_asked_for_the_name_as_it_is(usual):
+    with running(SERVERS["closed"]) as port:
         usual(port)
         assert vn.connect("local:llava").api_base == f"http://127.0.0.1:{port}/v1"
+
+
+def test_an_unknown_server_that_lists_nothing_is_never_chosen(usual):
+    with running(SERVERS["no list"]) as port:
+        usual(port)
+        with pytest.raises(errors.UnknownModelError, match="does not list its models.*only where api_base= names it"):
+            vn.connect("local:llava")
 
 
 def test_a_model_that_sees_goes_before_one_of_the_same_name_that_may_not(usual):
@@ -189,16 +204,14 @@ def test_a_model_that_sees_goes_before_one_of_the_same_name_that_may_not(usual):
         assert vn.connect("local:llava").api_base.endswith(f":{second}/v1")
 
 
-def test_a_key_is_sent_only_when_given():
-    seen = []
-    with running({"GET /v1/models": listing("m")}) as port:
-        from vision_nb.providers.local_probe import Probe
-
-        for key in (None, "sk-secret-123456"):
-            with Probe(1.0, key) as probe:
-                seen.append(probe._client.headers.get("authorization"))
-        assert detect(ports=[port], api_key="sk-secret-123456")
-    assert seen == [None, "Bearer sk-secret-123456"]
+def test_a_key_is_sent_only_to_a_server_that_asks_for_one():
+    open_one, closed = [], []
+    locked = {**SERVERS["another"], "key": "sk-secret-123456"}
+    with running(SERVERS["another"], open_one) as first, running(locked, closed) as second:
+        found = detect(ports=[first, second], api_key="sk-secret-123456")
+        assert [len(server.models) for server in found] == [1, 1]
+        assert detect(ports=[second])[0].models is None and "key" in detect(ports=[second])[0].remark
+    assert set(open_one) == {None} and set(closed) == {None, "Bearer sk-secret-123456"}
 
 
 def test_an_address_that_is_given_is_not_looked_for(usual):

@@ -90,12 +90,17 @@ class LocalServers(Sequence[LocalServer]):
         if not found:
             wanted = f"has a model {name!r}" if name else "says which of its models sees pictures"
             there = "; ".join(map(str, self._servers))
-            raise UnknownModelError(f"No local server {wanted}. There is {there}. Name one, as in local:NAME.")
+            raise UnknownModelError(
+                f"No local server {wanted}. There is {there}. Name one, as in local:NAME; a server of unknown kind "
+                "that does not list its models is asked only where api_base= names it."
+            )
         return max(found, key=lambda one: bool(one[1].sees_images))
 
     def _named(self, name: str) -> list[tuple[LocalServer, LocalModel]]:
         listed = [(server, model) for server in self if (model := server.find(name))]
-        return listed or [(server, LocalModel(name)) for server in self if server.models is None]
+        # A picture is not for whatever else may listen there: only a kind that is known is taken at its silence.
+        silent = (server for server in self if server.models is None and server.kind != OTHER.name)
+        return listed or [(server, LocalModel(name)) for server in silent]
 
     def _unnamed(self) -> list[tuple[LocalServer, LocalModel]]:
         every = [(server, model) for server in self for model in server.models or ()]
@@ -121,7 +126,7 @@ def detect(*, timeout: float = 1.0, api_key: str | None = None, ports: Sequence[
 
     Args:
         timeout: Seconds that one answer may take.
-        api_key: A key to send along.
+        api_key: A key for servers that ask for one; it is sent to no other.
         ports: The ports to ask; None asks the usual ones and those of the engines of this process.
     """
     own = {engine.port: engine for engine in running()}

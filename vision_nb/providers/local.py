@@ -69,7 +69,7 @@ class LocalMultiModal(OpenAIMultiModal):
 
         Args:
             timeout: Seconds that one answer may take.
-            api_key: A key to send along, for servers that ask for one.
+            api_key: A key for servers that ask for one; it is sent to no other.
 
         Returns:
             A list that shows itself as a table.

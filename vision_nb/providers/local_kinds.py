@@ -14,6 +14,7 @@ from typing import Any
 from vision_nb.providers.local_probe import Answer, Probe
 
 _MOST_SHOWN_BY_OLLAMA = 50  # each takes a request of its own
+_NO_PATH = "/v1/vision-nb-asks-for-what-is-not-there"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,13 @@ def _is_openai_compatible(probe: Probe, port: int, listing: Answer) -> bool:
         return True
     # Some do not list their models. Only a server that has the path says that GET is the wrong method for it.
     chat = probe.get(port, "/v1/chat/completions")
-    return chat is not None and chat.status in (400, 401, 403, 405, 422)
+    if chat is None or chat.status not in (400, 401, 403, 405, 422):
+        return False
+    if chat.status in (401, 403):
+        return chat.asks_for_key
+    # Many programs that are no model server answer every path alike.
+    missing = probe.get(port, _NO_PATH)
+    return missing is not None and missing.status == 404
 
 
 def _listed(entries: Iterable[dict[str, Any]], sees: Callable[[dict[str, Any]], bool | None]) -> Models:

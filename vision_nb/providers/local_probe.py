@@ -30,6 +30,12 @@ class Answer:
     text: str
     value: Any
 
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether it refuses as an API does that takes a key: a web page would not say so in JSON."""
+        told = self.value if self.status in (401, 403) and isinstance(self.value, dict) else {}
+        return not told.keys().isdisjoint(("error", "detail", "message"))
+
     def entries(self, name: str = "data") -> list[dict[str, Any]]:
         """The objects in a list of the answer; none where it has another form."""
         found = self.value.get(name) if isinstance(self.value, dict) and self.status == 200 else None
@@ -41,7 +47,7 @@ class Probe:
 
     Args:
         timeout: Seconds that one answer may take.
-        api_key: A key to send along, or None.
+        api_key: A key for those that ask for one, or None; no other is sent it.
     """
 
     def __init__(self, timeout: float, api_key: str | None = None) -> None:
@@ -50,9 +56,8 @@ class Probe:
     def __enter__(self) -> Self:
         import httpx2
 
-        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
         limits = httpx2.Timeout(self._timeout, connect=min(self._timeout, _CONNECT_SECONDS))
-        self._client: httpx2.Client = httpx2.Client(trust_env=False, timeout=limits, headers=headers)
+        self._client: httpx2.Client = httpx2.Client(trust_env=False, timeout=limits)
         return self
 
     def __exit__(
@@ -69,12 +74,18 @@ class Probe:
         return self._ask("POST", port, path, body)
 
     def _ask(self, method: str, port: int, path: str, body: Any) -> Answer | None:
+        answer = self._send(method, port, path, body, {})
+        if self._api_key and answer is not None and answer.asks_for_key:
+            return self._send(method, port, path, body, {"Authorization": f"Bearer {self._api_key}"})
+        return answer
+
+    def _send(self, method: str, port: int, path: str, body: Any, headers: dict[str, str]) -> Answer | None:
         import httpx2
 
         deadline = time.monotonic() + self._timeout
         data = bytearray()
         try:
-            with self._client.stream(method, f"http://{HOST}:{port}{path}", json=body) as response:
+            with self._client.stream(method, f"http://{HOST}:{port}{path}", json=body, headers=headers) as response:
                 for piece in response.iter_bytes():
                     data += piece
                     if len(data) > _LONGEST_ANSWER or time.monotonic() > deadline:
