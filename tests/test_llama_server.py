@@ -253,6 +253,23 @@ def test_a_port_that_is_asked_for_is_taken_or_refused(weights):
         assert served.api_base == f"http://127.0.0.1:{port}/v1"
 
 
+def test_of_two_engines_for_one_port_only_the_one_that_has_it_is_ready(weights):
+    arguments = ["--model", str(weights[0]), "--clip_model_path", str(weights[1]), "--chat_format", "llava-1-5"]
+    port = llama_engine.free_port(None)
+    both = [Engine(arguments, model="llava", context_length=4096, port=port) for _ in range(2)]
+    lost = []
+    try:
+        for engine in both:
+            try:
+                engine.wait(60, lambda part: None)
+            except errors.EngineError as error:
+                lost.append(str(error))
+        assert len(lost) == 1 and "port was taken" in lost[0]
+    finally:
+        for engine in both:
+            engine.stop()
+
+
 def test_headers_that_the_package_gguf_writes_are_read(weights):
     text, image = map(read_header, weights)
     assert (text.architecture, text.embedding_length) == ("llama", 64)

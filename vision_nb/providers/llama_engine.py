@@ -181,6 +181,8 @@ class Engine:
 
     def _answers(self) -> bool:
         """Whether it serves: not only whether something does, as its port could have been taken meanwhile."""
+        if f"running on http://{HOST}:{self.port}" not in self.log():  # Uvicorn says so once the port is its own
+            return False
         with suppress(OSError, ValueError, http.client.HTTPException):
             with closing(http.client.HTTPConnection(HOST, self.port, timeout=2)) as connection:
                 connection.request("GET", "/v1/models")
