@@ -194,7 +194,7 @@ def test_a_known_server_that_lists_nothing_is_asked_for_the_name_as_it_is(usual)
 def test_an_unknown_server_that_lists_nothing_is_never_chosen(usual):
     with running(SERVERS["no list"]) as port:
         usual(port)
-        with pytest.raises(errors.UnknownModelError, match="does not list its models.*only where api_base= names it"):
+        with pytest.raises(errors.UnknownModelError, match=r"does not list its models.*only where api_base= names it"):
             vn.connect("local:llava")
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
 from conftest import picture
 from kernels import error_of, run_cells, text_of
@@ -194,6 +195,17 @@ def test_it_listens_on_loopback_alone(llm):
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     listening = [row[1].split(":") for row in rows if row[3] == "0A"]
     assert [host for host, port in listening if int(port, 16) == llm.engine.port] == ["0100007F"]
+
+
+@pytest.mark.parametrize("page", ["https://example.org", "null"])
+def test_no_web_page_may_ask_it(llm, page):
+    question = {"model": "llava", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
+    with httpx2.Client(trust_env=False, timeout=60) as client:
+        assert client.post(f"{llm.api_base}/chat/completions", json=question).status_code == 200
+        for method, path in (("GET", "/models"), ("POST", "/chat/completions"), ("OPTIONS", "/chat/completions")):
+            asked = {"Origin": page, "Access-Control-Request-Method": "POST"}
+            answer = client.request(method, llm.api_base + path, headers=asked, json=question)
+            assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
 
 
 def test_the_variables_of_the_environment_do_not_change_it(weights, monkeypatch):
