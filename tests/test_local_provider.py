@@ -116,6 +116,15 @@ def test_a_stream_that_ends_without_a_word_is_an_error(server, llm):
         list(llm.stream_complete("What?"))
 
 
+def test_each_question_to_this_machine_has_a_connection_of_its_own(server):
+    for options in ({}, {"default_headers": {"X-Team": "a"}}):
+        llm = vn.LocalMultiModal(api_base=server.openai_base, **options)
+        assert llm.complete("What?").text
+        sent = {name.lower(): value for name, value in server.requests[-1].headers.items()}
+        assert sent["connection"] == "close" and sent.get("x-team") == ("a" if options else None)
+    assert "Connection" not in (vn.LocalMultiModal(api_base="http://10.0.0.9/v1")._default_headers or {})
+
+
 def test_a_whole_answer_without_usage_is_counted_by_ourselves(server, llm):
     vn.ledger.reset()
     server.fail(Fault(no_usage=True))

@@ -55,6 +55,9 @@ class LocalMultiModal(OpenAIMultiModal):
         context_length: int | None = None,
         **options: Any,
     ) -> None:
+        if is_on_this_machine(api_base):
+            # llama.cpp's server drops the connection of a stream that failed, and a question on its way there with it.
+            options["default_headers"] = {"Connection": "close", **(options.get("default_headers") or {})}
         super().__init__(model, api_key, api_base, **options)
         self.context_length = known_context_length(model) if context_length is None else context_length
         self._takes_detail = True
