@@ -116,6 +116,31 @@ def test_a_stream_that_ends_without_a_word_is_an_error(server, llm):
         list(llm.stream_complete("What?"))
 
 
+@pytest.mark.parametrize("silent", [events(), events(delta("stop"))], ids=["nothing", "only a reason"])
+async def test_a_stream_without_a_word_is_asked_why_once_and_unstreamed(server, silent):
+    told = Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 63209 > 4096"}})
+    llm = vn.LocalMultiModal(api_base=server.openai_base, max_retries=3)
+    for times in (1, 2):
+        server.fail(silent)
+        server.fail(told)
+        with pytest.raises(errors.ContextLengthError, match="63209 > 4096"):
+            if times == 1:
+                list(llm.stream_complete("What?", max_tokens=9, stream_options={"include_usage": True}))
+            else:
+                [_ async for _ in await llm.astream_complete("What?", max_completion_tokens=9)]
+        assert len(server.requests) == 2 * times and "stream_options" not in last(server)
+        assert not last(server).get("stream") and 1 in last(server).values() and 9 not in last(server).values()
+
+
+def test_a_model_that_says_nothing_may_and_a_server_elsewhere_is_asked_no_second_time(server, llm, monkeypatch):
+    server.fail(events(delta("stop")))
+    assert list(llm.stream_complete("What?"))[-1].text == ""
+    monkeypatch.setattr(vn.LocalMultiModal, "is_free", False)
+    server.fail(events(delta("stop")))
+    assert list(llm.stream_complete("What?"))[-1].text == ""
+    assert [bool(request.body.get("stream")) for request in server.requests] == [True, False, True]
+
+
 def test_each_question_to_this_machine_has_a_connection_of_its_own(server):
     for options in ({}, {"default_headers": {"X-Team": "a"}}):
         llm = vn.LocalMultiModal(api_base=server.openai_base, **options)

@@ -132,11 +132,6 @@ class Engine:
             self._log.seek(0)
             return self._log.read().decode("utf-8", "replace")
 
-    def last_error(self) -> str:
-        """The last error that the engine wrote down, in one line; empty where there is none."""
-        found = re.findall(r"^[\s|+]*\w*(?:Error|Exception): (.+)$", self.log(), re.MULTILINE)
-        return found[-1] if found else ""
-
     def last_lines(self) -> str:
         """The last lines that the engine wrote."""
         return "\n".join(line for line in self.log().splitlines()[-LAST_LINES:])

@@ -7,14 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from vision_nb.errors import (
-    ContextLengthError,
-    MalformedResponseError,
-    ProjectorMismatchError,
-    ProviderConnectionError,
-    ServerError,
-    SettingsError,
-)
+from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
 from vision_nb.providers.gguf_header import check_pair, read_header
 from vision_nb.providers.hub import download_gguf
 from vision_nb.providers.llama_engine import Engine, telling_lines
@@ -138,17 +131,6 @@ class ServedLlava(LocalMultiModal):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    def _own_error(self, error: Exception, partial_text: str) -> Exception:
-        reason = self.engine.last_error()
-        if not isinstance(error, MalformedResponseError) or not reason:
-            return super()._own_error(error, partial_text)
-        # A stream that fails before its first word just ends; the log says why.
-        if "n_ctx" in reason:
-            return ContextLengthError(
-                f"The engine refused: {reason}. Send fewer pictures, or serve it with more n_ctx."
-            )
-        return ServerError(f"The engine failed: {reason}. Its log, llm.engine.log(), says more.")
 
     def _translate(self, error: Exception, partial_text: str) -> Exception:
         own = super()._translate(error, partial_text)

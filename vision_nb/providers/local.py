@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vision_nb.cost.context import context_length as known_context_length
@@ -12,9 +13,12 @@ from vision_nb.providers.account import input_tokens
 from vision_nb.providers.base import Request
 from vision_nb.providers.openai import OpenAIMultiModal, is_on_this_machine
 from vision_nb.providers.openai_errors import refuses
+from vision_nb.providers.silent_streams import AsyncQuestionedStream, QuestionedStream
 
 if TYPE_CHECKING:
     from vision_nb.providers.detect import LocalServers
+
+_OF_STREAMS = ("stream", "stream_options")
 
 
 class LocalMultiModal(OpenAIMultiModal):
@@ -111,6 +115,32 @@ class LocalMultiModal(OpenAIMultiModal):
             f"answer included: {seen} (about {text:,}). Send fewer pictures or a shorter conversation; where the "
             "server was started with a longer context, say context_length=."
         )
+
+    # A stream without one word hides an error, which the same question unstreamed tells. That costs a second
+    # question, so it is asked only where nobody is billed for it.
+
+    def _stream(self, request: Request) -> Iterator[Any]:
+        chunks = super()._stream(request)
+        return QuestionedStream(chunks, self._says, lambda: self._ask_why(request)) if self.is_free else chunks
+
+    async def _astream(self, request: Request) -> AsyncIterator[Any]:
+        chunks = await super()._astream(request)
+        return AsyncQuestionedStream(chunks, self._says, lambda: self._aask_why(request)) if self.is_free else chunks
+
+    def _says(self, chunk: Any) -> bool:
+        return bool(self._read_chunk(chunk).text)
+
+    def _ask_why(self, request: Request) -> None:
+        # Once alone: the openai client repeats a question that fails with 500, as llama.cpp's server calls it.
+        self.client.with_options(max_retries=0).chat.completions.create(**self._unstreamed(request))
+
+    async def _aask_why(self, request: Request) -> None:
+        await self.async_client.with_options(max_retries=0).chat.completions.create(**self._unstreamed(request))
+
+    def _unstreamed(self, request: Request) -> Request:
+        kept = {name: value for name, value in request.items() if name not in _OF_STREAMS}
+        kept["max_completion_tokens" if "max_completion_tokens" in kept else self._length_limit_name()] = 1
+        return kept if self._takes_detail else _without_detail(kept)
 
     def _simpler(self, request: Request, error: Exception) -> Request:
         simpler = _without_detail(request)
