@@ -241,6 +241,19 @@ def test_an_engine_that_says_so_itself_is_believed(server, llm):
         llm.complete("x")
 
 
+SAID_MIDWAY = {
+    "vLLM": {"message": "This model's maximum context length is 4096 tokens. However, you asked for 9000.", "code": 400},
+    "as text": "the request exceeds the available context size: maximum context length is 4096 tokens",
+}
+
+
+@pytest.mark.parametrize("told", SAID_MIDWAY.values(), ids=SAID_MIDWAY)
+def test_a_context_that_is_too_short_is_told_within_a_stream_too(server, llm, told):
+    server.fail(Fault(body=f"data: {json.dumps({'error': told})}\n\n", content_type="text/event-stream"))
+    with pytest.raises(errors.ContextLengthError, match="maximum context length is 4096"):
+        list(llm.stream_complete("What?"))
+
+
 async def test_all_eight_methods_trim_alike(server, llm):
     texts = await all_eight(llm, "What?", picture(), [vn.ChatMessage("user", "x")])
     assert set(texts.values()) == {"A llama in glasses."}
