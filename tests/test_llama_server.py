@@ -221,7 +221,10 @@ def test_the_variables_of_the_environment_do_not_change_it(weights, monkeypatch)
 def test_detect_and_connect_find_it(llm):
     (server,) = [one for one in vn.LocalMultiModal.detect() if one.api_base == llm.api_base]
     assert (server.kind, server.models[0].name, server.models[0].sees_images) == ("llama.cpp", "llava", True)
-    assert vn.connect("local:llava").complete("What?", max_new_tokens=2).model == "llava"
+    connected = vn.connect("local:llava")
+    assert connected.complete("What?", max_new_tokens=2).model == "llava"
+    assert (connected.inline_urls, connected.max_retries, connected.timeout) == (True, 0, llm.timeout) == (True, 0, 600)
+    assert vn.connect("local:llava", max_retries=2).max_retries == 2
 
 
 def test_the_walkthroughs_samples_run_but_for_the_endpoint(llm, photo, monkeypatch):

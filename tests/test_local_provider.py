@@ -141,6 +141,11 @@ def test_a_model_that_says_nothing_may_and_a_server_elsewhere_is_asked_no_second
     assert [bool(request.body.get("stream")) for request in server.requests] == [True, False, True]
 
 
+def test_a_slow_processor_is_given_its_time(llm):
+    assert llm.timeout == llm.client.timeout == 600
+    assert vn.LocalMultiModal(timeout=5).timeout == 5
+
+
 def test_each_question_to_this_machine_has_a_connection_of_its_own(server):
     for options in ({}, {"default_headers": {"X-Team": "a"}}):
         llm = vn.LocalMultiModal(api_base=server.openai_base, **options)
@@ -242,7 +247,10 @@ def test_an_engine_that_says_so_itself_is_believed(server, llm):
 
 
 SAID_MIDWAY = {
-    "vLLM": {"message": "This model's maximum context length is 4096 tokens. However, you asked for 9000.", "code": 400},
+    "vLLM": {
+        "message": "This model's maximum context length is 4096 tokens. However, you asked for 9000.",
+        "code": 400,
+    },
     "as text": "the request exceeds the available context size: maximum context length is 4096 tokens",
 }
 

@@ -56,11 +56,14 @@ def _replicate(*model: str, **options: Any) -> MultiModalLLM:
 
 
 def _local(*model: str, **options: Any) -> MultiModalLLM:
+    from vision_nb.providers.llama_engine import ASKED_WITH, running
     from vision_nb.providers.local import LocalMultiModal
 
     if options.get("api_base") is None:
         server, found = LocalMultiModal.detect(api_key=options.get("api_key")).choose(*model)
-        told = {"context_length": found.context_length, **options, "api_base": server.api_base}
+        own = any(engine.api_base == server.api_base for engine in running())
+        told = {"context_length": found.context_length, **(ASKED_WITH if own else {}), **options}
+        told["api_base"] = server.api_base
         return LocalMultiModal(found.name, **told)
     return LocalMultiModal(*model, **options)
 

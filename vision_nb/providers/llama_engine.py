@@ -14,10 +14,10 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from vision_nb.errors import (
     EngineError,
@@ -32,6 +32,9 @@ HOST = "127.0.0.1"
 MODULE = "llama_cpp.server"
 LAST_LINES = 12
 """How many of the engine's last lines an error shows."""
+
+ASKED_WITH: Mapping[str, Any] = {"inline_urls": True, "max_retries": 0}
+"""How an engine is asked: it would download any address itself, and a question that it fails at fails again."""
 
 _NEEDED = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
 _LOOK_EVERY = 0.05  # seconds between two looks at a loading engine

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
 from vision_nb.providers.gguf_header import check_pair, read_header
 from vision_nb.providers.hub import download_gguf
-from vision_nb.providers.llama_engine import Engine, telling_lines
+from vision_nb.providers.llama_engine import ASKED_WITH, Engine, telling_lines
 from vision_nb.providers.loading import LoadingLine, shown_size
 from vision_nb.providers.local import LocalMultiModal
 
@@ -109,8 +109,8 @@ class ServedLlava(LocalMultiModal):
     service: ClassVar[str] = "The llama.cpp engine"
 
     def __init__(self, engine: Engine, weights: Sequence[Path], **options: Any) -> None:
-        own = {"context_length": engine.context_length, "inline_urls": True, "timeout": 600.0, "max_retries": 0}
-        super().__init__(engine.model, engine.api_base, **{**own, **options})
+        told = {"context_length": engine.context_length, **ASKED_WITH, **options}
+        super().__init__(engine.model, engine.api_base, **told)
         self.engine = engine
         self._weights = [(path.name, path.stat().st_size) for path in weights]
 

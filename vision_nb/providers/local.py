@@ -35,7 +35,8 @@ class LocalMultiModal(OpenAIMultiModal):
         api_key: The key where the server asks for one; most take any.
         context_length: Tokens that a question, its pictures and the answer may take together; None takes what is
             known of the model (4,096 for LLaVA 1.5), or sets no limit.
-        **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet.
+        **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet. The
+            timeout is ten minutes by default, as a processor without a graphics card takes its time.
 
     >>> from vision_nb.demo import shared_server
     >>> llm = vn.LocalMultiModal("llava", api_base=shared_server().openai_base)  # the demo plays LocalAI
@@ -62,7 +63,7 @@ class LocalMultiModal(OpenAIMultiModal):
         if is_on_this_machine(api_base):
             # llama.cpp's server drops the connection of a stream that failed, and a question on its way there with it.
             options["default_headers"] = {"Connection": "close", **(options.get("default_headers") or {})}
-        super().__init__(model, api_key, api_base, **options)
+        super().__init__(model, api_key, api_base, **{"timeout": 600.0, **options})
         self.context_length = known_context_length(model) if context_length is None else context_length
         self._takes_detail = True
 
