@@ -238,6 +238,7 @@ def test_a_model_of_unknown_context_is_not_limited(server):
     assert context_length("llava") == context_length("llava-v1.5-7b") == 4096
     assert context_length("llava-v1.6-34b") is context_length("qwen2-vl") is None
     assert vn.LocalMultiModal("qwen2-vl", server.openai_base).complete("x" * 40_000).text
+    assert vn.LocalMultiModal("llava", server.openai_base, context_length=0).complete("x" * 40_000).text
 
 
 def test_an_engine_that_says_so_itself_is_believed(server, llm):

@@ -33,8 +33,8 @@ class LocalMultiModal(OpenAIMultiModal):
         model: The name under which the server knows the model.
         api_base: The server's base URL, ending in /v1.
         api_key: The key where the server asks for one; most take any.
-        context_length: Tokens that a question, its pictures and the answer may take together; None takes what is
-            known of the model (4,096 for LLaVA 1.5), or sets no limit.
+        context_length: Tokens that a question, its pictures and the answer may take together, and 0 sets no
+            limit; None takes what is known of the model: 4,096 for LLaVA 1.5, no limit for others.
         **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet. The
             timeout is ten minutes by default, as a processor without a graphics card takes its time.
 
@@ -64,7 +64,7 @@ class LocalMultiModal(OpenAIMultiModal):
             # llama.cpp's server drops the connection of a stream that failed, and a question on its way there with it.
             options["default_headers"] = {"Connection": "close", **(options.get("default_headers") or {})}
         super().__init__(model, api_key, api_base, **{"timeout": 600.0, **options})
-        self.context_length = known_context_length(model) if context_length is None else context_length
+        self.context_length = known_context_length(model) if context_length is None else context_length or None
         self._takes_detail = True
 
     @staticmethod
