@@ -16,12 +16,15 @@ from vision_nb.providers.local_kinds import LocalModel
 
 FOUND = {
     "LocalAI": ("LocalAI", [("llava", True, None), ("whisper", False, None)]),
-    "LiteLLM": ("LiteLLM", [("llava", True, None), ("gpt-4o", None, None)]),
+    "LiteLLM": ("LiteLLM", [("llava", True, 4096), ("gpt-4o", None, None)]),
     "Ollama": ("Ollama", [("llava:7b", True, None), ("qwen3:8b", False, None)]),
+    "Ollama, with one loaded": ("Ollama", [("llava:7b", True, 2048), ("qwen2.5vl:7b", True, 8192)]),
+    "LM Studio, newer": ("LM Studio", [("gemma-3", True, 8192), ("llama-3", False, None)]),
     "LM Studio": ("LM Studio", [("qwen2-vl-7b-instruct", True, 8192), ("llama-3", False, None)]),
     "vLLM": ("vLLM", [("llava-hf/llava-1.5-7b-hf", None, 4096)]),
     "llama.cpp": ("llama.cpp", [("llava.gguf", True, 4096)]),
     "llama.cpp, newer": ("llama.cpp", [("gemma", False, 193024)]),
+    "llama.cpp, of one model": ("llama.cpp", [("qwen2-vl", True, 16384)]),
     "llama-cpp-python": ("llama.cpp", [("llava", None, None)]),
     "another": ("OpenAI-compatible server", [("some-model", None, None)]),
     "no list": ("OpenAI-compatible server", None),
@@ -128,6 +131,31 @@ ODD_LISTS = [
     "models",
     {"object": "list", "data": [{"id": "x", "owned_by": "vllm", "max_model_len": "long", "meta": 3}]},
 ]
+ODD_DETAILS = {
+    "Ollama": {
+        "GET /api/tags": {"models": [{"name": "x"}]},
+        "GET /api/ps": {"models": [{"name": ["x"], "context_length": {}}, {"name": "x", "context_length": "long"}]},
+        "POST /api/show": {"parameters": ["num_ctx"], "capabilities": 3},
+        "GET /": b"Ollama is running",
+    },
+    "LM Studio": {
+        "GET /v1/models": listing("x", owner="organization_owner"),
+        "GET /api/v1/models": {"models": [{"key": "x", "capabilities": [], "loaded_instances": [3, {"config": 1}]}]},
+    },
+    "llama.cpp": {"GET /v1/models": listing("x", owner="llamacpp"), "GET /props": {"modalities": 1}},
+    "LiteLLM": {
+        "GET /v1/models": listing("x"),
+        "GET /health/liveliness": "I'm alive!",
+        "GET /model/info": {"data": [{"model_name": ["x"], "model_info": 3}, {"model_name": "x", "model_info": []}]},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ODD_DETAILS)
+def test_odd_details_are_not_known(kind):
+    with running(ODD_DETAILS[kind]) as port:
+        (server,) = detect(ports=[port])
+    assert server.kind == kind and server.models == (LocalModel("x"),)
 
 
 @pytest.mark.parametrize("odd", ODD_LISTS, ids=repr)
