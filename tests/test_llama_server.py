@@ -205,6 +205,23 @@ def test_no_web_page_may_ask_it(llm, page):
             assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="there is no /proc/self/fdinfo to look into")
+def test_reading_its_log_does_not_move_where_it_writes(llm):
+    def place():
+        return int(Path(f"/proc/{llm.engine.pid}/fdinfo/2").read_text().split()[1])
+
+    assert "running on http" in llm.engine.log()
+    llm.engine._log.seek(0)
+    assert place() > 0
+
+
+def test_no_log_is_left_behind(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(errors.EngineError):
+        vn.serve_llava(*weights, load_timeout=0.01, progress=False)
+    assert list(tmp_path.glob("*.log")) == []
+
+
 def test_the_variables_of_the_environment_do_not_change_it(weights, monkeypatch):
     for name, value in {
         "HOST": "0.0.0.0",

@@ -91,19 +91,24 @@ class Engine:
         self.model, self.context_length, self.port = model, context_length, free_port(port)
         command = [sys.executable, "-P", str(_CHILD), MODULE, *arguments]
         command += ["--model_alias", model, "--n_ctx", str(context_length), "--host", HOST, "--port", str(self.port)]
-        self._log = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - it lives as long as the engine
-        self._log_lock = threading.Lock()
-        # In a group of its own, so that the interrupt of a cell does not reach it.
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        # Opened twice: reading through the child's own handle would move where it writes, on Windows.
+        handle, name = tempfile.mkstemp(prefix="vision-nb-engine-", suffix=".log")
+        log = Path(name)
+        with os.fdopen(handle, "wb") as written:
+            self._log = log.open("rb")
+            _remove(log)  # it lives on while it is open, and no crash leaves it behind
+            self._log_lock = threading.Lock()
+            # In a group of its own, so that the interrupt of a cell does not reach it.
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=written,
+                stderr=written,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
         # Also at the end of this process, and when nobody refers to the engine any more.
-        self.stop = weakref.finalize(self, _stop, self._process, self._log)
+        self.stop = weakref.finalize(self, _stop, self._process, self._log, log)
         _running.add(self)
 
     @property
@@ -229,7 +234,13 @@ def telling_lines(log: str) -> str:
     return "\n".join(line[:300] for line in kept[-LAST_LINES:])
 
 
-def _stop(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+def _remove(path: Path) -> None:
+    """Delete a file where that can be done; on Windows, it cannot while it is open."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _stop(process: subprocess.Popen[bytes], log: IO[bytes], path: Path) -> None:
     """Have the child end, and wait until it has. In a fork, whose child it is not, this does nothing to it."""
     with suppress(OSError):
         if process.stdin is not None:
@@ -240,3 +251,4 @@ def _stop(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         process.kill()
         process.wait()
     log.close()
+    _remove(path)
