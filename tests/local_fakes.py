@@ -90,6 +90,9 @@ SERVERS = {
         "GET /props": {"default_generation_settings": {"n_ctx": 16384}, "modalities": {"vision": True}},
     },
     "llama-cpp-python": {"GET /v1/models": listing("llava", owner="me")},
+    "loading": {
+        "GET /v1/models": (503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}})
+    },
     "another": {"GET /v1/models": listing("some-model", owner="somebody")},
     "no list": {"GET /v1/chat/completions": 405},
     "closed": {"GET /v1/models": 401, "GET /health/liveliness": "I'm alive!"},
@@ -115,6 +118,7 @@ def running(answers, keys=None):
             if callable(found):
                 found = found(json.loads(body))
             status, value = (found, {"detail": "Not Found"}) if isinstance(found, int) else (200, found)
+            status, value = value if isinstance(value, tuple) else (status, value)
             data = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))

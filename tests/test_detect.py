@@ -26,6 +26,7 @@ FOUND = {
     "llama.cpp, newer": ("llama.cpp", [("gemma", False, 193024)]),
     "llama.cpp, of one model": ("llama.cpp", [("qwen2-vl", True, 16384)]),
     "llama-cpp-python": ("llama.cpp", [("llava", None, None)]),
+    "loading": ("llama.cpp", None),
     "another": ("OpenAI-compatible server", [("some-model", None, None)]),
     "no list": ("OpenAI-compatible server", None),
     "closed": ("LiteLLM", None),
@@ -56,7 +57,8 @@ def test_each_kind_is_recognized_with_its_models_and_whether_they_see(name):
         (server,) = detect(ports=[port])
     assert (server.kind, server.api_base) == (kind, f"http://127.0.0.1:{port}/v1")
     assert server.models == (None if models is None else tuple(LocalModel(*model) for model in models))
-    assert ("key" in server.remark) == (name == "closed")
+    remark = {"closed": "asks for a key", "loading": "is still loading"}.get(name, "")
+    assert server.remark.startswith(remark) and bool(server.remark) == bool(remark)
 
 
 def test_what_is_no_model_server_is_not_listed():
@@ -109,6 +111,7 @@ STRANGE = {
     "deep nesting": ([HEAD, b"[" * 200_000], 0.0),
     "an endless answer": ([HEAD] + [b" " * 65536] * 200, 0.0),
     "drops of an answer": ([HEAD] + [b" "] * 100, 0.1),
+    "drops of a header": ([b"HTTP/1.1 200 OK\r\nX-A: "] + [b"a"] * 100, 0.1),
     "a redirect elsewhere": (
         [b"HTTP/1.1 302 Found\r\nLocation: http://example.org/\r\nContent-Length: 0\r\n\r\n"],
         0.0,
@@ -230,6 +233,14 @@ def test_a_model_that_sees_goes_before_one_of_the_same_name_that_may_not(usual):
     with running(SERVERS["llama-cpp-python"]) as first, running(SERVERS["LocalAI"]) as second:
         usual(first, second)
         assert vn.connect("local:llava").api_base.endswith(f":{second}/v1")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": None}, {"timeout": -1}, {"timeout": 0}, {"api_key": "schlüssel"}], ids=repr
+)
+def test_arguments_that_cannot_be_used_are_said_to_be(wrong, usual):
+    with pytest.raises(errors.SettingsError, match=next(iter(wrong))):
+        vn.LocalMultiModal.detect(**wrong)
 
 
 def test_a_key_is_sent_only_to_a_server_that_asks_for_one():

@@ -128,6 +128,9 @@ def detect(*, timeout: float = 1.0, api_key: str | None = None, ports: Sequence[
         timeout: Seconds that one answer may take.
         api_key: A key for servers that ask for one; it is sent to no other.
         ports: The ports to ask; None asks the usual ones and those of the engines of this process.
+
+    Raises:
+        SettingsError: An argument cannot be used.
     """
     own = {engine.port: engine for engine in running()}
     asked = list(dict.fromkeys([*own, *(port for port, _ in USUAL_PORTS)] if ports is None else ports))
@@ -150,8 +153,11 @@ def _look(probe: Probe, port: int) -> LocalServer | None:
             return None
         kind = OTHER
     models = kind.models(probe, port, listing)
-    closed = listing.status in (401, 403)
-    remark = "asks for a key: detect(api_key=...) and api_key= give it one" if closed else ""
+    remark = ""
+    if listing.status in (401, 403):
+        remark = "asks for a key: detect(api_key=...) and api_key= give it one"
+    elif listing.status == 503:
+        remark = "is still loading"
     return LocalServer(kind.name, f"http://{HOST}:{port}/v1", models, remark)
 
 

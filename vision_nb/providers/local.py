@@ -81,6 +81,9 @@ class LocalMultiModal(OpenAIMultiModal):
 
         Returns:
             A list that shows itself as a table.
+
+        Raises:
+            SettingsError: An argument cannot be used.
         """
         from vision_nb.providers.detect import detect
 

@@ -55,6 +55,12 @@ def _owned_by(owner: str) -> Callable[[Probe, int, Answer], bool]:
     return lambda probe, port, listing: any(one.get("owned_by") == owner for one in listing.entries())
 
 
+def _is_loading(probe: Probe, port: int, listing: Answer) -> bool:
+    """llama.cpp's own server says so to every question until it has loaded its model."""
+    error = _mapping(_mapping(listing.value).get("error"))
+    return listing.status == 503 and error.get("message") == "Loading model"
+
+
 def _is_localai(probe: Probe, port: int, listing: Answer) -> bool:
     known = probe.get(port, "/.well-known/localai.json")
     if known and known.status == 200 and isinstance(known.value, dict) and "endpoints" in known.value:
@@ -221,6 +227,7 @@ KINDS: Sequence[Kind] = (
     Kind("vLLM", _owned_by("vllm"), _plain_models),
     Kind("llama.cpp", _owned_by("llamacpp"), _llama_models),
     Kind("llama.cpp", _owned_by("me"), _plain_models),  # llama-cpp-python's server
+    Kind("llama.cpp", _is_loading, _plain_models),
     Kind("LocalAI", _is_localai, _localai_models),
     Kind("LiteLLM", _is_litellm, _litellm_models),
     Kind("Ollama", _is_ollama, _ollama_models),
