@@ -230,6 +230,8 @@ async def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent_with_
         llm.stream_complete("x", [picture()] * 8)
     assert server.requests == []
     assert llm.complete("x", [picture()] * 7).text  # 4,032 and a few fit
+    with pytest.raises(errors.ContextLengthError):  # the chat template takes some as well
+        llm.complete("x" * 100, [picture()] * 7)
     longer = vn.LocalMultiModal(api_base=server.openai_base, context_length=8192)
     assert longer.complete("x", [picture()] * 8).text
 

@@ -18,6 +18,8 @@ from vision_nb.providers.silent_streams import AsyncQuestionedStream, Questioned
 if TYPE_CHECKING:
     from vision_nb.providers.detect import LocalServers
 
+_TEMPLATE_TOKENS = 50
+"""What a server's chat template puts round a conversation, about: LLaVA's first two sentences alone are about 40."""
 _OF_STREAMS = ("stream", "stream_options")
 
 
@@ -49,6 +51,7 @@ class LocalMultiModal(OpenAIMultiModal):
     provider: ClassVar[str] = "local"
     service: ClassVar[str] = "The local server"
     image_limit: ClassVar[int | None] = None
+    _longer_context: ClassVar[str] = "where the server was started with a longer context, say context_length="
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("\n ", ("</s>",))  # as llama.cpp's answers come
 
     def __init__(
@@ -111,13 +114,13 @@ class LocalMultiModal(OpenAIMultiModal):
             return
         text, pictures = input_tokens(self, messages, settings, remote=False)
         of_pictures = sum(tokens or 0 for tokens in pictures)
-        if text + of_pictures < self.context_length:
+        if text + of_pictures + _TEMPLATE_TOKENS < self.context_length:
             return
         seen = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'} ({of_pictures:,} tokens) and the text"
         raise ContextLengthError(
             f"The conversation takes about {text + of_pictures:,} tokens and {self} holds {self.context_length:,}, the "
-            f"answer included: {seen} (about {text:,}). Send fewer pictures or a shorter conversation; where the "
-            "server was started with a longer context, say context_length=."
+            f"answer included: {seen} (about {text:,}). Send fewer pictures or a shorter "
+            f"conversation; {self._longer_context}."
         )
 
     # A stream without one word hides an error, which the same question unstreamed tells. That costs a second
