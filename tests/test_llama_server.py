@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import copy
 import importlib.util
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -99,7 +101,8 @@ def test_several_questions_at_once_are_all_answered_whole(llm):
 
 
 def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent(llm):
-    with pytest.raises(errors.ContextLengthError, match=r"about 4,6\d\d tokens and local:llava holds 4,096"):
+    told = r"about 4,6\d\d tokens and local:llava holds 4,096.*serve it with a larger n_ctx"
+    with pytest.raises(errors.ContextLengthError, match=told):
         llm.complete(PROMPT, [picture()] * 8)
     assert " POST " not in llm.engine.log().splitlines()[-1]
 
@@ -325,9 +328,26 @@ def test_files_that_cannot_be_used_are_typed_errors_before_anything_is_started(w
     ):
         with pytest.raises(kind):
             vn.serve_llava(*files)
-    with pytest.raises(errors.SettingsError, match="n_ctx"):
-        vn.serve_llava(*weights, n_ctx=0)
+    for wrong in ({"n_ctx": 0}, {"name": ""}, {"name": " "}, {"port": "8080"}, {"port": True}):
+        with pytest.raises(errors.SettingsError, match=next(iter(wrong))):
+            vn.serve_llava(*weights, **wrong)
     assert engines() == before
+
+
+def test_an_option_that_the_engine_refuses_is_named(weights):
+    with pytest.raises(errors.EngineError, match=r"n_threads\n.*greater than"):
+        vn.serve_llava(*weights, n_threads=0, progress=False)
+
+
+def test_a_name_may_look_like_an_option(weights):
+    with vn.serve_llava(*weights, name="--port", progress=False) as served:
+        assert served.complete("What?", max_new_tokens=1).usage
+
+
+@pytest.mark.parametrize("store", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_is_refused_with_what_to_do_instead(llm, store):
+    with pytest.raises(errors.SettingsError, match=f"LocalMultiModal.'llava', '{llm.api_base}'"):
+        store(llm)
 
 
 def test_a_model_that_the_engine_does_not_know_is_an_error_with_its_own_lines(weights, tmp_path):

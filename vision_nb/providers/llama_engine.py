@@ -90,7 +90,8 @@ class Engine:
             )
         self.model, self.context_length, self.port = model, context_length, free_port(port)
         command = [sys.executable, "-P", str(_CHILD), MODULE, *arguments]
-        command += ["--model_alias", model, "--n_ctx", str(context_length), "--host", HOST, "--port", str(self.port)]
+        # With "=", as a name may begin with a dash.
+        command += [f"--model_alias={model}", f"--n_ctx={context_length}", f"--host={HOST}", f"--port={self.port}"]
         # Opened twice: reading through the child's own handle would move where it writes, on Windows.
         handle, name = tempfile.mkstemp(prefix="vision-nb-engine-", suffix=".log")
         log = Path(name)
@@ -206,6 +207,8 @@ def free_port(port: int | None) -> int:
     Raises:
         SettingsError: The port is taken, or no port.
     """
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+        raise SettingsError(f"port is a whole number, and not {port!r}: leave it out for a free one.")
     with socket.socket() as probe:
         if os.name == "posix":  # one that was in use a moment ago may be taken again
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -228,10 +231,13 @@ def telling_lines(log: str) -> str:
     """The lines of a log that say what went wrong, and its end, without the calls in between."""
     lines = log.splitlines()
     telling = [line for line in lines[:-3] if re.search(r"error|fail|mismatch|unable", line, re.IGNORECASE)]
+    # pydantic names the option and what is wrong with it in the two lines after its first.
+    places = [place for place, line in enumerate(lines) if re.match(r"\d+ validation errors? for ", line)]
+    told = [line for place in places for line in lines[place + 1 : place + 3]]
     kept = [line for line in telling if not line.startswith((" ", "Traceback"))] + [
         line for line in lines[-3:] if not line.startswith((" ", "\t"))
     ]
-    return "\n".join(line[:300] for line in kept[-LAST_LINES:])
+    return "\n".join(line[:300] for line in [*kept, *told][-LAST_LINES:])
 
 
 def _remove(path: Path) -> None:

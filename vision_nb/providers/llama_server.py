@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
 from vision_nb.providers.gguf_header import check_pair, read_header
@@ -68,8 +68,12 @@ def serve_llava(
     """
     if n_ctx < 1:
         raise SettingsError(f"n_ctx is the tokens of a conversation, from 1 on, and not {n_ctx}.")
+    if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
+        raise SettingsError(f"name={name!r} is no model's name: leave it out for the usual one.")
     if repo_id is not None:
-        model, mmproj = (download_gguf(repo_id, str(file), progress=progress) for file in (model, mmproj))
+        model, mmproj = (
+            download_gguf(repo_id, PurePath(file).as_posix(), progress=progress) for file in (model, mmproj)
+        )
     paths = Path(model).expanduser().absolute(), Path(mmproj).expanduser().absolute()
     check_pair(*map(read_header, paths))
     settings: dict[str, Any] = {
@@ -107,6 +111,7 @@ class ServedLlava(LocalMultiModal):
     """
 
     service: ClassVar[str] = "The llama.cpp engine"
+    _longer_context: ClassVar[str] = "or serve it with a larger n_ctx"
 
     def __init__(self, engine: Engine, weights: Sequence[Path], **options: Any) -> None:
         told = {"context_length": engine.context_length, **ASKED_WITH, **options}
@@ -118,6 +123,12 @@ class ServedLlava(LocalMultiModal):
     def identity(self) -> dict[str, Any]:
         """With the files instead of the address: its port is another at each start, and its answers are not."""
         return {**super().identity, "server": None, "weights": self._weights}
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SettingsError(
+            f"{self} belongs to the process that serves it, and cannot be copied or stored: use it as it is, or ask "
+            f"the engine through LocalMultiModal({self.model!r}, {self.api_base!r})."
+        )
 
     def stop(self) -> None:
         """End the engine, and wait until it has ended."""
