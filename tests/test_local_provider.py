@@ -141,6 +141,19 @@ def test_a_model_that_says_nothing_may_and_a_server_elsewhere_is_asked_no_second
     assert [bool(request.body.get("stream")) for request in server.requests] == [True, False, True]
 
 
+async def test_a_model_with_a_price_is_asked_no_second_time(server, llm):
+    from vision_nb.cost import prices
+
+    vn.set_price("llava", input=1, output=1)
+    try:
+        server.fail(events(delta("stop")), times=2)
+        assert list(llm.stream_complete("What?"))[-1].text == ""
+        assert [one.text async for one in await llm.astream_complete("What?")][-1] == ""
+    finally:
+        del prices._set_prices["llava"]
+    assert [bool(request.body.get("stream")) for request in server.requests] == [True, True]
+
+
 def test_a_slow_processor_is_given_its_time(llm):
     assert llm.timeout == llm.client.timeout == 600
     assert vn.LocalMultiModal(timeout=5).timeout == 5

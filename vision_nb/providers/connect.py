@@ -16,7 +16,8 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     Args:
         name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" or "demo". Without
             ``api_base``, "local:" looks on this machine for a server that has the model, and "local" alone for
-            one that has a model which sees pictures.
+            one that has a model which sees pictures. A server of unknown kind is taken only where it lists the
+            model.
         **options: What the provider's class takes: max_new_tokens, api_base and so on.
 
     Raises:

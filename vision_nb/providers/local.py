@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vision_nb.cost.context import context_length as known_context_length
+from vision_nb.cost.prices import has_set_price
 from vision_nb.errors import ContextLengthError
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.account import input_tokens
@@ -28,8 +29,9 @@ class LocalMultiModal(OpenAIMultiModal):
 
     LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp's server all do; `detect` tells which of them answers.
     What they do differently is allowed for: the newline and the ``</s>`` round an answer are trimmed from its
-    text, a server that refuses ``stream_options`` or a detail level is asked again without, and a count of
-    tokens that cannot be true is marked and never billed.
+    text, a server that refuses ``stream_options`` or a detail level is asked again without, a stream that ends
+    without one word is asked once more, unstreamed, for what was wrong (on this machine, where that costs nothing),
+    and a count of tokens that cannot be true is marked and never billed.
 
     Args:
         model: The name under which the server knows the model.
@@ -128,11 +130,17 @@ class LocalMultiModal(OpenAIMultiModal):
 
     def _stream(self, request: Request) -> Iterator[Any]:
         chunks = super()._stream(request)
-        return QuestionedStream(chunks, self._says, lambda: self._ask_why(request)) if self.is_free else chunks
+        return QuestionedStream(chunks, self._says, lambda: self._ask_why(request)) if self._bills_nobody else chunks
 
     async def _astream(self, request: Request) -> AsyncIterator[Any]:
         chunks = await super()._astream(request)
-        return AsyncQuestionedStream(chunks, self._says, lambda: self._aask_why(request)) if self.is_free else chunks
+        if not self._bills_nobody:
+            return chunks
+        return AsyncQuestionedStream(chunks, self._says, lambda: self._aask_why(request))
+
+    @property
+    def _bills_nobody(self) -> bool:
+        return self.is_free and not has_set_price(self.counted_model)
 
     def _says(self, chunk: Any) -> bool:
         return bool(self._read_chunk(chunk).text)
