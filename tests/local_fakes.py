@@ -28,7 +28,7 @@ SERVERS = {
         "GET /health/liveliness": "I'm alive!",
         "GET /model/info": {
             "data": [
-                {"model_name": "llava", "model_info": {"supports_vision": True}},
+                {"model_name": "llava", "model_info": {"supports_vision": True, "max_input_tokens": 4096}},
                 {"model_name": "gpt-4o", "model_info": {"supports_vision": None}},
             ]
         },
@@ -39,6 +39,28 @@ SERVERS = {
         "GET /api/tags": {"models": [{"name": "llava:7b"}, {"name": "qwen3:8b"}]},
         "POST /api/show": lambda body: {
             "capabilities": ["completion", "vision"] if "llava" in body["model"] else ["completion"]
+        },
+    },
+    "Ollama, with one loaded": {
+        "GET /v1/models": listing("llava:7b", "qwen2.5vl:7b", owner="library"),
+        "GET /": b"Ollama is running",
+        "GET /api/tags": {"models": [{"name": "llava:7b"}, {"name": "qwen2.5vl:7b"}]},
+        "GET /api/ps": {"models": [{"name": "qwen2.5vl:7b", "context_length": 8192}]},
+        "POST /api/show": {"parameters": "num_keep 4\nnum_ctx                  2048", "projector_info": {"a": 1}},
+    },
+    "LM Studio, newer": {
+        "GET /v1/models": listing("gemma-3", "llama-3", "nomic", owner="organization_owner"),
+        "GET /api/v1/models": {
+            "models": [
+                {
+                    "key": "gemma-3",
+                    "type": "llm",
+                    "capabilities": {"vision": True},
+                    "loaded_instances": [{"id": "gemma-3", "config": {"context_length": 8192}}],
+                },
+                {"key": "llama-3", "type": "llm", "capabilities": {"vision": False}, "loaded_instances": []},
+                {"key": "nomic", "type": "embedding"},
+            ]
         },
     },
     "LM Studio": {
@@ -63,7 +85,14 @@ SERVERS = {
             "gemma", owner="llamacpp", architecture={"input_modalities": ["text"]}, meta={"n_ctx": 193024}
         )
     },
+    "llama.cpp, of one model": {
+        "GET /v1/models": listing("qwen2-vl", owner="llamacpp"),
+        "GET /props": {"default_generation_settings": {"n_ctx": 16384}, "modalities": {"vision": True}},
+    },
     "llama-cpp-python": {"GET /v1/models": listing("llava", owner="me")},
+    "loading": {
+        "GET /v1/models": (503, {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}})
+    },
     "another": {"GET /v1/models": listing("some-model", owner="somebody")},
     "no list": {"GET /v1/chat/completions": 405},
     "closed": {"GET /v1/models": 401, "GET /health/liveliness": "I'm alive!"},
@@ -72,16 +101,24 @@ SERVERS = {
 
 
 @contextmanager
-def running(answers):
-    """A server on loopback that gives these answers, and 404 to all else; gives its port."""
+def running(answers, keys=None):
+    """A server on loopback that gives these answers, and 404 to all else; gives its port.
+
+    With a "key" among the answers it refuses whoever does not send it; ``keys`` takes down what was sent.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            found = answers.get(f"{self.command} {self.path}", 404)
+            sent = self.headers.get("Authorization")
+            if keys is not None:
+                keys.append(sent)
+            closed = "key" in answers and sent != f"Bearer {answers['key']}"
+            found = 401 if closed else answers.get(f"{self.command} {self.path}", 404)
             if callable(found):
                 found = found(json.loads(body))
             status, value = (found, {"detail": "Not Found"}) if isinstance(found, int) else (200, found)
+            status, value = value if isinstance(value, tuple) else (status, value)
             data = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))

@@ -16,13 +16,17 @@ from vision_nb.providers.local_kinds import LocalModel
 
 FOUND = {
     "LocalAI": ("LocalAI", [("llava", True, None), ("whisper", False, None)]),
-    "LiteLLM": ("LiteLLM", [("llava", True, None), ("gpt-4o", None, None)]),
+    "LiteLLM": ("LiteLLM", [("llava", True, 4096), ("gpt-4o", None, None)]),
     "Ollama": ("Ollama", [("llava:7b", True, None), ("qwen3:8b", False, None)]),
+    "Ollama, with one loaded": ("Ollama", [("llava:7b", True, 2048), ("qwen2.5vl:7b", True, 8192)]),
+    "LM Studio, newer": ("LM Studio", [("gemma-3", True, 8192), ("llama-3", False, None)]),
     "LM Studio": ("LM Studio", [("qwen2-vl-7b-instruct", True, 8192), ("llama-3", False, None)]),
     "vLLM": ("vLLM", [("llava-hf/llava-1.5-7b-hf", None, 4096)]),
     "llama.cpp": ("llama.cpp", [("llava.gguf", True, 4096)]),
     "llama.cpp, newer": ("llama.cpp", [("gemma", False, 193024)]),
+    "llama.cpp, of one model": ("llama.cpp", [("qwen2-vl", True, 16384)]),
     "llama-cpp-python": ("llama.cpp", [("llava", None, None)]),
+    "loading": ("llama.cpp", None),
     "another": ("OpenAI-compatible server", [("some-model", None, None)]),
     "no list": ("OpenAI-compatible server", None),
     "closed": ("LiteLLM", None),
@@ -53,12 +57,20 @@ def test_each_kind_is_recognized_with_its_models_and_whether_they_see(name):
         (server,) = detect(ports=[port])
     assert (server.kind, server.api_base) == (kind, f"http://127.0.0.1:{port}/v1")
     assert server.models == (None if models is None else tuple(LocalModel(*model) for model in models))
-    assert ("key" in server.remark) == (name == "closed")
+    remark = {"closed": "asks for a key", "loading": "is still loading"}.get(name, "")
+    assert server.remark.startswith(remark) and bool(server.remark) == bool(remark)
 
 
 def test_what_is_no_model_server_is_not_listed():
     with running(SERVERS["no model server"]) as port:
         assert not detect(ports=[port])
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 422])
+def test_what_answers_every_path_alike_is_no_model_server(status):
+    everything = [b"HTTP/1.1 %d No\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nNo" % status]
+    with serve_bytes(*everything, connections=30) as listener:
+        assert not detect(ports=[listener.getsockname()[1]])
 
 
 def test_the_usual_ports_are_asked():
@@ -73,18 +85,19 @@ def test_all_ports_are_asked_at_the_same_time():
         assert time.monotonic() - started < 2
 
 
-def serve_bytes(*pieces, pause=0.0):
-    """A server of one connection that sends pieces of bytes."""
+def serve_bytes(*pieces, pause=0.0, connections=1):
+    """A server of some connections, one by default, that sends pieces of bytes."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
         try:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(65536)
-                for piece in pieces:
-                    connection.sendall(piece)
-                    time.sleep(pause)
+            for _ in range(connections):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    for piece in pieces:
+                        connection.sendall(piece)
+                        time.sleep(pause)
         except OSError:
             pass
 
@@ -98,6 +111,7 @@ STRANGE = {
     "deep nesting": ([HEAD, b"[" * 200_000], 0.0),
     "an endless answer": ([HEAD] + [b" " * 65536] * 200, 0.0),
     "drops of an answer": ([HEAD] + [b" "] * 100, 0.1),
+    "drops of a header": ([b"HTTP/1.1 200 OK\r\nX-A: "] + [b"a"] * 100, 0.1),
     "a redirect elsewhere": (
         [b"HTTP/1.1 302 Found\r\nLocation: http://example.org/\r\nContent-Length: 0\r\n\r\n"],
         0.0,
@@ -120,6 +134,31 @@ ODD_LISTS = [
     "models",
     {"object": "list", "data": [{"id": "x", "owned_by": "vllm", "max_model_len": "long", "meta": 3}]},
 ]
+ODD_DETAILS = {
+    "Ollama": {
+        "GET /api/tags": {"models": [{"name": "x"}]},
+        "GET /api/ps": {"models": [{"name": ["x"], "context_length": {}}, {"name": "x", "context_length": "long"}]},
+        "POST /api/show": {"parameters": ["num_ctx"], "capabilities": 3},
+        "GET /": b"Ollama is running",
+    },
+    "LM Studio": {
+        "GET /v1/models": listing("x", owner="organization_owner"),
+        "GET /api/v1/models": {"models": [{"key": "x", "capabilities": [], "loaded_instances": [3, {"config": 1}]}]},
+    },
+    "llama.cpp": {"GET /v1/models": listing("x", owner="llamacpp"), "GET /props": {"modalities": 1}},
+    "LiteLLM": {
+        "GET /v1/models": listing("x"),
+        "GET /health/liveliness": "I'm alive!",
+        "GET /model/info": {"data": [{"model_name": ["x"], "model_info": 3}, {"model_name": "x", "model_info": []}]},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ODD_DETAILS)
+def test_odd_details_are_not_known(kind):
+    with running(ODD_DETAILS[kind]) as port:
+        (server,) = detect(ports=[port])
+    assert server.kind == kind and server.models == (LocalModel("x"),)
 
 
 @pytest.mark.parametrize("odd", ODD_LISTS, ids=repr)
@@ -177,10 +216,17 @@ def test_connect_without_a_name_takes_a_model_that_sees_or_the_only_one(usual):
             vn.connect("local")
 
 
-def test_a_server_that_lists_nothing_is_asked_for_the_name_as_it_is(usual):
-    with running(SERVERS["no list"]) as port:
+def test_a_known_server_that_lists_nothing_is_asked_for_the_name_as_it_is(usual):
+    with running(SERVERS["closed"]) as port:
         usual(port)
         assert vn.connect("local:llava").api_base == f"http://127.0.0.1:{port}/v1"
+
+
+def test_an_unknown_server_that_lists_nothing_is_never_chosen(usual):
+    with running(SERVERS["no list"]) as port:
+        usual(port)
+        with pytest.raises(errors.UnknownModelError, match=r"does not list its models.*only where api_base= names it"):
+            vn.connect("local:llava")
 
 
 def test_a_model_that_sees_goes_before_one_of_the_same_name_that_may_not(usual):
@@ -189,16 +235,22 @@ def test_a_model_that_sees_goes_before_one_of_the_same_name_that_may_not(usual):
         assert vn.connect("local:llava").api_base.endswith(f":{second}/v1")
 
 
-def test_a_key_is_sent_only_when_given():
-    seen = []
-    with running({"GET /v1/models": listing("m")}) as port:
-        from vision_nb.providers.local_probe import Probe
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": None}, {"timeout": -1}, {"timeout": 0}, {"api_key": "schlüssel"}], ids=repr
+)
+def test_arguments_that_cannot_be_used_are_said_to_be(wrong, usual):
+    with pytest.raises(errors.SettingsError, match=next(iter(wrong))):
+        vn.LocalMultiModal.detect(**wrong)
 
-        for key in (None, "sk-secret-123456"):
-            with Probe(1.0, key) as probe:
-                seen.append(probe._client.headers.get("authorization"))
-        assert detect(ports=[port], api_key="sk-secret-123456")
-    assert seen == [None, "Bearer sk-secret-123456"]
+
+def test_a_key_is_sent_only_to_a_server_that_asks_for_one():
+    open_one, closed = [], []
+    locked = {**SERVERS["another"], "key": "sk-secret-123456"}
+    with running(SERVERS["another"], open_one) as first, running(locked, closed) as second:
+        found = detect(ports=[first, second], api_key="sk-secret-123456")
+        assert [len(server.models) for server in found] == [1, 1]
+        assert detect(ports=[second])[0].models is None and "key" in detect(ports=[second])[0].remark
+    assert set(open_one) == {None} and set(closed) == {None, "Bearer sk-secret-123456"}
 
 
 def test_an_address_that_is_given_is_not_looked_for(usual):

@@ -54,6 +54,8 @@ def test_a_conversation_that_is_too_long_is_the_same_error_through_both(llm, api
     unchecked = vn.LocalMultiModal("llava", api_base, context_length=10**6, max_retries=0)
     with pytest.raises(errors.ContextLengthError, match="exceeds n_ctx"):
         unchecked.complete(PROMPT, [picture()] * 8)
+    with pytest.raises(errors.ContextLengthError, match="exceeds n_ctx"):  # the proxy makes an empty answer of it
+        list(unchecked.stream_complete(PROMPT, [picture()] * 8))
 
 
 def test_a_model_that_the_proxy_does_not_have(api_base):

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import copy
 import importlib.util
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx2
 import pytest
 from conftest import picture
 from kernels import error_of, run_cells, text_of
@@ -98,24 +101,22 @@ def test_several_questions_at_once_are_all_answered_whole(llm):
 
 
 def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent(llm):
-    with pytest.raises(errors.ContextLengthError, match=r"about 4,6\d\d tokens and local:llava holds 4,096"):
+    told = r"about 4,6\d\d tokens and local:llava holds 4,096.*serve it with a larger n_ctx"
+    with pytest.raises(errors.ContextLengthError, match=told):
         llm.complete(PROMPT, [picture()] * 8)
     assert " POST " not in llm.engine.log().splitlines()[-1]
 
 
-async def test_a_conversation_that_the_engine_finds_too_long_is_the_same_error(llm, weights):
+async def test_a_conversation_that_the_engine_finds_too_long_is_the_same_error(llm):
     unchecked = vn.LocalMultiModal("llava", llm.api_base, context_length=10**6, max_retries=0)
     with pytest.raises(errors.ContextLengthError, match=r"exceeds n_ctx: \d+ > 4096"):
         unchecked.complete(PROMPT, [picture()] * 8)
-    with pytest.raises(errors.MalformedResponseError, match="ask without streaming"):  # its stream just ends
+    # Its stream just ends, with status 200 and nothing in it.
+    with pytest.raises(errors.ContextLengthError, match=r"Prompt exceeds n_ctx: \d+ > 4096"):
         async for _ in await unchecked.astream_complete(PROMPT, [picture()] * 8):
             pass
-    llm.context_length, checked = 10**6, llm.context_length
-    try:
-        with pytest.raises(errors.ContextLengthError, match=r"Prompt exceeds n_ctx: \d+ > 4096"):  # its log says why
-            list(llm.stream_complete(PROMPT, [picture()] * 8))
-    finally:
-        llm.context_length = checked
+    with pytest.raises(errors.ContextLengthError, match=r"Prompt exceeds n_ctx: \d+ > 4096"):
+        list(unchecked.stream_complete(PROMPT, [picture()] * 8))
 
 
 def test_a_smaller_context_is_kept(weights):
@@ -196,6 +197,34 @@ def test_it_listens_on_loopback_alone(llm):
     assert [host for host, port in listening if int(port, 16) == llm.engine.port] == ["0100007F"]
 
 
+@pytest.mark.parametrize("page", ["https://example.org", "null"])
+def test_no_web_page_may_ask_it(llm, page):
+    question = {"model": "llava", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
+    with httpx2.Client(trust_env=False, timeout=60) as client:
+        assert client.post(f"{llm.api_base}/chat/completions", json=question).status_code == 200
+        for method, path in (("GET", "/models"), ("POST", "/chat/completions"), ("OPTIONS", "/chat/completions")):
+            asked = {"Origin": page, "Access-Control-Request-Method": "POST"}
+            answer = client.request(method, llm.api_base + path, headers=asked, json=question)
+            assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="there is no /proc/self/fdinfo to look into")
+def test_reading_its_log_does_not_move_where_it_writes(llm):
+    def place():
+        return int(Path(f"/proc/{llm.engine.pid}/fdinfo/2").read_text().split()[1])
+
+    assert "running on http" in llm.engine.log()
+    llm.engine._log.seek(0)
+    assert place() > 0
+
+
+def test_no_log_is_left_behind(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(errors.EngineError):
+        vn.serve_llava(*weights, load_timeout=0.01, progress=False)
+    assert list(tmp_path.glob("*.log")) == []
+
+
 def test_the_variables_of_the_environment_do_not_change_it(weights, monkeypatch):
     for name, value in {
         "HOST": "0.0.0.0",
@@ -212,7 +241,10 @@ def test_the_variables_of_the_environment_do_not_change_it(weights, monkeypatch)
 def test_detect_and_connect_find_it(llm):
     (server,) = [one for one in vn.LocalMultiModal.detect() if one.api_base == llm.api_base]
     assert (server.kind, server.models[0].name, server.models[0].sees_images) == ("llama.cpp", "llava", True)
-    assert vn.connect("local:llava").complete("What?", max_new_tokens=2).model == "llava"
+    connected = vn.connect("local:llava")
+    assert connected.complete("What?", max_new_tokens=2).model == "llava"
+    assert (connected.inline_urls, connected.max_retries, connected.timeout) == (True, 0, llm.timeout) == (True, 0, 600)
+    assert vn.connect("local:llava", max_retries=2).max_retries == 2
 
 
 def test_the_walkthroughs_samples_run_but_for_the_endpoint(llm, photo, monkeypatch):
@@ -253,6 +285,23 @@ def test_a_port_that_is_asked_for_is_taken_or_refused(weights):
         assert served.api_base == f"http://127.0.0.1:{port}/v1"
 
 
+def test_of_two_engines_for_one_port_only_the_one_that_has_it_is_ready(weights):
+    arguments = ["--model", str(weights[0]), "--clip_model_path", str(weights[1]), "--chat_format", "llava-1-5"]
+    port = llama_engine.free_port(None)
+    both = [Engine(arguments, model="llava", context_length=4096, port=port) for _ in range(2)]
+    lost = []
+    try:
+        for engine in both:
+            try:
+                engine.wait(60, lambda part: None)
+            except errors.EngineError as error:
+                lost.append(str(error))
+        assert len(lost) == 1 and "port was taken" in lost[0]
+    finally:
+        for engine in both:
+            engine.stop()
+
+
 def test_headers_that_the_package_gguf_writes_are_read(weights):
     text, image = map(read_header, weights)
     assert (text.architecture, text.embedding_length) == ("llama", 64)
@@ -279,9 +328,26 @@ def test_files_that_cannot_be_used_are_typed_errors_before_anything_is_started(w
     ):
         with pytest.raises(kind):
             vn.serve_llava(*files)
-    with pytest.raises(errors.SettingsError, match="n_ctx"):
-        vn.serve_llava(*weights, n_ctx=0)
+    for wrong in ({"n_ctx": 0}, {"name": ""}, {"name": " "}, {"port": "8080"}, {"port": True}):
+        with pytest.raises(errors.SettingsError, match=next(iter(wrong))):
+            vn.serve_llava(*weights, **wrong)
     assert engines() == before
+
+
+def test_an_option_that_the_engine_refuses_is_named(weights):
+    with pytest.raises(errors.EngineError, match=r"n_threads\n.*greater than"):
+        vn.serve_llava(*weights, n_threads=0, progress=False)
+
+
+def test_a_name_may_look_like_an_option(weights):
+    with vn.serve_llava(*weights, name="--port", progress=False) as served:
+        assert served.complete("What?", max_new_tokens=1).usage
+
+
+@pytest.mark.parametrize("store", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_is_refused_with_what_to_do_instead(llm, store):
+    with pytest.raises(errors.SettingsError, match=f"LocalMultiModal.'llava', '{llm.api_base}'"):
+        store(llm)
 
 
 def test_a_model_that_the_engine_does_not_know_is_an_error_with_its_own_lines(weights, tmp_path):

@@ -116,6 +116,58 @@ def test_a_stream_that_ends_without_a_word_is_an_error(server, llm):
         list(llm.stream_complete("What?"))
 
 
+@pytest.mark.parametrize("silent", [events(), events(delta("stop"))], ids=["nothing", "only a reason"])
+async def test_a_stream_without_a_word_is_asked_why_once_and_unstreamed(server, silent):
+    told = Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 63209 > 4096"}})
+    llm = vn.LocalMultiModal(api_base=server.openai_base, max_retries=3)
+    for times in (1, 2):
+        server.fail(silent)
+        server.fail(told)
+        with pytest.raises(errors.ContextLengthError, match="63209 > 4096"):
+            if times == 1:
+                list(llm.stream_complete("What?", max_tokens=9, stream_options={"include_usage": True}))
+            else:
+                [_ async for _ in await llm.astream_complete("What?", max_completion_tokens=9)]
+        assert len(server.requests) == 2 * times and "stream_options" not in last(server)
+        assert not last(server).get("stream") and 1 in last(server).values() and 9 not in last(server).values()
+
+
+def test_a_model_that_says_nothing_may_and_a_server_elsewhere_is_asked_no_second_time(server, llm, monkeypatch):
+    server.fail(events(delta("stop")))
+    assert list(llm.stream_complete("What?"))[-1].text == ""
+    monkeypatch.setattr(vn.LocalMultiModal, "is_free", False)
+    server.fail(events(delta("stop")))
+    assert list(llm.stream_complete("What?"))[-1].text == ""
+    assert [bool(request.body.get("stream")) for request in server.requests] == [True, False, True]
+
+
+async def test_a_model_with_a_price_is_asked_no_second_time(server, llm):
+    from vision_nb.cost import prices
+
+    vn.set_price("llava", input=1, output=1)
+    try:
+        server.fail(events(delta("stop")), times=2)
+        assert list(llm.stream_complete("What?"))[-1].text == ""
+        assert [one.text async for one in await llm.astream_complete("What?")][-1] == ""
+    finally:
+        del prices._set_prices["llava"]
+    assert [bool(request.body.get("stream")) for request in server.requests] == [True, True]
+
+
+def test_a_slow_processor_is_given_its_time(llm):
+    assert llm.timeout == llm.client.timeout == 600
+    assert vn.LocalMultiModal(timeout=5).timeout == 5
+
+
+def test_each_question_to_this_machine_has_a_connection_of_its_own(server):
+    for options in ({}, {"default_headers": {"X-Team": "a"}}):
+        llm = vn.LocalMultiModal(api_base=server.openai_base, **options)
+        assert llm.complete("What?").text
+        sent = {name.lower(): value for name, value in server.requests[-1].headers.items()}
+        assert sent["connection"] == "close" and sent.get("x-team") == ("a" if options else None)
+    assert "Connection" not in (vn.LocalMultiModal(api_base="http://10.0.0.9/v1")._default_headers or {})
+
+
 def test_a_whole_answer_without_usage_is_counted_by_ourselves(server, llm):
     vn.ledger.reset()
     server.fail(Fault(no_usage=True))
@@ -191,6 +243,8 @@ async def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent_with_
         llm.stream_complete("x", [picture()] * 8)
     assert server.requests == []
     assert llm.complete("x", [picture()] * 7).text  # 4,032 and a few fit
+    with pytest.raises(errors.ContextLengthError):  # the chat template takes some as well
+        llm.complete("x" * 100, [picture()] * 7)
     longer = vn.LocalMultiModal(api_base=server.openai_base, context_length=8192)
     assert longer.complete("x", [picture()] * 8).text
 
@@ -199,12 +253,29 @@ def test_a_model_of_unknown_context_is_not_limited(server):
     assert context_length("llava") == context_length("llava-v1.5-7b") == 4096
     assert context_length("llava-v1.6-34b") is context_length("qwen2-vl") is None
     assert vn.LocalMultiModal("qwen2-vl", server.openai_base).complete("x" * 40_000).text
+    assert vn.LocalMultiModal("llava", server.openai_base, context_length=0).complete("x" * 40_000).text
 
 
 def test_an_engine_that_says_so_itself_is_believed(server, llm):
     server.fail(Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 4220 > 4096"}}))
     with pytest.raises(errors.ContextLengthError, match="fewer or smaller pictures"):
         llm.complete("x")
+
+
+SAID_MIDWAY = {
+    "vLLM": {
+        "message": "This model's maximum context length is 4096 tokens. However, you asked for 9000.",
+        "code": 400,
+    },
+    "as text": "the request exceeds the available context size: maximum context length is 4096 tokens",
+}
+
+
+@pytest.mark.parametrize("told", SAID_MIDWAY.values(), ids=SAID_MIDWAY)
+def test_a_context_that_is_too_short_is_told_within_a_stream_too(server, llm, told):
+    server.fail(Fault(body=f"data: {json.dumps({'error': told})}\n\n", content_type="text/event-stream"))
+    with pytest.raises(errors.ContextLengthError, match="maximum context length is 4096"):
+        list(llm.stream_complete("What?"))
 
 
 async def test_all_eight_methods_trim_alike(server, llm):

@@ -111,6 +111,18 @@ def test_names_that_yaml_could_take_for_something_else_stay_names(tmp_path, name
         {"top_p": 0},
         {"top_p": 1.5},
         {"port": 70_000},
+        {"gpu_layers": "90"},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": "0.2"},
+        {"top_p": float("nan")},
+        {"f16": "no"},
+        {"mmap": "false"},
+        {"overwrite": "no"},
+        {"localai_image": ""},
+        {"litellm_image": "litellm:$TAG"},
+        {"name": 3},
+        {"system_prompt": None},
         {"system_prompt": "{{.Secret}}"},
     ],
     ids=repr,
@@ -130,6 +142,13 @@ def test_what_is_there_is_replaced_only_when_asked_for(tmp_path):
     assert read(files.litellm)["model_list"]
     vn.write_localai_config(tmp_path, threads=3, overwrite=True)
     assert read(files.definition)["threads"] == 3
+
+
+def test_a_link_to_nothing_is_not_replaced_either(tmp_path):
+    (tmp_path / "litellm.yaml").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(errors.SettingsError, match="would be replaced"):
+        vn.write_localai_config(tmp_path)
+    assert (tmp_path / "litellm.yaml").is_symlink()
 
 
 @pytest.mark.parametrize("broken", range(4))
@@ -166,4 +185,7 @@ def test_containers_may_read_the_files_and_nothing_else_is_left(tmp_path):
 
 def test_the_files_show_themselves(tmp_path):
     html = vn.write_localai_config(tmp_path, system_prompt="a <b> c")._repr_html_()
+    files = vn.write_localai_config(tmp_path / "other")
+    files.compose.unlink()
+    assert "cannot be read any more: No such file" in files._repr_html_() and "litellm_params" in files._repr_html_()
     assert "models/llava.yaml" in html and "a &lt;b&gt; c" in html and str(tmp_path) not in html

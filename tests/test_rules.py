@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision_nb import errors, image_tokens
+from vision_nb.cost.context import context_length
 from vision_nb.cost.rules import MAX_PATCHES, RULES, Patches, match_prefix, rule_for, sent_size, view_of
 
 WORKED = [
@@ -70,8 +71,45 @@ def test_snapshots_and_fine_tunes_follow_the_longest_row():
     assert rule_for("gpt-4o-mini-2024-07-18") is RULES["gpt-4o-mini"]
     assert rule_for("ft:gpt-4o-mini-2024-07-18:team::id") is RULES["gpt-4o-mini"]
     assert rule_for("gpt-5.4-mini-2026-01-01") is RULES["gpt-5.4-mini"]
-    assert rule_for("llava:13b") is RULES["llava"]
     assert match_prefix("gpt-4o", RULES) == "gpt-4o"
+
+
+LLAVA_1_5 = [
+    "llava",
+    "llava-1-5",
+    "llava-1.5-7b-hf",
+    "llava-v1.5-7b",
+    "LLaVA-v1.5-13B-Q4_K_M.gguf",
+    "llava-hf/llava-1.5-7b-hf",
+    "liuhaotian/llava-v1.5-7b",
+    "llava-13b",
+    "yorickvp/llava-13b:2facb4a4",
+    "llava:7b-v1.5-q4_0",
+]
+OTHER_LLAVAS = [
+    "llava-v1.6-34b",
+    "llava-hf/llava-v1.6-mistral-7b-hf",
+    "llava-onevision-qwen2-7b-ov",
+    "llava-llama3:8b",
+    "llava-med-v1.5-mistral-7b",
+    "llava-next",
+    "llava:34b",
+    "llava:7b",
+    "llava:latest",
+    "llava-34b",
+    "bakllava",
+    "replicate:yorickvp/llava-13b",
+]
+
+
+@pytest.mark.parametrize("model", LLAVA_1_5)
+def test_the_names_of_llava_1_5_have_its_count_and_context(model):
+    assert rule_for(model) is RULES["llava"] and context_length(model) == 4096
+
+
+@pytest.mark.parametrize("model", OTHER_LLAVAS)
+def test_what_is_only_called_after_llava_has_neither(model):
+    assert rule_for(model) is context_length(model) is None
 
 
 @pytest.mark.parametrize("model", ["gpt-4omega", "gpt-5.9", "claude", "", "ft:", "llava-v1.6-34b", "qwen2-vl"])

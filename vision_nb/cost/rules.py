@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 
+from vision_nb.cost.llava import is_llava_1_5
 from vision_nb.details import DETAILS, check_detail
 from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.pixels import Size
@@ -206,15 +207,13 @@ RULES: Mapping[str, Rule | None] = MappingProxyType(
         "o1-pro": _O_SERIES,
         "o3": _O_SERIES,
         "computer-use-preview": Tiles(65, 129),
+        # LLaVA 1.5 alone. LLaVA-NeXT takes up to 2,880 tokens (5 x 576), and how many depends on the server.
         "llava": Fixed(576, _LLAVA),
-        # LLaVA-NeXT takes up to 2,880 tokens (5 x 576), and how many depends on the server.
-        "llava-next": None,
-        "llava-1.6": None,
-        "llava-v1.6": None,
         "demo": Tiles(85, 170, "the demo model counts as gpt-4o does"),
     }
 )
-"""One row a model. Snapshots and fine-tunes follow the longest row that their name begins with."""
+"""One row a model. Snapshots and fine-tunes follow the longest row that their name begins with; LLaVA 1.5 has names
+of its own, and many models that are called after it are none of its sizes."""
 
 
 def base_name(model: str) -> str:
@@ -248,8 +247,10 @@ def rule_for(model: str) -> Rule | None:
 
 @cache
 def _table_rule(model: str) -> Rule | None:
+    if is_llava_1_5(model):
+        return RULES["llava"]
     known = match_prefix(model, RULES)
-    return None if known is None else RULES[known]
+    return None if known in (None, "llava") else RULES[known]
 
 
 _kept_rules: dict[str, Rule] = {}

@@ -16,7 +16,8 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     Args:
         name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" or "demo". Without
             ``api_base``, "local:" looks on this machine for a server that has the model, and "local" alone for
-            one that has a model which sees pictures.
+            one that has a model which sees pictures. A server of unknown kind is taken only where it lists the
+            model.
         **options: What the provider's class takes: max_new_tokens, api_base and so on.
 
     Raises:
@@ -73,11 +74,14 @@ def _replicate(*model: str, **options: Any) -> MultiModalLLM:
 
 
 def _local(*model: str, **options: Any) -> MultiModalLLM:
+    from vision_nb.providers.llama_engine import ASKED_WITH, running
     from vision_nb.providers.local import LocalMultiModal
 
     if options.get("api_base") is None:
         server, found = LocalMultiModal.detect(api_key=options.get("api_key")).choose(*model)
-        told = {"context_length": found.context_length, **options, "api_base": server.api_base}
+        own = any(engine.api_base == server.api_base for engine in running())
+        told = {"context_length": found.context_length, **(ASKED_WITH if own else {}), **options}
+        told["api_base"] = server.api_base
         return LocalMultiModal(found.name, **told)
     return LocalMultiModal(*model, **options)
 

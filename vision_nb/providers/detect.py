@@ -90,12 +90,17 @@ class LocalServers(Sequence[LocalServer]):
         if not found:
             wanted = f"has a model {name!r}" if name else "says which of its models sees pictures"
             there = "; ".join(map(str, self._servers))
-            raise UnknownModelError(f"No local server {wanted}. There is {there}. Name one, as in local:NAME.")
+            raise UnknownModelError(
+                f"No local server {wanted}. There is {there}. Name one, as in local:NAME; a server of unknown kind "
+                "that does not list its models is asked only where api_base= names it."
+            )
         return max(found, key=lambda one: bool(one[1].sees_images))
 
     def _named(self, name: str) -> list[tuple[LocalServer, LocalModel]]:
         listed = [(server, model) for server in self if (model := server.find(name))]
-        return listed or [(server, LocalModel(name)) for server in self if server.models is None]
+        # A picture is not for whatever else may listen there: only a kind that is known is taken at its silence.
+        silent = (server for server in self if server.models is None and server.kind != OTHER.name)
+        return listed or [(server, LocalModel(name)) for server in silent]
 
     def _unnamed(self) -> list[tuple[LocalServer, LocalModel]]:
         every = [(server, model) for server in self for model in server.models or ()]
@@ -121,8 +126,11 @@ def detect(*, timeout: float = 1.0, api_key: str | None = None, ports: Sequence[
 
     Args:
         timeout: Seconds that one answer may take.
-        api_key: A key to send along.
+        api_key: A key for servers that ask for one; it is sent to no other.
         ports: The ports to ask; None asks the usual ones and those of the engines of this process.
+
+    Raises:
+        SettingsError: An argument cannot be used.
     """
     own = {engine.port: engine for engine in running()}
     asked = list(dict.fromkeys([*own, *(port for port, _ in USUAL_PORTS)] if ports is None else ports))
@@ -145,8 +153,11 @@ def _look(probe: Probe, port: int) -> LocalServer | None:
             return None
         kind = OTHER
     models = kind.models(probe, port, listing)
-    closed = listing.status in (401, 403)
-    remark = "asks for a key: detect(api_key=...) and api_key= give it one" if closed else ""
+    remark = ""
+    if listing.status in (401, 403):
+        remark = "asks for a key: detect(api_key=...) and api_key= give it one"
+    elif listing.status == 503:
+        remark = "is still loading"
     return LocalServer(kind.name, f"http://{HOST}:{port}/v1", models, remark)
 
 

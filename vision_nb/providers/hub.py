@@ -21,7 +21,8 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
     Args:
         repo_id: The repository, such as "mys/ggml_llava-v1.5-7b".
         filename: The file in it, such as "ggml-model-q4_k.gguf".
-        revision: A branch, tag or commit; None takes the newest of the main branch.
+        revision: A branch, tag or commit; None takes the one of the main branch that is in the cache, or else its
+            newest.
         progress: Whether to show the size, and how far the download has come.
 
     Returns:

@@ -11,8 +11,10 @@ import runpy
 import select
 import sys
 import threading
-from typing import NoReturn
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
 
+Application = Callable[..., Awaitable[None]]
 _LOOK_EVERY = 1.0  # seconds
 
 
@@ -37,8 +39,39 @@ def forget_settings() -> None:
             del os.environ[variable]
 
 
+class NoWebPages:
+    """Stands where the server would allow every web page to ask it: none may, as none of ours does.
+
+    A browser names the page that asks in the header Origin, which no other client sends.
+
+    Args:
+        inner: The server.
+        **settings: What the server allows pages; none of it is taken over.
+    """
+
+    def __init__(self, inner: Application, **settings: Any) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        """Answer a page's request with 403, and pass all others on."""
+        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"no web page may ask"})
+        else:
+            await self._inner(scope, receive, send)
+
+
+def refuse_browsers() -> None:
+    """Have the server refuse web pages: it would answer any of them, and open file:// addresses for it."""
+    from llama_cpp.server import app
+
+    # The name is the module's own import, and any ASGI middleware does in its place.
+    app.CORSMiddleware = NoWebPages  # type: ignore[attr-defined, assignment, unused-ignore]
+
+
 if __name__ == "__main__":
     threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
     module = sys.argv.pop(1)
     forget_settings()
+    refuse_browsers()
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -14,10 +14,10 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from vision_nb.errors import (
     EngineError,
@@ -32,6 +32,9 @@ HOST = "127.0.0.1"
 MODULE = "llama_cpp.server"
 LAST_LINES = 12
 """How many of the engine's last lines an error shows."""
+
+ASKED_WITH: Mapping[str, Any] = {"inline_urls": True, "max_retries": 0}
+"""How an engine is asked: it would download any address itself, and a question that it fails at fails again."""
 
 _NEEDED = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
 _LOOK_EVERY = 0.05  # seconds between two looks at a loading engine
@@ -87,20 +90,26 @@ class Engine:
             )
         self.model, self.context_length, self.port = model, context_length, free_port(port)
         command = [sys.executable, "-P", str(_CHILD), MODULE, *arguments]
-        command += ["--model_alias", model, "--n_ctx", str(context_length), "--host", HOST, "--port", str(self.port)]
-        self._log = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 - it lives as long as the engine
-        self._log_lock = threading.Lock()
-        # In a group of its own, so that the interrupt of a cell does not reach it.
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        # With "=", as a name may begin with a dash.
+        command += [f"--model_alias={model}", f"--n_ctx={context_length}", f"--host={HOST}", f"--port={self.port}"]
+        # Opened twice: reading through the child's own handle would move where it writes, on Windows.
+        handle, name = tempfile.mkstemp(prefix="vision-nb-engine-", suffix=".log")
+        log = Path(name)
+        with os.fdopen(handle, "wb") as written:
+            self._log = log.open("rb")
+            _remove(log)  # it lives on while it is open, and no crash leaves it behind
+            self._log_lock = threading.Lock()
+            # In a group of its own, so that the interrupt of a cell does not reach it.
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=written,
+                stderr=written,
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
         # Also at the end of this process, and when nobody refers to the engine any more.
-        self.stop = weakref.finalize(self, _stop, self._process, self._log)
+        self.stop = weakref.finalize(self, _stop, self._process, self._log, log)
         _running.add(self)
 
     @property
@@ -131,11 +140,6 @@ class Engine:
                 return ""
             self._log.seek(0)
             return self._log.read().decode("utf-8", "replace")
-
-    def last_error(self) -> str:
-        """The last error that the engine wrote down, in one line; empty where there is none."""
-        found = re.findall(r"^[\s|+]*\w*(?:Error|Exception): (.+)$", self.log(), re.MULTILINE)
-        return found[-1] if found else ""
 
     def last_lines(self) -> str:
         """The last lines that the engine wrote."""
@@ -181,6 +185,8 @@ class Engine:
 
     def _answers(self) -> bool:
         """Whether it serves: not only whether something does, as its port could have been taken meanwhile."""
+        if f"running on http://{HOST}:{self.port}" not in self.log():  # Uvicorn says so once the port is its own
+            return False
         with suppress(OSError, ValueError, http.client.HTTPException):
             with closing(http.client.HTTPConnection(HOST, self.port, timeout=2)) as connection:
                 connection.request("GET", "/v1/models")
@@ -201,6 +207,8 @@ def free_port(port: int | None) -> int:
     Raises:
         SettingsError: The port is taken, or no port.
     """
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+        raise SettingsError(f"port is a whole number, and not {port!r}: leave it out for a free one.")
     with socket.socket() as probe:
         if os.name == "posix":  # one that was in use a moment ago may be taken again
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -223,13 +231,22 @@ def telling_lines(log: str) -> str:
     """The lines of a log that say what went wrong, and its end, without the calls in between."""
     lines = log.splitlines()
     telling = [line for line in lines[:-3] if re.search(r"error|fail|mismatch|unable", line, re.IGNORECASE)]
+    # pydantic names the option and what is wrong with it in the two lines after its first.
+    places = [place for place, line in enumerate(lines) if re.match(r"\d+ validation errors? for ", line)]
+    told = [line for place in places for line in lines[place + 1 : place + 3]]
     kept = [line for line in telling if not line.startswith((" ", "Traceback"))] + [
         line for line in lines[-3:] if not line.startswith((" ", "\t"))
     ]
-    return "\n".join(line[:300] for line in kept[-LAST_LINES:])
+    return "\n".join(line[:300] for line in [*kept, *told][-LAST_LINES:])
 
 
-def _stop(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+def _remove(path: Path) -> None:
+    """Delete a file where that can be done; on Windows, it cannot while it is open."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _stop(process: subprocess.Popen[bytes], log: IO[bytes], path: Path) -> None:
     """Have the child end, and wait until it has. In a fork, whose child it is not, this does nothing to it."""
     with suppress(OSError):
         if process.stdin is not None:
@@ -240,3 +257,4 @@ def _stop(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         process.kill()
         process.wait()
     log.close()
+    _remove(path)

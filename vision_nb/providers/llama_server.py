@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
-from vision_nb.errors import (
-    ContextLengthError,
-    MalformedResponseError,
-    ProjectorMismatchError,
-    ProviderConnectionError,
-    ServerError,
-    SettingsError,
-)
+from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
 from vision_nb.providers.gguf_header import check_pair, read_header
 from vision_nb.providers.hub import download_gguf
-from vision_nb.providers.llama_engine import Engine, telling_lines
+from vision_nb.providers.llama_engine import ASKED_WITH, Engine, telling_lines
 from vision_nb.providers.loading import LoadingLine, shown_size
 from vision_nb.providers.local import LocalMultiModal
 
@@ -75,8 +68,12 @@ def serve_llava(
     """
     if n_ctx < 1:
         raise SettingsError(f"n_ctx is the tokens of a conversation, from 1 on, and not {n_ctx}.")
+    if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
+        raise SettingsError(f"name={name!r} is no model's name: leave it out for the usual one.")
     if repo_id is not None:
-        model, mmproj = (download_gguf(repo_id, str(file), progress=progress) for file in (model, mmproj))
+        model, mmproj = (
+            download_gguf(repo_id, PurePath(file).as_posix(), progress=progress) for file in (model, mmproj)
+        )
     paths = Path(model).expanduser().absolute(), Path(mmproj).expanduser().absolute()
     check_pair(*map(read_header, paths))
     settings: dict[str, Any] = {
@@ -114,10 +111,11 @@ class ServedLlava(LocalMultiModal):
     """
 
     service: ClassVar[str] = "The llama.cpp engine"
+    _longer_context: ClassVar[str] = "or serve it with a larger n_ctx"
 
     def __init__(self, engine: Engine, weights: Sequence[Path], **options: Any) -> None:
-        own = {"context_length": engine.context_length, "inline_urls": True, "timeout": 600.0, "max_retries": 0}
-        super().__init__(engine.model, engine.api_base, **{**own, **options})
+        told = {"context_length": engine.context_length, **ASKED_WITH, **options}
+        super().__init__(engine.model, engine.api_base, **told)
         self.engine = engine
         self._weights = [(path.name, path.stat().st_size) for path in weights]
 
@@ -125,6 +123,12 @@ class ServedLlava(LocalMultiModal):
     def identity(self) -> dict[str, Any]:
         """With the files instead of the address: its port is another at each start, and its answers are not."""
         return {**super().identity, "server": None, "weights": self._weights}
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SettingsError(
+            f"{self} belongs to the process that serves it, and cannot be copied or stored: use it as it is, or ask "
+            f"the engine through LocalMultiModal({self.model!r}, {self.api_base!r})."
+        )
 
     def stop(self) -> None:
         """End the engine, and wait until it has ended."""
@@ -138,17 +142,6 @@ class ServedLlava(LocalMultiModal):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    def _own_error(self, error: Exception, partial_text: str) -> Exception:
-        reason = self.engine.last_error()
-        if not isinstance(error, MalformedResponseError) or not reason:
-            return super()._own_error(error, partial_text)
-        # A stream that fails before its first word just ends; the log says why.
-        if "n_ctx" in reason:
-            return ContextLengthError(
-                f"The engine refused: {reason}. Send fewer pictures, or serve it with more n_ctx."
-            )
-        return ServerError(f"The engine failed: {reason}. Its log, llm.engine.log(), says more.")
 
     def _translate(self, error: Exception, partial_text: str) -> Exception:
         own = super()._translate(error, partial_text)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vision_nb.cost.context import context_length as known_context_length
+from vision_nb.cost.prices import has_set_price
 from vision_nb.errors import ContextLengthError
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.account import input_tokens
 from vision_nb.providers.base import Request
 from vision_nb.providers.openai import OpenAIMultiModal, is_on_this_machine
 from vision_nb.providers.openai_errors import refuses
+from vision_nb.providers.silent_streams import AsyncQuestionedStream, QuestionedStream
 
 if TYPE_CHECKING:
     from vision_nb.providers.detect import LocalServers
+
+_TEMPLATE_TOKENS = 50
+"""What a server's chat template puts round a conversation, about: LLaVA's first two sentences alone are about 40."""
+_OF_STREAMS = ("stream", "stream_options")
 
 
 class LocalMultiModal(OpenAIMultiModal):
@@ -22,16 +29,18 @@ class LocalMultiModal(OpenAIMultiModal):
 
     LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp's server all do; `detect` tells which of them answers.
     What they do differently is allowed for: the newline and the ``</s>`` round an answer are trimmed from its
-    text, a server that refuses ``stream_options`` or a detail level is asked again without, and a count of
-    tokens that cannot be true is marked and never billed.
+    text, a server that refuses ``stream_options`` or a detail level is asked again without, a stream that ends
+    without one word is asked once more, unstreamed, for what was wrong (on this machine, where that costs nothing),
+    and a count of tokens that cannot be true is marked and never billed.
 
     Args:
         model: The name under which the server knows the model.
         api_base: The server's base URL, ending in /v1.
         api_key: The key where the server asks for one; most take any.
-        context_length: Tokens that a question, its pictures and the answer may take together; None takes what is
-            known of the model (4,096 for LLaVA 1.5), or sets no limit.
-        **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet.
+        context_length: Tokens that a question, its pictures and the answer may take together, and 0 sets no
+            limit; None takes what is known of the model: 4,096 for LLaVA 1.5, no limit for others.
+        **options: As for `OpenAIMultiModal`; ``inline_urls=True`` where the server has no way to the internet. The
+            timeout is ten minutes by default, as a processor without a graphics card takes its time.
 
     >>> from vision_nb.demo import shared_server
     >>> llm = vn.LocalMultiModal("llava", api_base=shared_server().openai_base)  # the demo plays LocalAI
@@ -44,6 +53,7 @@ class LocalMultiModal(OpenAIMultiModal):
     provider: ClassVar[str] = "local"
     service: ClassVar[str] = "The local server"
     image_limit: ClassVar[int | None] = None
+    _longer_context: ClassVar[str] = "where the server was started with a longer context, say context_length="
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("\n ", ("</s>",))  # as llama.cpp's answers come
 
     def __init__(
@@ -55,8 +65,11 @@ class LocalMultiModal(OpenAIMultiModal):
         context_length: int | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(model, api_key, api_base, **options)
-        self.context_length = known_context_length(model) if context_length is None else context_length
+        if is_on_this_machine(api_base):
+            # llama.cpp's server drops the connection of a stream that failed, and a question on its way there with it.
+            options["default_headers"] = {"Connection": "close", **(options.get("default_headers") or {})}
+        super().__init__(model, api_key, api_base, **{"timeout": 600.0, **options})
+        self.context_length = known_context_length(model) if context_length is None else context_length or None
         self._takes_detail = True
 
     @staticmethod
@@ -69,10 +82,13 @@ class LocalMultiModal(OpenAIMultiModal):
 
         Args:
             timeout: Seconds that one answer may take.
-            api_key: A key to send along, for servers that ask for one.
+            api_key: A key for servers that ask for one; it is sent to no other.
 
         Returns:
             A list that shows itself as a table.
+
+        Raises:
+            SettingsError: An argument cannot be used.
         """
         from vision_nb.providers.detect import detect
 
@@ -100,14 +116,46 @@ class LocalMultiModal(OpenAIMultiModal):
             return
         text, pictures = input_tokens(self, messages, settings, remote=False)
         of_pictures = sum(tokens or 0 for tokens in pictures)
-        if text + of_pictures < self.context_length:
+        if text + of_pictures + _TEMPLATE_TOKENS < self.context_length:
             return
         seen = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'} ({of_pictures:,} tokens) and the text"
         raise ContextLengthError(
             f"The conversation takes about {text + of_pictures:,} tokens and {self} holds {self.context_length:,}, the "
-            f"answer included: {seen} (about {text:,}). Send fewer pictures or a shorter conversation; where the "
-            "server was started with a longer context, say context_length=."
+            f"answer included: {seen} (about {text:,}). Send fewer pictures or a shorter "
+            f"conversation; {self._longer_context}."
         )
+
+    # A stream without one word hides an error, which the same question unstreamed tells. That costs a second
+    # question, so it is asked only where nobody is billed for it.
+
+    def _stream(self, request: Request) -> Iterator[Any]:
+        chunks = super()._stream(request)
+        return QuestionedStream(chunks, self._says, lambda: self._ask_why(request)) if self._bills_nobody else chunks
+
+    async def _astream(self, request: Request) -> AsyncIterator[Any]:
+        chunks = await super()._astream(request)
+        if not self._bills_nobody:
+            return chunks
+        return AsyncQuestionedStream(chunks, self._says, lambda: self._aask_why(request))
+
+    @property
+    def _bills_nobody(self) -> bool:
+        return self.is_free and not has_set_price(self.counted_model)
+
+    def _says(self, chunk: Any) -> bool:
+        return bool(self._read_chunk(chunk).text)
+
+    def _ask_why(self, request: Request) -> None:
+        # Once alone: the openai client repeats a question that fails with 500, as llama.cpp's server calls it.
+        self.client.with_options(max_retries=0).chat.completions.create(**self._unstreamed(request))
+
+    async def _aask_why(self, request: Request) -> None:
+        await self.async_client.with_options(max_retries=0).chat.completions.create(**self._unstreamed(request))
+
+    def _unstreamed(self, request: Request) -> Request:
+        kept = {name: value for name, value in request.items() if name not in _OF_STREAMS}
+        kept["max_completion_tokens" if "max_completion_tokens" in kept else self._length_limit_name()] = 1
+        return kept if self._takes_detail else _without_detail(kept)
 
     def _simpler(self, request: Request, error: Exception) -> Request:
         simpler = _without_detail(request)

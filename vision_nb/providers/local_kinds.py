@@ -1,12 +1,13 @@
 """How each local model server is recognized, and how it tells which of its models see pictures.
 
-Sources, read 2026-11: LocalAI, API discovery and model capabilities; LiteLLM, health checks and using vision
-models; LM Studio, REST API v0; Ollama, API reference (show model details); vLLM, OpenAI-compatible server;
-llama.cpp, tools/server/README.md; llama-cpp-python 0.3, server/app.py.
+Sources, read 2026-11: LocalAI, API discovery and model capabilities; LiteLLM, health checks, using vision models and
+model management; LM Studio, REST API v0 and v1; Ollama, API reference (show model details, list running models);
+vLLM, OpenAI-compatible server; llama.cpp, tools/server/README.md; llama-cpp-python 0.3, server/app.py.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from vision_nb.providers.local_probe import Answer, Probe
 
 _MOST_SHOWN_BY_OLLAMA = 50  # each takes a request of its own
+_NO_PATH = "/v1/vision-nb-asks-for-what-is-not-there"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,12 @@ def _owned_by(owner: str) -> Callable[[Probe, int, Answer], bool]:
     return lambda probe, port, listing: any(one.get("owned_by") == owner for one in listing.entries())
 
 
+def _is_loading(probe: Probe, port: int, listing: Answer) -> bool:
+    """llama.cpp's own server says so to every question until it has loaded its model."""
+    error = _mapping(_mapping(listing.value).get("error"))
+    return listing.status == 503 and error.get("message") == "Loading model"
+
+
 def _is_localai(probe: Probe, port: int, listing: Answer) -> bool:
     known = probe.get(port, "/.well-known/localai.json")
     if known and known.status == 200 and isinstance(known.value, dict) and "endpoints" in known.value:
@@ -76,23 +84,39 @@ def _is_openai_compatible(probe: Probe, port: int, listing: Answer) -> bool:
         return True
     # Some do not list their models. Only a server that has the path says that GET is the wrong method for it.
     chat = probe.get(port, "/v1/chat/completions")
-    return chat is not None and chat.status in (400, 401, 403, 405, 422)
+    if chat is None or chat.status not in (400, 401, 403, 405, 422):
+        return False
+    if chat.status in (401, 403):
+        return chat.asks_for_key
+    # Many programs that are no model server answer every path alike.
+    missing = probe.get(port, _NO_PATH)
+    return missing is not None and missing.status == 404
 
 
-def _listed(entries: Iterable[dict[str, Any]], sees: Callable[[dict[str, Any]], bool | None]) -> Models:
+def _listed(
+    entries: Iterable[dict[str, Any]],
+    sees: Callable[[dict[str, Any]], bool | None],
+    context: Callable[[dict[str, Any]], int | None] | None = None,
+) -> Models:
     """The models of a list, without those that are not named."""
+    context = context or _context
     named = ((entry.get("id"), entry) for entry in entries)
-    return tuple(LocalModel(name, sees(entry), _context(entry)) for name, entry in named if isinstance(name, str))
+    return tuple(LocalModel(name, sees(entry), context(entry)) for name, entry in named if isinstance(name, str))
 
 
 def _context(entry: dict[str, Any]) -> int | None:
-    meta = entry.get("meta")
-    told = (
-        entry.get("max_model_len"),
-        entry.get("loaded_context_length"),
-        isinstance(meta, dict) and meta.get("n_ctx"),
+    return _tokens(
+        entry.get("max_model_len"), entry.get("loaded_context_length"), _mapping(entry.get("meta")).get("n_ctx")
     )
+
+
+def _tokens(*told: Any) -> int | None:
+    """The first that is a number of tokens."""
     return next((value for value in told if isinstance(value, int) and not isinstance(value, bool) and value > 0), None)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _unknown(entry: dict[str, Any]) -> bool | None:
@@ -112,46 +136,84 @@ def _localai_models(probe: Probe, port: int, listing: Answer) -> Models:
 
 def _litellm_models(probe: Probe, port: int, listing: Answer) -> Models:
     told = probe.get(port, "/model/info")
-    seeing: dict[Any, bool | None] = {}
-    for entry in told.entries() if told else []:
-        info = entry.get("model_info")
-        answer = info.get("supports_vision") if isinstance(info, dict) else None
-        seeing[entry.get("model_name")] = answer if isinstance(answer, bool) else None
-    return _listed(listing.entries(), lambda entry: seeing.get(entry.get("id"))) if listing.status == 200 else None
+    if listing.status != 200:
+        return None
+    entries = told.entries() if told else []
+    infos = {str(entry.get("model_name")): _mapping(entry.get("model_info")) for entry in entries}
+
+    def info(entry: dict[str, Any], name: str) -> Any:
+        return infos.get(str(entry.get("id")), {}).get(name)
+
+    def sees(entry: dict[str, Any]) -> bool | None:
+        answer = info(entry, "supports_vision")
+        return answer if isinstance(answer, bool) else None
+
+    return _listed(listing.entries(), sees, lambda entry: _tokens(info(entry, "max_input_tokens")))
 
 
 def _lmstudio_models(probe: Probe, port: int, listing: Answer) -> Models:
     told = probe.get(port, "/api/v0/models")
     if not (told and told.entries()):
-        return _plain_models(probe, port, listing)
+        return _newer_lmstudio_models(probe, port) or _plain_models(probe, port, listing)
     talking = [entry for entry in told.entries() if entry.get("type") != "embeddings"]
     return _listed(talking, lambda entry: {"vlm": True, "llm": False}.get(str(entry.get("type"))))
+
+
+def _newer_lmstudio_models(probe: Probe, port: int) -> Models:
+    told = probe.get(port, "/api/v1/models")
+    entries = told.entries("models") if told else []
+    talking = [entry for entry in entries if not str(entry.get("type")).startswith("embedding")]
+
+    def sees(entry: dict[str, Any]) -> bool | None:
+        answer = _mapping(entry.get("capabilities")).get("vision")
+        return answer if isinstance(answer, bool) else None
+
+    def context(entry: dict[str, Any]) -> int | None:
+        loaded = entry.get("loaded_instances")
+        of_each = loaded if isinstance(loaded, list) else []
+        return _tokens(*(_mapping(_mapping(one).get("config")).get("context_length") for one in of_each))
+
+    return _listed(({**entry, "id": entry.get("key")} for entry in talking), sees, context)
 
 
 def _ollama_models(probe: Probe, port: int, listing: Answer) -> Models:
     tags = probe.get(port, "/api/tags")
     if tags is None or tags.status != 200:
         return _plain_models(probe, port, listing)
+    loaded = probe.get(port, "/api/ps")  # with the context that is really set aside
+    contexts = {str(one.get("name")): one.get("context_length") for one in (loaded.entries("models") if loaded else [])}
     names = [name for entry in tags.entries("models") if isinstance(name := entry.get("name"), str)]
     models = []
     for place, name in enumerate(names):
         shown = probe.post(port, "/api/show", {"model": name}) if place < _MOST_SHOWN_BY_OLLAMA else None
-        told = shown.value.get("capabilities") if shown and isinstance(shown.value, dict) else None
-        models.append(LocalModel(name, _has(told, "vision")))
+        told = _mapping(shown.value) if shown and shown.status == 200 else {}
+        sees = _has(told.get("capabilities"), "vision")
+        if sees is None and isinstance(told.get("projector_info"), dict):  # before capabilities were told
+            sees = True
+        asked_for = re.search(r"^num_ctx\s+(\d{1,9})\b", str(told.get("parameters")), re.MULTILINE)
+        models.append(LocalModel(name, sees, _tokens(contexts.get(name), asked_for and int(asked_for[1]))))
     return tuple(models)
 
 
 def _llama_models(probe: Probe, port: int, listing: Answer) -> Models:
-    """llama.cpp's own server names the modalities of each model, or, in older versions, says "multimodal"."""
+    """llama.cpp's own server names the modalities of each model, or, in older versions, says "multimodal".
+
+    Where it serves one model, its properties tell both too.
+    """
+    properties = probe.get(port, "/props") if len(listing.entries()) == 1 else None
+    of_one = _mapping(properties.value) if properties and properties.status == 200 else {}
+    vision = _mapping(of_one.get("modalities")).get("vision")
+    own_context = _mapping(of_one.get("default_generation_settings")).get("n_ctx")
     told = {entry.get("name"): entry.get("capabilities") for entry in listing.entries("models")}
 
     def sees(entry: dict[str, Any]) -> bool | None:
         architecture = entry.get("architecture")
         if isinstance(architecture, dict) and "input_modalities" in architecture:
             return _has(architecture["input_modalities"], "image")
-        return _has(told.get(entry.get("id")), "multimodal")
+        multimodal = _has(told.get(entry.get("id")), "multimodal")
+        return vision if multimodal is None and isinstance(vision, bool) else multimodal
 
-    return _listed(listing.entries(), sees)
+    return _listed(listing.entries(), sees, lambda entry: _tokens(_context(entry), own_context))
 
 
 def _has(words: Any, word: str) -> bool | None:
@@ -165,6 +227,7 @@ KINDS: Sequence[Kind] = (
     Kind("vLLM", _owned_by("vllm"), _plain_models),
     Kind("llama.cpp", _owned_by("llamacpp"), _llama_models),
     Kind("llama.cpp", _owned_by("me"), _plain_models),  # llama-cpp-python's server
+    Kind("llama.cpp", _is_loading, _plain_models),
     Kind("LocalAI", _is_localai, _localai_models),
     Kind("LiteLLM", _is_litellm, _litellm_models),
     Kind("Ollama", _is_ollama, _ollama_models),

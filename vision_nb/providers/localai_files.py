@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tempfile
@@ -51,8 +52,7 @@ class LocalAIFiles:
         return [path.relative_to(self.compose.parent).as_posix() for path in self.paths]
 
     def _repr_html_(self) -> str:
-        texts = (path.read_text(encoding="utf-8") for path in self.paths)
-        return "".join(map(markup.file_listing, self._names(), texts))
+        return "".join(map(markup.file_listing, self._names(), map(_text_of, self.paths)))
 
     def __repr__(self) -> str:
         return f"LocalAIFiles({', '.join(self._names())})"
@@ -118,12 +118,18 @@ def write_localai_config(
     'llava.yaml'
     """
     _check(name=name, model=model, mmproj=mmproj)
-    _check_numbers(context_size=context_size, threads=threads, top_k=top_k, port=port)
-    if gpu_layers < 0 or temperature < 0 or not 0 < top_p <= 1 or port > 65535:
+    _check_numbers(1, context_size=context_size, threads=threads, top_k=top_k, port=port)
+    _check_numbers(0, gpu_layers=gpu_layers)
+    _check_fractions(temperature=temperature, top_p=top_p)
+    _check_switches(f16=f16, mmap=mmap, overwrite=overwrite)
+    _check_texts(localai_image=localai_image, litellm_image=litellm_image, api_base=api_base)
+    if temperature < 0 or not 0 < top_p <= 1 or port > 65535:
         raise SettingsError(
-            f"gpu_layers ({gpu_layers}) and temperature ({temperature}) are 0 or more, top_p ({top_p}) is above 0 and "
-            f"up to 1, and port ({port}) up to 65,535."
+            f"temperature ({temperature}) is 0 or more, top_p ({top_p}) is above 0 and up to 1, and port ({port}) up "
+            "to 65,535."
         )
+    if not isinstance(system_prompt, str):
+        raise SettingsError(f"system_prompt is a text, and not {system_prompt!r}.")
     if "{{" in system_prompt:
         raise SettingsError("system_prompt holds {{, which LocalAI would take for an instruction: leave it out.")
     definition = {
@@ -163,6 +169,13 @@ def write_localai_config(
     return files
 
 
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        return f"(cannot be read any more: {error.strerror})"
+
+
 def _compose(port: int, localai_image: str, litellm_image: str) -> dict[str, Any]:
     return {
         "services": {
@@ -187,16 +200,35 @@ def _compose(port: int, localai_image: str, litellm_image: str) -> dict[str, Any
 
 def _check(**names: str) -> None:
     for argument, value in names.items():
-        if not _NAME.fullmatch(value):
+        if not (isinstance(value, str) and _NAME.fullmatch(value)):
             raise SettingsError(
                 f"{argument}={value!r} is no plain name: letters, digits, dots, dashes and underscores, and no folder."
             )
 
 
-def _check_numbers(**numbers: int) -> None:
+def _check_numbers(least: int, **numbers: int) -> None:
     for argument, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SettingsError(f"{argument} is a whole number from 1 on, and not {value!r}.")
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SettingsError(f"{argument} is a whole number from {least} on, and not {value!r}.")
+
+
+def _check_fractions(**numbers: float) -> None:
+    for argument, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise SettingsError(f"{argument} is a number, and not {value!r}.")
+
+
+def _check_switches(**switches: bool) -> None:
+    for argument, value in switches.items():
+        if not isinstance(value, bool):
+            raise SettingsError(f"{argument} is True or False, and not {value!r}.")
+
+
+def _check_texts(**texts: str) -> None:
+    """Refuse what is no one word, and $, for which docker compose would put in a variable."""
+    for argument, value in texts.items():
+        if not isinstance(value, str) or not re.fullmatch(r"[^\s$]+", value):
+            raise SettingsError(f"{argument}={value!r} is no name or address: one word without $.")
 
 
 def _yaml(value: Mapping[str, Any]) -> str:
@@ -207,7 +239,7 @@ def _yaml(value: Mapping[str, Any]) -> str:
 
 def _write(texts: Mapping[Path, str], *, overwrite: bool) -> None:
     """Write all files or none: what was there before is put back when one of them cannot be written."""
-    there = [path for path in texts if path.exists()]
+    there = [path for path in texts if os.path.lexists(path)]  # a link to nothing is somebody's, too
     if there and not overwrite:
         names = ", ".join(path.name for path in there)
         raise SettingsError(f"{names} in {there[0].parent} would be replaced: say overwrite=True, or another folder.")

@@ -115,7 +115,8 @@ def translate(error: Exception, *, service: str, server: str | None, model: str,
 def _refusal(error: Exception, service: str, model: str, partial_text: str) -> ProviderError:
     """An error that the server itself told."""
     status = getattr(error, "status_code", None)
-    said = str(getattr(error, "message", error)).strip().rstrip(".")
+    body = getattr(error, "body", None)  # text where a server's error is no object: the client calls it "Error"
+    said = str(body if isinstance(body, str) and body.strip() else getattr(error, "message", error)).strip().rstrip(".")
     said = re.sub(r"^Error code: \d+ - ", "", said)  # the client's own words, of a number that stands before them
     kind = _kind(str(getattr(error, "code", None)), status, said)
     about = f" about {model!r}" if kind is UnknownModelError else ""
@@ -146,7 +147,8 @@ def _kind(code: str, status: int | None, said: str) -> type[ProviderError]:
     lowered = said.lower()
     if status == 404 and "model" in lowered:
         return UnknownModelError
-    if status in (400, 413) and "context" in lowered and ("length" in lowered or "exceed" in lowered):
+    # Within a stream an error has no status of its own.
+    if status in (None, 400, 413) and "context" in lowered and ("length" in lowered or "exceed" in lowered):
         return ContextLengthError
     if "exceeds n_ctx" in lowered:  # llama-cpp-python's server, with status 500
         return ContextLengthError
