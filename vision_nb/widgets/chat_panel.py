@@ -93,7 +93,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         self.chat = chat
         self._answering = Answering(chat, self._changed)
         self._timer: asyncio.TimerHandle | None = None
-        self._drawn_at = 0.0
+        self._drawn_at = self._drawing = 0.0  # when it was drawn last, and how many seconds that took
         self._thumbnails = Thumbnails(self._changed)
         self._plain = PlainTranscript(self._thumbnails)
         self._composer = Composer(self._thumbnails, self._act)
@@ -216,14 +216,21 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
 
     def _changed(self) -> None:
         """Draw now, or in a moment where it was drawn a moment ago."""
-        due = self._drawn_at + 1 / UPDATES_A_SECOND - time.monotonic()
+        pause = 1 / UPDATES_A_SECOND
+        if self.chat.answering is not None:
+            pause = max(pause, 4 * self._drawing)  # a long answer takes long to draw: the kernel has more to do
+        due = self._drawn_at + pause - time.monotonic()
         if due <= 0:
             self._draw()
-        elif self._timer is None:
-            try:
-                self._timer = asyncio.get_running_loop().call_later(due, self._draw)
-            except RuntimeError:  # no loop, and so no later
-                self._draw()
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no loop, and so no later
+            self._draw()
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(due, self._draw)
 
     def _flush(self, *_: Any) -> None:
         """Draw what waits, as a cell has ended and the notebook may be saved."""
@@ -237,7 +244,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             self._timer = None
         if self._closed:
             return
-        self._drawn_at = time.monotonic()
+        began = time.monotonic()
         self._conversation.draw()
         self._composer.model = self._models.add(self.chat.llm)
         self._composer.models = self._models.names
@@ -245,6 +252,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         self._composer.note = self._note()
         self._composer.show_attachments()
         self._plain.update(self.chat)
+        self._drawn_at = time.monotonic()
+        self._drawing = self._drawn_at - began
 
     def _note(self) -> str:
         """What to know before sending: which pictures the model will see."""
