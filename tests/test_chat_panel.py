@@ -46,8 +46,9 @@ class Page:
 
 
 async def settled(panel):
-    while panel._answering._task is not None:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while panel._answering._task is not None:
+            await asyncio.sleep(0.01)
     await asyncio.sleep(0.12)  # the last drawing
 
 

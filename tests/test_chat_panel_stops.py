@@ -8,16 +8,15 @@ from conftest import picture
 from test_chat_panel import llm, press, settled, write  # noqa: F401 - llm is a fixture
 
 import vision_nb as vn
-from vision_nb import errors
-from vision_nb.demo import Fault
 
 LONG = "some **longer** words of an answer, `code` and $x^2$\n\n" * 2500
 
 
 async def answering(panel):
     """Wait until the first words of an answer are there."""
-    while not (panel.chat.answering and panel.chat.answering.answer.text):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        while not (panel.chat.answering and panel.chat.answering.answer.text):
+            await asyncio.sleep(0)
 
 
 async def test_an_answer_that_arrives_all_at_once_can_be_stopped(server, llm, monkeypatch):  # noqa: F811
@@ -85,3 +84,33 @@ async def test_a_stop_after_the_last_word_takes_nothing_away(server, llm, monkey
         await asyncio.sleep(0.01)
     panel.stop()
     assert (await task) is panel.chat.responses[0]
+
+
+async def test_a_question_that_nobody_here_asked_is_stopped_too(server, llm):  # noqa: F811
+    server.tokens_per_second = 50
+    server.answer_with("words " * 500)
+    first = vn.ChatPanel(llm)
+    second = vn.ChatPanel(chat=first.chat)
+    write(first, do="send", text="one")
+    await answering(first)
+    write(second, do="stop")
+    await settled(first)
+    assert first.chat.responses[0].finish_reason == "interrupted"
+    task = asyncio.ensure_future(first.chat.aask("two"))
+    while first.chat.answering is None:
+        await asyncio.sleep(0)
+    write(first, do="stop")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(first.chat) == 1 and first.chat.answering is None
+
+
+async def test_a_picture_that_never_comes_holds_up_no_answer(llm, monkeypatch):  # noqa: F811
+    from vision_nb.widgets import thumbnails
+
+    panel = vn.ChatPanel(llm)
+    monkeypatch.setattr(thumbnails, "thumbnail", lambda _: 1 / 0)
+    document = vn.ImageDocument(image=picture())
+    panel._thumbnails.get(document)
+    assert (await panel.ask("one")).text == "to one"
+    assert panel._thumbnails._making == {}

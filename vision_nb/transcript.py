@@ -62,6 +62,8 @@ def _page_picture(document: ImageDocument) -> str | None:
 
 
 def _small(document: ImageDocument, side: int, max_bytes: int) -> str | None:
+    if document.is_link:
+        return None
     try:
         return document.thumbnail(side, max_bytes=max_bytes)
     except ImageError:

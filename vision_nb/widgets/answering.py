@@ -59,7 +59,9 @@ class Answering:
 
     def stop(self) -> None:
         """Stop; what has arrived of the answer stays."""
-        if self._task is not None and not self._is_whole:
+        if self._task is None:
+            self._chat.stop()  # another panel asked, or code did
+        elif not self._is_whole:
             self._task.cancel()
 
     def check_idle(self) -> None:
