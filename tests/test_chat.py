@@ -239,6 +239,7 @@ def test_exports_read_well_and_hold_nothing_active(told, tmp_path):
         ("a.md", "x", "export the conversation as .json"),
         ("a.json", None, "cannot be read"),
         ("a.json", "{", "no JSON file"),
+        ("a.json", "[" * 100_000, "no JSON file"),
         ("a.json", "[]", "holds no conversation"),
         ("a.json", json.dumps({"vision_nb_chat": FORMAT + 1}), "later version"),
         ("a.json", json.dumps({"vision_nb_chat": FORMAT, "turns": [{}]}), "damaged"),
@@ -299,10 +300,11 @@ def test_a_watcher_that_raises_leaves_the_conversation_free(chat):
 async def test_an_answer_is_stopped_by_whoever_has_the_conversation(chat, server, how):
     server.answer_with("one two three four five six seven eight " * 40)
     if how == "stream":
-        heard = 0
-        for heard, _ in enumerate(chat.stream("count?"), 1):
+        heard = []
+        for response in chat.stream("count?"):
+            heard.append(response)
             chat.stop()
-        assert heard == 2
+        assert len(heard) == 2
     else:
         server.tokens_per_second = 100
         task = asyncio.ensure_future(drained(chat.astream("count?")) if how == "astream" else chat.aask("count?"))
@@ -365,9 +367,6 @@ def test_a_value_of_the_wrong_kind_is_a_damaged_file(told, tmp_path, field, valu
     holder[field] = value
     (tmp_path / "talk.json").write_text(json.dumps(content))
     with pytest.raises(errors.SettingsError, match="damaged"):
-        vn.Chat.load(tmp_path / "talk.json", told.llm)
-    (tmp_path / "talk.json").write_text("[" * 100_000)
-    with pytest.raises(errors.SettingsError, match="no JSON file"):
         vn.Chat.load(tmp_path / "talk.json", told.llm)
 
 

@@ -64,6 +64,16 @@ class Answering:
         elif not self._is_whole:
             self._task.cancel()
 
+    def close(self) -> None:
+        """Stop the question that was asked here, and no other."""
+        if self._task is not None:
+            self.stop()
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a question that was asked here has not ended yet."""
+        return self._task is not None
+
     def check_idle(self) -> None:
         """Raise SettingsError where a question is being answered."""
         if self._task is not None or self._chat.answering is not None:

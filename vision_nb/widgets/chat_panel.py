@@ -91,7 +91,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         if keep_images is not None:
             chat.keep_images = Chat(chat.llm, keep_images=keep_images).keep_images
         self.chat = chat
-        self._answering = Answering(chat, self._changed)
+        self._answering = Answering(chat, self._ended)
         self._timer: asyncio.TimerHandle | None = None
         self._drawn_at = self._drawing = 0.0  # when it was drawn last, and how many seconds that took
         self._thumbnails = Thumbnails(self._changed)
@@ -139,11 +139,14 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             ProviderError: The model did not answer; the panel shows it too.
         """
         question = user_message(prompt, [*self._composer.documents, *as_images(images)])
+        task = self._start(question, overrides)
+        self._composer.take()
         try:
-            return await self._start(question, overrides)
+            answer = await task
+            await self._thumbnails.settled()  # for the plain transcript; a question that failed waits for nothing
         finally:
-            await self._thumbnails.settled()
             self._draw()
+        return answer
 
     def stop(self) -> None:
         """Stop the answer; what has arrived of it stays."""
@@ -158,9 +161,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         if self._closed:
             return
         self._closed = True
-        self.stop()
+        self._answering.close()
         self._unwatch()
-        self._thumbnails.close()
+        self._finish()
         if self._timer is not None:
             self._timer.cancel()
         if (running := shell()) is not None:
@@ -171,6 +174,13 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             widget.close()
         self.layout.close()
         super().close()
+
+    def _finish(self) -> None:
+        """Write down what was said last, and free the pictures; an answer that is being stopped is waited for."""
+        if not self._answering.is_asking:
+            self._plain.update(self.chat)
+            self._thumbnails.close()
+            self._composer.drop_all()
 
     def _retire_earlier_run(self) -> None:
         """Close the panels that an earlier run of the same cell made."""
@@ -187,8 +197,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     def _start(self, question: ChatMessage, overrides: dict[str, Any]) -> asyncio.Task[ChatResponse]:
         if self._closed:
             raise SettingsError("The panel is closed: make another one, with chat=panel.chat to go on.")
+        failure = self._answering.failure
         task = self._answering.start(question, overrides)
-        self._composer.take()
+        self._conversation.set_aside(failure)
         return task
 
     def _act(self, message: dict[str, Any]) -> None:
@@ -197,14 +208,17 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             case {"do": "send", "text": str(text)}:
                 if not text.strip():
                     raise SettingsError("There is no question yet: write one, for the pictures too.")
+                question = user_message(text.strip(), self._composer.documents)
+                self._answering.check(question)
                 self._conversation.forget_removed()
-                self._send(user_message(text.strip(), self._composer.documents))
+                self._send(question)
+                self._composer.take()
             case {"do": "stop"}:
                 self.stop()
             case {"do": "model", "name": str(name)}:
                 self.chat.llm = self._models.get(name)
             case {"do": "recall", "back": int(back), "view": view}:
-                prompts = [turn.question.text for turn in self.chat.turns]
+                prompts = self._conversation.prompts
                 back = max(0, min(back, len(prompts)))
                 text = prompts[-back] if back else ""
                 self._composer.send({"recall": text, "back": back, "view": view})
@@ -216,6 +230,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
 
     def _changed(self) -> None:
         """Draw now, or in a moment where it was drawn a moment ago."""
+        if self._closed:
+            return
         pause = 1 / UPDATES_A_SECOND
         if self.chat.answering is not None:
             pause = max(pause, 4 * self._drawing)  # a long answer takes long to draw: the kernel has more to do
@@ -231,6 +247,13 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_later(due, self._draw)
+
+    def _ended(self) -> None:
+        """A question has ended, well or not."""
+        if self._closed:
+            self._finish()
+        else:
+            self._changed()
 
     def _flush(self, *_: Any) -> None:
         """Draw what waits, as a cell has ended and the notebook may be saved."""
