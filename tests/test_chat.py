@@ -388,3 +388,26 @@ def test_a_loaded_file_has_nothing_fetched_and_chooses_no_stranger(chat, tmp_pat
         with pytest.raises(errors.SettingsError, match="pass llm="):
             vn.Chat.load(tmp_path / "talk.json")
         assert len(vn.Chat.load(tmp_path / "talk.json", chat.llm)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"llm": 3}, "A int is no model"), ({"llm": "nobody:x"}, "no provider"), ({"system": 3}, "system= is a text"),
+        ({"keep_images": "two"}, "keep_images='two'"), ({"keep_images": -1}, "keep_images=-1"),
+        ({"keep_images": True}, "keep_images=True"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_none_is_refused_at_once_and_later(chat, settings, message):
+    with pytest.raises(errors.SettingsError, match=message):
+        vn.Chat(**{"llm": chat.llm, **settings})
+    for name, value in settings.items():
+        with pytest.raises(errors.SettingsError, match=message):
+            setattr(chat, name, value)
+    assert chat.ask("one?").text == "answer to one?"
+
+
+def test_a_model_is_given_by_its_name_too(chat):
+    assert str(vn.Chat("demo").llm) == "demo"
+    chat.llm = "demo"
+    assert str(chat.llm) == "demo"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
+from vision_nb.formula_html import answer_html
 from vision_nb.safe_html import clean_html, escape, inline_text, markdown_to_html, safe_markdown, writable
 
 # Parsers that let raw HTML through, as the front ends' do.
@@ -594,3 +595,10 @@ def test_a_name_holds_no_tex_that_does_something():
 def test_halves_of_a_character_can_be_written():
     assert writable("a\ud83d\ude00") == "a\N{GRINNING FACE}" and writable("\ud83d!") == "\N{REPLACEMENT CHARACTER}!"
     assert "\N{REPLACEMENT CHARACTER}" in markdown_to_html("half \ude00")
+
+
+@pytest.mark.parametrize("tex", [r"\rule{9999em}{9999em}", r"\hspace{-300em}x", r"a\hspace{900px}b"])
+def test_a_formula_covers_no_more_than_its_place(tex):
+    html = answer_html(f"${tex}$")
+    assert "<math" in html and not re.search(r"(?<![\w#])-?\d{3}", re.sub(r"<annotation.*?</annotation>", "", html))
+    assert 'width="1em"' in answer_html(r"$a\quad b$")

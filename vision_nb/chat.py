@@ -14,6 +14,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.connect import connect
 from vision_nb.responses import ChatResponse, Usage
 
 _LEFT_OUT = "(A picture was here. It is not sent again.)"
@@ -41,19 +42,16 @@ class Chat:
     it came, with the finish reason "interrupted". One question is asked at a time.
 
     Args:
-        llm: The model; it may be changed between two questions.
+        llm: The model, or its name as `connect` takes it; it may be changed between two questions.
         system: What the model is told before the conversation; empty for nothing.
         keep_images: Send only so many pictures, the newest; a note stands in for an older one. None sends all
             that the model takes. The pictures of a question itself are never left out of it.
 
     Attributes:
-        llm: The model.
-        system: The system message.
-        keep_images: How many pictures are sent at most, or None.
         answering: The question that is being answered, and the answer so far; None between two questions.
 
     Raises:
-        SettingsError: ``keep_images`` is negative.
+        SettingsError: ``llm`` is no model, ``system`` no text, or ``keep_images`` no number of pictures.
 
     >>> chat = vn.Chat(vn.connect("demo"))
     >>> print(chat.ask("How large is it?", [vn.samples.path("chart")]))
@@ -64,9 +62,7 @@ class Chat:
     2
     """
 
-    def __init__(self, llm: MultiModalLLM, *, system: str = "", keep_images: int | None = None) -> None:
-        if keep_images is not None and keep_images < 0:
-            raise SettingsError(f"keep_images={keep_images} is no number of pictures: use 0 or more, or None for all.")
+    def __init__(self, llm: MultiModalLLM | str, *, system: str = "", keep_images: int | None = None) -> None:
         self.llm = llm
         self.system = system
         self.keep_images = keep_images
@@ -75,6 +71,39 @@ class Chat:
         self._watchers: list[Callable[[], None]] = []
         self._task: Task[Any] | None = None
         self._is_stopped = False
+
+    @property
+    def llm(self) -> MultiModalLLM:
+        """The model; a name can be put in its place, and is connected."""
+        return self._llm
+
+    @llm.setter
+    def llm(self, llm: MultiModalLLM | str) -> None:
+        if not isinstance(llm, (MultiModalLLM, str)):
+            raise SettingsError(f"A {type(llm).__name__} is no model: vn.connect('openai:gpt-4o') makes one.")
+        self._llm = connect(llm) if isinstance(llm, str) else llm
+
+    @property
+    def system(self) -> str:
+        """What the model is told before the conversation; empty for nothing."""
+        return self._system
+
+    @system.setter
+    def system(self, system: str) -> None:
+        if not isinstance(system, str):
+            raise SettingsError(f"system= is a text, and no {type(system).__name__}.")
+        self._system = system
+
+    @property
+    def keep_images(self) -> int | None:
+        """How many pictures are sent at most; None for all that the model takes."""
+        return self._keep_images
+
+    @keep_images.setter
+    def keep_images(self, count: int | None) -> None:
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
+            raise SettingsError(f"keep_images={count!r} is no number of pictures: use 0 or more, or None for all.")
+        self._keep_images = count
 
     @property
     def turns(self) -> tuple[Turn, ...]:

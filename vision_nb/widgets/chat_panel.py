@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -53,12 +55,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             in the environment, and the demo.
         images: Pictures for the first question.
         system: What the model is told before the conversation; None keeps that of ``chat``.
-        height: The most room that the transcript takes, as a length of CSS.
+        height: The most room that the transcript takes: pixels, or a length of CSS.
         chat: A conversation to go on with; it stays the one that code uses. None begins a new one.
         keep_images: Send only so many pictures, the newest; None keeps that of ``chat``.
-
-    Attributes:
-        chat: The conversation: what code adds to it shows in the panel.
 
     Raises:
         SettingsError: An argument cannot be used.
@@ -76,21 +75,25 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         llm: MultiModalLLM | str | Sequence[MultiModalLLM | str] | None = None,
         images: ImageSource | Iterable[ImageSource] = (),
         system: str | None = None,
-        height: str = "480px",
+        height: str | float = "480px",
         chat: Chat | None = None,
         *,
         keep_images: int | None = None,
     ) -> None:
-        documents = _documents(images)
+        if chat is not None and not isinstance(chat, Chat):
+            raise SettingsError(f"chat= is a Chat to go on with, and no {type(chat).__name__}.")
+        documents, height = _documents(images), _length(height)
         self._models = ModelChoice(chat.llm if chat is not None and llm is None else llm)
+        first = self._models.get(self._models.names[0])
+        # A fork takes all that is to be changed first: what is refused leaves the conversation as it was.
+        changed = Chat(first) if chat is None else chat.fork()
+        changed.llm = first if chat is None or llm is not None else chat.llm
+        changed.system = changed.system if system is None else system
+        changed.keep_images = changed.keep_images if keep_images is None else keep_images
         if chat is None:
-            chat = Chat(self._models.get(self._models.names[0]))
-        elif llm is not None:
-            chat.llm = self._models.get(self._models.names[0])
-        chat.system = chat.system if system is None else system
-        if keep_images is not None:
-            chat.keep_images = Chat(chat.llm, keep_images=keep_images).keep_images
-        self.chat = chat
+            chat = changed
+        chat.llm, chat.system, chat.keep_images = changed.llm, changed.system, changed.keep_images
+        self._chat = chat
         self._answering = Answering(chat, self._ended)
         self._timer: asyncio.TimerHandle | None = None
         self._drawn_at = self._drawing = 0.0  # when it was drawn last, and how many seconds that took
@@ -109,6 +112,11 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             running.events.register("post_run_cell", self._flush)
         self._retire_earlier_run()
         self._draw()
+
+    @property
+    def chat(self) -> Chat:
+        """The conversation: what code adds to it shows in the panel. For another one, make another panel."""
+        return self._chat
 
     def add(self, *images: ImageSource | Iterable[ImageSource]) -> None:
         """Attach pictures to the question that is being written.
@@ -301,6 +309,15 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     def __repr__(self) -> str:
         turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"
         return f"ChatPanel({self.chat.llm}, {turns})"
+
+
+def _length(height: object) -> str:
+    """A length of CSS, where a number is one in pixels."""
+    if isinstance(height, (int, float)) and not isinstance(height, bool) and 0 < height < math.inf:
+        return f"{height}px"
+    if isinstance(height, str) and re.fullmatch(r"[\w.,%()+*/ -]+", height):
+        return height
+    raise SettingsError(f"height={height!r} is no length: use pixels, as in 480, or a length of CSS, as in '30em'.")
 
 
 def _documents(images: ImageSource | Iterable[ImageSource]) -> list[ImageDocument]:

@@ -13,7 +13,7 @@ from vision_nb.messages import ChatMessage, user_message
 from vision_nb.prepare import fit_within
 from vision_nb.transcript import totals
 from vision_nb.widgets.answering import Answering, Failure
-from vision_nb.widgets.entries import FAILED, Entries, id_of
+from vision_nb.widgets.entries import FAILED, Entries
 from vision_nb.widgets.thumbnails import Thumbnails
 from vision_nb.widgets.transcript_view import TranscriptView
 
@@ -118,7 +118,7 @@ class Conversation:
         if name == FAILED and self._answering.failure is not None:
             return len(self._chat), self._answering.failure.turn
         for place, turn in enumerate(self._chat.turns):
-            if id_of(turn) == name:
+            if self._entries.name_of(turn) == name:
                 return place, turn
         return 0, None
 
