@@ -79,7 +79,8 @@ function render({ model, el }) {
   const ask = (message, buffers) =>
     new Promise((resolve) => {
       const ticket = `${view}-${(count += 1)}`;
-      open.set(ticket, { resolve, since: Date.now(), talks: message.do !== "ping" });
+      open.set(ticket, { resolve, since: Date.now() });
+      if (message.do !== "ping") own = "";
       post({ ...message, ticket }, buffers);
       setTimeout(drawWaiting, PATIENCE + 20);
     });
@@ -191,7 +192,6 @@ function render({ model, el }) {
     if (message.done) {
       const waitsHere = open.get(message.done);
       open.delete(message.done);
-      if (waitsHere?.talks) own = "";
       waitsHere?.resolve(message);
       draw();
     } else if (message.attachments) {
