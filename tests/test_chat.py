@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import os
 
 import nbformat
 import pytest
@@ -238,6 +239,7 @@ def test_exports_read_well_and_hold_nothing_active(told, tmp_path):
         ("a.md", "x", "export the conversation as .json"),
         ("a.json", None, "cannot be read"),
         ("a.json", "{", "no JSON file"),
+        ("a.json", "[" * 100_000, "no JSON file"),
         ("a.json", "[]", "holds no conversation"),
         ("a.json", json.dumps({"vision_nb_chat": FORMAT + 1}), "later version"),
         ("a.json", json.dumps({"vision_nb_chat": FORMAT, "turns": [{}]}), "damaged"),
@@ -284,3 +286,128 @@ def test_totals_say_what_is_known_and_what_is_not(chat):
     chat.replace(chat.turns[1:])
     chat.add(vn.ChatMessage("user", "Where?"), ChatResponse("here", usage=vn.Usage(5, 5)))
     assert totals(chat) == "2 answers · 1,005 tokens in, 105 out · 0.0035 USD · 1 of unknown price"
+
+
+def test_a_watcher_that_raises_leaves_the_conversation_free(chat):
+    leave = chat.watch(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        chat.ask("one?")
+    leave()
+    assert chat.answering is None and chat.ask("two?").text == "answer to two?"
+
+
+@pytest.mark.parametrize("how", ["stream", "astream", "aask"])
+async def test_an_answer_is_stopped_by_whoever_has_the_conversation(chat, server, how):
+    server.answer_with("one two three four five six seven eight " * 40)
+    if how == "stream":
+        heard = []
+        for response in chat.stream("count?"):
+            heard.append(response)
+            chat.stop()
+        assert len(heard) == 2
+    else:
+        server.tokens_per_second = 100
+        task = asyncio.ensure_future(drained(chat.astream("count?")) if how == "astream" else chat.aask("count?"))
+        while chat.answering is None or (how == "astream" and not chat.answering.answer.text):
+            await asyncio.sleep(0.01)
+        chat.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert [answer.finish_reason for answer in chat.responses] == ([] if how == "aask" else ["interrupted"])
+    chat.stop()
+    server.tokens_per_second = 5000
+    assert chat.ask("two?").finish_reason == "stop"
+
+
+async def test_halves_of_a_character_are_joined_or_replaced(chat):
+    from vision_nb.providers.streams import Growing, Piece
+
+    growing = Growing(ChatResponse())
+    for text in ("a\ud83d", "\ude00 b\ude00", "c\ud83d"):
+        growing.add(Piece(text))
+    assert growing.held
+    assert (
+        growing.add(Piece(), last=True).text
+        == "a\N{GRINNING FACE} b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
+    )
+    assert not growing.held
+
+
+def test_a_name_that_cannot_be_written_breaks_no_export(chat, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    picture().save(tmp_path / "cafe.png")
+    document = vn.ImageDocument(image=(tmp_path / "cafe.png").read_bytes(), image_name=name)
+    chat.ask("one?", document)
+    chat.add(vn.ChatMessage("user", "half \ud83d"), ChatResponse("half \ud83d"))
+    for ending in ("md", "html", "ipynb", "json"):
+        assert "caf" in chat.export(tmp_path / f"talk.{ending}").read_text()
+    with pytest.raises(errors.SettingsError, match="cannot be written"):
+        chat.export(tmp_path / "cafe.png" / "talk.md")
+    assert chat.export(tmp_path / f"{'x' * 250}.md").exists() and not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))
+    assert vn.Chat.load(tmp_path / "talk.json", chat.llm).turns[0].question.image_documents[0].title.startswith("caf")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("finish_reason", [1]), ("latency", "<b>"), ("latency", -1), ("usage", "abc"), ("usage", [1, 2, None, 4]),
+        ("usage", ["1", 2, 0]), ("usd", "sNaN"), ("usd", "Infinity"), ("usd", 3), ("keep_images", "x"),
+        ("keep_images", -1), ("left_out", "1"), ("detail", [1]), ("detail", "vast"),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_kind_is_a_damaged_file(told, tmp_path, field, value):
+    content = json.loads(told.export(tmp_path / "talk.json").read_text())
+    turn = content["turns"][0]
+    holder = {
+        "keep_images": content, "left_out": turn,
+        "detail": next(part for part in turn["question"]["parts"] if "text" not in part),
+    }.get(field, turn["answer"])  # fmt: skip
+    assert field in holder
+    holder[field] = value
+    (tmp_path / "talk.json").write_text(json.dumps(content))
+    with pytest.raises(errors.SettingsError, match="damaged"):
+        vn.Chat.load(tmp_path / "talk.json", told.llm)
+
+
+def test_a_loaded_file_has_nothing_fetched_and_chooses_no_stranger(chat, tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr("vision_nb.images.download", lambda url, **_: fetched.append(url) or encoded(picture()))
+    document = vn.ImageDocument(image_url="https://example.org/beacon.png")
+    chat.add(vn.ChatMessage("user", ["one?", document]), ChatResponse("one", model="m"))
+    content = json.loads(chat.export(tmp_path / "talk.json").read_text())
+    loaded = vn.Chat.load(tmp_path / "talk.json", chat.llm)
+    for ending in ("md", "html", "ipynb"):
+        assert "beacon.png" in loaded.export(tmp_path / f"a.{ending}").read_text().replace("&#46;", ".")
+    assert vn.ChatPanel(chat=loaded)._plain._bundle(loaded) and fetched == []
+    kept = loaded.turns[0].question.image_documents[0]
+    kept.read()  # as is done for a model
+    assert "base64" in loaded.export(tmp_path / "a.md").read_text()
+    for name in ("replicate:owner/model:1234", "azure:deployment", "elsewhere:x"):
+        (tmp_path / "talk.json").write_text(json.dumps({**content, "model": name}))
+        with pytest.raises(errors.SettingsError, match="pass llm="):
+            vn.Chat.load(tmp_path / "talk.json")
+        assert len(vn.Chat.load(tmp_path / "talk.json", chat.llm)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"llm": 3}, "A int is no model"), ({"llm": "nobody:x"}, "no provider"), ({"system": 3}, "system= is a text"),
+        ({"keep_images": "two"}, "keep_images='two'"), ({"keep_images": -1}, "keep_images=-1"),
+        ({"keep_images": True}, "keep_images=True"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_none_is_refused_at_once_and_later(chat, settings, message):
+    with pytest.raises(errors.SettingsError, match=message):
+        vn.Chat(**{"llm": chat.llm, **settings})
+    for name, value in settings.items():
+        with pytest.raises(errors.SettingsError, match=message):
+            setattr(chat, name, value)
+    assert chat.ask("one?").text == "answer to one?"
+
+
+def test_a_model_is_given_by_its_name_too(chat):
+    assert str(vn.Chat("demo").llm) == "demo"
+    chat.llm = "demo"
+    assert str(chat.llm) == "demo"

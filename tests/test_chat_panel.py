@@ -46,8 +46,9 @@ class Page:
 
 
 async def settled(panel):
-    while panel._answering._task is not None:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(20):
+        while panel._answering._task is not None:
+            await asyncio.sleep(0.01)
     await asyncio.sleep(0.12)  # the last drawing
 
 
@@ -120,6 +121,23 @@ def test_settings_reach_the_conversation(llm):
         vn.ChatPanel(llm, keep_images=-1)
     with pytest.raises(errors.ImageNotFoundError):
         vn.ChatPanel(llm, images="nowhere.png")
+
+
+def test_a_panel_that_is_refused_has_changed_nothing(llm):
+    chat = vn.Chat(llm, system="Be brief.", keep_images=2)
+    for options, message in (
+        ({"keep_images": "two"}, "keep_images='two'"), ({"keep_images": 1, "system": 3}, "system= is a text"),
+        ({"height": True}, "height=True"), ({"height": "1px; color: red"}, "height="),
+    ):  # fmt: skip
+        with pytest.raises(errors.SettingsError, match=message):
+            vn.ChatPanel("demo", chat=chat, **options)
+    with pytest.raises(errors.SettingsError, match="chat= is a Chat"):
+        vn.ChatPanel(llm, chat="x")
+    assert (chat.llm, chat.system, chat.keep_images, chat._watchers) == (llm, "Be brief.", 2, [])
+    panel = vn.ChatPanel(chat=chat, height=480)
+    assert panel._view.height == "480px"
+    with pytest.raises(AttributeError):
+        panel.chat = vn.Chat(llm)
 
 
 async def test_an_error_is_raised_for_code_and_shown_too(server, llm):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from vision_nb.safe_html import clean_html, escape, markdown_to_html, safe_markdown
+from vision_nb.formula_html import answer_html
+from vision_nb.safe_html import clean_html, escape, inline_text, markdown_to_html, safe_markdown, writable
 
 # Parsers that let raw HTML through, as the front ends' do.
 MARKDOWN_IT = MarkdownIt("js-default", {"html": True, "linkify": False})
@@ -584,3 +585,20 @@ def test_importing_loads_neither_library():
 def test_columns_are_aligned_without_a_style():
     html = markdown_to_html("| a | b | c |\n|---|--:|:-:|\n| 1 | 2 | 3 |")
     assert '<th align="right">b</th>' in html and '<td align="center">3</td>' in html and "style" not in html
+
+
+def test_a_name_holds_no_tex_that_does_something():
+    for name in (r"$\href{javascript:f()}{a}$.png", r"\(\require{x}\)", r"\class{a}{b}", r"\[\style{a}{b}\]"):
+        assert not faults(f"**{inline_text(name)}**") and not Page(f"<b>{inline_text(name)}</b>").faults
+
+
+def test_halves_of_a_character_can_be_written():
+    assert writable("a\ud83d\ude00") == "a\N{GRINNING FACE}" and writable("\ud83d!") == "\N{REPLACEMENT CHARACTER}!"
+    assert "\N{REPLACEMENT CHARACTER}" in markdown_to_html("half \ude00")
+
+
+@pytest.mark.parametrize("tex", [r"\rule{9999em}{9999em}", r"\hspace{-300em}x", r"a\hspace{900px}b"])
+def test_a_formula_covers_no_more_than_its_place(tex):
+    html = answer_html(f"${tex}$")
+    assert "<math" in html and not re.search(r"(?<![\w#])-?\d{3}", re.sub(r"<annotation.*?</annotation>", "", html))
+    assert 'width="1em"' in answer_html(r"$a\quad b$")

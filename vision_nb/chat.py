@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, Task, current_task
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +14,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.connect import connect
 from vision_nb.responses import ChatResponse, Usage
 
 _LEFT_OUT = "(A picture was here. It is not sent again.)"
@@ -41,19 +42,16 @@ class Chat:
     it came, with the finish reason "interrupted". One question is asked at a time.
 
     Args:
-        llm: The model; it may be changed between two questions.
+        llm: The model, or its name as `connect` takes it; it may be changed between two questions.
         system: What the model is told before the conversation; empty for nothing.
         keep_images: Send only so many pictures, the newest; a note stands in for an older one. None sends all
             that the model takes. The pictures of a question itself are never left out of it.
 
     Attributes:
-        llm: The model.
-        system: The system message.
-        keep_images: How many pictures are sent at most, or None.
         answering: The question that is being answered, and the answer so far; None between two questions.
 
     Raises:
-        SettingsError: ``keep_images`` is negative.
+        SettingsError: ``llm`` is no model, ``system`` no text, or ``keep_images`` no number of pictures.
 
     >>> chat = vn.Chat(vn.connect("demo"))
     >>> print(chat.ask("How large is it?", [vn.samples.path("chart")]))
@@ -64,15 +62,48 @@ class Chat:
     2
     """
 
-    def __init__(self, llm: MultiModalLLM, *, system: str = "", keep_images: int | None = None) -> None:
-        if keep_images is not None and keep_images < 0:
-            raise SettingsError(f"keep_images={keep_images} is no number of pictures: use 0 or more, or None for all.")
+    def __init__(self, llm: MultiModalLLM | str, *, system: str = "", keep_images: int | None = None) -> None:
         self.llm = llm
         self.system = system
         self.keep_images = keep_images
         self.answering: Turn | None = None
         self._turns: list[Turn] = []
         self._watchers: list[Callable[[], None]] = []
+        self._task: Task[Any] | None = None
+        self._is_stopped = False
+
+    @property
+    def llm(self) -> MultiModalLLM:
+        """The model; a name can be put in its place, and is connected."""
+        return self._llm
+
+    @llm.setter
+    def llm(self, llm: MultiModalLLM | str) -> None:
+        if not isinstance(llm, (MultiModalLLM, str)):
+            raise SettingsError(f"A {type(llm).__name__} is no model: vn.connect('openai:gpt-4o') makes one.")
+        self._llm = connect(llm) if isinstance(llm, str) else llm
+
+    @property
+    def system(self) -> str:
+        """What the model is told before the conversation; empty for nothing."""
+        return self._system
+
+    @system.setter
+    def system(self, system: str) -> None:
+        if not isinstance(system, str):
+            raise SettingsError(f"system= is a text, and no {type(system).__name__}.")
+        self._system = system
+
+    @property
+    def keep_images(self) -> int | None:
+        """How many pictures are sent at most; None for all that the model takes."""
+        return self._keep_images
+
+    @keep_images.setter
+    def keep_images(self, count: int | None) -> None:
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
+            raise SettingsError(f"keep_images={count!r} is no number of pictures: use 0 or more, or None for all.")
+        self._keep_images = count
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -114,7 +145,7 @@ class Chat:
     ) -> ChatResponse:
         """The asynchronous twin of `ask`: arguments and errors as `ask`."""
         question = _question(prompt, images)
-        with self._asking(question):
+        with self._asking(question, current_task()):
             self._grow(await self.llm.achat(self.messages_with(question), **overrides))
         return self._turns[-1].answer
 
@@ -126,37 +157,62 @@ class Chat:
         with self._asking(question), closing(self.llm.stream_chat(self.messages_with(question), **overrides)) as stream:
             for response in stream:
                 yield self._grow(response)
+                if self._is_stopped:
+                    yield self._grow(replace(response, delta="", finish_reason="interrupted"))
+                    return
 
     async def astream(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> AsyncGenerator[ChatResponse, None]:
         """The asynchronous twin of `stream`: iterated at once with ``async for``; cancelling it is a stop."""
         question = _question(prompt, images)
-        with self._asking(question):
+        with self._asking(question, current_task()):
             stream = await self.llm.astream_chat(self.messages_with(question), **overrides)
             async with aclosing(stream):
                 async for response in stream:
                     yield self._grow(response)
 
+    def stop(self) -> None:
+        """Stop the answer that is arriving, whoever asked for it; what has arrived of it stays.
+
+        Who awaits the answer gets ``asyncio.CancelledError``. A `stream` ends when it is asked for its next piece;
+        `ask` holds up everything else until it ends, and is stopped by an interrupt. Between two questions there is
+        nothing to stop.
+
+        >>> chat = vn.Chat(vn.connect("demo"))
+        >>> for response in chat.stream("Is there a picture?"):
+        ...     chat.stop()
+        >>> chat.responses[0].finish_reason
+        'interrupted'
+        """
+        if self._task is not None:
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+        elif self.answering is not None:
+            self._is_stopped = True
+
     @contextmanager
-    def _asking(self, question: ChatMessage) -> Iterator[None]:
-        """Holds the question and its growing answer, and makes a turn of them when the answer has ended."""
+    def _asking(self, question: ChatMessage, task: Task[Any] | None = None) -> Iterator[None]:
+        """Holds the question and its growing answer, and makes a turn of them when the answer has ended.
+
+        The task is that which asks, where one does.
+        """
         if self.answering is not None:
             raise SettingsError(
                 "The conversation is still answering its last question: wait for the answer, or stop it."
             )
         self.answering = Turn(question, ChatResponse(model=self.llm.model), len(self.left_out(question)))
-        self._changed()
+        self._task, self._is_stopped = task, False
         keep = False
         try:
+            self._changed()
             yield
             keep = True
         except (GeneratorExit, KeyboardInterrupt, CancelledError):
-            self._grow(replace(self.answering.answer, finish_reason="interrupted"))
             keep = bool(self.answering.answer.text)
+            self._grow(replace(self.answering.answer, finish_reason="interrupted"))
             raise
         finally:
-            turn, self.answering = self.answering, None
+            turn, self.answering, self._task = self.answering, None, None
             if keep:
                 self._turns.append(turn)
             self._changed()
@@ -274,9 +330,13 @@ class Chat:
     def load(cls, path: str | Path, llm: MultiModalLLM | None = None) -> Chat:
         """Bring back a conversation that was exported as ``.json``.
 
+        A file may come from anybody. A picture behind a URL is not fetched to be shown: it is first when a question
+        is asked about it.
+
         Args:
             path: The file.
-            llm: The model to go on with; None connects to the one that the file names.
+            llm: The model to go on with; None connects to the one that the file names, where that is a well-known
+                one, one of OpenAI's, or one on this machine. A deployment or model of somebody's own has to be given.
 
         Raises:
             SettingsError: There is no such file, it holds no conversation, or its model cannot be connected.

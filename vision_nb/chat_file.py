@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,15 @@ from vision_nb.messages import ChatMessage, MessageRole, Part
 from vision_nb.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
+from vision_nb.providers.known import DEMO, known_models
 from vision_nb.responses import ChatResponse, Usage
+from vision_nb.safe_html import writable
 from vision_nb.transcript import notebook, page, thumbnail, transcript
 
 FORMAT = 1
 """The version of the JSON file; a file of a later one is refused."""
 
+_LARGEST = 1e15  # of any number in a file: a count beyond it is none
 _SIDE = 2048  # pixels of a picture that is to be asked about again: what most models see of it
 
 
@@ -30,13 +35,15 @@ def write(chat: Chat, path: Path) -> Path:
     if path.suffix.lower() not in _FORMS:
         raise SettingsError(f"{path.name!r} does not say what to write: it ends in {', '.join(_FORMS)}.")
     text = _FORMS[path.suffix.lower()](chat)
-    partial = path.with_name(f".{path.name}.part")
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")  # which is short enough, however long the name is
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(writable(text), encoding="utf-8")
         partial.replace(path)  # a reader finds the old file or the new one, and never half of it
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise SettingsError(f"{path} cannot be written ({error.strerror}): name another file.") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     return path
 
 
@@ -70,14 +77,13 @@ def _question(question: ChatMessage) -> dict[str, Any]:
 def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, str):
         return {"text": part}
-    about = {"name": part.title, "detail": part.detail}
     if part.is_remote:
         return {"url": part.image_url, "detail": part.detail}
     try:
         ready = part.prepare(lambda size: fit_within(size, _SIDE))
     except ImageError as error:
         raise SettingsError(f"The conversation cannot be written, as a picture of it is gone: {error}") from error
-    return {"data": base64.b64encode(ready.data).decode("ascii"), **about}
+    return {"data": base64.b64encode(ready.data).decode("ascii"), "name": part.title, "detail": part.detail}
 
 
 def _answer(answer: ChatResponse) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def read(path: Path, llm: MultiModalLLM | None) -> Chat:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path} holds no conversation: it is no JSON file.") from error
     version = content.get("vision_nb_chat") if isinstance(content, dict) else None
     if not isinstance(version, int):
@@ -109,37 +115,56 @@ def read(path: Path, llm: MultiModalLLM | None) -> Chat:
         raise SettingsError(f"{path} was written by a later version of vision_nb: update this one.")
     try:
         turns = [_turn(turn) for turn in content["turns"]]
-        model, system, keep_images = _text(content["model"]), _text(content["system"]), content["keep_images"]
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, ImageError) as error:
+        model, system, keep_images = _text(content["model"]), _text(content["system"]), _count(content["keep_images"])
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, ImageError, SettingsError) as error:
         raise SettingsError(f"{path} is damaged: a part is missing or of the wrong kind.") from error
-    chat = Chat(llm or connect(model), system=system, keep_images=keep_images)
+    chat = Chat(llm or _named(model, path), system=system, keep_images=keep_images)
     chat.replace(turns)
     return chat
 
 
+def _named(model: str, path: Path) -> MultiModalLLM:
+    """The model that a file names, unless that would send pictures to whom the file's writer chose."""
+    if model not in known_models() and model.partition(":")[0] not in ("openai", "local", DEMO):
+        raise SettingsError(f"{path.name} names the model {model!r}: pass llm=vn.connect({model!r}) to go on with it.")
+    return connect(model)
+
+
 def _turn(turn: Mapping[str, Any]) -> Turn:
     question, answer = turn["question"], turn["answer"]
-    usage = None if answer["usage"] is None else Usage(*answer["usage"])
-    usd = None if answer["usd"] is None else Decimal(answer["usd"])
+    usd = None if answer["usd"] is None else Decimal(_text(answer["usd"]))
+    if usd is not None and not (usd.is_finite() and usd >= 0):
+        raise ValueError(f"{usd} in the place of a price")
     return Turn(
         ChatMessage(MessageRole(question["role"]), [_document(part) for part in question["parts"]]),
         ChatResponse(
             text=_text(answer["text"]),
             model=_text(answer["model"]),
-            finish_reason=answer["finish_reason"],
-            latency=answer["latency"],
-            usage=usage,
+            finish_reason=None if answer["finish_reason"] is None else _text(answer["finish_reason"]),
+            latency=_seconds(answer["latency"]),
+            usage=_usage(answer["usage"]),
             pricing=lambda _: usd,  # what it cost then, whatever it costs now
         ),
-        int(turn["left_out"]),
+        _count(turn["left_out"]) or 0,
     )
+
+
+def _usage(counts: Any) -> Usage | None:
+    if counts is None:
+        return None
+    if not isinstance(counts, list):
+        raise TypeError(f"{type(counts).__name__} in the place of tokens")
+    sent, received, cached = map(_count, counts)
+    return Usage(sent, received, cached or 0)
 
 
 def _document(part: Mapping[str, Any]) -> Part:
     if "text" in part:
         return _text(part["text"])
     if "url" in part:
-        return ImageDocument(image_url=_text(part["url"]), detail=part["detail"])
+        document = ImageDocument(image_url=_text(part["url"]), detail=part["detail"])
+        document.show_as_link()
+        return document
     data = base64.b64decode(_text(part["data"]), validate=True)
     return ImageDocument(image=data, image_name=_text(part["name"]), detail=part["detail"])
 
@@ -147,4 +172,16 @@ def _document(part: Mapping[str, Any]) -> Part:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} in the place of a text")
+    return writable(value)
+
+
+def _count(value: Any) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value < _LARGEST):
+        raise ValueError("something else in the place of a count")
     return value
+
+
+def _seconds(value: Any) -> float | None:
+    if value is not None and (type(value) not in (int, float) or not 0 <= value < _LARGEST):  # NaN is not either
+        raise ValueError("something else in the place of a time")
+    return None if value is None else float(value)

@@ -28,6 +28,8 @@ _ATTRIBUTES = frozenset(
     "columnalign columnlines columnspacing rowspacing rowlines".split()
 )
 _VALUE = re.compile(r"[\w.%+ -]{1,40}")
+_NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
+_SMALLEST, _LARGEST = -3, 40  # of any number: a length beyond it would cover what is around the formula
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
 
 
@@ -66,6 +68,12 @@ def _mathml(tex: str, is_display: bool) -> str | None:
         return None
 
 
+def _is_modest(value: str) -> bool:
+    if not _VALUE.fullmatch(value):
+        return False
+    return all(_SMALLEST <= float(number) <= _LARGEST for number in _NUMBER.findall(value.replace("100%", "")))
+
+
 def _written(element: Element) -> str:
     """An element with what is inside it, written anew: nothing but MathML and text comes through."""
     tag = element.tag.removeprefix(_NAMESPACE)
@@ -75,6 +83,6 @@ def _written(element: Element) -> str:
     kept = "".join(
         f' {name}="{escape(value)}"'
         for name, value in element.attrib.items()
-        if name in _ATTRIBUTES and _VALUE.fullmatch(value)
+        if name in _ATTRIBUTES and _is_modest(value)
     )
     return f"<{tag}{kept}>{inside}</{tag}>"

@@ -24,6 +24,7 @@ from vision_nb.errors import (
 )
 from vision_nb.pixels import Size, opened, upright_pixels, upright_size
 from vision_nb.prepare import MAX_BYTES, Header, Prepared, prepare, read_header, thumbnail
+from vision_nb.safe_html import writable
 from vision_nb.sniff import sniff
 from vision_nb.sources import encoded, from_data_uri
 
@@ -70,6 +71,7 @@ class ImageDocument:
     detail: Detail | None = None
     image_name: str | None = None
     _memory: bytes | None = field(default=None, init=False)
+    _is_link: bool = field(default=False, init=False, compare=False)
 
     def __post_init__(self) -> None:
         given = [name for name in ("image", "image_path", "image_url") if getattr(self, name) is not None]
@@ -147,8 +149,8 @@ class ImageDocument:
         """The file's own name, for a caption; what is in memory and was given no name has its kind."""
         if self._memory is not None:
             kind = (sniff(self._memory) or "image/unknown").partition("/")[2]
-            return self.image_name or f"{kind.upper()} picture"
-        return Path(self.name).name or self.name
+            return writable(self.image_name or f"{kind.upper()} picture")
+        return writable(Path(self.name).name or self.name)
 
     @property
     def is_remote(self) -> bool:
@@ -255,6 +257,15 @@ class ImageDocument:
         except (OSError, ValueError):
             return str(path)  # reading it then raises the error that says what is wrong
         return str(path.absolute()), state.st_size, state.st_mtime_ns
+
+    def show_as_link(self) -> None:
+        """Fetch the picture only when a model is asked about it, and not to show it: its URL is somebody else's."""
+        object.__setattr__(self, "_is_link", True)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether the picture is not to be fetched to be shown; see `show_as_link`."""
+        return self._is_link and "_downloaded" not in self.__dict__
 
     def forget_download(self) -> None:
         """Free the memory that a downloaded picture takes; it is downloaded again when it is needed."""

@@ -2,6 +2,8 @@ r"""Makes untrusted text safe to show: a model's answer, a server's message, a f
 
 ``escape``
     for a value inside markup of our own.
+``writable``
+    for text that is to be encoded.
 ``inline_text``
     for a name in the middle of a line of Markdown or HTML.
 ``clean_html`` and ``markdown_to_html``
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-__all__ = ["clean_html", "escape", "inline_text", "markdown_to_html", "safe_markdown"]
+__all__ = ["clean_html", "escape", "inline_text", "markdown_to_html", "safe_markdown", "writable"]
 
 _FORMULA = re.compile(
     r"""\$\$(?:\\.|[^`$\\])+\$\$ | \$(?![\s$])(?:\\.|[^`$\\\n])+(?<!\s)\$(?!\d)
@@ -58,6 +60,21 @@ def escape(text: str) -> str:
     return html.escape(text, quote=True)
 
 
+def writable(text: str) -> str:
+    r"""Writes text that may hold halves of surrogate pairs so that it can be encoded: halves that meet are joined.
+
+    Args:
+        text: Any text: JSON's escapes and names of files can bring in halves, which no file or page takes.
+
+    Returns:
+        The text, with a replacement character for each half that is alone.
+
+    >>> writable("\ud83d\ude00 caf\udce9")
+    '😀 caf�'
+    """
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def inline_text(text: str) -> str:
     """Writes text for the middle of a line of Markdown or HTML, where it is shown as it is and nothing else.
 
@@ -65,12 +82,12 @@ def inline_text(text: str) -> str:
         text: Any text, such as a name; line ends in it become spaces.
 
     Returns:
-        The text, with each punctuation mark as a character reference.
+        The text, with each punctuation mark as a character reference, and with no TeX that does something.
 
     >>> inline_text("*a*")
     '&#42;a&#42;'
     """
-    return as_references(" ".join(text.split()))
+    return as_references(defuse_tex(" ".join(text.split())))
 
 
 _TAGS = set(
@@ -234,4 +251,4 @@ def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
     >>> markdown_to_html("**Hi** <b>")
     '<p><strong>Hi</strong> &lt;b&gt;</p>\n'
     """
-    return clean_html(_renderer().render(text, {"formulas_as_code": formulas_as_code}))
+    return clean_html(_renderer().render(writable(text), {"formulas_as_code": formulas_as_code}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,7 +23,6 @@ Pictures: TypeAlias = Callable[[ImageDocument], str | None]
 
 _DOT = " \N{MIDDLE DOT} "
 _NOTHING = "_Nothing has been said yet._\n"
-_PAGE_SIDE = 640  # pixels of a picture on a page that is kept
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -52,20 +52,22 @@ table {{ border-collapse: collapse; }}
 """
 
 
-def thumbnail(document: ImageDocument) -> str | None:
-    """A picture at 160 pixels and at most 6 kB, or None where it cannot be read."""
-    return _small(document, 160, 6_000)
-
-
-def _page_picture(document: ImageDocument) -> str | None:
-    return _small(document, _PAGE_SIDE, 60_000)
-
-
-def _small(document: ImageDocument, side: int, max_bytes: int) -> str | None:
+def thumbnail(document: ImageDocument, side: int = 160, max_bytes: int = 6_000) -> str | None:
+    """A small picture of so many pixels and bytes at most, or None where it cannot be read or is not to be fetched."""
+    if document.is_link:
+        return None
     try:
         return document.thumbnail(side, max_bytes=max_bytes)
     except ImageError:
         return None
+
+
+_page_picture = partial(thumbnail, side=640, max_bytes=60_000)  # on a page that is kept
+
+
+def facts_line(answer: ChatResponse) -> str:
+    """Tokens, time and price of an answer in a line, and not its model, which stands above it."""
+    return _DOT.join(about(answer)[1 if answer.model else 0 :])
 
 
 def about(answer: ChatResponse) -> list[str]:
@@ -144,7 +146,7 @@ def _markdown_answer(answer: ChatResponse) -> str:
             f"**{inline_text(answer.model or 'assistant')}**",
             safe_markdown(answer.text),
             *remark,
-            f"<small>{escape(_DOT.join(about(answer)[1:] if answer.model else about(answer)))}</small>",
+            f"<small>{escape(facts_line(answer))}</small>",
         ]
     )
 
@@ -174,7 +176,7 @@ def _page_turn(turn: Turn) -> Iterator[str]:
     yield f"<h2>{escape(answer.model or 'assistant')}</h2>"
     yield answer_html(answer.text)
     yield f"<p><b>Note:</b> {escape(answer.remark)}</p>" if answer.remark else ""
-    yield f"<small>{escape(_DOT.join(about(answer)))}</small>"
+    yield f"<small>{escape(facts_line(answer))}</small>"
 
 
 def notebook(chat: Chat) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from vision_nb.errors import MalformedResponseError
 from vision_nb.responses import Response, Usage
+from vision_nb.safe_html import writable
 
 R = TypeVar("R", bound=Response)
 
@@ -47,7 +48,7 @@ class Growing(Generic[R]):
         self.response = empty
         self._started = time.perf_counter()
         self._leading, self._endings = trim
-        self._held = ""
+        self._held = self._half = ""
 
     def expect(self, sent_tokens: int) -> None:
         """Note how many input tokens are sent at least: a server that reports far fewer did not count."""
@@ -55,7 +56,8 @@ class Growing(Generic[R]):
 
     def add(self, piece: Piece, *, last: bool = False) -> R:
         """The response after one more piece."""
-        delta = self._trimmed(piece.text, last or piece.finish_reason is not None)
+        last = last or piece.finish_reason is not None
+        delta = self._trimmed(self._joined(piece.text, last), last)
         so_far = self.response
         self.response = replace(
             so_far,
@@ -68,6 +70,13 @@ class Growing(Generic[R]):
             latency=time.perf_counter() - self._started,
         )
         return self.response
+
+    def _joined(self, text: str, last: bool) -> str:
+        """Join the halves of a surrogate pair that arrive in two pieces, and replace a half that stays alone."""
+        text, self._half = self._half + text, ""
+        if not last and "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return writable(text)
 
     def _trimmed(self, text: str, last: bool) -> str:
         """Drop what is to be trimmed, holding back what may turn out to be the beginning of an ending."""
@@ -90,7 +99,7 @@ class Growing(Generic[R]):
     @property
     def held(self) -> bool:
         """Whether some text is held back that the stream may end with."""
-        return bool(self._held)
+        return bool(self._held or self._half)
 
 
 _INTERRUPTED = Piece(finish_reason="interrupted")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -53,12 +55,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             in the environment, and the demo.
         images: Pictures for the first question.
         system: What the model is told before the conversation; None keeps that of ``chat``.
-        height: The most room that the transcript takes, as a length of CSS.
+        height: The most room that the transcript takes: pixels, or a length of CSS.
         chat: A conversation to go on with; it stays the one that code uses. None begins a new one.
         keep_images: Send only so many pictures, the newest; None keeps that of ``chat``.
-
-    Attributes:
-        chat: The conversation: what code adds to it shows in the panel.
 
     Raises:
         SettingsError: An argument cannot be used.
@@ -76,24 +75,28 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         llm: MultiModalLLM | str | Sequence[MultiModalLLM | str] | None = None,
         images: ImageSource | Iterable[ImageSource] = (),
         system: str | None = None,
-        height: str = "480px",
+        height: str | float = "480px",
         chat: Chat | None = None,
         *,
         keep_images: int | None = None,
     ) -> None:
-        documents = _documents(images)
+        if chat is not None and not isinstance(chat, Chat):
+            raise SettingsError(f"chat= is a Chat to go on with, and no {type(chat).__name__}.")
+        documents, height = _documents(images), _length(height)
         self._models = ModelChoice(chat.llm if chat is not None and llm is None else llm)
+        first = self._models.get(self._models.names[0])
+        # A fork takes all that is to be changed first: what is refused leaves the conversation as it was.
+        changed = Chat(first) if chat is None else chat.fork()
+        changed.llm = first if chat is None or llm is not None else chat.llm
+        changed.system = changed.system if system is None else system
+        changed.keep_images = changed.keep_images if keep_images is None else keep_images
         if chat is None:
-            chat = Chat(self._models.get(self._models.names[0]))
-        elif llm is not None:
-            chat.llm = self._models.get(self._models.names[0])
-        chat.system = chat.system if system is None else system
-        if keep_images is not None:
-            chat.keep_images = Chat(chat.llm, keep_images=keep_images).keep_images
-        self.chat = chat
-        self._answering = Answering(chat, self._changed)
+            chat = changed
+        chat.llm, chat.system, chat.keep_images = changed.llm, changed.system, changed.keep_images
+        self._chat = chat
+        self._answering = Answering(chat, self._ended)
         self._timer: asyncio.TimerHandle | None = None
-        self._drawn_at = 0.0
+        self._drawn_at = self._drawing = 0.0  # when it was drawn last, and how many seconds that took
         self._thumbnails = Thumbnails(self._changed)
         self._plain = PlainTranscript(self._thumbnails)
         self._composer = Composer(self._thumbnails, self._act)
@@ -109,6 +112,11 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             running.events.register("post_run_cell", self._flush)
         self._retire_earlier_run()
         self._draw()
+
+    @property
+    def chat(self) -> Chat:
+        """The conversation: what code adds to it shows in the panel. For another one, make another panel."""
+        return self._chat
 
     def add(self, *images: ImageSource | Iterable[ImageSource]) -> None:
         """Attach pictures to the question that is being written.
@@ -139,11 +147,14 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             ProviderError: The model did not answer; the panel shows it too.
         """
         question = user_message(prompt, [*self._composer.documents, *as_images(images)])
+        task = self._start(question, overrides)
+        self._composer.take()
         try:
-            return await self._start(question, overrides)
+            answer = await task
+            await self._thumbnails.settled()  # for the plain transcript; a question that failed waits for nothing
         finally:
-            await self._thumbnails.settled()
             self._draw()
+        return answer
 
     def stop(self) -> None:
         """Stop the answer; what has arrived of it stays."""
@@ -158,9 +169,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         if self._closed:
             return
         self._closed = True
-        self.stop()
+        self._answering.close()
         self._unwatch()
-        self._thumbnails.close()
+        self._finish()
         if self._timer is not None:
             self._timer.cancel()
         if (running := shell()) is not None:
@@ -171,6 +182,13 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             widget.close()
         self.layout.close()
         super().close()
+
+    def _finish(self) -> None:
+        """Write down what was said last, and free the pictures; an answer that is being stopped is waited for."""
+        if not self._answering.is_asking:
+            self._plain.update(self.chat)
+            self._thumbnails.close()
+            self._composer.drop_all()
 
     def _retire_earlier_run(self) -> None:
         """Close the panels that an earlier run of the same cell made."""
@@ -187,8 +205,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     def _start(self, question: ChatMessage, overrides: dict[str, Any]) -> asyncio.Task[ChatResponse]:
         if self._closed:
             raise SettingsError("The panel is closed: make another one, with chat=panel.chat to go on.")
+        failure = self._answering.failure
         task = self._answering.start(question, overrides)
-        self._composer.take()
+        self._conversation.set_aside(failure)
         return task
 
     def _act(self, message: dict[str, Any]) -> None:
@@ -197,14 +216,17 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             case {"do": "send", "text": str(text)}:
                 if not text.strip():
                     raise SettingsError("There is no question yet: write one, for the pictures too.")
+                question = user_message(text.strip(), self._composer.documents)
+                self._answering.check(question)
                 self._conversation.forget_removed()
-                self._send(user_message(text.strip(), self._composer.documents))
+                self._send(question)
+                self._composer.take()
             case {"do": "stop"}:
                 self.stop()
             case {"do": "model", "name": str(name)}:
                 self.chat.llm = self._models.get(name)
             case {"do": "recall", "back": int(back), "view": view}:
-                prompts = [turn.question.text for turn in self.chat.turns]
+                prompts = self._conversation.prompts
                 back = max(0, min(back, len(prompts)))
                 text = prompts[-back] if back else ""
                 self._composer.send({"recall": text, "back": back, "view": view})
@@ -216,14 +238,30 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
 
     def _changed(self) -> None:
         """Draw now, or in a moment where it was drawn a moment ago."""
-        due = self._drawn_at + 1 / UPDATES_A_SECOND - time.monotonic()
+        if self._closed:
+            return
+        pause = 1 / UPDATES_A_SECOND
+        if self.chat.answering is not None:
+            pause = max(pause, 4 * self._drawing)  # a long answer takes long to draw: the kernel has more to do
+        due = self._drawn_at + pause - time.monotonic()
         if due <= 0:
             self._draw()
-        elif self._timer is None:
-            try:
-                self._timer = asyncio.get_running_loop().call_later(due, self._draw)
-            except RuntimeError:  # no loop, and so no later
-                self._draw()
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no loop, and so no later
+            self._draw()
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(due, self._draw)
+
+    def _ended(self) -> None:
+        """A question has ended, well or not."""
+        if self._closed:
+            self._finish()
+        else:
+            self._changed()
 
     def _flush(self, *_: Any) -> None:
         """Draw what waits, as a cell has ended and the notebook may be saved."""
@@ -237,7 +275,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             self._timer = None
         if self._closed:
             return
-        self._drawn_at = time.monotonic()
+        began = time.monotonic()
         self._conversation.draw()
         self._composer.model = self._models.add(self.chat.llm)
         self._composer.models = self._models.names
@@ -245,6 +283,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         self._composer.note = self._note()
         self._composer.show_attachments()
         self._plain.update(self.chat)
+        self._drawn_at = time.monotonic()
+        self._drawing = self._drawn_at - began
 
     def _note(self) -> str:
         """What to know before sending: which pictures the model will see."""
@@ -269,6 +309,15 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     def __repr__(self) -> str:
         turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"
         return f"ChatPanel({self.chat.llm}, {turns})"
+
+
+def _length(height: object) -> str:
+    """A length of CSS, where a number is one in pixels."""
+    if isinstance(height, (int, float)) and not isinstance(height, bool) and 0 < height < math.inf:
+        return f"{height}px"
+    if isinstance(height, str) and re.fullmatch(r"[\w.,%()+*/ -]+", height):
+        return height
+    raise SettingsError(f"height={height!r} is no length: use pixels, as in 480, or a length of CSS, as in '30em'.")
 
 
 def _documents(images: ImageSource | Iterable[ImageSource]) -> list[ImageDocument]:

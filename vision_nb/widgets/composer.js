@@ -7,7 +7,13 @@ function element(tag, properties = {}, ...children) {
 }
 
 const PATIENCE = 500; // milliseconds after which a kernel that does not answer is called busy
-const PING = 2000; // milliseconds between two looks whether a kernel that should be answering is there
+const PING = 2000; // milliseconds between two looks whether the kernel is there, and answering where it should
+
+// A live region that is written anew is read out anew.
+function put(node, line) {
+  if (node.textContent !== line) node.textContent = line;
+  node.hidden = !line;
+}
 
 function render({ model, el }) {
   const limits = model.get("limits");
@@ -18,10 +24,14 @@ function render({ model, el }) {
   let recalled = null;
   let back = 0;
   let lost = false;
+  let greeted = false; // whether Python has answered: a view made of saved state alone has no panel behind it
+  let sending = false;
+  let attachments = [];
+  let own = ""; // what this page has to complain about
 
   const chips = element("ul", { className: "vnb-chips" });
   chips.setAttribute("aria-label", "Attached pictures");
-  const text = element("textarea", { rows: 2, placeholder: "Ask about a picture\u2026" });
+  const text = element("textarea", { rows: 2, dir: "auto", placeholder: "Ask about a picture\u2026" });
   text.setAttribute("aria-label", "Your question. Enter sends, Shift+Enter starts a new line, arrow up recalls, Escape stops");
   const picker = element("input", { type: "file", accept: "image/*", multiple: true, hidden: true });
   const attach = element("button", { type: "button", textContent: "Attach pictures" });
@@ -43,25 +53,40 @@ function render({ model, el }) {
   root.setAttribute("data-lm-suppress-shortcuts", "true");
 
   const complain = (line) => {
-    model.set("problem", line);
-    model.save_changes();
+    own = line;
+    draw();
+  };
+  // A kernel that was shut down takes no message.
+  const post = (message, buffers) => {
+    try {
+      model.send(message, undefined, buffers);
+    } catch {
+      lost = true;
+      draw();
+    }
   };
   const drawWaiting = () => {
     const late = [...open.values()].some(({ since }) => Date.now() - since >= PATIENCE);
-    const line = late && !lost ? "Waiting for the kernel: another cell is running." : uploading ? "A picture is on its way\u2026" : "";
-    if (waiting.textContent !== line) waiting.textContent = line;
-    waiting.hidden = !line;
+    let line = uploading ? "A picture is on its way\u2026" : "";
+    if (late && !lost) {
+      line = greeted
+        ? "Waiting for the kernel: another cell is running."
+        : "Waiting for the kernel. If it was started anew, run this cell again to go on.";
+    }
+    put(waiting, line);
   };
   // Sends a message that Python confirms; as long as it does not, the kernel is busy.
   const ask = (message, buffers) =>
     new Promise((resolve) => {
       const ticket = `${view}-${(count += 1)}`;
       open.set(ticket, { resolve, since: Date.now() });
-      model.send({ ...message, ticket }, undefined, buffers);
+      if (message.do !== "ping") own = "";
+      post({ ...message, ticket }, buffers);
       setTimeout(drawWaiting, PATIENCE + 20);
     });
 
   const upload = async (file, name) => {
+    if (lost || !greeted) return;
     if (file.size > limits.file) {
       complain(`${name} is larger than ${limits.file / 1e6} MB: make it smaller first.`);
       return;
@@ -78,7 +103,7 @@ function render({ model, el }) {
         if (refused) break;
       } while (at < file.size);
     } catch {
-      model.send({ do: "abandon", key });
+      post({ do: "abandon", key });
       complain(`${name} could not be read to its end: attach it again.`);
     } finally {
       uploading -= 1;
@@ -91,6 +116,7 @@ function render({ model, el }) {
 
   const submit = async () => {
     const written = text.value;
+    if (sending) return;
     if (model.get("state") === "answering") {
       complain("The model is still answering: wait for it, or stop it with Esc.");
       return;
@@ -99,16 +125,22 @@ function render({ model, el }) {
       complain("A picture is still on its way: send again in a moment.");
       return;
     }
-    const { refused } = await ask({ do: "send", text: written });
-    if (!refused && text.value === written) {
-      text.value = "";
-      back = 0;
-      recalled = null;
+    sending = true;
+    text.focus(); // the button that was pressed goes away
+    try {
+      const { refused } = await ask({ do: "send", text: written });
+      if (!refused && text.value === written) {
+        text.value = "";
+        back = 0;
+        recalled = null;
+      }
+    } finally {
+      sending = false;
     }
   };
   const recall = (step) => {
     if (text.value && text.value !== recalled) return false;
-    model.send({ do: "recall", back: Math.max(0, back + step), view });
+    post({ do: "recall", back: Math.max(0, back + step), view });
     return true;
   };
 
@@ -120,40 +152,51 @@ function render({ model, el }) {
         element("option", { value, textContent: value ? `detail ${value}` : "detail as the model's", selected: value === detail }),
       ),
     );
-    level.addEventListener("change", () => model.send({ do: "detail", place, detail: level.value }));
+    level.addEventListener("change", () => post({ do: "detail", place, detail: level.value }));
     const remove = element("button", { type: "button", textContent: "\u2715", title: `remove ${name}` });
     remove.setAttribute("aria-label", `Remove ${name}`);
     remove.addEventListener("click", () => {
-      model.send({ do: "remove", place });
+      post({ do: "remove", place });
       text.focus();
     });
     const picture = thumbnail ? element("img", { src: thumbnail, alt: "" }) : element("span", { className: "vnb-blank" });
-    return element("li", {}, picture, element("span", { className: "vnb-name", textContent: name, title: name }), level, remove);
+    return element("li", {}, picture, element("bdi", { className: "vnb-name", textContent: name, title: name }), level, remove);
   };
 
-  const draw = () => {
-    const state = lost ? "closed" : model.get("state");
-    chips.replaceChildren(...model.get("attachments").map(chip));
-    chips.hidden = !model.get("attachments").length;
-    const names = model.get("models");
-    models.replaceChildren(...names.map((name) => element("option", { value: name, textContent: name })));
+  // Each is drawn when it has changed alone, so that what has the keyboard's focus keeps it.
+  const drawChips = () => {
+    const place = [...chips.querySelectorAll("select, button")].indexOf(document.activeElement);
+    chips.replaceChildren(...attachments.map(chip));
+    chips.hidden = !attachments.length;
+    if (place >= 0) ([...chips.querySelectorAll("select, button")][place] ?? text).focus();
+  };
+  const drawModels = () => {
+    models.replaceChildren(...model.get("models").map((name) => element("option", { value: name, textContent: name })));
     models.value = model.get("model");
+  };
+  const draw = () => {
+    const state = lost || !greeted ? "closed" : model.get("state");
+    models.value = model.get("model");
+    const focused = document.activeElement;
     for (const control of [text, attach, models, send]) control.disabled = state === "closed";
     models.disabled = state !== "ready";
     stop.hidden = state !== "answering";
     send.hidden = state === "answering";
-    note.textContent = model.get("note");
-    note.hidden = !note.textContent;
-    const wrong = lost ? "The kernel was restarted or stopped: run this cell again to go on. What was said stays below." : model.get("problem");
-    problem.textContent = wrong ? `\u26a0 ${wrong}` : "";
-    problem.hidden = !wrong;
+    if ([send, stop].includes(focused) && focused.hidden) text.focus();
+    put(note, model.get("note"));
+    const wrong = lost ? "The kernel was restarted or stopped: run this cell again to go on. What was said stays below." : own || model.get("problem");
+    put(problem, wrong ? `\u26a0 ${wrong}` : "");
     drawWaiting();
   };
   const receive = (message) => {
     if (message.done) {
-      open.get(message.done)?.resolve(message);
+      const waitsHere = open.get(message.done);
       open.delete(message.done);
-      drawWaiting();
+      waitsHere?.resolve(message);
+      draw();
+    } else if (message.attachments) {
+      attachments = message.attachments;
+      drawChips();
     } else if (message.recall !== undefined && message.view === view) {
       back = message.back;
       text.value = recalled = message.recall;
@@ -167,7 +210,7 @@ function render({ model, el }) {
       event.preventDefault();
       submit();
     } else if (event.key === "Escape") {
-      if (model.get("state") === "answering") model.send({ do: "stop" });
+      if (model.get("state") === "answering") post({ do: "stop" });
     } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       if (recall(event.key === "ArrowUp" ? 1 : -1)) event.preventDefault();
     }
@@ -201,30 +244,47 @@ function render({ model, el }) {
     text.focus();
   });
   send.addEventListener("click", submit);
-  stop.addEventListener("click", () => model.send({ do: "stop" }));
+  stop.addEventListener("click", () => {
+    post({ do: "stop" });
+    text.focus();
+  });
   models.addEventListener("change", async () => {
     const { refused } = await ask({ do: "model", name: models.value });
     if (refused) draw();
   });
 
-  const liveness = () =>
-    setTimeout(() => {
-      lost = Boolean(el.closest(".jupyter-widgets-disconnected"));
-      draw();
-    }, 0);
+  // A restart is marked on the page; a kernel that was shut down is one that the manager has no more.
+  const look = () => {
+    const gone = Boolean(el.closest(".jupyter-widgets-disconnected")) || model.widget_manager?.kernel === null;
+    if (gone === lost) return;
+    lost = gone;
+    draw();
+  };
+  const liveness = () => setTimeout(look, 0);
   const pings = setInterval(() => {
+    look();
     if (model.get("state") === "answering" && !open.size && !lost) ask({ do: "ping" });
   }, PING);
-  const traits = ["models", "model", "attachments", "state", "note", "problem"];
-  traits.forEach((name) => model.on(`change:${name}`, draw));
+  const changed = () => {
+    own = "";
+    draw();
+  };
+  const listeners = { models: drawModels, model: draw, state: changed, note: draw, problem: changed };
+  Object.entries(listeners).forEach(([name, listener]) => model.on(`change:${name}`, listener));
   model.on("msg:custom", receive);
   model.on("comm_live_update", liveness);
   el.append(root);
+  drawModels();
+  drawChips();
   draw();
-  model.send({ do: "hello" });
+  ask({ do: "hello" }).then(() => {
+    greeted = true;
+    draw();
+  });
+  liveness();
   return () => {
     clearInterval(pings);
-    traits.forEach((name) => model.off(`change:${name}`, draw));
+    Object.entries(listeners).forEach(([name, listener]) => model.off(`change:${name}`, listener));
     model.off("msg:custom", receive);
     model.off("comm_live_update", liveness);
   };

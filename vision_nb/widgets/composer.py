@@ -45,7 +45,6 @@ class Composer(anywidget.AnyWidget):
     _css = _HERE / "composer.css"
     models: traitlets.List[str] = traitlets.List().tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
-    attachments: traitlets.List[dict[str, str]] = traitlets.List().tag(sync=True)
     state = traitlets.Unicode("ready").tag(sync=True)
     """"ready", "answering", or "closed"."""
     note = traitlets.Unicode().tag(sync=True)
@@ -55,6 +54,7 @@ class Composer(anywidget.AnyWidget):
     def __init__(self, thumbnails: Thumbnails, act: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         self.documents: list[ImageDocument] = []
+        self.attachments: list[dict[str, str]] = []
         self._thumbnails, self._act = thumbnails, act
         self._uploads: dict[str, Upload] = {}
         self.on_msg(self._receive)
@@ -72,13 +72,23 @@ class Composer(anywidget.AnyWidget):
 
     def show_attachments(self) -> None:
         """Bring the page up to what is attached."""
-        self.attachments = [
+        attachments = [
             {"name": document.title, "thumbnail": self._thumbnails.get(document) or "", "detail": document.detail or ""}
             for document in self.documents
         ]
+        if attachments != self.attachments:
+            self.attachments = attachments
+            self.send({"attachments": attachments})
 
-    def _receive(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
+    def drop_all(self) -> None:
+        """Free the pictures that are attached or on their way."""
+        self.documents, self.attachments = [], []
+        self._uploads.clear()
+
+    def _receive(self, _: Any, message: Any, buffers: list[Any]) -> None:
         """Do what the page asks for; an error is shown in the box."""
+        if not isinstance(message, dict):
+            return
         try:
             self._do(message, buffers)
             refused = False
@@ -91,7 +101,7 @@ class Composer(anywidget.AnyWidget):
         match message:
             case {"do": "ping"}:
                 pass
-            case {"do": "upload", "key": str(key), "name": str(name), "last": bool(last)}:
+            case {"do": "upload", "key": str(key), "name": str(name), "last": bool(last)} if buffers:
                 self._take_piece(key, name, bytes(buffers[0]), last)
             case {"do": "abandon", "key": str(key)}:
                 self._uploads.pop(key, None)
@@ -105,6 +115,7 @@ class Composer(anywidget.AnyWidget):
                     self.show_attachments()
             case {"do": "hello"}:
                 self._uploads.clear()  # a page that has gone sends no more of them
+                self.send({"attachments": self.attachments})  # no trait, as traits may be saved with the notebook
             case {"do": str()}:
                 self.problem = ""
                 self._act(message)

@@ -12,8 +12,8 @@ from vision_nb.images import ImageDocument
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.prepare import fit_within
 from vision_nb.transcript import totals
-from vision_nb.widgets.answering import Answering
-from vision_nb.widgets.entries import FAILED, Entries, id_of
+from vision_nb.widgets.answering import Answering, Failure
+from vision_nb.widgets.entries import FAILED, Entries
 from vision_nb.widgets.thumbnails import Thumbnails
 from vision_nb.widgets.transcript_view import TranscriptView
 
@@ -49,18 +49,35 @@ class Conversation:
         self._chat, self._answering, self._send = chat, answering, send
         self._entries = Entries(thumbnails)
         self._removed: tuple[Turn, ...] = ()
+        self._set_aside: Failure | None = None
+        self._unanswered: list[tuple[float, str]] = []
+        self._enlarging: asyncio.Task[None] | None = None
         self._problem = ""
 
     def draw(self) -> None:
         """Bring the page up to the conversation."""
         self.view.show(self._entries.of(self._chat, self._answering.failure))
         present = {id(turn) for turn in self._chat.turns}
-        removed = sum(id(turn) not in present for turn in self._removed)
+        removed = sum(id(turn) not in present for turn in self._removed) + (self._set_aside is not None)
         self.view.status = {"totals": totals(self._chat), "problem": self._problem, "removed": removed}
 
     def forget_removed(self) -> None:
         """Offer no more to put back what was removed, as the conversation has gone on."""
-        self._removed = ()
+        self._removed, self._set_aside = (), None
+
+    def set_aside(self, failure: Failure | None) -> None:
+        """Offer to put a question back that got no answer, as another one takes its place."""
+        if failure is not None:
+            self._set_aside = failure
+            self._unanswered.append((len(self._chat) - 0.5, failure.turn.question.text))
+
+    @property
+    def prompts(self) -> list[str]:
+        """All that was asked, oldest first, answered or not."""
+        failure = self._answering.failure
+        now = [] if failure is None else [(float(len(self._chat)), failure.turn.question.text)]
+        said = [(float(place), turn.question.text) for place, turn in enumerate(self._chat.turns)]
+        return [text for _, text in sorted([*said, *self._unanswered, *now], key=lambda one: one[0])]
 
     def _act(self, message: dict[str, Any]) -> None:
         """Do what a turn's button asks for; an error is shown below the turns."""
@@ -74,22 +91,26 @@ class Conversation:
     def _do(self, message: dict[str, Any]) -> None:
         place, turn = self._find(message.get("id"))
         match message:
-            case {"do": "put_back"} if self._removed:
+            case {"do": "put_back"} if self._removed or self._set_aside:
                 self._answering.check_idle()
-                self._answering.failure = None
-                turns, self._removed = self._removed, self._chat.turns
-                self._chat.replace(turns)
+                self._answering.failure, self._set_aside = self._set_aside, self._answering.failure
+                if self._removed:
+                    turns, self._removed = self._removed, self._chat.turns
+                    self._chat.replace(turns)
             case {"do": "copy"} if turn:
-                self.view.give({"op": "copy", "text": turn.answer.text})
+                self.view.send({"op": "copy", "text": turn.answer.text})
             case {"do": "enlarge", "place": int(picture)} if turn and 0 <= picture < len(turn.question.image_documents):
                 enlarging = self._enlarge(turn.question.image_documents[picture])
                 self._enlarging = asyncio.get_running_loop().create_task(enlarging)  # the loop keeps no hold of it
             case {"do": "again"} if turn:
-                self._cut(place)
+                self._answering.check(turn.question)
+                self._cut(place, keep_failure=message["id"] != FAILED)
                 self._send(turn.question)
             case {"do": "edit", "text": str(text)} if turn and text.strip():
+                question = user_message(text.strip(), turn.question.image_documents)
+                self._answering.check(question)
                 self._cut(place)
-                self._send(user_message(text.strip(), turn.question.image_documents))
+                self._send(question)
             case {"do": "delete"} if turn:
                 self._cut(place)
 
@@ -97,17 +118,18 @@ class Conversation:
         if name == FAILED and self._answering.failure is not None:
             return len(self._chat), self._answering.failure.turn
         for place, turn in enumerate(self._chat.turns):
-            if id_of(turn) == name:
+            if self._entries.name_of(turn) == name:
                 return place, turn
         return 0, None
 
-    def _cut(self, place: int) -> None:
+    def _cut(self, place: int, *, keep_failure: bool = True) -> None:
         """Remove the turns from a place on; they can be put back until the next question."""
         self._answering.check_idle()
-        self._answering.failure = None
+        failure, self._answering.failure = self._answering.failure, None
         if place < len(self._chat):
-            self._removed = self._chat.turns
+            self._removed, self._set_aside = self._chat.turns, None
             self._chat.replace(self._chat.turns[:place])
+        self.set_aside(failure if keep_failure else None)
 
     async def _enlarge(self, document: ImageDocument) -> None:
         try:
@@ -116,4 +138,4 @@ class Conversation:
             self._problem = str(error)
             self.draw()
         else:
-            self.view.give({"op": "enlarge", "name": document.title, "type": ready.mimetype}, ready.data)
+            self.view.send({"op": "enlarge", "name": document.title, "type": ready.mimetype}, [ready.data])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from vision_nb.chat import Chat, Turn
 from vision_nb.formula_html import answer_html
-from vision_nb.responses import ChatResponse
-from vision_nb.transcript import about, left_out
+from vision_nb.transcript import facts_line, left_out
 from vision_nb.widgets.answering import Failure
 from vision_nb.widgets.thumbnails import Thumbnails
 from vision_nb.widgets.transcript_view import Entry
@@ -24,10 +23,13 @@ class Entries:
     def __init__(self, thumbnails: Thumbnails) -> None:
         self._thumbnails = thumbnails
         self._made: dict[str, tuple[Turn, Entry]] = {}
+        self._names: dict[int, tuple[Turn, str]] = {}  # by the turn's identity, which holds as long as the turn does
+        self._count = 0
 
     def of(self, chat: Chat, failure: Failure | None) -> list[Entry]:
         """The entries of all turns, with that which is being answered or which failed at the end."""
-        made = {id_of(turn): self._finished(turn) for turn in chat.turns}
+        self._names = {id(turn): (turn, self.name_of(turn)) for turn in chat.turns}
+        made = {self.name_of(turn): self._finished(turn) for turn in chat.turns}
         self._made = {name: found for name, found in made.items() if _is_complete(found[1])}
         entries = [entry for _, entry in made.values()]
         if chat.answering is not None:
@@ -37,12 +39,19 @@ class Entries:
             entries.append(self._entry(FAILED, failure.turn, "failed", error=failure.message))
         return entries
 
+    def name_of(self, turn: Turn) -> str:
+        """What the page calls a turn: the same as long as it is there, and never another's."""
+        if id(turn) not in self._names:
+            self._count += 1
+            self._names[id(turn)] = turn, f"turn {self._count}"
+        return self._names[id(turn)][1]
+
     def _finished(self, turn: Turn) -> tuple[Turn, Entry]:
-        kept = self._made.get(id_of(turn))
-        if kept is not None and kept[0] is turn:
-            return kept
+        name = self.name_of(turn)
+        if name in self._made:
+            return self._made[name]
         state = "stopped" if turn.answer.finish_reason == "interrupted" else "done"
-        return turn, self._entry(id_of(turn), turn, state, facts=facts_line(turn.answer))
+        return turn, self._entry(name, turn, state, facts=facts_line(turn.answer))
 
     def _entry(self, name: str, turn: Turn, state: str, *, facts: str = "", error: str = "") -> Entry:
         pictures = [
@@ -61,17 +70,6 @@ class Entries:
             "error": error,
             "facts": facts,
         }
-
-
-def id_of(turn: Turn) -> str:
-    """What the page calls a turn: the same as long as it is there."""
-    return f"{id(turn):x}"
-
-
-def facts_line(answer: ChatResponse) -> str:
-    """Tokens, time and price of an answer, and not its model, which stands above it."""
-    shown = about(answer)
-    return " \N{MIDDLE DOT} ".join(shown[1:] if answer.model else shown)
 
 
 def _is_complete(entry: Entry) -> bool:

@@ -58,8 +58,10 @@ function render({ model, el }) {
     return row;
   };
 
-  const draw = () => {
-    const card = model.get("card");
+  let card = null;
+  const draw = (sent) => {
+    card = sent;
+    root.style.display = "";
     progress.textContent = `Answer ${card.position} of ${card.total}, ${card.labelled} scored`;
     bar.max = card.total;
     bar.value = card.labelled;
@@ -85,7 +87,7 @@ function render({ model, el }) {
   });
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const card = model.get("card");
+    if (!card) return;
     const other = Object.keys(card.scores).find((aspect) => aspect !== card.aspect);
     const messages = {
       ArrowLeft: { do: "turn", by: -1 },
@@ -115,10 +117,11 @@ function render({ model, el }) {
     element("div", { className: "vnb-label-hint", textContent: "5 perfect \u00b7 4 small faults \u00b7 3 in part \u00b7 2 wrong \u00b7 1 no answer or made up" }),
   );
   el.append(root);
-  model.on("change:card", draw);
-  draw();
+  root.style.display = "none"; // until Python has sent the first card
+  model.on("msg:custom", draw);
   root.setAttribute("data-lm-suppress-shortcuts", "true");
-  return () => model.off("change:card", draw);
+  send({ do: "hello" });
+  return () => model.off("msg:custom", draw);
 }
 
 export default { render };

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-import traitlets
 
 from vision_nb.comparison.result import RUBRIC, Comparison, default_annotator
 from vision_nb.comparison.scores import ASPECTS
@@ -46,7 +45,6 @@ class LabelPanel(anywidget.AnyWidget):
 
     _esm = _HERE / "label_panel.js"
     _css = _HERE / "label_panel.css"
-    card = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -66,6 +64,7 @@ class LabelPanel(anywidget.AnyWidget):
             raise SettingsError("There is no answer to label: run the comparison first.")
         if shuffle:
             random.Random(self.annotator if seed is None else seed).shuffle(self._order)
+        self.card: dict[str, Any] = {}
         self._undo: list[tuple[int, Label | None]] = []
         self._aspect = ASPECTS[0]
         self._position = self._first_unlabelled()
@@ -117,6 +116,8 @@ class LabelPanel(anywidget.AnyWidget):
         """Do what a key or button asks for; an error is shown in the panel."""
         try:
             match message:
+                case {"do": "hello"}:  # a page has come, or come back: it knows nothing yet
+                    self.send(self.card)
                 case {"do": "score", "value": int(value)}:
                     self.score(value)
                 case {"do": "aspect", "aspect": str(aspect)} if aspect in ASPECTS:
@@ -166,6 +167,7 @@ class LabelPanel(anywidget.AnyWidget):
             picture = self.comparison.document(self.row).thumbnail(_PICTURE_SIDE, max_bytes=60_000)
         except ImageError:
             picture = ""
+        # A message and no trait: traits may be saved with the notebook, and pictures and answers with them.
         self.card = {
             "position": self._position + 1,
             "total": len(self._order),
@@ -181,3 +183,4 @@ class LabelPanel(anywidget.AnyWidget):
             "can_undo": bool(self._undo),
             "problem": problem,
         }
+        self.send(self.card)

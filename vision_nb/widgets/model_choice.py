@@ -26,10 +26,8 @@ class ModelChoice:
         self._models: dict[str, MultiModalLLM | None] = {}
         for one in listed:
             self.add(connect(one) if isinstance(one, str) else one)
-        self.is_demo_for_want_of_a_key = False
         ready = ready_models()
-        if not listed:
-            self.is_demo_for_want_of_a_key = ready == [DEMO]
+        self.is_demo_for_want_of_a_key = not listed and ready == [DEMO]
         for name in ready:
             self._models.setdefault(name, None)
 

@@ -20,9 +20,12 @@ class Thumbnails:
         self._ready = ready
         self._made: dict[ImageDocument, str | None] = {}
         self._making: dict[ImageDocument, asyncio.Task[None]] = {}
+        self._is_closed = False
 
     def get(self, document: ImageDocument) -> str | None:
         """A picture of 160 pixels as a data URI, or None where there is none, or none yet."""
+        if self._is_closed or document.is_link:  # a link is not remembered, as it may be fetched later
+            return None
         if document not in self._made and document not in self._making:
             try:
                 loop = asyncio.get_running_loop()
@@ -38,15 +41,19 @@ class Thumbnails:
         return len(self._made)
 
     async def _make(self, document: ImageDocument) -> None:
-        self._made[document] = await asyncio.to_thread(thumbnail, document)
-        del self._making[document]
+        try:
+            self._made[document] = await asyncio.to_thread(thumbnail, document)
+        finally:
+            self._making.pop(document, None)
         self._ready()
 
     async def settled(self) -> None:
         """Wait until all that were asked for have been made."""
-        await asyncio.gather(*self._making.values())
+        await asyncio.gather(*self._making.values(), return_exceptions=True)
 
     def close(self) -> None:
-        """Make no more."""
+        """Make no more, and keep none."""
+        self._is_closed = True
         for task in self._making.values():
             task.cancel()
+        self._made.clear()

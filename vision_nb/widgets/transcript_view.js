@@ -1,6 +1,8 @@
 // Draws the turns that Python sends, and tells Python which button was pressed; it decides nothing itself.
 // Everything but an answer's html is put in as text. The html comes cleaned.
 
+const LOOK = 2000; // milliseconds between two looks whether the kernel is there
+
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
@@ -12,13 +14,13 @@ function drawBlocks(box, html) {
   const template = document.createElement("template");
   template.innerHTML = html;
   const fresh = [...template.content.childNodes].filter((node) => node.textContent.trim() || node.childNodes.length);
+  // A table or code that is wider than the panel can be scrolled by keyboard too.
+  for (const wide of template.content.querySelectorAll("pre, table")) wide.tabIndex = 0;
   const present = [...box.childNodes];
   let same = 0;
   while (same < Math.min(fresh.length, present.length) && fresh[same].isEqualNode(present[same])) same += 1;
   present.slice(same).forEach((node) => node.remove());
   box.append(...fresh.slice(same));
-  // A table or code that is wider than the panel can be scrolled by keyboard too.
-  for (const wide of box.querySelectorAll("pre, table")) wide.tabIndex = 0;
 }
 
 async function copyText(text) {
@@ -39,11 +41,11 @@ class Turn {
     this.entry = {};
     this.html = "";
     this.pictures = element("div", { className: "vnb-pictures" });
-    this.prompt = element("div", { className: "vnb-prompt" });
+    this.prompt = element("div", { className: "vnb-prompt", dir: "auto" });
     this.note = element("div", { className: "vnb-note" });
     this.edit = this.button("Edit", "edit this question and send it again", () => this.openEditor());
     this.question = element("div", { className: "vnb-question" }, this.pictures, this.prompt, this.note);
-    this.model = element("div", { className: "vnb-model" });
+    this.model = element("div", { className: "vnb-model", dir: "auto" });
     this.answer = element("div", { className: "vnb-answer" });
     this.remark = element("div", { className: "vnb-remark" });
     this.error = element("div", { className: "vnb-error" });
@@ -102,7 +104,7 @@ class Turn {
         const open = this.button("", `open ${name} large`, () => this.send({ do: "enlarge", place }));
         open.className = "vnb-picture";
         open.setAttribute("aria-label", `open ${name} large`);
-        open.append(thumbnail ? element("img", { src: thumbnail, alt: name }) : element("span", { textContent: name }));
+        open.append(thumbnail ? element("img", { src: thumbnail, alt: name }) : element("bdi", { textContent: name }));
         return open;
       }),
     );
@@ -110,7 +112,7 @@ class Turn {
   }
 
   openEditor() {
-    const area = element("textarea", { value: this.entry.prompt, rows: 3, className: "vnb-editor" });
+    const area = element("textarea", { value: this.entry.prompt, rows: 3, dir: "auto", className: "vnb-editor" });
     area.setAttribute("aria-label", "Edit the question");
     const save = () => this.send({ do: "edit", text: area.value });
     const cancel = () => {
@@ -138,7 +140,15 @@ class Turn {
 }
 
 function render({ model, el }) {
-  const send = (message) => model.send(message);
+  const send = (message) => {
+    // These take their own button away: who works by keyboard is left with the turns.
+    if (["again", "edit", "delete", "put_back"].includes(message.do)) list.focus({ preventScroll: true });
+    try {
+      model.send(message);
+    } catch {
+      liveness(); // a kernel that was shut down takes no message
+    }
+  };
   const turns = [];
   const said = element("div");
   const list = element("div", { className: "vnb-list", tabIndex: 0 }, said);
@@ -180,7 +190,8 @@ function render({ model, el }) {
   const drawStatus = () => {
     const { totals: line = "", problem: wrong = "", removed = 0 } = model.get("status");
     totals.textContent = line;
-    problem.textContent = wrong ? `\u26a0 ${wrong}` : "";
+    const shown = wrong ? `\u26a0 ${wrong}` : "";
+    if (problem.textContent !== shown) problem.textContent = shown; // written anew, it would be read out anew
     problem.hidden = !wrong;
     putBack.textContent = removed === 1 ? "Put back what was removed" : `Put back the ${removed} turns that were removed`;
     putBack.hidden = !removed;
@@ -190,13 +201,15 @@ function render({ model, el }) {
     const url = URL.createObjectURL(new Blob([buffers[0]], { type }));
     const close = element("button", { type: "button", textContent: "Close" });
     close.addEventListener("click", () => large.close());
-    large.replaceChildren(element("img", { src: url, alt: name }), element("div", { textContent: name }), close);
+    large.replaceChildren(element("img", { src: url, alt: name }), element("div", { textContent: name, dir: "auto" }), close);
     large.setAttribute("aria-label", name);
     large.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
     large.showModal();
   };
   const receive = (message, buffers) => {
     if (message.op === "all") {
+      greeted = true;
+      liveness();
       cut(0);
       message.entries.forEach(({ html, ...fields }, at) => change({ at, fields, keep: 0, html }));
       spoken.textContent = "";
@@ -209,11 +222,29 @@ function render({ model, el }) {
 
   // The plain transcript below is for readers of the file: here it would say everything twice.
   const hidden = element("style", { textContent: `.${model.get("plain")} { display: none; }` });
+  let greeted = false; // whether Python has answered: a view made of saved state alone shows nothing
   const liveness = () => {
-    if (el.closest(".jupyter-widgets-disconnected")) hidden.remove();
-    else document.head.append(hidden);
+    const gone = el.closest(".jupyter-widgets-disconnected") || model.widget_manager?.kernel === null;
+    if (gone || !greeted) hidden.remove();
+    else if (!hidden.isConnected) document.head.append(hidden);
   };
   const check = () => setTimeout(liveness, 0);
+  const looks = setInterval(liveness, LOOK);
+
+  // A file that is dropped here goes where the question is written; the browser would leave the page for it.
+  const hasFiles = (event) => [...event.dataTransfer.types].includes("Files");
+  root.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  root.addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const composer = root.closest(".widget-vbox")?.querySelector(".vnb-composer");
+    composer?.dispatchEvent(new DragEvent("drop", { dataTransfer: event.dataTransfer, cancelable: true }));
+  });
 
   // Follows what arrives, pictures too, until the reader scrolls up.
   let follows = true;
@@ -231,7 +262,6 @@ function render({ model, el }) {
 
   list.append(empty);
   el.append(root);
-  document.head.append(hidden);
   model.on("msg:custom", receive);
   model.on("change:status", drawStatus);
   model.on("comm_live_update", check);
@@ -241,6 +271,7 @@ function render({ model, el }) {
     model.off("msg:custom", receive);
     model.off("change:status", drawStatus);
     model.off("comm_live_update", check);
+    clearInterval(looks);
     watcher.disconnect();
     hidden.remove();
   };

@@ -38,7 +38,9 @@ class TranscriptView(anywidget.AnyWidget):
         self._shown: list[Entry] = []
         self.on_msg(self._receive)
 
-    def _receive(self, _: Any, message: dict[str, Any], __: Any) -> None:
+    def _receive(self, _: Any, message: Any, __: Any) -> None:
+        if not isinstance(message, dict):
+            return
         if message.get("do") == "hello":  # a page has come, or come back: it knows nothing yet
             self.send({"op": "all", "entries": self._shown})
         else:
@@ -53,10 +55,6 @@ class TranscriptView(anywidget.AnyWidget):
         if len(entries) < len(self._shown):
             self.send({"op": "cut", "at": len(entries)})
         self._shown = list(entries)
-
-    def give(self, content: dict[str, Any], data: bytes | None = None) -> None:
-        """Answer a button: a text to copy, or a large picture."""
-        self.send(content, None if data is None else [data])
 
 
 def _changes(before: Entry, after: Entry) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""The chat panel's page where things go otherwise: no kernel, no panel, a hurried user, another script."""
+
+import nbformat
+import pytest
+from conftest import encoded, picture
+from nbclient import NotebookClient
+from panel_lab import write_notebook
+from test_chat_panel_browser import files_transfer, lab, opened, page  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.browser
+PANEL = "panel = vn.ChatPanel(llm)\npanel"
+FOCUSED = "() => document.activeElement.closest('.vnb-composer textarea, .vnb-list, .vnb-chips')?.className ?? 'none'"
+
+
+def test_saved_widget_state_leaves_the_plain_transcript_to_its_reader(lab, page):  # noqa: F811
+    address, root = lab
+    name = write_notebook(root, "saved", "panel = vn.ChatPanel(llm)\npanel", "await panel.ask('Hello?')\nNone")
+    notebook = nbformat.read(root / name, as_version=4)
+    NotebookClient(notebook, store_widget_state=True).execute()
+    assert "widgets" in notebook.metadata and "Hello?" not in str(notebook.metadata.widgets)
+    nbformat.write(notebook, root / name)
+    page.goto(f"{address}/lab/tree/{name}")
+    page.wait_for_selector("[class*=vnb-plain]", timeout=60_000)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")  # widgets are shown to who trusts
+    page.click(".jp-Dialog button.jp-mod-accept")
+    page.wait_for_timeout(500)
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1000)
+    page.reload()
+    page.wait_for_selector(".vnb-composer textarea", timeout=20_000)
+    page.wait_for_timeout(3000)
+    assert page.locator("[class*=vnb-plain] :text('Hello?')").first.is_visible()
+    assert page.locator(".vnb-composer textarea").is_disabled()
+    assert page.locator(".vnb-turn").count() == 0
+
+
+def test_a_hurried_user_a_file_dropped_beside_the_box_and_a_growing_answer(opened):  # noqa: F811
+    panel = opened(speed=60)
+    page = panel.page  # noqa: F811
+    panel.run("server.answer_with('```\\ncode\\n```\\n\\n' + 'word ' * 150)")
+    transfer = files_transfer(page, [("a.png", "image/png", encoded(picture()))])
+    for event in ("dragenter", "dragover", "drop"):
+        page.dispatch_event(".vnb-list", event, {"dataTransfer": transfer})
+    page.wait_for_function("() => document.querySelectorAll('.vnb-chips img').length === 1")
+    page.locator(".vnb-chips select").focus()
+    panel.run("panel._composer.note = 'changed'; panel._composer.problem = 'wrong'")
+    page.locator(".vnb-chips select").focus()
+    page.locator(".vnb-chips select").select_option("low")
+    page.wait_for_timeout(300)
+    assert page.evaluate(FOCUSED) == "vnb-chips"
+    panel.box.fill("One?")
+    page.evaluate(
+        "() => { const box = document.querySelector('.vnb-composer textarea');"
+        " for (let n = 0; n < 3; n += 1) box.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true })); }"
+    )
+    page.wait_for_selector(".vnb-answer pre")
+    page.evaluate("() => { document.querySelector('.vnb-answer pre').isTheSame = true; }")
+    panel.wait("done")
+    assert page.evaluate("() => document.querySelector('.vnb-answer pre').isTheSame && true") is True
+    assert page.locator(".vnb-answer pre").get_attribute("tabindex") == "0"
+    assert panel.turns.count() == 1 and page.locator(".vnb-composer .vnb-problem").is_hidden()
+    assert page.locator(".vnb-prompt").get_attribute("dir") == "auto"
+    assert panel.box.get_attribute("dir") == "auto"
+
+
+def test_the_keyboard_stays_where_one_works_and_a_kernel_that_was_shut_down_is_said_to_be(opened):  # noqa: F811
+    panel = opened(speed=60)
+    page = panel.page  # noqa: F811
+    panel.run("server.answer_with('word ' * 100)")
+    panel.box.fill("One?")
+    page.locator(".vnb-composer button:text('Send')").click()
+    panel.wait("answering")
+    assert page.evaluate("() => document.activeElement === document.querySelector('.vnb-composer textarea')")
+    page.locator(".vnb-composer button:text('Stop')").click()
+    panel.wait("stopped")
+    assert page.evaluate("() => document.activeElement === document.querySelector('.vnb-composer textarea')")
+    for name in ("Ask again", "Delete from here"):
+        panel.button(name).click()
+        page.wait_for_timeout(500)
+        assert "vnb-list" in page.evaluate(FOCUSED)
+        if name == "Ask again":
+            panel.wait("done")
+    page.click("text=Kernel >> nth=0")
+    page.click(".lm-Menu-item:has-text('Shut Down Kernel') >> nth=0")
+    panel.wait_for_text("The kernel was restarted or stopped: run this cell again")
+    assert panel.box.is_disabled()
+    page.wait_for_selector("[class^=vnb-plain]", state="visible")
