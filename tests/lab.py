@@ -123,9 +123,8 @@ def wait_for_kernel(page):
 def run_cells(page):
     """Run all cells of the notebook that is open, and wait until each has run."""
     wait_for_kernel(page)
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
-    page.wait_for_function(
-        "() => { const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(e => e.textContent);"
-        " return prompts.length && prompts.every(text => /\\[\\d+\\]/.test(text)); }",
-        timeout=120_000,
+    page.evaluate(
+        "() => { window.cellsHaveRun = false; window.jupyterapp.commands.execute('notebook:run-all-cells')"
+        ".then(() => { window.cellsHaveRun = true; }); }"
     )
+    page.wait_for_function("() => window.cellsHaveRun", timeout=120_000)
