@@ -385,7 +385,7 @@ def test_detail_levels_of_a_picture_are_none_of_replicates(make):
 
 
 def test_a_missing_token_names_the_variable_and_the_demo(monkeypatch):
-    with pytest.raises(errors.MissingKeyError, match=r"REPLICATE_API_TOKEN.*connect\(\"demo\"\)"):
+    with pytest.raises(errors.MissingKeyError, match=r"REPLICATE_API_TOKEN.*\"demo\""):
         vn.ReplicateMultiModal()
     with pytest.raises(errors.MissingKeyError):
         vn.connect("replicate:llava-13b")
