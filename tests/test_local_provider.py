@@ -159,13 +159,17 @@ def test_a_slow_processor_is_given_its_time(llm):
     assert vn.LocalMultiModal(timeout=5).timeout == 5
 
 
-def test_each_question_to_this_machine_has_a_connection_of_its_own(server):
-    for options in ({}, {"default_headers": {"X-Team": "a"}}):
-        llm = vn.LocalMultiModal(api_base=server.openai_base, **options)
-        assert llm.complete("What?").text
+async def test_each_stream_from_this_machine_has_a_connection_of_its_own(server):
+    def connection():
         sent = {name.lower(): value for name, value in server.requests[-1].headers.items()}
-        assert sent["connection"] == "close" and sent.get("x-team") == ("a" if options else None)
-    assert "Connection" not in (vn.LocalMultiModal(api_base="http://10.0.0.9/v1")._default_headers or {})
+        return sent.get("connection"), sent.get("x-team")
+
+    llm = vn.LocalMultiModal(api_base=server.openai_base, default_headers={"X-Team": "a"})
+    list(llm.stream_complete("What?"))
+    assert connection() == ("close", "a")
+    [response async for response in await llm.astream_complete("What?")]
+    assert connection() == ("close", "a")
+    assert llm.complete("What?").text and connection() == ("keep-alive", "a")
 
 
 def test_a_whole_answer_without_usage_is_counted_by_ourselves(server, llm):

@@ -65,9 +65,6 @@ class LocalMultiModal(OpenAIMultiModal):
         context_length: int | None = None,
         **options: Any,
     ) -> None:
-        if is_on_this_machine(api_base):
-            # llama.cpp's server drops the connection of a stream that failed, and a question on its way there with it.
-            options["default_headers"] = {"Connection": "close", **(options.get("default_headers") or {})}
         super().__init__(model, api_key, api_base, **{"timeout": 600.0, **options})
         self.context_length = known_context_length(model) if context_length is None else context_length or None
         self._takes_detail = True
@@ -129,14 +126,22 @@ class LocalMultiModal(OpenAIMultiModal):
     # question, so it is asked only where nobody is billed for it.
 
     def _stream(self, request: Request) -> Iterator[Any]:
+        request = self._on_its_own_connection(request)
         chunks = super()._stream(request)
         return QuestionedStream(chunks, self._says, lambda: self._ask_why(request)) if self._bills_nobody else chunks
 
     async def _astream(self, request: Request) -> AsyncIterator[Any]:
+        request = self._on_its_own_connection(request)
         chunks = await super()._astream(request)
         if not self._bills_nobody:
             return chunks
         return AsyncQuestionedStream(chunks, self._says, lambda: self._aask_why(request))
+
+    def _on_its_own_connection(self, request: Request) -> Request:
+        # llama.cpp's server drops the connection of a stream that failed, and a question on its way there with it.
+        if not is_on_this_machine(self.server):
+            return request
+        return {**request, "extra_headers": {"Connection": "close", **request.get("extra_headers", {})}}
 
     @property
     def _bills_nobody(self) -> bool:
