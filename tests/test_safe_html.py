@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from vision_nb.formula_html import answer_html
-from vision_nb.safe_html import clean_html, escape, inline_text, markdown_to_html, safe_markdown, writable
+from vision_nb.rendering.math import answer_html
+from vision_nb.rendering.sanitize import clean_html, escape, inline_text, markdown_to_html, safe_markdown, writable
 
 # Parsers that let raw HTML through, as the front ends' do.
 MARKDOWN_IT = MarkdownIt("js-default", {"html": True, "linkify": False})
@@ -577,7 +577,7 @@ def test_code_keeps_its_tex():
 
 
 def test_importing_loads_neither_library():
-    program = "import sys, vision_nb.safe_html; print([name for name in ('nh3', 'markdown_it') if name in sys.modules])"
+    program = "import sys, vision_nb.rendering.sanitize; print([name for name in ('nh3', 'markdown_it') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -19,8 +19,8 @@ from vision_nb.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
 from vision_nb.providers.known import DEMO, known_models
+from vision_nb.rendering.sanitize import writable
 from vision_nb.responses import ChatResponse, Usage
-from vision_nb.safe_html import writable
 from vision_nb.transcript import notebook, page, thumbnail, transcript
 
 FORMAT = 1

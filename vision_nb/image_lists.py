@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vision_nb import markup
 from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
 from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.rendering import html
 from vision_nb.sniff import HEAD, describe, sniff
 
 
@@ -29,7 +29,7 @@ class ImageList(list[ImageDocument]):
         shown = self[:24]
         rest = [f"and {len(self) - len(shown)} more"] if len(self) > len(shown) else []
         left_out = [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:5]]
-        return markup.sheet([_tile(document) for document in shown], rest + left_out)
+        return html.sheet([_tile(document) for document in shown], rest + left_out)
 
 
 def _tile(document: ImageDocument) -> tuple[str | None, str]:

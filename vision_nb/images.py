@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from vision_nb import markup
 from vision_nb.details import Detail, check_detail
 from vision_nb.download import HEADER_BYTES, download, shown_url
 from vision_nb.encodings import ENCODINGS
@@ -24,7 +23,8 @@ from vision_nb.errors import (
 )
 from vision_nb.pixels import Size, opened, upright_pixels, upright_size
 from vision_nb.prepare import MAX_BYTES, Header, Prepared, prepare, read_header, thumbnail
-from vision_nb.safe_html import writable
+from vision_nb.rendering import html
+from vision_nb.rendering.sanitize import writable
 from vision_nb.sniff import sniff
 from vision_nb.sources import encoded, from_data_uri
 
@@ -279,7 +279,7 @@ class ImageDocument:
     def data_uri(self) -> str:
         """The picture as a data URI, without its metadata, in a type that browsers and providers take."""
         ready = self.prepare()
-        return markup.data_uri(ready.data, ready.mimetype)
+        return html.data_uri(ready.data, ready.mimetype)
 
     def thumbnail(self, side: int = 320, *, max_bytes: int = 22_000) -> str:
         """A small JPEG as a data URI.
@@ -292,7 +292,7 @@ class ImageDocument:
             ImageError: The picture cannot be found, read or decoded.
         """
         small = thumbnail(self.read(), name=self.name, side=side, max_bytes=max_bytes)
-        return markup.data_uri(small, "image/jpeg")
+        return html.data_uri(small, "image/jpeg")
 
     def __repr__(self) -> str:
         detail = f", detail={self.detail!r}" if self.detail else ""
@@ -302,6 +302,6 @@ class ImageDocument:
     def _repr_html_(self) -> str:
         try:
             ready = self._header
-            return markup.image_figure(self.thumbnail(), self.short_name, ready.size, ready.mimetype)
+            return html.image_figure(self.thumbnail(), self.short_name, ready.size, ready.mimetype)
         except ImageError as error:
-            return markup.error_box(str(error))
+            return html.error_box(str(error))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from vision_nb import markup
 from vision_nb.messages import ChatMessage, MessageRole
-from vision_nb.safe_html import safe_markdown
+from vision_nb.rendering import html
+from vision_nb.rendering.sanitize import safe_markdown
 from vision_nb.shown import ShownOnce
 
 
@@ -161,7 +161,7 @@ class ChatResponse(Response):
 def markdown(response: Response) -> str:
     """A response as Markdown that is safe to show: the text, how it ended, and folded facts below."""
     remark = f"\n\n> **Note:** {response.remark}" if response.remark else ""
-    return safe_markdown(response.text) + remark + markup.footnote(facts(response))
+    return safe_markdown(response.text) + remark + html.footnote(facts(response))
 
 
 def facts(response: Response) -> list[str]:

@@ -8,12 +8,12 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vision_nb import markup
 from vision_nb.errors import ImageError
-from vision_nb.formula_html import answer_html
 from vision_nb.images import ImageDocument
+from vision_nb.rendering import html
+from vision_nb.rendering.math import answer_html
+from vision_nb.rendering.sanitize import inline_text, markdown_to_html, safe_markdown
 from vision_nb.responses import ChatResponse, Usage, facts
-from vision_nb.safe_html import inline_text, markdown_to_html, safe_markdown
 
 if TYPE_CHECKING:
     from vision_nb.chat import Chat, Turn
@@ -80,7 +80,7 @@ def _price(answer: ChatResponse) -> str:
 
 
 def _amount(cost: Decimal) -> str:
-    return "free" if cost == 0 else markup.dollars(cost)
+    return "free" if cost == 0 else html.dollars(cost)
 
 
 def totals(chat: Chat) -> str:

@@ -8,8 +8,8 @@ from html import escape
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
 from vision_nb.images import ImageDocument
-from vision_nb.markup import dollars
-from vision_nb.safe_html import markdown_to_html
+from vision_nb.rendering.html import dollars
+from vision_nb.rendering.sanitize import markdown_to_html
 
 PICTURES_SHOWN = 20
 """So many pictures are shown; the whole is in the DataFrame."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from vision_nb import markup
 from vision_nb.comparison.grid import Grid, row_key
 from vision_nb.cost.estimate import EXPECTED_OUTPUT, input_tokens
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.providers.account import longest_answer
+from vision_nb.rendering import html
 from vision_nb.responses import Usage
 from vision_nb.store import Store
 
@@ -73,7 +73,7 @@ class Plan:
         ]
         head = ("model", "calls", "already there", "unreadable", "tokens in", "tokens out at most", "price at most")
         price = _dollars(self.usd)
-        return f"{markup.table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
+        return f"{html.table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
 
     def __str__(self) -> str:
         lines = [f"{one.model}: {one.calls:,} calls, {_dollars(one.usd)}" for one in self.models]
@@ -118,4 +118,4 @@ def _known(count: int | None) -> str:
 
 
 def _dollars(amount: Decimal | None) -> str:
-    return "price unknown" if amount is None else markup.dollars(amount)
+    return "price unknown" if amount is None else html.dollars(amount)

@@ -9,9 +9,9 @@ from decimal import Decimal
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from vision_nb import markup
 from vision_nb.comparison.grid import Row
 from vision_nb.display import new_figure, show_figure
+from vision_nb.rendering import html
 from vision_nb.shown import in_notebook
 from vision_nb.store import Label
 
@@ -96,7 +96,7 @@ class Summary:
             )
             for one in self.models
         ]
-        return markup.table(head, rows)
+        return html.table(head, rows)
 
     def __str__(self) -> str:
         return self._repr_markdown_()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from vision_nb import markup
 from vision_nb.cost.prices import price
 from vision_nb.cost.rules import PATCH, TILE, Tiles, checked_rule, view_of
 from vision_nb.cost.tokens import is_size
 from vision_nb.images import ImageDocument, ImageSource
 from vision_nb.pixels import Size
+from vision_nb.rendering import html
 from vision_nb.responses import Usage
 
 _LEAST_SAVING = 0.25  # a step is worth naming from a quarter on; patches alone would give thousands
@@ -56,10 +56,10 @@ class Fits:
             return f"The rule by which {self.model} counts images is not known.\n"
         rows = [(f"{self.size[0]} x {self.size[1]} (as it is)", f"{self.tokens:,}", "", "")]
         for step in self.steps:
-            saved = "price unknown" if step.saved_usd is None else markup.dollars(step.saved_usd, 6)
+            saved = "price unknown" if step.saved_usd is None else html.dollars(step.saved_usd, 6)
             percent = f"{step.saved_tokens / self.tokens:.0%}"
             rows.append((f"{step.size[0]} x {step.size[1]}", f"{step.tokens:,}", percent, saved))
-        return markup.table((f"pixels, {self.model}", "tokens", "saves", "of an image"), rows)
+        return html.table((f"pixels, {self.model}", "tokens", "saves", "of an image"), rows)
 
 
 def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detail: str = "auto") -> Fits:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, overload, runtime_checkable
 
-from vision_nb import markup
 from vision_nb.cost.prices import price
 from vision_nb.cost.rules import view_of
 from vision_nb.cost.text import TextTokens, text_tokens
@@ -15,6 +14,7 @@ from vision_nb.cost.tokens import ImageTokens, image_tokens, is_size, total_toke
 from vision_nb.errors import SettingsError
 from vision_nb.messages import as_images
 from vision_nb.pixels import Size
+from vision_nb.rendering import html
 from vision_nb.responses import Usage
 
 EXPECTED_OUTPUT = 300
@@ -77,7 +77,7 @@ class Estimate:
         total = "input, the provider's own count" if self.is_exact else "input"
         rows.append((total, "", "", _count(self.tokens)))
         rows.append(("answer", "", "", f"1 to {self.max_new_tokens:,}"))
-        table = markup.table((self.model, "pixels", "seen as", "tokens"), rows)
+        table = html.table((self.model, "pixels", "seen as", "tokens"), rows)
         return f"{table}\n\n**{_range(self)}**\n"
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ class Estimates(Sequence[Estimate]):
             (one.model, _count(one.text.tokens), _count(total_tokens(one.images)), _count(one.tokens), _range(one))
             for one in self._estimates
         ]
-        return markup.table(("model", "prompt", "images", "tokens in", "price"), rows)
+        return html.table(("model", "prompt", "images", "tokens in", "price"), rows)
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self._estimates))
@@ -211,4 +211,4 @@ def _range(estimate: Estimate) -> str:
         return "price unknown"
     if estimate.usd == 0:
         return "free"
-    return f"{estimate.usd_low:.6f} to {markup.dollars(estimate.usd, 6)}"
+    return f"{estimate.usd_low:.6f} to {html.dollars(estimate.usd, 6)}"

@@ -11,8 +11,8 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
-from vision_nb import markup
 from vision_nb.errors import BudgetExceededError, SettingsError
+from vision_nb.rendering import html
 from vision_nb.responses import Usage
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ class Ledger:
         with self._lock:
             spent = sum((entry.usd for entry in self._entries if entry.usd is not None), Decimal(0))
             if self._budget is not None and spent + self._reserved + amount > self._budget:
-                under_way = f" and {markup.dollars(self._reserved)} under way" if self._reserved else ""
+                under_way = f" and {html.dollars(self._reserved)} under way" if self._reserved else ""
                 raise BudgetExceededError(
-                    f"A call to {model} could cost {markup.dollars(amount)}, and the budget is {self._budget:f} USD, "
-                    f"of which {markup.dollars(spent)} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
+                    f"A call to {model} could cost {html.dollars(amount)}, and the budget is {self._budget:f} USD, "
+                    f"of which {html.dollars(spent)} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
                     may_pass_later=spent + amount <= self._budget,
                 )
             self._reserved += amount
@@ -201,15 +201,15 @@ class Ledger:
                     _sum(expected),
                     _sum(differences),
                     _count(usage.output_tokens),
-                    "unknown" if usd is None else markup.dollars(usd, 6),
+                    "unknown" if usd is None else html.dollars(usd, 6),
                 )
             )
-        return markup.html_table(head, rows) + f"<div>{escape(str(self))}</div>"
+        return html.html_table(head, rows) + f"<div>{escape(str(self))}</div>"
 
     def __str__(self) -> str:
         unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""
         of = f" of a budget of {self._budget:f} USD" if self._budget is not None else ""
-        return f"{_calls(len(self.entries))}, {markup.dollars(self.total, 6)}{unknown}{of}"
+        return f"{_calls(len(self.entries))}, {html.dollars(self.total, 6)}{unknown}{of}"
 
     __repr__ = __str__
 

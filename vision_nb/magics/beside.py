@@ -12,8 +12,8 @@ from vision_nb.comparison.loop import run_sync
 from vision_nb.errors import VisionError
 from vision_nb.magics.question import Question, completion, stored
 from vision_nb.magics.view import dollars, facts_of
+from vision_nb.rendering.sanitize import markdown_to_html
 from vision_nb.responses import CompletionResponse
-from vision_nb.safe_html import markdown_to_html
 from vision_nb.shown import ShownOnce
 from vision_nb.store import Store
 

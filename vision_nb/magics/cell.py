@@ -259,7 +259,7 @@ def _show_all(values: list[Any]) -> Any:
 def _show_error(error: Exception) -> None:
     from IPython.display import display
 
-    from vision_nb.markup import error_box
+    from vision_nb.rendering.html import error_box
 
     text = f"{type(error).__name__}: {error}"
     display({"text/html": error_box(text), "text/plain": text}, raw=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from vision_nb import markup
 from vision_nb.cost.estimate import Estimate
 from vision_nb.images import ImageDocument
 from vision_nb.magics.question import Question
 from vision_nb.magics.slips import UsageError
 from vision_nb.magics.view import dollars
 from vision_nb.prepare import Prepared, thumbnail
+from vision_nb.rendering import html
 
 PICTURES_SHOWN = 24
 _SIDE = 120
@@ -73,7 +73,7 @@ class Preview:
             for (document, ready), caption in zip(self.outgoing[:PICTURES_SHOWN], self._captions(), strict=False)
         ]
         more = len(self.outgoing) - len(tiles)
-        pictures = markup.sheet(tiles, [f"and {more} more"] if more else []) if tiles else ""
+        pictures = html.sheet(tiles, [f"and {more} more"] if more else []) if tiles else ""
         return f"<table>{rows}</table>{pictures}<p><b>{escape(self._end)}</b></p>"
 
     def __repr__(self) -> str:
@@ -114,7 +114,7 @@ def _caption(document: ImageDocument, ready: Prepared | None) -> str:
 
 def _small(ready: Prepared, name: str) -> str:
     small = thumbnail(ready.data, name=name, side=_SIDE, max_bytes=8_000)
-    return markup.data_uri(small, "image/jpeg")
+    return html.data_uri(small, "image/jpeg")
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from vision_nb import errors, markup
+from vision_nb import errors
+from vision_nb.rendering import html
 
 _SECTION = re.compile(r"^(Args|Attributes|Raises|Returns):\n((?:[ ].*\n|\n)+)", re.MULTILINE)
 _EXAMPLE = re.compile(r"^>>> .*\n(?:\S.*\n)*", re.MULTILINE)
@@ -35,7 +36,7 @@ class Reference:
     def _repr_markdown_(self) -> str:
         parts = [f"```python\n{self.signature}\n```", as_markdown(self.doc)]
         if self.members:
-            parts.append(markup.table(("name", "what it is"), self.members, numbers_from=2))
+            parts.append(html.table(("name", "what it is"), self.members, numbers_from=2))
         return "\n\n".join(parts) + "\n"
 
     def __repr__(self) -> str:

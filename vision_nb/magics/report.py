@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vision_nb import markup
+from vision_nb.rendering import html
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Report:
     remarks: Sequence[str] = ()
 
     def _repr_markdown_(self) -> str:
-        table = [markup.table(self.head, self.rows, numbers_from=len(self.head))] if self.rows else []
+        table = [html.table(self.head, self.rows, numbers_from=len(self.head))] if self.rows else []
         return "\n\n".join([*table, *self.remarks]) + "\n"
 
     def __repr__(self) -> str:

@@ -9,12 +9,12 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
-from vision_nb import markup
 from vision_nb.display import LiveAnswer
 from vision_nb.errors import MalformedResponseError
 from vision_nb.magics import forms
+from vision_nb.rendering import html
+from vision_nb.rendering.sanitize import safe_markdown
 from vision_nb.responses import Response, facts
-from vision_nb.safe_html import safe_markdown
 from vision_nb.shown import in_notebook
 
 FROM_STORE = "Answered from the store, at no cost: the same was asked before. --no-cache asks again."
@@ -125,7 +125,7 @@ class AnswerView(LiveAnswer):
             shown = "".join(f"<blockquote><b>Note:</b> {escape(remark)}</blockquote>" for remark in remarks)
         else:
             shown = "".join(f"\n\n> **Note:** {_as_markdown(remark)}" for remark in remarks)
-        return shown + markup.footnote(facts(response))
+        return shown + html.footnote(facts(response))
 
 
 def facts_of(response: Response, *, from_store: bool) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def dollars(amount: Decimal | None) -> str:
     """A price in words."""
     if amount is None:
         return "unknown"
-    return "free" if amount == 0 else markup.dollars(amount, 6)
+    return "free" if amount == 0 else html.dollars(amount, 6)
 
 
 def _as_markdown(remark: str) -> str:

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vision_nb import markup
 from vision_nb.errors import ProviderConnectionError, UnknownModelError
 from vision_nb.providers.llama_engine import Engine, running
 from vision_nb.providers.local_kinds import KINDS, OTHER, LocalModel
 from vision_nb.providers.local_probe import HOST, Probe
+from vision_nb.rendering import html
 
 USUAL_PORTS: Sequence[tuple[int, str]] = (
     (8080, "LocalAI, llama.cpp"),
@@ -109,9 +109,9 @@ class LocalServers(Sequence[LocalServer]):
 
     def _repr_html_(self) -> str:
         if not self:
-            return markup.remark(str(self))
+            return html.remark(str(self))
         head = ("server", "address", "model", "sees pictures", "context")
-        return markup.html_table(head, _rows(self._servers), numbers_from=4)
+        return html.html_table(head, _rows(self._servers), numbers_from=4)
 
     def __repr__(self) -> str:
         if self:

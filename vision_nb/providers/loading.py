@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from vision_nb import markup
+from vision_nb.rendering import html
 from vision_nb.shown import in_notebook
 
 _LEAST_PAUSE = 0.2  # seconds between two changes of the line
@@ -68,7 +68,7 @@ class LoadingLine:
         elif self._shown and in_notebook():
             from IPython.display import display
 
-            data = {"text/plain": line, "text/html": markup.remark(line)}
+            data = {"text/plain": line, "text/html": html.remark(line)}
             if self._handle is None:
                 self._handle = display(data, raw=True, display_id=True)
             else:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vision_nb import markup
 from vision_nb.errors import SettingsError
+from vision_nb.rendering import html
 
 SYSTEM_PROMPT = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -52,7 +52,7 @@ class LocalAIFiles:
         return [path.relative_to(self.compose.parent).as_posix() for path in self.paths]
 
     def _repr_html_(self) -> str:
-        return "".join(map(markup.file_listing, self._names(), map(_text_of, self.paths)))
+        return "".join(map(html.file_listing, self._names(), map(_text_of, self.paths)))
 
     def __repr__(self) -> str:
         return f"LocalAIFiles({', '.join(self._names())})"

@@ -15,13 +15,13 @@ from vision_nb.details import Detail
 from vision_nb.download import shown_url
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
 from vision_nb.images import ImageDocument, ImageSource
-from vision_nb.markup import data_uri
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.prepare import Prepared
 from vision_nb.providers.base import MultiModalLLM, Request
 from vision_nb.providers.loops import PerLoop
 from vision_nb.providers.openai_errors import refuses, translate
 from vision_nb.providers.streams import Piece
+from vision_nb.rendering.html import data_uri
 from vision_nb.responses import Usage
 
 if TYPE_CHECKING:

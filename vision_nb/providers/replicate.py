@@ -12,7 +12,6 @@ from weakref import finalize
 from vision_nb.details import Detail
 from vision_nb.errors import MissingKeyError, PredictionError, SettingsError
 from vision_nb.images import ImageDocument
-from vision_nb.markup import data_uri
 from vision_nb.messages import ChatMessage
 from vision_nb.prepare import Prepared, fit_within
 from vision_nb.providers.account import Account
@@ -29,6 +28,7 @@ from vision_nb.providers.replicate_models import (
 )
 from vision_nb.providers.replicate_predictions import Chunk, Order, afollow, follow
 from vision_nb.providers.streams import Piece
+from vision_nb.rendering.html import data_uri
 
 if TYPE_CHECKING:
     import httpx

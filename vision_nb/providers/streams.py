@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from vision_nb.errors import MalformedResponseError
+from vision_nb.rendering.sanitize import writable
 from vision_nb.responses import Response, Usage
-from vision_nb.safe_html import writable
 
 R = TypeVar("R", bound=Response)
 

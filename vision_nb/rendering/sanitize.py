@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.safe_markdown import as_references, defuse_tex, is_good_url, safe_markdown
+from vision_nb.rendering.markdown import as_references, defuse_tex, is_good_url, safe_markdown
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -243,7 +243,7 @@ def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
     Args:
         text: Markdown from anywhere.
         formulas_as_code: Write a formula as ``<code class="language-math">``, or ``language-math-display``, for
-            `vision_nb.formula_html`.
+            `vision_nb.rendering.math`.
 
     Returns:
         HTML that can be put on a page.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from html import escape
 
-from vision_nb.safe_html import inline_text
+from vision_nb.rendering.sanitize import inline_text
 
 _FAINT = "color:var(--jp-ui-font-color2,#666);font-size:90%"
 _BORDER = "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px"

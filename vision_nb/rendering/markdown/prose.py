@@ -1,7 +1,7 @@
 r"""The prose of untrusted Markdown: its words, inline code, formulas and links, made safe for every parser.
 
 * Prose holds no ``<`` that could open a tag, no stray backtick and no stray math delimiter; where it mentions
-  one, a character reference such as ``&lt;`` says so, which no parser takes for markup.
+  one, a character reference such as ``&lt;`` says so, which no parser takes for html.
 * Inline code stays between backticks where all parsers agree about it. Elsewhere it becomes ``<code>`` with
   each punctuation mark as a character reference: harmless as text too.
 * A formula stays where it is plainly one. A space, which TeX ignores, keeps ``a<b`` from being a tag.
@@ -16,7 +16,7 @@ import string
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from vision_nb.safe_markdown.formulas import (
+from vision_nb.rendering.markdown.formulas import (
     ACTIVE_TEX,
     BACKSLASH,
     BARE_URL,
@@ -76,7 +76,7 @@ def unescape(text: str) -> str:
 
 
 def as_references(text: str) -> str:
-    """Writes punctuation as character references, which every parser shows and none takes for markup."""
+    """Writes punctuation as character references, which every parser shows and none takes for html."""
     return text.translate(_REFERENCES)
 
 

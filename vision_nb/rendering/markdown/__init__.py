@@ -7,7 +7,7 @@ code. So nothing here rests on guessing what a parser will take for code:
   No formula, link definition or list of the prose around it can swallow its fence.
 * A fenced block inside a list item becomes ``<pre><code>`` on one line, with each punctuation mark as a
   character reference, so that it is harmless as text too.
-* Everything else is prose; see ``vision_nb.safe_markdown.prose``.
+* Everything else is prose; see ``vision_nb.rendering.markdown.prose``.
 
 Each step takes time in proportion to the text's length.
 """
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import re
 
-from vision_nb.safe_markdown.formulas import defuse_tex
-from vision_nb.safe_markdown.prose import MARK, TITLE, as_references, is_good_url, safe_prose, safe_url, unescape
+from vision_nb.rendering.markdown.formulas import defuse_tex
+from vision_nb.rendering.markdown.prose import MARK, TITLE, as_references, is_good_url, safe_prose, safe_url, unescape
 
 __all__ = ["as_references", "defuse_tex", "is_good_url", "safe_markdown"]
 
@@ -38,7 +38,7 @@ _DEFINITION = re.compile(rf" {{0,3}}\[(?P<label>[\w .,+-]{{1,80}})\]:[ \t]*<?(?P
 
 
 def safe_markdown(text: str) -> str:
-    """Makes a model's answer safe for a ``text/markdown`` output; see ``vision_nb.safe_html``."""
+    """Makes a model's answer safe for a ``text/markdown`` output; see ``vision_nb.rendering.sanitize``."""
     lines = _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", _LINE_END.sub("\n", text)).split("\n")
     written: list[str] = []
     paragraph: list[str] = []

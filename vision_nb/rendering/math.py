@@ -7,7 +7,7 @@ from functools import lru_cache
 from html import escape, unescape
 from typing import TYPE_CHECKING
 
-from vision_nb.safe_html import markdown_to_html
+from vision_nb.rendering.sanitize import markdown_to_html
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
