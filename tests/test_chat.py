@@ -372,7 +372,9 @@ def test_a_value_of_the_wrong_kind_is_a_damaged_file(told, tmp_path, field, valu
 
 def test_a_loaded_file_has_nothing_fetched_and_chooses_no_stranger(chat, tmp_path, monkeypatch):
     fetched = []
-    monkeypatch.setattr("vision_nb.images.download", lambda url, **_: fetched.append(url) or encoded(picture()))
+    monkeypatch.setattr(
+        "vision_nb.images.document.download", lambda url, **_: fetched.append(url) or encoded(picture())
+    )
     document = vn.ImageDocument(image_url="https://example.org/beacon.png")
     chat.add(vn.ChatMessage("user", ["one?", document]), ChatResponse("one", model="m"))
     content = json.loads(chat.export(tmp_path / "talk.json").read_text())

@@ -77,7 +77,7 @@ def test_the_same_content_under_another_name_is_the_same_question(server, images
 
 
 def test_each_picture_is_encoded_once_per_size_however_many_ask(server, images, store, monkeypatch):
-    from vision_nb import images as module
+    from vision_nb.images import document as module
 
     calls, prepare = [], module.prepare
 

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import encoded, picture
 
-from vision_nb import ImageDocument, display_image_uris, download, errors
+from vision_nb import ImageDocument, display_image_uris, errors
+from vision_nb.images import download
 
 JPEG = encoded(picture(2000, 1500), "JPEG", quality=95)
 

@@ -227,7 +227,7 @@ def test_what_nobody_set_does_not_travel(server, llm):
 
 
 def test_pictures_behind_urls_are_downloaded_for_a_server_that_cannot_reach_them(server, photo, monkeypatch):
-    monkeypatch.setattr("vision_nb.images.download", lambda url, **_: photo.read_bytes())
+    monkeypatch.setattr("vision_nb.images.document.download", lambda url, **_: photo.read_bytes())
     document = vn.ImageDocument(image_url="https://example.org/photo.jpg")
     url = document.image_url
     vn.LocalMultiModal(api_base=server.openai_base, inline_urls=True).complete("What?", [document])

@@ -11,8 +11,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from vision_nb import errors
 from vision_nb.cost.rules import RULES, sent_size, view_of
-from vision_nb.prepare import fit_within, prepare
-from vision_nb.sniff import only_pixels
+from vision_nb.images.formats import only_pixels
+from vision_nb.images.prepare import fit_within, prepare
 
 
 def ready(data, **options):

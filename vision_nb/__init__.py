@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from vision_nb.display import adisplay_stream as adisplay_stream
     from vision_nb.display import display_image_uris as display_image_uris
     from vision_nb.display import display_stream as display_stream
-    from vision_nb.image_lists import load_image_urls as load_image_urls
-    from vision_nb.image_lists import load_images as load_images
-    from vision_nb.images import ImageDocument as ImageDocument
+    from vision_nb.images.document import ImageDocument as ImageDocument
+    from vision_nb.images.loading import load_image_urls as load_image_urls
+    from vision_nb.images.loading import load_images as load_images
     from vision_nb.messages import ChatMessage as ChatMessage
     from vision_nb.messages import MessageRole as MessageRole
     from vision_nb.messages import (
@@ -64,7 +64,7 @@ _HOMES = {
     "ChatResponse": "vision_nb.responses",
     "CompletionResponse": "vision_nb.responses",
     "DemoMultiModal": "vision_nb.providers.demo",
-    "ImageDocument": "vision_nb.images",
+    "ImageDocument": "vision_nb.images.document",
     "LabelPanel": "vision_nb.widgets.label_panel",
     "LocalMultiModal": "vision_nb.providers.local",
     "MessageRole": "vision_nb.messages",
@@ -89,8 +89,8 @@ _HOMES = {
     "serve_llava": "vision_nb.providers.llama_server",
     "set_price": "vision_nb.cost.prices",
     "show_tiles": "vision_nb.cost.tiles",
-    "load_image_urls": "vision_nb.image_lists",
-    "load_images": "vision_nb.image_lists",
+    "load_image_urls": "vision_nb.images.loading",
+    "load_images": "vision_nb.images.loading",
     "write_localai_config": "vision_nb.providers.localai_files",
 }
 _MODULES = ("compat", "errors", "samples")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.errors import SettingsError
-from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect

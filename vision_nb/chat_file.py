@@ -13,9 +13,9 @@ from typing import Any
 
 from vision_nb.chat import Chat, Turn
 from vision_nb.errors import ImageError, SettingsError
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
+from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, MessageRole, Part
-from vision_nb.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
 from vision_nb.providers.known import DEMO, known_models

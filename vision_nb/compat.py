@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vision_nb.image_lists import ImageList, load_images
+from vision_nb.images.loading import ImageList, load_images
 
 
 class SimpleDirectoryReader:

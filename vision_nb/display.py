@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vision_nb.errors import ImageError, SettingsError
-from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.images.decode import Size
+from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.prepare import fit_within, jpeg_of
 from vision_nb.messages import as_images
-from vision_nb.pixels import Size
-from vision_nb.prepare import fit_within, jpeg_of
 from vision_nb.responses import Response, markdown
 from vision_nb.shown import ShownOnce, in_notebook, mark_shown
 

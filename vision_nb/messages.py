@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from vision_nb.errors import SettingsError
-from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument, ImageSource
 
 Part: TypeAlias = str | ImageDocument
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.errors import StoreError
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
 from vision_nb.responses import Response, Usage
 
 VERSION = 1

@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vision_nb.errors import ImageError
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
 from vision_nb.rendering import html
 from vision_nb.rendering.math import answer_html
 from vision_nb.rendering.sanitize import inline_text, markdown_to_html, safe_markdown

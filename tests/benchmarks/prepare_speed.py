@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vision_nb.cost.rules import sent_size
-from vision_nb.prepare import prepare
+from vision_nb.images.prepare import prepare
 
 ROUNDS = 7
 

@@ -7,7 +7,7 @@ from html import escape
 
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.html import dollars
 from vision_nb.rendering.sanitize import markdown_to_html
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.errors import ImageNotFoundError, SettingsError
-from vision_nb.image_lists import flattened, load_images
-from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.loading import flattened, load_images
 from vision_nb.messages import as_images
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect

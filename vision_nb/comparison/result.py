@@ -12,7 +12,7 @@ from vision_nb.comparison import gallery, scores
 from vision_nb.comparison.budget import Budget
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import SettingsError
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
 from vision_nb.store import Label, Store
 
 if TYPE_CHECKING:

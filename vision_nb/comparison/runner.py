@@ -26,7 +26,7 @@ from vision_nb.errors import (
     StoreError,
     VisionError,
 )
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect, connect_to_count
 from vision_nb.store import Store

@@ -8,8 +8,8 @@ from decimal import Decimal
 from vision_nb.cost.prices import price
 from vision_nb.cost.rules import PATCH, TILE, Tiles, checked_rule, view_of
 from vision_nb.cost.tokens import is_size
-from vision_nb.images import ImageDocument, ImageSource
-from vision_nb.pixels import Size
+from vision_nb.images.decode import Size
+from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.rendering import html
 from vision_nb.responses import Usage
 

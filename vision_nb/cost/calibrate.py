@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vision_nb.cost.rules import RULES, Rule, keep_rule
-from vision_nb.details import Detail
 from vision_nb.errors import MalformedResponseError, RequestRejectedError, SettingsError
-from vision_nb.images import ImageDocument
-from vision_nb.pixels import Size
+from vision_nb.images.decode import Size
+from vision_nb.images.detail import Detail
+from vision_nb.images.document import ImageDocument
 
 PROBES: tuple[tuple[int, Detail], ...] = ((1024, "high"), (2048, "high"), (2048, "original"))
 """Side in pixels and detail level of the squares: enough to tell the families apart."""

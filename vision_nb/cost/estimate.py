@@ -12,8 +12,8 @@ from vision_nb.cost.rules import view_of
 from vision_nb.cost.text import TextTokens, text_tokens
 from vision_nb.cost.tokens import ImageTokens, image_tokens, is_size, total_tokens
 from vision_nb.errors import SettingsError
+from vision_nb.images.decode import Size
 from vision_nb.messages import as_images
-from vision_nb.pixels import Size
 from vision_nb.rendering import html
 from vision_nb.responses import Usage
 

@@ -13,10 +13,10 @@ from functools import cache
 from types import MappingProxyType
 
 from vision_nb.cost.llava import is_llava_1_5
-from vision_nb.details import DETAILS, check_detail
 from vision_nb.errors import ImageTooLargeError, SettingsError
-from vision_nb.pixels import Size
-from vision_nb.prepare import fit_within
+from vision_nb.images.decode import Size
+from vision_nb.images.detail import DETAILS, check_detail
+from vision_nb.images.prepare import fit_within
 
 MAX_PATCHES = 30_000
 """More patches than this in one image are refused by OpenAI's API (images and vision guide, 2026-11)."""

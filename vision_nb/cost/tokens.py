@@ -8,8 +8,8 @@ from typing import Any, overload
 
 from vision_nb.cost.rules import rule_for, view_of
 from vision_nb.errors import ImageError
-from vision_nb.images import ImageDocument, ImageSource
-from vision_nb.pixels import Size
+from vision_nb.images.decode import Size
+from vision_nb.images.document import ImageDocument, ImageSource
 
 
 @dataclass(frozen=True)

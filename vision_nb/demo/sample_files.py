@@ -11,7 +11,7 @@ from tornado.web import HTTPError, RequestHandler
 
 from vision_nb import samples
 from vision_nb.errors import ImageNotFoundError
-from vision_nb.sniff import sniff
+from vision_nb.images.formats import sniff
 
 if TYPE_CHECKING:
     from vision_nb.demo.server import DemoServer

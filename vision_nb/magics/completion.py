@@ -6,7 +6,7 @@ import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.details import DETAILS
+from vision_nb.images.detail import DETAILS
 from vision_nb.magics.settings import FORMATS
 from vision_nb.magics.sources import IMAGE_SUFFIXES, image_variables
 

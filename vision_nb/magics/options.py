@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
-from vision_nb.details import DETAILS
+from vision_nb.images.detail import DETAILS
 from vision_nb.magics.settings import FORMATS
 from vision_nb.magics.slips import UsageError, unknown
 

@@ -7,11 +7,11 @@ from html import escape
 from typing import Any
 
 from vision_nb.cost.estimate import Estimate
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
+from vision_nb.images.prepare import Prepared, thumbnail
 from vision_nb.magics.question import Question
 from vision_nb.magics.slips import UsageError
 from vision_nb.magics.view import dollars
-from vision_nb.prepare import Prepared, thumbnail
 from vision_nb.rendering import html
 
 PICTURES_SHOWN = 24

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from vision_nb.chat import Chat
 from vision_nb.cost.estimate import Estimate, estimate_cost
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import ChatResponse, CompletionResponse, Response

@@ -9,7 +9,7 @@ from typing import Any
 
 from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, TraitError, Unicode
 
-from vision_nb.details import DETAILS
+from vision_nb.images.detail import DETAILS
 from vision_nb.magics.slips import nearest
 
 FORMATS = ("markdown", "text", "html", "code", "json", "math", "dataframe")

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from vision_nb.errors import ImageNotFoundError, UnsupportedImageError
-from vision_nb.image_lists import ImageList, load_images
+from vision_nb.images.loading import ImageList, load_images
 from vision_nb.magics.slips import UsageError, nearest
 
 _VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?P<steps>(?:\.[^\W\d]\w*|\[(?:-?\d+|'[^']*'|\"[^\"]*\")\])*)")

@@ -11,7 +11,7 @@ from vision_nb.cost.ledger import Entry, ledger
 from vision_nb.cost.rules import fixed_tokens, view_of
 from vision_nb.cost.text import text_tokens
 from vision_nb.errors import ImageError, SettingsError
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
 from vision_nb.responses import Response, Usage
 

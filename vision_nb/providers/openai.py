@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
 from vision_nb.cost.rules import base_name, sent_size
-from vision_nb.details import Detail
-from vision_nb.download import shown_url
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
-from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.images.detail import Detail
+from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.download import shown_url
+from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.prepare import Prepared
 from vision_nb.providers.base import MultiModalLLM, Request
 from vision_nb.providers.loops import PerLoop
 from vision_nb.providers.openai_errors import refuses, translate

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import UnknownModelError
-from vision_nb.prepare import Prepared
+from vision_nb.images.prepare import Prepared
 from vision_nb.providers.replicate_errors import kind_of
 from vision_nb.providers.replicate_events import EventDecoder
 

@@ -16,7 +16,7 @@ import ipywidgets
 from vision_nb.chat import Chat
 from vision_nb.display import UPDATES_A_SECOND
 from vision_nb.errors import SettingsError
-from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, as_images, user_message
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.known import DEMO

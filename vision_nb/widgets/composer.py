@@ -10,9 +10,9 @@ from typing import Any
 import anywidget
 import traitlets
 
-from vision_nb.details import DETAILS
 from vision_nb.errors import ImageError, VisionError
-from vision_nb.images import ImageDocument
+from vision_nb.images.detail import DETAILS
+from vision_nb.images.document import ImageDocument
 from vision_nb.widgets.thumbnails import Thumbnails
 
 _HERE = Path(__file__).parent

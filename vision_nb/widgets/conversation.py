@@ -8,9 +8,9 @@ from typing import Any
 
 from vision_nb.chat import Chat, Turn
 from vision_nb.errors import VisionError
-from vision_nb.images import ImageDocument
+from vision_nb.images.document import ImageDocument
+from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.prepare import fit_within
 from vision_nb.transcript import totals
 from vision_nb.widgets.answering import Answering, Failure
 from vision_nb.widgets.entries import FAILED, Entries

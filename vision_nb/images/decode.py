@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError, VisionError
-from vision_nb.sniff import HEAD, describe, sniff
+from vision_nb.images.formats import HEAD, describe, sniff
 
 if TYPE_CHECKING:
     from PIL import Image

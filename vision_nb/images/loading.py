@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
-from vision_nb.images import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.formats import HEAD, describe, sniff
 from vision_nb.rendering import html
-from vision_nb.sniff import HEAD, describe, sniff
 
 
 class ImageList(list[ImageDocument]):

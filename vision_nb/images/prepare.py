@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import ImageTooLargeError
-from vision_nb.pixels import Size, is_srgb, opened, upright_pixels, upright_size
-from vision_nb.sniff import SENDABLE, only_pixels
+from vision_nb.images.decode import Size, is_srgb, opened, upright_pixels, upright_size
+from vision_nb.images.formats import SENDABLE, only_pixels
 
 if TYPE_CHECKING:
     from PIL import Image

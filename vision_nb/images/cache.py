@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
-from vision_nb.prepare import Prepared
+from vision_nb.images.prepare import Prepared
 
 MAX_BYTES = 128_000_000
 """How much is kept; some 400 photographs as they go out."""

@@ -9,8 +9,8 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from vision_nb.errors import UnsupportedImageError
-from vision_nb.prepare import png_bytes
-from vision_nb.sniff import describe, sniff
+from vision_nb.images.formats import describe, sniff
+from vision_nb.images.prepare import png_bytes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from vision_nb.details import Detail, check_detail
-from vision_nb.download import HEADER_BYTES, download, shown_url
-from vision_nb.encodings import ENCODINGS
 from vision_nb.errors import (
     CorruptImageError,
     ImageError,
@@ -21,12 +18,15 @@ from vision_nb.errors import (
     SettingsError,
     UnsupportedImageError,
 )
-from vision_nb.pixels import Size, opened, upright_pixels, upright_size
-from vision_nb.prepare import MAX_BYTES, Header, Prepared, prepare, read_header, thumbnail
+from vision_nb.images.cache import ENCODINGS
+from vision_nb.images.convert import encoded, from_data_uri
+from vision_nb.images.decode import Size, opened, upright_pixels, upright_size
+from vision_nb.images.detail import Detail, check_detail
+from vision_nb.images.download import HEADER_BYTES, download, shown_url
+from vision_nb.images.formats import sniff
+from vision_nb.images.prepare import MAX_BYTES, Header, Prepared, prepare, read_header, thumbnail
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import writable
-from vision_nb.sniff import sniff
-from vision_nb.sources import encoded, from_data_uri
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -228,7 +228,7 @@ class ImageDocument:
             return file.read()
 
     def prepare(self, fit: Callable[[Size], Size] = lambda size: size, *, max_bytes: int = MAX_BYTES) -> Prepared:
-        """The picture ready to be sent: upright, sRGB, fitted, without metadata; see `vision_nb.prepare`.
+        """The picture ready to be sent: upright, sRGB, fitted, without metadata; see `vision_nb.images.prepare`.
 
         A picture that was made ready a moment ago at the same size is not decoded again.
 
