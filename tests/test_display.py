@@ -7,7 +7,7 @@ from PIL import Image
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.display import LiveAnswer, png_of
+from vision_nb.notebook.display import LiveAnswer, png_of
 
 
 def shown(axis):

@@ -207,9 +207,9 @@ def test_an_error_is_two_lines_and_tb_shows_it_whole(tmp_path):
 def test_a_long_stream_is_redrawn_twelve_times_a_second_at_most():
     cells = run_cells(
         f"{SERVER}\nserver.tokens_per_second = 2000\nserver.answer_with('word ' * 4000)\n"
-        "import vision_nb.display, time\n"
-        "drawn, draw = [], vision_nb.display.LiveAnswer._draw\n"
-        "vision_nb.display.LiveAnswer._draw = lambda *given: (drawn.append(time.time()), draw(*given))",
+        "import vision_nb.notebook.display, time\n"
+        "drawn, draw = [], vision_nb.notebook.display.LiveAnswer._draw\n"
+        "vision_nb.notebook.display.LiveAnswer._draw = lambda *given: (drawn.append(time.time()), draw(*given))",
         "%%vision demo\nWhat?",
         "print(len(drawn) / (drawn[-1] - drawn[0]) < 13, len(drawn) > 5)",
     )

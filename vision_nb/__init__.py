@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from vision_nb.cost.prices import set_price as set_price
     from vision_nb.cost.tiles import show_tiles as show_tiles
     from vision_nb.cost.tokens import image_tokens as image_tokens
-    from vision_nb.display import adisplay_stream as adisplay_stream
-    from vision_nb.display import display_image_uris as display_image_uris
-    from vision_nb.display import display_stream as display_stream
     from vision_nb.images.document import ImageDocument as ImageDocument
     from vision_nb.images.loading import load_image_urls as load_image_urls
     from vision_nb.images.loading import load_images as load_images
@@ -35,6 +32,9 @@ if TYPE_CHECKING:
     from vision_nb.messages import (
         generate_openai_multi_modal_chat_message as generate_openai_multi_modal_chat_message,
     )
+    from vision_nb.notebook.display import adisplay_stream as adisplay_stream
+    from vision_nb.notebook.display import display_image_uris as display_image_uris
+    from vision_nb.notebook.display import display_stream as display_stream
     from vision_nb.providers.connect import connect as connect
     from vision_nb.providers.demo import DemoMultiModal as DemoMultiModal
     from vision_nb.providers.hub import download_gguf as download_gguf
@@ -73,13 +73,13 @@ _HOMES = {
     "ReplicateMultiModal": "vision_nb.providers.replicate",
     "Usage": "vision_nb.responses",
     "acompare": "vision_nb.comparison.runner",
-    "adisplay_stream": "vision_nb.display",
+    "adisplay_stream": "vision_nb.notebook.display",
     "calibrate": "vision_nb.cost.calibrate",
     "cheapest_fit": "vision_nb.cost.advice",
     "compare": "vision_nb.comparison.runner",
     "connect": "vision_nb.providers.connect",
-    "display_image_uris": "vision_nb.display",
-    "display_stream": "vision_nb.display",
+    "display_image_uris": "vision_nb.notebook.display",
+    "display_stream": "vision_nb.notebook.display",
     "download_gguf": "vision_nb.providers.hub",
     "generate_openai_multi_modal_chat_message": "vision_nb.messages",
     "estimate_cost": "vision_nb.cost.estimate",

@@ -58,7 +58,7 @@ class VisionError(Exception):
     """
 
     def _render_traceback_(self) -> list[str]:
-        from vision_nb.tracebacks import short
+        from vision_nb.notebook.tracebacks import short
 
         return short(self)
 

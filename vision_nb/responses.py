@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from vision_nb.messages import ChatMessage, MessageRole
+from vision_nb.notebook.ipython import ShownOnce
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import safe_markdown
-from vision_nb.shown import ShownOnce
 
 
 @dataclass(frozen=True)

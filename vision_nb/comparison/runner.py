@@ -14,7 +14,6 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from vision_nb.comparison.budget import Budget
 from vision_nb.comparison.grid import DEFAULT_CONCURRENCY, Grid, Row, make_grid, row_key
-from vision_nb.comparison.loop import run_sync
 from vision_nb.comparison.plan import Plan, make_plan
 from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.result import Comparison
@@ -27,6 +26,7 @@ from vision_nb.errors import (
     VisionError,
 )
 from vision_nb.images.document import ImageDocument
+from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect, connect_to_count
 from vision_nb.store import Store

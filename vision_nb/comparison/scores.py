@@ -10,9 +10,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison.grid import Row
-from vision_nb.display import new_figure, show_figure
+from vision_nb.notebook.display import new_figure, show_figure
+from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
-from vision_nb.shown import in_notebook
 from vision_nb.store import Label
 
 if TYPE_CHECKING:

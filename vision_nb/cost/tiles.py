@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.cost.rules import PATCH, TILE, Tiles, View, checked_rule, view_of
-from vision_nb.display import new_figure, show_figure
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
-from vision_nb.shown import in_notebook
+from vision_nb.notebook.display import new_figure, show_figure
+from vision_nb.notebook.ipython import in_notebook
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from vision_nb.comparison.loop import run_sync
 from vision_nb.errors import VisionError
 from vision_nb.magics.question import Question, completion, stored
 from vision_nb.magics.view import dollars, facts_of
+from vision_nb.notebook.ipython import ShownOnce
+from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering.sanitize import markdown_to_html
 from vision_nb.responses import CompletionResponse
-from vision_nb.shown import ShownOnce
 from vision_nb.store import Store
 
 _CELL = "vertical-align:top;text-align:left;padding:6px 10px;overflow-wrap:anywhere"

@@ -102,8 +102,8 @@ class VisionMagics(VisionSettings, Magics):
         from vision_nb.magics.question import Question
         from vision_nb.magics.sources import images_named
         from vision_nb.magics.template import insert
+        from vision_nb.notebook.ipython import running_cell
         from vision_nb.providers.known import DEMO
-        from vision_nb.shown import running_cell
 
         if options.compare and (options.go_on or options.chat):
             raise UsageError("-m asks several models, and a conversation has one: leave out -c and --chat, or -m.")
@@ -136,7 +136,7 @@ class VisionMagics(VisionSettings, Magics):
         from vision_nb.magics.forms import code_of
         from vision_nb.magics.question import completion
         from vision_nb.magics.view import FORMS, AnswerView
-        from vision_nb.shown import mark_shown, running_cell
+        from vision_nb.notebook.ipython import mark_shown, running_cell
 
         form = options.format or self.format
 
@@ -172,7 +172,7 @@ class VisionMagics(VisionSettings, Magics):
         from IPython.display import display
 
         from vision_nb.magics.beside import ask_all
-        from vision_nb.shown import in_notebook, mark_shown
+        from vision_nb.notebook.ipython import in_notebook, mark_shown
 
         answers = ask_all(questions, store, cache=cache)
         self.variables["_vision"] = answers
@@ -186,7 +186,7 @@ class VisionMagics(VisionSettings, Magics):
 
     def _out(self, value: Any) -> Any:
         """The cell's value; a terminal would print an empty Out for one that it has shown already."""
-        from vision_nb.shown import ShownOnce, in_notebook
+        from vision_nb.notebook.ipython import ShownOnce, in_notebook
 
         if in_notebook() or not isinstance(value, ShownOnce) or not value.is_shown:
             return value

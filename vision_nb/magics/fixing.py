@@ -53,8 +53,8 @@ def fix(magics: VisionMagics, words: tuple[str, ...]) -> Any:
     if "--yes" not in words and not _may_send(magics.shell):
         print("Nothing was sent.")  # noqa: T201
         return None
-    from vision_nb.display import display_stream
     from vision_nb.magics.view import FORMS, AnswerView
+    from vision_nb.notebook.display import display_stream
 
     view = AnswerView(FORMS["markdown"])
     response = display_stream(llm.stream_complete(prompt), live=view)

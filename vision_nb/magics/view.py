@@ -9,13 +9,13 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
-from vision_nb.display import LiveAnswer
 from vision_nb.errors import MalformedResponseError
 from vision_nb.magics import forms
+from vision_nb.notebook.display import LiveAnswer
+from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import safe_markdown
 from vision_nb.responses import Response, facts
-from vision_nb.shown import in_notebook
 
 FROM_STORE = "Answered from the store, at no cost: the same was asked before. --no-cache asks again."
 

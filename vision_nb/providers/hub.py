@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError, SettingsError
-from vision_nb.providers.loading import LoadingLine, shown_size
+from vision_nb.notebook.progress import LoadingLine, shown_size
 
 _HTTP_ERRORS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
 

@@ -14,14 +14,14 @@ from typing import Any
 import ipywidgets
 
 from vision_nb.chat import Chat
-from vision_nb.display import UPDATES_A_SECOND
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, as_images, user_message
+from vision_nb.notebook.display import UPDATES_A_SECOND
+from vision_nb.notebook.ipython import in_notebook, running_cell, shell
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.known import DEMO
 from vision_nb.responses import ChatResponse
-from vision_nb.shown import in_notebook, running_cell, shell
 from vision_nb.widgets.answering import Answering, pictures
 from vision_nb.widgets.composer import Composer
 from vision_nb.widgets.conversation import Conversation

@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from vision_nb.chat import Chat, Turn
-from vision_nb.shown import running_cell
+from vision_nb.notebook.ipython import running_cell
 from vision_nb.transcript import transcript
 from vision_nb.widgets.thumbnails import Thumbnails
 

@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
-from vision_nb.shown import in_notebook
 
 _LEAST_PAUSE = 0.2  # seconds between two changes of the line
 

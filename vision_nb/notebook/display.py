@@ -15,8 +15,8 @@ from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, jpeg_of
 from vision_nb.messages import as_images
+from vision_nb.notebook.ipython import ShownOnce, in_notebook, mark_shown
 from vision_nb.responses import Response, markdown
-from vision_nb.shown import ShownOnce, in_notebook, mark_shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""Output in IPython: display, progress, tracebacks, and async code in cells."""
