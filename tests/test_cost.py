@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.cost import prices, text
-from vision_nb.cost.rules import RULES, rule_for, view_of
+from vision_nb.cost import prices, text_tokens
+from vision_nb.cost.image_rules import RULES, rule_for, view_of
 from vision_nb.demo import Fault
 
 KNOWN = sorted(name for name, rule in RULES.items() if rule is not None)
@@ -74,26 +74,26 @@ def test_arrays_of_wrong_shapes_sizes_and_models():
 
 def test_a_text_is_estimated_where_no_vocabulary_is_at_hand(monkeypatch, tmp_path):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-    text._encoding.cache_clear()
-    counted = text.text_tokens("What is in this picture?")
-    assert counted.is_estimate and 6 <= counted.tokens - text.MESSAGE_TOKENS <= 8
-    assert text.text_tokens("どんな画像ですか？").tokens - text.MESSAGE_TOKENS == 9
-    text._encoding.cache_clear()
+    text_tokens._encoding.cache_clear()
+    counted = text_tokens.text_tokens("What is in this picture?")
+    assert counted.is_estimate and 6 <= counted.tokens - text_tokens.MESSAGE_TOKENS <= 8
+    assert text_tokens.text_tokens("どんな画像ですか？").tokens - text_tokens.MESSAGE_TOKENS == 9
+    text_tokens._encoding.cache_clear()
 
 
 def test_a_text_is_counted_where_the_vocabulary_is_at_hand(monkeypatch, tmp_path):
     tiktoken = pytest.importorskip("tiktoken")
-    url = text._VOCABULARIES["o200k_base"]
+    url = text_tokens._VOCABULARIES["o200k_base"]
     (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(b"")
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     letters = tiktoken.Encoding(
         "letters", pat_str=".", mergeable_ranks={bytes([byte]): byte for byte in range(256)}, special_tokens={}
     )
     monkeypatch.setattr(tiktoken, "get_encoding", lambda name: letters)
-    text._encoding.cache_clear()
-    counted = text.text_tokens("12345 <|endoftext|>", "gpt-4o")
-    assert (counted.tokens, counted.is_estimate) == (text.MESSAGE_TOKENS + 19, False)
-    text._encoding.cache_clear()
+    text_tokens._encoding.cache_clear()
+    counted = text_tokens.text_tokens("12345 <|endoftext|>", "gpt-4o")
+    assert (counted.tokens, counted.is_estimate) == (text_tokens.MESSAGE_TOKENS + 19, False)
+    text_tokens._encoding.cache_clear()
 
 
 @pytest.mark.parametrize("provider", ["openai", "azure"])

@@ -17,7 +17,7 @@ import openai
 import pytest
 from PIL import Image
 
-from vision_nb.cost.rules import view_of
+from vision_nb.cost.image_rules import view_of
 from vision_nb.demo import DemoServer, Fault, openai_wire, shared_server
 from vision_nb.demo.openai_json import pieces_of
 from vision_nb.errors import SettingsError

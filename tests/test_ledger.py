@@ -9,6 +9,7 @@ from conftest import picture
 
 import vision_nb as vn
 from vision_nb import errors
+from vision_nb.cost import image_rules
 from vision_nb.cost import ledger as module
 from vision_nb.demo import Fault
 
@@ -172,9 +173,7 @@ def azure(server, engine):
     [("gpt-4o", "gpt-4o"), ("gpt-5.4", "gpt-5.4"), ("gpt-6-astra", "gpt-6-astra"), ("gpt-4o-mini", "gpt-4o-mini")],
 )
 def test_three_blank_squares_name_the_family_behind_a_deployment(server, monkeypatch, engine, family):
-    from vision_nb.cost import rules
-
-    monkeypatch.setattr(rules, "_kept_rules", {})
+    monkeypatch.setattr(image_rules, "_kept_rules", {})
     llm = azure(server, engine)
     assert vn.image_tokens((800, 600), "mystery").tokens is None
     found = vn.calibrate(llm)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from vision_nb import errors
-from vision_nb.cost.rules import RULES, sent_size, view_of
+from vision_nb.cost.image_rules import RULES, sent_size, view_of
 from vision_nb.images.formats import only_pixels
 from vision_nb.images.prepare import fit_within, prepare
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from vision_nb import errors, image_tokens
 from vision_nb.cost.context import context_length
-from vision_nb.cost.rules import MAX_PATCHES, RULES, Patches, match_prefix, rule_for, sent_size, view_of
+from vision_nb.cost.image_rules import MAX_PATCHES, RULES, Patches, match_prefix, rule_for, sent_size, view_of
 
 WORKED = [
     ("gpt-4o", "high", (1024, 1024), 765),

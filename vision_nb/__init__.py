@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from vision_nb.comparison.result import Comparison as Comparison
     from vision_nb.comparison.runner import acompare as acompare
     from vision_nb.comparison.runner import compare as compare
-    from vision_nb.cost.advice import cheapest_fit as cheapest_fit
     from vision_nb.cost.arrays import image_tokens_array as image_tokens_array
     from vision_nb.cost.calibrate import calibrate as calibrate
+    from vision_nb.cost.cheapest_fit import cheapest_fit as cheapest_fit
     from vision_nb.cost.estimate import estimate_cost as estimate_cost
+    from vision_nb.cost.image_tokens import image_tokens as image_tokens
     from vision_nb.cost.ledger import ledger as ledger
     from vision_nb.cost.prices import set_price as set_price
-    from vision_nb.cost.tiles import show_tiles as show_tiles
-    from vision_nb.cost.tokens import image_tokens as image_tokens
+    from vision_nb.cost.show_tiles import show_tiles as show_tiles
     from vision_nb.images.document import ImageDocument as ImageDocument
     from vision_nb.images.loading import load_image_urls as load_image_urls
     from vision_nb.images.loading import load_images as load_images
@@ -75,7 +75,7 @@ _HOMES = {
     "acompare": "vision_nb.comparison.runner",
     "adisplay_stream": "vision_nb.notebook.display",
     "calibrate": "vision_nb.cost.calibrate",
-    "cheapest_fit": "vision_nb.cost.advice",
+    "cheapest_fit": "vision_nb.cost.cheapest_fit",
     "compare": "vision_nb.comparison.runner",
     "connect": "vision_nb.providers.connect",
     "display_image_uris": "vision_nb.notebook.display",
@@ -83,12 +83,12 @@ _HOMES = {
     "download_gguf": "vision_nb.providers.hub",
     "generate_openai_multi_modal_chat_message": "vision_nb.messages",
     "estimate_cost": "vision_nb.cost.estimate",
-    "image_tokens": "vision_nb.cost.tokens",
+    "image_tokens": "vision_nb.cost.image_tokens",
     "image_tokens_array": "vision_nb.cost.arrays",
     "ledger": "vision_nb.cost.ledger",
     "serve_llava": "vision_nb.providers.llama_server",
     "set_price": "vision_nb.cost.prices",
-    "show_tiles": "vision_nb.cost.tiles",
+    "show_tiles": "vision_nb.cost.show_tiles",
     "load_image_urls": "vision_nb.images.loading",
     "load_images": "vision_nb.images.loading",
     "write_localai_config": "vision_nb.providers.localai_files",

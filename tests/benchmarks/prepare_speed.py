@@ -11,7 +11,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from vision_nb.cost.rules import sent_size
+from vision_nb.cost.image_rules import sent_size
 from vision_nb.images.prepare import prepare
 
 ROUNDS = 7

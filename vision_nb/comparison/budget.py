@@ -6,10 +6,10 @@ import asyncio
 from decimal import Decimal, InvalidOperation
 
 from vision_nb.comparison.grid import Grid
+from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.estimate import input_tokens
 from vision_nb.errors import BudgetExceededError, ImageError, SettingsError
 from vision_nb.images.document import ImageDocument
-from vision_nb.providers.account import longest_answer
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering.html import dollars
 from vision_nb.responses import Usage

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from vision_nb.comparison.grid import Grid, row_key
+from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT, input_tokens
 from vision_nb.errors import ImageError, SettingsError
-from vision_nb.providers.account import longest_answer
 from vision_nb.rendering import html
 from vision_nb.responses import Usage
 from vision_nb.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.cost.rules import (
+from vision_nb.cost.image_rules import (
     MAX_PATCHES,
     PATCH,
     ROUNDING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vision_nb.cost.rules import RULES, Rule, keep_rule
+from vision_nb.cost.image_rules import RULES, Rule, keep_rule
 from vision_nb.errors import MalformedResponseError, RequestRejectedError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol, overload, runtime_checkable
+from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
+from vision_nb.cost.image_rules import view_of
+from vision_nb.cost.image_tokens import ImageTokens, image_tokens, is_size, total_tokens
 from vision_nb.cost.prices import price
-from vision_nb.cost.rules import view_of
-from vision_nb.cost.text import TextTokens, text_tokens
-from vision_nb.cost.tokens import ImageTokens, image_tokens, is_size, total_tokens
+from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.messages import as_images
@@ -25,7 +25,7 @@ EXPECTED_OUTPUT = 300
 class PricedModel(Protocol):
     """What an estimate needs of a model object; the providers' classes have it."""
 
-    provider: str
+    provider: ClassVar[str]
     max_new_tokens: int | None
     image_detail: Any
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-from vision_nb.cost.rules import base_name
+from vision_nb.cost.image_rules import base_name
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 

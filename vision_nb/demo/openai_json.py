@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from vision_nb.cost.rules import view_of
+from vision_nb.cost.image_rules import view_of
 from vision_nb.demo.faults import Refusal, error_body
 from vision_nb.errors import VisionError
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from vision_nb.cost.rules import RULES
+from vision_nb.cost.image_rules import RULES
 from vision_nb.errors import MissingKeyError
 from vision_nb.magics.settings import VisionSettings
 from vision_nb.magics.slips import UsageError, nearest

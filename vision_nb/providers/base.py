@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
+from vision_nb.cost.accounting import Account
 from vision_nb.cost.prices import has_set_price, price
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.providers.account import Account
 from vision_nb.providers.streams import AsyncResponseStream, Growing, Piece, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from vision_nb.cost.rules import RULES
+from vision_nb.cost.image_rules import RULES
 
 DEMO = "demo"
 KEY_VARIABLES = {

@@ -9,12 +9,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import finalize
 
+from vision_nb.cost.accounting import Account
 from vision_nb.errors import MissingKeyError, PredictionError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared, fit_within
 from vision_nb.messages import ChatMessage
-from vision_nb.providers.account import Account
 from vision_nb.providers.base import Messages, MultiModalLLM, Request
 from vision_nb.providers.loops import PerLoop
 from vision_nb.providers.replicate_errors import translate

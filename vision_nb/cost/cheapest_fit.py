@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from vision_nb.cost.image_rules import PATCH, TILE, Tiles, checked_rule, view_of
+from vision_nb.cost.image_tokens import is_size
 from vision_nb.cost.prices import price
-from vision_nb.cost.rules import PATCH, TILE, Tiles, checked_rule, view_of
-from vision_nb.cost.tokens import is_size
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.rendering import html

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.cost.image_rules import fixed_tokens, view_of
 from vision_nb.cost.ledger import Entry, ledger
-from vision_nb.cost.rules import fixed_tokens, view_of
-from vision_nb.cost.text import text_tokens
+from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
 from vision_nb.responses import Response, Usage
 
 if TYPE_CHECKING:
-    from vision_nb.providers.base import MultiModalLLM
+    from vision_nb.cost.estimate import PricedModel
 
 LONGEST_ANSWER = 4096
 """Tokens set aside for an answer where no limit is set and there is a budget."""
@@ -34,7 +34,7 @@ class Account:
         sent_tokens: The input tokens at least: those of the text, and of the pictures whose tokens are known.
     """
 
-    def __init__(self, llm: MultiModalLLM, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> None:
+    def __init__(self, llm: PricedModel, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> None:
         self._llm = llm
         self._settled = False
         self._started = time.perf_counter()
@@ -82,7 +82,7 @@ def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER)
 
 
 def input_tokens(
-    llm: MultiModalLLM, messages: Sequence[ChatMessage], settings: Mapping[str, Any], *, remote: bool
+    llm: PricedModel, messages: Sequence[ChatMessage], settings: Mapping[str, Any], *, remote: bool
 ) -> tuple[int, list[int | None]]:
     """The input tokens of a request: about those of its text, and those of each picture, None where not known.
 
@@ -98,7 +98,7 @@ def input_tokens(
 
 
 def _picture_tokens(
-    llm: MultiModalLLM, document: ImageDocument, settings: Mapping[str, Any], *, remote: bool
+    llm: PricedModel, document: ImageDocument, settings: Mapping[str, Any], *, remote: bool
 ) -> int | None:
     fixed = fixed_tokens(llm.counted_model)
     if fixed is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.cost.rules import PATCH, TILE, Tiles, View, checked_rule, view_of
+from vision_nb.cost.image_rules import PATCH, TILE, Tiles, View, checked_rule, view_of
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within

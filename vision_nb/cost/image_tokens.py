@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from vision_nb.cost.rules import rule_for, view_of
+from vision_nb.cost.image_rules import rule_for, view_of
 from vision_nb.errors import ImageError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
