@@ -320,7 +320,7 @@ async def test_an_answer_is_stopped_by_whoever_has_the_conversation(chat, server
 
 
 async def test_halves_of_a_character_are_joined_or_replaced(chat):
-    from vision_nb.providers.streams import Growing, Piece
+    from vision_nb.providers.streaming import Growing, Piece
 
     growing = Growing(ChatResponse())
     for text in ("a\ud83d", "\ude00 b\ude00", "c\ud83d"):

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from vision_nb.providers.llama_server import serve_llava as serve_llava
     from vision_nb.providers.local import LocalMultiModal as LocalMultiModal
     from vision_nb.providers.localai_files import write_localai_config as write_localai_config
-    from vision_nb.providers.openai import AzureOpenAIMultiModal as AzureOpenAIMultiModal
-    from vision_nb.providers.openai import OpenAIMultiModal as OpenAIMultiModal
+    from vision_nb.providers.openai.model import AzureOpenAIMultiModal as AzureOpenAIMultiModal
+    from vision_nb.providers.openai.model import OpenAIMultiModal as OpenAIMultiModal
     from vision_nb.providers.replicate import ReplicateMultiModal as ReplicateMultiModal
     from vision_nb.providers.replicate_models import (
         REPLICATE_MULTI_MODAL_LLM_MODELS as REPLICATE_MULTI_MODAL_LLM_MODELS,
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AzureOpenAIMultiModal": "vision_nb.providers.openai",
+    "AzureOpenAIMultiModal": "vision_nb.providers.openai.model",
     "Comparison": "vision_nb.comparison.result",
     "Chat": "vision_nb.chat",
     "ChatMessage": "vision_nb.messages",
@@ -68,7 +68,7 @@ _HOMES = {
     "LabelPanel": "vision_nb.widgets.label_panel",
     "LocalMultiModal": "vision_nb.providers.local",
     "MessageRole": "vision_nb.messages",
-    "OpenAIMultiModal": "vision_nb.providers.openai",
+    "OpenAIMultiModal": "vision_nb.providers.openai.model",
     "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate_models",
     "ReplicateMultiModal": "vision_nb.providers.replicate",
     "Usage": "vision_nb.responses",

@@ -17,8 +17,8 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, MessageRole, Part
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
-from vision_nb.providers.known import DEMO, known_models
 from vision_nb.rendering.sanitize import writable
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.transcript import notebook, page, thumbnail, transcript

@@ -103,7 +103,7 @@ class VisionMagics(VisionSettings, Magics):
         from vision_nb.magics.sources import images_named
         from vision_nb.magics.template import insert
         from vision_nb.notebook.ipython import running_cell
-        from vision_nb.providers.known import DEMO
+        from vision_nb.providers.catalog import DEMO
 
         if options.compare and (options.go_on or options.chat):
             raise UsageError("-m asks several models, and a conversation has one: leave out -c and --chat, or -m.")

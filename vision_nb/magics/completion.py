@@ -61,7 +61,7 @@ def _of_subcommand(magics: VisionMagics, words: list[str], symbol: str) -> list[
 
 def _models(magics: VisionMagics, before: str) -> list[str]:
     """Aliases and models; behind "openai:" their second halves, as IPython completes from the colon on."""
-    from vision_nb.providers.known import known_models
+    from vision_nb.providers.catalog import known_models
 
     names = [*magics.aliases, *known_models()]
     typed = before.split()[-1] if before and not before[-1].isspace() else ""

@@ -9,7 +9,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.magics.slips import UsageError, unknown
-from vision_nb.providers.known import DEMO
+from vision_nb.providers.catalog import DEMO
 
 if TYPE_CHECKING:
     from vision_nb.magics.cell import VisionMagics

@@ -12,8 +12,8 @@ from vision_nb.errors import MissingKeyError
 from vision_nb.magics.settings import VisionSettings
 from vision_nb.magics.slips import UsageError, nearest
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.catalog import known_models
 from vision_nb.providers.connect import PROVIDERS, connect, connect_to_count
-from vision_nb.providers.known import known_models
 
 _KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # how the key is called where not api_key
 _BASE_ARGUMENTS = {"azure": "azure_endpoint"}

@@ -12,7 +12,7 @@ from vision_nb.magics.options import split
 from vision_nb.magics.reference import Reference, public_names, reference
 from vision_nb.magics.report import Report
 from vision_nb.magics.slips import UsageError, nearest, unknown
-from vision_nb.providers.known import DEMO, KEY_VARIABLES, has_key, known_models
+from vision_nb.providers.catalog import DEMO, KEY_VARIABLES, has_key, known_models
 
 if TYPE_CHECKING:
     from vision_nb.magics.cell import VisionMagics

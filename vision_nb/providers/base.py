@@ -17,7 +17,7 @@ from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.providers.streams import AsyncResponseStream, Growing, Piece, ResponseStream
+from vision_nb.providers.streaming import AsyncResponseStream, Growing, Piece, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 
 R = TypeVar("R", bound=Response)

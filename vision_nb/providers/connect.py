@@ -56,13 +56,13 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
 
 
 def _openai(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.openai import OpenAIMultiModal
+    from vision_nb.providers.openai.model import OpenAIMultiModal
 
     return OpenAIMultiModal(*model, **options)
 
 
 def _azure(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.openai import AzureOpenAIMultiModal
+    from vision_nb.providers.openai.model import AzureOpenAIMultiModal
 
     return AzureOpenAIMultiModal(*model, **options)
 

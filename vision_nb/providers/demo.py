@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from vision_nb.demo import shared_server
-from vision_nb.providers.openai import OpenAIMultiModal
+from vision_nb.providers.openai.model import OpenAIMultiModal
 
 
 class DemoMultiModal(OpenAIMultiModal):

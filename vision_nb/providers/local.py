@@ -12,8 +12,8 @@ from vision_nb.cost.prices import has_set_price
 from vision_nb.errors import ContextLengthError
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.base import Request
-from vision_nb.providers.openai import OpenAIMultiModal, is_on_this_machine
-from vision_nb.providers.openai_errors import refuses
+from vision_nb.providers.openai.errors import refuses
+from vision_nb.providers.openai.model import OpenAIMultiModal, is_on_this_machine
 from vision_nb.providers.silent_streams import AsyncQuestionedStream, QuestionedStream
 
 if TYPE_CHECKING:

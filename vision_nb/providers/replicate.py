@@ -15,8 +15,8 @@ from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared, fit_within
 from vision_nb.messages import ChatMessage
+from vision_nb.providers.async_clients import PerLoop
 from vision_nb.providers.base import Messages, MultiModalLLM, Request
-from vision_nb.providers.loops import PerLoop
 from vision_nb.providers.replicate_errors import translate
 from vision_nb.providers.replicate_models import (
     LENGTH_LIMITS,
@@ -27,7 +27,7 @@ from vision_nb.providers.replicate_models import (
     prompt_of,
 )
 from vision_nb.providers.replicate_predictions import Chunk, Order, afollow, follow
-from vision_nb.providers.streams import Piece
+from vision_nb.providers.streaming import Piece
 from vision_nb.rendering.html import data_uri
 
 if TYPE_CHECKING:

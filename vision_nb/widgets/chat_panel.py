@@ -20,7 +20,7 @@ from vision_nb.messages import ChatMessage, as_images, user_message
 from vision_nb.notebook.display import UPDATES_A_SECOND
 from vision_nb.notebook.ipython import in_notebook, running_cell, shell
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.providers.known import DEMO
+from vision_nb.providers.catalog import DEMO
 from vision_nb.responses import ChatResponse
 from vision_nb.widgets.answering import Answering, pictures
 from vision_nb.widgets.composer import Composer

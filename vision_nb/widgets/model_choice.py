@@ -7,8 +7,8 @@ from typing import Any
 
 from vision_nb.errors import SettingsError
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.catalog import DEMO, ready_models
 from vision_nb.providers.connect import connect
-from vision_nb.providers.known import DEMO, ready_models
 
 
 class ModelChoice:

@@ -17,10 +17,10 @@ from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.download import shown_url
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.providers.async_clients import PerLoop
 from vision_nb.providers.base import MultiModalLLM, Request
-from vision_nb.providers.loops import PerLoop
-from vision_nb.providers.openai_errors import refuses, translate
-from vision_nb.providers.streams import Piece
+from vision_nb.providers.openai.errors import refuses, translate
+from vision_nb.providers.streaming import Piece
 from vision_nb.rendering.html import data_uri
 from vision_nb.responses import Usage
 
