@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vision_nb.providers.llama_server import serve_llava as serve_llava
     from vision_nb.providers.local import LocalMultiModal as LocalMultiModal
     from vision_nb.providers.localai_files import write_localai_config as write_localai_config
-    from vision_nb.providers.openai.model import AzureOpenAIMultiModal as AzureOpenAIMultiModal
+    from vision_nb.providers.openai.azure import AzureOpenAIMultiModal as AzureOpenAIMultiModal
     from vision_nb.providers.openai.model import OpenAIMultiModal as OpenAIMultiModal
     from vision_nb.providers.replicate import ReplicateMultiModal as ReplicateMultiModal
     from vision_nb.providers.replicate_models import (
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AzureOpenAIMultiModal": "vision_nb.providers.openai.model",
+    "AzureOpenAIMultiModal": "vision_nb.providers.openai.azure",
     "Comparison": "vision_nb.comparison.result",
     "Chat": "vision_nb.chat",
     "ChatMessage": "vision_nb.messages",

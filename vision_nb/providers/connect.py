@@ -62,7 +62,7 @@ def _openai(*model: str, **options: Any) -> MultiModalLLM:
 
 
 def _azure(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.openai.model import AzureOpenAIMultiModal
+    from vision_nb.providers.openai.azure import AzureOpenAIMultiModal
 
     return AzureOpenAIMultiModal(*model, **options)
 
