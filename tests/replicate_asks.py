@@ -17,7 +17,7 @@ TEXT = "The sky is blue, and the sea below it is darker."
 def maker(server, monkeypatch):
     """Makes models before a test's own server, which answers with `TEXT`."""
     monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.02")
-    monkeypatch.setattr("vision_nb.providers.replicate._learned", {})
+    monkeypatch.setattr("vision_nb.providers.replicate.model._learned", {})
     server.answer_with(TEXT)
 
     def make(model="llava-13b", **options):

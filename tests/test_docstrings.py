@@ -17,7 +17,7 @@ MODULES = sorted(
 )
 ELSEWHERE = re.compile(r"(?:[Aa]s(?: for)?|twin of) `(?:\w+\.)?(\w+)`")
 HOMES = {  # where a name that is no class or function is explained
-    "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate_models",
+    "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate.catalog",
 }
 
 

@@ -11,8 +11,8 @@ from replicate_asks import SECRET, TEXT, asked_once, created, maker, noise
 import vision_nb as vn
 from vision_nb import errors
 from vision_nb.demo import Fault
-from vision_nb.providers.replicate_events import Event, EventDecoder
-from vision_nb.providers.replicate_transport import seconds_asked
+from vision_nb.providers.replicate.sse import Event, EventDecoder
+from vision_nb.providers.replicate.transport import seconds_asked
 
 
 @pytest.fixture

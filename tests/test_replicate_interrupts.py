@@ -169,7 +169,7 @@ async def test_async_calls_make_no_synchronous_request_and_never_sleep_on_the_lo
         raise AssertionError("a synchronous call on the event loop")
 
     monkeypatch.setattr("httpx.Client.send", refuse)
-    monkeypatch.setattr("vision_nb.providers.replicate_predictions.time.sleep", refuse)
+    monkeypatch.setattr("vision_nb.providers.replicate.predictions.time.sleep", refuse)
     server.tokens_per_second = 50
     for fault in (Fault(), Fault(status=429, retry_after=0.01), Fault(prediction_error="it broke")):
         llm = make(model)

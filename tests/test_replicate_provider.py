@@ -15,8 +15,8 @@ from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.demo.replicate_catalogue import MODELS as PUBLISHED
 from vision_nb.demo.replicate_catalogue import openapi_schema, version_of
-from vision_nb.providers import replicate as replicate_module
-from vision_nb.providers.replicate_models import MODELS, from_schema
+from vision_nb.providers.replicate import model as replicate_module
+from vision_nb.providers.replicate.catalog import MODELS, from_schema
 
 
 @pytest.fixture

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from vision_nb.providers.localai_files import write_localai_config as write_localai_config
     from vision_nb.providers.openai.azure import AzureOpenAIMultiModal as AzureOpenAIMultiModal
     from vision_nb.providers.openai.model import OpenAIMultiModal as OpenAIMultiModal
-    from vision_nb.providers.replicate import ReplicateMultiModal as ReplicateMultiModal
-    from vision_nb.providers.replicate_models import (
+    from vision_nb.providers.replicate.catalog import (
         REPLICATE_MULTI_MODAL_LLM_MODELS as REPLICATE_MULTI_MODAL_LLM_MODELS,
     )
+    from vision_nb.providers.replicate.model import ReplicateMultiModal as ReplicateMultiModal
     from vision_nb.responses import ChatResponse as ChatResponse
     from vision_nb.responses import CompletionResponse as CompletionResponse
     from vision_nb.responses import Usage as Usage
@@ -69,8 +69,8 @@ _HOMES = {
     "LocalMultiModal": "vision_nb.providers.local",
     "MessageRole": "vision_nb.messages",
     "OpenAIMultiModal": "vision_nb.providers.openai.model",
-    "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate_models",
-    "ReplicateMultiModal": "vision_nb.providers.replicate",
+    "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate.catalog",
+    "ReplicateMultiModal": "vision_nb.providers.replicate.model",
     "Usage": "vision_nb.responses",
     "acompare": "vision_nb.comparison.runner",
     "adisplay_stream": "vision_nb.notebook.display",

@@ -20,7 +20,7 @@ KEY_VARIABLES = {
 
 def known_models() -> Iterator[str]:
     """Models by their full names: there are more, and every name is passed on."""
-    from vision_nb.providers.replicate_models import REPLICATE_MULTI_MODAL_LLM_MODELS
+    from vision_nb.providers.replicate.catalog import REPLICATE_MULTI_MODAL_LLM_MODELS
 
     for name, rule in RULES.items():
         if rule is not None and not name.startswith(("llava", "demo")):

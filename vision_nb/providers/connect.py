@@ -68,7 +68,7 @@ def _azure(*model: str, **options: Any) -> MultiModalLLM:
 
 
 def _replicate(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.replicate import ReplicateMultiModal
+    from vision_nb.providers.replicate.model import ReplicateMultiModal
 
     return ReplicateMultiModal(*model, **options)
 

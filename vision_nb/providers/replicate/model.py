@@ -17,8 +17,7 @@ from vision_nb.images.prepare import Prepared, fit_within
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.async_clients import PerLoop
 from vision_nb.providers.base import Messages, MultiModalLLM, Request
-from vision_nb.providers.replicate_errors import translate
-from vision_nb.providers.replicate_models import (
+from vision_nb.providers.replicate.catalog import (
     LENGTH_LIMITS,
     ReplicateModel,
     from_schema,
@@ -26,7 +25,8 @@ from vision_nb.providers.replicate_models import (
     known_model,
     prompt_of,
 )
-from vision_nb.providers.replicate_predictions import Chunk, Order, afollow, follow
+from vision_nb.providers.replicate.errors import translate
+from vision_nb.providers.replicate.predictions import Chunk, Order, afollow, follow
 from vision_nb.providers.streaming import Piece
 from vision_nb.rendering.html import data_uri
 
@@ -164,14 +164,14 @@ class ReplicateMultiModal(MultiModalLLM):
     @cached_property
     def client(self) -> Client:
         """The vendor's client for synchronous calls, made when first needed."""
-        from vision_nb.providers.replicate_transport import Rule, Transport
+        from vision_nb.providers.replicate.transport import Rule, Transport
 
         client = self._make_client(Transport(Rule(self.max_retries, self.timeout)))
         finalize(self, client._client.close)
         return client
 
     def _make_async_client(self) -> Client:
-        from vision_nb.providers.replicate_transport import AsyncTransport, Rule
+        from vision_nb.providers.replicate.transport import AsyncTransport, Rule
 
         return self._make_client(AsyncTransport(Rule(self.max_retries, self.timeout)))
 

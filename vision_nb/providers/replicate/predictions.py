@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import UnknownModelError
 from vision_nb.images.prepare import Prepared
-from vision_nb.providers.replicate_errors import kind_of
-from vision_nb.providers.replicate_events import EventDecoder
+from vision_nb.providers.replicate.errors import kind_of
+from vision_nb.providers.replicate.sse import EventDecoder
 
 if TYPE_CHECKING:
     from replicate.client import Client

@@ -98,7 +98,7 @@ def _too_slow(prediction: Any, model: str, timeout: float) -> str:
 
 def _refusal(error: Any, model: str, partial_text: str) -> ProviderError:
     """An error that the server itself told."""
-    from vision_nb.providers.replicate_transport import seconds_asked
+    from vision_nb.providers.replicate.transport import seconds_asked
 
     said = " ".join(str(error.detail or error.title or error.status).split()).rstrip(".")[:400]
     kind = kind_of(error.status, str(error.title))
