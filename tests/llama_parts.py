@@ -71,7 +71,7 @@ def engines():
 def running_litellm(config, folder):
     """The LiteLLM proxy with a configuration; gives its base URL once it answers."""
     from vision_nb.providers.llama_engine import free_port
-    from vision_nb.providers.local_probe import Probe
+    from vision_nb.providers.local.probe import Probe
 
     port = free_port(None)
     proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}

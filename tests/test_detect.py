@@ -10,9 +10,9 @@ from local_fakes import SERVERS, listing, running
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.providers import detect as module
-from vision_nb.providers.detect import detect
-from vision_nb.providers.local_kinds import LocalModel
+from vision_nb.providers.local import discovery as module
+from vision_nb.providers.local.discovery import detect
+from vision_nb.providers.local.server_types import LocalModel
 
 FOUND = {
     "LocalAI": ("LocalAI", [("llava", True, None), ("whisper", False, None)]),

@@ -12,7 +12,7 @@ from walkthrough_llava import both_samples_run
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.providers.detect import detect
+from vision_nb.providers.local.discovery import detect
 
 PROMPT = "日本語で答えてください。\n人物は登場しますか？、男女どちらですか？、服は何色ですか？"
 

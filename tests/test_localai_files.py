@@ -7,7 +7,7 @@ import yaml
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.providers import localai_files
+from vision_nb.providers.local import localai_config
 
 DEFINITION = {
     "backend": "llama-cpp",

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from vision_nb.providers.demo import DemoMultiModal as DemoMultiModal
     from vision_nb.providers.hub import download_gguf as download_gguf
     from vision_nb.providers.llama_server import serve_llava as serve_llava
-    from vision_nb.providers.local import LocalMultiModal as LocalMultiModal
-    from vision_nb.providers.localai_files import write_localai_config as write_localai_config
+    from vision_nb.providers.local.localai_config import write_localai_config as write_localai_config
+    from vision_nb.providers.local.model import LocalMultiModal as LocalMultiModal
     from vision_nb.providers.openai.azure import AzureOpenAIMultiModal as AzureOpenAIMultiModal
     from vision_nb.providers.openai.model import OpenAIMultiModal as OpenAIMultiModal
     from vision_nb.providers.replicate.catalog import (
@@ -66,7 +66,7 @@ _HOMES = {
     "DemoMultiModal": "vision_nb.providers.demo",
     "ImageDocument": "vision_nb.images.document",
     "LabelPanel": "vision_nb.widgets.label_panel",
-    "LocalMultiModal": "vision_nb.providers.local",
+    "LocalMultiModal": "vision_nb.providers.local.model",
     "MessageRole": "vision_nb.messages",
     "OpenAIMultiModal": "vision_nb.providers.openai.model",
     "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate.catalog",
@@ -91,7 +91,7 @@ _HOMES = {
     "show_tiles": "vision_nb.cost.show_tiles",
     "load_image_urls": "vision_nb.images.loading",
     "load_images": "vision_nb.images.loading",
-    "write_localai_config": "vision_nb.providers.localai_files",
+    "write_localai_config": "vision_nb.providers.local.localai_config",
 }
 _MODULES = ("compat", "errors", "samples")
 

@@ -75,7 +75,7 @@ def _replicate(*model: str, **options: Any) -> MultiModalLLM:
 
 def _local(*model: str, **options: Any) -> MultiModalLLM:
     from vision_nb.providers.llama_engine import ASKED_WITH, running
-    from vision_nb.providers.local import LocalMultiModal
+    from vision_nb.providers.local.model import LocalMultiModal
 
     if options.get("api_base") is None:
         server, found = LocalMultiModal.detect(api_key=options.get("api_key")).choose(*model)

@@ -12,7 +12,7 @@ from vision_nb.notebook.progress import LoadingLine, shown_size
 from vision_nb.providers.gguf_header import check_pair, read_header
 from vision_nb.providers.hub import download_gguf
 from vision_nb.providers.llama_engine import ASKED_WITH, Engine, telling_lines
-from vision_nb.providers.local import LocalMultiModal
+from vision_nb.providers.local.model import LocalMultiModal
 
 _NAMES = {"llava-1-5": "llava", "llava-1-6": "llava-1.6"}
 """The model that each of llama.cpp's chat formats was made for, as the token rules call it."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from vision_nb.errors import ProviderConnectionError, UnknownModelError
 from vision_nb.providers.llama_engine import Engine, running
-from vision_nb.providers.local_kinds import KINDS, OTHER, LocalModel
-from vision_nb.providers.local_probe import HOST, Probe
+from vision_nb.providers.local.probe import HOST, Probe
+from vision_nb.providers.local.server_types import KINDS, OTHER, LocalModel
 from vision_nb.rendering import html
 
 USUAL_PORTS: Sequence[tuple[int, str]] = (

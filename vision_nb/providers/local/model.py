@@ -12,12 +12,12 @@ from vision_nb.cost.prices import has_set_price
 from vision_nb.errors import ContextLengthError
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.base import Request
+from vision_nb.providers.local.empty_stream import AsyncQuestionedStream, QuestionedStream
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal, is_on_this_machine
-from vision_nb.providers.silent_streams import AsyncQuestionedStream, QuestionedStream
 
 if TYPE_CHECKING:
-    from vision_nb.providers.detect import LocalServers
+    from vision_nb.providers.local.discovery import LocalServers
 
 _TEMPLATE_TOKENS = 50
 """What a server's chat template puts round a conversation, about: LLaVA's first two sentences alone are about 40."""
@@ -87,7 +87,7 @@ class LocalMultiModal(OpenAIMultiModal):
         Raises:
             SettingsError: An argument cannot be used.
         """
-        from vision_nb.providers.detect import detect
+        from vision_nb.providers.local.discovery import detect
 
         return detect(timeout=timeout, api_key=api_key)
 

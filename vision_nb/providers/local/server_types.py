@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vision_nb.providers.local_probe import Answer, Probe
+from vision_nb.providers.local.probe import Answer, Probe
 
 _MOST_SHOWN_BY_OLLAMA = 50  # each takes a request of its own
 _NO_PATH = "/v1/vision-nb-asks-for-what-is-not-there"
