@@ -70,7 +70,7 @@ def engines():
 @contextlib.contextmanager
 def running_litellm(config, folder):
     """The LiteLLM proxy with a configuration; gives its base URL once it answers."""
-    from vision_nb.providers.llama_engine import free_port
+    from vision_nb.providers.llamacpp.process import free_port
     from vision_nb.providers.local.probe import Probe
 
     port = free_port(None)

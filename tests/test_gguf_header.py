@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from vision_nb import errors
-from vision_nb.providers.gguf_header import check_pair, read_header
+from vision_nb.providers.llamacpp.gguf import check_pair, read_header
 
 
 def text(value):

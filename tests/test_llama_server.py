@@ -23,9 +23,9 @@ from walkthrough_llava import both_samples_run
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.providers import llama_engine
-from vision_nb.providers.gguf_header import read_header
-from vision_nb.providers.llama_engine import Engine, loaded_part
+from vision_nb.providers.llamacpp import process
+from vision_nb.providers.llamacpp.gguf import read_header
+from vision_nb.providers.llamacpp.process import Engine, loaded_part
 
 PROMPT = "日本語で答えてください。どんな風景ですか？"
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from vision_nb.notebook.display import display_stream as display_stream
     from vision_nb.providers.connect import connect as connect
     from vision_nb.providers.demo import DemoMultiModal as DemoMultiModal
-    from vision_nb.providers.hub import download_gguf as download_gguf
-    from vision_nb.providers.llama_server import serve_llava as serve_llava
+    from vision_nb.providers.llamacpp.download import download_gguf as download_gguf
+    from vision_nb.providers.llamacpp.serve import serve_llava as serve_llava
     from vision_nb.providers.local.localai_config import write_localai_config as write_localai_config
     from vision_nb.providers.local.model import LocalMultiModal as LocalMultiModal
     from vision_nb.providers.openai.azure import AzureOpenAIMultiModal as AzureOpenAIMultiModal
@@ -80,13 +80,13 @@ _HOMES = {
     "connect": "vision_nb.providers.connect",
     "display_image_uris": "vision_nb.notebook.display",
     "display_stream": "vision_nb.notebook.display",
-    "download_gguf": "vision_nb.providers.hub",
+    "download_gguf": "vision_nb.providers.llamacpp.download",
     "generate_openai_multi_modal_chat_message": "vision_nb.messages",
     "estimate_cost": "vision_nb.cost.estimate",
     "image_tokens": "vision_nb.cost.image_tokens",
     "image_tokens_array": "vision_nb.cost.arrays",
     "ledger": "vision_nb.cost.ledger",
-    "serve_llava": "vision_nb.providers.llama_server",
+    "serve_llava": "vision_nb.providers.llamacpp.serve",
     "set_price": "vision_nb.cost.prices",
     "show_tiles": "vision_nb.cost.show_tiles",
     "load_image_urls": "vision_nb.images.loading",

@@ -23,7 +23,7 @@ from PIL import Image
 from tiny_llava import write_pair
 
 import vision_nb as vn
-from vision_nb.providers.llama_engine import free_port
+from vision_nb.providers.llamacpp.process import free_port
 
 ROUNDS = 200
 STARTS = 5

@@ -74,7 +74,7 @@ def _replicate(*model: str, **options: Any) -> MultiModalLLM:
 
 
 def _local(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.llama_engine import ASKED_WITH, running
+    from vision_nb.providers.llamacpp.process import ASKED_WITH, running
     from vision_nb.providers.local.model import LocalMultiModal
 
     if options.get("api_base") is None:

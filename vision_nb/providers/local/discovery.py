@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vision_nb.errors import ProviderConnectionError, UnknownModelError
-from vision_nb.providers.llama_engine import Engine, running
+from vision_nb.providers.llamacpp.process import Engine, running
 from vision_nb.providers.local.probe import HOST, Probe
 from vision_nb.providers.local.server_types import KINDS, OTHER, LocalModel
 from vision_nb.rendering import html

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NoReturn, Self
 
 from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
 from vision_nb.notebook.progress import LoadingLine, shown_size
-from vision_nb.providers.gguf_header import check_pair, read_header
-from vision_nb.providers.hub import download_gguf
-from vision_nb.providers.llama_engine import ASKED_WITH, Engine, telling_lines
+from vision_nb.providers.llamacpp.download import download_gguf
+from vision_nb.providers.llamacpp.gguf import check_pair, read_header
+from vision_nb.providers.llamacpp.process import ASKED_WITH, Engine, telling_lines
 from vision_nb.providers.local.model import LocalMultiModal
 
 _NAMES = {"llava-1-5": "llava", "llava-1-6": "llava-1.6"}
