@@ -23,7 +23,7 @@ from walkthrough_llava import both_samples_run
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.providers.llamacpp import process
+from vision_nb.providers.llamacpp import process as engine_process
 from vision_nb.providers.llamacpp.gguf import read_header
 from vision_nb.providers.llamacpp.process import Engine, loaded_part
 
@@ -174,7 +174,7 @@ def test_stop_ends_the_child_at_once_and_may_be_said_twice(own):
     own.stop()
     own.stop()
     assert not is_alive(pid) and time.monotonic() - started < 2
-    assert llama_engine.free_port(port) == port
+    assert engine_process.free_port(port) == port
 
 
 def test_a_child_that_does_not_end_by_itself_is_killed(own, monkeypatch):
@@ -287,7 +287,7 @@ def test_a_port_that_is_asked_for_is_taken_or_refused(weights):
 
 def test_of_two_engines_for_one_port_only_the_one_that_has_it_is_ready(weights):
     arguments = ["--model", str(weights[0]), "--clip_model_path", str(weights[1]), "--chat_format", "llava-1-5"]
-    port = llama_engine.free_port(None)
+    port = engine_process.free_port(None)
     both = [Engine(arguments, model="llava", context_length=4096, port=port) for _ in range(2)]
     lost = []
     try:

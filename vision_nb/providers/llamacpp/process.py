@@ -39,7 +39,7 @@ ASKED_WITH: Mapping[str, Any] = {"inline_urls": True, "max_retries": 0}
 _NEEDED = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
 _LOOK_EVERY = 0.05  # seconds between two looks at a loading engine
 _PATIENCE = 5.0  # seconds for it to end by itself
-_CHILD = Path(__file__).with_name("llama_child.py")
+_CHILD = Path(__file__).with_name("child.py")
 _FAILURES: Sequence[tuple[str, type[EngineError], str]] = (
     (
         r"bad_alloc|out of memory|failed to allocate|cannot allocate|unable to allocate|Failed to create llama_context",

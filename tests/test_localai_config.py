@@ -156,7 +156,7 @@ def test_a_failure_in_the_middle_puts_everything_back(tmp_path, monkeypatch, bro
     vn.write_localai_config(tmp_path, threads=3)
     (tmp_path / "models" / "llava.tmpl").unlink()  # one is new, three are replaced
     before = contents(tmp_path)
-    replace, count = localai_files.Path.replace, 0
+    replace, count = localai_config.Path.replace, 0
 
     def fails(self, target):
         nonlocal count
@@ -165,7 +165,7 @@ def test_a_failure_in_the_middle_puts_everything_back(tmp_path, monkeypatch, bro
             raise OSError(28, "No space left on device", str(target))
         return replace(self, target)
 
-    monkeypatch.setattr(localai_files.Path, "replace", fails)
+    monkeypatch.setattr(localai_config.Path, "replace", fails)
     with pytest.raises(errors.SettingsError, match=r"No space left on device.*no file was changed"):
         vn.write_localai_config(tmp_path, threads=4, overwrite=True)
     assert contents(tmp_path) == before
