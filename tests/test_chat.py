@@ -11,10 +11,10 @@ from conftest import encoded, picture
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.chat_file import FORMAT
+from vision_nb.conversation.export import totals
+from vision_nb.conversation.serialization import FORMAT
 from vision_nb.demo import Fault
 from vision_nb.responses import ChatResponse
-from vision_nb.transcript import totals
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def test_stop_ends_the_child_at_once_and_may_be_said_twice(own):
 
 
 def test_a_child_that_does_not_end_by_itself_is_killed(own, monkeypatch):
-    monkeypatch.setattr(llama_engine, "_PATIENCE", 0.3)
+    monkeypatch.setattr(engine_process, "_PATIENCE", 0.3)
     os.kill(own.engine.pid, signal.SIGSTOP)  # it no longer sees that its pipe closes
     own.stop()
     assert not is_alive(own.engine.pid)

@@ -12,7 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from vision_nb.demo import DemoServer
 from vision_nb.errors import MalformedResponseError
-from vision_nb.magics import forms
+from vision_nb.magics import parsers
 from vision_nb.magics.models import resolve
 from vision_nb.magics.options import split
 from vision_nb.magics.template import insert
@@ -83,34 +83,34 @@ def test_an_alias_leads_to_a_model_and_never_in_a_circle():
 
 
 def test_json_is_found_and_its_faults_are_placed():
-    assert forms.json_of("```\n[1]\n```") == [1]
-    assert forms.json_of(' {"a": null} ') == {"a": None}
-    assert forms.json_of("```python\nx\n```\nthen\n~~~json\n{}\n~~~") == {}
+    assert parsers.json_of("```\n[1]\n```") == [1]
+    assert parsers.json_of(' {"a": null} ') == {"a": None}
+    assert parsers.json_of("```python\nx\n```\nthen\n~~~json\n{}\n~~~") == {}
     with pytest.raises(MalformedResponseError, match="line 3, column 9"):
-        forms.json_of('So:\n```json\n{"a": 1 2}\n```')
+        parsers.json_of('So:\n```json\n{"a": 1 2}\n```')
     with pytest.raises(MalformedResponseError, match="where it ends"):
-        forms.json_of('{"a": [1,')
+        parsers.json_of('{"a": [1,')
 
 
 def test_tables_are_read_with_their_numbers():
-    table = forms.table_of("Here:\n\ncity | people | note\n:--|--:|---\nA | 1.5 | **x**\nB | 2 | a\\|b\n\nDone | here.")
+    table = parsers.table_of("Here:\n\ncity | people | note\n:--|--:|---\nA | 1.5 | **x**\nB | 2 | a\\|b\n\nDone | here.")
     assert list(table.columns) == ["city", "people", "note"] and table["people"].sum() == 3.5
     assert table["note"].tolist() == ["x", "a|b"]
-    assert forms.table_of('```csv\na,b\n"x, y",2\n```')["a"].tolist() == ["x, y"]
+    assert parsers.table_of('```csv\na,b\n"x, y",2\n```')["a"].tolist() == ["x, y"]
     with pytest.raises(MalformedResponseError, match="Row 2 of the answer's table has 1 cells"):
-        forms.table_of("|a|b|\n|-|-|\n|1|2|\n|3|")
+        parsers.table_of("|a|b|\n|-|-|\n|1|2|\n|3|")
 
 
 def test_formulas_are_written_as_every_front_end_knows_them():
-    assert forms.formula_of(r"So \( x \) and \[ y \].") == "So $x$ and $$ y $$."
-    assert forms.formula_of("It is red. No formula.") == "It is red. No formula."
-    assert forms.formula_of("```latex\n\\frac{1}{2}\n```") == "$$\n\\frac{1}{2}\n$$"
+    assert parsers.formula_of(r"So \( x \) and \[ y \].") == "So $x$ and $$ y $$."
+    assert parsers.formula_of("It is red. No formula.") == "It is red. No formula."
+    assert parsers.formula_of("```latex\n\\frac{1}{2}\n```") == "$$\n\\frac{1}{2}\n$$"
 
 
 def test_pictures_that_tab_offers_are_pictures():
     import sys
 
-    from vision_nb.magics.sources import image_variables
+    from vision_nb.magics.image_args import image_variables
 
     variables = {"a": picture(), "b": [picture()], "c": "x.png", "d": 5, "e": [], "_f": picture(), "g": sys, "h": dict}
     assert image_variables(variables) == ["a", "b", "c"]

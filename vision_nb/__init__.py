@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from vision_nb import compat as compat
     from vision_nb import errors as errors
     from vision_nb import samples as samples
-    from vision_nb.chat import Chat as Chat
+    from vision_nb.comparison.compare import acompare as acompare
+    from vision_nb.comparison.compare import compare as compare
     from vision_nb.comparison.result import Comparison as Comparison
-    from vision_nb.comparison.runner import acompare as acompare
-    from vision_nb.comparison.runner import compare as compare
+    from vision_nb.conversation.chat import Chat as Chat
     from vision_nb.cost.arrays import image_tokens_array as image_tokens_array
     from vision_nb.cost.calibrate import calibrate as calibrate
     from vision_nb.cost.cheapest_fit import cheapest_fit as cheapest_fit
@@ -58,7 +58,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AzureOpenAIMultiModal": "vision_nb.providers.openai.azure",
     "Comparison": "vision_nb.comparison.result",
-    "Chat": "vision_nb.chat",
+    "Chat": "vision_nb.conversation.chat",
     "ChatMessage": "vision_nb.messages",
     "ChatPanel": "vision_nb.widgets.chat_panel",
     "ChatResponse": "vision_nb.responses",
@@ -72,11 +72,11 @@ _HOMES = {
     "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate.catalog",
     "ReplicateMultiModal": "vision_nb.providers.replicate.model",
     "Usage": "vision_nb.responses",
-    "acompare": "vision_nb.comparison.runner",
+    "acompare": "vision_nb.comparison.compare",
     "adisplay_stream": "vision_nb.notebook.display",
     "calibrate": "vision_nb.cost.calibrate",
     "cheapest_fit": "vision_nb.cost.cheapest_fit",
-    "compare": "vision_nb.comparison.runner",
+    "compare": "vision_nb.comparison.compare",
     "connect": "vision_nb.providers.connect",
     "display_image_uris": "vision_nb.notebook.display",
     "display_stream": "vision_nb.notebook.display",

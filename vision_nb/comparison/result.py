@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.comparison import gallery, scores
+from vision_nb.comparison import gallery, labels
 from vision_nb.comparison.budget import Budget
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import SettingsError
@@ -109,13 +109,13 @@ class Comparison(Sequence[Row]):
         """
         import pandas as pd
 
-        labels = self._labels()
+        given = self._labels()
         records = []
         for row in self.rows:
             record = {name: getattr(row, name) for name in COLUMNS[:-2]}
             record["usd"] = None if row.usd is None else float(row.usd)
             for name in ("correctness", "relevance"):
-                record[name] = scores.mean(getattr(label, name) for label in labels.get(row.key, ()))
+                record[name] = labels.mean(getattr(label, name) for label in given.get(row.key, ()))
             records.append(record)
         return pd.DataFrame.from_records(records, columns=list(COLUMNS))
 
@@ -209,17 +209,17 @@ class Comparison(Sequence[Row]):
         module, _, name = _LABEL_PANEL.partition(":")
         return getattr(import_module(module), name)(self, **options)
 
-    def summary(self) -> scores.Summary:
+    def summary(self) -> labels.Summary:
         """For each model: answers, errors, mean scores with n, mean latency, tokens and price."""
-        return scores.summarize(self.rows, self._labels())
+        return labels.summarize(self.rows, self._labels())
 
-    def agreement(self) -> list[scores.Agreement]:
+    def agreement(self) -> list[labels.Agreement]:
         """How far each two annotators agree: per cent, and Cohen's kappa where scikit-learn is installed."""
-        return scores.agreements(self._labels())
+        return labels.agreements(self._labels())
 
     def plot(self) -> Figure:
         """The scores by model: each label as a dot, the mean with its standard deviation, and n."""
-        return scores.plot(self.rows, self._labels())
+        return labels.plot(self.rows, self._labels())
 
     def retry_errors(self, *, progress: bool = True) -> Comparison:
         """Ask again what failed or was not asked, within what is left of the budget; other rows stay.
@@ -227,7 +227,7 @@ class Comparison(Sequence[Row]):
         Args:
             progress: Show a bar.
         """
-        from vision_nb.comparison.runner import retry
+        from vision_nb.comparison.compare import retry
 
         return retry(self, progress=progress)
 

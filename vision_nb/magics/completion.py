@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.images.detail import DETAILS
+from vision_nb.magics.image_args import IMAGE_SUFFIXES, image_variables
 from vision_nb.magics.settings import FORMATS
-from vision_nb.magics.sources import IMAGE_SUFFIXES, image_variables
 
 if TYPE_CHECKING:
-    from vision_nb.magics.cell import VisionMagics
+    from vision_nb.magics.magic import VisionMagics
 
 _MODEL_OPTIONS = ("-m", "--compare")
 _NOTHING_TO_OFFER = (

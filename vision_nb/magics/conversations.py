@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import dataclass, field
 
-from vision_nb.chat import Chat
-from vision_nb.magics.slips import UsageError, unknown
+from vision_nb.conversation.chat import Chat
+from vision_nb.magics.usage_errors import UsageError, unknown
 from vision_nb.providers.base import MultiModalLLM
 
 THE_NOTEBOOKS = "notebook"

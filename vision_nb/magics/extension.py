@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from vision_nb.magics.cell import VisionMagics
+from vision_nb.magics.magic import VisionMagics
 
 COMMANDS = ("%vision", "%%vision")
 

@@ -10,7 +10,7 @@ from typing import Any
 from vision_nb.cost.image_rules import RULES
 from vision_nb.errors import MissingKeyError
 from vision_nb.magics.settings import VisionSettings
-from vision_nb.magics.slips import UsageError, nearest
+from vision_nb.magics.usage_errors import UsageError, nearest
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import known_models
 from vision_nb.providers.connect import PROVIDERS, connect, connect_to_count

@@ -13,7 +13,7 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 
 from vision_nb.images.detail import DETAILS
 from vision_nb.magics.settings import FORMATS
-from vision_nb.magics.slips import UsageError, unknown
+from vision_nb.magics.usage_errors import UsageError, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 

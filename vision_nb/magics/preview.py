@@ -9,9 +9,9 @@ from typing import Any
 from vision_nb.cost.estimate import Estimate
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared, thumbnail
+from vision_nb.magics.output import dollars
 from vision_nb.magics.question import Question
-from vision_nb.magics.slips import UsageError
-from vision_nb.magics.view import dollars
+from vision_nb.magics.usage_errors import UsageError
 from vision_nb.rendering import html
 
 PICTURES_SHOWN = 24

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
-from vision_nb.chat import Chat
+from vision_nb.conversation.chat import Chat
 from vision_nb.cost.estimate import Estimate, estimate_cost
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, user_message

@@ -10,7 +10,7 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, TraitError, Unicode
 
 from vision_nb.images.detail import DETAILS
-from vision_nb.magics.slips import nearest
+from vision_nb.magics.usage_errors import nearest
 
 FORMATS = ("markdown", "text", "html", "code", "json", "math", "dataframe")
 """In which forms an answer can be had."""

@@ -10,12 +10,12 @@ from vision_nb.magics.conversations import THE_NOTEBOOKS
 from vision_nb.magics.models import resolve
 from vision_nb.magics.options import split
 from vision_nb.magics.reference import Reference, public_names, reference
-from vision_nb.magics.report import Report
-from vision_nb.magics.slips import UsageError, nearest, unknown
+from vision_nb.magics.table import Report
+from vision_nb.magics.usage_errors import UsageError, nearest, unknown
 from vision_nb.providers.catalog import DEMO, KEY_VARIABLES, has_key, known_models
 
 if TYPE_CHECKING:
-    from vision_nb.magics.cell import VisionMagics
+    from vision_nb.magics.magic import VisionMagics
 
 _QUESTION = "The question is the cell's body. `{{expression}}` in it inserts a value, and `\\{{` sends two braces."
 _MORE = "`%vision help NAME` explains one of these, or a name of the package: `%vision help ChatPanel`."
@@ -163,7 +163,7 @@ def _cache(magics: VisionMagics, action: str | None = None) -> Any:
 
 def _fix(magics: VisionMagics, *words: str) -> Any:
     """Asks a model about the last error, and shows first what it would send."""
-    from vision_nb.magics.fixing import fix
+    from vision_nb.magics.fix import fix
 
     return fix(magics, words)
 

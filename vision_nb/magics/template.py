@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import CodeType
 from typing import Any
 
-from vision_nb.magics.slips import UsageError, nearest
+from vision_nb.magics.usage_errors import UsageError, nearest
 
 _OPENING = re.compile(r"(\\?)\{\{")
 _SHOWN = 60  # characters of an expression in an error

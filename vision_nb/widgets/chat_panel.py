@@ -13,7 +13,7 @@ from typing import Any
 
 import ipywidgets
 
-from vision_nb.chat import Chat
+from vision_nb.conversation.chat import Chat
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, as_images, user_message
@@ -22,11 +22,11 @@ from vision_nb.notebook.ipython import in_notebook, running_cell, shell
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import DEMO
 from vision_nb.responses import ChatResponse
-from vision_nb.widgets.answering import Answering, pictures
 from vision_nb.widgets.composer import Composer
-from vision_nb.widgets.conversation import Conversation
-from vision_nb.widgets.model_choice import ModelChoice
-from vision_nb.widgets.plain_transcript import PlainTranscript
+from vision_nb.widgets.controller import Conversation
+from vision_nb.widgets.model_picker import ModelChoice
+from vision_nb.widgets.request import Answering, pictures
+from vision_nb.widgets.static_transcript import PlainTranscript
 from vision_nb.widgets.thumbnails import Thumbnails
 
 _DEMO_NOTE = "No key was found, so the demo answers: it measures pixels, and is no language model."

@@ -9,8 +9,8 @@ from typing import Any
 
 import anywidget
 
+from vision_nb.comparison.labels import ASPECTS
 from vision_nb.comparison.result import RUBRIC, Comparison, default_annotator
-from vision_nb.comparison.scores import ASPECTS
 from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.rendering.sanitize import markdown_to_html
 from vision_nb.store import Label

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from vision_nb.conversation.export import thumbnail
 from vision_nb.images.document import ImageDocument
-from vision_nb.transcript import thumbnail
 
 
 class Thumbnails:

@@ -322,7 +322,7 @@ class Chat:
         Raises:
             SettingsError: The ending is another one, or the file cannot be written.
         """
-        from vision_nb.chat_file import write
+        from vision_nb.conversation.serialization import write
 
         return write(self, Path(path).expanduser())
 
@@ -341,7 +341,7 @@ class Chat:
         Raises:
             SettingsError: There is no such file, it holds no conversation, or its model cannot be connected.
         """
-        from vision_nb.chat_file import read
+        from vision_nb.conversation.serialization import read
 
         return read(Path(path).expanduser(), llm)
 
@@ -356,7 +356,7 @@ class Chat:
         return f"Chat({self.llm}, {turns})"
 
     def _repr_markdown_(self) -> str:
-        from vision_nb.transcript import transcript
+        from vision_nb.conversation.export import transcript
 
         return transcript(self)
 

@@ -9,8 +9,8 @@ from html import escape
 from typing import Any
 
 from vision_nb.errors import VisionError
+from vision_nb.magics.output import dollars, facts_of
 from vision_nb.magics.question import Question, completion, stored
-from vision_nb.magics.view import dollars, facts_of
 from vision_nb.notebook.ipython import ShownOnce
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering.sanitize import markdown_to_html

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vision_nb.chat import Chat, Turn
+from vision_nb.conversation.chat import Chat, Turn
+from vision_nb.conversation.export import facts_line, left_out
 from vision_nb.rendering.math import answer_html
-from vision_nb.transcript import facts_line, left_out
-from vision_nb.widgets.answering import Failure
+from vision_nb.widgets.request import Failure
 from vision_nb.widgets.thumbnails import Thumbnails
 from vision_nb.widgets.transcript_view import Entry
 

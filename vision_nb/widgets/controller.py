@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from vision_nb.chat import Chat, Turn
+from vision_nb.conversation.chat import Chat, Turn
+from vision_nb.conversation.export import totals
 from vision_nb.errors import VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.transcript import totals
-from vision_nb.widgets.answering import Answering, Failure
-from vision_nb.widgets.entries import FAILED, Entries
+from vision_nb.widgets.request import Answering, Failure
 from vision_nb.widgets.thumbnails import Thumbnails
 from vision_nb.widgets.transcript_view import TranscriptView
+from vision_nb.widgets.view_model import FAILED, Entries
 
 _LARGE = 1600  # pixels of a picture that is opened large
 

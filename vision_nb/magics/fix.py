@@ -8,11 +8,11 @@ import traceback
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.magics.slips import UsageError, unknown
+from vision_nb.magics.usage_errors import UsageError, unknown
 from vision_nb.providers.catalog import DEMO
 
 if TYPE_CHECKING:
-    from vision_nb.magics.cell import VisionMagics
+    from vision_nb.magics.magic import VisionMagics
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _NO_OPTIONS: dict[str, Any] = {
@@ -53,7 +53,7 @@ def fix(magics: VisionMagics, words: tuple[str, ...]) -> Any:
     if "--yes" not in words and not _may_send(magics.shell):
         print("Nothing was sent.")  # noqa: T201
         return None
-    from vision_nb.magics.view import FORMS, AnswerView
+    from vision_nb.magics.output import FORMS, AnswerView
     from vision_nb.notebook.display import display_stream
 
     view = AnswerView(FORMS["markdown"])

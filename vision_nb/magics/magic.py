@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 from vision_nb.errors import VisionError
 from vision_nb.magics.options import parse, with_options
 from vision_nb.magics.settings import VisionSettings, apply_project
-from vision_nb.magics.slips import UsageError, briefly
+from vision_nb.magics.usage_errors import UsageError, briefly
 
 if TYPE_CHECKING:
     from IPython.core.magic_arguments import MagicArgumentParser
@@ -99,8 +99,8 @@ class VisionMagics(VisionSettings, Magics):
     ) -> tuple[list[Question], Conversation, list[str]]:
         """What is asked, of each model; the conversation that it goes on with; and what to say of it."""
         from vision_nb.magics.conversations import begun
+        from vision_nb.magics.image_args import images_named
         from vision_nb.magics.question import Question
-        from vision_nb.magics.sources import images_named
         from vision_nb.magics.template import insert
         from vision_nb.notebook.ipython import running_cell
         from vision_nb.providers.catalog import DEMO
@@ -132,10 +132,10 @@ class VisionMagics(VisionSettings, Magics):
         *,
         silent: bool,
     ) -> Any:
-        from vision_nb.magics.asking import answer
-        from vision_nb.magics.forms import code_of
+        from vision_nb.magics.execute import answer
+        from vision_nb.magics.output import FORMS, AnswerView
+        from vision_nb.magics.parsers import code_of
         from vision_nb.magics.question import completion
-        from vision_nb.magics.view import FORMS, AnswerView
         from vision_nb.notebook.ipython import mark_shown, running_cell
 
         form = options.format or self.format
@@ -171,7 +171,7 @@ class VisionMagics(VisionSettings, Magics):
     ) -> Any:
         from IPython.display import display
 
-        from vision_nb.magics.beside import ask_all
+        from vision_nb.magics.compare import ask_all
         from vision_nb.notebook.ipython import in_notebook, mark_shown
 
         answers = ask_all(questions, store, cache=cache)

@@ -16,7 +16,7 @@ from vision_nb.rendering.sanitize import inline_text, markdown_to_html, safe_mar
 from vision_nb.responses import ChatResponse, Usage, facts
 
 if TYPE_CHECKING:
-    from vision_nb.chat import Chat, Turn
+    from vision_nb.conversation.chat import Chat, Turn
 
 Pictures: TypeAlias = Callable[[ImageDocument], str | None]
 """Gives a picture as a data URI, or None where there is none to show."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 
+from vision_nb.magics.output import AnswerView
 from vision_nb.magics.question import Question, stored
-from vision_nb.magics.view import AnswerView
 from vision_nb.notebook.display import display_stream
 from vision_nb.responses import ChatResponse
 from vision_nb.store import Store

@@ -12,7 +12,7 @@ from typing import Any
 
 from vision_nb.errors import ImageNotFoundError, UnsupportedImageError
 from vision_nb.images.loading import ImageList, load_images
-from vision_nb.magics.slips import UsageError, nearest
+from vision_nb.magics.usage_errors import UsageError, nearest
 
 _VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?P<steps>(?:\.[^\W\d]\w*|\[(?:-?\d+|'[^']*'|\"[^\"]*\")\])*)")
 _STEP = re.compile(r"\.(\w+)|\[(.+?)\]")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from vision_nb.chat import Chat, Turn
+from vision_nb.conversation.chat import Chat, Turn
+from vision_nb.conversation.export import transcript
 from vision_nb.notebook.ipython import running_cell
-from vision_nb.transcript import transcript
 from vision_nb.widgets.thumbnails import Thumbnails
 
 

@@ -11,7 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from vision_nb.chat import Chat, Turn
+from vision_nb.conversation.chat import Chat, Turn
+from vision_nb.conversation.export import notebook, page, thumbnail, transcript
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
@@ -21,7 +22,6 @@ from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
 from vision_nb.rendering.sanitize import writable
 from vision_nb.responses import ChatResponse, Usage
-from vision_nb.transcript import notebook, page, thumbnail, transcript
 
 FORMAT = 1
 """The version of the JSON file; a file of a later one is refused."""

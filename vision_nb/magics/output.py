@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from vision_nb.errors import MalformedResponseError
-from vision_nb.magics import forms
+from vision_nb.magics import parsers
 from vision_nb.notebook.display import LiveAnswer
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
@@ -38,11 +38,11 @@ class Form:
 FORMS = {
     "markdown": Form("text/markdown", safe_markdown),
     "text": Form("text/plain", str),
-    "html": Form("text/html", forms.html_of),
+    "html": Form("text/html", parsers.html_of),
     "code": Form("text/markdown", safe_markdown),
-    "json": Form("text/markdown", safe_markdown, forms.json_of),
-    "math": Form("text/markdown", lambda text: safe_markdown(forms.formula_of(text))),
-    "dataframe": Form("text/markdown", safe_markdown, forms.table_of),
+    "json": Form("text/markdown", safe_markdown, parsers.json_of),
+    "math": Form("text/markdown", lambda text: safe_markdown(parsers.formula_of(text))),
+    "dataframe": Form("text/markdown", safe_markdown, parsers.table_of),
 }
 
 
