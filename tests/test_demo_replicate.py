@@ -11,7 +11,7 @@ from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
 from vision_nb.demo import Fault
-from vision_nb.demo.replicate_catalogue import MODELS, openapi_schema
+from vision_nb.demo.replicate.catalog import MODELS, openapi_schema
 
 LLAVA, FUYU = "yorickvp/llava-13b", "lucataco/fuyu-8b"
 REFERENCE = {name: f"{name}:{model.version}" for name, model in MODELS.items()}

@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 
 from vision_nb.cost.image_rules import view_of
-from vision_nb.demo import DemoServer, Fault, openai_wire, shared_server
-from vision_nb.demo.openai_json import pieces_of
+from vision_nb.demo import DemoServer, Fault, shared_server
+from vision_nb.demo.openai import routes as openai_routes
+from vision_nb.demo.openai.schema import pieces_of
 from vision_nb.errors import SettingsError
 
 KEY = "sk-test-0123456789abcdef"
@@ -441,7 +442,7 @@ def test_the_server_fetches_pictures(client, site):
 
 
 def test_addresses_that_give_no_picture_are_refused(client, site, monkeypatch):
-    monkeypatch.setattr(openai_wire, "_DOWNLOAD_TIMEOUT", 0.1)
+    monkeypatch.setattr(openai_routes, "_DOWNLOAD_TIMEOUT", 0.1)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         unreachable = f"http://127.0.0.1:{closed.getsockname()[1]}/"
@@ -457,7 +458,7 @@ def test_addresses_that_give_no_picture_are_refused(client, site, monkeypatch):
 
 
 def test_a_download_has_a_limit(site, monkeypatch):
-    monkeypatch.setattr(openai_wire, "MAX_DOWNLOAD", 4000)
+    monkeypatch.setattr(openai_routes, "MAX_DOWNLOAD", 4000)
     with DemoServer() as small, openai.OpenAI(base_url=small.openai_base, api_key=KEY, max_retries=0) as opened:
         with pytest.raises(openai.BadRequestError) as caught:
             ask(opened, f"{site}/huge")

@@ -93,7 +93,9 @@ def test_json_is_found_and_its_faults_are_placed():
 
 
 def test_tables_are_read_with_their_numbers():
-    table = parsers.table_of("Here:\n\ncity | people | note\n:--|--:|---\nA | 1.5 | **x**\nB | 2 | a\\|b\n\nDone | here.")
+    table = parsers.table_of(
+        "Here:\n\ncity | people | note\n:--|--:|---\nA | 1.5 | **x**\nB | 2 | a\\|b\n\nDone | here."
+    )
     assert list(table.columns) == ["city", "people", "note"] and table["people"].sum() == 3.5
     assert table["note"].tolist() == ["x", "a|b"]
     assert parsers.table_of('```csv\na,b\n"x, y",2\n```')["a"].tolist() == ["x, y"]

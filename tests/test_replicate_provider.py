@@ -13,8 +13,8 @@ from replicate_asks import SECRET, TEXT, created, maker, noise, question
 import vision_nb as vn
 from vision_nb import errors
 from vision_nb.demo import Fault
-from vision_nb.demo.replicate_catalogue import MODELS as PUBLISHED
-from vision_nb.demo.replicate_catalogue import openapi_schema, version_of
+from vision_nb.demo.replicate.catalog import MODELS as PUBLISHED
+from vision_nb.demo.replicate.catalog import openapi_schema, version_of
 from vision_nb.providers.replicate import model as replicate_module
 from vision_nb.providers.replicate.catalog import MODELS, from_schema
 

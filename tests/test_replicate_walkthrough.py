@@ -15,7 +15,7 @@ from vision_nb import (
     display_image_uris,
     load_image_urls,
 )
-from vision_nb.demo.replicate_catalogue import MODELS as PUBLISHED
+from vision_nb.demo.replicate.catalog import MODELS as PUBLISHED
 
 
 @pytest.fixture

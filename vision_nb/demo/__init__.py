@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vision_nb.demo.faults import Fault
-    from vision_nb.demo.sample_files import reachable_or_sample, sample_url
+    from vision_nb.demo.sample_urls import reachable_or_sample, sample_url
     from vision_nb.demo.server import DemoServer, shared_server
 
 __all__ = ["DemoServer", "Fault", "reachable_or_sample", "sample_url", "shared_server"]
@@ -15,8 +15,8 @@ __all__ = ["DemoServer", "Fault", "reachable_or_sample", "sample_url", "shared_s
 _HOMES = {
     "DemoServer": "server",
     "Fault": "faults",
-    "reachable_or_sample": "sample_files",
-    "sample_url": "sample_files",
+    "reachable_or_sample": "sample_urls",
+    "sample_url": "sample_urls",
     "shared_server": "server",
 }
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import atexit
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from socket import socket
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from vision_nb.demo import openai_wire, replicate_wire, sample_files
-from vision_nb.demo.faults import Fault
-from vision_nb.demo.wire import NotFound, Question, RecordedRequest
+from vision_nb.demo import sample_routes
+from vision_nb.demo.handler import NotFound
+from vision_nb.demo.openai import routes as openai_routes
+from vision_nb.demo.replicate import routes as replicate_routes
+from vision_nb.demo.state import DemoState
 from vision_nb.errors import SettingsError
 
 _HOST = "127.0.0.1"
@@ -27,7 +28,7 @@ _BACKLOG = 1024  # connections that may wait at once
 _PATIENCE = 5.0  # seconds for the thread to start or to end
 
 
-class DemoServer:
+class DemoServer(DemoState):
     """A server that speaks the vendors' protocols and answers from the pixels of the pictures it is sent.
 
     It runs on a loop of its own in a thread of its own, so that it works inside a Jupyter kernel. Use it as a
@@ -42,30 +43,12 @@ class DemoServer:
         port: The port to listen on; with 0 any free one, a new one at each start.
         keep: How many requests to remember; None for all of them.
 
-    Attributes:
-        tokens_per_second: As given; may be changed at any time.
-        requests: The requests that came, oldest first.
-        disconnects: How many clients went away before their answer was whole.
-        require_key: The only key that is let in; None lets in every client.
-        models: The models and deployments there are; None accepts every name.
-        replicate_models: More models under Replicate's protocol: "owner/name" to an ``openapi_schema``.
-        cancellations: How many predictions were canceled before they had ended.
+    Attributes: those of `DemoState`.
     """
 
     def __init__(self, tokens_per_second: float = 200.0, port: int = 0, *, keep: int | None = None) -> None:
-        if not tokens_per_second > 0:
-            raise SettingsError(f"tokens_per_second must be more than 0, not {tokens_per_second}.")
-        self.tokens_per_second = tokens_per_second
-        self.requests: list[RecordedRequest] = []
-        self.disconnects = 0
-        self.require_key: str | None = None
-        self.models: Sequence[str] | None = None
-        self.replicate_models: dict[str, dict[str, Any]] = {}
-        self.cancellations = 0
+        super().__init__(tokens_per_second, keep=keep)
         self._port = port
-        self._keep = keep
-        self._faults: deque[Fault] = deque()
-        self._script: Callable[[Question], str] | None = None
         self._lock = threading.Lock()
         self._sockets: list[socket] = []
         self._thread: threading.Thread | None = None
@@ -129,32 +112,6 @@ class DemoServer:
     ) -> None:
         self.stop()
 
-    def fail(self, fault: Fault, times: int = 1) -> None:
-        """Let the next ``times`` requests go wrong; faults queue up in the order in which they are given."""
-        self._faults.extend([fault] * times)
-
-    def answer_with(self, script: Callable[[Question], str] | str | None) -> None:
-        """Give the answers: a function of the question, or one text for all; None lets the stand-in answer again.
-
-        The function runs in a worker thread; what it raises reaches the client as status 500.
-        """
-        self._script = (lambda _: script) if isinstance(script, str) else script
-
-    def answer(self, question: Question) -> str:
-        """The answer to a question, by the script or by the stand-in. May take a while: not for the loop."""
-        if self._script is not None:
-            return self._script(question)
-        from vision_nb.demo import brain  # numpy comes with it, and a scripted server does without
-
-        return brain.answer(question.prompt, question.images, question.history)
-
-    def record(self, request: RecordedRequest) -> Fault:
-        """Remember a request, and give the fault that it shall meet. For the wire protocols."""
-        self.requests.append(request)
-        if self._keep is not None:
-            del self.requests[: max(0, len(self.requests) - self._keep)]
-        return self._faults.popleft() if self._faults else Fault()
-
     def _run(self, ready: Future[Callable[[], object]]) -> None:
         try:
             with asyncio.Runner() as runner:
@@ -166,10 +123,10 @@ class DemoServer:
     async def _serve(self, ready: Future[Callable[[], object]]) -> None:
         loop, halt = asyncio.get_running_loop(), asyncio.Event()
         loop.set_exception_handler(lambda *_: None)  # a protocol's stray task is nothing to tell the notebook
-        client = AsyncHTTPClient(force_instance=True, max_clients=100, max_body_size=openai_wire.MAX_DOWNLOAD)
+        client = AsyncHTTPClient(force_instance=True, max_clients=100, max_body_size=openai_routes.MAX_DOWNLOAD)
         application = Application(
             # Replicate's first: OpenAI's path of a model fits its models too
-            [*replicate_wire.routes(self), *openai_wire.routes(self), *sample_files.routes()],
+            [*replicate_routes.routes(self), *openai_routes.routes(self), *sample_routes.routes()],
             default_handler_class=NotFound,
             default_handler_args={"demo": self},
             log_function=lambda _: None,

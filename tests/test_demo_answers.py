@@ -6,10 +6,10 @@ import pytest
 from matplotlib import cbook
 from PIL import Image, ImageDraw, ImageFilter
 
-from vision_nb.demo import brain
-from vision_nb.demo.brain import MOST_PICTURES, answer, topic_of
-from vision_nb.demo.colours import NAMES, main_colours, where
-from vision_nb.demo.measure import Measured, measure
+from vision_nb.demo.answers import answer as answer_module
+from vision_nb.demo.answers.answer import MOST_PICTURES, answer, topic_of
+from vision_nb.demo.answers.colors import NAMES, main_colours, where
+from vision_nb.demo.answers.measure import Measured, measure
 
 
 def house() -> Image.Image:
@@ -72,7 +72,7 @@ def measured_once(monkeypatch):
     """Measure each picture once in a test that asks about it again and again."""
     found: dict[int, Measured] = {}
     monkeypatch.setattr(
-        brain, "measure", lambda image: found.get(id(image)) or found.setdefault(id(image), measure(image))
+        answer_module, "measure", lambda image: found.get(id(image)) or found.setdefault(id(image), measure(image))
     )
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from PIL import Image
 from tornado.httpclient import AsyncHTTPClient
 
-from vision_nb.demo import openai_json, pictures
+from vision_nb.demo import decode
 from vision_nb.demo.faults import Refusal, error_body
-from vision_nb.demo.wire import Question, WireHandler, event, to_bytes
+from vision_nb.demo.handler import WireHandler, event, to_bytes
+from vision_nb.demo.openai import schema
+from vision_nb.demo.state import Question
 
 if TYPE_CHECKING:
-    from vision_nb.demo.server import DemoServer
+    from vision_nb.demo.state import DemoState
 
 MAX_DOWNLOAD = 20 * 1024 * 1024
 """Bytes; a larger picture at a web address is refused."""
@@ -25,7 +27,7 @@ _DOWNLOAD_TIMEOUT = 10.0  # seconds
 _Result = TypeVar("_Result")
 
 
-def routes(demo: DemoServer) -> list[tuple[str, type[WireHandler], dict[str, Any]]]:
+def routes(demo: DemoState) -> list[tuple[str, type[WireHandler], dict[str, Any]]]:
     """The paths of both protocols, for a tornado application."""
     settings = {"demo": demo}
     return [
@@ -71,10 +73,10 @@ class Models(OpenAIHandler):
         self.check_key()
         if name is not None:
             self.check_model(name)
-            await self.send_json(openai_json.model_object(name))
+            await self.send_json(schema.model_object(name))
             return
         names = ("demo", "gpt-4o") if self.demo.models is None else self.demo.models
-        await self.send_json({"object": "list", "data": [openai_json.model_object(name) for name in names]})
+        await self.send_json({"object": "list", "data": [schema.model_object(name) for name in names]})
 
 
 class ChatCompletions(OpenAIHandler):
@@ -85,14 +87,14 @@ class ChatCompletions(OpenAIHandler):
     async def post(self, deployment: str = "") -> None:
         """Check the request, look at its pictures, and answer."""
         self.check_key()
-        model, chat, images, tokens = await self._read(openai_json.read_chat(self.body), deployment)
+        model, chat, images, tokens = await self._read(schema.read_chat(self.body), deployment)
         text = self.fault.text
         if text is None:
             prompt, history = (chat.texts or ("",))[-1], chat.texts[:-1]
             text = await _in_thread(self.demo.answer, Question(model, prompt, images, history, self.body))
-        pieces = openai_json.pieces_of(text)
+        pieces = schema.pieces_of(text)
         kept = pieces[: chat.max_tokens]
-        reply = openai_json.Reply(
+        reply = schema.Reply(
             id=f"chatcmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
             model=model,
@@ -105,44 +107,42 @@ class ChatCompletions(OpenAIHandler):
             no_usage=self.fault.no_usage,
         )
         if chat.stream:
-            events = [to_bytes(chunk) for chunk in openai_json.chunks(reply, include_usage=chat.include_usage)]
+            events = [to_bytes(chunk) for chunk in schema.chunks(reply, include_usage=chat.include_usage)]
             await self.send_events([event(data) for data in (*events, b"[DONE]")])
         else:
-            await self.send_json(openai_json.completion(reply))
+            await self.send_json(schema.completion(reply))
 
-    async def _read(
-        self, chat: openai_json.Chat, deployment: str
-    ) -> tuple[str, openai_json.Chat, list[Image.Image], int]:
+    async def _read(self, chat: schema.Chat, deployment: str) -> tuple[str, schema.Chat, list[Image.Image], int]:
         """The model that is asked, the request, its pictures decoded, and its input tokens."""
         model = deployment or chat.model
         if not model:
-            openai_json.refuse("you must provide a model parameter", "model")
+            schema.refuse("you must provide a model parameter", "model")
         self.check_model(model)
         images = await asyncio.gather(*(self._image(picture) for picture in chat.pictures))
-        tokens = openai_json.text_tokens(chat.characters)
+        tokens = schema.text_tokens(chat.characters)
         for image, picture in zip(images, chat.pictures, strict=True):
-            tokens += openai_json.image_tokens(image.size, model, picture)
+            tokens += schema.image_tokens(image.size, model, picture)
         return model, chat, images, tokens
 
-    async def _image(self, picture: openai_json.Picture) -> Image.Image:
+    async def _image(self, picture: schema.Picture) -> Image.Image:
         """Fetch and decode a picture, away from the loop where it takes time."""
         try:
             if picture.url.startswith("data:"):
-                return await _in_thread(pictures.from_data_uri, picture.url)
+                return await _in_thread(decode.from_data_uri, picture.url)
             data = await self._download(picture)
-            return await _in_thread(pictures.decode, data)
+            return await _in_thread(decode.decode, data)
         except ValueError as error:
-            openai_json.refuse(str(error), picture.param, "invalid_image")
+            schema.refuse(str(error), picture.param, "invalid_image")
 
-    async def _download(self, picture: openai_json.Picture) -> bytes:
+    async def _download(self, picture: schema.Picture) -> bytes:
         code = "invalid_image_url"
         if not picture.url.lower().startswith(("http://", "https://")):
-            openai_json.refuse("Expected a base64 data URI or an http(s) address.", picture.param, code)
+            schema.refuse("Expected a base64 data URI or an http(s) address.", picture.param, code)
         client: AsyncHTTPClient = self.settings["http_client"]
         try:
             answer = await client.fetch(picture.url, request_timeout=_DOWNLOAD_TIMEOUT)
         except Exception as error:  # refused, unreachable, endless, no address at all: the client raises many kinds
-            openai_json.refuse(f"Error while downloading {picture.url}: {error}", picture.param, code)
+            schema.refuse(f"Error while downloading {picture.url}: {error}", picture.param, code)
         return answer.body
 
 
@@ -152,7 +152,7 @@ class InputTokens(ChatCompletions):
     async def post(self, deployment: str = "") -> None:
         """Count the tokens of a request in the form of the Responses API."""
         self.check_key()
-        chat = openai_json.read_chat(openai_json.as_chat(self.body))
+        chat = schema.read_chat(schema.as_chat(self.body))
         *_, tokens = await self._read(chat, deployment)
         await self.send_json({"object": "response.input_tokens", "input_tokens": tokens})
 

@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.demo import replicate_catalogue as catalogue
-from vision_nb.demo import replicate_json as shapes
 from vision_nb.demo.faults import Refusal
-from vision_nb.demo.wire import WireHandler
+from vision_nb.demo.handler import WireHandler
+from vision_nb.demo.replicate import catalog, schema
 
 if TYPE_CHECKING:
-    from vision_nb.demo.server import DemoServer
+    from vision_nb.demo.state import DemoState
 
 _KEPT = 500  # predictions, and files, that are remembered
 
@@ -38,7 +37,7 @@ class Store:
         tasks: The answers that are being worked out.
     """
 
-    predictions: dict[str, shapes.Prediction] = field(default_factory=dict)
+    predictions: dict[str, schema.Prediction] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -55,7 +54,7 @@ class ReplicateHandler(WireHandler):
 
     store: Store
 
-    def initialize(self, demo: DemoServer, store: Store | None = None) -> None:
+    def initialize(self, demo: DemoState, store: Store | None = None) -> None:
         """Take the server and its memory; called by tornado for each request."""
         super().initialize(demo)
         self.store = store or Store()
@@ -66,35 +65,35 @@ class ReplicateHandler(WireHandler):
         if not self._finished and self.demo.require_key is not None:
             key = self.request.headers.get("Authorization", "").removeprefix("Bearer ").removeprefix("Token ")
             if key != self.demo.require_key:
-                raise Refusal(401, shapes.usual_problem(401))
+                raise Refusal(401, schema.usual_problem(401))
 
     def usual_error(self, status: int) -> Any:
         """The error body of a status, in Replicate's shape."""
-        return shapes.usual_problem(status, self.fault.retry_after)
+        return schema.usual_problem(status, self.fault.retry_after)
 
     def error_with(self, status: int, message: str) -> Any:
         """An error body with a message of its own, in Replicate's shape."""
-        return shapes.problem(status, self._reason, message)
+        return schema.problem(status, self._reason, message)
 
     @property
     def base(self) -> str:
         """The server's address, as the client wrote it."""
         return f"{self.request.protocol}://{self.request.host}"
 
-    def find_model(self, name: str) -> catalogue.PublishedModel:
+    def find_model(self, name: str) -> catalog.PublishedModel:
         """The model of a name; one that there is not is refused."""
-        model = catalogue.find_model(name, self.demo.replicate_models)
+        model = catalog.find_model(name, self.demo.replicate_models)
         if model is None:
-            raise Refusal(404, shapes.usual_problem(404))
+            raise Refusal(404, schema.usual_problem(404))
         self.store.seen.add(name)
         return model
 
-    def find_prediction(self, id: str) -> shapes.Prediction:
+    def find_prediction(self, id: str) -> schema.Prediction:
         """The prediction of an id; one that there is not is refused."""
         if id not in self.store.predictions:
-            raise Refusal(404, shapes.usual_problem(404))
+            raise Refusal(404, schema.usual_problem(404))
         return self.store.predictions[id]
 
-    async def send_prediction(self, prediction: shapes.Prediction, status: int = 200) -> None:
+    async def send_prediction(self, prediction: schema.Prediction, status: int = 200) -> None:
         """Send a prediction as it stands."""
         await self.send_json(prediction.as_json(time.monotonic(), self.base), status)

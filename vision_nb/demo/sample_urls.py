@@ -1,4 +1,4 @@
-"""The sample pictures behind URLs on this machine, for notebooks whose own pictures cannot be reached."""
+"""URLs of the sample images on this machine, for notebooks whose own image URLs cannot be reached."""
 
 from __future__ import annotations
 
@@ -7,35 +7,14 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tornado.web import HTTPError, RequestHandler
-
 from vision_nb import samples
-from vision_nb.errors import ImageNotFoundError
+from vision_nb.demo.sample_routes import PATH
 from vision_nb.images.formats import sniff
 
 if TYPE_CHECKING:
     from vision_nb.demo.server import DemoServer
 
-PATH = "/samples/"
 _FIRST_BYTES = 64  # enough to tell a picture from a web page
-
-
-class SampleFile(RequestHandler):
-    """Gives a sample picture by its file name."""
-
-    def get(self, name: str) -> None:
-        """Send the file; 404 where there is none of that name."""
-        try:
-            data = samples.path(name).read_bytes()
-        except ImageNotFoundError as error:
-            raise HTTPError(404) from error
-        self.set_header("Content-Type", sniff(data) or "application/octet-stream")
-        self.finish(data)
-
-
-def routes() -> list[tuple[str, type[RequestHandler]]]:
-    """The samples' path, for a tornado application."""
-    return [(rf"{PATH}([\w.]+)", SampleFile)]
 
 
 def sample_url(demo: DemoServer, name: str) -> str:

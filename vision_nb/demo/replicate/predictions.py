@@ -14,13 +14,12 @@ from typing import Any
 from PIL import Image
 from tornado.httpclient import AsyncHTTPClient
 
-from vision_nb.demo import pictures
-from vision_nb.demo import replicate_catalogue as catalogue
-from vision_nb.demo import replicate_json as shapes
+from vision_nb.demo import decode
 from vision_nb.demo.faults import Refusal
-from vision_nb.demo.openai_json import pieces_of
-from vision_nb.demo.replicate_handler import ReplicateHandler
-from vision_nb.demo.wire import Question
+from vision_nb.demo.openai.schema import pieces_of
+from vision_nb.demo.replicate import catalog, schema
+from vision_nb.demo.replicate.handler import ReplicateHandler
+from vision_nb.demo.state import Question
 
 _LOOK = 0.01  # seconds between looks at a prediction that goes on
 _DOWNLOAD_TIMEOUT = 10.0  # seconds
@@ -36,20 +35,20 @@ class Predictions(ReplicateHandler):
         if name:
             model = self.find_model(name)
             if not model.official:
-                raise Refusal(404, shapes.usual_problem(404))
+                raise Refusal(404, schema.usual_problem(404))
         else:
             name, model = self._by_version(str(body.get("version") or ""))
         inputs = body.get("input")
-        found = catalogue.complaints(model.schema, inputs) if isinstance(inputs, dict) else ["input is required"]
+        found = catalog.complaints(model.schema, inputs) if isinstance(inputs, dict) else ["input is required"]
         if found or not isinstance(inputs, dict):
             detail = "".join(f"- {complaint}\n" for complaint in found)
-            raise Refusal(422, shapes.problem(422, "Input validation failed", detail))
-        prediction = shapes.Prediction(
+            raise Refusal(422, schema.problem(422, "Input validation failed", detail))
+        prediction = schema.Prediction(
             id=uuid.uuid4().hex[:26],
             model=name,
             version=model.version,
             inputs=inputs,
-            streams=catalogue.streams(model.schema),
+            streams=catalog.streams(model.schema),
             created=time.monotonic(),
         )
         self.store.predictions[prediction.id] = prediction
@@ -61,17 +60,17 @@ class Predictions(ReplicateHandler):
         self.set_header("Location", f"{self.base}/v1/predictions/{prediction.id}")
         await self.send_prediction(prediction, 201)
 
-    def _by_version(self, version: str) -> tuple[str, catalogue.PublishedModel]:
+    def _by_version(self, version: str) -> tuple[str, catalog.PublishedModel]:
         name, _, id = version.rpartition(":")
         if "/" in id:  # an official model may stand for its version
             name, id = id, ""
-        for known in [name] if name else [*catalogue.MODELS, *self.demo.replicate_models, *self.store.seen]:
-            model = catalogue.find_model(known, self.demo.replicate_models)
+        for known in [name] if name else [*catalog.MODELS, *self.demo.replicate_models, *self.store.seen]:
+            model = catalog.find_model(known, self.demo.replicate_models)
             if model is not None and (id == model.version or (not id and model.official)):
                 return known, model
-        raise Refusal(422, shapes.UNKNOWN_VERSION)
+        raise Refusal(422, schema.UNKNOWN_VERSION)
 
-    async def _wait_for(self, prediction: shapes.Prediction) -> None:
+    async def _wait_for(self, prediction: schema.Prediction) -> None:
         """Wait for the end, no longer than the Prefer header says."""
         asked = re.search(r"\bwait(?:=(\d+))?", self.request.headers.get("Prefer", ""))
         if asked is None:
@@ -80,13 +79,13 @@ class Predictions(ReplicateHandler):
         while not prediction.is_finished(now := time.monotonic()) and now < deadline:
             await self.pause(_LOOK)
 
-    async def _work_on(self, prediction: shapes.Prediction, schema: Mapping[str, Any]) -> None:
+    async def _work_on(self, prediction: schema.Prediction, schema: Mapping[str, Any]) -> None:
         """Work out the answer; what goes wrong with it makes the prediction fail, as a model's own errors do."""
         inputs, fault = prediction.inputs, self.fault
         prediction.logs = fault.prediction_logs
         text = fault.text or ""
         try:
-            uris = catalogue.uris(schema, inputs)
+            uris = catalog.uris(schema, inputs)
             images = await asyncio.gather(*(self._image(uri) for uri in uris))
             if fault.text is None:
                 prompt = next((v for v in inputs.values() if isinstance(v, str) and v not in uris), "")
@@ -109,7 +108,7 @@ class Predictions(ReplicateHandler):
         else:
             client: AsyncHTTPClient = self.settings["http_client"]
             data = (await client.fetch(uri, request_timeout=_DOWNLOAD_TIMEOUT)).body
-        return await asyncio.to_thread(pictures.decode, data)
+        return await asyncio.to_thread(decode.decode, data)
 
 
 class OnePrediction(ReplicateHandler):
@@ -139,7 +138,7 @@ class Stream(ReplicateHandler):
         """Send each token when it comes, then how the prediction ended."""
         prediction = self.find_prediction(id)
         if not prediction.streams:
-            raise Refusal(404, shapes.usual_problem(404))
+            raise Refusal(404, schema.usual_problem(404))
         self.set_header("Content-Type", self.fault.content_type or "text/event-stream")
         self.set_header("Cache-Control", "no-store")
         self._connection().stream.set_nodelay(True)
@@ -149,21 +148,21 @@ class Stream(ReplicateHandler):
             now = time.monotonic()
             for piece in prediction.said(now)[sent:]:
                 await self._spoil(sent, prediction)
-                await self._push(shapes.event("output", piece, f"{int(time.time())}:{sent}"))
+                await self._push(schema.event("output", piece, f"{int(time.time())}:{sent}"))
                 sent += 1
             if prediction.is_finished(now):
                 break
             await self.pause(_LOOK)
         status = prediction.status(now)
         if prediction.logs:
-            await self._push(shapes.event("logs", prediction.logs))
+            await self._push(schema.event("logs", prediction.logs))
         if status == "failed":
-            await self._push(shapes.event("error", json.dumps({"detail": prediction.error})))
+            await self._push(schema.event("error", json.dumps({"detail": prediction.error})))
         reason = {"failed": "error", "canceled": "canceled"}.get(status)
-        await self._push(shapes.event("done", json.dumps({"reason": reason} if reason else {})))
+        await self._push(schema.event("done", json.dumps({"reason": reason} if reason else {})))
         await self.finish()
 
-    async def _spoil(self, place: int, prediction: shapes.Prediction) -> None:
+    async def _spoil(self, place: int, prediction: schema.Prediction) -> None:
         """Let the fault of a stream happen where it is due."""
         if place == self.fault.cut_after:
             self.hang_up()

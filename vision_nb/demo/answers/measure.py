@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vision_nb.demo.colours import Colour, Floats, main_colours, oklab
+from vision_nb.demo.answers.colors import Colour, Floats, main_colours, oklab
 
 _SMALL = 80  # pixels a side for colours
 _MEDIUM = 512  # pixels a side for sharpness: about what a screen shows

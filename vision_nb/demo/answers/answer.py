@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from vision_nb.demo import wording
-from vision_nb.demo.measure import Measured, measure, same
+from vision_nb.demo.answers import templates
+from vision_nb.demo.answers.measure import Measured, measure, same
 
 MOST_PICTURES = 16
 """More pictures than this are not measured; the answer says how many were left."""
@@ -61,18 +61,18 @@ def answer(prompt: str, images: Sequence[Image.Image], history: Sequence[str] = 
     """
     topic = topic_of(prompt, history)
     if not images:
-        return wording.dump({"note": _NO_PICTURE.replace("*", "")}) if topic == "json" else _NO_PICTURE
+        return templates.dump({"note": _NO_PICTURE.replace("*", "")}) if topic == "json" else _NO_PICTURE
     chosen = _chosen(prompt, len(images))
     if chosen is not None:
         images = [images[chosen]]
     pictures = [measure(image) for image in images[:MOST_PICTURES]]
     left = len(images) - len(pictures)
     if topic == "json":
-        return wording.as_json(pictures, f"{_NOTE}.", left)
+        return templates.as_json(pictures, f"{_NOTE}.", left)
     if topic == "table":
-        told = wording.table(pictures)
+        told = templates.table(pictures)
     elif topic == "code":
-        told = wording.code(pictures)
+        told = templates.code(pictures)
     elif len(pictures) == 1:
         told = _about_one(topic, pictures[0], "The picture" if chosen is None else f"Picture {chosen + 1}")
     else:
@@ -109,19 +109,19 @@ def _chosen(prompt: str, count: int) -> int | None:
 
 def _about_one(topic: str, picture: Measured, name: str) -> str:
     sentences = {
-        "size": wording.size_sentence(picture),
-        "colour": wording.colour_sentence(picture),
-        "light": wording.light_sentence(picture),
-        "look": wording.look_sentence(picture),
+        "size": templates.size_sentence(picture),
+        "colour": templates.colour_sentence(picture),
+        "light": templates.light_sentence(picture),
+        "look": templates.look_sentence(picture),
     }
     lead = sentences.pop(topic, "")
     if topic == "alt":
-        lead = f"**Alternative text:** {wording.caption(picture, 3)}"
+        lead = f"**Alternative text:** {templates.caption(picture, 3)}"
         del sentences["colour"], sentences["light"]  # the caption has them
     elif topic == "compare":
         lead = "There is only one picture here, so nothing to compare it with."
     elif topic == "more":
-        lead = wording.figures(picture)
+        lead = templates.figures(picture)
         del sentences["light"]
     told = " ".join(sentence for sentence in (lead, *sentences.values()) if sentence)
     told = re.sub(r"\{It(s?)\}", lambda match: name + ("'s" if match[1] else ""), told, count=1)
@@ -131,14 +131,14 @@ def _about_one(topic: str, picture: Measured, name: str) -> str:
 def _about_several(topic: str, pictures: list[Measured], images: Sequence[Image.Image]) -> str:
     most = 3 if len(pictures) == 2 else 2
     lines = [
-        f"{place}. {wording.caption(p, most) if topic == 'alt' else wording.row(p, most)}"
+        f"{place}. {templates.caption(p, most) if topic == 'alt' else templates.row(p, most)}"
         for place, p in enumerate(pictures[:_LISTED], start=1)
     ]
     if len(images) > _LISTED:
         lines.append(f"\n… and {len(images) - _LISTED} more.")
-    one, other = wording.closest_pair(pictures)
+    one, other = templates.closest_pair(pictures)
     identical = same(images[one], images[other])
-    comparison = wording.comparison(pictures, identical=identical)
+    comparison = templates.comparison(pictures, identical=identical)
     if identical and len(pictures) == 2:
         return f"{comparison}\n\n{_about_one('general', pictures[0], 'It')}"
     told = ["\n".join(lines), comparison]

@@ -8,61 +8,17 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
-from PIL import Image
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 from tornado.web import Finish, RequestHandler
 
 from vision_nb.demo.faults import Fault, Refusal, error_body, usual_error, usual_type
-
-if TYPE_CHECKING:
-    from vision_nb.demo.server import DemoServer
+from vision_nb.demo.state import DemoState, RecordedRequest
 
 _HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 _SHORT = 0.005  # seconds; a shorter pause is made up for by the next one
-
-
-@dataclass(frozen=True)
-class RecordedRequest:
-    """A request as it reached the server.
-
-    Attributes:
-        method: Such as "POST".
-        path: Without the query.
-        query: The last value of each parameter.
-        headers: By lower-case name.
-        body: The JSON value; None where there is none.
-        time: Seconds since the epoch.
-    """
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: Any
-    time: float = field(default_factory=time.time)
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a client asks, whichever protocol it speaks.
-
-    Attributes:
-        model: As the client named it.
-        prompt: The user's latest words.
-        images: Every picture of the conversation, decoded.
-        history: The user's earlier words.
-        body: The JSON body of the request.
-    """
-
-    model: str
-    prompt: str
-    images: Sequence[Image.Image] = ()
-    history: Sequence[str] = ()
-    body: Any = None
 
 
 class WireHandler(RequestHandler):
@@ -74,11 +30,11 @@ class WireHandler(RequestHandler):
         fault: What shall go wrong with this request.
     """
 
-    demo: DemoServer
+    demo: DemoState
     body: Any = None
     fault: Fault = Fault()
 
-    def initialize(self, demo: DemoServer) -> None:
+    def initialize(self, demo: DemoState) -> None:
         """Take the server; called by tornado for each request."""
         self.demo = demo
         self._gone = asyncio.Event()

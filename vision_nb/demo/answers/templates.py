@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from vision_nb.demo.measure import Measured, likeness
+from vision_nb.demo.answers.measure import Measured, likeness
 
 
 def size(picture: Measured) -> str:

@@ -6,18 +6,17 @@ import hashlib
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.demo import replicate_catalogue as catalogue
-from vision_nb.demo import replicate_json as shapes
 from vision_nb.demo.faults import Refusal
-from vision_nb.demo.replicate_handler import ReplicateHandler, Store, StoredFile
-from vision_nb.demo.replicate_predictions import Cancellation, OnePrediction, Predictions, Stream
-from vision_nb.demo.wire import WireHandler
+from vision_nb.demo.handler import WireHandler
+from vision_nb.demo.replicate import catalog, schema
+from vision_nb.demo.replicate.handler import ReplicateHandler, Store, StoredFile
+from vision_nb.demo.replicate.predictions import Cancellation, OnePrediction, Predictions, Stream
 
 if TYPE_CHECKING:
-    from vision_nb.demo.server import DemoServer
+    from vision_nb.demo.state import DemoState
 
 
-def routes(demo: DemoServer) -> list[tuple[str, type[WireHandler], dict[str, Any]]]:
+def routes(demo: DemoState) -> list[tuple[str, type[WireHandler], dict[str, Any]]]:
     """The paths of the protocol, for a tornado application."""
     settings = {"demo": demo, "store": Store()}
     return [
@@ -40,7 +39,7 @@ class Models(ReplicateHandler):
 
     async def get(self, name: str) -> None:
         """Send what there is to know about it, its latest version's schema included."""
-        await self.send_json(catalogue.model_json(name, self.find_model(name)))
+        await self.send_json(catalog.model_json(name, self.find_model(name)))
 
 
 class Versions(ReplicateHandler):
@@ -50,8 +49,8 @@ class Versions(ReplicateHandler):
         """Send the list, or the version of this id."""
         model = self.find_model(name)
         if id and id != model.version:
-            raise Refusal(404, shapes.usual_problem(404))
-        version = catalogue.version_json(model)
+            raise Refusal(404, schema.usual_problem(404))
+        version = catalog.version_json(model)
         await self.send_json(version if id else {"next": None, "previous": None, "results": [version]})
 
 
@@ -62,7 +61,7 @@ class Files(ReplicateHandler):
         """Take in the file of a multipart form's field "content"."""
         parts = self.request.files.get("content")
         if not parts:
-            raise Refusal(400, shapes.problem(400, "Bad request", "content is required"))
+            raise Refusal(400, schema.problem(400, "Bad request", "content is required"))
         part = parts[0]
         id = uuid.uuid4().hex
         self.store.files[id] = StoredFile(part["filename"], part["content_type"], part["body"])
@@ -77,12 +76,12 @@ class Files(ReplicateHandler):
         elif id in self.store.files:
             await self.send_json(self._file(id))
         else:
-            raise Refusal(404, shapes.usual_problem(404))
+            raise Refusal(404, schema.usual_problem(404))
 
     def _file(self, id: str) -> dict[str, Any]:
         file = self.store.files[id]
         digest = hashlib.sha256(file.data).hexdigest()
-        return shapes.file_json(id, file.name, file.content_type, len(file.data), digest, self.base)
+        return schema.file_json(id, file.name, file.content_type, len(file.data), digest, self.base)
 
 
 class Download(ReplicateHandler):
@@ -91,7 +90,7 @@ class Download(ReplicateHandler):
     async def get(self, id: str) -> None:
         """Send them."""
         if id not in self.store.files:
-            raise Refusal(404, shapes.usual_problem(404))
+            raise Refusal(404, schema.usual_problem(404))
         file = self.store.files[id]
         self.set_header("Content-Type", file.content_type)
         self.finish(file.data)

@@ -1,0 +1,1 @@
+"""Replicate's protocol, as the demo server speaks it."""
