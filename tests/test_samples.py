@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from draw_samples import main
 from PIL import Image
+from sample_drawing.label import bars
 
 from vision_nb import samples
 from vision_nb.errors import ImageNotFoundError
-from vision_nb.samples.draw import main
-from vision_nb.samples.draw_label import bars
 
 DRAWN = ("chart", "street_sign", "label", "night_scene")
 CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}

@@ -1,6 +1,6 @@
 """Small pictures for trying things out, with no download.
 
-Four are drawn by :mod:`vision_nb.samples.draw`; the fifth comes with matplotlib.
+Four are drawn by ``tests/draw_samples.py``; the fifth is part of matplotlib.
 
 >>> vn.samples.names()
 ('chart', 'street_sign', 'label', 'night_scene', 'grace_hopper')

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
-
-from vision_nb.samples.drawing import SCALE, Colour, Point, Sheet, font, gradient
+from sample_drawing.drawing import SCALE, Colour, Point, Sheet, font, gradient
 
 _WIDTH, _HEIGHT = 900, 1040
 _CREAM: Colour = (251, 246, 232)

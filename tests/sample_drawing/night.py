@@ -8,8 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-
-from vision_nb.samples.draw_people import figures
+from sample_drawing.people import figures
 
 _WIDTH, _HEIGHT, _SCALE = 1024, 640, 2
 _HORIZON = 496.0  # where the ground meets the sky, in pixels from the top

@@ -1,4 +1,4 @@
-"""Draw the sample pictures anew: ``python -m vision_nb.samples.draw [FOLDER]``."""
+"""Draw the sample images again: ``python tests/draw_samples.py [FOLDER]``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
+from sample_drawing.chart import chart
+from sample_drawing.label import label
+from sample_drawing.night import night_scene
+from sample_drawing.street import street_sign
 
-from vision_nb.samples.draw_chart import chart
-from vision_nb.samples.draw_label import label
-from vision_nb.samples.draw_night import night_scene
-from vision_nb.samples.draw_street import street_sign
+from vision_nb import samples
 
 
 def draw(folder: Path) -> tuple[Path, ...]:
@@ -36,9 +37,9 @@ def draw(folder: Path) -> tuple[Path, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw into the folder that the command line names, or over the files beside this one."""
+    """Draw into the folder that the command line names, or replace the files in the package."""
     given = sys.argv[1:] if arguments is None else arguments
-    for file in draw(Path(given[0]) if given else Path(__file__).parent):
+    for file in draw(Path(given[0]) if given else samples.path("chart").parent):
         sys.stdout.write(f"{file}: {file.stat().st_size:,} bytes\n")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from PIL import Image, ImageFilter
-
-from vision_nb.samples.drawing import SCALE, Colour, Point, Sheet, font, gradient, tilted
+from sample_drawing.drawing import SCALE, Colour, Point, Sheet, font, gradient, tilted
 
 _WIDTH, _HEIGHT = 960, 720
 _WHITE: Colour = (250, 251, 250)
