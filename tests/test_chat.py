@@ -147,7 +147,7 @@ def test_only_the_newest_pictures_are_sent_where_they_are_limited(chat, server):
     assert images_in(sent(server)) == 2
     assert sent(server)[0]["content"][1] == {"type": "text", "text": "(A picture was here. It is not sent again.)"}
     question = vn.ChatMessage("user", ["both?", *(vn.ImageDocument(image=picture(seed=seed)) for seed in (7, 8, 9))])
-    assert len(chat.left_out(question)) == 3
+    assert len(chat.dropped_images(question)) == 3
     assert sum(len(message.image_documents) for message in chat.messages_with(question)) == 3
     chat.keep_images = None
     chat.ask("all?")
@@ -169,7 +169,7 @@ def test_a_model_for_one_picture_gets_the_newest(server):
     chat = vn.Chat(vn.ReplicateMultiModal("llava-13b", api_token="r8_secret", api_base=server.replicate_base))
     chat.ask("one?", picture(seed=1))
     chat.ask("two?", picture(seed=2))
-    assert len(chat) == 2 and len(chat.left_out(vn.ChatMessage("user", "three?"))) == 1
+    assert len(chat) == 2 and len(chat.dropped_images(vn.ChatMessage("user", "three?"))) == 1
 
 
 @pytest.fixture
@@ -320,17 +320,17 @@ async def test_an_answer_is_stopped_by_whoever_has_the_conversation(chat, server
 
 
 async def test_halves_of_a_character_are_joined_or_replaced(chat):
-    from vision_nb.providers.streaming import Growing, Piece
+    from vision_nb.providers.streaming import Delta, ResponseAccumulator
 
-    growing = Growing(ChatResponse())
+    accumulator = ResponseAccumulator(ChatResponse())
     for text in ("a\ud83d", "\ude00 b\ude00", "c\ud83d"):
-        growing.add(Piece(text))
-    assert growing.held
+        accumulator.add(Delta(text))
+    assert accumulator.held
     assert (
-        growing.add(Piece(), last=True).text
+        accumulator.add(Delta(), last=True).text
         == "a\N{GRINNING FACE} b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
     )
-    assert not growing.held
+    assert not accumulator.held
 
 
 def test_a_name_that_cannot_be_written_breaks_no_export(chat, tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.notebook.display import LiveAnswer, png_of
+from vision_nb.notebook.display import StreamingDisplay, png_of
 
 
 def shown(axis):
@@ -93,5 +93,5 @@ def test_hostile_answers_are_made_safe(server):
 
 
 def test_a_live_answer_needs_no_notebook():
-    live = LiveAnswer()
+    live = StreamingDisplay()
     live.show(vn.CompletionResponse(text="a", delta="a"))

@@ -73,7 +73,7 @@ def test_a_picture_is_576_tokens(llm):
     words = llm.complete(PROMPT, max_new_tokens=1).usage.input_tokens
     with_picture = llm.complete(PROMPT, [picture()], max_new_tokens=1).usage.input_tokens
     assert abs(with_picture - words - 576) <= 8  # the sentence round it is cut into tokens otherwise
-    assert not llm.complete(PROMPT, [picture()]).usage_is_nonsense
+    assert not llm.complete(PROMPT, [picture()]).usage_is_implausible
 
 
 def test_the_picture_is_looked_at(llm):

@@ -58,7 +58,7 @@ def test_usage_that_cannot_be_true_is_shown_as_reported_and_marked_and_never_bil
     vn.ledger.reset()
     server.fail(Fault(body=completion()), times=2)
     response = llm.complete("どんな画像ですか？", [picture()])
-    assert response.usage == vn.Usage(1, 138) and response.usage_is_nonsense
+    assert response.usage == vn.Usage(1, 138) and response.usage_is_implausible
     assert "1 tokens in (as reported, but at least 593 were sent), 138 out" in html.unescape(response._repr_markdown_())
     assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens == 593
     assert response.cost == 0  # on this machine, whatever was counted
@@ -74,21 +74,21 @@ def test_usage_that_cannot_be_true_is_shown_as_reported_and_marked_and_never_bil
 
 def test_usage_that_can_be_true_is_not_marked(server, llm):
     response = llm.complete("What?", [picture()])
-    assert not response.usage_is_nonsense and "reported" not in response._repr_markdown_()
+    assert not response.usage_is_implausible and "reported" not in response._repr_markdown_()
     assert "reported" not in llm.complete("What?")._repr_markdown_()
 
 
 def test_a_picture_behind_a_url_counts_when_usage_is_doubted(server, llm):
     server.fail(Fault(body=completion()))
     response = llm.complete("x", [vn.ImageDocument(image_url="https://example.org/a.png")])
-    assert response.usage_is_nonsense and response.sent_tokens == 9 + 576
+    assert response.usage_is_implausible and response.sent_tokens == 9 + 576
 
 
 def test_the_text_alone_shows_that_usage_is_nonsense_where_the_pictures_tokens_are_not_known(server):
     llm = vn.LocalMultiModal("qwen2.5-vl", server.openai_base)
     server.fail(Fault(body=completion()))
     response = llm.complete("Describe each person in this picture, please.", [picture()])
-    assert response.usage_is_nonsense and response.sent_tokens == 20
+    assert response.usage_is_implausible and response.sent_tokens == 20
 
 
 async def test_a_stream_with_empty_contents_no_choices_and_no_usage_is_read(server, llm):
@@ -176,7 +176,7 @@ def test_a_whole_answer_without_usage_is_counted_by_ourselves(server, llm):
     vn.ledger.reset()
     server.fail(Fault(no_usage=True))
     response = llm.complete("What?", [picture()])
-    assert response.usage is None and not response.usage_is_nonsense
+    assert response.usage is None and not response.usage_is_implausible
     assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens == 586
 
 

@@ -208,8 +208,8 @@ def test_a_long_stream_is_redrawn_twelve_times_a_second_at_most():
     cells = run_cells(
         f"{SERVER}\nserver.tokens_per_second = 2000\nserver.answer_with('word ' * 4000)\n"
         "import vision_nb.notebook.display, time\n"
-        "drawn, draw = [], vision_nb.notebook.display.LiveAnswer._draw\n"
-        "vision_nb.notebook.display.LiveAnswer._draw = lambda *given: (drawn.append(time.time()), draw(*given))",
+        "drawn, draw = [], vision_nb.notebook.display.StreamingDisplay._draw\n"
+        "vision_nb.notebook.display.StreamingDisplay._draw = lambda *given: (drawn.append(time.time()), draw(*given))",
         "%%vision demo\nWhat?",
         "print(len(drawn) / (drawn[-1] - drawn[0]) < 13, len(drawn) > 5)",
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from vision_nb.messages import ChatMessage, MessageRole
-from vision_nb.notebook.ipython import ShownOnce
+from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import safe_markdown
 
@@ -55,7 +55,7 @@ NONSENSE = 10
 """A server that reports fewer input tokens than a tenth of those it was sent did not count them."""
 
 
-def is_nonsense(reported: int | None, sent: int | None) -> bool:
+def is_implausible(reported: int | None, sent: int | None) -> bool:
     """Whether a reported count of input tokens cannot be one.
 
     Args:
@@ -71,7 +71,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 
 @dataclass(frozen=True)
-class Response(ShownOnce):
+class Response(DisplayOnce):
     """What `CompletionResponse` and `ChatResponse` have in common.
 
     Attributes:
@@ -98,9 +98,9 @@ class Response(ShownOnce):
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
 
     @property
-    def usage_is_nonsense(self) -> bool:
+    def usage_is_implausible(self) -> bool:
         """Whether the server reported fewer input tokens than it can have read: it counted no picture, or nothing."""
-        return self.usage is not None and is_nonsense(self.usage.input_tokens, self.sent_tokens)
+        return self.usage is not None and is_implausible(self.usage.input_tokens, self.sent_tokens)
 
     @property
     def cost(self) -> Decimal | None:
@@ -110,7 +110,7 @@ class Response(ShownOnce):
         """
         if self.usage is None or self.pricing is None:
             return None
-        return self.pricing(Usage() if self.usage_is_nonsense else self.usage)
+        return self.pricing(Usage() if self.usage_is_implausible else self.usage)
 
     @property
     def remark(self) -> str | None:
@@ -169,7 +169,9 @@ def facts(response: Response) -> list[str]:
     found = [response.model] if response.model else []
     if response.usage is not None:
         usage = response.usage
-        doubt = f" (as reported, but at least {response.sent_tokens:,} were sent)" if response.usage_is_nonsense else ""
+        doubt = (
+            f" (as reported, but at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""
+        )
         found.append(f"{_count(usage.input_tokens)} tokens in{doubt}, {_count(usage.output_tokens)} out")
     if response.latency is not None:
         found.append(f"{response.latency:.1f} s")

@@ -19,7 +19,7 @@ _RECORD = ".vision_nb_tutorials.json"  # what was copied, to tell an old copy fr
 
 
 @dataclass(frozen=True)
-class Copied:
+class CopyResult:
     """What became of each notebook.
 
     Attributes:
@@ -57,7 +57,7 @@ def notebooks_folder() -> Path:
     raise SettingsError("The notebooks are not in this installation: install vision-nb from PyPI or from a checkout.")
 
 
-def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> Copied:
+def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> CopyResult:
     """Copy the notebooks into a folder, and overwrite nothing that was changed there.
 
     A copy that is as an earlier call has made it is brought up to date.
@@ -83,7 +83,7 @@ def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> Copied:
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingsError(f"The notebooks cannot be copied to {target} ({reason}): name another folder.") from error
-    return Copied(target, *(tuple(names) for names in found.values()))
+    return CopyResult(target, *(tuple(names) for names in found.values()))
 
 
 def _copy(data: bytes, target: Path, digest_when_copied: str | None) -> str:

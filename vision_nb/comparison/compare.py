@@ -220,10 +220,10 @@ class Run:
         """Ask what is missing."""
         limits = self.grid.limits
         queues: list[Queue] = [asyncio.Queue() for _ in limits]
-        together = asyncio.Semaphore(self.grid.together) if self.grid.together else None
+        slots = asyncio.Semaphore(self.grid.max_concurrency) if self.grid.max_concurrency else None
         paused = [_Pause() for _ in limits]
         workers = [
-            asyncio.create_task(self._work(queue, together, pause))
+            asyncio.create_task(self._work(queue, slots, pause))
             for queue, pause, limit in zip(queues, paused, limits, strict=True)
             for _ in range(limit)
         ]
@@ -275,10 +275,10 @@ class Run:
                 self.rows[row] = replace(self.rows[row], **self.rows[row].answered(priced, from_store=True))
         return missing
 
-    async def _work(self, queue: Queue, together: asyncio.Semaphore | None, pause: _Pause) -> None:
+    async def _work(self, queue: Queue, slots: asyncio.Semaphore | None, pause: _Pause) -> None:
         while (task := await queue.get()) is not None:
             if self.stopped is None:
-                await self._ask(*task, together or nullcontext(), pause)
+                await self._ask(*task, slots or nullcontext(), pause)
 
     async def _ask(
         self, row: int, model: int, document: int, slot: AbstractAsyncContextManager[Any], pause: _Pause

@@ -82,14 +82,14 @@ class Grid:
         prompts: The questions.
         documents: The pictures.
         limits: How many calls to each model may be under way at once, in the order of the models.
-        together: How many calls may be under way at once to all models, or None.
+        max_concurrency: How many calls may be under way at once to all models, or None.
     """
 
     models: tuple[MultiModalLLM, ...]
     prompts: tuple[str, ...]
     documents: tuple[ImageDocument, ...]
     limits: tuple[int, ...] = field(default=())
-    together: int | None = None
+    max_concurrency: int | None = None
 
     def __len__(self) -> int:
         return len(self.models) * len(self.prompts) * len(self.documents)
@@ -142,8 +142,8 @@ def make_grid(
         if not isinstance(prompt, str) or not prompt.strip():
             raise SettingsError(f"A prompt is a text, and {prompt!r} is none.")
     _refuse_twice([(prompt, prompt) for prompt in asked], "prompt")
-    limits, together = _limits(chosen, concurrency)
-    return Grid(chosen, asked, tuple(_documents(sources)), limits, together)
+    limits, max_concurrency = _limits(chosen, concurrency)
+    return Grid(chosen, asked, tuple(_documents(sources)), limits, max_concurrency)
 
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
@@ -201,8 +201,11 @@ def _limits(
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise SettingsError(f"concurrency names {unknown[0]!r}, which is not compared: the models are {names}.")
-    together = None if isinstance(concurrency, Mapping) else concurrency
-    limits = tuple(wanted.get(name, together or DEFAULT_CONCURRENCY) for name in names)
-    if any(not isinstance(limit, int) or limit < 1 for limit in (*limits, 1 if together is None else together)):
+    max_concurrency = None if isinstance(concurrency, Mapping) else concurrency
+    limits = tuple(wanted.get(name, max_concurrency or DEFAULT_CONCURRENCY) for name in names)
+    if any(
+        not isinstance(limit, int) or limit < 1
+        for limit in (*limits, 1 if max_concurrency is None else max_concurrency)
+    ):
         raise SettingsError("concurrency is the number of calls under way at once: a whole number from 1 on.")
-    return limits, together
+    return limits, max_concurrency

@@ -17,7 +17,7 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
 from vision_nb.responses import ChatResponse, Usage
 
-_LEFT_OUT = "(A picture was here. It is not sent again.)"
+_DROPPED_IMAGE_NOTE = "(A picture was here. It is not sent again.)"
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Turn:
     Attributes:
         question: The question, with its pictures.
         answer: The answer, whole or as far as it has come.
-        left_out: How many pictures of earlier questions were not sent again with this one.
+        dropped_images: How many pictures of earlier questions were not sent again with this one.
     """
 
     question: ChatMessage
     answer: ChatResponse
-    left_out: int = 0
+    dropped_images: int = 0
 
 
 class Chat:
@@ -200,7 +200,7 @@ class Chat:
             raise SettingsError(
                 "The conversation is still answering its last question: wait for the answer, or stop it."
             )
-        self.answering = Turn(question, ChatResponse(model=self.llm.model), len(self.left_out(question)))
+        self.answering = Turn(question, ChatResponse(model=self.llm.model), len(self.dropped_images(question)))
         self._task, self._is_stopped = task, False
         keep = False
         try:
@@ -245,10 +245,10 @@ class Chat:
         Args:
             question: The next question.
         """
-        notes = repeat(_LEFT_OUT, len(self.left_out(question)))
+        notes = repeat(_DROPPED_IMAGE_NOTE, len(self.dropped_images(question)))
         return [*(_with_notes(message, notes) for message in self.to_messages()), question]
 
-    def left_out(self, question: ChatMessage) -> list[ImageDocument]:
+    def dropped_images(self, question: ChatMessage) -> list[ImageDocument]:
         """The pictures of earlier questions that are not sent again with a question, oldest first.
 
         They are those beyond ``keep_images`` and beyond what the model takes in one request.

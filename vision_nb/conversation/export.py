@@ -124,15 +124,15 @@ def transcript(chat: Chat, pictures: Pictures = thumbnail) -> str:
     return "\n\n".join([*parts, f"<small>{escape(totals(chat))}</small>" if chat.turns else ""]).rstrip() + "\n"
 
 
-def left_out(turn: Turn) -> str:
+def dropped_images_note(turn: Turn) -> str:
     """What a reader should know of the pictures that were not sent again; empty where all were."""
-    if not turn.left_out:
+    if not turn.dropped_images:
         return ""
-    return f"Sent without {turn.left_out} earlier picture{'s' if turn.left_out > 1 else ''}."
+    return f"Sent without {turn.dropped_images} earlier picture{'s' if turn.dropped_images > 1 else ''}."
 
 
 def _markdown_question(turn: Turn, pictures: Pictures) -> str:
-    documents, remark = turn.question.image_documents, left_out(turn)
+    documents, remark = turn.question.image_documents, dropped_images_note(turn)
     shown = [f"{_image(document, pictures)} <sub>{inline_text(document.title)}</sub>" for document in documents]
     return "\n\n".join(
         ["---", "**You**", *shown, safe_markdown(turn.question.text), *([f"_{remark}_"] if remark else [])]
@@ -167,7 +167,7 @@ def page(chat: Chat) -> str:
 
 
 def _page_turn(turn: Turn) -> Iterator[str]:
-    question, answer, remark = turn.question, turn.answer, left_out(turn)
+    question, answer, remark = turn.question, turn.answer, dropped_images_note(turn)
     yield "<h2>You</h2>"
     for document in question.image_documents:
         name = escape(document.title)

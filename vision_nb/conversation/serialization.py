@@ -49,7 +49,7 @@ def write(chat: Chat, path: Path) -> Path:
 
 def _as_json(chat: Chat) -> str:
     turns = [
-        {"question": _question(turn.question), "answer": _answer(turn.answer), "left_out": turn.left_out}
+        {"question": _question(turn.question), "answer": _answer(turn.answer), "left_out": turn.dropped_images}
         for turn in chat.turns
     ]
     content = {

@@ -22,7 +22,7 @@ LONGEST_ANSWER = 4096
 """Tokens set aside for an answer where no limit is set and there is a budget."""
 
 
-class Account:
+class CallAccounting:
     """What one call was expected to take, until it is settled.
 
     Args:
@@ -67,7 +67,7 @@ class Account:
 
     def _usage_of(self, response: Response) -> tuple[Usage, bool]:
         reported = response.usage
-        if reported is not None and reported.input_tokens is not None and not response.usage_is_nonsense:
+        if reported is not None and reported.input_tokens is not None and not response.usage_is_implausible:
             return reported, False
         answered = None if reported is None else reported.output_tokens
         if answered is None:

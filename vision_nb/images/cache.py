@@ -12,7 +12,7 @@ MAX_BYTES = 128_000_000
 """How much is kept; some 400 photographs as they go out."""
 
 
-class Encodings:
+class PreparedImageCache:
     """A bounded memory of prepared pictures, the least recently used forgotten first.
 
     Several threads may ask at once; those that ask for the same picture wait for the one that encodes it.
@@ -56,5 +56,5 @@ class Encodings:
                 self._bytes -= len(dropped.data)
 
 
-ENCODINGS = Encodings()
+PREPARED_IMAGES = PreparedImageCache()
 """The memory that all documents share."""

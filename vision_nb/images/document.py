@@ -18,7 +18,7 @@ from vision_nb.errors import (
     SettingsError,
     UnsupportedImageError,
 )
-from vision_nb.images.cache import ENCODINGS
+from vision_nb.images.cache import PREPARED_IMAGES
 from vision_nb.images.convert import encoded, from_data_uri
 from vision_nb.images.decode import Size, opened, upright_pixels, upright_size
 from vision_nb.images.detail import Detail, check_detail
@@ -241,7 +241,7 @@ class ImageDocument:
         """
         target = fit(self.size)
         key = (self._content_key(), target, max_bytes)
-        return ENCODINGS.get(
+        return PREPARED_IMAGES.get(
             key, lambda: prepare(self.read(), name=self.name, fit=lambda _: target, max_bytes=max_bytes)
         )
 

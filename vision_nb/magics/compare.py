@@ -11,7 +11,7 @@ from typing import Any
 from vision_nb.errors import VisionError
 from vision_nb.magics.output import dollars, facts_of
 from vision_nb.magics.question import Question, completion, stored
-from vision_nb.notebook.ipython import ShownOnce
+from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering.sanitize import markdown_to_html
 from vision_nb.responses import CompletionResponse
@@ -38,7 +38,7 @@ class Answer:
     from_store: bool = False
 
 
-class Answers(ShownOnce, Sequence[Answer]):
+class Answers(DisplayOnce, Sequence[Answer]):
     """The answers of several models to one question, side by side in a notebook."""
 
     def __init__(self, answers: Sequence[Answer]) -> None:

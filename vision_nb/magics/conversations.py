@@ -47,7 +47,7 @@ class Conversations(dict[str, Conversation]):
     def opened(self, options: Namespace, cell: str | None) -> Conversation | None:
         """The conversation that a cell goes on with, as it stood before that cell; None where it begins one."""
         found = self.get(self.name_of(options))
-        return found.before(cell) if found is not None and (options.go_on or options.chat) else None
+        return found.before(cell) if found is not None and (options.continue_ or options.chat) else None
 
     def named(self, name: str | None) -> Conversation:
         """A conversation for a subcommand.

@@ -53,10 +53,10 @@ def fix(magics: VisionMagics, words: tuple[str, ...]) -> Any:
     if "--yes" not in words and not _may_send(magics.shell):
         print("Nothing was sent.")  # noqa: T201
         return None
-    from vision_nb.magics.output import FORMS, AnswerView
+    from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView
     from vision_nb.notebook.display import display_stream
 
-    view = AnswerView(FORMS["markdown"])
+    view = AnswerView(OUTPUT_FORMATS["markdown"])
     response = display_stream(llm.stream_complete(prompt), live=view)
     magics.variables["_vision"] = response
     return response

@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 from vision_nb.errors import VisionError
 from vision_nb.magics.options import parse, with_options
 from vision_nb.magics.settings import VisionSettings, apply_project
-from vision_nb.magics.usage_errors import UsageError, briefly
+from vision_nb.magics.usage_errors import UsageError, short_traceback
 
 if TYPE_CHECKING:
     from IPython.core.magic_arguments import MagicArgumentParser
@@ -58,7 +58,7 @@ class VisionMagics(VisionSettings, Magics):
         the rest. The body is sent as it is typed; ``{{expression}}`` inserts a value, and ``\{{`` sends braces.
         """
         variables = {**self.variables, **(local_ns or {})}
-        with briefly(self.shell):
+        with short_traceback(self.shell):
             if cell is None:
                 from vision_nb.magics.subcommands import run
 
@@ -105,7 +105,7 @@ class VisionMagics(VisionSettings, Magics):
         from vision_nb.notebook.ipython import running_cell
         from vision_nb.providers.catalog import DEMO
 
-        if options.compare and (options.go_on or options.chat):
+        if options.compare and (options.continue_ or options.chat):
             raise UsageError("-m asks several models, and a conversation has one: leave out -c and --chat, or -m.")
         prompt = insert(cell.removesuffix("\n"), variables)
         images = images_named(options.image, variables)
@@ -133,10 +133,10 @@ class VisionMagics(VisionSettings, Magics):
         silent: bool,
     ) -> Any:
         from vision_nb.magics.execute import answer
-        from vision_nb.magics.output import FORMS, AnswerView
+        from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView
         from vision_nb.magics.parsers import code_of
         from vision_nb.magics.question import completion
-        from vision_nb.notebook.ipython import mark_shown, running_cell
+        from vision_nb.notebook.ipython import mark_displayed, running_cell
 
         form = options.format or self.format
 
@@ -144,7 +144,7 @@ class VisionMagics(VisionSettings, Magics):
             self.variables["_vision"] = completion(response)
 
         def view(from_store: bool) -> AnswerView:
-            return AnswerView(FORMS[form], notes, from_store=from_store, with_cost=options.cost, silent=silent)
+            return AnswerView(OUTPUT_FORMATS[form], notes, from_store=from_store, with_cost=options.cost, silent=silent)
 
         stream = self.stream if options.stream is None else options.stream
         turns = len(question.chat)
@@ -155,7 +155,7 @@ class VisionMagics(VisionSettings, Magics):
                 conversation.cells.append(running_cell())
                 self.conversations[self.conversations.name_of(options)] = conversation
         value = self.variables["_vision"]
-        mark_shown(value)
+        mark_displayed(value)
         if shown.problem is not None:
             raise shown.problem
         if form == "code" and not shown.from_store:  # an answer seen before has its cell already
@@ -172,7 +172,7 @@ class VisionMagics(VisionSettings, Magics):
         from IPython.display import display
 
         from vision_nb.magics.compare import ask_all
-        from vision_nb.notebook.ipython import in_notebook, mark_shown
+        from vision_nb.notebook.ipython import in_notebook, mark_displayed
 
         answers = ask_all(questions, store, cache=cache)
         self.variables["_vision"] = answers
@@ -181,14 +181,14 @@ class VisionMagics(VisionSettings, Magics):
         if in_notebook() and not silent:
             bundle = {"text/html": answers._repr_html_(), "text/plain": repr(answers)}
             display(bundle, raw=True, metadata=answers.metadata())
-            mark_shown(answers)
+            mark_displayed(answers)
         return answers
 
     def _out(self, value: Any) -> Any:
         """The cell's value; a terminal would print an empty Out for one that it has shown already."""
-        from vision_nb.notebook.ipython import ShownOnce, in_notebook
+        from vision_nb.notebook.ipython import DisplayOnce, in_notebook
 
-        if in_notebook() or not isinstance(value, ShownOnce) or not value.is_shown:
+        if in_notebook() or not isinstance(value, DisplayOnce) or not value.is_displayed:
             return value
         self.shell.displayhook.update_user_ns(value)
         return None

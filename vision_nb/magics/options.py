@@ -81,7 +81,7 @@ OPTIONS = (
         help="markdown, text, html, code (a new cell below), json (parsed), math, dataframe (a table, parsed)",
     ),
     argument(
-        "-c", "--continue", dest="go_on", action="store_true",
+        "-c", "--continue", dest="continue_", action="store_true",
         help="go on with this notebook's conversation, its pictures included",
     ),
     argument("--chat", metavar="NAME", help="go on with the conversation of this name"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from vision_nb.errors import MalformedResponseError
 from vision_nb.magics import parsers
-from vision_nb.notebook.display import LiveAnswer
+from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import safe_markdown
@@ -21,7 +21,7 @@ FROM_STORE = "Answered from the store, at no cost: the same was asked before. --
 
 
 @dataclass(frozen=True)
-class Form:
+class OutputFormat:
     """A form in which answers are shown.
 
     Attributes:
@@ -35,18 +35,18 @@ class Form:
     read: Callable[[str], Any] | None = None
 
 
-FORMS = {
-    "markdown": Form("text/markdown", safe_markdown),
-    "text": Form("text/plain", str),
-    "html": Form("text/html", parsers.html_of),
-    "code": Form("text/markdown", safe_markdown),
-    "json": Form("text/markdown", safe_markdown, parsers.json_of),
-    "math": Form("text/markdown", lambda text: safe_markdown(parsers.formula_of(text))),
-    "dataframe": Form("text/markdown", safe_markdown, parsers.table_of),
+OUTPUT_FORMATS = {
+    "markdown": OutputFormat("text/markdown", safe_markdown),
+    "text": OutputFormat("text/plain", str),
+    "html": OutputFormat("text/html", parsers.html_of),
+    "code": OutputFormat("text/markdown", safe_markdown),
+    "json": OutputFormat("text/markdown", safe_markdown, parsers.json_of),
+    "math": OutputFormat("text/markdown", lambda text: safe_markdown(parsers.formula_of(text))),
+    "dataframe": OutputFormat("text/markdown", safe_markdown, parsers.table_of),
 }
 
 
-class AnswerView(LiveAnswer):
+class AnswerView(StreamingDisplay):
     """Shows the answer of a cell.
 
     Args:
@@ -63,7 +63,7 @@ class AnswerView(LiveAnswer):
 
     def __init__(
         self,
-        form: Form,
+        form: OutputFormat,
         notes: Sequence[str] = (),
         *,
         from_store: bool = False,

@@ -10,7 +10,7 @@ from vision_nb.magics.conversations import THE_NOTEBOOKS
 from vision_nb.magics.models import resolve
 from vision_nb.magics.options import split
 from vision_nb.magics.reference import Reference, public_names, reference
-from vision_nb.magics.table import Report
+from vision_nb.magics.table import Table
 from vision_nb.magics.usage_errors import UsageError, nearest, unknown
 from vision_nb.providers.catalog import DEMO, KEY_VARIABLES, has_key, known_models
 
@@ -40,7 +40,7 @@ def run(magics: VisionMagics, line: str) -> Any:
     return function(magics, *words)
 
 
-def _list(magics: VisionMagics) -> Report:
+def _list(magics: VisionMagics) -> Table:
     """Shows the models that are known, whether their keys are set, and their prices."""
     rows = []
     for name in known_models():
@@ -53,7 +53,7 @@ def _list(magics: VisionMagics) -> Report:
     remarks = [f"Used where a cell names none: **{magics.model or DEMO}**. Any other name of a provider's works too."]
     if magics.aliases:
         remarks.append("Aliases: " + ", ".join(f"{name} = {model}" for name, model in magics.aliases.items()) + ".")
-    return Report(("model", "key", "US dollars for a million tokens in / out"), rows, remarks)
+    return Table(("model", "key", "US dollars for a million tokens in / out"), rows, remarks)
 
 
 def _price_of(provider: str, model: str) -> str:
@@ -99,9 +99,7 @@ def _chat(magics: VisionMagics, action: str | None = None, *words: str) -> Any:
             (name, str(one.chat.llm), str(len(one.chat)), _count(one.chat.usage.total_tokens))
             for name, one in magics.conversations.items()
         ]
-        return Report(
-            ("conversation", "model", "turns", "tokens"), rows, [] if rows else ["Nothing has been said yet."]
-        )
+        return Table(("conversation", "model", "turns", "tokens"), rows, [] if rows else ["Nothing has been said yet."])
     if action not in actions:
         raise unknown("action of %vision chat", action, actions)
     return actions[action](magics, *words)
@@ -150,7 +148,7 @@ def _cache(magics: VisionMagics, action: str | None = None) -> Any:
     if action is None:
         size = store.path.stat().st_size
         shown = f"{size / 1e6:,.1f} MB" if size >= 1_000_000 else f"{size / 1000:,.0f} kB"
-        return Report(remarks=[f"The store has {answers}, {shown}. `%vision cache path` says where it is."])
+        return Table(remarks=[f"The store has {answers}, {shown}. `%vision cache path` says where it is."])
     if action == "path":
         _say(str(store.path))
         return None
@@ -168,7 +166,7 @@ def _fix(magics: VisionMagics, *words: str) -> Any:
     return fix(magics, words)
 
 
-def _help(magics: VisionMagics, name: str | None = None) -> Report | Reference:
+def _help(magics: VisionMagics, name: str | None = None) -> Table | Reference:
     """Explains an option, a subcommand or a public name such as ChatPanel; without a name, lists the options."""
     from vision_nb.magics.options import OPTIONS
 
@@ -176,14 +174,14 @@ def _help(magics: VisionMagics, name: str | None = None) -> Report | Reference:
     commands = {f"%vision {name} {usage}".strip(): (name, told) for name, (told, usage) in _explained().items()}
     if name is None:
         rows = [(spelled, told) for spelled, (_, told) in [*options.items(), *commands.items()]]
-        return Report(("written", "meaning"), rows, [_QUESTION, _MORE])
+        return Table(("written", "meaning"), rows, [_QUESTION, _MORE])
     if (found := reference(name)) is not None:
         return found
     plain = name.lstrip("-%")
     rows = [(spelled, told) for spelled, (args, told) in options.items() if plain in [one.strip("-") for one in args]]
     rows += [(spelled, told) for spelled, (command, told) in commands.items() if plain == command]
     if rows:
-        return Report(("written", "meaning"), rows)
+        return Table(("written", "meaning"), rows)
     words = [one.strip("-") for args, _ in options.values() for one in args]
     raise unknown("option, subcommand or name", name, [*words, *SUBCOMMANDS, *public_names()])
 
@@ -204,11 +202,11 @@ def _spelled(option: Any) -> str:
     return f"{spelled} {option.kwds.get('metavar') or option.args[-1].strip('-').upper()}" if takes_value else spelled
 
 
-def _version(magics: VisionMagics) -> Report:
+def _version(magics: VisionMagics) -> Table:
     """Says which vision_nb this is."""
     from importlib.metadata import version
 
-    return Report(remarks=[f"vision_nb {version('vision-nb')}"])
+    return Table(remarks=[f"vision_nb {version('vision-nb')}"])
 
 
 def _say(text: str) -> None:

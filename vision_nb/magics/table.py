@@ -9,7 +9,7 @@ from vision_nb.rendering import html
 
 
 @dataclass(frozen=True)
-class Report:
+class Table:
     """What a subcommand found out.
 
     Attributes:

@@ -13,7 +13,7 @@ from vision_nb.errors import VisionError
 
 _LISTED = 20  # names of what there is, in an error
 
-__all__ = ["UsageError", "briefly", "nearest", "unknown"]
+__all__ = ["UsageError", "nearest", "short_traceback", "unknown"]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -33,7 +33,7 @@ def unknown(what: str, word: str, known: Iterable[str]) -> UsageError:
 
 
 @contextmanager
-def briefly(shell: Any) -> Iterator[None]:
+def short_traceback(shell: Any) -> Iterator[None]:
     """Let IPython show an error of ours, or an interrupt, without its traceback."""
     try:
         yield

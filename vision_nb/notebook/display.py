@@ -15,7 +15,7 @@ from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, jpeg_of
 from vision_nb.messages import as_images
-from vision_nb.notebook.ipython import ShownOnce, in_notebook, mark_shown
+from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
 from vision_nb.responses import Response, markdown
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def new_figure(**options: Any) -> Figure:
     """A matplotlib figure, without pyplot and its state, that is shown where it is made and once."""
     from matplotlib.figure import Figure
 
-    class ShownFigure(ShownOnce, Figure):
+    class ShownFigure(DisplayOnce, Figure):
         """A figure that is shown where it is made, and not again as its cell's value."""
 
         def _repr_png_(self) -> bytes:
@@ -135,11 +135,11 @@ def show_figure(figure: Figure) -> None:
         display(Image(data=png, format="png"))
     else:
         display(Image(data=jpeg_of(png, quality=80), format="jpeg"))
-    if isinstance(figure, ShownOnce):
-        mark_shown(figure)
+    if isinstance(figure, DisplayOnce):
+        mark_displayed(figure)
 
 
-class LiveAnswer:
+class StreamingDisplay:
     """An answer that is shown while it grows: live Markdown in a notebook, plain text elsewhere.
 
     Args:
@@ -180,7 +180,7 @@ class LiveAnswer:
         else:
             self._write(response)
             sys.stdout.write("\n")
-        mark_shown(response)
+        mark_displayed(response)
 
     def _write(self, response: Response) -> None:
         sys.stdout.write(response.text[self._written :])
@@ -197,7 +197,7 @@ class LiveAnswer:
         self._drawn_at = time.monotonic()
 
 
-def display_stream(stream: Iterable[R], *, below: str = "", live: LiveAnswer | None = None) -> R:
+def display_stream(stream: Iterable[R], *, below: str = "", live: StreamingDisplay | None = None) -> R:
     """Show a streamed answer while it arrives, and leave it as plain Markdown.
 
     Args:
@@ -216,7 +216,7 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: LiveAnswer | N
     >>> answer = vn.display_stream(llm.stream_complete("How large is it?", [vn.samples.path("chart")]))
     The picture is in landscape format, **1,000 x 600 pixels**. ...
     """
-    live, response = live or LiveAnswer(below), None
+    live, response = live or StreamingDisplay(below), None
     try:
         for response in stream:
             live.show(response)
@@ -235,7 +235,7 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: LiveAnswer | N
     return response
 
 
-async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: LiveAnswer | None = None) -> R:
+async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: StreamingDisplay | None = None) -> R:
     """The asynchronous twin of `display_stream`, for what `astream_complete` or `astream_chat` give.
 
     Args:
@@ -257,7 +257,7 @@ async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: Li
     >>> answer = asyncio.run(ask())  # in a notebook: answer = await ask()
     The picture is in landscape format, **1,000 x 600 pixels**. ...
     """
-    live, response = live or LiveAnswer(below), None
+    live, response = live or StreamingDisplay(below), None
     try:
         async for response in stream:
             live.show(response)

@@ -25,25 +25,25 @@ def running_cell() -> str | None:
     return found if isinstance(found, str) else None
 
 
-class ShownOnce:
+class DisplayOnce:
     """A value that may have been displayed already in the cell that made it."""
 
-    _shown_in = None
+    _displayed_in = None
 
     @property
-    def is_shown(self) -> bool:
+    def is_displayed(self) -> bool:
         """Whether it was displayed in the cell that is running."""
         running = shell()
-        return running is not None and self._shown_in == running.execution_count
+        return running is not None and self._displayed_in == running.execution_count
 
     def _ipython_display_(self) -> None:
-        if self.is_shown:
-            object.__setattr__(self, "_shown_in", None)
+        if self.is_displayed:
+            object.__setattr__(self, "_displayed_in", None)
             return
         raise NotImplementedError  # IPython then shows the value as it shows any other
 
 
-def mark_shown(value: ShownOnce) -> None:
+def mark_displayed(value: DisplayOnce) -> None:
     """Note that a value has been displayed: as the value of the running cell it is not shown again."""
     running = shell()
-    object.__setattr__(value, "_shown_in", None if running is None else running.execution_count)
+    object.__setattr__(value, "_displayed_in", None if running is None else running.execution_count)

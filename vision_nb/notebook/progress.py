@@ -13,7 +13,7 @@ from vision_nb.rendering import html
 _LEAST_PAUSE = 0.2  # seconds between two changes of the line
 
 
-class LoadingLine:
+class ProgressLine:
     """Shows one line: in a notebook below the cell, in a terminal on standard error, elsewhere nowhere.
 
     Args:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 
 
-class PerLoop(Generic[T]):
+class ClientPerLoop(Generic[T]):
     """Makes a client for each event loop that asks, and closes it when that loop ends.
 
     Args:

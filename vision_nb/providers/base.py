@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
-from vision_nb.cost.accounting import Account
+from vision_nb.cost.accounting import CallAccounting
 from vision_nb.cost.prices import has_set_price, price
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.providers.streaming import AsyncResponseStream, Growing, Piece, ResponseStream
+from vision_nb.providers.streaming import AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 
 R = TypeVar("R", bound=Response)
@@ -158,11 +158,11 @@ class MultiModalLLM(ABC):
         """Build the request's parameters; reads and prepares the pictures."""
 
     @abstractmethod
-    def _read(self, raw: Any) -> Piece:
+    def _read(self, raw: Any) -> Delta:
         """Read a whole response."""
 
     @abstractmethod
-    def _read_chunk(self, raw: Any) -> Piece:
+    def _read_chunk(self, raw: Any) -> Delta:
         """Read one chunk of a stream."""
 
     @abstractmethod
@@ -232,55 +232,59 @@ class MultiModalLLM(ABC):
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
 
     def _once(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> R:
-        growing = self._growing(kind)
+        accumulator = self._accumulator(kind)
         request, account = self._opened(*self._checked(messages, overrides), stream=False)
-        growing.expect(account.sent_tokens)
-        with self._settling(account, growing), self._translating():
-            return growing.add(self._read(self._call(request)), last=True)
+        accumulator.expect(account.sent_tokens)
+        with self._settling(account, accumulator), self._translating():
+            return accumulator.add(self._read(self._call(request)), last=True)
 
     async def _aonce(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> R:
-        growing = self._growing(kind)
+        accumulator = self._accumulator(kind)
         request, account = await self._aopened(messages, overrides, stream=False)
-        growing.expect(account.sent_tokens)
-        with self._settling(account, growing), self._translating():
-            return growing.add(self._read(await self._acall(request)), last=True)
+        accumulator.expect(account.sent_tokens)
+        with self._settling(account, accumulator), self._translating():
+            return accumulator.add(self._read(await self._acall(request)), last=True)
 
     def _streamed(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> ResponseStream[R]:
-        growing = self._growing(kind)
+        accumulator = self._accumulator(kind)
         request, account = self._opened(*self._checked(messages, overrides), stream=True)
-        growing.expect(account.sent_tokens)
+        accumulator.expect(account.sent_tokens)
         try:
             with self._translating():
                 chunks = self._stream(request)
         except BaseException:
             account.settle(None)
             raise
-        return ResponseStream(chunks, self._read_chunk, growing, self._own_error, account.settle)
+        return ResponseStream(chunks, self._read_chunk, accumulator, self._own_error, account.settle)
 
     async def _astreamed(self, kind: type[R], messages: Messages, overrides: dict[str, Any]) -> AsyncResponseStream[R]:
-        growing = self._growing(kind)
+        accumulator = self._accumulator(kind)
         request, account = await self._aopened(messages, overrides, stream=True)
-        growing.expect(account.sent_tokens)
+        accumulator.expect(account.sent_tokens)
         try:
             with self._translating():
                 chunks = await self._astream(request)
         except BaseException:
             account.settle(None)
             raise
-        return AsyncResponseStream(chunks, self._read_chunk, growing, self._own_error, account.settle)
+        return AsyncResponseStream(chunks, self._read_chunk, accumulator, self._own_error, account.settle)
 
     def _opened(
         self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool
-    ) -> tuple[Request, Account]:
+    ) -> tuple[Request, CallAccounting]:
         """Build the request, and admit it to the ledger."""
         request, account = self._built(messages, settings, stream=stream)
         account.admit()
         return request, account
 
-    def _built(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
-        return self._request(messages, settings, stream=stream), Account(self, messages, settings)
+    def _built(
+        self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool
+    ) -> tuple[Request, CallAccounting]:
+        return self._request(messages, settings, stream=stream), CallAccounting(self, messages, settings)
 
-    async def _aopened(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
+    async def _aopened(
+        self, messages: Messages, overrides: dict[str, Any], *, stream: bool
+    ) -> tuple[Request, CallAccounting]:
         """As `_opened`, off the event loop where pictures have to be read."""
         checked, settings = self._checked(messages, overrides)
         if any(message.image_documents for message in checked):
@@ -291,12 +295,12 @@ class MultiModalLLM(ABC):
         return request, account
 
     @contextmanager
-    def _settling(self, account: Account, growing: Growing[R]) -> Iterator[None]:
+    def _settling(self, account: CallAccounting, accumulator: ResponseAccumulator[R]) -> Iterator[None]:
         """Write a call down when it has ended, well or not."""
         try:
             yield
         finally:
-            account.settle(growing.response)
+            account.settle(accumulator.response)
 
     def _checked(self, messages: Messages, overrides: dict[str, Any]) -> tuple[list[ChatMessage], dict[str, Any]]:
         if "image_documents" in overrides:
@@ -343,8 +347,8 @@ class MultiModalLLM(ABC):
     def _detail_of(self, document: ImageDocument, settings: Mapping[str, Any]) -> Detail | None:
         return document.detail or settings.get("image_detail")
 
-    def _growing(self, kind: type[R]) -> Growing[R]:
-        return Growing(kind(model=self.model, pricing=self.price), self._trim)
+    def _accumulator(self, kind: type[R]) -> ResponseAccumulator[R]:
+        return ResponseAccumulator(kind(model=self.model, pricing=self.price), self._trim)
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

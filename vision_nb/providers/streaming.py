@@ -18,7 +18,7 @@ _END: Any = object()
 
 
 @dataclass(frozen=True)
-class Piece:
+class Delta:
     """What one chunk of a stream says, or a whole answer.
 
     Attributes:
@@ -36,7 +36,7 @@ class Piece:
     raw: Any = None
 
 
-class Growing(Generic[R]):
+class ResponseAccumulator(Generic[R]):
     """Turns pieces into responses, each with all of the text so far.
 
     Args:
@@ -54,7 +54,7 @@ class Growing(Generic[R]):
         """Note how many input tokens are sent at least: a server that reports far fewer did not count."""
         self.response = replace(self.response, sent_tokens=sent_tokens)
 
-    def add(self, piece: Piece, *, last: bool = False) -> R:
+    def add(self, piece: Delta, *, last: bool = False) -> R:
         """The response after one more piece."""
         last = last or piece.finish_reason is not None
         delta = self._trimmed(self._joined(piece.text, last), last)
@@ -102,7 +102,7 @@ class Growing(Generic[R]):
         return bool(self._held or self._half)
 
 
-_INTERRUPTED = Piece(finish_reason="interrupted")
+_INTERRUPTED = Delta(finish_reason="interrupted")
 
 
 class ResponseStream(Generic[R]):
@@ -115,18 +115,18 @@ class ResponseStream(Generic[R]):
     def __init__(
         self,
         chunks: Iterator[Any],
-        read: Callable[[Any], Piece],
-        growing: Growing[R],
+        read: Callable[[Any], Delta],
+        accumulator: ResponseAccumulator[R],
         translate: Callable[[Exception, str], Exception],
         settle: Callable[[R], None],
     ) -> None:
         self._source, self._chunks = chunks, iter(chunks)
-        self._read, self._growing, self._translate, self._settle = read, growing, translate, settle
+        self._read, self._accumulator, self._translate, self._settle = read, accumulator, translate, settle
 
     @property
     def response(self) -> R:
         """The response as far as it has arrived."""
-        return self._growing.response
+        return self._accumulator.response
 
     @property
     def text(self) -> str:
@@ -141,9 +141,9 @@ class ResponseStream(Generic[R]):
             while (chunk := next(self._chunks, _END)) is not _END:
                 piece = self._read(chunk)
                 if _says_something(piece):
-                    return self._growing.add(piece)
-            if self._growing.held:
-                return self._growing.add(Piece(), last=True)
+                    return self._accumulator.add(piece)
+            if self._accumulator.held:
+                return self._accumulator.add(Delta(), last=True)
             _refuse_nothing(self.response)
         except Exception as error:
             self.close()
@@ -152,7 +152,7 @@ class ResponseStream(Generic[R]):
                 raise
             raise own from error
         except BaseException:
-            self._growing.add(_INTERRUPTED, last=True)
+            self._accumulator.add(_INTERRUPTED, last=True)
             self.close()
             raise
         self.close()
@@ -183,18 +183,18 @@ class AsyncResponseStream(Generic[R]):
     def __init__(
         self,
         chunks: AsyncIterator[Any],
-        read: Callable[[Any], Piece],
-        growing: Growing[R],
+        read: Callable[[Any], Delta],
+        accumulator: ResponseAccumulator[R],
         translate: Callable[[Exception, str], Exception],
         settle: Callable[[R], None],
     ) -> None:
         self._source, self._chunks = chunks, aiter(chunks)
-        self._read, self._growing, self._translate, self._settle = read, growing, translate, settle
+        self._read, self._accumulator, self._translate, self._settle = read, accumulator, translate, settle
 
     @property
     def response(self) -> R:
         """The response as far as it has arrived."""
-        return self._growing.response
+        return self._accumulator.response
 
     @property
     def text(self) -> str:
@@ -209,9 +209,9 @@ class AsyncResponseStream(Generic[R]):
             while (chunk := await anext(self._chunks, _END)) is not _END:
                 piece = self._read(chunk)
                 if _says_something(piece):
-                    return self._growing.add(piece)
-            if self._growing.held:
-                return self._growing.add(Piece(), last=True)
+                    return self._accumulator.add(piece)
+            if self._accumulator.held:
+                return self._accumulator.add(Delta(), last=True)
             _refuse_nothing(self.response)
         except Exception as error:
             await self.aclose()
@@ -220,7 +220,7 @@ class AsyncResponseStream(Generic[R]):
                 raise
             raise own from error
         except BaseException:
-            self._growing.add(_INTERRUPTED, last=True)
+            self._accumulator.add(_INTERRUPTED, last=True)
             await self.aclose()
             raise
         await self.aclose()
@@ -246,7 +246,7 @@ class AsyncResponseStream(Generic[R]):
         await self.aclose()
 
 
-def _says_something(piece: Piece) -> bool:
+def _says_something(piece: Delta) -> bool:
     return bool(piece.text or piece.usage or piece.finish_reason)
 
 

@@ -289,7 +289,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     def _note(self) -> str:
         """What to know before sending: which pictures the model will see."""
         llm, question = self.chat.llm, ChatMessage("user", ["", *self._composer.documents])
-        attached, left_out = len(question.image_documents), len(self.chat.left_out(question))
+        attached, left_out = len(question.image_documents), len(self.chat.dropped_images(question))
         if llm.image_limit is not None and attached > llm.image_limit:
             return f"{llm} takes {pictures(llm.image_limit)} a question: remove {attached - llm.image_limit}."
         if left_out:

@@ -15,7 +15,7 @@ from vision_nb.messages import ChatMessage, user_message
 from vision_nb.widgets.request import Answering, Failure
 from vision_nb.widgets.thumbnails import Thumbnails
 from vision_nb.widgets.transcript_view import TranscriptView
-from vision_nb.widgets.view_model import FAILED, Entries
+from vision_nb.widgets.view_model import FAILED, TranscriptViewModel
 
 _LARGE = 1600  # pixels of a picture that is opened large
 
@@ -47,7 +47,7 @@ class Conversation:
     ) -> None:
         self.view = TranscriptView(height=height, plain=plain, act=self._act)
         self._chat, self._answering, self._send = chat, answering, send
-        self._entries = Entries(thumbnails)
+        self._entries = TranscriptViewModel(thumbnails)
         self._removed: tuple[Turn, ...] = ()
         self._set_aside: Failure | None = None
         self._unanswered: list[tuple[float, str]] = []

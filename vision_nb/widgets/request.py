@@ -51,7 +51,7 @@ class Answering:
             SettingsError: The last question is still being answered, or the model takes fewer pictures.
         """
         self.check(question)
-        turn = Turn(question, ChatResponse(model=self._chat.llm.model), len(self._chat.left_out(question)))
+        turn = Turn(question, ChatResponse(model=self._chat.llm.model), len(self._chat.dropped_images(question)))
         task = asyncio.get_running_loop().create_task(self._answer(question, overrides))
         self.failure, self._turn, self._task, self._is_whole = None, turn, task, False
         task.add_done_callback(self._ended)  # a task that is cancelled at once never reaches a line of its own

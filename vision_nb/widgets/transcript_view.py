@@ -11,7 +11,7 @@ import traitlets
 
 _HERE = Path(__file__).parent
 
-Entry = Mapping[str, Any]
+TurnView = Mapping[str, Any]
 """A turn as the page shows it: ``id``, ``prompt``, ``pictures``, ``note``, ``state``, ``model``, ``html``, ``remark``,
 ``error`` and ``facts``. All is text, but ``html``, which has been made safe."""
 
@@ -35,7 +35,7 @@ class TranscriptView(anywidget.AnyWidget):
     def __init__(self, *, height: str, plain: str, act: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(height=height, plain=plain, status={})
         self._act = act
-        self._shown: list[Entry] = []
+        self._shown: list[TurnView] = []
         self.on_msg(self._receive)
 
     def _receive(self, _: Any, message: Any, __: Any) -> None:
@@ -46,7 +46,7 @@ class TranscriptView(anywidget.AnyWidget):
         else:
             self._act(message)
 
-    def show(self, entries: list[Entry]) -> None:
+    def show(self, entries: list[TurnView]) -> None:
         """Bring the page up to these turns."""
         for at, entry in enumerate(entries):
             shown = self._shown[at] if at < len(self._shown) else {}
@@ -57,7 +57,7 @@ class TranscriptView(anywidget.AnyWidget):
         self._shown = list(entries)
 
 
-def _changes(before: Entry, after: Entry) -> dict[str, Any]:
+def _changes(before: TurnView, after: TurnView) -> dict[str, Any]:
     """What a page that shows one entry needs to show another: fields, and the end of a grown answer."""
     changes: dict[str, Any] = {}
     fields = {name: value for name, value in after.items() if name != "html" and before.get(name) != value}

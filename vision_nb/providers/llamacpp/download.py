@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError, SettingsError
-from vision_nb.notebook.progress import LoadingLine, shown_size
+from vision_nb.notebook.progress import ProgressLine, shown_size
 
 _HTTP_ERRORS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
 
@@ -52,7 +52,7 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
         folder = Path(hub.constants.HF_HUB_CACHE)
         _check_space(folder, size, filename)
         what = f"Downloading {filename} ({'of unknown size' if size is None else shown_size(size)}) from {repo_id}"
-        with LoadingLine(what, shown=progress) as line:
+        with ProgressLine(what, shown=progress) as line:
             if not progress:
                 disable_progress_bars()
             path = Path(hub.hf_hub_download(repo_id, filename, revision=revision))

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
 from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
-from vision_nb.notebook.progress import LoadingLine, shown_size
+from vision_nb.notebook.progress import ProgressLine, shown_size
 from vision_nb.providers.llamacpp.download import download_gguf
 from vision_nb.providers.llamacpp.gguf import check_pair, read_header
 from vision_nb.providers.llamacpp.process import ASKED_WITH, Engine, telling_lines
@@ -89,7 +89,7 @@ def serve_llava(
     engine = Engine(arguments, model=name or _NAMES.get(chat_format, chat_format), context_length=n_ctx, port=port)
     what = " and ".join(f"{path.name} ({shown_size(path.stat().st_size)})" for path in paths)
     try:
-        with LoadingLine(f"Loading {what}", shown=progress) as line:
+        with ProgressLine(f"Loading {what}", shown=progress) as line:
             engine.wait(load_timeout, line.tell)
             line.done(f"{engine.model} answers at {engine.api_base}, loaded in {line.seconds:.1f} s: {what}")
         return ServedLlava(engine, paths, **options)

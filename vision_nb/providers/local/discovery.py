@@ -10,7 +10,7 @@ from typing import Any
 from vision_nb.errors import ProviderConnectionError, UnknownModelError
 from vision_nb.providers.llamacpp.process import Engine, running
 from vision_nb.providers.local.probe import HOST, Probe
-from vision_nb.providers.local.server_types import KINDS, OTHER, LocalModel
+from vision_nb.providers.local.server_types import OTHER, SERVER_TYPES, LocalModel
 from vision_nb.rendering import html
 
 USUAL_PORTS: Sequence[tuple[int, str]] = (
@@ -145,7 +145,7 @@ def _look(probe: Probe, port: int) -> LocalServer | None:
     listing = probe.get(port, "/v1/models")
     if listing is None:
         return None
-    for kind in KINDS:
+    for kind in SERVER_TYPES:
         if kind.is_it(probe, port, listing):
             break
     else:

@@ -162,10 +162,10 @@ class LocalMultiModal(OpenAIMultiModal):
         kept["max_completion_tokens" if "max_completion_tokens" in kept else self._length_limit_name()] = 1
         return kept if self._takes_detail else _without_detail(kept)
 
-    def _simpler(self, request: Request, error: Exception) -> Request:
+    def _drop_unsupported(self, request: Request, error: Exception) -> Request:
         simpler = _without_detail(request)
         if simpler == request or not refuses(error, "detail"):
-            return super()._simpler(request, error)
+            return super()._drop_unsupported(request, error)
         self._takes_detail = False
         warnings.warn(f"{self} takes no such detail level: it is asked without one from now on.", stacklevel=2)
         return simpler

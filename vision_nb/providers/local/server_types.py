@@ -37,7 +37,7 @@ Models = tuple[LocalModel, ...] | None
 
 
 @dataclass(frozen=True)
-class Kind:
+class ServerType:
     """A kind of server.
 
     Attributes:
@@ -221,17 +221,17 @@ def _has(words: Any, word: str) -> bool | None:
     return word in words if isinstance(words, list) else None
 
 
-KINDS: Sequence[Kind] = (
+SERVER_TYPES: Sequence[ServerType] = (
     # LocalAI speaks Ollama's protocol as well, and comes before it.
-    Kind("LM Studio", _owned_by("organization_owner"), _lmstudio_models),
-    Kind("vLLM", _owned_by("vllm"), _plain_models),
-    Kind("llama.cpp", _owned_by("llamacpp"), _llama_models),
-    Kind("llama.cpp", _owned_by("me"), _plain_models),  # llama-cpp-python's server
-    Kind("llama.cpp", _is_loading, _plain_models),
-    Kind("LocalAI", _is_localai, _localai_models),
-    Kind("LiteLLM", _is_litellm, _litellm_models),
-    Kind("Ollama", _is_ollama, _ollama_models),
+    ServerType("LM Studio", _owned_by("organization_owner"), _lmstudio_models),
+    ServerType("vLLM", _owned_by("vllm"), _plain_models),
+    ServerType("llama.cpp", _owned_by("llamacpp"), _llama_models),
+    ServerType("llama.cpp", _owned_by("me"), _plain_models),  # llama-cpp-python's server
+    ServerType("llama.cpp", _is_loading, _plain_models),
+    ServerType("LocalAI", _is_localai, _localai_models),
+    ServerType("LiteLLM", _is_litellm, _litellm_models),
+    ServerType("Ollama", _is_ollama, _ollama_models),
 )
 """The kinds that are known, in the order in which they are tried: first those that the list of models tells."""
 
-OTHER = Kind("OpenAI-compatible server", _is_openai_compatible, _plain_models)
+OTHER = ServerType("OpenAI-compatible server", _is_openai_compatible, _plain_models)

@@ -17,10 +17,10 @@ from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.download import shown_url
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.providers.async_clients import PerLoop
+from vision_nb.providers.async_clients import ClientPerLoop
 from vision_nb.providers.base import MultiModalLLM, Request
 from vision_nb.providers.openai.errors import refuses, translate
-from vision_nb.providers.streaming import Piece
+from vision_nb.providers.streaming import Delta
 from vision_nb.rendering.html import data_uri
 from vision_nb.responses import Usage
 
@@ -105,7 +105,7 @@ class OpenAIMultiModal(MultiModalLLM):
         self._default_headers = default_headers
         self._api_key = self._find_key(api_key)
         self._reports_stream_usage = True
-        self._async_clients = PerLoop(self._make_async_client, lambda client: client.close())
+        self._async_clients = ClientPerLoop(self._make_async_client, lambda client: client.close())
 
     def _find_key(self, api_key: str | None) -> str | None:
         key = api_key or os.environ.get("OPENAI_API_KEY")
@@ -156,14 +156,14 @@ class OpenAIMultiModal(MultiModalLLM):
             try:
                 return self.client.chat.completions.create(**request)
             except Exception as error:
-                request = self._simpler(request, error)
+                request = self._drop_unsupported(request, error)
 
     async def _acall(self, request: Request) -> Any:
         while True:
             try:
                 return await self.async_client.chat.completions.create(**request)
             except Exception as error:
-                request = self._simpler(request, error)
+                request = self._drop_unsupported(request, error)
 
     def _stream(self, request: Request) -> Iterator[Any]:
         return cast("Iterator[Any]", self._call(request))
@@ -171,7 +171,7 @@ class OpenAIMultiModal(MultiModalLLM):
     async def _astream(self, request: Request) -> AsyncIterator[Any]:
         return cast("AsyncIterator[Any]", await self._acall(request))
 
-    def _simpler(self, request: Request, error: Exception) -> Request:
+    def _drop_unsupported(self, request: Request, error: Exception) -> Request:
         """The request without what the server refuses and can do without; any other error is raised."""
         if "stream_options" not in request or not refuses(error, "stream_options"):
             raise error
@@ -234,7 +234,7 @@ class OpenAIMultiModal(MultiModalLLM):
         image_url = {"url": url} if detail is None else {"url": url, "detail": detail}
         return {"type": "image_url", "image_url": image_url}
 
-    def _read(self, raw: Any) -> Piece:
+    def _read(self, raw: Any) -> Delta:
         choices = getattr(raw, "choices", None)
         if not isinstance(choices, list) or not choices or not hasattr(getattr(choices[0], "message", None), "content"):
             raise MalformedResponseError(
@@ -242,16 +242,16 @@ class OpenAIMultiModal(MultiModalLLM):
             )
         message = choices[0].message
         text = _text(message.content or getattr(message, "refusal", None), self.service)
-        return Piece(text, _usage(raw), _word(choices[0].finish_reason) or "stop", _word(raw.model), raw)
+        return Delta(text, _usage(raw), _word(choices[0].finish_reason) or "stop", _word(raw.model), raw)
 
-    def _read_chunk(self, raw: Any) -> Piece:
+    def _read_chunk(self, raw: Any) -> Delta:
         choices = getattr(raw, "choices", None) or []
         if not choices:  # the usage comes last, with no choice
-            return Piece(usage=_usage(raw), model=_word(getattr(raw, "model", None)), raw=raw)
+            return Delta(usage=_usage(raw), model=_word(getattr(raw, "model", None)), raw=raw)
         delta = getattr(choices[0], "delta", None)
         said = None if delta is None else getattr(delta, "content", None) or getattr(delta, "refusal", None)
         reason = _word(getattr(choices[0], "finish_reason", None)) or None
-        return Piece(_text(said, self.service), _usage(raw), reason, _word(raw.model), raw)
+        return Delta(_text(said, self.service), _usage(raw), reason, _word(raw.model), raw)
 
     def count_input_tokens(self, prompt: str, image_documents: ImageSource | Iterable[ImageSource] = ()) -> int:
         """OpenAI's own count of a question's input tokens; the pictures are sent to be counted, for free.

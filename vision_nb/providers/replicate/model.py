@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import finalize
 
-from vision_nb.cost.accounting import Account
+from vision_nb.cost.accounting import CallAccounting
 from vision_nb.errors import MissingKeyError, PredictionError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared, fit_within
 from vision_nb.messages import ChatMessage
-from vision_nb.providers.async_clients import PerLoop
+from vision_nb.providers.async_clients import ClientPerLoop
 from vision_nb.providers.base import Messages, MultiModalLLM, Request
 from vision_nb.providers.replicate.catalog import (
     LENGTH_LIMITS,
@@ -26,8 +26,8 @@ from vision_nb.providers.replicate.catalog import (
     prompt_of,
 )
 from vision_nb.providers.replicate.errors import translate
-from vision_nb.providers.replicate.predictions import Chunk, Order, afollow, follow
-from vision_nb.providers.streaming import Piece
+from vision_nb.providers.replicate.predictions import Chunk, PredictionRequest, afollow, follow
+from vision_nb.providers.streaming import Delta
 from vision_nb.rendering.html import data_uri
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class ReplicateMultiModal(MultiModalLLM):
         self._facts = known
         self._targets: list[dict[str, str]] = [] if known is None else [{"version": known.version}]
         self._warned: set[str] = set()
-        self._async_clients = PerLoop(self._make_async_client, lambda client: client._async_client.aclose())
+        self._async_clients = ClientPerLoop(self._make_async_client, lambda client: client._async_client.aclose())
 
     def _find_token(self, api_token: str | None) -> str:
         token = api_token or os.environ.get("REPLICATE_API_TOKEN")
@@ -164,16 +164,16 @@ class ReplicateMultiModal(MultiModalLLM):
     @cached_property
     def client(self) -> Client:
         """The vendor's client for synchronous calls, made when first needed."""
-        from vision_nb.providers.replicate.transport import Rule, Transport
+        from vision_nb.providers.replicate.transport import RetryPolicy, Transport
 
-        client = self._make_client(Transport(Rule(self.max_retries, self.timeout)))
+        client = self._make_client(Transport(RetryPolicy(self.max_retries, self.timeout)))
         finalize(self, client._client.close)
         return client
 
     def _make_async_client(self) -> Client:
-        from vision_nb.providers.replicate.transport import AsyncTransport, Rule
+        from vision_nb.providers.replicate.transport import AsyncTransport, RetryPolicy
 
-        return self._make_client(AsyncTransport(Rule(self.max_retries, self.timeout)))
+        return self._make_client(AsyncTransport(RetryPolicy(self.max_retries, self.timeout)))
 
     @property
     def async_client(self) -> Client:
@@ -202,7 +202,9 @@ class ReplicateMultiModal(MultiModalLLM):
             return settings
         return {name: value for name, value in settings.items() if name not in LENGTH_LIMITS}
 
-    async def _aopened(self, messages: Messages, overrides: dict[str, Any], *, stream: bool) -> tuple[Request, Account]:
+    async def _aopened(
+        self, messages: Messages, overrides: dict[str, Any], *, stream: bool
+    ) -> tuple[Request, CallAccounting]:
         if self._known() is None:
             with self._translating():
                 self._remember(await self._alearn())
@@ -226,7 +228,7 @@ class ReplicateMultiModal(MultiModalLLM):
         inputs[facts.prompt] = prompt_of(messages, facts.turns)
         picture = None if document is None else self._picture(document)
         stream = stream and facts.streams is not False
-        return {"order": Order(self._targets, inputs, picture, facts.image, facts.image_is_list, stream)}
+        return {"request": PredictionRequest(self._targets, inputs, picture, facts.image, facts.image_is_list, stream)}
 
     def _warn_of(self, dropped: list[str]) -> None:
         new = [name for name in dropped if name not in self._warned]
@@ -282,26 +284,26 @@ class ReplicateMultiModal(MultiModalLLM):
         return facts
 
     def _call(self, request: Request) -> Chunk:
-        return list(follow(self.client, request["order"], self.timeout))[-1]
+        return list(follow(self.client, request["request"], self.timeout))[-1]
 
     async def _acall(self, request: Request) -> Chunk:
-        return [chunk async for chunk in afollow(self.async_client, request["order"], self.timeout)][-1]
+        return [chunk async for chunk in afollow(self.async_client, request["request"], self.timeout)][-1]
 
     def _stream(self, request: Request) -> Iterator[Chunk]:
-        chunks = follow(self.client, request["order"], self.timeout)
+        chunks = follow(self.client, request["request"], self.timeout)
         next(chunks)  # creates the prediction, so that its errors come now
         return chunks
 
     async def _astream(self, request: Request) -> AsyncIterator[Chunk]:
-        chunks = afollow(self.async_client, request["order"], self.timeout)
+        chunks = afollow(self.async_client, request["request"], self.timeout)
         await anext(chunks)
         return chunks
 
-    def _read(self, raw: Chunk) -> Piece:
+    def _read(self, raw: Chunk) -> Delta:
         prediction = raw.prediction
-        return Piece(raw.text, None, "stop" if raw.last else None, prediction.model or "", prediction)
+        return Delta(raw.text, None, "stop" if raw.last else None, prediction.model or "", prediction)
 
-    def _read_chunk(self, raw: Chunk) -> Piece:
+    def _read_chunk(self, raw: Chunk) -> Delta:
         return self._read(raw)
 
     def _translate(self, error: Exception, partial_text: str) -> Exception:

@@ -31,7 +31,7 @@ _PATIENCE = 5.0  # seconds for a creation that was interrupted to say what it cr
 
 
 @dataclass(frozen=True)
-class Order:
+class PredictionRequest:
     """What to ask of which model.
 
     Attributes:
@@ -80,14 +80,14 @@ class Chunk:
     last: bool = False
 
 
-def follow(client: Client, order: Order, timeout: float) -> Generator[Chunk]:
+def follow(client: Client, request: PredictionRequest, timeout: float) -> Generator[Chunk]:
     """Create a prediction and give its answer piece by piece; the first chunk says only that it exists.
 
     Created without waiting for its end: only who knows its id can cancel it.
 
     Args:
         client: The vendor's client.
-        order: What to ask.
+        request: What to ask.
         timeout: Seconds in which the prediction must be done once its stream has ended, or from the beginning.
 
     Raises:
@@ -96,11 +96,11 @@ def follow(client: Client, order: Order, timeout: float) -> Generator[Chunk]:
     """
     from replicate.exceptions import ModelError
 
-    prediction = _create(client, order)
+    prediction = _create(client, request)
     try:
         yield Chunk(prediction)
         said = ""
-        with closing(_pieces(client, prediction, order)) as pieces:
+        with closing(_pieces(client, prediction, request)) as pieces:
             for text in pieces:
                 said += text
                 yield Chunk(prediction, text)
@@ -119,15 +119,15 @@ def follow(client: Client, order: Order, timeout: float) -> Generator[Chunk]:
         raise
 
 
-async def afollow(client: Client, order: Order, timeout: float) -> AsyncGenerator[Chunk]:
+async def afollow(client: Client, request: PredictionRequest, timeout: float) -> AsyncGenerator[Chunk]:
     """The asynchronous twin of `follow`."""
     from replicate.exceptions import ModelError
 
-    prediction = await _acreate_or_cancel(client, order)
+    prediction = await _acreate_or_cancel(client, request)
     try:
         yield Chunk(prediction)
         said = ""
-        async with aclosing(_apieces(client, prediction, order)) as pieces:
+        async with aclosing(_apieces(client, prediction, request)) as pieces:
             async for text in pieces:
                 said += text
                 yield Chunk(prediction, text)
@@ -152,41 +152,41 @@ def _name(prediction: Prediction, error: BaseException) -> None:
         error.__dict__.setdefault("prediction", prediction)
 
 
-def _create(client: Client, order: Order) -> Prediction:
+def _create(client: Client, request: PredictionRequest) -> Prediction:
     from replicate.exceptions import ReplicateError
 
-    url = order.picture
+    url = request.picture
     if isinstance(url, Prepared):
         with io.BytesIO(url.data) as file:
             url = client.files.create(file, **_file_facts(url)).urls["get"]
-    for target in list(order.targets):
+    for target in list(request.targets):
         try:
-            prediction: Prediction = client.predictions.create(**order.request(target, url))
+            prediction: Prediction = client.predictions.create(**request.request(target, url))
             return prediction
         except ReplicateError as error:
-            order.next_target(target, error)
+            request.next_target(target, error)
     raise AssertionError("unreachable")
 
 
-async def _acreate(client: Client, order: Order) -> Prediction:
+async def _acreate(client: Client, request: PredictionRequest) -> Prediction:
     from replicate.exceptions import ReplicateError
 
-    url = order.picture
+    url = request.picture
     if isinstance(url, Prepared):
         with io.BytesIO(url.data) as file:
             url = (await client.files.async_create(file, **_file_facts(url))).urls["get"]
-    for target in list(order.targets):
+    for target in list(request.targets):
         try:
-            prediction: Prediction = await client.predictions.async_create(**order.request(target, url))
+            prediction: Prediction = await client.predictions.async_create(**request.request(target, url))
             return prediction
         except ReplicateError as error:
-            order.next_target(target, error)
+            request.next_target(target, error)
     raise AssertionError("unreachable")
 
 
-async def _acreate_or_cancel(client: Client, order: Order) -> Prediction:
+async def _acreate_or_cancel(client: Client, request: PredictionRequest) -> Prediction:
     """Create a prediction; one that is created while its task is canceled does not run on unseen."""
-    creating = asyncio.ensure_future(_acreate(client, order))
+    creating = asyncio.ensure_future(_acreate(client, request))
     try:
         return await asyncio.shield(creating)
     except asyncio.CancelledError:
@@ -199,12 +199,12 @@ def _file_facts(picture: Prepared) -> dict[str, Any]:
     return {"filename": f"picture.{picture.mimetype.removeprefix('image/')}", "content_type": picture.mimetype}
 
 
-def _pieces(client: Client, prediction: Prediction, order: Order) -> Generator[str]:
+def _pieces(client: Client, prediction: Prediction, request: PredictionRequest) -> Generator[str]:
     """The text in a prediction's stream of events, until it ends or breaks off; nothing where it has none."""
     import httpx
 
     url = (prediction.urls or {}).get("stream")
-    if not url or not order.stream:
+    if not url or not request.stream:
         return
     decoder = EventDecoder()
     # prediction.stream() would be the public way, but see replicate_events
@@ -220,11 +220,11 @@ def _pieces(client: Client, prediction: Prediction, order: Order) -> Generator[s
                     return
 
 
-async def _apieces(client: Client, prediction: Prediction, order: Order) -> AsyncGenerator[str]:
+async def _apieces(client: Client, prediction: Prediction, request: PredictionRequest) -> AsyncGenerator[str]:
     import httpx
 
     url = (prediction.urls or {}).get("stream")
-    if not url or not order.stream:
+    if not url or not request.stream:
         return
     decoder = EventDecoder()
     with suppress(httpx.NetworkError, httpx.RemoteProtocolError):

@@ -1,4 +1,4 @@
-"""How requests to Replicate are repeated and how long they may take: one rule, driven sync and async.
+"""How requests to Replicate are repeated and how long they may take: one policy, driven sync and async.
 
 The replicate client (1.0.7) repeats a GET up to ten times and the creation of a prediction never, tells nobody
 when the server wants to be asked again, and lets a creation or an upload wait for ever. These transports are
@@ -29,7 +29,7 @@ _SOON = re.compile(r"\bin ~?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Rule:
+class RetryPolicy:
     """When a request is sent again, and how long it may take.
 
     Attributes:
@@ -116,10 +116,10 @@ def _certificates() -> ssl.SSLContext:
 
 
 class Transport(httpx.BaseTransport):
-    """Sends requests by the rule."""
+    """Sends requests by the policy."""
 
-    def __init__(self, rule: Rule) -> None:
-        self._rule, self._inner = rule, httpx.HTTPTransport(verify=_certificates())
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._rule, self._inner = policy, httpx.HTTPTransport(verify=_certificates())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request until its outcome stands."""
@@ -148,8 +148,8 @@ class Transport(httpx.BaseTransport):
 class AsyncTransport(httpx.AsyncBaseTransport):
     """The asynchronous twin of `Transport`."""
 
-    def __init__(self, rule: Rule) -> None:
-        self._rule, self._inner = rule, httpx.AsyncHTTPTransport(verify=_certificates())
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._rule, self._inner = policy, httpx.AsyncHTTPTransport(verify=_certificates())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request until its outcome stands."""
