@@ -10,6 +10,7 @@ from typing import Any
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.rendering import html
+from vision_nb.rendering.format import format_count
 from vision_nb.rendering.sanitize import safe_markdown
 
 
@@ -172,11 +173,7 @@ def facts(response: Response) -> list[str]:
         doubt = (
             f" (as reported, but at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""
         )
-        found.append(f"{_count(usage.input_tokens)} tokens in{doubt}, {_count(usage.output_tokens)} out")
+        found.append(f"{format_count(usage.input_tokens)} tokens in{doubt}, {format_count(usage.output_tokens)} out")
     if response.latency is not None:
         found.append(f"{response.latency:.1f} s")
     return found
-
-
-def _count(tokens: int | None) -> str:
-    return "unknown" if tokens is None else f"{tokens:,}"

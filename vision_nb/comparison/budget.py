@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.estimate import input_tokens
+from vision_nb.cost.prices import parse_usd
 from vision_nb.errors import BudgetExceededError, ImageError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.rendering.html import dollars
+from vision_nb.rendering.format import format_usd
 from vision_nb.responses import Usage
 
 
@@ -32,7 +33,7 @@ class Budget:
 
     def __init__(self, grid: Grid, limit: float | Decimal | None, *, spent: Decimal = Decimal(0)) -> None:
         self.spent = spent
-        self.limit = None if limit is None else _amount(limit)
+        self.limit = None if limit is None else parse_usd(limit, "budget=")
         self._reserved: dict[int, Decimal] = {}
         self._settled = asyncio.Condition()
         if self.limit is not None:
@@ -56,7 +57,7 @@ class Budget:
             while self.spent + sum(self._reserved.values()) + worst > self.limit:
                 if not self._reserved:
                     raise BudgetExceededError(
-                        f"the next call could pass the budget of {self.limit:f} USD: {dollars(self.spent)} is spent"
+                        f"the next call could pass the budget of {self.limit:f} USD: {format_usd(self.spent)} is spent"
                     )
                 await self._settled.wait()
             self._reserved[row] = worst
@@ -85,13 +86,3 @@ def _worst_price(llm: MultiModalLLM, prompt: str, document: ImageDocument) -> De
     if price is None:
         raise SettingsError(f"A budget needs prices, and {llm} has no known count for an image: leave budget= out.")
     return price
-
-
-def _amount(limit: float | Decimal) -> Decimal:
-    try:
-        amount = Decimal(str(limit))
-    except InvalidOperation as error:
-        raise SettingsError(f"budget= is an amount of US dollars, and {limit!r} is none.") from error
-    if not amount.is_finite() or amount < 0:
-        raise SettingsError(f"budget= is an amount of US dollars from 0 on, and {limit!r} is none.")
-    return amount

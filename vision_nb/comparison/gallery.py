@@ -8,7 +8,8 @@ from html import escape
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
-from vision_nb.rendering.html import dollars
+from vision_nb.rendering.format import format_usd
+from vision_nb.rendering.html import MUTED_STYLE
 from vision_nb.rendering.sanitize import markdown_to_html
 
 PICTURES_SHOWN = 20
@@ -20,7 +21,6 @@ _ANSWER_CHARACTERS = 1_200
 _ANSWERS_BYTES = 180_000
 _PROMPT_CHARACTERS = 400
 _LARGEST = 480_000  # bytes of all rows; pictures that would pass it are left to the DataFrame
-_FAINT = "color:var(--jp-ui-font-color2,#666);font-size:85%"
 _CELL = "vertical-align:top;text-align:left;padding:6px 10px;border-top:1px solid var(--jp-border-color2,#ccc)"
 
 
@@ -41,7 +41,7 @@ def html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> str:
         f'<table style="border-collapse:collapse;width:100%;table-layout:fixed"><thead><tr>'
         f'<th scope="col" style="{_CELL};width:{_THUMBNAIL_SIDE + 20}px">image</th>'
         f'<th scope="col" style="{_CELL};width:18%">prompt</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f'<div style="{_FAINT}">{escape(remarks)}</div>'
+        f'<div style="{MUTED_STYLE}">{escape(remarks)}</div>'
     )
 
 
@@ -67,24 +67,24 @@ def _thumbnail(document: ImageDocument) -> str:
     try:
         source = document.thumbnail(_THUMBNAIL_SIDE, max_bytes=_THUMBNAIL_BYTES)
     except ImageError:
-        return f'&#9888; <span style="{_FAINT}">{name}</span>'
-    return f'<img src="{source}" alt="{name}" style="max-width:100%"><div style="{_FAINT}">{name}</div>'
+        return f'&#9888; <span style="{MUTED_STYLE}">{name}</span>'
+    return f'<img src="{source}" alt="{name}" style="max-width:100%"><div style="{MUTED_STYLE}">{name}</div>'
 
 
 def _answer(row: Row, length: int) -> str:
     if row.error is not None:
         return f"&#9888; {escape(row.error[:length])}"
     if row.response is None:
-        return f'<span style="{_FAINT}">not asked</span>'
+        return f'<span style="{MUTED_STYLE}">not asked</span>'
     text = row.response if len(row.response) <= length else row.response[:length].rstrip() + " ..."
     facts = ["&#9888; cut off at the length limit"] if row.finish_reason == "length" else []
     if row.latency_s is not None:
         facts.append(f"{row.latency_s:.1f} s")
     if row.usd:
-        facts.append(dollars(row.usd))
+        facts.append(format_usd(row.usd))
     if row.from_store:
         facts.append("from the store")
-    return f'{markdown_to_html(text)}<div style="{_FAINT}">{" &middot; ".join(facts)}</div>'
+    return f'{markdown_to_html(text)}<div style="{MUTED_STYLE}">{" &middot; ".join(facts)}</div>'
 
 
 def _remarks(grid: Grid, rows: Sequence[Row], pictures: int, incomplete: str | None) -> str:

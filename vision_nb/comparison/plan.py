@@ -10,6 +10,7 @@ from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT, input_tokens
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.rendering import html
+from vision_nb.rendering.format import format_count, format_price
 from vision_nb.responses import Usage
 from vision_nb.store import Store
 
@@ -65,19 +66,19 @@ class Plan:
                 f"{planned.calls:,}",
                 f"{planned.finished:,}",
                 f"{planned.unreadable:,}",
-                _known(planned.input_tokens),
+                format_count(planned.input_tokens),
                 f"{planned.output_tokens:,}",
-                _dollars(planned.usd),
+                format_price(planned.usd),
             )
             for planned in self.models
         ]
         head = ("model", "calls", "already there", "unreadable", "tokens in", "tokens out at most", "price at most")
-        price = _dollars(self.usd)
+        price = format_price(self.usd)
         return f"{html.table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
 
     def __str__(self) -> str:
-        lines = [f"{one.model}: {one.calls:,} calls, {_dollars(one.usd)}" for one in self.models]
-        return "\n".join([*lines, f"{self.calls:,} calls, {_dollars(self.usd)}. Nothing was sent."])
+        lines = [f"{one.model}: {one.calls:,} calls, {format_price(one.usd)}" for one in self.models]
+        return "\n".join([*lines, f"{self.calls:,} calls, {format_price(self.usd)}. Nothing was sent."])
 
 
 def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
@@ -111,11 +112,3 @@ def _counted(prompt: str, size: tuple[int, int], model: str, detail: str | None)
         return input_tokens(prompt, size, model, detail)
     except (ImageError, SettingsError):
         return None
-
-
-def _known(count: int | None) -> str:
-    return "unknown" if count is None else f"{count:,}"
-
-
-def _dollars(amount: Decimal | None) -> str:
-    return "price unknown" if amount is None else html.dollars(amount)

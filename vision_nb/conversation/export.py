@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
-from vision_nb.rendering import html
+from vision_nb.rendering.format import format_price
 from vision_nb.rendering.math import answer_html
 from vision_nb.rendering.sanitize import inline_text, markdown_to_html, safe_markdown
 from vision_nb.responses import ChatResponse, Usage, facts
@@ -72,15 +72,7 @@ def facts_line(answer: ChatResponse) -> str:
 
 def about(answer: ChatResponse) -> list[str]:
     """Model, tokens, time and price of an answer, each in a few words."""
-    return [*facts(answer), _price(answer)]
-
-
-def _price(answer: ChatResponse) -> str:
-    return "price unknown" if answer.cost is None else _amount(answer.cost)
-
-
-def _amount(cost: Decimal) -> str:
-    return "free" if cost == 0 else html.dollars(cost)
+    return [*facts(answer), format_price(answer.cost)]
 
 
 def totals(chat: Chat) -> str:
@@ -97,7 +89,7 @@ def totals(chat: Chat) -> str:
         usage = sum(counted, Usage(0, 0))
         shown.append(f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out")
     if costs:
-        shown.append(_amount(sum(costs, Decimal(0))))
+        shown.append(format_price(sum(costs, Decimal(0))))
     lacking: dict[int, list[str]] = {}
     for what, known in (("tokens", counted), ("price", costs)):
         lacking.setdefault(len(answers) - len(known), []).append(what)

@@ -11,6 +11,7 @@ from vision_nb.cost.prices import price
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.rendering import html
+from vision_nb.rendering.format import format_price
 from vision_nb.responses import Usage
 
 _LEAST_SAVING = 0.25  # a step is worth naming from a quarter on; patches alone would give thousands
@@ -56,7 +57,7 @@ class Fits:
             return f"The rule by which {self.model} counts images is not known.\n"
         rows = [(f"{self.size[0]} x {self.size[1]} (as it is)", f"{self.tokens:,}", "", "")]
         for step in self.steps:
-            saved = "price unknown" if step.saved_usd is None else html.dollars(step.saved_usd, 6)
+            saved = format_price(step.saved_usd, decimals=6)
             percent = f"{step.saved_tokens / self.tokens:.0%}"
             rows.append((f"{step.size[0]} x {step.size[1]}", f"{step.tokens:,}", percent, saved))
         return html.table((f"pixels, {self.model}", "tokens", "saves", "of an image"), rows)

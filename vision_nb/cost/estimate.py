@@ -15,6 +15,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.messages import as_images
 from vision_nb.rendering import html
+from vision_nb.rendering.format import format_count, format_usd
 from vision_nb.responses import Usage
 
 EXPECTED_OUTPUT = 300
@@ -73,15 +74,17 @@ class Estimate:
         for place, image in enumerate(self.images, 1):
             size = "unreadable" if image.size is None else f"{image.size[0]} x {image.size[1]}"
             seen = "" if image.seen_size is None else f"{image.seen_size[0]} x {image.seen_size[1]}"
-            rows.append((f"image {place}, detail {image.detail}", size, seen, image.error or _count(image.tokens)))
+            rows.append(
+                (f"image {place}, detail {image.detail}", size, seen, image.error or format_count(image.tokens))
+            )
         total = "input, the provider's own count" if self.is_exact else "input"
-        rows.append((total, "", "", _count(self.tokens)))
+        rows.append((total, "", "", format_count(self.tokens)))
         rows.append(("answer", "", "", f"1 to {self.max_new_tokens:,}"))
         table = html.table((self.model, "pixels", "seen as", "tokens"), rows)
         return f"{table}\n\n**{_range(self)}**\n"
 
     def __str__(self) -> str:
-        return f"{self.model}: {_count(self.tokens)} tokens in, 1 to {self.max_new_tokens:,} out, {_range(self)}"
+        return f"{self.model}: {format_count(self.tokens)} tokens in, 1 to {self.max_new_tokens:,} out, {_range(self)}"
 
 
 class Estimates(Sequence[Estimate]):
@@ -98,7 +101,13 @@ class Estimates(Sequence[Estimate]):
 
     def _repr_markdown_(self) -> str:
         rows = [
-            (one.model, _count(one.text.tokens), _count(total_tokens(one.images)), _count(one.tokens), _range(one))
+            (
+                one.model,
+                format_count(one.text.tokens),
+                format_count(total_tokens(one.images)),
+                format_count(one.tokens),
+                _range(one),
+            )
             for one in self._estimates
         ]
         return html.table(("model", "prompt", "images", "tokens in", "price"), rows)
@@ -202,13 +211,9 @@ def input_tokens(prompt: str, size: Size, model: str, detail: str | None) -> int
     return None if view is None else text_tokens(prompt, model).tokens + view.tokens
 
 
-def _count(tokens: int | None) -> str:
-    return "unknown" if tokens is None else f"{tokens:,}"
-
-
 def _range(estimate: Estimate) -> str:
     if estimate.usd is None or estimate.usd_low is None:
         return "price unknown"
     if estimate.usd == 0:
         return "free"
-    return f"{estimate.usd_low:.6f} to {html.dollars(estimate.usd, 6)}"
+    return f"{estimate.usd_low:.6f} to {format_usd(estimate.usd, decimals=6)}"

@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
-from vision_nb.errors import BudgetExceededError, SettingsError
+from vision_nb.cost.prices import parse_usd
+from vision_nb.errors import BudgetExceededError
 from vision_nb.rendering import html
+from vision_nb.rendering.format import format_count, format_usd
 from vision_nb.responses import Usage
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ class Ledger:
 
     @budget.setter
     def budget(self, amount: float | str | Decimal | None) -> None:
-        self._budget = None if amount is None else _amount(amount)
+        self._budget = None if amount is None else parse_usd(amount, "budget")
 
     def reserve(self, model: str, worst: Callable[[], Decimal | None]) -> Decimal:
         """Set aside what a call may cost at most, for the time in which it is under way.
@@ -123,10 +125,10 @@ class Ledger:
         with self._lock:
             spent = sum((entry.usd for entry in self._entries if entry.usd is not None), Decimal(0))
             if self._budget is not None and spent + self._reserved + amount > self._budget:
-                under_way = f" and {html.dollars(self._reserved)} under way" if self._reserved else ""
+                under_way = f" and {format_usd(self._reserved)} under way" if self._reserved else ""
                 raise BudgetExceededError(
-                    f"A call to {model} could cost {html.dollars(amount)}, and the budget is {self._budget:f} USD, "
-                    f"of which {html.dollars(spent)} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
+                    f"A call to {model} could cost {format_usd(amount)}, and the budget is {self._budget:f} USD, "
+                    f"of which {format_usd(spent)} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
                     may_pass_later=spent + amount <= self._budget,
                 )
             self._reserved += amount
@@ -197,11 +199,11 @@ class Ledger:
                 (
                     model,
                     f"{calls:,}",
-                    f"{_count(usage.input_tokens)}{mark}",
+                    f"{format_count(usage.input_tokens)}{mark}",
                     _sum(expected),
                     _sum(differences),
-                    _count(usage.output_tokens),
-                    "unknown" if usd is None else html.dollars(usd, 6),
+                    format_count(usage.output_tokens),
+                    format_usd(usd, decimals=6),
                 )
             )
         return html.html_table(head, rows) + f"<div>{escape(str(self))}</div>"
@@ -209,13 +211,9 @@ class Ledger:
     def __str__(self) -> str:
         unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""
         of = f" of a budget of {self._budget:f} USD" if self._budget is not None else ""
-        return f"{_calls(len(self.entries))}, {html.dollars(self.total, 6)}{unknown}{of}"
+        return f"{_calls(len(self.entries))}, {format_usd(self.total, decimals=6)}{unknown}{of}"
 
     __repr__ = __str__
-
-
-def _count(tokens: int | None) -> str:
-    return "unknown" if tokens is None else f"{tokens:,}"
 
 
 def _sum(values: list[int | None]) -> str:
@@ -228,16 +226,6 @@ def _sum(values: list[int | None]) -> str:
 
 def _calls(count: int) -> str:
     return "1 call" if count == 1 else f"{count:,} calls"
-
-
-def _amount(amount: float | str | Decimal) -> Decimal:
-    try:
-        usd = Decimal(str(amount))
-    except InvalidOperation as error:
-        raise SettingsError(f"A budget is an amount of US dollars, and {amount!r} is none.") from error
-    if not usd.is_finite() or usd < 0:
-        raise SettingsError(f"A budget is an amount of US dollars from 0 on, and {amount!r} is none.")
-    return usd
 
 
 ledger = Ledger()

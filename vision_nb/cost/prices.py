@@ -28,7 +28,10 @@ def set_price(model: str, input: float | str | Decimal, output: float | str | De
 
     >>> set_price("my-llava", input=0.2, output=0.8)
     """
-    _set_prices[model] = _amount(input, "input"), _amount(output, "output")
+    _set_prices[model] = (
+        parse_usd(input, "input= (for a million tokens)"),
+        parse_usd(output, "output= (for a million tokens)"),
+    )
 
 
 def has_set_price(model: str) -> bool:
@@ -66,11 +69,20 @@ def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
         return None
 
 
-def _amount(value: float | str | Decimal, name: str) -> Decimal:
+def parse_usd(value: float | str | Decimal, name: str) -> Decimal:
+    """Return an amount of US dollars as a Decimal.
+
+    Args:
+        value: The amount; not negative.
+        name: What to call the argument in an error.
+
+    Raises:
+        SettingsError: The value is not a number, is negative, or is not finite.
+    """
     try:
         amount = Decimal(str(value))
-    except InvalidOperation as error:
-        raise SettingsError(f"{name}= is US dollars for a million tokens, and {value!r} is no number.") from error
+    except InvalidOperation:
+        amount = Decimal("NaN")
     if not amount.is_finite() or amount < 0:
-        raise SettingsError(f"{name}= is US dollars for a million tokens, from 0 on, and {value!r} is not.")
+        raise SettingsError(f"{name} must be an amount of US dollars, zero or more: got {value!r:.80}.")
     return amount

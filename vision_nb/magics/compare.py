@@ -9,16 +9,17 @@ from html import escape
 from typing import Any
 
 from vision_nb.errors import VisionError
-from vision_nb.magics.output import dollars, facts_of
+from vision_nb.magics.output import facts_of
 from vision_nb.magics.question import Question, completion, stored
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
+from vision_nb.rendering import html
+from vision_nb.rendering.format import format_price
 from vision_nb.rendering.sanitize import markdown_to_html
 from vision_nb.responses import CompletionResponse
 from vision_nb.store import Store
 
 _CELL = "vertical-align:top;text-align:left;padding:6px 10px;overflow-wrap:anywhere"
-_FAINT = "color:var(--jp-ui-font-color2,#666);font-size:85%"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _shown(one: Answer) -> str:
     if one.response is None:
         return f"&#9888; {escape(f'{type(one.error).__name__}: {one.error}')}"
     remark = f"<p><b>Note:</b> {escape(one.response.remark)}</p>" if one.response.remark else ""
-    return f'{markdown_to_html(one.response.text)}{remark}<div style="{_FAINT}">{escape(", ".join(_facts(one)))}</div>'
+    return markdown_to_html(one.response.text) + remark + html.remark(", ".join(_facts(one)))
 
 
 def _facts(one: Answer) -> list[str]:
@@ -83,7 +84,7 @@ def _facts(one: Answer) -> list[str]:
     usage = one.response.usage
     time_taken = [] if one.response.latency is None else [f"{one.response.latency:.1f} s"]
     tokens = [] if usage is None or usage.total_tokens is None else [f"{usage.total_tokens:,} tokens"]
-    price = "price unknown" if one.response.cost is None else dollars(one.response.cost)
+    price = format_price(one.response.cost, decimals=6)
     return [*time_taken, *tokens, price, *(["from the store"] if one.from_store else [])]
 
 

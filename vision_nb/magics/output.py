@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from html import escape
 from typing import Any
 
@@ -14,6 +13,7 @@ from vision_nb.magics import parsers
 from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
+from vision_nb.rendering.format import format_price
 from vision_nb.rendering.sanitize import safe_markdown
 from vision_nb.responses import Response, facts
 
@@ -113,7 +113,8 @@ class AnswerView(StreamingDisplay):
             super()._write(response)
 
     def _remarks(self, response: Response) -> list[str]:
-        price = [f"Cost: {dollars(response.cost)}."] if self.with_cost else []
+        cost = "unknown" if response.cost is None else format_price(response.cost, decimals=6)
+        price = [f"Cost: {cost}."] if self.with_cost else []
         store = [FROM_STORE] if self.from_store else []
         return [*([response.remark] if response.remark else []), *store, *price, *self.notes]
 
@@ -138,13 +139,6 @@ def facts_of(response: Response, *, from_store: bool) -> dict[str, Any]:
         "usd": None if cost is None else float(cost),
         "from_store": from_store,
     }
-
-
-def dollars(amount: Decimal | None) -> str:
-    """A price in words."""
-    if amount is None:
-        return "unknown"
-    return "free" if amount == 0 else html.dollars(amount, 6)
 
 
 def _as_markdown(remark: str) -> str:

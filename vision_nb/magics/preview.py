@@ -9,10 +9,10 @@ from typing import Any
 from vision_nb.cost.estimate import Estimate
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared, thumbnail
-from vision_nb.magics.output import dollars
 from vision_nb.magics.question import Question
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.rendering import html
+from vision_nb.rendering.format import format_count, format_price, format_usd
 
 PICTURES_SHOWN = 24
 _SIDE = 120
@@ -49,9 +49,10 @@ class Preview:
         rows += [("said before", "1 turn" if turns == 1 else f"{turns} turns")] if turns else []
         rows.append(("prompt", question.prompt))
         tokens = self.estimate.tokens
-        rows.append(("tokens in, about", "unknown" if tokens is None else f"{tokens:,}"))
+        rows.append(("tokens in, about", format_count(tokens)))
         longest = f" (with an answer of {self.estimate.max_new_tokens:,} tokens)" if self.estimate.usd else ""
-        rows.append(("price, about", dollars(self.estimate.usd) + longest))
+        price = "unknown" if self.estimate.usd is None else format_price(self.estimate.usd, decimals=6)
+        rows.append(("price, about", price + longest))
         return rows
 
     @property
@@ -94,7 +95,7 @@ def refuse_many(question: Question, limit: int) -> None:
         return
     # Their sizes would have to be fetched first: no request goes out for a refusal.
     usd = None if any(document.is_remote for document in question.images) else question.estimate().usd
-    price = "the price is not known" if usd is None else f"the price is about {dollars(usd)}"
+    price = "the price is not known" if usd is None else f"the price is about {format_usd(usd, decimals=6)}"
     if usd == 0:
         price = "it is free"
     raise UsageError(

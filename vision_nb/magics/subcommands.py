@@ -13,6 +13,7 @@ from vision_nb.magics.reference import Reference, public_names, reference
 from vision_nb.magics.table import Table
 from vision_nb.magics.usage_errors import UsageError, nearest, unknown
 from vision_nb.providers.catalog import DEMO, KEY_VARIABLES, has_key, known_models
+from vision_nb.rendering.format import format_count
 
 if TYPE_CHECKING:
     from vision_nb.magics.magic import VisionMagics
@@ -96,7 +97,7 @@ def _chat(magics: VisionMagics, action: str | None = None, *words: str) -> Any:
     actions = {"show": _chat_show, "reset": _chat_reset, "export": _chat_export}
     if action is None:
         rows = [
-            (name, str(one.chat.llm), str(len(one.chat)), _count(one.chat.usage.total_tokens))
+            (name, str(one.chat.llm), str(len(one.chat)), format_count(one.chat.usage.total_tokens))
             for name, one in magics.conversations.items()
         ]
         return Table(("conversation", "model", "turns", "tokens"), rows, [] if rows else ["Nothing has been said yet."])
@@ -211,10 +212,6 @@ def _version(magics: VisionMagics) -> Table:
 
 def _say(text: str) -> None:
     print(text)  # noqa: T201 - what a magic says to its user
-
-
-def _count(tokens: int | None) -> str:
-    return "unknown" if tokens is None else f"{tokens:,}"
 
 
 SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {

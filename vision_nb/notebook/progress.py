@@ -73,15 +73,3 @@ class ProgressLine:
                 self._handle = display(data, raw=True, display_id=True)
             else:
                 self._handle.update(data, raw=True)
-
-
-def shown_size(size: int) -> str:
-    """A number of bytes in a unit that reads well.
-
-    >>> shown_size(4_081_004_224)
-    '4.1 GB'
-    """
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}"
-    return f"{size} bytes"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from html import escape
 
 from vision_nb.rendering.sanitize import inline_text
 
-_FAINT = "color:var(--jp-ui-font-color2,#666);font-size:90%"
+MUTED_STYLE = "color:var(--jp-ui-font-color2,#666);font-size:90%"
 _BORDER = "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px"
 
 
@@ -23,7 +22,7 @@ def image_figure(thumbnail: str, name: str, size: tuple[int, int], mimetype: str
     kind = mimetype.removeprefix("image/").upper()
     return (
         f'<figure style="display:inline-block;margin:0"><img src="{escape(thumbnail)}" alt="{escape(name)}" '
-        f'style="max-width:100%;{_BORDER}"><figcaption style="{_FAINT}">{escape(name)} &middot; '
+        f'style="max-width:100%;{_BORDER}"><figcaption style="{MUTED_STYLE}">{escape(name)} &middot; '
         f"{size[0]} &times; {size[1]} {escape(kind)}</figcaption></figure>"
     )
 
@@ -39,9 +38,9 @@ def sheet(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) 
         )
         cells.append(
             f'<div style="width:130px;padding:4px;text-align:center;overflow-wrap:anywhere;{_BORDER}">{picture}'
-            f'<div style="{_FAINT}">{escape(caption)}</div></div>'
+            f'<div style="{MUTED_STYLE}">{escape(caption)}</div></div>'
         )
-    below = "".join(f'<div style="{_FAINT}">{escape(remark)}</div>' for remark in remarks)
+    below = "".join(map(remark, remarks))
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(cells)}</div>{below}'
 
 
@@ -53,11 +52,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
 
 def _cell(text: str) -> str:
     return escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
-
-
-def dollars(amount: Decimal, places: int = 4) -> str:
-    """An amount of US dollars, without the sign: notebooks take what stands between two of them for a formula."""
-    return f"{amount:.{places}f} USD" if amount else "0 USD"
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
@@ -79,12 +73,12 @@ def error_box(message: str) -> str:
 
 def remark(text: str) -> str:
     """A line of faint text."""
-    return f'<div style="{_FAINT}">{escape(text)}</div>'
+    return f'<div style="{MUTED_STYLE}">{escape(text)}</div>'
 
 
 def file_listing(name: str, text: str) -> str:
-    """A file's name, and its text as it is."""
-    return f'<div style="{_FAINT}">{escape(name)}</div><pre style="padding:6px 10px;{_BORDER}">{escape(text)}</pre>'
+    """Return a file's name above its text."""
+    return f'{remark(name)}<pre style="padding:6px 10px;{_BORDER}">{escape(text)}</pre>'
 
 
 def footnote(facts: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError, SettingsError
-from vision_nb.notebook.progress import ProgressLine, shown_size
+from vision_nb.notebook.progress import ProgressLine
+from vision_nb.rendering.format import format_bytes
 
 _HTTP_ERRORS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
 
@@ -51,12 +52,12 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
         size = hub.get_hf_file_metadata(hub.hf_hub_url(repo_id, filename, revision=revision)).size
         folder = Path(hub.constants.HF_HUB_CACHE)
         _check_space(folder, size, filename)
-        what = f"Downloading {filename} ({'of unknown size' if size is None else shown_size(size)}) from {repo_id}"
+        what = f"Downloading {filename} ({'of unknown size' if size is None else format_bytes(size)}) from {repo_id}"
         with ProgressLine(what, shown=progress) as line:
             if not progress:
                 disable_progress_bars()
             path = Path(hub.hf_hub_download(repo_id, filename, revision=revision))
-            line.done(f"{filename} ({shown_size(path.stat().st_size)}) is in the hub's cache now.")
+            line.done(f"{filename} ({format_bytes(path.stat().st_size)}) is in the hub's cache now.")
     except (errors.RepositoryNotFoundError, errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
         raise ModelFileNotFoundError(
             f"The hub shows no {filename!r} in {repo_id!r}: check both names, and HF_TOKEN where it is not public."
@@ -80,8 +81,8 @@ def _check_space(folder: Path, size: int | None, filename: str) -> None:
     free = shutil.disk_usage(existing).free
     if size is not None and size > free:
         raise ModelFileError(
-            f"{filename} takes {shown_size(size)} and the disk has {shown_size(free)} left: make room, or set HF_HOME "
-            "to a folder on another disk."
+            f"{filename} takes {format_bytes(size)} and the disk has {format_bytes(free)} left: make room, or set "
+            "HF_HOME to a folder on another disk."
         )
 
 

@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
 from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
-from vision_nb.notebook.progress import ProgressLine, shown_size
+from vision_nb.notebook.progress import ProgressLine
 from vision_nb.providers.llamacpp.download import download_gguf
 from vision_nb.providers.llamacpp.gguf import check_pair, read_header
 from vision_nb.providers.llamacpp.process import ASKED_WITH, Engine, telling_lines
 from vision_nb.providers.local.model import LocalMultiModal
+from vision_nb.rendering.format import format_bytes
 
 _NAMES = {"llava-1-5": "llava", "llava-1-6": "llava-1.6"}
 """The model that each of llama.cpp's chat formats was made for, as the token rules call it."""
@@ -87,7 +88,7 @@ def serve_llava(
     }
     arguments = [word for key, value in settings.items() if value is not None for word in (f"--{key}", str(value))]
     engine = Engine(arguments, model=name or _NAMES.get(chat_format, chat_format), context_length=n_ctx, port=port)
-    what = " and ".join(f"{path.name} ({shown_size(path.stat().st_size)})" for path in paths)
+    what = " and ".join(f"{path.name} ({format_bytes(path.stat().st_size)})" for path in paths)
     try:
         with ProgressLine(f"Loading {what}", shown=progress) as line:
             engine.wait(load_timeout, line.tell)

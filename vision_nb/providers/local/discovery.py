@@ -12,6 +12,7 @@ from vision_nb.providers.llamacpp.process import Engine, running
 from vision_nb.providers.local.probe import HOST, Probe
 from vision_nb.providers.local.server_types import OTHER, SERVER_TYPES, LocalModel
 from vision_nb.rendering import html
+from vision_nb.rendering.format import format_count
 
 USUAL_PORTS: Sequence[tuple[int, str]] = (
     (8080, "LocalAI, llama.cpp"),
@@ -177,7 +178,7 @@ def _rows(servers: Iterable[LocalServer]) -> list[tuple[str, str, str, str, str]
             rows.append((*place, server.remark or missing, "", ""))
         for model in (server.models or ())[:_MOST_SHOWN]:
             sees = {True: "yes", False: "no", None: "unknown"}[model.sees_images]
-            context = "unknown" if model.context_length is None else f"{model.context_length:,}"
+            context = format_count(model.context_length)
             rows.append((*place, _shown(model), sees, context))
         hidden = len(server.models or ()) - _MOST_SHOWN
         if hidden > 0:

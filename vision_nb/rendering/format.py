@@ -1,0 +1,50 @@
+"""Numbers as text: token counts, prices and file sizes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+
+def format_count(count: int | None) -> str:
+    """Return a count with thousands separators, or "unknown" for None.
+
+    >>> format_count(25516), format_count(None)
+    ('25,516', 'unknown')
+    """
+    return "unknown" if count is None else f"{count:,}"
+
+
+def format_usd(amount: Decimal | None, *, decimals: int = 4) -> str:
+    """Return an amount of US dollars, or "unknown" for None.
+
+    The currency is written out because notebooks render the text between two ``$`` signs as a formula.
+
+    >>> format_usd(Decimal("0.0125")), format_usd(Decimal(0)), format_usd(None)
+    ('0.0125 USD', '0 USD', 'unknown')
+    """
+    if amount is None:
+        return "unknown"
+    return f"{amount:.{decimals}f} USD" if amount else "0 USD"
+
+
+def format_price(amount: Decimal | None, *, decimals: int = 4) -> str:
+    """Return a price for text in which the number stands alone: "free" for 0, "price unknown" for None.
+
+    >>> format_price(Decimal("0.0125")), format_price(Decimal(0)), format_price(None)
+    ('0.0125 USD', 'free', 'price unknown')
+    """
+    if amount is None:
+        return "price unknown"
+    return format_usd(amount, decimals=decimals) if amount else "free"
+
+
+def format_bytes(size: int) -> str:
+    """Return a number of bytes in the largest decimal unit that fits.
+
+    >>> format_bytes(4_081_004_224)
+    '4.1 GB'
+    """
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
