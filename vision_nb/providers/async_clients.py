@@ -1,4 +1,4 @@
-"""One asynchronous client for each event loop: a loop's connections serve no other loop."""
+"""One asynchronous client per event loop, because connections cannot move between loops."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = TypeVar("T")
 
 
 class ClientPerLoop(Generic[T]):
-    """Makes a client for each event loop that asks, and closes it when that loop ends.
+    """Create a client for each event loop that asks for one, and close it when that loop ends.
 
     Args:
-        make: Makes a client.
-        close: Closes one, on its own loop.
+        make: Creates a client.
+        close: Closes a client; runs on the client's own loop.
     """
 
     def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
@@ -26,28 +26,39 @@ class ClientPerLoop(Generic[T]):
         self._clients = WeakKeyDictionary()
 
     def get(self) -> T:
-        """The client of the running loop."""
+        """Return the running loop's client, creating it on first use."""
         loop = asyncio.get_running_loop()
         if loop not in self._clients:
             client = self._make()
-            self._clients[loop] = client, self._closing(client, weakref.ref(loop))
+            self._clients[loop] = client, self._closer(client, weakref.ref(loop))
         return self._clients[loop][0]
 
-    def _closing(self, client: T, loop: Callable[[], asyncio.AbstractEventLoop | None]) -> AsyncGenerator[None, None]:
-        """Have the loop close the client at its own end, as it does with unfinished asynchronous generators."""
+    def close(self) -> None:
+        """Start closing every client; each open loop closes its own client the next time it runs."""
+        self._clients.clear()  # a loop closes an asynchronous generator that nothing refers to any more
 
-        async def generator() -> AsyncGenerator[None, None]:
+    async def aclose(self) -> None:
+        """Close the running loop's client, and start closing the clients of other loops."""
+        found = self._clients.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found[1].aclose()
+        self.close()
+
+    def _closer(self, client: T, loop: Callable[[], asyncio.AbstractEventLoop | None]) -> AsyncGenerator[None, None]:
+        """Return a suspended generator that closes the client; a loop finishes its generators when it ends."""
+
+        async def wait_for_close() -> AsyncGenerator[None, None]:
             try:
                 yield
             finally:
                 owner = loop()
-                if owner is not None:
-                    self._clients.pop(owner, None)
-                # A loop that was dropped without an end leaves nothing to close its client on.
+                # A loop that was dropped without being closed leaves nothing to run the client's close on.
                 if owner is not None and asyncio._get_running_loop() is owner:
+                    if self._clients.get(owner, (None,))[0] is client:
+                        del self._clients[owner]
                     await self._close(client)
 
-        unfinished = generator()
+        closer = wait_for_close()
         with suppress(StopIteration):
-            unfinished.__anext__().send(None)  # up to the yield, where nothing is awaited
-        return unfinished
+            closer.__anext__().send(None)  # runs up to the yield; nothing is awaited before it
+        return closer

@@ -8,7 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, ClassVar, TypeVar
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeVar
 
 from vision_nb.cost.accounting import CallAccounting
 from vision_nb.cost.prices import has_set_price, price
@@ -17,6 +18,7 @@ from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.providers.async_clients import ClientPerLoop
 from vision_nb.providers.streaming import AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 
@@ -71,6 +73,7 @@ class MultiModalLLM(ABC):
         self.max_retries = max_retries
         self.timeout = timeout
         self.additional_kwargs = dict(additional_kwargs or {})
+        self._async_clients = ClientPerLoop(self._make_async_client, self._aclose_client)
 
     def complete(
         self, prompt: str, image_documents: ImageSource | Iterable[ImageSource] = (), **overrides: Any
@@ -136,6 +139,53 @@ class MultiModalLLM(ABC):
     async def astream_chat(self, messages: Messages, **overrides: Any) -> AsyncResponseStream[ChatResponse]:
         """The asynchronous twin of `stream_chat`: awaited first, then iterated with ``async for``."""
         return await self._astreamed(ChatResponse, messages, overrides)
+
+    def close(self) -> None:
+        """Close the model's connections; a later call opens new ones.
+
+        Leaving a ``with`` block does the same. Asynchronous connections are closed by their own event loop the
+        next time it runs: `aclose` waits for that.
+        """
+        client = self.__dict__.pop("client", None)
+        if client is not None:
+            self._close_client(client)
+        self._async_clients.close()
+
+    async def aclose(self) -> None:
+        """Close the model's connections and wait until they are closed; a later call opens new ones.
+
+        Leaving an ``async with`` block does the same.
+        """
+        await self._async_clients.aclose()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @abstractmethod
+    def _make_async_client(self) -> Any:
+        """Create the vendor's asynchronous client; called on the event loop that will use it."""
+
+    def _close_client(self, client: Any) -> None:
+        """Close the vendor's synchronous client, which subclasses keep as the cached property ``client``."""
+        client.close()
+
+    async def _aclose_client(self, client: Any) -> None:
+        """Close an asynchronous client of the vendor's, on its own event loop."""
+        await client.close()
 
     @abstractmethod
     def _call(self, request: Request) -> Any:

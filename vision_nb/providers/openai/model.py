@@ -17,7 +17,6 @@ from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.download import shown_url
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.providers.async_clients import ClientPerLoop
 from vision_nb.providers.base import MultiModalLLM, Request
 from vision_nb.providers.openai.errors import refuses, translate
 from vision_nb.providers.streaming import Delta
@@ -105,7 +104,6 @@ class OpenAIMultiModal(MultiModalLLM):
         self._default_headers = default_headers
         self._api_key = self._find_key(api_key)
         self._reports_stream_usage = True
-        self._async_clients = ClientPerLoop(self._make_async_client, lambda client: client.close())
 
     def _find_key(self, api_key: str | None) -> str | None:
         key = api_key or os.environ.get("OPENAI_API_KEY")
@@ -134,13 +132,14 @@ class OpenAIMultiModal(MultiModalLLM):
 
     @cached_property
     def client(self) -> OpenAI:
-        """The vendor's synchronous client, made when first needed."""
+        """The openai package's client, created on first use."""
         return self._make_client()
 
     @property
     def async_client(self) -> AsyncOpenAI:
-        """The vendor's asynchronous client for the running event loop: one loop's serves no other."""
-        return self._async_clients.get()
+        """The openai package's asynchronous client for the running event loop, created on first use."""
+        client: AsyncOpenAI = self._async_clients.get()
+        return client
 
     @property
     def server(self) -> str | None:
@@ -280,11 +279,6 @@ class OpenAIMultiModal(MultiModalLLM):
     def _translate(self, error: Exception, partial_text: str) -> Exception:
         server = None if self.server is None else shown_url(self.server)
         return translate(error, service=self.service, server=server, model=self.model, partial_text=partial_text)
-
-    def close(self) -> None:
-        """Close the synchronous client's connections; it opens new ones when it is used again."""
-        if "client" in self.__dict__:
-            self.__dict__.pop("client").close()
 
 
 def is_on_this_machine(url: str | None) -> bool:

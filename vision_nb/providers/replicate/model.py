@@ -15,7 +15,6 @@ from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared, fit_within
 from vision_nb.messages import ChatMessage
-from vision_nb.providers.async_clients import ClientPerLoop
 from vision_nb.providers.base import Messages, MultiModalLLM, Request
 from vision_nb.providers.replicate.catalog import (
     LENGTH_LIMITS,
@@ -123,7 +122,6 @@ class ReplicateMultiModal(MultiModalLLM):
         self._facts = known
         self._targets: list[dict[str, str]] = [] if known is None else [{"version": known.version}]
         self._warned: set[str] = set()
-        self._async_clients = ClientPerLoop(self._make_async_client, lambda client: client._async_client.aclose())
 
     def _find_token(self, api_token: str | None) -> str:
         token = api_token or os.environ.get("REPLICATE_API_TOKEN")
@@ -178,7 +176,8 @@ class ReplicateMultiModal(MultiModalLLM):
     @property
     def async_client(self) -> Client:
         """The vendor's client for the running event loop: one loop's serves no other."""
-        return self._async_clients.get()
+        client: Client = self._async_clients.get()
+        return client
 
     def _secrets(self) -> tuple[str, ...]:
         # What is too short to be a token is a placeholder, and would be found in any text.
@@ -315,10 +314,11 @@ class ReplicateMultiModal(MultiModalLLM):
             own.logs = self.redacted(own.logs)
         return own
 
-    def close(self) -> None:
-        """Close the synchronous client's connections; it opens new ones when it is used again."""
-        if "client" in self.__dict__:
-            self.__dict__.pop("client")._client.close()
+    def _close_client(self, client: Client) -> None:
+        client._client.close()
+
+    async def _aclose_client(self, client: Client) -> None:
+        await client._async_client.aclose()
 
 
 def _check_files(count: Any) -> None:

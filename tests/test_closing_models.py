@@ -1,0 +1,66 @@
+"""Models close their connections: `close`, `aclose`, `with` and `async with`."""
+
+import asyncio
+import gc
+
+import pytest
+
+import vision_nb as vn
+
+MAKERS = {
+    "openai": lambda server: vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base),
+    "azure": lambda server: vn.AzureOpenAIMultiModal("d", "gpt-4o", server.url, "2024-06-01", "k"),
+    "local": lambda server: vn.LocalMultiModal("llava", server.openai_base),
+    "demo": lambda server: vn.DemoMultiModal(api_base=server.openai_base),
+    "replicate": lambda server: vn.ReplicateMultiModal("llava-13b", api_token="k", api_base=server.replicate_base),
+}
+IMAGE = vn.samples.path("chart")
+
+
+@pytest.fixture(params=MAKERS)
+def llm(request, server):
+    return MAKERS[request.param](server)
+
+
+def http_clients(llm):
+    """The connection pools of a model's clients: the synchronous one and the running loop's."""
+    sync, asynchronous = llm.client, llm.async_client
+    return getattr(sync, "_client", sync), getattr(asynchronous, "_async_client", asynchronous._client)
+
+
+async def test_async_with_closes_both_clients(llm):
+    async with llm as entered:
+        assert entered is llm
+        assert llm.complete("What?", IMAGE).text and (await llm.acomplete("What?", IMAGE)).text
+        clients = http_clients(llm)
+    assert [client.is_closed for client in clients] == [True, True]
+
+
+async def test_with_closes_the_client_and_has_the_running_loop_close_its_own(llm):
+    with llm as entered:
+        assert entered is llm
+        await llm.acomplete("What?", IMAGE)
+        clients = http_clients(llm)
+    await asyncio.sleep(0.01)
+    assert [client.is_closed for client in clients] == [True, True]
+
+
+async def test_a_closed_model_opens_new_connections_when_used_again(llm):
+    llm.complete("What?", IMAGE), await llm.acomplete("What?", IMAGE)
+    await llm.aclose()
+    assert llm.complete("What?", IMAGE).text and (await llm.acomplete("What?", IMAGE)).text
+    await asyncio.sleep(0.01)
+    assert not any(client.is_closed for client in http_clients(llm))
+    await llm.aclose()
+
+
+async def test_closing_a_model_that_was_never_used_does_nothing(llm):
+    llm.close()
+    await llm.aclose()
+
+
+def test_closing_while_no_loop_runs_leaves_finished_loops_alone(llm, recwarn):
+    asyncio.run(llm.acomplete("What?", IMAGE))
+    llm.close()
+    gc.collect()
+    assert not recwarn.list
