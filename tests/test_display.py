@@ -7,7 +7,7 @@ from PIL import Image
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.notebook.display import StreamingDisplay, png_of
+from vision_nb.notebook.display import StreamingDisplay, figure_png
 
 
 def shown(axis):
@@ -51,7 +51,7 @@ def test_one_corrupt_file_stops_no_other(tmp_path):
     figure = vn.display_image_uris([tmp_path / "bad.png", picture(), 42])
     assert [len(axis.images) for axis in figure.axes] == [0, 1, 0]
     assert "could not be loaded" in figure.axes[0].texts[0].get_text()
-    assert png_of(figure).startswith(b"\x89PNG")
+    assert figure_png(figure).startswith(b"\x89PNG")
 
 
 def test_nothing_to_show_is_an_error():

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from vision_nb import errors
 from vision_nb.cost.image_rules import RULES, sent_size, view_of
-from vision_nb.images.formats import only_pixels
+from vision_nb.images.formats import has_only_pixels
 from vision_nb.images.prepare import fit_within, prepare
 
 
@@ -89,7 +89,7 @@ def test_no_metadata_leaves_the_machine(make, side):
     prepared = ready(data, fit=lambda size: fit_within(size, side))
     assert b"SecretCamera" not in prepared.data
     assert not opened(prepared).getexif()
-    assert only_pixels(prepared.data, prepared.mimetype)
+    assert has_only_pixels(prepared.data, prepared.mimetype)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -14,7 +14,14 @@ from markdown_it import MarkdownIt
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from vision_nb.rendering.math import answer_html
-from vision_nb.rendering.sanitize import clean_html, escape, inline_text, markdown_to_html, safe_markdown, writable
+from vision_nb.rendering.sanitize import (
+    clean_html,
+    escape,
+    inline_text,
+    markdown_to_html,
+    replace_surrogates,
+    safe_markdown,
+)
 
 # Parsers that let raw HTML through, as the front ends' do.
 MARKDOWN_IT = MarkdownIt("js-default", {"html": True, "linkify": False})
@@ -593,7 +600,10 @@ def test_a_name_holds_no_tex_that_does_something():
 
 
 def test_halves_of_a_character_can_be_written():
-    assert writable("a\ud83d\ude00") == "a\N{GRINNING FACE}" and writable("\ud83d!") == "\N{REPLACEMENT CHARACTER}!"
+    assert (
+        replace_surrogates("a\ud83d\ude00") == "a\N{GRINNING FACE}"
+        and replace_surrogates("\ud83d!") == "\N{REPLACEMENT CHARACTER}!"
+    )
     assert "\N{REPLACEMENT CHARACTER}" in markdown_to_html("half \ude00")
 
 

@@ -123,7 +123,7 @@ class Response(DisplayOnce):
         }.get(self.finish_reason or "")
 
     def _repr_markdown_(self) -> str:
-        return markdown(self)
+        return response_markdown(self)
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,13 @@ class ChatResponse(Response):
         return f"{MessageRole.ASSISTANT.value}: {self.text}"
 
 
-def markdown(response: Response) -> str:
+def response_markdown(response: Response) -> str:
     """A response as Markdown that is safe to show: the text, how it ended, and folded facts below."""
     remark = f"\n\n> **Note:** {response.remark}" if response.remark else ""
-    return safe_markdown(response.text) + remark + html.footnote(facts(response))
+    return safe_markdown(response.text) + remark + html.footnote(response_details(response))
 
 
-def facts(response: Response) -> list[str]:
+def response_details(response: Response) -> list[str]:
     """Model, tokens and time of a response, each in a few words."""
     found = [response.model] if response.model else []
     if response.usage is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vision_nb.errors import ImageNotFoundError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
-from vision_nb.images.loading import flattened, load_images
+from vision_nb.images.loading import flatten, load_images
 from vision_nb.messages import as_images
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
@@ -148,7 +148,7 @@ def make_grid(
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
     """The pictures; a single file that is missing stays in, as its rows say what is wrong with it."""
-    for source in flattened(sources):
+    for source in flatten(sources):
         try:
             yield from load_images(source)
         except ImageNotFoundError:

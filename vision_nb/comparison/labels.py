@@ -96,7 +96,7 @@ class Summary:
             )
             for one in self.models
         ]
-        return html.table(head, rows)
+        return html.markdown_table(head, rows)
 
     def __str__(self) -> str:
         return self._repr_markdown_()

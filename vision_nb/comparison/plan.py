@@ -74,7 +74,7 @@ class Plan:
         ]
         head = ("model", "calls", "already there", "unreadable", "tokens in", "tokens out at most", "price at most")
         price = format_price(self.usd)
-        return f"{html.table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
+        return f"{html.markdown_table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
 
     def __str__(self) -> str:
         lines = [f"{one.model}: {one.calls:,} calls, {format_price(one.usd)}" for one in self.models]

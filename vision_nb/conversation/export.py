@@ -13,7 +13,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.math import answer_html
 from vision_nb.rendering.sanitize import inline_text, markdown_to_html, safe_markdown
-from vision_nb.responses import ChatResponse, Usage, facts
+from vision_nb.responses import ChatResponse, Usage, response_details
 
 if TYPE_CHECKING:
     from vision_nb.conversation.chat import Chat, Turn
@@ -72,7 +72,7 @@ def facts_line(answer: ChatResponse) -> str:
 
 def about(answer: ChatResponse) -> list[str]:
     """Model, tokens, time and price of an answer, each in a few words."""
-    return [*facts(answer), format_price(answer.cost)]
+    return [*response_details(answer), format_price(answer.cost)]
 
 
 def totals(chat: Chat) -> str:

@@ -20,7 +20,7 @@ from vision_nb.messages import ChatMessage, MessageRole, Part
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
-from vision_nb.rendering.sanitize import writable
+from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import ChatResponse, Usage
 
 FORMAT = 1
@@ -37,7 +37,7 @@ def write(chat: Chat, path: Path) -> Path:
     text = _FORMS[path.suffix.lower()](chat)
     partial = path.with_name(f".{secrets.token_hex(8)}.part")  # which is short enough, however long the name is
     try:
-        partial.write_text(writable(text), encoding="utf-8")
+        partial.write_text(replace_surrogates(text), encoding="utf-8")
         partial.replace(path)  # a reader finds the old file or the new one, and never half of it
     except OSError as error:
         raise SettingsError(f"{path} cannot be written ({error.strerror}): name another file.") from error
@@ -172,7 +172,7 @@ def _document(part: Mapping[str, Any]) -> Part:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} in the place of a text")
-    return writable(value)
+    return replace_surrogates(value)
 
 
 def _count(value: Any) -> int | None:

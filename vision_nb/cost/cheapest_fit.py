@@ -60,7 +60,7 @@ class Fits:
             saved = format_price(step.saved_usd, decimals=6)
             percent = f"{step.saved_tokens / self.tokens:.0%}"
             rows.append((f"{step.size[0]} x {step.size[1]}", f"{step.tokens:,}", percent, saved))
-        return html.table((f"pixels, {self.model}", "tokens", "saves", "of an image"), rows)
+        return html.markdown_table((f"pixels, {self.model}", "tokens", "saves", "of an image"), rows)
 
 
 def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detail: str = "auto") -> Fits:

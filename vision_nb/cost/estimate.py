@@ -80,7 +80,7 @@ class Estimate:
         total = "input, the provider's own count" if self.is_exact else "input"
         rows.append((total, "", "", format_count(self.tokens)))
         rows.append(("answer", "", "", f"1 to {self.max_new_tokens:,}"))
-        table = html.table((self.model, "pixels", "seen as", "tokens"), rows)
+        table = html.markdown_table((self.model, "pixels", "seen as", "tokens"), rows)
         return f"{table}\n\n**{_range(self)}**\n"
 
     def __str__(self) -> str:
@@ -110,7 +110,7 @@ class Estimates(Sequence[Estimate]):
             )
             for one in self._estimates
         ]
-        return html.table(("model", "prompt", "images", "tokens in", "price"), rows)
+        return html.markdown_table(("model", "prompt", "images", "tokens in", "price"), rows)
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self._estimates))

@@ -9,14 +9,14 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from vision_nb.errors import UnsupportedImageError
-from vision_nb.images.formats import describe, sniff
+from vision_nb.images.formats import describe_data, sniff
 from vision_nb.images.prepare import png_bytes
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def encoded(source: Any, name: str | None = None) -> bytes:
+def image_bytes(source: Any, name: str | None = None) -> bytes:
     """The bytes of an image file from what is in memory.
 
     Args:
@@ -51,7 +51,7 @@ def encoded(source: Any, name: str | None = None) -> bytes:
 
 def _known(data: bytes, name: str, hint: str = "") -> bytes:
     if sniff(data) is None:
-        raise UnsupportedImageError(f"{name}: {describe(data)}{hint}.")
+        raise UnsupportedImageError(f"{name}: {describe_data(data)}{hint}.")
     return data
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError, VisionError
-from vision_nb.images.formats import HEAD, describe, sniff
+from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,14 +21,14 @@ _SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
 
 
 @contextmanager
-def opened(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
+def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
     """Open an image lazily; whatever a decoder raises inside becomes an error of ours."""
     from PIL import Image, UnidentifiedImageError
 
-    head = file.read(HEAD)
+    head = file.read(SNIFF_BYTES)
     mimetype = sniff(head)
     if mimetype is None:
-        raise UnsupportedImageError(f"{name} is not an image: {describe(head + file.read(512 - HEAD))}.")
+        raise UnsupportedImageError(f"{name} is not an image: {describe_data(head + file.read(512 - SNIFF_BYTES))}.")
     if mimetype == "image/heic":
         _register_heif(name)
     file.seek(0)
@@ -86,7 +86,7 @@ def is_srgb(image: Image.Image) -> bool:
     return "srgb" in description.lower()
 
 
-def upright_pixels(image: Image.Image, target: Size, notes: list[str]) -> Image.Image:
+def decode_upright(image: Image.Image, target: Size, notes: list[str]) -> Image.Image:
     """Decode to upright 8-bit sRGB (L, LA, RGB or RGBA) at the target size."""
     from PIL import Image
 

@@ -19,14 +19,14 @@ from vision_nb.errors import (
     UnsupportedImageError,
 )
 from vision_nb.images.cache import PREPARED_IMAGES
-from vision_nb.images.convert import encoded, from_data_uri
-from vision_nb.images.decode import Size, opened, upright_pixels, upright_size
+from vision_nb.images.convert import from_data_uri, image_bytes
+from vision_nb.images.decode import Size, decode_upright, open_image, upright_size
 from vision_nb.images.detail import Detail, check_detail
-from vision_nb.images.download import HEADER_BYTES, download, shown_url
+from vision_nb.images.download import HEADER_BYTES, download, redact_url
 from vision_nb.images.formats import sniff
 from vision_nb.images.prepare import MAX_BYTES, Header, Prepared, prepare, read_header, thumbnail
 from vision_nb.rendering import html
-from vision_nb.rendering.sanitize import writable
+from vision_nb.rendering.sanitize import replace_surrogates
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -86,7 +86,7 @@ class ImageDocument:
             object.__setattr__(self, "image_url", str(self.image_url).strip())
             self._check_url(str(self.image_url))
         elif self.image is not None:
-            object.__setattr__(self, "_memory", encoded(self.image, self.image_name))
+            object.__setattr__(self, "_memory", image_bytes(self.image, self.image_name))
             if not isinstance(self.image, str):
                 object.__setattr__(self, "image", self._memory)
 
@@ -95,7 +95,7 @@ class ImageDocument:
             object.__setattr__(self, "_memory", from_data_uri(url))
         elif not url.lower().startswith(("http://", "https://")):
             raise UnsupportedImageError(
-                f"{shown_url(url)} is no http or https URL: download the picture first, or give a path."
+                f"{redact_url(url)} is no http or https URL: download the picture first, or give a path."
             )
 
     @classmethod
@@ -131,7 +131,7 @@ class ImageDocument:
         if self.image_path is not None:
             return str(self.image_path)
         if self.is_remote:
-            return shown_url(str(self.image_url))
+            return redact_url(str(self.image_url))
         if self.image_name:
             return self.image_name
         data = self._memory or b""
@@ -149,8 +149,8 @@ class ImageDocument:
         """The file's own name, for a caption; what is in memory and was given no name has its kind."""
         if self._memory is not None:
             kind = (sniff(self._memory) or "image/unknown").partition("/")[2]
-            return writable(self.image_name or f"{kind.upper()} picture")
-        return writable(Path(self.name).name or self.name)
+            return replace_surrogates(self.image_name or f"{kind.upper()} picture")
+        return replace_surrogates(Path(self.name).name or self.name)
 
     @property
     def is_remote(self) -> bool:
@@ -273,8 +273,8 @@ class ImageDocument:
 
     def to_pil(self) -> Image.Image:
         """Decode to an upright 8-bit sRGB Pillow image at full size."""
-        with opened(io.BytesIO(self.read()), self.name) as (image, _):
-            return upright_pixels(image, upright_size(image), [])
+        with open_image(io.BytesIO(self.read()), self.name) as (image, _):
+            return decode_upright(image, upright_size(image), [])
 
     def data_uri(self) -> str:
         """The picture as a data URI, without its metadata, in a type that browsers and providers take."""

@@ -21,10 +21,10 @@ _TOTAL_SECONDS = 60.0
 _MAX_REDIRECTS = 5
 
 
-def shown_url(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL as it may be shown: without user name, password and query, which can hold secrets.
 
-    >>> shown_url("https://me:secret@example.org/a.png?sig=abc")
+    >>> redact_url("https://me:secret@example.org/a.png?sig=abc")
     'https://example.org/a.png'
     """
     try:
@@ -49,7 +49,7 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
     """
     import httpx2
 
-    shown = shown_url(url)
+    shown = redact_url(url)
     deadline = time.monotonic() + _TOTAL_SECONDS
     headers = {} if first_bytes is None else {"Range": f"bytes=0-{first_bytes - 1}"}
     limit = MAX_DOWNLOAD if first_bytes is None else first_bytes

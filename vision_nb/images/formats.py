@@ -5,7 +5,7 @@ from __future__ import annotations
 SENDABLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 """The image types that the providers take (OpenAI, Images and vision guide, read 2026-11)."""
 
-HEAD = 64
+SNIFF_BYTES = 64
 """So many first bytes are enough for `sniff`."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
@@ -46,7 +46,7 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
-def describe(data: bytes) -> str:
+def describe_data(data: bytes) -> str:
     """Say in a few words what data that is no known image seems to be, for an error message."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
@@ -69,7 +69,7 @@ def describe(data: bytes) -> str:
     return "its first bytes belong to no image format that is known here"
 
 
-def only_pixels(data: bytes, mimetype: str) -> bool:
+def has_only_pixels(data: bytes, mimetype: str) -> bool:
     """Tell whether a PNG, JPEG, WEBP or GIF file holds its picture and colour profile and nothing else.
 
     Anything more (EXIF, XMP, GPS, comments, an embedded film, trailing bytes) may say where and by whom a

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
-from vision_nb.images.formats import HEAD, describe, sniff
+from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff
 from vision_nb.rendering import html
 
 
@@ -29,7 +29,7 @@ class ImageList(list[ImageDocument]):
         shown = self[:24]
         rest = [f"and {len(self) - len(shown)} more"] if len(self) > len(shown) else []
         left_out = [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:5]]
-        return html.sheet([_tile(document) for document in shown], rest + left_out)
+        return html.thumbnail_grid([_tile(document) for document in shown], rest + left_out)
 
 
 def _tile(document: ImageDocument) -> tuple[str | None, str]:
@@ -76,7 +76,7 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
     [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg'), ImageDocument('https://example.org/3.jpg')]
     """
     documents = ImageList()
-    for source in flattened(sources):
+    for source in flatten(sources):
         if not isinstance(source, (str, Path)):
             documents.append(ImageDocument.of(source))
             continue
@@ -96,11 +96,11 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
     return documents
 
 
-def flattened(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
+def flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
     """The sources in a list of them and of lists of them."""
     for source in sources:
         if isinstance(source, (list, tuple)):
-            yield from flattened(source)
+            yield from flatten(source)
         else:
             yield source
 
@@ -137,7 +137,7 @@ def _natural_order(path: Path) -> list[tuple[int, int, str]]:
 def _why_not(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
-            return None if sniff(head) else describe(head + file.read(512 - HEAD))
+            head = file.read(SNIFF_BYTES)
+            return None if sniff(head) else describe_data(head + file.read(512 - SNIFF_BYTES))
     except OSError as error:
         return f"it cannot be read ({error.strerror})"

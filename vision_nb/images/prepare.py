@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import ImageTooLargeError
-from vision_nb.images.decode import Size, is_srgb, opened, upright_pixels, upright_size
-from vision_nb.images.formats import SENDABLE, only_pixels
+from vision_nb.images.decode import Size, decode_upright, is_srgb, open_image, upright_size
+from vision_nb.images.formats import SENDABLE, has_only_pixels
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,7 +65,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
     Raises:
         ImageError: It is no image, an unreadable one, or one of too many pixels.
     """
-    with opened(file, name) as (image, mimetype):
+    with open_image(file, name) as (image, mimetype):
         return Header(mimetype, upright_size(image))
 
 
@@ -88,7 +88,7 @@ def prepare(
         CorruptImageError: It breaks off or does not decode.
         ImageTooLargeError: It has too many pixels to decode, or too many bytes even when fitted.
     """
-    with opened(io.BytesIO(data), name) as (image, mimetype):
+    with open_image(io.BytesIO(data), name) as (image, mimetype):
         size = upright_size(image)
         target = fit(size)
         if target == size and len(data) <= max_bytes and _is_ready(image, data, mimetype):
@@ -100,7 +100,7 @@ def prepare(
             notes.append(f"only the first of its {frames} frames is sent")
         if mimetype not in SENDABLE:
             notes.append(f"converted from {mimetype.removeprefix('image/').upper()}")
-        pixels = upright_pixels(image, target, notes)
+        pixels = decode_upright(image, target, notes)
     encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
     if len(encoded) > max_bytes:
         raise ImageTooLargeError(
@@ -135,8 +135,8 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
     Raises:
         ImageError: As `prepare`.
     """
-    with opened(io.BytesIO(data), name) as (image, _):
-        pixels = _on_white(upright_pixels(image, fit_within(upright_size(image), side), []))
+    with open_image(io.BytesIO(data), name) as (image, _):
+        pixels = _on_white(decode_upright(image, fit_within(upright_size(image), side), []))
     encoded = _save(pixels, "JPEG", quality=75)
     while len(encoded) > max_bytes:
         pixels.thumbnail((pixels.width * 4 // 5, pixels.height * 4 // 5))
@@ -144,15 +144,15 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
     return encoded
 
 
-def jpeg_of(data: bytes, *, quality: int) -> bytes:
+def to_jpeg(data: bytes, *, quality: int) -> bytes:
     """An image file as JPEG at its own size, on white; quality goes from 1 to 95."""
-    with opened(io.BytesIO(data), "The figure") as (image, _):
-        return _save(_on_white(upright_pixels(image, upright_size(image), [])), "JPEG", quality=quality)
+    with open_image(io.BytesIO(data), "The figure") as (image, _):
+        return _save(_on_white(decode_upright(image, upright_size(image), [])), "JPEG", quality=quality)
 
 
 def png_bytes(image: Image.Image) -> bytes:
     """Encode a Pillow image, of any mode, as an upright 8-bit sRGB PNG, quickly rather than smallest."""
-    return _save(upright_pixels(image, upright_size(image), []), "PNG", compress_level=1)
+    return _save(decode_upright(image, upright_size(image), []), "PNG", compress_level=1)
 
 
 def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
@@ -160,7 +160,7 @@ def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
         mimetype in SENDABLE
         and image.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
         and not getattr(image, "is_animated", False)
-        and only_pixels(data, mimetype)
+        and has_only_pixels(data, mimetype)
         and is_srgb(image)
     )
 

@@ -75,7 +75,7 @@ def _shown(one: Answer) -> str:
     if one.response is None:
         return f"&#9888; {escape(f'{type(one.error).__name__}: {one.error}')}"
     remark = f"<p><b>Note:</b> {escape(one.response.remark)}</p>" if one.response.remark else ""
-    return markdown_to_html(one.response.text) + remark + html.remark(", ".join(_facts(one)))
+    return markdown_to_html(one.response.text) + remark + html.muted_text(", ".join(_facts(one)))
 
 
 def _facts(one: Answer) -> list[str]:

@@ -102,14 +102,14 @@ class VisionMagics(VisionSettings, Magics):
         from vision_nb.magics.image_args import images_named
         from vision_nb.magics.question import Question
         from vision_nb.magics.template import insert
-        from vision_nb.notebook.ipython import running_cell
+        from vision_nb.notebook.ipython import current_cell_id
         from vision_nb.providers.catalog import DEMO
 
         if options.compare and (options.continue_ or options.chat):
             raise UsageError("-m asks several models, and a conversation has one: leave out -c and --chat, or -m.")
         prompt = insert(cell.removesuffix("\n"), variables)
         images = images_named(options.image, variables)
-        opened = self.conversations.opened(options, running_cell())
+        opened = self.conversations.opened(options, current_cell_id())
         named = options.model or (opened.model if opened else None) or self.model or None
         names = [*([named] if options.model or not options.compare else []), *options.compare]
         llms = [self.models.get(name or DEMO, options) for name in names]
@@ -136,7 +136,7 @@ class VisionMagics(VisionSettings, Magics):
         from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView
         from vision_nb.magics.parsers import code_of
         from vision_nb.magics.question import completion
-        from vision_nb.notebook.ipython import mark_displayed, running_cell
+        from vision_nb.notebook.ipython import current_cell_id, mark_displayed
 
         form = options.format or self.format
 
@@ -152,7 +152,7 @@ class VisionMagics(VisionSettings, Magics):
             shown = answer(question, store, view, cache=cache, stream=stream, keep=keep)
         finally:
             if len(question.chat) > turns:
-                conversation.cells.append(running_cell())
+                conversation.cells.append(current_cell_id())
                 self.conversations[self.conversations.name_of(options)] = conversation
         value = self.variables["_vision"]
         mark_displayed(value)

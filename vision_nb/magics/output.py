@@ -15,7 +15,7 @@ from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.sanitize import safe_markdown
-from vision_nb.responses import Response, facts
+from vision_nb.responses import Response, response_details
 
 FROM_STORE = "Answered from the store, at no cost: the same was asked before. --no-cache asks again."
 
@@ -126,7 +126,7 @@ class AnswerView(StreamingDisplay):
             shown = "".join(f"<blockquote><b>Note:</b> {escape(remark)}</blockquote>" for remark in remarks)
         else:
             shown = "".join(f"\n\n> **Note:** {_as_markdown(remark)}" for remark in remarks)
-        return shown + html.footnote(facts(response))
+        return shown + html.footnote(response_details(response))
 
 
 def facts_of(response: Response, *, from_store: bool) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Preview:
             for (document, ready), caption in zip(self.outgoing[:PICTURES_SHOWN], self._captions(), strict=False)
         ]
         more = len(self.outgoing) - len(tiles)
-        pictures = html.sheet(tiles, [f"and {more} more"] if more else []) if tiles else ""
+        pictures = html.thumbnail_grid(tiles, [f"and {more} more"] if more else []) if tiles else ""
         return f"<table>{rows}</table>{pictures}<p><b>{escape(self._end)}</b></p>"
 
     def __repr__(self) -> str:

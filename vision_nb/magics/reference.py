@@ -36,7 +36,7 @@ class Reference:
     def _repr_markdown_(self) -> str:
         parts = [f"```python\n{self.signature}\n```", as_markdown(self.doc)]
         if self.members:
-            parts.append(html.table(("name", "what it is"), self.members, numbers_from=2))
+            parts.append(html.markdown_table(("name", "what it is"), self.members, numbers_from=2))
         return "\n\n".join(parts) + "\n"
 
     def __repr__(self) -> str:

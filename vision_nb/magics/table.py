@@ -23,7 +23,7 @@ class Table:
     remarks: Sequence[str] = ()
 
     def _repr_markdown_(self) -> str:
-        table = [html.table(self.head, self.rows, numbers_from=len(self.head))] if self.rows else []
+        table = [html.markdown_table(self.head, self.rows, numbers_from=len(self.head))] if self.rows else []
         return "\n\n".join([*table, *self.remarks]) + "\n"
 
     def __repr__(self) -> str:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
-from vision_nb.images.prepare import fit_within, jpeg_of
+from vision_nb.images.prepare import fit_within, to_jpeg
 from vision_nb.messages import as_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
-from vision_nb.responses import Response, markdown
+from vision_nb.responses import Response, response_markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,12 +112,12 @@ def new_figure(**options: Any) -> Figure:
         """A figure that is shown where it is made, and not again as its cell's value."""
 
         def _repr_png_(self) -> bytes:
-            return png_of(self)
+            return figure_png(self)
 
     return ShownFigure(**options)
 
 
-def png_of(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file, on white so that it reads in dark themes too."""
     import io
 
@@ -130,11 +130,11 @@ def show_figure(figure: Figure) -> None:
     """Display a figure in the running cell, once: as PNG, or as JPEG where photographs make that too large."""
     from IPython.display import Image, display
 
-    png = png_of(figure)
+    png = figure_png(figure)
     if len(png) <= _LARGE_FIGURE:
         display(Image(data=png, format="png"))
     else:
-        display(Image(data=jpeg_of(png, quality=80), format="jpeg"))
+        display(Image(data=to_jpeg(png, quality=80), format="jpeg"))
     if isinstance(figure, DisplayOnce):
         mark_displayed(figure)
 
@@ -158,7 +158,7 @@ class StreamingDisplay:
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
         """What a notebook is to show of a response, by MIME type."""
-        return {"text/markdown": markdown(response) + self.below, "text/plain": response.text}
+        return {"text/markdown": response_markdown(response) + self.below, "text/plain": response.text}
 
     def metadata(self, response: Response) -> dict[str, Any]:
         """What a notebook is to keep beside the finished answer."""

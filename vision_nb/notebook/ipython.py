@@ -17,7 +17,7 @@ def in_notebook() -> bool:
     return hasattr(shell(), "kernel")
 
 
-def running_cell() -> str | None:
+def current_cell_id() -> str | None:
     """The id of the cell that is running, where the front end tells it."""
     running = shell()
     parent = running.get_parent() if hasattr(running, "get_parent") else None

@@ -18,11 +18,11 @@ class ProgressLine:
 
     Args:
         what: What is under way, such as "Loading model.gguf (4.1 GB)".
-        shown: Whether to show anything.
+        enabled: Whether to show anything.
     """
 
-    def __init__(self, what: str, *, shown: bool = True) -> None:
-        self._what, self._shown = what, shown
+    def __init__(self, what: str, *, enabled: bool = True) -> None:
+        self._what, self._enabled = what, enabled
         self._started = time.monotonic()
         self._handle: Any = None
         self._last = 0.0
@@ -36,13 +36,13 @@ class ProgressLine:
         self._write(f"{self._what} ...")
         return self
 
-    def tell(self, part: float | None) -> None:
+    def update(self, part: float | None) -> None:
         """Show how much is done, from 0 to 1, or None where that is not known; often called, seldom shown."""
         if time.monotonic() - self._last >= _LEAST_PAUSE:
             done = "" if part is None else f"{part:.0%}, "
             self._write(f"{self._what}: {done}{self.seconds:.0f} s")
 
-    def done(self, result: str) -> None:
+    def finish(self, result: str) -> None:
         """Show what came of it."""
         self._write(result)
         if self._on_terminal:
@@ -58,17 +58,17 @@ class ProgressLine:
 
     @property
     def _on_terminal(self) -> bool:
-        return self._shown and not in_notebook() and sys.stderr.isatty()
+        return self._enabled and not in_notebook() and sys.stderr.isatty()
 
     def _write(self, line: str) -> None:
         self._last = time.monotonic()
         if self._on_terminal:
             sys.stderr.write(f"\r\x1b[K{line}")
             sys.stderr.flush()
-        elif self._shown and in_notebook():
+        elif self._enabled and in_notebook():
             from IPython.display import display
 
-            data = {"text/plain": line, "text/html": html.remark(line)}
+            data = {"text/plain": line, "text/html": html.muted_text(line)}
             if self._handle is None:
                 self._handle = display(data, raw=True, display_id=True)
             else:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from vision_nb.errors import MalformedResponseError
-from vision_nb.rendering.sanitize import writable
+from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import Response, Usage
 
 R = TypeVar("R", bound=Response)
@@ -76,7 +76,7 @@ class ResponseAccumulator(Generic[R]):
         text, self._half = self._half + text, ""
         if not last and "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return writable(text)
+        return replace_surrogates(text)
 
     def _trimmed(self, text: str, last: bool) -> str:
         """Drop what is to be trimmed, holding back what may turn out to be the beginning of an ending."""

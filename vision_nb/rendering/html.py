@@ -27,7 +27,7 @@ def image_figure(thumbnail: str, name: str, size: tuple[int, int], mimetype: str
     )
 
 
-def sheet(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) -> str:
+def thumbnail_grid(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) -> str:
     """A sheet of small pictures, each a thumbnail (or None where there is none) and its caption."""
     cells = []
     for thumbnail, caption in tiles:
@@ -40,11 +40,11 @@ def sheet(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) 
             f'<div style="width:130px;padding:4px;text-align:center;overflow-wrap:anywhere;{_BORDER}">{picture}'
             f'<div style="{MUTED_STYLE}">{escape(caption)}</div></div>'
         )
-    below = "".join(map(remark, remarks))
+    below = "".join(map(muted_text, remarks))
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(cells)}</div>{below}'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
     """A Markdown table; the columns from ``numbers_from`` on are aligned to the right."""
     rule = ["---" if place < numbers_from else "---:" for place in range(len(head))]
     return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in (head, rule, *rows))
@@ -71,14 +71,14 @@ def error_box(message: str) -> str:
     return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape(message)}</div>'
 
 
-def remark(text: str) -> str:
+def muted_text(text: str) -> str:
     """A line of faint text."""
     return f'<div style="{MUTED_STYLE}">{escape(text)}</div>'
 
 
 def file_listing(name: str, text: str) -> str:
     """Return a file's name above its text."""
-    return f'{remark(name)}<pre style="padding:6px 10px;{_BORDER}">{escape(text)}</pre>'
+    return f'{muted_text(name)}<pre style="padding:6px 10px;{_BORDER}">{escape(text)}</pre>'
 
 
 def footnote(facts: Sequence[str]) -> str:

@@ -2,7 +2,7 @@ r"""Makes untrusted text safe to show: a model's answer, a server's message, a f
 
 ``escape``
     for a value inside markup of our own.
-``writable``
+``replace_surrogates``
     for text that is to be encoded.
 ``inline_text``
     for a name in the middle of a line of Markdown or HTML.
@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.rendering.markdown import as_references, defuse_tex, is_good_url, safe_markdown
+from vision_nb.rendering.markdown import defuse_tex, escape_punctuation, is_safe_url, safe_markdown
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-__all__ = ["clean_html", "escape", "inline_text", "markdown_to_html", "safe_markdown", "writable"]
+__all__ = ["clean_html", "escape", "inline_text", "markdown_to_html", "replace_surrogates", "safe_markdown"]
 
 _FORMULA = re.compile(
     r"""\$\$(?:\\.|[^`$\\])+\$\$ | \$(?![\s$])(?:\\.|[^`$\\\n])+(?<!\s)\$(?!\d)
@@ -60,7 +60,7 @@ def escape(text: str) -> str:
     return html.escape(text, quote=True)
 
 
-def writable(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     r"""Writes text that may hold halves of surrogate pairs so that it can be encoded: halves that meet are joined.
 
     Args:
@@ -69,7 +69,7 @@ def writable(text: str) -> str:
     Returns:
         The text, with a replacement character for each half that is alone.
 
-    >>> writable("\ud83d\ude00 caf\udce9")
+    >>> replace_surrogates("\ud83d\ude00 caf\udce9")
     '😀 caf�'
     """
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -87,7 +87,7 @@ def inline_text(text: str) -> str:
     >>> inline_text("*a*")
     '&#42;a&#42;'
     """
-    return as_references(defuse_tex(" ".join(text.split())))
+    return escape_punctuation(defuse_tex(" ".join(text.split())))
 
 
 _TAGS = set(
@@ -106,7 +106,7 @@ _ATTRIBUTE = re.compile(r' ([\w-]+)="([^"]*)"')
 def _keep_attribute(tag: str, name: str, value: str) -> str | None:
     """Gives an attribute's value as it may stay, or None."""
     if name == "href":
-        return value if is_good_url(value) else None
+        return value if is_safe_url(value) else None
     if name == "class":
         languages = [word for word in value.split() if re.fullmatch(r"language-[\w+#.-]+", word, re.ASCII)]
         return " ".join(languages) or None
@@ -141,7 +141,7 @@ def _image_to_link(match: re.Match[str]) -> str:
 
 def _link_to_image(url: str, name: str) -> str:
     """A picture as a link to it; fetching one would tell its server who reads the answer, and when."""
-    return f'<a href="{escape(url)}">{escape(name or "image")}</a>' if is_good_url(url) else ""
+    return f'<a href="{escape(url)}">{escape(name or "image")}</a>' if is_safe_url(url) else ""
 
 
 def clean_html(html: str) -> str:
@@ -251,4 +251,4 @@ def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
     >>> markdown_to_html("**Hi** <b>")
     '<p><strong>Hi</strong> &lt;b&gt;</p>\n'
     """
-    return clean_html(_renderer().render(writable(text), {"formulas_as_code": formulas_as_code}))
+    return clean_html(_renderer().render(replace_surrogates(text), {"formulas_as_code": formulas_as_code}))

@@ -18,7 +18,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, as_images, user_message
 from vision_nb.notebook.display import UPDATES_A_SECOND
-from vision_nb.notebook.ipython import in_notebook, running_cell, shell
+from vision_nb.notebook.ipython import current_cell_id, in_notebook, shell
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import DEMO
 from vision_nb.responses import ChatResponse
@@ -192,7 +192,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
 
     def _retire_earlier_run(self) -> None:
         """Close the panels that an earlier run of the same cell made."""
-        cell, running = running_cell(), shell()
+        cell, running = current_cell_id(), shell()
         if cell is None or running is None:
             return
         run, panels = _panels.get(cell, (running.execution_count, []))

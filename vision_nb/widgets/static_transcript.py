@@ -7,7 +7,7 @@ from typing import Any
 
 from vision_nb.conversation.chat import Chat, Turn
 from vision_nb.conversation.export import transcript
-from vision_nb.notebook.ipython import running_cell
+from vision_nb.notebook.ipython import current_cell_id
 from vision_nb.widgets.thumbnails import Thumbnails
 
 
@@ -31,7 +31,7 @@ class PlainTranscript:
         """Display it in the running cell; what was displayed in other cells is kept up to date too."""
         from IPython.display import display
 
-        self._handles[running_cell()] = display(self._bundle(chat), raw=True, display_id=True)
+        self._handles[current_cell_id()] = display(self._bundle(chat), raw=True, display_id=True)
         self._shown = None
 
     def update(self, chat: Chat) -> None:

@@ -53,11 +53,11 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
         folder = Path(hub.constants.HF_HUB_CACHE)
         _check_space(folder, size, filename)
         what = f"Downloading {filename} ({'of unknown size' if size is None else format_bytes(size)}) from {repo_id}"
-        with ProgressLine(what, shown=progress) as line:
+        with ProgressLine(what, enabled=progress) as line:
             if not progress:
                 disable_progress_bars()
             path = Path(hub.hf_hub_download(repo_id, filename, revision=revision))
-            line.done(f"{filename} ({format_bytes(path.stat().st_size)}) is in the hub's cache now.")
+            line.finish(f"{filename} ({format_bytes(path.stat().st_size)}) is in the hub's cache now.")
     except (errors.RepositoryNotFoundError, errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
         raise ModelFileNotFoundError(
             f"The hub shows no {filename!r} in {repo_id!r}: check both names, and HF_TOKEN where it is not public."

@@ -90,9 +90,9 @@ def serve_llava(
     engine = Engine(arguments, model=name or _NAMES.get(chat_format, chat_format), context_length=n_ctx, port=port)
     what = " and ".join(f"{path.name} ({format_bytes(path.stat().st_size)})" for path in paths)
     try:
-        with ProgressLine(f"Loading {what}", shown=progress) as line:
-            engine.wait(load_timeout, line.tell)
-            line.done(f"{engine.model} answers at {engine.api_base}, loaded in {line.seconds:.1f} s: {what}")
+        with ProgressLine(f"Loading {what}", enabled=progress) as line:
+            engine.wait(load_timeout, line.update)
+            line.finish(f"{engine.model} answers at {engine.api_base}, loaded in {line.seconds:.1f} s: {what}")
         return ServedLlava(engine, paths, **options)
     except BaseException:
         engine.stop()

@@ -110,7 +110,7 @@ class LocalServers(Sequence[LocalServer]):
 
     def _repr_html_(self) -> str:
         if not self:
-            return html.remark(str(self))
+            return html.muted_text(str(self))
         head = ("server", "address", "model", "sees pictures", "context")
         return html.html_table(head, _rows(self._servers), numbers_from=4)
 

@@ -14,7 +14,7 @@ from vision_nb.cost.image_rules import base_name, sent_size
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument, ImageSource
-from vision_nb.images.download import shown_url
+from vision_nb.images.download import redact_url
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.providers.base import MultiModalLLM, Request
@@ -277,7 +277,7 @@ class OpenAIMultiModal(MultiModalLLM):
             return int(counted.input_tokens)
 
     def _translate(self, error: Exception, partial_text: str) -> Exception:
-        server = None if self.server is None else shown_url(self.server)
+        server = None if self.server is None else redact_url(self.server)
         return translate(error, service=self.service, server=server, model=self.model, partial_text=partial_text)
 
 

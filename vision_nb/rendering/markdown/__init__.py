@@ -17,9 +17,17 @@ from __future__ import annotations
 import re
 
 from vision_nb.rendering.markdown.formulas import defuse_tex
-from vision_nb.rendering.markdown.prose import MARK, TITLE, as_references, is_good_url, safe_prose, safe_url, unescape
+from vision_nb.rendering.markdown.prose import (
+    MARK,
+    TITLE,
+    escape_punctuation,
+    is_safe_url,
+    safe_prose,
+    safe_url,
+    unescape,
+)
 
-__all__ = ["as_references", "defuse_tex", "is_good_url", "safe_markdown"]
+__all__ = ["defuse_tex", "escape_punctuation", "is_safe_url", "safe_markdown"]
 
 _LINE_END = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")  # some parser ends a line at each of these
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
@@ -114,4 +122,4 @@ def _code_block(fence: re.Match[str], code: str) -> str:
         ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
         return f"{ticks}{language}\n{code}\n{ticks}"
     attribute = f' class="language-{language}"' if language else ""
-    return f"{fence['indent']}<pre><code{attribute}>{as_references(code)}</code></pre>"
+    return f"{fence['indent']}<pre><code{attribute}>{escape_punctuation(code)}</code></pre>"

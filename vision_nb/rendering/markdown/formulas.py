@@ -159,6 +159,6 @@ def safe_formula(text: str, start: int, end: int) -> str:
     return formula + " " if formula.endswith("]") and text[end : end + 1] in ("(", ":", "[") else formula
 
 
-def settle_display_formulas(text: str) -> str:
+def break_after_display_formulas(text: str) -> str:
     """Puts what follows ``$$x$$`` on the next line, as VS Code would read on to the next ``$$`` in the answer."""
     return _DISPLAY_FORMULA.sub(lambda match: match[1] + ("\n" if match[2] else ""), text)

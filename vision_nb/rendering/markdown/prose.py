@@ -20,10 +20,10 @@ from vision_nb.rendering.markdown.formulas import (
     ACTIVE_TEX,
     BACKSLASH,
     BARE_URL,
+    break_after_display_formulas,
     defuse_tex,
     find_formulas,
     safe_formula,
-    settle_display_formulas,
     without_formulas,
 )
 
@@ -54,7 +54,7 @@ _PROSE = re.compile(
 )
 
 
-def is_good_url(url: str) -> bool:
+def is_safe_url(url: str) -> bool:
     """Tells whether a link may lead to the URL: ``http``, ``https`` and ``mailto`` are good."""
     return bool(_GOOD_URL.match(url))
 
@@ -62,7 +62,7 @@ def is_good_url(url: str) -> bool:
 def safe_url(url: str) -> str | None:
     """Gives a link's URL with every character that could end or change a link percent-encoded."""
     url = unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", url))
-    if not is_good_url(url):
+    if not is_safe_url(url):
         return None
     return quote(url.encode("utf-8", "replace"), safe="-._~:/?#@&=+,%").replace("&#", "%26#")
 
@@ -75,7 +75,7 @@ def unescape(text: str) -> str:
         return text
 
 
-def as_references(text: str) -> str:
+def escape_punctuation(text: str) -> str:
     """Writes punctuation as character references, which every parser shows and none takes for html."""
     return text.translate(_REFERENCES)
 
@@ -109,7 +109,7 @@ def safe_prose(lines: list[str]) -> str:
         written += [_prose(text[position:start], in_table), span]
         position = end
     written.append(_prose(text[position:], in_table))
-    outline = settle_display_formulas("".join(written))  # with a backtick, and no other, for each code
+    outline = break_after_display_formulas("".join(written))  # with a backtick, and no other, for each code
     codes = (text[start:end].strip("`") for start, end in code)
     in_urls = {url.end() for url in BARE_URL.finditer(outline)} if code else set()
 
@@ -165,7 +165,7 @@ def _inline_code(code: str, agreed: bool, in_table: bool) -> str:
 
 
 def _code_html(code: str) -> str:
-    return f"<code>{as_references(code)}</code>"
+    return f"<code>{escape_punctuation(code)}</code>"
 
 
 def _prose(text: str, in_table: bool) -> str:
@@ -183,7 +183,7 @@ def _prose_mark(match: re.Match[str], in_table: bool) -> str:
         url = safe_url(match["address"] if ":" in match["address"] else f"mailto:{match['address']}")
         if not url:
             return "&lt;" + _prose(match[0][1:], in_table)
-        shown = re.sub(r"[*_~]", lambda mark: as_references(mark[0]), url.removeprefix("mailto:"))
+        shown = re.sub(r"[*_~]", lambda mark: escape_punctuation(mark[0]), url.removeprefix("mailto:"))
         # After an exclamation mark a link would be a picture.
         return shown if match.string[match.start() - 1 : match.start()] == "!" else f"[{shown}]({url})"
     if match["code"] is not None:
@@ -196,7 +196,7 @@ def _prose_mark(match: re.Match[str], in_table: bool) -> str:
         url = safe_url(match["angled"] or match["bare"] or "")
         return f"]({url})" if url else "]&#40;" + _prose(match["target"][1:], in_table)
     if match["after"]:
-        return "]" + as_references(match["after"])
+        return "]" + escape_punctuation(match["after"])
     mark = match["mark"]
     if not mark:
         return match[0]
@@ -207,7 +207,7 @@ def _prose_mark(match: re.Match[str], in_table: bool) -> str:
         return kept + ("&amp;" + mark[1:] if escaped or not _is_harmless(mark) else mark)
     if mark == "!" and not slashes and not match.string[match.start() - 1 : match.start()].isalnum():
         return ""  # a picture becomes a link
-    return kept + ("&lt;" if mark == "<" else as_references(mark))
+    return kept + ("&lt;" if mark == "<" else escape_punctuation(mark))
 
 
 def _is_harmless(reference: str) -> bool:
