@@ -36,6 +36,13 @@ def test_a_clean_file_that_fits_goes_out_byte_for_byte(kind):
     assert ready(data).data is data
 
 
+def test_a_prepared_image_carries_its_original_size():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    small = ready(encoded(picture(60, 40), "JPEG", exif=exif), fit=lambda size: fit_within(size, 30))
+    assert small.size == (20, 30) and small.original_size == (40, 60)
+
+
 def text_chunk():
     info = PngImagePlugin.PngInfo()
     info.add_text("Author", "SecretCamera")

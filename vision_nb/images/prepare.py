@@ -40,18 +40,21 @@ class Header:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image as it goes out.
+    """An image ready to be sent.
 
     Attributes:
         data: The encoded file.
-        mimetype: Its MIME type, one that the providers take.
+        mimetype: Its MIME type, one that the providers accept.
         size: Width and height in pixels.
-        notes: What was changed and may matter to a reader, such as the frames left out.
+        original_size: Width and height of the image it was made from, EXIF orientation applied: what
+            `ImageDocument.size` returns, so that tokens can be counted without reading the header again.
+        notes: Changes that the user should know about, such as dropped frames.
     """
 
     data: bytes
     mimetype: str
     size: Size
+    original_size: Size
     notes: tuple[str, ...] = ()
 
 
@@ -93,7 +96,7 @@ def prepare(
         target = fit(size)
         if target == size and len(data) <= max_bytes and _is_ready(image, data, mimetype):
             image.load()  # what goes out untouched must still be whole
-            return Prepared(data, mimetype, size)
+            return Prepared(data, mimetype, size, original_size=size)
         notes: list[str] = []
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and mimetype != "image/jpeg":
@@ -107,7 +110,7 @@ def prepare(
             f"{name} is {len(encoded) / 1e6:.1f} MB even at {pixels.width} x {pixels.height} pixels, and at most "
             f"{max_bytes / 1e6:.0f} MB are taken: use a lower detail, or crop it."
         )
-    return Prepared(encoded, encoded_type, pixels.size, tuple(notes))
+    return Prepared(encoded, encoded_type, pixels.size, original_size=size, notes=tuple(notes))
 
 
 def fit_within(size: Size, side: int) -> Size:
