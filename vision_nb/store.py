@@ -11,7 +11,6 @@ import json
 import sqlite3
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
 from vision_nb.responses import Response, Usage
+from vision_nb.user_warnings import warn_user
 
 VERSION = 1
 """The version of the file's layout; a file of a newer one is left alone."""
@@ -139,10 +139,7 @@ class Store:
         self.path.rename(aside)
         for leftover in ("-wal", "-shm"):
             Path(f"{self.path}{leftover}").unlink(missing_ok=True)
-        warnings.warn(
-            f"The store {self.path} is damaged ({error}). It was kept as {aside.name}, and a new one begun.",
-            stacklevel=5,
-        )
+        warn_user(f"The store {self.path} is damaged ({error}). It was kept as {aside.name}, and a new one begun.")
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff
 from vision_nb.rendering import html
+from vision_nb.user_warnings import warn_user
 
 
 class ImageList(list[ImageDocument]):
@@ -92,7 +92,7 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
         listed = "; ".join(f"{path.name}: {reason}" for path, reason in documents.skipped[:3])
         more = "" if len(documents.skipped) <= 3 else "; ..."
         files = "1 file" if len(documents.skipped) == 1 else f"{len(documents.skipped)} files"
-        warnings.warn(f"Skipped {files} that cannot be used as a picture ({listed}{more})", stacklevel=2)
+        warn_user(f"Skipped {files} that cannot be used as a picture ({listed}{more})")
     return documents
 
 

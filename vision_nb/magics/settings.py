@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, TraitError, Unico
 
 from vision_nb.images.detail import DETAILS
 from vision_nb.magics.usage_errors import nearest
+from vision_nb.user_warnings import warn_user
 
 FORMATS = ("markdown", "text", "html", "code", "json", "math", "dataframe")
 """In which forms an answer can be had."""
@@ -48,12 +48,12 @@ def apply_project(settings: Any, folder: Path) -> None:
         if name not in known:
             guess = nearest(name, known)
             hint = f": did you mean {guess}?" if guess else f"; there are {', '.join(sorted(known))}."
-            warnings.warn(f"{path.name}: [tool.vision_nb] has no setting {name!r}{hint}", stacklevel=4)
+            warn_user(f"{path.name}: [tool.vision_nb] has no setting {name!r}{hint}")
         elif name not in configured:
             try:
                 setattr(settings, name, value)
             except TraitError as error:
-                warnings.warn(f"{path.name}: [tool.vision_nb] {name}: {error}", stacklevel=4)
+                warn_user(f"{path.name}: [tool.vision_nb] {name}: {error}")
 
 
 def _project(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -64,6 +64,6 @@ def _project(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("vision_nb", {})
     except (OSError, ValueError) as error:
-        warnings.warn(f"{path.name} cannot be read ({error}): its settings are not used.", stacklevel=4)
+        warn_user(f"{path.name} cannot be read ({error}): its settings are not used.")
         return None
     return path, table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from vision_nb.messages import ChatMessage, user_message
 from vision_nb.providers.async_clients import ClientPerLoop
 from vision_nb.providers.streaming import AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
+from vision_nb.user_warnings import to_thread
 
 R = TypeVar("R", bound=Response)
 Messages = Iterable[ChatMessage | Mapping[str, Any]]
@@ -338,7 +338,7 @@ class MultiModalLLM(ABC):
         """As `_opened`, off the event loop where pictures have to be read."""
         checked, settings = self._checked(messages, overrides)
         if any(message.image_documents for message in checked):
-            request, account = await asyncio.to_thread(self._built, checked, settings, stream=stream)
+            request, account = await to_thread(self._built, checked, settings, stream=stream)
         else:
             request, account = self._built(checked, settings, stream=stream)
         account.admit()  # not in the thread, which a cancelled call would leave to reserve for nobody

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +14,7 @@ from vision_nb.providers.base import Request
 from vision_nb.providers.local.empty_stream import AsyncQuestionedStream, QuestionedStream
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal, is_on_this_machine
+from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from vision_nb.providers.local.discovery import LocalServers
@@ -167,7 +167,7 @@ class LocalMultiModal(OpenAIMultiModal):
         if simpler == request or not refuses(error, "detail"):
             return super()._drop_unsupported(request, error)
         self._takes_detail = False
-        warnings.warn(f"{self} takes no such detail level: it is asked without one from now on.", stacklevel=2)
+        warn_user(f"{self} takes no such detail level: it is asked without one from now on.")
         return simpler
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -22,6 +21,7 @@ from vision_nb.providers.openai.errors import refuses, translate
 from vision_nb.providers.streaming import Delta
 from vision_nb.rendering.html import data_uri
 from vision_nb.responses import Usage
+from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -228,7 +228,7 @@ class OpenAIMultiModal(MultiModalLLM):
             url = str(document.image_url)
         else:
             if any("frames" in note for note in ready.notes):
-                warnings.warn(f"{document.name}: {'; '.join(ready.notes)}", stacklevel=2)
+                warn_user(f"{document.name}: {'; '.join(ready.notes)}")
             url = data_uri(ready.data, ready.mimetype)
         image_url = {"url": url} if detail is None else {"url": url, "detail": detail}
         return {"type": "image_url", "image_url": image_url}

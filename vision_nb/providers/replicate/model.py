@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,6 +27,7 @@ from vision_nb.providers.replicate.errors import translate
 from vision_nb.providers.replicate.predictions import Chunk, PredictionRequest, afollow, follow
 from vision_nb.providers.streaming import Delta
 from vision_nb.rendering.html import data_uri
+from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     import httpx
@@ -187,7 +187,7 @@ class ReplicateMultiModal(MultiModalLLM):
         with_pictures = [message for message in messages if message.image_documents]
         super()._check_pictures(with_pictures[-1:])
         if len(with_pictures) > 1:
-            warnings.warn(f"{self} looks at the newest picture of a chat alone, not at the earlier ones.", stacklevel=2)
+            warn_user(f"{self} looks at the newest picture of a chat alone, not at the earlier ones.")
 
     def _merged(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("top_p", "num_beams", "repetition_penalty")}
@@ -233,7 +233,7 @@ class ReplicateMultiModal(MultiModalLLM):
         new = [name for name in dropped if name not in self._warned]
         if new:
             self._warned.update(new)
-            warnings.warn(f"{self} takes no {', '.join(new)}: left out.", stacklevel=2)
+            warn_user(f"{self} takes no {', '.join(new)}: left out.")
 
     def outgoing(self, document: ImageDocument) -> Prepared | None:
         """A picture as it would be sent, or None where only its URL is; arguments as `MultiModalLLM.outgoing`."""
@@ -247,7 +247,7 @@ class ReplicateMultiModal(MultiModalLLM):
         if ready is None:
             return str(document.image_url)
         if any("frames" in note for note in ready.notes):
-            warnings.warn(f"{document.name}: {'; '.join(ready.notes)}", stacklevel=2)
+            warn_user(f"{document.name}: {'; '.join(ready.notes)}")
         uri = data_uri(ready.data, ready.mimetype)
         return uri if len(uri) <= LARGEST_DATA_URI else ready
 

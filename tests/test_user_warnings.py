@@ -1,0 +1,79 @@
+"""A warning names the user's line, whichever part of the package issues it."""
+
+import inspect
+import io
+import subprocess
+import sys
+
+import pytest
+from conftest import picture
+from replicate_asks import maker
+
+import vision_nb as vn
+
+
+@pytest.fixture
+def animation():
+    """A GIF of two frames; sending it warns that only the first is sent."""
+    buffer = io.BytesIO()
+    picture().save(buffer, "GIF", save_all=True, append_images=[picture(seed=1)])
+    return buffer.getvalue()
+
+
+def next_line():
+    return inspect.currentframe().f_back.f_lineno + 1
+
+
+def assert_issued_at(caught, line):
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line)]
+
+
+def test_skipped_files_are_reported_at_the_call_of_load_images(photo):
+    photo.with_name("notes.txt").write_text("no image")
+    with pytest.warns(UserWarning, match="Skipped 1 file") as caught:
+        line = next_line()
+        vn.load_images(photo.parent)
+    assert_issued_at(caught, line)
+
+
+def test_an_openai_call_warns_at_its_own_line(server, animation):
+    llm = vn.connect("openai:gpt-4o", api_base=server.openai_base, api_key="k")
+    with pytest.warns(UserWarning, match="first of its 2 frames") as caught:
+        line = next_line()
+        llm.complete("What is this?", [animation])
+    assert_issued_at(caught, line)
+
+
+def test_an_iterated_stream_warns_where_it_was_requested(server, animation):
+    llm = vn.connect("openai:gpt-4o", api_base=server.openai_base, api_key="k")
+    with pytest.warns(UserWarning, match="first of its 2 frames") as caught:
+        line = next_line()
+        stream = llm.stream_complete("What is this?", [animation])
+        assert list(stream)
+    assert_issued_at(caught, line)
+
+
+async def test_an_async_call_prepares_images_in_a_thread_and_still_warns_at_its_line(server, animation):
+    llm = vn.connect("openai:gpt-4o", api_base=server.openai_base, api_key="k")
+    with pytest.warns(UserWarning, match="first of its 2 frames") as caught:
+        line = next_line()
+        await llm.acomplete("What is this?", [animation])
+    assert_issued_at(caught, line)
+
+
+def test_a_replicate_call_warns_at_its_own_line(server, monkeypatch):
+    llm = maker(server, monkeypatch)("fuyu-8b", temperature=0.5)
+    with pytest.warns(UserWarning, match="temperature") as caught:
+        line = next_line()
+        llm.complete("What is this?", [picture()])
+    assert_issued_at(caught, line)
+
+
+def test_a_package_whose_name_begins_like_ours_counts_as_the_users(tmp_path):
+    (tmp_path / "vision_nb_extras.py").write_text(
+        "import vision_nb as vn\n\ndef load(folder):\n    return vn.load_images(folder)\n"
+    )
+    picture().save(tmp_path / "a.png")
+    code = f"import vision_nb_extras\nvision_nb_extras.load({str(tmp_path)!r})"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "vision_nb_extras.py:4: UserWarning: Skipped 1 file" in run.stderr
