@@ -173,7 +173,7 @@ def azure(server, engine):
     [("gpt-4o", "gpt-4o"), ("gpt-5.4", "gpt-5.4"), ("gpt-6-astra", "gpt-6-astra"), ("gpt-4o-mini", "gpt-4o-mini")],
 )
 def test_three_blank_squares_name_the_family_behind_a_deployment(server, monkeypatch, engine, family):
-    monkeypatch.setattr(image_rules, "_kept_rules", {})
+    monkeypatch.setattr(image_rules, "_calibrated_rules", {})
     llm = azure(server, engine)
     assert vn.image_tokens((800, 600), "mystery").tokens is None
     found = vn.calibrate(llm)
@@ -195,7 +195,7 @@ def test_a_family_that_is_not_known_is_not_made_up(server):
     server.fail(Fault(body=body), times=4)
     found = vn.calibrate(azure(server, "x"))
     assert found.families == () and found.rule is None
-    with pytest.raises(errors.SettingsError, match="none to keep"):
+    with pytest.raises(errors.SettingsError, match="No known rule"):
         found.keep()
     server.fail(Fault(no_usage=True))
     with pytest.raises(errors.MalformedResponseError, match="cannot be calibrated"):

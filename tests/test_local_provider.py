@@ -11,7 +11,7 @@ from test_openai_provider import all_eight, last
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.cost.context import context_length
+from vision_nb.cost.text_tokens import context_length
 from vision_nb.demo import Fault
 
 

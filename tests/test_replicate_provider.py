@@ -148,7 +148,9 @@ def test_what_a_model_does_not_take_is_left_out_with_one_warning(server, make):
 def test_cogvlm_is_sent_what_the_user_names(server, make):
     server.replicate_models["naklecha/cogvlm"] = PUBLISHED["naklecha/cogvlm"].schema
     llm = make("cogvlm", temperature=0.5, max_new_tokens=9)
-    assert llm._request([vn.ChatMessage("user", ["x", picture()])], llm._merged({}), stream=False)["request"].inputs == {
+    assert llm._request([vn.ChatMessage("user", ["x", picture()])], llm._merged({}), stream=False)[
+        "request"
+    ].inputs == {
         "max_new_tokens": 9,
         "temperature": 0.5,
         "prompt": "x",

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from vision_nb.comparison.compare import compare as compare
     from vision_nb.comparison.result import Comparison as Comparison
     from vision_nb.conversation.chat import Chat as Chat
-    from vision_nb.cost.arrays import image_tokens_array as image_tokens_array
     from vision_nb.cost.calibrate import calibrate as calibrate
     from vision_nb.cost.cheapest_fit import cheapest_fit as cheapest_fit
     from vision_nb.cost.estimate import estimate_cost as estimate_cost
     from vision_nb.cost.image_tokens import image_tokens as image_tokens
+    from vision_nb.cost.image_tokens import image_tokens_array as image_tokens_array
     from vision_nb.cost.ledger import ledger as ledger
     from vision_nb.cost.prices import set_price as set_price
     from vision_nb.cost.show_tiles import show_tiles as show_tiles
@@ -84,7 +84,7 @@ _HOMES = {
     "generate_openai_multi_modal_chat_message": "vision_nb.messages",
     "estimate_cost": "vision_nb.cost.estimate",
     "image_tokens": "vision_nb.cost.image_tokens",
-    "image_tokens_array": "vision_nb.cost.arrays",
+    "image_tokens_array": "vision_nb.cost.image_tokens",
     "ledger": "vision_nb.cost.ledger",
     "serve_llava": "vision_nb.providers.llamacpp.serve",
     "set_price": "vision_nb.cost.prices",

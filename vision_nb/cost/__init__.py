@@ -1,1 +1,3 @@
-"""What images cost: token rules, prices, estimates and the ledger."""
+"""Image costs: token rules, prices, estimates, and the ledger of calls."""
+
+__all__: list[str] = []  # nothing here is public: import from vision_nb

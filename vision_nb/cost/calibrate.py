@@ -1,4 +1,4 @@
-"""Which family counts behind a name that says nothing: told from three blank squares."""
+"""Infer a deployment's token rule from three blank test images."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from typing import Any
 
 from vision_nb.cost.image_rules import RULES, Rule, keep_rule
 from vision_nb.errors import MalformedResponseError, RequestRejectedError, SettingsError
-from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 
-PROBES: tuple[tuple[int, Detail], ...] = ((1024, "high"), (2048, "high"), (2048, "original"))
-"""Side in pixels and detail level of the squares: enough to tell the families apart."""
+TEST_IMAGES: tuple[tuple[int, Detail], ...] = ((1024, "high"), (2048, "high"), (2048, "original"))
+"""Side in pixels and detail level of the square test images, which tell the known rules apart."""
 
 _PROMPT = "Answer with one word: blank."
-_TOLERANCE = 3  # tokens: bills may differ by one, and an image part adds one or two of its own
+_TOLERANCE = 3  # tokens: reported counts vary by one, and an image part adds one or two of its own
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What three blank squares cost, and the families that count so.
+    """The token counts of three test images, and the models that count the same.
 
     Attributes:
-        model: The model asked, by the name under which it counts.
-        tokens: Tokens of each square; None where the detail level was refused.
-        families: The models of the rule table that count the same, in the table's order.
-        rule: Their rule, or None where no known one fits.
+        model: The name of the model whose rule is wanted.
+        tokens: Tokens of each image; None if the server refused the detail level.
+        families: The models in the rule table with the same counts, in the table's order.
+        rule: The rule of these models, or None if no known rule fits.
     """
 
     model: str
@@ -35,21 +34,21 @@ class Calibration:
     rule: Rule | None
 
     def keep(self) -> None:
-        """Count images for this model by the rule that was found, from now on in this process.
+        """Use the rule for this model from now on in this process.
 
         Raises:
             SettingsError: No known rule fits.
         """
         if self.rule is None:
-            raise SettingsError(f"No known rule counts {self.tokens} for the three squares: there is none to keep.")
+            raise SettingsError(f"No known rule counts {self.tokens} tokens for the test images of {self.model}.")
         keep_rule(self.model, self.rule)
 
 
 def calibrate(llm: Any) -> Calibration:
-    """Find out how a model counts images by sending it a text and three blank squares: four small calls.
+    """Find out how a model counts images with four small calls: a text and three blank images.
 
     Args:
-        llm: The model object, such as an Azure deployment whose model is not known.
+        llm: The model object, such as an Azure deployment of an unknown model.
 
     Raises:
         MalformedResponseError: The server does not report its input tokens.
@@ -59,11 +58,11 @@ def calibrate(llm: Any) -> Calibration:
     >>> found.families[0], found.tokens
     ('gpt-4o', (765, 765, None))
     """
-    bare = _input_tokens(llm, ())
+    text_only = _input_tokens(llm, ())
     counts: list[int | None] = []
-    for side, detail in PROBES:
+    for side, detail in TEST_IMAGES:
         try:
-            counts.append(_input_tokens(llm, [_blank(side, detail)]) - bare)
+            counts.append(_input_tokens(llm, [_blank_image(side, detail)]) - text_only)
         except (RequestRejectedError, SettingsError):
             counts.append(None)
     families = tuple(name for name, rule in RULES.items() if name != "demo" and rule and _fits(rule, counts))
@@ -78,18 +77,20 @@ def _input_tokens(llm: Any, images: Any) -> int:
     return int(usage.input_tokens)
 
 
-def _blank(side: int, detail: Detail) -> ImageDocument:
+def _blank_image(side: int, detail: Detail) -> ImageDocument:
     from PIL import Image
 
     return ImageDocument.of(Image.new("L", (side, side), 255), detail=detail)
 
 
 def _fits(rule: Rule, counts: list[int | None]) -> bool:
-    for (side, detail), count in zip(PROBES, counts, strict=True):
-        size: Size = (side, side)
-        expected = rule.view(size, detail).tokens if detail in rule.details else None
-        if (count is None) != (expected is None):
-            return False
-        if count is not None and expected is not None and abs(count - expected) > _TOLERANCE:
-            return False
-    return True
+    expected = (
+        rule.view((side, side), detail).tokens if detail in rule.details else None for side, detail in TEST_IMAGES
+    )
+    return all(map(_is_close, counts, expected))
+
+
+def _is_close(count: int | None, expected: int | None) -> bool:
+    if count is None or expected is None:
+        return count is expected
+    return abs(count - expected) <= _TOLERANCE

@@ -1,4 +1,4 @@
-"""How small a picture can be made before it costs less, and what that saves."""
+"""The smaller sizes at which an image costs fewer tokens, and the savings."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
 from vision_nb.responses import Usage
 
-_LEAST_SAVING = 0.25  # a step is worth naming from a quarter on; patches alone would give thousands
-
-_LEAST_LEFT = 0.1  # below a tenth of its tokens there is little left of a picture
+_MIN_SAVING = 0.25  # of the previous step: without it, patches would give thousands of steps
+_MIN_TOKENS = 0.1  # of the full count: below it, little is left of the image
 
 
 @dataclass(frozen=True)
 class Step:
-    """A size at which the count drops.
+    """A smaller size with fewer tokens.
 
     Attributes:
-        size: Width and height in pixels: the largest that costs so little.
+        size: Width and height in pixels: the largest with this count.
         tokens: Tokens at this size.
-        saved_tokens: How many fewer than for the picture as it is.
-        saved_usd: What these would have cost, or None where the price is not known.
+        saved_tokens: How many tokens fewer than at full size.
+        saved_usd: Their price in US dollars, or None if it is not known.
     """
 
     size: Size
@@ -38,13 +37,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Fits:
-    """The sizes at which a picture's count drops, the largest first; a table in a notebook.
+    """The smaller sizes at which an image costs fewer tokens, largest first; displays as a table.
 
     Attributes:
-        model: The model.
-        size: The picture's own size in pixels.
-        tokens: Its tokens, or None where the model's rule is not known.
-        steps: The sizes; empty where a smaller picture costs the same.
+        model: The model's name.
+        size: The image's own size in pixels.
+        tokens: Its tokens, or None if the model's rule is not known.
+        steps: The smaller sizes; empty if none of them costs less.
     """
 
     model: str
@@ -54,29 +53,29 @@ class Fits:
 
     def _repr_markdown_(self) -> str:
         if self.tokens is None:
-            return f"The rule by which {self.model} counts images is not known.\n"
-        rows = [(f"{self.size[0]} x {self.size[1]} (as it is)", f"{self.tokens:,}", "", "")]
+            return f"The token rule of {self.model} for images is not known.\n"
+        rows = [(f"{self.size[0]} x {self.size[1]} (full size)", f"{self.tokens:,}", "", "")]
         for step in self.steps:
-            saved = format_price(step.saved_usd, decimals=6)
             percent = f"{step.saved_tokens / self.tokens:.0%}"
+            saved = format_price(step.saved_usd, decimals=6)
             rows.append((f"{step.size[0]} x {step.size[1]}", f"{step.tokens:,}", percent, saved))
-        return html.markdown_table((f"pixels, {self.model}", "tokens", "saves", "of an image"), rows)
+        return html.markdown_table((f"pixels, {self.model}", "tokens", "saved", "saved per image"), rows)
 
 
 def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detail: str = "auto") -> Fits:
-    """Find the sizes at which a picture would cost less.
+    """Find the smaller sizes at which an image costs fewer tokens.
 
-    Bytes that change nothing for the model are left out anyway when a picture is sent; below these sizes the
-    model really sees less.
+    Scaling that the model would do anyway is done before an image is sent, so it saves nothing here. At the sizes
+    found, the model does see less detail.
 
     Args:
-        image_or_size: A (width, height) in pixels, or any source of a picture.
+        image_or_size: A (width, height) in pixels, or any image source.
         model: The model's name.
         detail: "auto", "low", "high" or "original".
 
     Raises:
-        SettingsError: The size is not positive, or the model does not know the detail level.
-        ImageError: The picture cannot be read.
+        SettingsError: The size is not positive, or the model does not support the detail level.
+        ImageError: The image cannot be read.
 
     >>> [(step.size, step.tokens) for step in cheapest_fit((1024, 1024), "gpt-4o", "high").steps]
     [((512, 512), 255)]
@@ -87,24 +86,21 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detai
         return Fits(model, size, None, ())
     steps: list[Step] = []
     lowest = view.tokens
-    for smaller in _edges(view.size, TILE if isinstance(rule, Tiles) else PATCH):
+    for smaller in _candidates(view.size, TILE if isinstance(rule, Tiles) else PATCH):
         tokens = rule.view(smaller, detail).tokens
-        if tokens < view.tokens * _LEAST_LEFT:
+        if tokens < view.tokens * _MIN_TOKENS:
             break
-        if tokens < lowest * (1 - _LEAST_SAVING):
+        if tokens < lowest * (1 - _MIN_SAVING):
             saved = view.tokens - tokens
-            steps.append(Step(smaller, tokens, saved, _price_of(saved, model)))
+            saved_usd = price(Usage(saved, 0), provider="openai", model=model)
+            steps.append(Step(smaller, tokens, saved, saved_usd))
             lowest = tokens
     return Fits(model, size, view.tokens, tuple(steps))
 
 
-def _edges(size: Size, unit: int) -> list[Size]:
-    """The sizes of the same shape at which a side is a whole number of tiles or patches, the largest first."""
+def _candidates(size: Size, unit: int) -> list[Size]:
+    """Return sizes of the same shape with a whole number of tiles or patches on one side, largest first."""
     width, height = size
     by_width = {(side, max(1, height * side // width)) for side in range(unit, width, unit)}
     by_height = {(max(1, width * side // height), side) for side in range(unit, height, unit)}
     return sorted(by_width | by_height, reverse=True)
-
-
-def _price_of(tokens: int, model: str) -> Decimal | None:
-    return price(Usage(tokens, 0), provider="openai", model=model)

@@ -1,4 +1,4 @@
-"""What a question would cost, before it is asked."""
+"""The cost of a prompt, estimated without sending it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from vision_nb.rendering.format import format_count, format_usd
 from vision_nb.responses import Usage
 
 EXPECTED_OUTPUT = 300
-"""Tokens of an answer where no limit is set: the walkthroughs' own limit, and an assumption."""
+"""Tokens assumed for an answer without a limit: the limit that the walkthroughs set."""
 
 
 @runtime_checkable
 class PricedModel(Protocol):
-    """What an estimate needs of a model object; the providers' classes have it."""
+    """The part of a model object that estimates and the ledger use; all model classes implement it."""
 
     provider: ClassVar[str]
     max_new_tokens: int | None
@@ -32,30 +32,30 @@ class PricedModel(Protocol):
 
     @property
     def counted_model(self) -> str:
-        """The model whose token rule and price apply."""
+        """The name of the model whose token rule and price apply."""
         ...
 
     def price(self, usage: Usage) -> Decimal | None:
-        """The price of some usage."""
+        """Return the price of some usage in US dollars, or None if it is not known."""
         ...
 
     def count_input_tokens(self, prompt: str, image_documents: Any = ()) -> int:
-        """The provider's own count of a question, without asking it."""
+        """Return the provider's own count of a prompt's input tokens, without running it."""
         ...
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one question to one model would cost.
+    """The cost of one prompt to one model.
 
     Attributes:
-        model: The model.
+        model: The model's name.
         text: The tokens of the prompt.
         images: The tokens of each image.
-        max_new_tokens: The most tokens of the answer.
-        tokens: Input tokens in all, or None where a part of them is not known.
-        usd_low: US dollars with an answer of one token, or None where the price is not known.
-        usd: US dollars with the longest answer, or None where the price is not known.
+        max_new_tokens: The maximum tokens of the answer.
+        tokens: All input tokens, or None if a part of them is not known.
+        usd_low: US dollars with an answer of one token, or None if the price is not known.
+        usd: US dollars with the longest answer, or None if the price is not known.
         is_exact: Whether the input tokens are the provider's own count.
     """
 
@@ -71,13 +71,13 @@ class Estimate:
     def _repr_markdown_(self) -> str:
         text = f"prompt{' (estimated)' if self.text.is_estimate else ''}"
         rows = [(text, "", "", f"{self.text.tokens:,}")]
-        for place, image in enumerate(self.images, 1):
+        for number, image in enumerate(self.images, 1):
             size = "unreadable" if image.size is None else f"{image.size[0]} x {image.size[1]}"
             seen = "" if image.seen_size is None else f"{image.seen_size[0]} x {image.seen_size[1]}"
             rows.append(
-                (f"image {place}, detail {image.detail}", size, seen, image.error or format_count(image.tokens))
+                (f"image {number}, detail {image.detail}", size, seen, image.error or format_count(image.tokens))
             )
-        total = "input, the provider's own count" if self.is_exact else "input"
+        total = "input (the provider's own count)" if self.is_exact else "input"
         rows.append((total, "", "", format_count(self.tokens)))
         rows.append(("answer", "", "", f"1 to {self.max_new_tokens:,}"))
         table = html.markdown_table((self.model, "pixels", "seen as", "tokens"), rows)
@@ -88,13 +88,13 @@ class Estimate:
 
 
 class Estimates(Sequence[Estimate]):
-    """The same question to several models, the cheapest first; those without a known price come last."""
+    """The cost of one prompt to several models, cheapest first; unknown prices come last."""
 
     def __init__(self, estimates: Iterable[Estimate]) -> None:
         self._estimates = sorted(estimates, key=lambda one: (one.usd is None, one.usd or 0))
 
-    def __getitem__(self, place: Any) -> Any:
-        return self._estimates[place]
+    def __getitem__(self, index: Any) -> Any:
+        return self._estimates[index]
 
     def __len__(self) -> int:
         return len(self._estimates)
@@ -146,32 +146,35 @@ def estimate_cost(
     max_new_tokens: int | None = None,
     exact: bool = False,
 ) -> Estimate | Estimates:
-    """Work out what a question about pictures would cost, without sending it.
+    """Estimate the cost of a prompt with images, without sending it.
 
     Args:
-        prompt: The question.
-        images: Sizes (width, height) or sources of pictures, which are read no further than their header.
+        prompt: The prompt.
+        images: Sizes (width, height) or image sources, of which only the headers are read.
         model: A model's name, "provider:model", or a model object.
-        models: Several of these, to be compared; the result is sorted by price.
-        detail: The detail level; None takes each document's own, or the model's, or auto.
-        max_new_tokens: The most tokens of the answer; None takes the model's own, or 300.
-        exact: Ask OpenAI's own counter for the input tokens: the pictures are sent to be counted, which is
-            free. It takes a model object.
+        models: Several of these to compare; the result is sorted by price.
+        detail: The detail level; None uses each document's own, then the model's, then "auto".
+        max_new_tokens: The maximum tokens of the answer; None uses the model's own limit, or 300.
+        exact: Get the input tokens from OpenAI's token counter: the images are uploaded to be counted, which
+            is free. Needs a model object.
 
     Raises:
-        SettingsError: A size or detail level makes no sense, or an exact count is not to be had.
+        SettingsError: A size or detail level is invalid, or an exact count is not available.
 
     >>> estimate_cost("What is this?", [(1024, 1024)], "gpt-4o", detail="high", max_new_tokens=100).usd
     Decimal('0.0029425')
     """
     sources = [images] if is_size(images) else as_images(images)
-    options = {"detail": detail, "max_new_tokens": max_new_tokens, "exact": exact}
-    if models is not None:
-        return Estimates(_estimate(prompt, sources, one, **options) for one in models)
-    return _estimate(prompt, sources, model, **options)
+
+    def estimate(model: Any) -> Estimate:
+        return _estimate(prompt, sources, model, detail=detail, max_new_tokens=max_new_tokens, exact=exact)
+
+    return estimate(model) if models is None else Estimates(map(estimate, models))
 
 
-def _estimate(prompt: str, sources: list[Any], model: Any, *, detail: Any, max_new_tokens: Any, exact: Any) -> Estimate:
+def _estimate(
+    prompt: str, sources: list[Any], model: Any, *, detail: str | None, max_new_tokens: int | None, exact: bool
+) -> Estimate:
     if isinstance(model, str):
         provider, colon, name = model.partition(":")
         if not colon or provider == "ft":
@@ -183,30 +186,33 @@ def _estimate(prompt: str, sources: list[Any], model: Any, *, detail: Any, max_n
         detail = detail or model.image_detail
     longest = longest if max_new_tokens is None else max_new_tokens
     if longest < 1:
-        raise SettingsError(f"An answer has at least one token, and max_new_tokens is {longest}.")
-    text, counts = text_tokens(prompt, name), tuple(image_tokens(sources, name, detail))
-    of_images = total_tokens(counts)
-    tokens = None if of_images is None else text.tokens + of_images
+        raise SettingsError(f"max_new_tokens must be at least 1: got {longest}.")
+    text, images = text_tokens(prompt, name), tuple(image_tokens(sources, name, detail))
     if exact:
-        tokens = _exact_count(model, prompt, sources)
+        tokens: int | None = _exact_count(model, prompt, sources)
+    else:
+        image_total = total_tokens(images)
+        tokens = None if image_total is None else text.tokens + image_total
 
-    def priced(output: int) -> Decimal | None:
+    def price_with(output: int) -> Decimal | None:
         usage = Usage(tokens, output)
         return price(usage, provider=provider, model=name) if isinstance(model, str) else model.price(usage)
 
-    return Estimate(str(model), text, counts, longest, tokens, priced(1), priced(longest), is_exact=exact)
+    return Estimate(str(model), text, images, longest, tokens, price_with(1), price_with(longest), is_exact=exact)
 
 
 def _exact_count(model: Any, prompt: str, sources: list[Any]) -> int:
     if not isinstance(model, PricedModel):
-        raise SettingsError("An exact count asks the provider: pass a model object, such as vn.OpenAIMultiModal(...).")
+        raise SettingsError(
+            "exact=True asks the provider for the count: pass a model object, such as vn.OpenAIMultiModal(...)."
+        )
     if any(is_size(source) for source in sources):
-        raise SettingsError("An exact count needs the pictures themselves, not their sizes.")
+        raise SettingsError("exact=True needs the images themselves: pass image sources, not sizes.")
     return model.count_input_tokens(prompt, sources)
 
 
 def input_tokens(prompt: str, size: Size, model: str, detail: str | None) -> int | None:
-    """The tokens of a question about one picture, about; None where the model's image rule is not known."""
+    """Return the estimated tokens of a prompt about one image; None if the model's rule is not known."""
     view = view_of(size, model, detail)
     return None if view is None else text_tokens(prompt, model).tokens + view.tokens
 

@@ -1,32 +1,44 @@
-"""How many tokens a model counts for an image, and the size at which the model sees it.
+"""Token rules: how many tokens a model counts for an image, and the size at which it sees the image.
 
-Two small rules and a table of rows cover the known models. A model on no row has no known rule, and is
-never given another model's. Every row names its source and the date on which it was read.
+Three kinds of rule and a table with a row per model. A model without a row has no known rule, and never gets
+another model's. Every row names its source and the date on which the source was read.
+
+The rules use integer arithmetic only, so that the same code takes one size or numpy arrays of a million sizes.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+from typing import Any, ClassVar
 
-from vision_nb.cost.llava import is_llava_1_5
+from vision_nb.cost.model_names import is_llava_1_5, match_prefix
 from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import DETAILS, check_detail
 from vision_nb.images.prepare import fit_within
 
 MAX_PATCHES = 30_000
-"""More patches than this in one image are refused by OpenAI's API (images and vision guide, 2026-11)."""
+"""OpenAI's API refuses an image with more patches than this (images and vision guide, 2026-11)."""
+
+UNKNOWN_RULE_SIDE = 2048
+"""The longest side, in pixels, of an image sent to a model without a known rule."""
 
 _GUIDE_2026 = "OpenAI, Images and vision guide, read 2026-11"
 _GUIDE_2025 = "OpenAI, Images and vision guide, 2025 edition (model deprecated), read 2026-11"
 _LLAVA = "LLaVA 1.5 configuration: a 336-pixel encoder with 14-pixel patches, (336 / 14)^2; read 2026-11"
 
-PATCH, TILE = 32, 512  # the sides of a patch and of a tile in pixels
-ROUNDING = 1e-9  # keeps a product such as 33 * 32 from landing a hair under the whole number
+PATCH, TILE = 32, 512  # sides in pixels
+
+IntOrArray = Any
+"""An integer, or a numpy array of integers."""
+
+Counts = tuple[IntOrArray, IntOrArray, IntOrArray, IntOrArray, IntOrArray]
+"""Width and height as the model sees them, columns and rows of tiles or patches, and tokens."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,8 @@ class View:
 
     Attributes:
         size: Width and height in pixels after the model's own scaling.
-        grid: Columns and rows of tiles or patches; (0, 0) where the detail level cuts none.
-        tokens: Input tokens the image costs.
+        grid: Columns and rows of tiles or patches; (0, 0) if the model does not cut the image.
+        tokens: Input tokens of the image.
     """
 
     size: Size
@@ -44,40 +56,85 @@ class View:
     tokens: int
 
 
-@dataclass(frozen=True)
-class Tiles:
-    """Count by tiles of 512 x 512 pixels: ``base + tile * columns * rows``.
+class Rule(ABC):
+    """How a model counts an image.
 
     Attributes:
-        base: Tokens that every image costs, and all that it costs at detail low.
-        tile: Tokens for each tile.
+        name: The rule in a few words.
+        source: Where the rule comes from, and when it was read there.
     """
+
+    name: ClassVar[str]
+    source: str
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The detail levels that the model supports."""
+        return ("auto", "low", "high")
+
+    @abstractmethod
+    def count(self, width: IntOrArray, height: IntOrArray, detail: str) -> Counts:
+        """Count one image or many, without checking the result.
+
+        Args:
+            width: Width in pixels, or an array of widths.
+            height: Height in pixels, or an array of heights.
+            detail: A level in `details`.
+        """
+
+    def view(self, size: Size, detail: str) -> View:
+        """Return how the model sees an image.
+
+        Args:
+            size: Width and height in pixels.
+            detail: A level in `details`.
+
+        Raises:
+            ImageTooLargeError: The image has more than 30,000 patches, which the API refuses.
+        """
+        width, height, columns, rows, tokens = self.count(*size, detail)
+        if columns * rows > MAX_PATCHES:
+            raise ImageTooLargeError(
+                f"An image of {width} x {height} pixels has {columns * rows:,} patches at detail {detail}, and OpenAI "
+                f"refuses more than {MAX_PATCHES:,}: use a lower detail level or a smaller image."
+            )
+        return View((width, height), (columns, rows), tokens)
+
+
+@dataclass(frozen=True)
+class Tiles(Rule):
+    """Count tiles of 512 x 512 pixels: ``base + tile * columns * rows``.
+
+    Attributes:
+        base: Tokens of any image, and all that it costs at detail low.
+        tile: Tokens per tile.
+    """
+
+    name = "tiles of 512 px"
 
     base: int
     tile: int
     source: str = _GUIDE_2026
-    name: str = "tiles of 512 px"
-    details: tuple[str, ...] = ("auto", "low", "high")
 
-    def view(self, size: Size, detail: str) -> View:
-        """Scale to fit 2,048 x 2,048, then the short side to 768, never up; then count the tiles."""
+    def count(self, width: IntOrArray, height: IntOrArray, detail: str) -> Counts:
+        """Scale down to fit 2,048 x 2,048 pixels and a short side of 768, then count the tiles."""
         if detail == "low":
-            return View(fit_within(size, TILE), (0, 0), self.base)
-        width, height = fit_within(size, 2048)
-        short = min(width, height)
-        if short > 768:
-            width, height = width * 768 // short, height * 768 // short
-        columns, rows = math.ceil(width / TILE), math.ceil(height / TILE)
-        return View((width, height), (columns, rows), self.base + self.tile * columns * rows)
+            width, height = _fit(width, height, TILE)
+            return width, height, 0, 0, self.base
+        width, height = _fit(width, height, 2048)
+        divisor = _maximum(_minimum(width, height), 768)
+        width, height = width * 768 // divisor, height * 768 // divisor
+        columns, rows = _divide_up(width, TILE), _divide_up(height, TILE)
+        return width, height, columns, rows, self.base + self.tile * columns * rows
 
 
 @dataclass(frozen=True)
 class Level:
-    """What a patch-counting model does at one detail level.
+    """The limits of a patch-counting model at one detail level.
 
     Attributes:
-        side: The largest side in pixels.
-        budget: The most patches, or None where the level has no budget.
+        side: The longest side in pixels.
+        budget: The maximum number of patches, or None for no limit.
     """
 
     side: int
@@ -85,76 +142,100 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Patches:
-    """Count by patches of 32 x 32 pixels: ``ceil(columns * rows * multiplier)``.
+class Patches(Rule):
+    """Count patches of 32 x 32 pixels: ``ceil(columns * rows * multiplier)``.
 
     Attributes:
-        levels: What happens at each detail level; a level that is missing is not supported.
-        multiplier: Tokens for each patch.
+        levels: The limits at each detail level; a missing level is not supported.
+        multiplier: Tokens per patch, with at most two decimals.
     """
+
+    name = "patches of 32 px"
 
     levels: Mapping[str, Level]
     multiplier: float
     source: str = _GUIDE_2026
-    name: str = "patches of 32 px"
-    details: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", MappingProxyType(dict(self.levels)))
-        object.__setattr__(self, "details", tuple(name for name in DETAILS if name in self.levels))
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The detail levels that the model supports."""
+        return tuple(name for name in DETAILS if name in self.levels)
 
-    def view(self, size: Size, detail: str) -> View:
-        """Scale to the level's largest side and into its budget, never up; then count the patches.
-
-        Raises:
-            ImageTooLargeError: The image would have more than 30,000 patches, which the API refuses.
-        """
+    def count(self, width: IntOrArray, height: IntOrArray, detail: str) -> Counts:
+        """Scale down to the level's longest side and into its patch budget, then count the patches."""
         level = self.levels[detail]
-        size = fit_within(size, level.side)
-        columns, rows = _patch_grid(size)
-        if level.budget is not None and columns * rows > level.budget:
-            size = _fit_patches(size, level.budget)
-            columns, rows = _patch_grid(size)
-        if columns * rows > MAX_PATCHES:
-            raise ImageTooLargeError(
-                f"An image of {size[0]} x {size[1]} pixels has {columns * rows:,} patches at detail "
-                f"{detail}, and OpenAI refuses more than {MAX_PATCHES:,}: use a lower detail or a smaller image."
-            )
-        tokens = math.ceil(columns * rows * self.multiplier - ROUNDING)
-        return View(size, (columns, rows), tokens)
+        width, height = _fit(width, height, level.side)
+        columns, rows = _divide_up(width, PATCH), _divide_up(height, PATCH)
+        if level.budget is not None:
+            over = columns * rows > level.budget
+            fitted_width, fitted_height = _fit_patches(width, height, level.budget)
+            width, height = _choose(over, fitted_width, width), _choose(over, fitted_height, height)
+            columns, rows = _divide_up(width, PATCH), _divide_up(height, PATCH)
+        tokens = _divide_up(columns * rows * round(self.multiplier * 100), 100)
+        return width, height, columns, rows, tokens
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """Every image costs the same, whatever its size."""
+class Fixed(Rule):
+    """Count the same for every image; the server's own encoder decides the size.
+
+    Attributes:
+        tokens: Tokens of any image.
+    """
+
+    name = "a fixed count"
 
     tokens: int
     source: str
-    name: str = "a fixed count"
-    details: tuple[str, ...] = ("auto", "low", "high")
 
-    def view(self, size: Size, detail: str) -> View:
-        """Give the fixed count; the size is left to the server's own encoder."""
-        return View(fit_within(size, UNKNOWN_RULE_SIDE), (0, 0), self.tokens)
+    def count(self, width: IntOrArray, height: IntOrArray, detail: str) -> Counts:
+        """Return the fixed count; the size is the one at which the image is sent."""
+        return *_fit(width, height, UNKNOWN_RULE_SIDE), 0, 0, self.tokens
 
 
-Rule = Tiles | Patches | Fixed
-
-UNKNOWN_RULE_SIDE = 2048
-"""The longest side, in pixels, of an image sent to a model whose rule is not known."""
-
-
-def _patch_grid(size: Size) -> Size:
-    return math.ceil(size[0] / PATCH), math.ceil(size[1] / PATCH)
+def _choose(condition: Any, value: IntOrArray, other: IntOrArray) -> IntOrArray:
+    """Return ``value`` where the condition holds, else ``other``."""
+    return other + (value - other) * condition
 
 
-def _fit_patches(size: Size, budget: int) -> Size:
-    """Shrink a size until its patches are within the budget, by the guide's two-step scale."""
-    width, height = size
-    scale = math.sqrt(PATCH**2 * budget / (width * height))
-    columns, rows = width * scale / PATCH, height * scale / PATCH
-    scale *= min(math.floor(columns) / columns, math.floor(rows) / rows)
-    return math.floor(width * scale + ROUNDING), math.floor(height * scale + ROUNDING)
+def _minimum(one: IntOrArray, other: IntOrArray) -> IntOrArray:
+    return _choose(one < other, one, other)
+
+
+def _maximum(one: IntOrArray, other: IntOrArray) -> IntOrArray:
+    return _choose(one > other, one, other)
+
+
+def _divide_up(number: IntOrArray, divisor: int) -> IntOrArray:
+    """Divide and round up."""
+    return -(-number // divisor)
+
+
+def _fit(width: IntOrArray, height: IntOrArray, side: int) -> tuple[IntOrArray, IntOrArray]:
+    """Scale down to a longest side, as `fit_within` does."""
+    divisor = _maximum(_maximum(width, height), side)
+    return _maximum(width * side // divisor, 1), _maximum(height * side // divisor, 1)
+
+
+def _fit_patches(width: IntOrArray, height: IntOrArray, budget: int) -> tuple[IntOrArray, IntOrArray]:
+    """Scale sizes with too many patches into a budget, so that one side is a whole number of patches.
+
+    The guide scales by sqrt(32^2 * budget / (width * height)), which leaves sqrt(budget * width / height) columns,
+    and rows likewise; then by the smaller of floor(columns) / columns and floor(rows) / rows.
+    """
+    columns, rows = _square_root(budget * width // height), _square_root(budget * height // width)
+    by_columns = columns * height < rows * width
+    return (
+        _choose(by_columns, PATCH * columns, PATCH * rows * width // height),
+        _choose(by_columns, PATCH * columns * height // width, PATCH * rows),
+    )
+
+
+def _square_root(number: IntOrArray) -> IntOrArray:
+    """Round a square root down."""
+    if isinstance(number, int):
+        return math.isqrt(number)
+    return ((number + 0.5) ** 0.5).astype(number.dtype)  # half a unit more keeps perfect squares exact
 
 
 def _levels(low: Level, high: Level, auto: Level, original: Level | None = None) -> dict[str, Level]:
@@ -212,92 +293,69 @@ RULES: Mapping[str, Rule | None] = MappingProxyType(
         "demo": Tiles(85, 170, "the demo model counts as gpt-4o does"),
     }
 )
-"""One row a model. Snapshots and fine-tunes follow the longest row that their name begins with; LLaVA 1.5 has names
-of its own, and many models that are called after it are none of its sizes."""
+"""A row per model. Snapshots and fine-tunes use the longest row whose name theirs begins with, except for LLaVA:
+only the names of LLaVA 1.5 use its row, as other models with "llava" in their name count differently."""
 
-
-def base_name(model: str) -> str:
-    """Strip what a fine-tune puts round its base model's name.
-
-    >>> base_name("ft:gpt-4o-2024-08-06:my-team::abc123")
-    'gpt-4o-2024-08-06'
-    """
-    return model.split(":")[1] if model.startswith("ft:") and ":" in model[3:] else model.removeprefix("ft:")
-
-
-def match_prefix(model: str, names: Mapping[str, object] | tuple[str, ...]) -> str | None:
-    """The longest of ``names`` that is ``model`` or that ``model`` continues after a dash or colon.
-
-    >>> match_prefix("gpt-4o-mini-2024-07-18", ("gpt-4o", "gpt-4o-mini"))
-    'gpt-4o-mini'
-    >>> match_prefix("gpt-4omega", ("gpt-4o",)) is None
-    True
-    """
-    name = base_name(model)
-    fitting = [known for known in names if name == known or name.startswith((known + "-", known + ":"))]
-    return max(fitting, key=len, default=None)
+_calibrated_rules: dict[str, Rule] = {}
 
 
 def rule_for(model: str) -> Rule | None:
-    """The rule by which a model counts an image, or None where no rule is known."""
-    if model in _kept_rules:
-        return _kept_rules[model]
-    return _table_rule(model)
+    """Return the rule by which a model counts an image, or None if no rule is known."""
+    return _calibrated_rules.get(model) or _table_rule(model)
 
 
 @cache
 def _table_rule(model: str) -> Rule | None:
     if is_llava_1_5(model):
         return RULES["llava"]
-    known = match_prefix(model, RULES)
-    return None if known in (None, "llava") else RULES[known]
-
-
-_kept_rules: dict[str, Rule] = {}
+    row = match_prefix(model, RULES)
+    return None if row in (None, "llava") else RULES[row]
 
 
 def keep_rule(model: str, rule: Rule) -> None:
-    """Count images for a model by a rule from now on, such as one that `calibrate` found."""
-    _kept_rules[model] = rule
+    """Use a rule for a model from now on in this process, such as one that `calibrate` found."""
+    _calibrated_rules[model] = rule
 
 
 def view_of(size: Size, model: str, detail: str | None = None) -> View | None:
-    """How a model sees an image of a given size.
+    """Return how a model sees an image of a given size.
 
     Args:
         size: Width and height in pixels, both at least 1.
-        model: The model's name; a snapshot or fine-tune follows its base model.
-        detail: "auto", "low", "high" or "original"; None means "auto", as the API takes it.
+        model: The model's name; a snapshot or fine-tune uses its base model's rule.
+        detail: "auto", "low", "high" or "original"; None means "auto", as in the API.
 
     Returns:
-        The size as seen, the grid and the tokens; None where no rule is known.
+        The size as seen, the grid and the tokens; None if no rule is known.
 
     Raises:
-        SettingsError: The size is not positive, or the model does not know the detail level.
-        ImageTooLargeError: The image has more patches than the API takes.
+        SettingsError: The size is not positive, or the model does not support the detail level.
+        ImageTooLargeError: The image has more patches than the API accepts.
     """
     if min(size) < 1:
-        raise SettingsError(f"An image cannot be {size[0]} x {size[1]} pixels: both sides must be at least 1.")
+        raise SettingsError(f"An image cannot have {size[0]} x {size[1]} pixels: both sides must be at least 1.")
     detail = detail or "auto"
     rule = checked_rule(model, detail)
     return None if rule is None else rule.view(size, detail)
 
 
 def checked_rule(model: str, detail: str) -> Rule | None:
-    """The rule of a model that knows a detail level, or None where no rule is known.
+    """Return a model's rule after checking the detail level; None if no rule is known.
 
     Raises:
-        SettingsError: The model, or any model, does not know the detail level.
+        SettingsError: There is no such detail level, or the model does not support it.
     """
     check_detail(detail)
     rule = rule_for(model)
     if rule is not None and detail not in rule.details:
-        raise SettingsError(f"{model} has no detail level {detail!r}: it knows {', '.join(rule.details)}.")
+        raise SettingsError(
+            f"{model} does not support the detail level {detail!r}: use one of {', '.join(rule.details)}."
+        )
     return rule
 
 
 def fixed_tokens(model: str) -> int | None:
-    """The tokens of any image for a model that counts all alike; None for the others, whose rules need its size.
+    """Return the tokens of any image if the model counts all images the same, else None.
 
     >>> fixed_tokens("llava")
     576
@@ -307,9 +365,9 @@ def fixed_tokens(model: str) -> int | None:
 
 
 def sent_size(size: Size, model: str, detail: str | None = None) -> Size:
-    """The size at which to send an image: what the model would shrink it to anyway.
+    """Return the size at which to send an image: the one to which the model would scale it anyway.
 
-    Where no rule is known, the longest side is 2,048 pixels at most.
+    If no rule is known, the longest side is at most 2,048 pixels.
     """
     view = view_of(size, model, detail)
     return fit_within(size, UNKNOWN_RULE_SIDE) if view is None else view.size

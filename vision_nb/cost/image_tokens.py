@@ -1,15 +1,19 @@
-"""What an image costs in tokens, before it is sent."""
+"""Token counts of images, without sending them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from vision_nb.cost.image_rules import rule_for, view_of
-from vision_nb.errors import ImageError
+from vision_nb.cost.image_rules import MAX_PATCHES, checked_rule, rule_for, view_of
+from vision_nb.errors import ImageError, ImageTooLargeError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -17,9 +21,8 @@ class ImageTokens:
     """The tokens of one image for one model.
 
     Attributes:
-        tokens: Input tokens; None where the model's rule is not known or the image cannot be read, as
-            unknown is not zero.
-        model: The model asked about.
+        tokens: Input tokens; None if the model's rule is not known or the image cannot be read.
+        model: The model's name.
         detail: The detail level.
         size: Width and height of the image in pixels, or None.
         seen_size: Its width and height as the model sees it, or None.
@@ -47,18 +50,18 @@ def image_tokens(
     image_or_size: ImageSource | Size, model: str = "gpt-4o", detail: str | None = None
 ) -> ImageTokens: ...
 def image_tokens(image_or_size: Any, model: str = "gpt-4o", detail: str | None = None) -> Any:
-    """Count the tokens of an image as a model counts them.
+    """Count the tokens of an image by the model's rule.
 
     Args:
-        image_or_size: A (width, height) in pixels; or any source of a picture, which is read no further than
-            its header (a URL: no more than its first 64 KiB); or a list of these, for a list of counts.
-        model: The model's name; snapshots and fine-tunes follow their base model.
-        detail: "auto", "low", "high" or "original"; None takes a document's own, or auto.
+        image_or_size: A (width, height) in pixels; or an image source, of which only the header is read (at
+            most the first 64 KiB of a URL); or a list of these, which returns a list.
+        model: The model's name; a snapshot or fine-tune uses its base model's rule.
+        detail: "auto", "low", "high" or "original"; None uses the document's own level, or "auto".
 
     Raises:
-        SettingsError: The size is not positive, or the model does not know the detail level.
-        ImageError: The picture cannot be read, or has more patches than the API takes. In a list, it is an
-            entry that says so, and the others are counted.
+        SettingsError: The size is not positive, or the model does not support the detail level.
+        ImageError: The image cannot be read, or has more patches than the API accepts. For a list, this is
+            the ``error`` of one entry, and the others are counted.
 
     >>> image_tokens((1024, 1024), "gpt-4o", "high").tokens
     765
@@ -66,18 +69,18 @@ def image_tokens(image_or_size: Any, model: str = "gpt-4o", detail: str | None =
     True
     """
     if isinstance(image_or_size, list):
-        return [_counted_or_not(one, model, detail) for one in image_or_size]
-    return _counted(image_or_size, model, detail)
+        return [_count_or_error(one, model, detail) for one in image_or_size]
+    return _count(image_or_size, model, detail)
 
 
-def _counted_or_not(image_or_size: Any, model: str, detail: str | None) -> ImageTokens:
+def _count_or_error(image_or_size: Any, model: str, detail: str | None) -> ImageTokens:
     try:
-        return _counted(image_or_size, model, detail)
+        return _count(image_or_size, model, detail)
     except ImageError as error:
         return ImageTokens(None, model, detail or "auto", error=str(error))
 
 
-def _counted(image_or_size: Any, model: str, detail: str | None) -> ImageTokens:
+def _count(image_or_size: Any, model: str, detail: str | None) -> ImageTokens:
     if is_size(image_or_size):
         size: Size = image_or_size
     else:
@@ -90,12 +93,53 @@ def _counted(image_or_size: Any, model: str, detail: str | None) -> ImageTokens:
     return ImageTokens(view.tokens, model, detail, size, view.size, view.grid, rule.name, rule.source)
 
 
+def image_tokens_array(
+    widths: ArrayLike, heights: ArrayLike, model: str = "gpt-4o", detail: str = "auto"
+) -> NDArray[np.int64] | None:
+    """Count the tokens of many images by their sizes.
+
+    Args:
+        widths: Widths in pixels.
+        heights: Heights in pixels, in the same shape.
+        model: The model's name.
+        detail: "auto", "low", "high" or "original".
+
+    Returns:
+        The tokens, in the shape of the sizes; None if the model's rule is not known.
+
+    Raises:
+        SettingsError: A size is not positive, the shapes differ, or the model does not support the detail level.
+        ImageTooLargeError: An image has more patches than the API accepts.
+
+    >>> image_tokens_array([1024, 512], [1024, 1024], "gpt-4o", "high")
+    array([765, 425])
+    """
+    import numpy as np
+
+    rule = checked_rule(model, detail)
+    width, height = np.asarray(widths, dtype=np.int64), np.asarray(heights, dtype=np.int64)
+    if width.shape != height.shape:
+        raise SettingsError(f"The widths have shape {width.shape} and the heights {height.shape}: they must match.")
+    if width.size and min(width.min(), height.min()) < 1:
+        raise SettingsError("An image cannot have such a size: both sides must be at least 1 pixel.")
+    if rule is None:
+        return None
+    _, _, columns, rows, tokens = rule.count(width, height, detail)
+    too_large = np.count_nonzero(columns * rows > MAX_PATCHES)
+    if too_large:
+        raise ImageTooLargeError(
+            f"{too_large} of the images have more than {MAX_PATCHES:,} patches at detail {detail}, which OpenAI "
+            "refuses: use a lower detail level."
+        )
+    return np.full(width.shape, tokens, dtype=np.int64)
+
+
 def is_size(value: Any) -> bool:
-    """Whether a value is a (width, height) rather than a source of a picture."""
+    """Return whether a value is a (width, height) rather than an image source."""
     return isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value)
 
 
 def total_tokens(counts: Sequence[ImageTokens]) -> int | None:
-    """The tokens of several images together; None where one is not known."""
+    """Return the tokens of several images together; None if one of them is not known."""
     known = [count.tokens for count in counts if count.tokens is not None]
     return sum(known) if len(known) == len(counts) else None

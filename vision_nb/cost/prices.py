@@ -1,60 +1,60 @@
-"""What tokens cost, from the dated price list that the package genai-prices carries, or as the user says."""
+"""Token prices, from the dated price list in the package genai-prices, or as set by the user."""
 
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-from vision_nb.cost.image_rules import base_name
+from vision_nb.cost.model_names import base_name
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 
 PROVIDER_IDS = {"openai": "openai", "azure": "azure"}
-"""Our provider names, as genai-prices calls them. The other providers have no price a token."""
+"""Our provider names and those of genai-prices. The other providers have no price per token."""
 
 _MILLION = 1_000_000
 _set_prices: dict[str, tuple[Decimal, Decimal]] = {}
 
 
 def set_price(model: str, input: float | str | Decimal, output: float | str | Decimal) -> None:
-    """Say what a model costs, for one that the price list does not know or knows otherwise.
+    """Set a model's price, if the price list does not have it or has another.
 
     Args:
         model: The model's name, without the provider.
-        input: US dollars for a million input tokens.
-        output: US dollars for a million output tokens.
+        input: US dollars per million input tokens.
+        output: US dollars per million output tokens.
 
     Raises:
-        SettingsError: A price is no number, or negative.
+        SettingsError: A price is not a number, or is negative.
 
     >>> set_price("my-llava", input=0.2, output=0.8)
     """
     _set_prices[model] = (
-        parse_usd(input, "input= (for a million tokens)"),
-        parse_usd(output, "output= (for a million tokens)"),
+        parse_usd(input, "input= (per million tokens)"),
+        parse_usd(output, "output= (per million tokens)"),
     )
 
 
 def has_set_price(model: str) -> bool:
-    """Whether `set_price` says what a model costs."""
+    """Return whether the user has set a model's price."""
     return model in _set_prices
 
 
 def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
-    """The price of some usage in US dollars, or None where it is not known.
+    """Return the price of some usage in US dollars, or None if it is not known.
 
     Args:
         usage: Reported or estimated tokens.
-        provider: "openai", "azure", "local" and so on.
-        model: The model's own name, not a deployment's.
+        provider: "openai", "azure", "local" or another provider.
+        model: The model's name, not the deployment's.
     """
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     if has_set_price(model):
-        a_million_in, a_million_out = _set_prices[model]
-        return (a_million_in * usage.input_tokens + a_million_out * usage.output_tokens) / _MILLION
+        input_price, output_price = _set_prices[model]
+        return (input_price * usage.input_tokens + output_price * usage.output_tokens) / _MILLION
     if provider not in PROVIDER_IDS:
         return None
-    # genai-prices takes half a second to import: only those who ask for a price wait for it.
+    # genai-prices takes half a second to import.
     from genai_prices import Usage as PricedUsage
     from genai_prices import calc_price
 
@@ -65,7 +65,7 @@ def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
     )
     try:
         return calc_price(tokens, base_name(model), provider_id=PROVIDER_IDS[provider]).total_price
-    except (LookupError, ValueError):  # not on the list, or a count that makes no sense
+    except (LookupError, ValueError):  # not on the list, or an invalid count
         return None
 
 

@@ -1,4 +1,4 @@
-"""A picture of what a model sees: the image at the model's size, its tiles or patches drawn over it."""
+"""A plot of an image as a model sees it: scaled to the model's size, with its tiles or patches."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DRAWN_SIDE = 1000  # pixels of the image in the figure; the grid is drawn to the model's own scale
-_MOST_LINES = 64  # a finer grid than this would hide the image
+_MAX_SIDE = 1000  # pixels of the plotted image; the axes have the model's own scale
+_MAX_COLUMNS = 64  # with more, thick lines would hide the image
 
 
 def show_tiles(image: ImageSource, model: str = "gpt-4o", detail: str | Sequence[str] = "high") -> Figure:
-    """Draw an image as a model sees it, with its tiles or patches and the numbers.
+    """Plot an image as a model sees it, with its tiles or patches and the token count.
 
     Args:
-        image: Any source of a picture.
+        image: Any image source.
         model: The model's name.
-        detail: A detail level, or several to be drawn side by side, such as ``("low", "high")``.
+        detail: A detail level, or several to plot side by side, such as ``("low", "high")``.
 
     Returns:
-        The matplotlib figure, already displayed where there is a notebook.
+        The matplotlib figure; in a notebook, it has already been displayed.
 
     Raises:
-        SettingsError: The model's rule is not known, or it does not know the detail level.
-        ImageError: The picture cannot be read.
+        SettingsError: The model's rule is not known, or the model does not support the detail level.
+        ImageError: The image cannot be read.
 
     >>> len(vn.show_tiles(vn.samples.path("chart"), "gpt-4o", ("low", "high")).axes)
     2
@@ -53,16 +53,16 @@ def _draw(axis: Axes, document: ImageDocument, model: str, detail: str) -> None:
 
     rule, view = checked_rule(model, detail), view_of(document.size, model, detail)
     if rule is None or view is None:
-        raise SettingsError(f"How {model} counts images is not known, so there are no tiles to draw.")
+        raise SettingsError(f"The token rule of {model} for images is not known, so its tiles cannot be plotted.")
     width, height = view.size
-    pixels = document.to_pil().convert("RGB").resize(fit_within(view.size, _DRAWN_SIDE), reducing_gap=2.0)
+    pixels = document.to_pil().convert("RGB").resize(fit_within(view.size, _MAX_SIDE), reducing_gap=2.0)
     axis.imshow(np.asarray(pixels), extent=(0, width, height, 0))
     unit = TILE if isinstance(rule, Tiles) else PATCH
     _draw_grid(axis, view, unit)
     axis.set_title(_title(document, view, model, detail, unit), fontsize=10)
     axis.set_xlim(-0.01 * width, width * 1.01)
     axis.set_ylim(height * 1.01, -0.01 * height)
-    axis.set_xlabel("pixels, as the model sees it", fontsize=8)
+    axis.set_xlabel("pixels, as seen by the model", fontsize=8)
     axis.tick_params(labelsize=8)
 
 
@@ -70,7 +70,7 @@ def _draw_grid(axis: Axes, view: View, unit: int) -> None:
     (columns, rows), (width, height) = view.grid, view.size
     if not columns:
         return
-    fine = max(columns, rows) > _MOST_LINES
+    fine = max(columns, rows) > _MAX_COLUMNS
     style: dict[str, Any] = {"color": "#ffd400", "linewidth": 0.3 if fine else 0.6 if unit == PATCH else 2.2}
     for column in range(columns + 1):
         axis.plot([min(column * unit, width)] * 2, [0, height], **style)
@@ -80,9 +80,9 @@ def _draw_grid(axis: Axes, view: View, unit: int) -> None:
 
 def _title(document: ImageDocument, view: View, model: str, detail: str, unit: int) -> str:
     (width, height), (seen_width, seen_height), (columns, rows) = document.size, view.size, view.grid
-    what = "tiles" if unit == TILE else "patches"
-    cut = f"{columns} x {rows} = {columns * rows:,} {what} of {unit} px" if columns else "no tiles, a fixed count"
+    name = "tiles" if unit == TILE else "patches"
+    grid = f"{columns} x {rows} = {columns * rows:,} {name} of {unit} px" if columns else "no tiles, a fixed count"
     return (
         f"{model}, detail {detail}: {view.tokens:,} tokens\n"
-        f"{width} x {height} seen as {seen_width} x {seen_height}\n{cut}"
+        f"{width} x {height} seen as {seen_width} x {seen_height}\n{grid}"
     )

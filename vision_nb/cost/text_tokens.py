@@ -1,4 +1,4 @@
-"""How many tokens a text is."""
+"""Token counts of texts, and the context lengths of models."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vision_nb.cost.model_names import is_llava_1_5
+
 if TYPE_CHECKING:
     import tiktoken
 
-CHARACTERS_A_TOKEN = 4
-"""A token of English text is about four characters (OpenAI, What are tokens, read 2026-11): an estimate."""
+CHARACTERS_PER_TOKEN = 4
+"""Characters per token of English text, estimated (OpenAI, What are tokens, read 2026-11)."""
 
 MESSAGE_TOKENS = 8
-"""Tokens that the form of a message adds, about."""
+"""Tokens that the format of a message adds, estimated."""
+
+LLAVA_1_5_CONTEXT = 4096
+"""LLaVA 1.5 configuration, max_position_embeddings; read 2026-11. LocalAI's example sets the same context_size.
+
+Later LLaVA models have other base models, with contexts of 4,096 to 32,768 tokens.
+"""
 
 _VOCABULARIES = {
     "o200k_base": "https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken",
@@ -31,8 +39,8 @@ class TextTokens:
     """The tokens of a text.
 
     Attributes:
-        tokens: How many, with the form of a message around them.
-        is_estimate: Whether they were estimated from the text's length, not counted.
+        tokens: The count, including the format of the message around the text.
+        is_estimate: Whether the count was estimated from the text's length.
     """
 
     tokens: int
@@ -40,17 +48,27 @@ class TextTokens:
 
 
 def text_tokens(text: str, model: str = "gpt-4o") -> TextTokens:
-    """Count the tokens of a text, or estimate them.
+    """Count or estimate the tokens of a text.
 
-    They are counted by tiktoken where it is installed and its vocabulary is already on this machine; nothing
-    is downloaded for it. Otherwise four characters count as a token, and each character beyond the Latin
-    scripts as one.
+    tiktoken counts them if it is installed and the model's vocabulary is already in its cache; nothing is
+    downloaded. Otherwise, a token is assumed per four Latin characters and per other character.
     """
     encoding = _encoding(model)
     if encoding is not None:
         return TextTokens(MESSAGE_TOKENS + len(encoding.encode(text, disallowed_special=())), False)
     latin = sum(ord(character) < 0x250 for character in text)
-    return TextTokens(MESSAGE_TOKENS + math.ceil(latin / CHARACTERS_A_TOKEN) + len(text) - latin, True)
+    return TextTokens(MESSAGE_TOKENS + math.ceil(latin / CHARACTERS_PER_TOKEN) + len(text) - latin, True)
+
+
+def context_length(model: str) -> int | None:
+    """Return the maximum tokens of a model's conversations, answers included; None if not known.
+
+    >>> context_length("llava-v1.5-13b")
+    4096
+    >>> context_length("gpt-4o") is None
+    True
+    """
+    return LLAVA_1_5_CONTEXT if is_llava_1_5(model) else None
 
 
 @cache
@@ -64,11 +82,11 @@ def _encoding(model: str) -> tiktoken.Encoding | None:
         name = encoding_name_for_model(model)
     except KeyError:
         return None
-    return tiktoken.get_encoding(name) if name in _VOCABULARIES and _is_at_hand(_VOCABULARIES[name]) else None
+    return tiktoken.get_encoding(name) if name in _VOCABULARIES and _is_cached(_VOCABULARIES[name]) else None
 
 
-def _is_at_hand(url: str) -> bool:
-    """Whether tiktoken has a vocabulary in its cache, so that asking for it sends nothing."""
+def _is_cached(url: str) -> bool:
+    """Return whether a vocabulary is in tiktoken's cache, so that loading it sends no request."""
     chosen = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
     folder = Path(tempfile.gettempdir()) / "data-gym-cache" if chosen is None else Path(chosen)
     return (folder / hashlib.sha1(url.encode()).hexdigest()).is_file()

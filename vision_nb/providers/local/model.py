@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vision_nb.cost.accounting import input_tokens
-from vision_nb.cost.context import context_length as known_context_length
 from vision_nb.cost.prices import has_set_price
+from vision_nb.cost.text_tokens import context_length as known_context_length
 from vision_nb.errors import ContextLengthError
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.base import Request

@@ -9,7 +9,8 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
-from vision_nb.cost.image_rules import base_name, sent_size
+from vision_nb.cost.image_rules import sent_size
+from vision_nb.cost.model_names import base_name
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument, ImageSource
