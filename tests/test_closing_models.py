@@ -24,8 +24,9 @@ def llm(request, server):
 
 def http_clients(llm):
     """The connection pools of a model's clients: the synchronous one and the running loop's."""
-    sync, asynchronous = llm.client, llm.async_client
-    return getattr(sync, "_client", sync), getattr(asynchronous, "_async_client", asynchronous._client)
+    if isinstance(llm, vn.ReplicateMultiModal):
+        return llm._connection.http, llm._async_connection.http
+    return llm.client._client, llm.async_client._client
 
 
 async def test_async_with_closes_both_clients(llm):

@@ -1,18 +1,19 @@
-"""What goes wrong on Replicate, and what of it the caller sees."""
+"""Failures of Replicate, and the errors that callers see."""
 
 import asyncio
+import threading
 import time
 
 import httpx
 import pytest
 from conftest import picture
-from replicate_asks import SECRET, TEXT, asked_once, created, maker, noise
+from replicate_calls import SECRET, TEXT, created, error_of_call, maker, noise
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.demo import Fault
+from vision_nb.demo import DemoServer, Fault
+from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.replicate.sse import Event, EventDecoder
-from vision_nb.providers.replicate.transport import seconds_asked
 
 
 @pytest.fixture
@@ -21,10 +22,10 @@ def make(server, monkeypatch):
 
 
 FAULTS = {
-    "wrong token": (Fault(status=401), errors.AuthenticationError, "token is right"),
+    "wrong token": (Fault(status=401), errors.AuthenticationError, "Check the API token"),
     "forbidden": (Fault(status=403), errors.AuthenticationError, "403"),
     "no credit": (Fault(status=402), errors.RequestRejectedError, "account/billing"),
-    "unknown": (Fault(status=404), errors.UnknownModelError, "about llava-13b"),
+    "unknown": (Fault(status=404), errors.UnknownModelError, "404 for llava-13b"),
     "rejected": (
         Fault(
             status=422, body={"title": "Input validation failed", "detail": "- input: x\n- input: y\n", "status": 422}
@@ -32,17 +33,17 @@ FAULTS = {
         errors.RequestRejectedError,
         "- input: x - input: y",
     ),
-    "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "wait a moment"),
-    "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "try again"),
-    "garbage": (Fault(garbage=True), errors.MalformedResponseError, "no valid answer"),
+    "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "Wait a moment"),
+    "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "replicate.com/predictions"),
+    "garbage": (Fault(garbage=True), errors.MalformedResponseError, "invalid response"),
     "another shape": (Fault(body={"hello": "world"}), errors.MalformedResponseError, "api_base"),
-    "hung up": (Fault(cut_after=0), errors.ProviderConnectionError, "cannot be reached"),
+    "hung up": (Fault(cut_after=0), errors.ProviderConnectionError, "connection to Replicate failed"),
     "too slow": (Fault(delay=5), errors.ProviderTimeoutError, "within 0.5 seconds"),
 }
 
 
 @pytest.mark.parametrize("fault, kind, words", FAULTS.values(), ids=FAULTS)
-async def test_each_fault_is_an_error_of_its_own_in_sync_and_async(server, make, fault, kind, words):
+async def test_each_failure_raises_its_own_error_sync_and_async(server, make, fault, kind, words):
     llm = make(max_retries=1, timeout=0.5 if fault.delay else 30)
     for ask in (llm.complete, llm.stream_complete):
         server._faults.clear()
@@ -58,79 +59,117 @@ async def test_each_fault_is_an_error_of_its_own_in_sync_and_async(server, make,
             await ask("What?", picture())
 
 
-async def test_a_request_is_repeated_as_often_as_said_and_no_more(server, make):
+async def test_a_rate_limited_call_is_retried_up_to_max_retries(server, make):
     llm = make(max_retries=3)
-    for status in (429, 500):
-        server.fail(Fault(status=status, retry_after=0.01), times=4)
-        with pytest.raises(errors.ProviderError):
-            llm.complete("What?", picture())
-        assert len(server.requests) == 4
-        server.fail(Fault(status=status, retry_after=0.01), times=4)
-        with pytest.raises(errors.ProviderError):
-            await llm.acomplete("What?", picture())
-        assert len(server.requests) == 8
-        server.requests.clear()
-    server.fail(Fault(status=503, retry_after=0.01), times=3)
+    server.fail(Fault(status=429, retry_after=0.01), times=4)
+    with pytest.raises(errors.RateLimitError):
+        llm.complete("What?", picture())
+    assert len(server.requests) == 4
+    server.fail(Fault(status=429, retry_after=0.01), times=4)
+    with pytest.raises(errors.RateLimitError):
+        await llm.acomplete("What?", picture())
+    assert len(server.requests) == 8
+    server.requests.clear()
+    server.fail(Fault(status=429, retry_after=0.01), times=3)
     assert llm.complete("What?", picture()).text == TEXT
     assert len(created(server)) == 4 and len({str(body) for body in created(server)}) == 1
 
 
-def test_looking_at_a_prediction_and_uploading_are_repeated_too(server, make):
-    llm = make(max_retries=2)
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_creation_is_not_repeated_after_a_server_error(server, make, status):
+    """The prediction may exist and be billed, whatever the gateway says."""
+    llm = make(max_retries=3)
+    for number in range(4):
+        server.fail(Fault(status=status, retry_after=0.01))
+        error = await error_of_call(llm, number)
+        assert type(error) is errors.ServerError and "look at replicate.com/predictions before" in str(error)
+        assert len(server.requests) == len(created(server)) == number + 1
+
+
+async def test_a_creation_is_repeated_if_no_connection_was_made(server, make):
+    """Nothing listens at first: the server starts before the second attempt."""
+    for number in range(2):
+        llm = make(max_retries=3)
+        port = int(server.url.rpartition(":")[2])
+        server.stop()
+        restarted = DemoServer(tokens_per_second=5000, port=port)
+        restarted.answer_with(TEXT)
+        timer = threading.Timer(0.2, restarted.start)
+        timer.start()
+        try:
+            response = llm.complete("What?", picture()) if number == 0 else await llm.acomplete("What?", picture())
+            assert response.text == TEXT and len(created(restarted)) == 1
+        finally:
+            timer.join()
+            restarted.stop()
+            server.start()
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_polls_uploads_and_schema_requests_are_retried(server, make, status):
+    fault = Fault(status=status, retry_after=0.01)
+    llm = make("fuyu-8b", max_retries=2)
     server.fail(Fault())
-    server.fail(Fault(status=500, retry_after=0.01), times=2)
+    server.fail(fault, times=2)
     assert llm.complete("What?", picture()).text == TEXT
-    server.fail(Fault(status=429, retry_after=0.01), times=2)
+    server.fail(Fault())
+    server.fail(fault, times=2)
+    assert (await llm.acomplete("What?", picture())).text == TEXT
+    assert len(created(server)) == 2
+    server.fail(fault, times=2)
     assert llm.complete("What?", noise(1200, 900)).text == TEXT
-    assert [one.path for one in server.requests].count("/v1/files") == 3
+    assert [request.path for request in server.requests].count("/v1/files") == 3
+    server.fail(fault, times=2)
+    assert (await make("demo/anything", max_retries=2).acomplete("What?", picture())).text == TEXT
+    assert [request.path for request in server.requests].count("/v1/models/demo/anything") == 3
 
 
-async def test_the_clients_own_retries_do_not_come_on_top(server, make):
+async def test_the_vendor_clients_own_retries_are_off(server, make):
     llm = make("fuyu-8b", max_retries=1)
     for number in (0, 2):
         server._faults.clear()
         server.fail(Fault())
         server.fail(Fault(status=503, retry_after=0.01), times=30)
-        assert type(await asked_once(llm, number)) is errors.ServerError
+        assert type(await error_of_call(llm, number)) is errors.ServerError
         assert [one.method for one in server.requests] == ["POST", "GET", "GET", "POST"]  # the last one cancels
         server.requests.clear()
 
 
-def test_a_creation_that_may_have_been_seen_is_not_repeated(server, make):
+def test_a_creation_is_not_repeated_after_the_server_hung_up(server, make):
     server.fail(Fault(cut_after=0))
     with pytest.raises(errors.ProviderConnectionError):
         make(max_retries=3).complete("What?", picture())
     assert len(server.requests) == 1
 
 
-def test_the_wait_that_the_server_asks_for(server, make):
-    assert seconds_asked("2.5") == 2.5
-    assert seconds_asked("Wed, 21 Oct 2015 07:28:00 GMT") == 0
-    assert seconds_asked("", '{"detail": "Request was throttled.", "status": 429, "retry_after": 5}') == 5
-    assert seconds_asked("", '{"detail": "Request was throttled. Your rate limit resets in ~30s."}') == 30
-    assert seconds_asked("", "Expected available in 1 second.") == 1
-    assert seconds_asked("soon", "[1]") is None
+def test_the_pause_that_the_server_requests_is_read(server, make):
+    assert requested_pause("2.5") == 2.5
+    assert requested_pause("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert requested_pause("", '{"detail": "Request was throttled.", "status": 429, "retry_after": 5}') == 5
+    assert requested_pause("", '{"detail": "Request was throttled. Your rate limit resets in ~30s."}') == 30
+    assert requested_pause("", "Expected available in 1 second.") == 1
+    assert requested_pause("soon", "[1]") is None
     server.fail(Fault(status=429, retry_after=30))
     with pytest.raises(errors.RateLimitError) as caught:
         make(max_retries=0).complete("What?", picture())
     assert caught.value.retry_after == 30
 
 
-def test_no_server_at_all():
+def test_an_unreachable_server_is_a_connection_error():
     llm = vn.ReplicateMultiModal(api_token="t", api_base="http://127.0.0.1:9", max_retries=0)
-    with pytest.raises(errors.ProviderConnectionError, match="cannot be reached"):
+    with pytest.raises(errors.ProviderConnectionError, match="connection to Replicate failed"):
         llm.complete("What?", picture())
 
 
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
-async def test_a_failed_prediction_tells_its_id_its_error_and_the_end_of_its_log(server, make, model):
+async def test_the_error_of_a_failed_prediction_has_its_id_reason_and_log(server, make, model):
     log = "\n".join(f"line {number}" for number in range(40)) + "\nCUDA out of memory."
     fault = Fault(prediction_error="it broke", prediction_logs=log)
     llm = make(model)
     for number in range(4):
         server._faults.clear()
         server.fail(fault)
-        error = await asked_once(llm, number)
+        error = await error_of_call(llm, number)
         assert type(error) is errors.PredictionFailedError and isinstance(error, errors.PredictionError)
         assert error.prediction_id and error.prediction_id in str(error)
         assert "it broke" in str(error) and 'log ends with "CUDA out of memory."' in str(error)
@@ -142,13 +181,13 @@ async def test_a_failed_prediction_tells_its_id_its_error_and_the_end_of_its_log
 
 
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
-async def test_a_prediction_that_somebody_cancels(server, make, model):
+async def test_a_prediction_canceled_elsewhere_is_an_error_of_its_own(server, make, model):
     llm = make(model)
     server.answer_with("word " * 5000)
     for number in range(4):
         stop = asyncio.create_task(asyncio.to_thread(cancel_next, server))
         error = await (
-            asked_once(llm, number) if number > 1 else asyncio.to_thread(asyncio.run, asked_once(llm, number))
+            error_of_call(llm, number) if number > 1 else asyncio.to_thread(asyncio.run, error_of_call(llm, number))
         )
         await stop
         assert type(error) is errors.PredictionCanceledError and error.prediction_id in str(error)
@@ -157,7 +196,7 @@ async def test_a_prediction_that_somebody_cancels(server, make, model):
 
 
 def cancel_next(server):
-    """Cancel the prediction that is created next, as its owner can on the website."""
+    """Cancel the next prediction, as its owner can on the website."""
     for _ in range(500):
         paths = [one.path for one in server.requests if one.method == "GET"]
         if paths:
@@ -166,8 +205,8 @@ def cancel_next(server):
         time.sleep(0.01)
 
 
-def test_a_prediction_that_was_canceled_before_it_began(server, make):
-    """Replicate calls it aborted, a status that its client does not know."""
+def test_a_prediction_canceled_before_it_started_is_canceled(server, make):
+    """Its status is "aborted", which the vendor's client does not know."""
     server.fail(Fault())
     server.fail(Fault(body={"id": "abc", "model": "a/b", "version": "c", "status": "aborted"}))
     with pytest.raises(errors.PredictionCanceledError, match="was canceled"):
@@ -179,24 +218,26 @@ async def test_a_prediction_that_takes_too_long_is_canceled(server, make, model)
     server.tokens_per_second = 0.2
     llm = make(model, timeout=1)
     for number in (0, 2) if model == "llava-13b" else (1, 3):
-        error = await asked_once(llm, number)
-        assert type(error) is errors.ProviderTimeoutError and "not done within 1 seconds and is canceled" in str(error)
+        error = await error_of_call(llm, number)
+        assert type(error) is errors.ProviderTimeoutError and "did not finish within 1 seconds and was canceled" in str(
+            error
+        )
         assert error.__cause__.prediction.id in str(error)
     assert server.cancellations == 2
 
 
-async def test_a_silent_stream_times_out_with_what_it_had_said(server, make):
+async def test_a_stalled_stream_times_out_and_keeps_its_text(server, make):
     llm = make(timeout=1)
     for number in (1, 3):
         server.fail(Fault())
         server.fail(Fault(hang=20))
-        error = await asked_once(llm, number)
+        error = await error_of_call(llm, number)
         assert type(error) is errors.ProviderTimeoutError and error.__cause__.prediction.id in str(error)
         assert error.partial_text and TEXT.startswith(error.partial_text)
 
 
 @pytest.mark.parametrize("fault", [Fault(cut_after=4), Fault(garbage=True), Fault(status=408), Fault(cut_after=0)])
-async def test_a_stream_that_breaks_off_loses_nothing(server, make, fault):
+async def test_a_broken_stream_is_completed_from_the_prediction(server, make, fault):
     llm = make(max_retries=0)
     for stream in (True, False):
         server.fail(Fault())
@@ -209,10 +250,10 @@ async def test_a_stream_that_breaks_off_loses_nothing(server, make, fault):
     assert server.cancellations == 0
 
 
-async def test_the_token_is_in_no_repr_error_or_cause(server, make):
+async def test_no_repr_error_or_cause_contains_the_token(server, make):
     llm = make(max_retries=0)
     body = {"title": f"bad {SECRET}", "detail": f"bad token {SECRET} and r8_another123456", "status": 400}
-    shown = [repr(llm), str(llm), str(vars(llm).get("client"))]
+    shown = [repr(llm), str(llm), str(llm.client)]
     for fault in (
         Fault(status=400, body=body),
         Fault(prediction_error=f"no {SECRET}", prediction_logs=f"token {SECRET}\nr8_another123456"),
@@ -220,7 +261,7 @@ async def test_the_token_is_in_no_repr_error_or_cause(server, make):
         for number in range(4):
             server._faults.clear()
             server.fail(fault)
-            error = await asked_once(llm, number)
+            error = await error_of_call(llm, number)
             shown += [str(error), repr(error), str(error.__cause__), repr(error.__cause__), getattr(error, "logs", "")]
     assert len(shown) == 3 + 8 * 5
     assert not any(SECRET in text or "r8_another" in text for text in shown)
@@ -228,7 +269,7 @@ async def test_the_token_is_in_no_repr_error_or_cause(server, make):
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_events_are_read_however_they_arrive(cut, end):
+def test_events_are_decoded_from_chunks_of_any_size(cut, end):
     lines = [
         "event: output",
         "id: 1:0",

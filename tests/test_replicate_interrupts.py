@@ -1,4 +1,4 @@
-"""Interrupts, canceled tasks and streams left early: nothing runs on at Replicate. And the loops that wait."""
+"""Interrupts, canceled tasks and abandoned streams cancel their predictions; async calls never block the loop."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import picture
-from replicate_asks import TEXT, created, maker, noise, wait_for
+from replicate_calls import TEXT, created, maker, noise, wait_for
 
 from vision_nb import errors
 from vision_nb.demo import Fault
@@ -22,7 +22,7 @@ def make(server, monkeypatch):
 
 @pytest.fixture
 def endless(server, make):
-    """Answers that no test waits for."""
+    """Make answers too long for any test to wait for."""
     server.answer_with("word " * 5000)
     server.tokens_per_second = 50
 
@@ -61,7 +61,7 @@ def test_an_interrupt_cancels_the_prediction(server, make, endless):
     assert stream.text.startswith("word") and server.cancellations == 2
 
 
-def test_an_interrupt_shows_even_if_the_cancellation_fails(server, make, endless):
+def test_an_interrupt_is_raised_even_if_the_cancellation_fails(server, make, endless):
     stream = make().stream_complete("What?", picture())
     next(stream)
     server.fail(Fault(status=500), times=5)
@@ -98,7 +98,7 @@ async def test_a_canceled_task_cancels_its_prediction(server, make, endless):
     assert server.cancellations == 2 and stream.text.startswith("word")
 
 
-async def test_a_task_that_is_canceled_while_it_creates_leaves_nothing_running(server, make, endless):
+async def test_a_task_canceled_during_the_creation_cancels_the_prediction(server, make, endless):
     server.fail(Fault(delay=0.3))
     task = asyncio.create_task(make().acomplete("What?", picture()))
     assert await wait_for(lambda: created(server))
@@ -108,7 +108,7 @@ async def test_a_task_that_is_canceled_while_it_creates_leaves_nothing_running(s
     assert await wait_for(lambda: server.cancellations == 1)
 
 
-async def test_leaving_a_stream_cancels_the_prediction(server, make, endless):
+async def test_closing_or_dropping_a_stream_cancels_the_prediction(server, make, endless):
     llm = make()
     with llm.stream_complete("What?", picture()) as stream:
         next(stream)
@@ -127,7 +127,7 @@ async def test_leaving_a_stream_cancels_the_prediction(server, make, endless):
     assert await wait_for(lambda: server.disconnects >= 3)
 
 
-async def test_a_stream_that_was_read_to_its_end_cancels_nothing(server, make):
+async def test_a_complete_stream_cancels_nothing(server, make):
     stream = make().stream_complete("What?", picture())
     assert list(stream)[-1].text == TEXT
     stream.close()
@@ -137,8 +137,8 @@ async def test_a_stream_that_was_read_to_its_end_cancels_nothing(server, make):
 
 
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b", "demo/anything"])
-async def test_async_calls_leave_the_loop_free(server, make, model):
-    """The answer is held back until a task beside the call has ticked: a call that blocks the loop never gets it."""
+async def test_async_calls_do_not_block_the_event_loop(server, make, model):
+    """The answer is held back until another task has run: a call that blocks the loop never gets it."""
     waiting, ticked = threading.Event(), threading.Event()
 
     def answer(_):
@@ -164,7 +164,7 @@ async def test_async_calls_leave_the_loop_free(server, make, model):
 
 
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b", "demo/anything"])
-async def test_async_calls_make_no_synchronous_request_and_never_sleep_on_the_loop(server, make, model, monkeypatch):
+async def test_async_calls_make_no_synchronous_request_or_sleep(server, make, model, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("a synchronous call on the event loop")
 

@@ -1,4 +1,4 @@
-"""The Replicate dialect through the true replicate client: what travels, and what comes back."""
+"""Replicate models through the real replicate client: requests and responses."""
 
 import base64
 import io
@@ -7,8 +7,7 @@ import warnings
 import pytest
 from conftest import encoded, picture
 from PIL import Image
-from replicate.file import Files
-from replicate_asks import SECRET, TEXT, created, maker, noise, question
+from replicate_calls import SECRET, TEXT, created, maker, noise, question
 
 import vision_nb as vn
 from vision_nb import errors
@@ -47,7 +46,7 @@ async def all_eight(llm, image, messages):
 
 
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b", "minigpt-4", "cogvlm", "demo/anything"])
-async def test_all_eight_methods_send_and_answer_the_same(server, make, model):
+async def test_all_eight_methods_send_the_same_and_answer_the_same(server, make, model):
     image = picture()
     texts = await all_eight(make(model), image, [question("What?", image)])
     assert set(texts.values()) == {TEXT} and len(texts) == 8
@@ -55,7 +54,7 @@ async def test_all_eight_methods_send_and_answer_the_same(server, make, model):
     assert len(bodies) == 8 and all(body == bodies[0] for body in bodies)
 
 
-def test_a_streaming_model_gives_many_deltas_and_another_one_delta(make):
+def test_a_streaming_model_sends_many_deltas_and_another_one(make):
     parts = list(make("llava-13b").stream_complete("What?", picture()))
     assert len([part for part in parts if part.delta]) > 5
     assert [part.text for part in parts] == sorted((part.text for part in parts), key=len)
@@ -63,7 +62,7 @@ def test_a_streaming_model_gives_many_deltas_and_another_one_delta(make):
     assert [part.delta for part in make("fuyu-8b").stream_complete("What?", picture())] == [TEXT]
 
 
-def test_a_response_has_the_prediction_and_no_usage_or_cost(make):
+def test_a_response_has_its_prediction_but_no_usage_or_cost(make):
     for response in (make().complete("What?", picture()), list(make().stream_complete("What?", picture()))[-1]):
         assert (response.usage, response.cost) == (None, None)
         assert response.raw.status == "succeeded" and response.raw.metrics["predict_time"] >= 0
@@ -74,7 +73,7 @@ def test_a_response_has_the_prediction_and_no_usage_or_cost(make):
 @pytest.mark.parametrize(
     "text", ["https://example.org is a link", "data: 1, 2, 3", "a\u2028b\x0bc\x85d", "\n\nx\n", "é " * 99]
 )
-async def test_text_stays_text_however_it_begins(server, make, text):
+async def test_text_that_looks_like_a_url_or_event_stays_text(server, make, text):
     server.answer_with(text)
     assert set((await all_eight(make(), picture(), [question()])).values()) == {text}
 
@@ -97,7 +96,7 @@ def test_an_empty_answer_is_an_answer(server, make):
         ),
     ],
 )
-def test_each_model_gets_the_parameters_that_it_takes_by_its_own_names(server, make, model, inputs):
+def test_each_model_gets_the_parameters_it_accepts_under_its_own_names(server, make, model, inputs):
     llm = make(
         model,
         max_new_tokens=100,
@@ -115,12 +114,12 @@ def test_each_model_gets_the_parameters_that_it_takes_by_its_own_names(server, m
     assert sent["prompt"] == "What?"
 
 
-def test_only_what_was_set_travels(server, make):
+def test_unset_parameters_are_not_sent(server, make):
     make().complete("What?", picture())
     assert set(created(server)[-1]["input"]) == {"image", "prompt"}
 
 
-def test_a_call_wins_over_additional_kwargs_and_these_over_the_models_own(server, make):
+def test_call_overrides_beat_additional_kwargs_and_those_beat_the_models_settings(server, make):
     llm = make(max_new_tokens=300, temperature=0.5, top_p=0.1, additional_kwargs={"top_p": 0.2, "temperature": 0.3})
     llm.complete("What?", picture(), temperature=0.9, max_tokens=5, num_input_files=1)
     sent = created(server)[-1]["input"]
@@ -130,13 +129,15 @@ def test_a_call_wins_over_additional_kwargs_and_these_over_the_models_own(server
     assert (sent["temperature"], sent["max_tokens"], sent["top_p"]) == (0.3, 300, 0.7)
 
 
-def test_what_a_model_does_not_take_is_left_out_with_one_warning(server, make):
+def test_a_parameter_the_model_does_not_accept_is_ignored_with_one_warning(server, make):
     llm = make("fuyu-8b", temperature=0.1, top_p=0.9, image_detail="high")
-    with pytest.warns(UserWarning, match=r"replicate:fuyu-8b takes no .*temperature.*image_detail: left out") as caught:
+    with pytest.warns(
+        UserWarning, match=r"replicate:fuyu-8b does not accept .*temperature.*image_detail: ignored"
+    ) as caught:
         for _ in range(3):
             llm.complete("What?", picture())
     assert len(caught) == 1
-    with pytest.warns(UserWarning, match="takes no num_beams: left out") as caught:
+    with pytest.warns(UserWarning, match="does not accept num_beams: ignored") as caught:
         llm.complete("What?", picture(), num_beams=2)
         llm.complete("What?", picture(), num_beams=2)
     assert len(caught) == 1
@@ -145,7 +146,7 @@ def test_what_a_model_does_not_take_is_left_out_with_one_warning(server, make):
     assert all(set(body["input"]) == {"image", "prompt"} for body in created(server))
 
 
-def test_cogvlm_is_sent_what_the_user_names(server, make):
+def test_cogvlm_is_sent_every_parameter_because_its_schema_is_unknown(server, make):
     server.replicate_models["naklecha/cogvlm"] = PUBLISHED["naklecha/cogvlm"].schema
     llm = make("cogvlm", temperature=0.5, max_new_tokens=9)
     assert llm._request([vn.ChatMessage("user", ["x", picture()])], llm._merged({}), stream=False)[
@@ -160,22 +161,22 @@ def test_cogvlm_is_sent_what_the_user_names(server, make):
 @pytest.mark.parametrize(
     "model, setting, words",
     [
-        ("fuyu-8b", {"max_new_tokens": 5000}, "fuyu-8b takes max_new_tokens from 0 to 2048, and got 5000"),
-        ("minigpt-4", {"temperature": 3}, "temperature from 0.01 to 2"),
-        ("llava-13b", {"temperature": -1}, "temperature of at least 0"),
-        ("llava-13b", {"max_new_tokens": 1.5}, "a whole number as max_new_tokens"),
-        ("llava-13b", {"top_p": "much"}, "a number as top_p"),
-        ("llava-13b", {"top_p": True}, "a number as top_p"),
-        ("demo/anything", {"temperature": 2.5}, "demo/anything takes temperature from 0 to 2"),
+        ("fuyu-8b", {"max_new_tokens": 5000}, "max_new_tokens must be between 0 and 2048 for fuyu-8b, not 5000"),
+        ("minigpt-4", {"temperature": 3}, "temperature must be between 0.01 and 2"),
+        ("llava-13b", {"temperature": -1}, "temperature must be at least 0"),
+        ("llava-13b", {"max_new_tokens": 1.5}, "max_new_tokens must be an integer"),
+        ("llava-13b", {"top_p": "much"}, "top_p must be a number"),
+        ("llava-13b", {"top_p": True}, "top_p must be a number"),
+        ("demo/anything", {"temperature": 2.5}, "temperature must be between 0 and 2 for demo/anything"),
     ],
 )
-def test_a_value_out_of_range_is_refused_before_anything_is_sent(server, make, model, setting, words):
+def test_an_invalid_value_is_rejected_before_anything_is_sent(server, make, model, setting, words):
     with pytest.raises(errors.SettingsError, match=words):
         make(model, **setting).complete("What?", picture())
     assert created(server) == []
 
 
-def test_the_models_and_their_references():
+def test_a_model_is_found_by_short_name_and_by_reference():
     assert list(vn.REPLICATE_MULTI_MODAL_LLM_MODELS) == ["llava-13b", "fuyu-8b", "minigpt-4"]
     for key, reference in vn.REPLICATE_MULTI_MODAL_LLM_MODELS.items():
         for name in (key, reference, reference.partition(":")[0]):
@@ -185,7 +186,7 @@ def test_the_models_and_their_references():
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS if model.parameters is not None], ids=lambda m: m.key)
-def test_the_table_agrees_with_the_published_schemas(model):
+def test_the_catalog_agrees_with_the_published_schemas(model):
     name, _, version = model.reference.partition(":")
     published = from_schema(name, version, PUBLISHED[name].schema)
     assert PUBLISHED[name].version == version
@@ -194,10 +195,10 @@ def test_the_table_agrees_with_the_published_schemas(model):
 
 
 @pytest.mark.parametrize("name", ["llava-14b", "", "a/b/c", "owner/name:", "owner/na me"])
-def test_a_name_that_is_no_reference_is_refused(name):
+def test_an_invalid_model_name_is_rejected(name):
     with pytest.raises(errors.SettingsError, match=r"llava-13b, fuyu-8b, minigpt-4, cogvlm"):
         vn.ReplicateMultiModal(name, api_token="t")
-    with pytest.raises(errors.SettingsError, match="did you mean 'llava-13b'"):
+    with pytest.raises(errors.SettingsError, match="Did you mean 'llava-13b'"):
         vn.connect("replicate:llava-14b", api_token="t")
 
 
@@ -213,7 +214,7 @@ SEER = openapi_schema(
 )
 
 
-async def test_an_unknown_models_inputs_are_read_from_its_schema_once(server, make):
+async def test_the_inputs_of_a_model_outside_the_catalog_are_read_once(server, make):
     server.replicate_models["acme/seer"] = SEER
     llm = make("acme/seer", max_new_tokens=50, additional_kwargs={"style": "terse"})
     assert await llm.acomplete("What?", picture()) and llm.complete("What?", picture())
@@ -222,24 +223,22 @@ async def test_an_unknown_models_inputs_are_read_from_its_schema_once(server, ma
     assert schemas == ["/v1/models/acme/seer"]
     sent = created(server)[-2]["input"]
     assert (sent["question"], sent["max_tokens"], sent["style"]) == ("What?", 50, "terse") and "photo" in sent
-    with pytest.raises(errors.SettingsError, match="from 1 to 64"):
+    with pytest.raises(errors.SettingsError, match="between 1 and 64"):
         llm.complete("What?", picture(), max_new_tokens=65)
 
 
-async def test_an_unknown_model_in_a_version_of_its_own(server, make):
+async def test_a_named_version_outside_the_catalog_is_used(server, make):
     server.replicate_models["acme/seer"] = SEER
     version = version_of("acme/seer")
     reference = f"acme/seer:{version}"
     assert make(reference).complete("What?", picture()).text == TEXT
-    replicate_module._learned.clear()
+    replicate_module._schemas.clear()
     assert (await make(reference).acomplete("What?", picture())).text == TEXT
     assert [one.path for one in server.requests].count(f"/v1/models/acme/seer/versions/{version}") == 2
     assert all(body["version"] == version for body in created(server))
 
 
-async def test_a_model_without_a_version_runs_by_name_where_it_is_official_and_by_its_latest_version_elsewhere(
-    server, make
-):
+async def test_without_a_version_official_models_run_by_name_and_others_by_their_latest_version(server, make):
     server.replicate_models["acme/seer"] = SEER
     paths = []
     for model in ("demo/anything", "acme/seer"):
@@ -254,7 +253,7 @@ async def test_a_model_without_a_version_runs_by_name_where_it_is_official_and_b
     ]
 
 
-def test_a_model_that_takes_lists_of_pictures_or_none_at_all(server, make):
+def test_models_that_accept_a_list_of_images_or_none(server, make):
     text = {"type": "string"}
     many = {"type": "array", "items": {"type": "string", "format": "uri"}}
     server.replicate_models["acme/many"] = openapi_schema({"prompt": text, "images": many})
@@ -264,13 +263,13 @@ def test_a_model_that_takes_lists_of_pictures_or_none_at_all(server, make):
     assert len(created(server)[-1]["input"]["images"]) == 1
     assert make("acme/many").complete("What?").text == TEXT
     assert make("acme/blind").complete("What?").text == TEXT
-    with pytest.raises(errors.SettingsError, match="takes no picture"):
+    with pytest.raises(errors.SettingsError, match="does not accept images"):
         make("acme/blind").complete("What?", picture())
-    with pytest.raises(errors.SettingsError, match="takes no text"):
+    with pytest.raises(errors.SettingsError, match="has no text input"):
         make("acme/mute").complete("What?", picture())
 
 
-async def test_a_model_that_does_not_exist(make):
+async def test_a_model_that_does_not_exist_is_an_unknown_model_error(make):
     for name in ("acme/nothing", "acme/nothing:123", "yorickvp/llava-13b:" + "0" * 64):
         llm = make(name)
         with pytest.raises(errors.UnknownModelError, match=name.partition(":")[0]):
@@ -279,45 +278,24 @@ async def test_a_model_that_does_not_exist(make):
             await llm.acomplete("What?", picture())
 
 
-def test_a_version_that_is_gone(server, make):
+def test_a_deleted_version_is_an_unknown_model_error(server, make):
     server.fail(Fault(status=422, body={"title": "Invalid version or not permitted", "detail": "gone", "status": 422}))
     with pytest.raises(errors.UnknownModelError, match="gone"):
         make().complete("What?", picture())
 
 
-def test_a_small_picture_goes_along_and_a_large_one_is_uploaded(server, make, monkeypatch):
-    files, upload = [], Files.create
-    monkeypatch.setattr(
-        Files, "create", lambda self, file, **options: files.append(file) or upload(self, file, **options)
-    )
+async def test_a_small_image_is_sent_inline_and_a_large_one_is_uploaded(server, make):
     make().complete("What?", picture())
-    assert created(server)[-1]["input"]["image"].startswith("data:image/png;base64,") and files == []
+    assert created(server)[-1]["input"]["image"].startswith("data:image/png;base64,")
     server.answer_with(None)
     large = noise(1200, 900)
-    response = make("fuyu-8b").complete("How large is it?", large)
-    assert created(server)[-1]["input"]["image"].startswith(f"{server.url}/v1/files/")
-    assert "1,200 x 900" in response.text
-    assert [file.closed for file in files] == [True]
+    llm = make("fuyu-8b")
+    for response in (llm.complete("How large is it?", large), await llm.acomplete("How large is it?", large)):
+        assert created(server)[-1]["input"]["image"].startswith(f"{server.url}/v1/files/")
+        assert "1,200 x 900" in response.text
 
 
-async def test_an_upload_is_async_where_the_call_is_and_its_file_is_closed(server, make, monkeypatch):
-    files, upload = [], Files.async_create
-
-    async def spied(self, file, **options):
-        files.append(file)
-        return await upload(self, file, **options)
-
-    monkeypatch.setattr(Files, "async_create", spied)
-    monkeypatch.setattr(Files, "create", None)
-    assert (await make().acomplete("What?", noise(1200, 900))).text == TEXT
-    assert [file.closed for file in files] == [True]
-    server.fail(Fault(status=401))
-    with pytest.raises(errors.AuthenticationError):
-        await make().acomplete("What?", noise(1200, 900))
-    assert [file.closed for file in files] == [True, True]
-
-
-def test_a_picture_goes_out_fitted_and_freed_of_its_metadata(server, make):
+def test_an_image_is_resized_and_its_metadata_removed(server, make):
     exif = picture().getexif()
     exif[0x010F] = "SecretCamera"
     make().complete("What?", [encoded(Image.new("RGB", (3000, 1500), "teal"), "JPEG", exif=exif)])
@@ -325,7 +303,7 @@ def test_a_picture_goes_out_fitted_and_freed_of_its_metadata(server, make):
     assert b"SecretCamera" not in base64.b64decode(created(server)[-1]["input"]["image"].partition(",")[2])
 
 
-def test_a_url_travels_as_a_url_unless_inlined(server, make):
+def test_a_url_is_sent_as_a_url_unless_inline_urls_is_set(server, make):
     url = f"{server.url}/v1/files/{upload(server, encoded(picture()))}/download"
     document = vn.ImageDocument(image_url=url)
     make().complete("What?", document)
@@ -340,20 +318,20 @@ def upload(server, data):
     return httpx.post(f"{server.url}/v1/files", files={"content": ("a.png", data, "image/png")}).json()["id"]
 
 
-def test_one_picture_a_question(make):
+def test_more_than_one_image_is_rejected(make):
     with pytest.raises(errors.SettingsError, match="takes 1 picture a request and got 2"):
         make().complete("What?", [picture(), picture()])
     with pytest.raises(errors.SettingsError, match="takes 1 picture a request and got 2"):
         make().chat([question("What?", picture(), picture())])
-    with pytest.raises(errors.SettingsError, match="about a picture only"):
+    with pytest.raises(errors.SettingsError, match="needs an image"):
         make().complete("What?")
-    with pytest.raises(errors.SettingsError, match="num_input_files is 1, not 2"):
+    with pytest.raises(errors.SettingsError, match="num_input_files must be 1, not 2"):
         make(num_input_files=2)
-    with pytest.raises(errors.SettingsError, match="num_input_files is 1, not 3"):
+    with pytest.raises(errors.SettingsError, match="num_input_files must be 1, not 3"):
         make().complete("What?", picture(), num_input_files=3)
 
 
-async def test_a_chat_is_written_into_the_prompt_with_its_newest_picture(server, make):
+async def test_a_chat_becomes_a_prompt_with_the_newest_image(server, make):
     messages = [
         vn.ChatMessage("system", "Be brief."),
         question("What is this?", picture(64, 48)),
@@ -362,13 +340,13 @@ async def test_a_chat_is_written_into_the_prompt_with_its_newest_picture(server,
         vn.ChatMessage("assistant", "A lake."),
         vn.ChatMessage("user", "Which colour?"),
     ]
-    with pytest.warns(UserWarning, match="newest picture"):
+    with pytest.warns(UserWarning, match="newest image"):
         make().chat(messages)
     assert created(server)[-1]["input"]["prompt"] == (
         "Be brief.\n\nWhat is this? ASSISTANT: A sea.</s>USER: And this? ASSISTANT: A lake.</s>USER: Which colour?"
     )
     assert sent_image(server).size == (90, 60)
-    with pytest.warns(UserWarning, match="newest picture"):
+    with pytest.warns(UserWarning, match="newest image"):
         await make("minigpt-4").achat(messages[1:4])
     assert created(server)[-1]["input"]["prompt"] == "What is this?###Assistant: A sea.###Human: And this?"
     with warnings.catch_warnings():
@@ -381,8 +359,8 @@ async def test_a_chat_is_written_into_the_prompt_with_its_newest_picture(server,
     assert created(server)[-1]["input"]["prompt"] == "Be brief.\n\nWhat is this?"
 
 
-def test_detail_levels_of_a_picture_are_none_of_replicates(make):
-    with pytest.warns(UserWarning, match="takes no image_detail"):
+def test_an_images_detail_level_is_ignored_with_a_warning(make):
+    with pytest.warns(UserWarning, match="does not accept image_detail"):
         make().complete("What?", vn.ImageDocument(image=encoded(picture()), detail="low"))
 
 
@@ -396,7 +374,7 @@ def test_a_missing_token_names_the_variable_and_the_demo(monkeypatch):
     assert vn.connect("replicate:owner/name:1f").model == "owner/name:1f"
 
 
-def test_token_and_address_come_from_the_environment(server, monkeypatch):
+def test_token_and_base_url_are_read_from_the_environment(server, monkeypatch):
     monkeypatch.setenv("REPLICATE_API_TOKEN", SECRET)
     monkeypatch.setenv("REPLICATE_BASE_URL", f"{server.url}/v1/")
     server.require_key = SECRET
@@ -413,7 +391,7 @@ def test_a_closed_model_can_be_used_again(make):
     assert llm.complete("What?", picture()).text == TEXT
 
 
-def test_a_failed_call_sends_nothing(server, make, tmp_path):
+def test_an_invalid_call_sends_nothing(server, make, tmp_path):
     with pytest.raises(errors.ImageNotFoundError):
         make().complete("What?", tmp_path / "missing.png")
     with pytest.raises(errors.SettingsError, match="prompt is a text"):

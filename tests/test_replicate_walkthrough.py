@@ -1,4 +1,4 @@
-"""The code of the Replicate walkthrough, step by step, with only imports, token, base URL and pictures changed."""
+"""The code of the Replicate walkthrough, with only imports, token, base URL and images changed."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from vision_nb.demo.replicate.catalog import MODELS as PUBLISHED
 
 @pytest.fixture
 def walkthrough(server, monkeypatch, tmp_path):
-    """The server stands in for Replicate, which lets nobody in but the walkthrough's reader."""
+    """A demo server in place of Replicate that accepts only the reader's token."""
     monkeypatch.setenv("REPLICATE_BASE_URL", server.replicate_base)
     monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.02")
     monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_of_the_reader")
@@ -52,7 +52,7 @@ def local_images():
     return [ImageDocument(image_path=f"test_images/{idx}.png") for idx in range(3)]
 
 
-def test_every_model_answers_every_prompt_about_every_picture(walkthrough):
+def test_every_model_answers_every_prompt_about_every_image(walkthrough):
     image_documents = local_images()
     image_paths = [str(img_doc.image_path) for img_doc in image_documents]
     assert display_image_uris(image_paths).axes
@@ -116,7 +116,7 @@ def test_every_model_answers_every_prompt_about_every_picture(walkthrough):
 
 
 @pytest.mark.filterwarnings("ignore:replicate")
-async def test_fuyu_streams_and_answers_in_both_ways(walkthrough, capsys):
+async def test_fuyu_answers_and_streams_sync_and_async(walkthrough, capsys):
     image_documents = local_images()
     multi_modal_llm = fuyu()
 
@@ -145,7 +145,7 @@ async def test_fuyu_streams_and_answers_in_both_ways(walkthrough, capsys):
     assert capsys.readouterr().out == streamed == whole.removesuffix("\n")
 
 
-def test_pictures_behind_urls_travel_as_urls(walkthrough):
+def test_images_at_urls_are_sent_as_urls(walkthrough):
     import httpx
 
     upload = httpx.post(

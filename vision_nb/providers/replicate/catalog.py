@@ -1,7 +1,7 @@
-"""What the models on Replicate take: a table of the known ones, and how any other's schema is read. Pure.
+"""Catalog of Replicate models: their inputs, and how to read the inputs of any other model from its schema.
 
-The table's inputs and ranges are the models' published input schemas (replicate.com, each model's API page),
-its turn formats their predictors' sources; both were read 2026-11.
+The inputs and ranges come from the models' published input schemas (the API page of each model on replicate.com),
+the chat formats from the source code of their predictors; both were read in 2026-11.
 
 >>> sorted(vn.REPLICATE_MULTI_MODAL_LLM_MODELS)
 ['fuyu-8b', 'llava-13b', 'minigpt-4']
@@ -22,62 +22,63 @@ from vision_nb.errors import SettingsError
 from vision_nb.messages import ChatMessage, MessageRole
 
 LENGTH_LIMITS = ("max_new_tokens", "max_tokens", "max_output_tokens", "max_completion_tokens")
-"""The names under which models on Replicate know the length limit."""
+"""Input names that Replicate models use for the length limit."""
 
 _REFERENCE = re.compile(r"([\w.-]+)/([\w.-]+)(?::([\w.-]+))?")
 _PROMPTS = ("prompt", "question", "query")
+_ARTICLES = {"integer": "an integer", "number": "a number"}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What values an input takes.
+    """Type and range of a model input.
 
     Attributes:
-        kind: "integer", "number", or "other" for what is no number and is passed on unchecked.
-        least: The smallest number; None where there is no limit.
-        most: The largest number; None where there is no limit.
+        kind: "integer", "number", or "other" for a value that is passed on unchecked.
+        minimum: Smallest number allowed; None for no limit.
+        maximum: Largest number allowed; None for no limit.
     """
 
     kind: Literal["integer", "number", "other"] = "other"
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 @dataclass(frozen=True)
-class TurnFormat:
-    """How a conversation is written into a prompt.
+class ChatFormat:
+    """Text around each turn when a conversation is written as one prompt.
 
     Attributes:
-        user: What stands before the user's words.
-        after_user: What stands behind them.
-        assistant: What stands before the model's words.
-        after_assistant: What stands behind them.
-        framed: Whether the model itself puts ``user`` before the whole prompt and ``assistant`` behind it.
+        user_prefix: Text before a user message.
+        user_suffix: Text after a user message.
+        assistant_prefix: Text before an assistant message.
+        assistant_suffix: Text after an assistant message.
+        added_by_model: Whether the model's own code puts the first ``user_prefix`` and the last
+            ``assistant_prefix`` around the prompt.
     """
 
-    user: str = "User: "
-    after_user: str = "\n"
-    assistant: str = "Assistant: "
-    after_assistant: str = "\n"
-    framed: bool = False
+    user_prefix: str = "User: "
+    user_suffix: str = "\n"
+    assistant_prefix: str = "Assistant: "
+    assistant_suffix: str = "\n"
+    added_by_model: bool = False
 
 
 @dataclass(frozen=True)
 class ReplicateModel:
-    """What a model takes and gives.
+    """Inputs and output of a model version.
 
     Attributes:
-        key: Its short name here; the reference where it has none.
+        key: Short name; "owner/name" for a model outside the catalog.
         reference: "owner/name:version".
-        parameters: Its inputs beside prompt and picture; None where they are not known, and whatever the user
-            names is sent.
-        length_limit: The name of its input for the length limit; None where it has none.
-        streams: Whether its answer comes in pieces; None where that is not known.
-        image: The name of its input for the picture; None where it takes none.
-        image_required: Whether it refuses to answer without a picture.
-        image_is_list: Whether that input is a list of pictures.
-        prompt: The name of its input for the question.
-        turns: How a conversation is written into its prompt.
+        parameters: Inputs other than prompt and image; None if unknown, then every parameter is sent.
+        length_limit: Name of the input for the length limit; None if there is none.
+        streams: Whether the answer can be streamed; None if unknown.
+        image: Name of the image input; None if there is none.
+        image_required: Whether the image input is required.
+        image_is_list: Whether the image input is a list.
+        prompt: Name of the prompt input.
+        chat_format: How to write a conversation as a prompt.
     """
 
     key: str
@@ -89,11 +90,11 @@ class ReplicateModel:
     image_required: bool = True
     image_is_list: bool = False
     prompt: str = "prompt"
-    turns: TurnFormat = field(default_factory=TurnFormat)
+    chat_format: ChatFormat = field(default_factory=ChatFormat)
 
     @property
     def version(self) -> str:
-        """The version's id."""
+        """Return the version's ID."""
         return self.reference.partition(":")[2]
 
 
@@ -108,8 +109,8 @@ MODELS: tuple[ReplicateModel, ...] = (
         },
         length_limit="max_tokens",
         streams=True,
-        # predict.py of haotian-liu/LLaVA puts the prompt into the template llava_v1, as its one question
-        turns=TurnFormat("USER: ", " ", "ASSISTANT: ", "</s>", framed=True),
+        # predict.py of haotian-liu/LLaVA inserts the prompt as the only question in the template llava_v1.
+        chat_format=ChatFormat("USER: ", " ", "ASSISTANT: ", "</s>", added_by_model=True),
     ),
     ReplicateModel(
         "fuyu-8b",
@@ -131,8 +132,8 @@ MODELS: tuple[ReplicateModel, ...] = (
         },
         length_limit="max_new_tokens",
         streams=False,
-        # conversation.py of daanelson/MiniGPT-4: the prompt is the question of one turn that is set up there
-        turns=TurnFormat("Human: ", "###", "Assistant: ", "###", framed=True),
+        # conversation.py of daanelson/MiniGPT-4 inserts the prompt as the question of a single turn.
+        chat_format=ChatFormat("Human: ", "###", "Assistant: ", "###", added_by_model=True),
     ),
     ReplicateModel(
         "cogvlm",
@@ -140,19 +141,19 @@ MODELS: tuple[ReplicateModel, ...] = (
         image_required=False,  # its schema is not confirmed
     ),
 )
-"""The models that are known by a short name."""
+"""Models with a short name."""
 
 REPLICATE_MULTI_MODAL_LLM_MODELS: dict[str, str] = {
     model.key: model.reference for model in MODELS if model.parameters is not None
 }
-"""The models whose inputs are known, as short name to "owner/name:version"."""
+"""Models whose inputs are known: short name to "owner/name:version"."""
 
 
 def known_model(name: str) -> ReplicateModel | None:
-    """The table's row for a key, "owner/name" or full reference; None for a reference that is not in it.
+    """Return the catalog entry for a short name or reference; None for a reference outside the catalog.
 
     Raises:
-        SettingsError: The name is neither a key nor a reference.
+        SettingsError: The name is neither a known short name nor a reference.
     """
     for model in MODELS:
         if name in (model.key, model.reference, model.reference.partition(":")[0]):
@@ -161,29 +162,30 @@ def known_model(name: str) -> ReplicateModel | None:
         return None
     keys = [model.key for model in MODELS]
     nearest = get_close_matches(name, keys, n=1)
-    guess = f"did you mean {nearest[0]!r}?" if nearest else "write owner/name or owner/name:version for any other."
-    raise SettingsError(f"There is no Replicate model {name!r} (known by name: {', '.join(keys)}): {guess}")
+    advice = f"Did you mean {nearest[0]!r}?" if nearest else "Use owner/name or owner/name:version for other models."
+    raise SettingsError(f"Unknown Replicate model {name[:80]!r} (short names: {', '.join(keys)}). {advice}")
 
 
 def from_schema(owner_and_name: str, version: str, schema: Mapping[str, Any]) -> ReplicateModel:
-    """Read what a model takes from its version's ``openapi_schema``.
+    """Read the inputs of a model version from its ``openapi_schema``.
 
     Args:
         owner_and_name: "owner/name".
-        version: The version's id.
-        schema: The schema, with Input and Output among its ``components.schemas``.
+        version: The version's ID.
+        schema: The OpenAPI schema, with Input and Output in ``components.schemas``.
 
     Raises:
-        SettingsError: It has no input for a text.
+        SettingsError: The model has no text input.
     """
     schemas = schema.get("components", {}).get("schemas", {})
-    properties = {name: _plain(value) for name, value in schemas.get("Input", {}).get("properties", {}).items()}
-    images = [name for name, value in properties.items() if _is_picture(value)]
-    image = next(iter(sorted(images, key=_unlikeness)), None)
+    properties = {name: _without_null(value) for name, value in schemas.get("Input", {}).get("properties", {}).items()}
+    images = [name for name, value in properties.items() if _is_file(value)]
+    # Other kinds of files have the same format: prefer an input that is named after an image.
+    image = min(images, key=lambda name: (name != "image", "image" not in name), default=None)
     texts = [name for name, value in properties.items() if value.get("type") == "string" and name not in images]
     prompt = next((name for name in (*_PROMPTS, *texts) if name in texts), None)
     if prompt is None:
-        raise SettingsError(f"{owner_and_name} takes no text, so it cannot be asked: choose another model.")
+        raise SettingsError(f"{owner_and_name} has no text input for a prompt: choose another model.")
     parameters = {name: _parameter(value) for name, value in properties.items() if name not in (image, prompt)}
     return ReplicateModel(
         owner_and_name,
@@ -198,35 +200,29 @@ def from_schema(owner_and_name: str, version: str, schema: Mapping[str, Any]) ->
     )
 
 
-def _plain(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A property's schema without the wrapping that makes it optional."""
-    real = [option for option in value.get("anyOf", ()) if option.get("type") != "null"]
-    return {**value, **real[0]} if real else value
+def _without_null(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of an optional property without its null alternative."""
+    options = [option for option in value.get("anyOf", ()) if option.get("type") != "null"]
+    return {**value, **options[0]} if options else value
 
 
-def _is_picture(value: Mapping[str, Any]) -> bool:
+def _is_file(value: Mapping[str, Any]) -> bool:
     return "uri" in (value.get("format"), value.get("items", {}).get("format"))
-
-
-def _unlikeness(name: str) -> int:
-    """How little a name says that a picture is meant; files of other kinds have the same format."""
-    return 0 if name == "image" else 1 if "image" in name else 2
 
 
 def _parameter(value: Mapping[str, Any]) -> Parameter:
     kind = value.get("type")
-    if kind == "integer":
-        return Parameter("integer", value.get("minimum"), value.get("maximum"))
-    if kind == "number":
-        return Parameter("number", value.get("minimum"), value.get("maximum"))
-    return Parameter()
+    return Parameter(kind, value.get("minimum"), value.get("maximum")) if kind in ("integer", "number") else Parameter()
 
 
 def inputs_for(model: ReplicateModel, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Settings under the model's own names, and the names of those that it does not take.
+    """Translate settings to the model's input names.
+
+    Returns:
+        The inputs, and the names of the settings that the model does not accept.
 
     Raises:
-        SettingsError: A value is no number where one is needed, or out of range.
+        SettingsError: A value has the wrong type or is out of range.
     """
     inputs: dict[str, Any] = {}
     dropped: list[str] = []
@@ -245,43 +241,42 @@ def inputs_for(model: ReplicateModel, settings: Mapping[str, Any]) -> tuple[dict
 
 
 def _check(key: str, name: str, value: Any, parameter: Parameter) -> None:
-    kind, least, most = parameter.kind, parameter.least, parameter.most
-    if kind == "other":
+    if parameter.kind == "other":
         return
-    if isinstance(value, bool) or not isinstance(value, Integral if kind == "integer" else Real):
-        wanted = "a whole number" if kind == "integer" else "a number"
-        raise SettingsError(f"{key} takes {wanted} as {name}, and {value!r} is none: give another value.")
-    number = float(value)
-    if (least is None or number >= least) and (most is None or number <= most):
+    number_type = Integral if parameter.kind == "integer" else Real
+    if isinstance(value, bool) or not isinstance(value, number_type):
+        raise SettingsError(f"{name} must be {_ARTICLES[parameter.kind]} for {key}, not {value!r:.80}.")
+    number, minimum, maximum = float(value), parameter.minimum, parameter.maximum
+    if (minimum is None or number >= minimum) and (maximum is None or number <= maximum):
         return
-    if most is None:
-        allowed = f"of at least {least:g}"
-    elif least is None:
-        allowed = f"of at most {most:g}"
+    if maximum is None:
+        allowed = f"at least {minimum:g}"
+    elif minimum is None:
+        allowed = f"at most {maximum:g}"
     else:
-        allowed = f"from {least:g} to {most:g}"
-    raise SettingsError(f"{key} takes {name} {allowed}, and got {value!r}: choose a value in that range.")
+        allowed = f"between {minimum:g} and {maximum:g}"
+    raise SettingsError(f"{name} must be {allowed} for {key}, not {value!r:.80}.")
 
 
-def prompt_of(messages: Sequence[ChatMessage], turns: TurnFormat) -> str:
-    r"""Write a conversation as one prompt; a single question stays as it is.
+def write_prompt(messages: Sequence[ChatMessage], chat_format: ChatFormat) -> str:
+    r"""Write a conversation as one prompt; a single question is left unchanged.
 
-    >>> prompt_of([ChatMessage("user", "Hi."), ChatMessage("assistant", "Hi!"), ChatMessage("user", "What?")],
-    ...           TurnFormat())
+    >>> write_prompt([ChatMessage("user", "Hi."), ChatMessage("assistant", "Hi!"), ChatMessage("user", "What?")],
+    ...              ChatFormat())
     'User: Hi.\nAssistant: Hi!\nUser: What?\nAssistant:'
     """
     system = [message.text for message in messages if message.role in (MessageRole.SYSTEM, MessageRole.DEVELOPER)]
-    spoken = [message for message in messages if message.role in (MessageRole.USER, MessageRole.ASSISTANT)]
-    if len(spoken) == 1:
-        return "\n\n".join([*system, spoken[0].text])
+    turns = [message for message in messages if message.role in (MessageRole.USER, MessageRole.ASSISTANT)]
+    if len(turns) == 1:
+        return "\n\n".join([*system, turns[0].text])
     conversation = ""
-    for message in spoken:
+    for message in turns:
         if message.role is MessageRole.USER:
-            conversation += f"{turns.user}{message.text}{turns.after_user}"
+            conversation += f"{chat_format.user_prefix}{message.text}{chat_format.user_suffix}"
         else:
-            conversation += f"{turns.assistant}{message.text}{turns.after_assistant}"
-    if turns.framed:
-        conversation = conversation.removeprefix(turns.user).removesuffix(turns.after_user)
+            conversation += f"{chat_format.assistant_prefix}{message.text}{chat_format.assistant_suffix}"
+    if chat_format.added_by_model:
+        conversation = conversation.removeprefix(chat_format.user_prefix).removesuffix(chat_format.user_suffix)
     else:
-        conversation += turns.assistant.rstrip()
+        conversation += chat_format.assistant_prefix.rstrip()
     return "\n\n".join([*system, conversation])

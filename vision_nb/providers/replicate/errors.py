@@ -1,7 +1,11 @@
-"""What the errors of replicate and httpx mean, in our own words: the one edge where they are translated."""
+"""Map errors of replicate and httpx to our own."""
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from vision_nb.errors import (
@@ -26,19 +30,26 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
     429: RateLimitError,
 }
 _ADVICE: dict[type[ProviderError], str] = {
-    AuthenticationError: "check that the token is right (replicate.com/account/api-tokens)",
-    UnknownModelError: "check the spelling of owner/name:version, and that you may use it",
-    RateLimitError: "wait a moment, ask less at a time, or raise max_retries",
-    RequestRejectedError: "change the request as the message says",
-    ServerError: "try again in a moment",
+    AuthenticationError: "Check the API token (replicate.com/account/api-tokens)",
+    UnknownModelError: "Check the spelling of owner/name:version, and that you have access to it",
+    RateLimitError: "Wait a moment, send fewer requests at a time, or raise max_retries",
+    RequestRejectedError: "Correct the request",
+    ServerError: "Try again in a moment",
 }
+_NO_CREDIT = "Add credit at replicate.com/account/billing"
+_MAYBE_CREATED = "The prediction may exist all the same: look at replicate.com/predictions before you ask again"
 _LOG_LINES = 8
+_RESET_TIME = re.compile(r"\bin ~?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
 
 def translate(error: Exception, *, model: str, timeout: float, partial_text: str) -> Exception:
-    """The error of ours for one of replicate's or httpx's; an error that is not theirs stays itself.
+    """Map an exception of replicate or httpx to ours; return other exceptions unchanged.
 
-    An error that has an attribute ``prediction`` came while that prediction was under way.
+    Args:
+        error: The exception; its attribute ``prediction``, if it has one, is the prediction that was running.
+        model: The model's name.
+        timeout: The timeout in seconds, for the message.
+        partial_text: What a stream had brought before the error.
     """
     import httpx
     from replicate.exceptions import ModelError, ReplicateError
@@ -47,75 +58,105 @@ def translate(error: Exception, *, model: str, timeout: float, partial_text: str
     if isinstance(error, ModelError):
         return _ended(error.prediction, model, partial_text)
     if isinstance(error, (httpx.TimeoutException, TimeoutError)):
-        return ProviderTimeoutError(_too_slow(prediction, model, timeout), partial_text=partial_text)
+        return ProviderTimeoutError(_timed_out(prediction, model, timeout), partial_text=partial_text)
     if isinstance(error, (httpx.TransportError, httpx.InvalidURL)):
         reason = f" ({error})" if str(error) else ""
-        under_way = f" while prediction {prediction.id} was under way" if prediction is not None else ""
+        during = f" while prediction {prediction.id} was running" if prediction is not None else ""
         return ProviderConnectionError(
-            f"Replicate cannot be reached{under_way}{reason}: check the network, and api_base where you set one.",
+            f"The connection to Replicate failed{during}{reason}. Check the network, and api_base if you set it.",
             partial_text=partial_text,
         )
     if isinstance(error, ReplicateError):
-        return _refusal(error, model, partial_text)
+        return _refused(error, prediction, model, partial_text)
     if prediction is not None and "given=aborted" in str(error):
-        prediction.status = "canceled"  # before it had begun; the client (1.0.7) knows no such status and chokes
+        # Canceled before it started: a status that the client (1.0.7) does not know and fails to parse.
+        prediction.status = "canceled"
         return _ended(prediction, model, partial_text)
-    if isinstance(error, ValueError):  # broken JSON, and JSON of another shape
+    if isinstance(error, ValueError):  # invalid JSON, or JSON of another shape
         return MalformedResponseError(
-            "Replicate sent something that is no valid answer: ask again, and check api_base where you set one.",
+            "Replicate sent an invalid response. Ask again, and check api_base if you set it.",
             partial_text=partial_text,
         )
     return error
 
 
 def _ended(prediction: Any, model: str, partial_text: str) -> PredictionError:
-    """A prediction that failed, or that somebody canceled."""
+    """Return the error for a prediction that failed or was canceled."""
     lines = str(prediction.logs or "").strip().splitlines()
-    last = f' Its log ends with "{lines[-1].strip()[:200]}".' if lines else ""
-    facts: dict[str, Any] = {
+    log_end = f' Its log ends with "{lines[-1].strip()[:80]}".' if lines else ""
+    details: dict[str, Any] = {
         "prediction_id": prediction.id,
         "logs": "\n".join(lines[-_LOG_LINES:]),
         "partial_text": partial_text,
     }
     if prediction.status == "canceled":
-        return PredictionCanceledError(f"Prediction {prediction.id} of {model} was canceled: ask again.{last}", **facts)
-    said = str(prediction.error or "no reason given").strip().rstrip(".")[:300]
+        return PredictionCanceledError(
+            f"Prediction {prediction.id} of {model} was canceled. Ask again to start another.{log_end}", **details
+        )
+    reason = str(prediction.error or "no reason given").strip().rstrip(".")[:100]
     return PredictionFailedError(
-        f"Prediction {prediction.id} of {model} failed on Replicate: {said}. Try again, or change the question or "
-        f"the picture.{last}",
-        **facts,
+        f"Prediction {prediction.id} of {model} failed on Replicate: {reason}. Try again, or change the question or "
+        f"the image.{log_end}",
+        **details,
     )
 
 
-def _too_slow(prediction: Any, model: str, timeout: float) -> str:
+def _timed_out(prediction: Any, model: str, timeout: float) -> str:
     if prediction is None:
-        return f"Replicate did not answer within {timeout:g} seconds: try again, or raise timeout."
+        return f"Replicate did not respond within {timeout:g} seconds. Try again, or raise timeout."
     return (
-        f"Prediction {prediction.id} of {model} was not done within {timeout:g} seconds and is canceled: raise "
-        "timeout, as a model that nobody used for a while takes minutes to start."
+        f"Prediction {prediction.id} of {model} did not finish within {timeout:g} seconds and was canceled. Raise "
+        "timeout: a model that was not used for a while takes minutes to start."
     )
 
 
-def _refusal(error: Any, model: str, partial_text: str) -> ProviderError:
-    """An error that the server itself told."""
-    from vision_nb.providers.replicate.transport import seconds_asked
-
-    said = " ".join(str(error.detail or error.title or error.status).split()).rstrip(".")[:400]
-    kind = kind_of(error.status, str(error.title))
-    advice = "add credit at replicate.com/account/billing" if error.status == 402 else _ADVICE[kind]
-    about = f" about {model}" if kind is UnknownModelError else ""
+def _refused(error: Any, prediction: Any, model: str, partial_text: str) -> ProviderError:
+    """Return the error for an HTTP error status."""
+    detail = " ".join(str(error.detail or error.title or error.status).split()).rstrip(".")[:150]
+    kind = error_class(error.status, str(error.title))
+    advice = _ADVICE[kind]
+    if error.status == 402:
+        advice = _NO_CREDIT
+    elif kind is ServerError and prediction is None:
+        advice = _MAYBE_CREATED
     return kind(
-        f"Replicate refused{about} ({error.status}): {said}. What to do: {advice}.",
+        f"Replicate returned error {error.status} for {model}: {detail}. {advice}.",
         status_code=error.status,
         partial_text=partial_text,
-        retry_after=seconds_asked("", said) if kind is RateLimitError else None,
+        retry_after=requested_pause("", detail) if kind is RateLimitError else None,
     )
 
 
-def kind_of(status: int | None, title: str) -> type[ProviderError]:
-    """The kind of an error by its HTTP status and the title of its body."""
+def error_class(status: int | None, title: str) -> type[ProviderError]:
+    """Return the exception class for an HTTP status and the title in the body of the response."""
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status is not None and status >= 500:
         return ServerError
     return UnknownModelError if "version" in title.lower() else RequestRejectedError
+
+
+def requested_pause(header: str, body: str = "") -> float | None:
+    """Return the seconds after which a server allows the next request; None if it does not say.
+
+    Args:
+        header: The Retry-After header: seconds, or a date.
+        body: The body of the error: Replicate's has a field retry_after, or says "resets in ~30s".
+
+    >>> requested_pause("", "Request was throttled. Expected available in 1 second.")
+    1.0
+    """
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        pass
+    try:
+        return max(0.0, float(json.loads(body)["retry_after"]))
+    except (ValueError, TypeError, KeyError):
+        pass
+    found = _RESET_TIME.search(body)
+    return float(found[1]) if found else None

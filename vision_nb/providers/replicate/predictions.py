@@ -1,7 +1,7 @@
-"""Predictions on Replicate: created, followed to their end, and canceled where nobody waits for them any more.
+"""Predictions on Replicate: create one, receive its answer, and cancel it if nobody waits for it any more.
 
-The prediction itself is the truth, and its stream of events only the quicker way to see it: a stream that breaks
-off, as they do after half a minute without an event, loses nothing.
+The prediction itself holds the complete answer; its event stream only shows the answer sooner. A stream that breaks
+off, which happens after half a minute without an event, therefore loses nothing.
 """
 
 from __future__ import annotations
@@ -10,58 +10,66 @@ import asyncio
 import io
 import time
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import aclosing, closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import UnknownModelError
 from vision_nb.images.prepare import Prepared
-from vision_nb.providers.replicate.errors import kind_of
+from vision_nb.providers.replicate.errors import error_class
 from vision_nb.providers.replicate.sse import EventDecoder
 
 if TYPE_CHECKING:
+    import httpx
     from replicate.client import Client
     from replicate.exceptions import ReplicateError
     from replicate.prediction import Prediction
 
+    from vision_nb.providers.replicate.transport import Connection
+
 _FINISHED = ("succeeded", "failed", "canceled")
 _EVENT_HEADERS = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-_FIRST_PAUSE = 0.1  # seconds between looks at a prediction; longer and longer up to the client's poll_interval
-_PATIENCE = 5.0  # seconds for a creation that was interrupted to say what it created
+_FIRST_PAUSE = 0.1  # seconds between polls; grows up to the client's poll_interval
+_CREATION_TIMEOUT = 5.0  # seconds to wait for the ID of a prediction whose creation was interrupted
 
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """What to ask of which model.
+    """A prediction to create.
 
     Attributes:
-        targets: Where to create the prediction, likeliest first; one that does not know it is taken out.
-        inputs: The model's inputs but for the picture.
-        picture: A URL or data URI, or a picture to be uploaded first; None for no picture.
-        image: The name of the input for the picture.
+        targets: Where to create it, in order of preference; a target that turns out not to exist is removed.
+        inputs: The model's inputs except the image.
+        image: A URL, data URI or image to upload; None for no image.
+        image_input: Name of the image input.
         image_is_list: Whether that input is a list.
-        stream: Whether to ask for a stream of events.
+        stream: Whether to request an event stream.
     """
 
     targets: list[dict[str, str]]
     inputs: dict[str, Any]
-    picture: str | Prepared | None
-    image: str | None
+    image: str | Prepared | None
+    image_input: str | None
     image_is_list: bool
     stream: bool
 
-    def request(self, target: dict[str, str], url: str | None) -> dict[str, Any]:
-        """What the client takes to create the prediction, with the picture behind ``url``."""
+    def upload_arguments(self, image: Prepared) -> dict[str, Any]:
+        """Return the client's arguments for uploading an image."""
+        extension = image.mimetype.removeprefix("image/")
+        return {"file": io.BytesIO(image.data), "filename": f"image.{extension}", "content_type": image.mimetype}
+
+    def arguments(self, target: dict[str, str], url: str | None) -> dict[str, Any]:
+        """Return the client's arguments for creating the prediction with the image at ``url``."""
         inputs = dict(self.inputs)
-        if self.image is not None and url is not None:
-            inputs[self.image] = [url] if self.image_is_list else url
+        if self.image_input is not None and url is not None:
+            inputs[self.image_input] = [url] if self.image_is_list else url
         return {**target, "input": inputs, **({"stream": True} if self.stream else {})}
 
-    def next_target(self, target: dict[str, str], error: ReplicateError) -> None:
-        """Pass to the next target where the error says that this one is unknown; otherwise raise the error."""
-        if target is self.targets[-1] or kind_of(error.status, str(error.title)) is not UnknownModelError:
+    def drop_target(self, target: dict[str, str], error: ReplicateError) -> None:
+        """Remove a target that does not exist; raise any other error, and that of the last target."""
+        if target is self.targets[-1] or error_class(error.status, str(error.title)) is not UnknownModelError:
             raise error
-        with suppress(ValueError):  # another call was quicker
+        with suppress(ValueError):  # a concurrent call has removed it
             self.targets.remove(target)
 
 
@@ -70,9 +78,9 @@ class Chunk:
     """A piece of an answer.
 
     Attributes:
-        prediction: What gives it, as it was last seen.
-        text: The piece.
-        last: Whether the prediction has succeeded with it.
+        prediction: The prediction as last seen.
+        text: The new text.
+        last: Whether the prediction succeeded with this piece.
     """
 
     prediction: Prediction
@@ -80,185 +88,186 @@ class Chunk:
     last: bool = False
 
 
-def follow(client: Client, request: PredictionRequest, timeout: float) -> Generator[Chunk]:
-    """Create a prediction and give its answer piece by piece; the first chunk says only that it exists.
-
-    Created without waiting for its end: only who knows its id can cancel it.
+class _Tracker:
+    """Track the answer of one prediction; the logic that sync and async calls share.
 
     Args:
-        client: The vendor's client.
+        prediction: The prediction.
+        request: What was requested.
+        timeout: Seconds for the prediction to finish once its stream has ended or if it has none.
+        poll_interval: Longest pause between polls, in seconds.
+    """
+
+    def __init__(
+        self, prediction: Prediction, request: PredictionRequest, *, timeout: float, poll_interval: float
+    ) -> None:
+        self.prediction = prediction
+        self.stream_url = (prediction.urls or {}).get("stream") if request.stream else None
+        self.stream_ended = False
+        self._timeout, self._poll_interval = timeout, poll_interval
+        self._decoder, self._text = EventDecoder(), ""
+
+    @property
+    def is_running(self) -> bool:
+        return self.prediction.status not in _FINISHED
+
+    def read(self, data: bytes) -> Iterator[Chunk]:
+        """Yield the text in a piece of the event stream."""
+        for event in self._decoder.feed(data):
+            if event.type == "output":
+                self._text += event.data
+                yield Chunk(self.prediction, event.data)
+            elif event.type in ("done", "error"):
+                self.stream_ended = True
+                return
+
+    def pauses(self) -> Iterator[float]:
+        """Yield the seconds to wait before each poll, until the prediction has finished.
+
+        Raises:
+            TimeoutError: It took too long.
+        """
+        deadline = time.monotonic() + self._timeout
+        pause = 0.0 if self._text else _FIRST_PAUSE
+        while self.is_running:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            yield min(pause, remaining)
+            pause = min(max(pause * 1.5, _FIRST_PAUSE), self._poll_interval)
+
+    def last_chunk(self) -> Chunk:
+        """Return the text of a finished prediction that its stream has not brought.
+
+        Raises:
+            ModelError: The prediction failed or was canceled.
+        """
+        from replicate.exceptions import ModelError
+
+        if self.prediction.status != "succeeded":
+            raise ModelError(self.prediction)
+        output = self.prediction.output
+        parts = output if isinstance(output, list) else [] if output is None else [output]
+        text = "".join(map(str, parts))
+        if self._text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")  # as in events
+            text = text[len(self._text) :] if text.startswith(self._text) else ""
+        return Chunk(self.prediction, text, last=True)
+
+    def attach_to(self, error: BaseException) -> None:
+        """Record the prediction on an error, for the message that it is mapped to."""
+        if isinstance(error, Exception):
+            error.__dict__.setdefault("prediction", self.prediction)
+
+
+def follow(connection: Connection[httpx.Client], request: PredictionRequest, timeout: float) -> Generator[Chunk]:
+    """Create a prediction and yield its answer in pieces; the first chunk only reports that it exists.
+
+    The prediction is created without waiting for its end, because it can only be canceled once its ID is known.
+
+    Args:
+        connection: The clients.
         request: What to ask.
-        timeout: Seconds in which the prediction must be done once its stream has ended, or from the beginning.
+        timeout: Seconds for the prediction to finish once its stream has ended, or if it has none.
 
     Raises:
         ModelError: The prediction failed or was canceled.
         TimeoutError: It took too long.
     """
-    from replicate.exceptions import ModelError
+    import httpx
 
+    client = connection.client
     prediction = _create(client, request)
+    tracker = _Tracker(prediction, request, timeout=timeout, poll_interval=client.poll_interval)
     try:
         yield Chunk(prediction)
-        said = ""
-        with closing(_pieces(client, prediction, request)) as pieces:
-            for text in pieces:
-                said += text
-                yield Chunk(prediction, text)
-        pauses = _pauses(timeout, client.poll_interval, at_once=bool(said))
-        while prediction.status not in _FINISHED:
-            time.sleep(next(pauses))
+        if tracker.stream_url:
+            with (
+                suppress(httpx.NetworkError, httpx.RemoteProtocolError),
+                connection.http.stream("GET", tracker.stream_url, headers=_EVENT_HEADERS) as response,
+            ):
+                for data in response.iter_bytes() if response.is_success else ():
+                    yield from tracker.read(data)
+                    if tracker.stream_ended:
+                        break
+        for pause in tracker.pauses():
+            time.sleep(pause)
             prediction.reload()
-        if prediction.status != "succeeded":
-            raise ModelError(prediction)
-        yield Chunk(prediction, _rest(prediction, said), last=True)
+        yield tracker.last_chunk()
     except BaseException as error:
-        if prediction.status not in _FINISHED:
+        if tracker.is_running:
             with suppress(Exception):
                 prediction.cancel()
-        _name(prediction, error)
+        tracker.attach_to(error)
         raise
 
 
-async def afollow(client: Client, request: PredictionRequest, timeout: float) -> AsyncGenerator[Chunk]:
-    """The asynchronous twin of `follow`."""
-    from replicate.exceptions import ModelError
+async def afollow(
+    connection: Connection[httpx.AsyncClient], request: PredictionRequest, timeout: float
+) -> AsyncGenerator[Chunk]:
+    """Asynchronous version of `follow`."""
+    import httpx
 
+    client = connection.client
     prediction = await _acreate_or_cancel(client, request)
+    tracker = _Tracker(prediction, request, timeout=timeout, poll_interval=client.poll_interval)
     try:
         yield Chunk(prediction)
-        said = ""
-        async with aclosing(_apieces(client, prediction, request)) as pieces:
-            async for text in pieces:
-                said += text
-                yield Chunk(prediction, text)
-        pauses = _pauses(timeout, client.poll_interval, at_once=bool(said))
-        while prediction.status not in _FINISHED:
-            await asyncio.sleep(next(pauses))
+        if tracker.stream_url:
+            with suppress(httpx.NetworkError, httpx.RemoteProtocolError):
+                async with connection.http.stream("GET", tracker.stream_url, headers=_EVENT_HEADERS) as response:
+                    if response.is_success:
+                        async for data in response.aiter_bytes():
+                            for chunk in tracker.read(data):
+                                yield chunk
+                            if tracker.stream_ended:
+                                break
+        for pause in tracker.pauses():
+            await asyncio.sleep(pause)
             await prediction.async_reload()
-        if prediction.status != "succeeded":
-            raise ModelError(prediction)
-        yield Chunk(prediction, _rest(prediction, said), last=True)
+        yield tracker.last_chunk()
     except BaseException as error:
-        if prediction.status not in _FINISHED:
+        if tracker.is_running:
             with suppress(Exception):
                 await prediction.async_cancel()
-        _name(prediction, error)
+        tracker.attach_to(error)
         raise
-
-
-def _name(prediction: Prediction, error: BaseException) -> None:
-    """Let an error know its prediction, for the message that it is translated to."""
-    if isinstance(error, Exception):
-        error.__dict__.setdefault("prediction", prediction)
 
 
 def _create(client: Client, request: PredictionRequest) -> Prediction:
     from replicate.exceptions import ReplicateError
 
-    url = request.picture
+    url = request.image
     if isinstance(url, Prepared):
-        with io.BytesIO(url.data) as file:
-            url = client.files.create(file, **_file_facts(url)).urls["get"]
-    for target in list(request.targets):
+        url = client.files.create(**request.upload_arguments(url)).urls["get"]
+    while True:
+        target = request.targets[0]
         try:
-            prediction: Prediction = client.predictions.create(**request.request(target, url))
-            return prediction
+            return client.predictions.create(**request.arguments(target, url))
         except ReplicateError as error:
-            request.next_target(target, error)
-    raise AssertionError("unreachable")
+            request.drop_target(target, error)
 
 
 async def _acreate(client: Client, request: PredictionRequest) -> Prediction:
     from replicate.exceptions import ReplicateError
 
-    url = request.picture
+    url = request.image
     if isinstance(url, Prepared):
-        with io.BytesIO(url.data) as file:
-            url = (await client.files.async_create(file, **_file_facts(url))).urls["get"]
-    for target in list(request.targets):
+        url = (await client.files.async_create(**request.upload_arguments(url))).urls["get"]
+    while True:
+        target = request.targets[0]
         try:
-            prediction: Prediction = await client.predictions.async_create(**request.request(target, url))
-            return prediction
+            return await client.predictions.async_create(**request.arguments(target, url))
         except ReplicateError as error:
-            request.next_target(target, error)
-    raise AssertionError("unreachable")
+            request.drop_target(target, error)
 
 
 async def _acreate_or_cancel(client: Client, request: PredictionRequest) -> Prediction:
-    """Create a prediction; one that is created while its task is canceled does not run on unseen."""
-    creating = asyncio.ensure_future(_acreate(client, request))
+    """Create a prediction, and cancel it if its task is canceled in the meantime."""
+    creation = asyncio.ensure_future(_acreate(client, request))
     try:
-        return await asyncio.shield(creating)
+        return await asyncio.shield(creation)
     except asyncio.CancelledError:
         with suppress(Exception):
-            await (await asyncio.wait_for(creating, _PATIENCE)).async_cancel()
+            await (await asyncio.wait_for(creation, _CREATION_TIMEOUT)).async_cancel()
         raise
-
-
-def _file_facts(picture: Prepared) -> dict[str, Any]:
-    return {"filename": f"picture.{picture.mimetype.removeprefix('image/')}", "content_type": picture.mimetype}
-
-
-def _pieces(client: Client, prediction: Prediction, request: PredictionRequest) -> Generator[str]:
-    """The text in a prediction's stream of events, until it ends or breaks off; nothing where it has none."""
-    import httpx
-
-    url = (prediction.urls or {}).get("stream")
-    if not url or not request.stream:
-        return
-    decoder = EventDecoder()
-    # prediction.stream() would be the public way, but see replicate_events
-    with (
-        suppress(httpx.NetworkError, httpx.RemoteProtocolError),
-        client._client.stream("GET", url, headers=_EVENT_HEADERS) as response,
-    ):
-        for data in response.iter_bytes() if response.status_code == 200 else ():
-            for event in decoder.feed(data):
-                if event.kind == "output":
-                    yield event.data
-                elif event.kind in ("done", "error"):
-                    return
-
-
-async def _apieces(client: Client, prediction: Prediction, request: PredictionRequest) -> AsyncGenerator[str]:
-    import httpx
-
-    url = (prediction.urls or {}).get("stream")
-    if not url or not request.stream:
-        return
-    decoder = EventDecoder()
-    with suppress(httpx.NetworkError, httpx.RemoteProtocolError):
-        async with client._async_client.stream("GET", url, headers=_EVENT_HEADERS) as response:
-            if response.status_code != 200:
-                return
-            async for data in response.aiter_bytes():
-                for event in decoder.feed(data):
-                    if event.kind == "output":
-                        yield event.data
-                    elif event.kind in ("done", "error"):
-                        return
-
-
-def _pauses(timeout: float, longest: float, *, at_once: bool) -> Iterator[float]:
-    """Seconds to wait before each look at a prediction.
-
-    Raises:
-        TimeoutError: The time is up.
-    """
-    deadline = time.monotonic() + timeout
-    pause = 0.0 if at_once else _FIRST_PAUSE
-    while (left := deadline - time.monotonic()) > 0:
-        yield min(pause, left)
-        pause = min(max(pause * 1.5, _FIRST_PAUSE), longest)
-    raise TimeoutError
-
-
-def _rest(prediction: Prediction, said: str) -> str:
-    """What a finished prediction says beyond what its stream has said."""
-    output = prediction.output
-    parts = output if isinstance(output, list) else [] if output is None else [output]
-    text = "".join(map(str, parts))
-    if not said:
-        return text
-    text = text.replace("\r\n", "\n").replace("\r", "\n")  # as events carry it
-    return text[len(said) :] if text.startswith(said) else ""

@@ -1,8 +1,8 @@
-"""Server-sent events, from bytes. Pure.
+"""Decoder for server-sent events, from bytes.
 
-The replicate client has a decoder of its own. It turns a text that begins with ``https://`` or ``data:`` into a
-file, drops an event that comes without an id, and loses what follows a U+2028 in a line (replicate 1.0.7 over
-httpx 0.28, tried 2026-11). Here text stays text.
+The replicate client has a decoder of its own, but it turns text that starts with ``https://`` or ``data:`` into a
+file, drops events without an ID, and loses the rest of a line after a U+2028 (replicate 1.0.7 with httpx 0.28,
+tried in 2026-11).
 """
 
 from __future__ import annotations
@@ -11,45 +11,45 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # what follows a carriage return at the end may be its line feed
+_LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")  # a line feed may still follow a carriage return at the end
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event.
+    """A server-sent event.
 
     Attributes:
-        kind: "output", "logs", "error" or "done", or whatever else the server calls it.
-        data: Its text, lines joined.
+        type: "output", "logs", "error", "done" or another type.
+        data: The text, lines joined.
     """
 
-    kind: str
+    type: str
     data: str
 
 
 class EventDecoder:
-    """Takes in bytes as they come and gives the events that are whole."""
+    """Decode events from chunks of bytes of any size."""
 
     def __init__(self) -> None:
         self._buffer = b""
-        self._kind = ""
+        self._type = ""
         self._data: list[str] = []
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """The events that these bytes complete."""
+        """Yield the events that these bytes complete."""
         *lines, self._buffer = _LINE_END.split(self._buffer + data)
         for line in lines:
-            yield from self._line(line.decode("utf-8", "replace"))
+            yield from self._decode(line.decode("utf-8", "replace"))
 
-    def _line(self, line: str) -> Iterator[Event]:
+    def _decode(self, line: str) -> Iterator[Event]:
         if not line:
             if self._data:
-                yield Event(self._kind or "message", "\n".join(self._data))
-            self._kind, self._data = "", []
+                yield Event(self._type or "message", "\n".join(self._data))
+            self._type, self._data = "", []
             return
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "event":
-            self._kind = value
+            self._type = value
         elif name == "data":
             self._data.append(value)

@@ -1,175 +1,212 @@
-"""How requests to Replicate are repeated and how long they may take: one policy, driven sync and async.
+"""Connections to Replicate, with timeouts and retries.
 
-The replicate client (1.0.7) repeats a GET up to ten times and the creation of a prediction never, tells nobody
-when the server wants to be asked again, and lets a creation or an upload wait for ever. These transports are
-mounted in the place of its own.
+On its own, the replicate client (1.0.7) retries a GET up to ten times, ignores how long the server asks to wait,
+and sets no timeout for uploads. It is given the transports of this module instead.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import re
 import ssl
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
-from itertools import count
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import httpx
 
-LONGEST_PAUSE = 60.0
-"""Seconds; a server that wants a longer pause gets this one."""
+from vision_nb.providers.replicate.errors import requested_pause
 
-_CANCEL_SECONDS = 5.0  # somebody waits for their interrupt
-_SOON = re.compile(r"\bin ~?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
+if TYPE_CHECKING:
+    from replicate.client import Client
+
+HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
+
+MAX_PAUSE = 60.0
+"""Longest pause before a retry, in seconds, even if the server asks for more."""
+
+_CANCEL_TIMEOUT = 5.0  # seconds; after an interrupt the user waits for the cancellation
+
+
+@dataclass(frozen=True)
+class Connection(Generic[HttpClient]):
+    """The replicate client, and an HTTP client that shares its connections.
+
+    The replicate client offers no public way to read a raw stream of events, or to close its connections.
+
+    Attributes:
+        client: The replicate client.
+        http: The HTTP client; closing it closes the connections of both.
+    """
+
+    client: Client
+    http: HttpClient
+
+
+def connect(api_token: str, base_url: str | None, policy: RetryPolicy) -> Connection[httpx.Client]:
+    """Make the clients for synchronous calls.
+
+    Args:
+        api_token: The API token.
+        base_url: The server's base URL; None for Replicate's own.
+        policy: Timeouts and retries.
+    """
+    transport = Transport(policy)
+    http = httpx.Client(transport=transport, timeout=policy.timeout, headers=_authorization(api_token))
+    return Connection(_replicate_client(api_token, base_url, policy, transport), http)
+
+
+def aconnect(api_token: str, base_url: str | None, policy: RetryPolicy) -> Connection[httpx.AsyncClient]:
+    """Make the clients for asynchronous calls; see `connect`."""
+    transport = AsyncTransport(policy)
+    http = httpx.AsyncClient(transport=transport, timeout=policy.timeout, headers=_authorization(api_token))
+    return Connection(_replicate_client(api_token, base_url, policy, transport), http)
+
+
+def _authorization(api_token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api_token}"}
+
+
+def _replicate_client(
+    api_token: str, base_url: str | None, policy: RetryPolicy, transport: Transport | AsyncTransport
+) -> Client:
+    from replicate.client import Client
+
+    return Client(
+        api_token=api_token,
+        base_url=base_url,
+        timeout=httpx.Timeout(policy.timeout),
+        transport=transport,
+        mounts={"all://": transport},  # bypasses the retries that the client wraps around any transport
+    )
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When a request is sent again, and how long it may take.
+    """Decide whether to retry a request, and how long it may take.
 
     Attributes:
-        max_retries: How often it may be sent again.
-        timeout: Seconds for each of connecting, sending and waiting for data.
+        max_retries: Maximum number of retries.
+        timeout: Seconds allowed for each of connecting, sending and waiting for data.
     """
 
     max_retries: int
     timeout: float
 
-    def prepare(self, request: httpx.Request) -> None:
-        """Give a request the timeouts that it lacks, and a cancellation short ones."""
-        given, timeout = request.extensions.get("timeout", {}), self.timeout
+    def set_timeouts(self, request: httpx.Request) -> None:
+        """Set the timeouts that a request lacks, and short ones for a cancellation."""
+        requested, timeout = request.extensions.get("timeout", {}), self.timeout
         if _is_cancellation(request):
-            given, timeout = {}, min(self.timeout, _CANCEL_SECONDS)
-        waits = {name: given.get(name) or timeout for name in ("connect", "read", "write", "pool")}
-        request.extensions = {**request.extensions, "timeout": waits}
+            requested, timeout = {}, min(self.timeout, _CANCEL_TIMEOUT)
+        timeouts = {name: requested.get(name) or timeout for name in ("connect", "read", "write", "pool")}
+        request.extensions = {**request.extensions, "timeout": timeouts}
 
     def pause(
-        self, request: httpx.Request, outcome: httpx.Response | httpx.TransportError, attempt: int
+        self, request: httpx.Request, outcome: httpx.Response | httpx.TransportError, retries: int
     ) -> float | None:
-        """Seconds until a request is sent again; None where its outcome stands.
+        """Return the seconds to wait before the next retry, or None to accept the outcome.
 
         Args:
             request: The request.
-            outcome: The response, its body read where its status is an error, or what went wrong.
-            attempt: How often it has been sent again already.
+            outcome: The response (with its body read if it is an error), or the exception.
+            retries: Number of retries so far.
         """
-        if attempt >= self.max_retries or _is_cancellation(request):
+        if retries >= self.max_retries or _is_cancellation(request) or not _may_retry(request, outcome):
             return None
-        asked = None
         if isinstance(outcome, httpx.Response):
-            if outcome.status_code != 429 and outcome.status_code < 500:
-                return None
-            asked = seconds_asked(outcome.headers.get("Retry-After", ""), outcome.text)
-        elif not _is_harmless_to_repeat(request, outcome):
-            return None
-        if asked is not None:
-            return min(asked, LONGEST_PAUSE)
-        return float(min(0.5 * 2**attempt, 8.0) * random.uniform(0.75, 1))
+            requested = requested_pause(outcome.headers.get("Retry-After", ""), outcome.text)
+            if requested is not None:
+                return min(requested, MAX_PAUSE)
+        return float(min(0.5 * 2**retries, 8.0) * random.uniform(0.75, 1))
 
 
-def seconds_asked(header: str, body: str = "") -> float | None:
-    """How long a server wants to be left alone; None where it does not say.
+def _may_retry(request: httpx.Request, outcome: httpx.Response | httpx.TransportError) -> bool:
+    """Return whether a request failed temporarily, and repeating it cannot start a second prediction.
 
-    Args:
-        header: Its Retry-After header: seconds, or a date.
-        body: Its error. Replicate's has a field retry_after, or says "resets in ~30s".
-
-    >>> seconds_asked("", "Request was throttled. Expected available in 1 second.")
-    1.0
+    Every prediction is billed, and Replicate has no idempotency key. So the request that creates one is repeated
+    only if no prediction can exist: no connection was made, or the rate limiter refused the request (429). After
+    any 5xx a prediction may exist, even after a 503: a gateway also sends 503 when it loses the connection to the
+    server behind it after it has passed the request on. Replicate's JavaScript client follows the same rule.
     """
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        pass
-    try:
-        return max(0.0, float(json.loads(body)["retry_after"]))
-    except (ValueError, TypeError, KeyError):
-        pass
-    found = _SOON.search(body)
-    return float(found[1]) if found else None
+    if isinstance(outcome, httpx.ConnectError):
+        return True
+    if isinstance(outcome, httpx.TransportError):
+        return not _creates_prediction(request) and isinstance(outcome, (httpx.NetworkError, httpx.RemoteProtocolError))
+    return outcome.status_code == 429 or (outcome.status_code >= 500 and not _creates_prediction(request))
+
+
+def _creates_prediction(request: httpx.Request) -> bool:
+    return request.method == "POST" and request.url.path.endswith("/predictions")
 
 
 def _is_cancellation(request: httpx.Request) -> bool:
     return request.method == "POST" and request.url.path.endswith("/cancel")
 
 
-def _is_harmless_to_repeat(request: httpx.Request, error: httpx.TransportError) -> bool:
-    """Whether a request did nothing at the server, or nothing that counts: a prediction costs money."""
-    if isinstance(error, httpx.ConnectError):
-        return True
-    return request.method == "GET" and isinstance(error, (httpx.NetworkError, httpx.RemoteProtocolError))
-
-
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Loaded once: it takes as long as a short request, and every model has clients of its own."""
+    """Load the certificates once: it takes as long as a short request."""
     return httpx.create_ssl_context()
 
 
 class Transport(httpx.BaseTransport):
-    """Sends requests by the policy."""
+    """Send requests according to a `RetryPolicy`."""
 
     def __init__(self, policy: RetryPolicy) -> None:
-        self._rule, self._inner = policy, httpx.HTTPTransport(verify=_certificates())
+        self._policy, self._inner = policy, httpx.HTTPTransport(verify=_certificates())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request until its outcome stands."""
-        self._rule.prepare(request)
-        outcome: httpx.Response | httpx.TransportError
-        for attempt in count():
+        """Send a request, and repeat it while the policy says so."""
+        self._policy.set_timeouts(request)
+        retries = 0
+        while True:
             try:
-                outcome = self._inner.handle_request(request)
-                if outcome.status_code >= 400:
-                    outcome.read()
+                response = self._inner.handle_request(request)
+                if response.is_error:
+                    response.read()
             except httpx.TransportError as error:
-                outcome = error
-            pause = self._rule.pause(request, outcome, attempt)
-            if pause is None:
-                break
+                pause = self._policy.pause(request, error, retries)
+                if pause is None:
+                    raise
+            else:
+                pause = self._policy.pause(request, response, retries)
+                if pause is None:
+                    return response
             time.sleep(pause)
-        if isinstance(outcome, httpx.TransportError):
-            raise outcome
-        return outcome
+            retries += 1
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         self._inner.close()
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
-    """The asynchronous twin of `Transport`."""
+    """Asynchronous version of `Transport`."""
 
     def __init__(self, policy: RetryPolicy) -> None:
-        self._rule, self._inner = policy, httpx.AsyncHTTPTransport(verify=_certificates())
+        self._policy, self._inner = policy, httpx.AsyncHTTPTransport(verify=_certificates())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request until its outcome stands."""
-        self._rule.prepare(request)
-        outcome: httpx.Response | httpx.TransportError
-        for attempt in count():
+        """Send a request, and repeat it while the policy says so."""
+        self._policy.set_timeouts(request)
+        retries = 0
+        while True:
             try:
-                outcome = await self._inner.handle_async_request(request)
-                if outcome.status_code >= 400:
-                    await outcome.aread()
+                response = await self._inner.handle_async_request(request)
+                if response.is_error:
+                    await response.aread()
             except httpx.TransportError as error:
-                outcome = error
-            pause = self._rule.pause(request, outcome, attempt)
-            if pause is None:
-                break
+                pause = self._policy.pause(request, error, retries)
+                if pause is None:
+                    raise
+            else:
+                pause = self._policy.pause(request, response, retries)
+                if pause is None:
+                    return response
             await asyncio.sleep(pause)
-        if isinstance(outcome, httpx.TransportError):
-            raise outcome
-        return outcome
+            retries += 1
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         await self._inner.aclose()

@@ -1,4 +1,4 @@
-"""What the tests of the Replicate dialect share: a model before the demo server, and ways to ask it."""
+"""Shared by the Replicate tests: models that talk to the demo server, and ways to call them."""
 
 import asyncio
 
@@ -15,9 +15,9 @@ TEXT = "The sky is blue, and the sea below it is darker."
 
 
 def maker(server, monkeypatch):
-    """Makes models before a test's own server, which answers with `TEXT`."""
+    """Return a function that makes models; they talk to a test's own server, which answers with `TEXT`."""
     monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "0.02")
-    monkeypatch.setattr("vision_nb.providers.replicate.model._learned", {})
+    monkeypatch.setattr("vision_nb.providers.replicate.model._schemas", {})
     server.answer_with(TEXT)
 
     def make(model="llava-13b", **options):
@@ -27,7 +27,7 @@ def maker(server, monkeypatch):
 
 
 def created(server):
-    """The bodies of the requests that created predictions."""
+    """Return the bodies of the requests that create predictions."""
     return [one.body for one in server.requests if one.method == "POST" and one.path.endswith("/predictions")]
 
 
@@ -47,8 +47,8 @@ async def wait_for(condition):
     return False
 
 
-async def asked_once(llm, number):
-    """What complete, stream_complete, acomplete or astream_complete raises, by number."""
+async def error_of_call(llm, number):
+    """Return the error that complete, stream_complete, acomplete or astream_complete (by number) raises."""
 
     async def astreamed():
         return [part async for part in await llm.astream_complete("What?", picture())]
