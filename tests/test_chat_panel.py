@@ -126,7 +126,7 @@ def test_settings_reach_the_conversation(llm):
 def test_a_panel_that_is_refused_has_changed_nothing(llm):
     chat = vn.Chat(llm, system="Be brief.", keep_images=2)
     for options, message in (
-        ({"keep_images": "two"}, "keep_images='two'"), ({"keep_images": 1, "system": 3}, "system= is a text"),
+        ({"keep_images": "two"}, "keep_images='two'"), ({"keep_images": 1, "system": 3}, "system= must be a string"),
         ({"height": True}, "height=True"), ({"height": "1px; color: red"}, "height="),
     ):  # fmt: skip
         with pytest.raises(errors.SettingsError, match=message):
@@ -190,7 +190,7 @@ async def test_two_panels_share_a_conversation_and_one_asks_at_a_time(server, ll
     await asyncio.sleep(0.3)
     assert second._composer.state == "answering" and second._view._shown[-1]["html"]
     write(second, do="send", text="two")
-    assert "still answering" in second._composer.problem
+    assert "still answer" in second._composer.problem
     press(second, do="delete", id="pending")
     await settled(first)
     second.close()
@@ -241,7 +241,7 @@ async def test_only_the_newest_pictures_are_sent_and_the_panel_says_so(llm):
     assert panel._composer.note == "Of 2 pictures in this conversation, openai:gpt-4o will see the newest 1."
     await panel.ask("two")
     await asyncio.sleep(0.1)
-    assert panel._view._shown[1]["note"] == "Sent without 1 earlier picture."
+    assert panel._view._shown[1]["note"] == "Sent without 1 earlier image."
     assert panel._view.status["totals"].startswith("2 answers")
 
 

@@ -201,7 +201,7 @@ def test_the_model_is_switched_and_what_it_sees_is_said(opened):
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-chips li').length === 1")
     panel.box.press("Enter")
     panel.wait("done", 2)
-    assert "Sent without 1 earlier picture." in panel.turns.nth(2).inner_text()
+    assert "Sent without 1 earlier image." in panel.turns.nth(2).inner_text()
     assert panel.run("print(len(panel.chat), panel.chat.llm)") == "3 replicate:llava-13b"
 
 

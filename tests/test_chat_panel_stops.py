@@ -111,7 +111,7 @@ async def test_a_picture_that_never_comes_holds_up_no_answer(llm, monkeypatch): 
     from vision_nb.widgets import thumbnails
 
     panel = vn.ChatPanel(llm)
-    monkeypatch.setattr(thumbnails, "thumbnail", lambda _: 1 / 0)
+    monkeypatch.setattr(thumbnails, "make_thumbnail", lambda _: 1 / 0)
     document = vn.ImageDocument(image=picture())
     panel._thumbnails.get(document)
     assert (await panel.ask("one")).text == "to one"

@@ -1,62 +1,50 @@
-"""A conversation with a model about pictures: what was said so far, and the calls that go on with it."""
+"""`Chat`: a conversation with a model about images."""
 
 from __future__ import annotations
 
 from asyncio import CancelledError, Task, current_task
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vision_nb.conversation.export import transcript
+from vision_nb.conversation.image_limit import images_to_drop, omit_images
+from vision_nb.conversation.serialization import SavedConversation, read, write
+from vision_nb.conversation.turn import Turn
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
 from vision_nb.responses import ChatResponse, Usage
 
-_DROPPED_IMAGE_NOTE = "(A picture was here. It is not sent again.)"
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One question and its answer.
-
-    Attributes:
-        question: The question, with its pictures.
-        answer: The answer, whole or as far as it has come.
-        dropped_images: How many pictures of earlier questions were not sent again with this one.
-    """
-
-    question: ChatMessage
-    answer: ChatResponse
-    dropped_images: int = 0
-
 
 class Chat:
-    """A conversation: each question is sent with all that was said before it, pictures included.
+    """A conversation in which each question is sent with all earlier questions, answers and images.
 
-    A question that fails leaves the conversation as it was. An answer that is stopped midway stays, as far as
-    it came, with the finish reason "interrupted". One question is asked at a time.
+    If a question fails, the conversation stays unchanged. If an answer is stopped, the part that has arrived is
+    kept, with the finish reason "interrupted". Only one question can be asked at a time.
 
     Args:
-        llm: The model, or its name as `connect` takes it; it may be changed between two questions.
-        system: What the model is told before the conversation; empty for nothing.
-        keep_images: Send only so many pictures, the newest; a note stands in for an older one. None sends all
-            that the model takes. The pictures of a question itself are never left out of it.
+        llm: The model, or its name as for `connect`. It can be changed between questions.
+        system: The system message; empty for none.
+        keep_images: The maximum number of images to send. The most recent images are sent, and a note replaces each
+            older one. The images of the question itself are always sent. None sends as many as the model accepts.
 
     Attributes:
-        answering: The question that is being answered, and the answer so far; None between two questions.
+        answering: The question that is being answered, with the part of the answer received so far; otherwise None.
+        failed_turn: The last question, if it failed or was stopped before any text arrived; otherwise None.
 
     Raises:
-        SettingsError: ``llm`` is no model, ``system`` no text, or ``keep_images`` no number of pictures.
+        SettingsError: An argument has the wrong type or value.
 
     >>> chat = vn.Chat(vn.connect("demo"))
     >>> print(chat.ask("How large is it?", [vn.samples.path("chart")]))
     assistant: The picture is in landscape format, **1,000 x 600 pixels**. ...
-    >>> print(chat.ask("And how bright?"))  # the picture is known already
+    >>> print(chat.ask("And how bright?"))  # the image is sent again with this question
     assistant: The picture is very bright overall, ...
     >>> len(chat.turns)
     2
@@ -67,6 +55,7 @@ class Chat:
         self.system = system
         self.keep_images = keep_images
         self.answering: Turn | None = None
+        self.failed_turn: Turn | None = None
         self._turns: list[Turn] = []
         self._watchers: list[Callable[[], None]] = []
         self._task: Task[Any] | None = None
@@ -74,110 +63,118 @@ class Chat:
 
     @property
     def llm(self) -> MultiModalLLM:
-        """The model; a name can be put in its place, and is connected."""
+        """The model. It can be set to a model or to the name of one."""
         return self._llm
 
     @llm.setter
     def llm(self, llm: MultiModalLLM | str) -> None:
         if not isinstance(llm, (MultiModalLLM, str)):
-            raise SettingsError(f"A {type(llm).__name__} is no model: vn.connect('openai:gpt-4o') makes one.")
+            raise SettingsError(f"llm= must be a model or a name such as 'openai:gpt-4o', not {type(llm).__name__}.")
         self._llm = connect(llm) if isinstance(llm, str) else llm
 
     @property
     def system(self) -> str:
-        """What the model is told before the conversation; empty for nothing."""
+        """The system message; empty for none."""
         return self._system
 
     @system.setter
     def system(self, system: str) -> None:
         if not isinstance(system, str):
-            raise SettingsError(f"system= is a text, and no {type(system).__name__}.")
+            raise SettingsError(f"system= must be a string, not {type(system).__name__}.")
         self._system = system
 
     @property
     def keep_images(self) -> int | None:
-        """How many pictures are sent at most; None for all that the model takes."""
+        """The maximum number of images to send; None for as many as the model accepts."""
         return self._keep_images
 
     @keep_images.setter
     def keep_images(self, count: int | None) -> None:
         if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
-            raise SettingsError(f"keep_images={count!r} is no number of pictures: use 0 or more, or None for all.")
+            raise SettingsError(f"keep_images={count!r} is not a number of images: use 0 or more, or None for all.")
         self._keep_images = count
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """Questions with their answers, oldest first."""
+        """The questions with their answers, oldest first."""
         return tuple(self._turns)
 
     @property
     def history(self) -> list[ChatMessage]:
-        """Questions and answers in turn, as messages."""
+        """The questions and answers as alternating messages."""
         return [message for turn in self._turns for message in (turn.question, turn.answer.message)]
 
     @property
     def responses(self) -> list[ChatResponse]:
-        """The answers, with their tokens and times."""
+        """The answers, with their token counts and latencies."""
         return [turn.answer for turn in self._turns]
+
+    @property
+    def usage(self) -> Usage:
+        """The total token counts of all answers; None if any answer's count is unknown."""
+        return sum((response.usage or Usage() for response in self.responses), Usage(0, 0))
 
     def ask(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
-        """Ask the next question.
+        """Ask the next question and return the answer.
 
         Args:
-            prompt: The question, or a whole message.
-            images: Pictures for it; those of earlier questions are known already.
-            **overrides: Request parameters for this call alone.
+            prompt: The question as text, or a message.
+            images: Images for this question; the images of earlier questions are sent again automatically.
+            **overrides: Request parameters for this call only.
 
         Raises:
-            SettingsError: An argument cannot be used, or the last question is still being answered.
-            ImageError: A picture cannot be used.
-            ProviderError: The model did not answer.
+            SettingsError: An argument is invalid, or the previous question is still being answered.
+            ImageError: An image cannot be read.
+            ProviderError: The request failed.
         """
-        question = _question(prompt, images)
-        with self._asking(question):
-            self._grow(self.llm.chat(self.messages_with(question), **overrides))
+        question = _as_question(prompt, images)
+        with self._turn_in_progress(question):
+            self._update_answer(self.llm.chat(self.messages_with(question), **overrides))
         return self._turns[-1].answer
 
     async def aask(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
-        """The asynchronous twin of `ask`: arguments and errors as `ask`."""
-        question = _question(prompt, images)
-        with self._asking(question, current_task()):
-            self._grow(await self.llm.achat(self.messages_with(question), **overrides))
+        """Ask the next question and return the answer: the asynchronous twin of `ask`."""
+        question = _as_question(prompt, images)
+        with self._turn_in_progress(question, current_task()):
+            self._update_answer(await self.llm.achat(self.messages_with(question), **overrides))
         return self._turns[-1].answer
 
     def stream(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> Generator[ChatResponse, None, None]:
-        """Ask the next question and give the answer piece by piece; arguments as `ask`. Closing it is a stop."""
-        question = _question(prompt, images)
-        with self._asking(question), closing(self.llm.stream_chat(self.messages_with(question), **overrides)) as stream:
+        """Ask the next question and yield the growing answer; arguments as `ask`. Closing the generator stops it."""
+        question = _as_question(prompt, images)
+        messages = self.messages_with(question)
+        with self._turn_in_progress(question), closing(self.llm.stream_chat(messages, **overrides)) as stream:
             for response in stream:
-                yield self._grow(response)
+                yield self._update_answer(response)
                 if self._is_stopped:
-                    yield self._grow(replace(response, delta="", finish_reason="interrupted"))
+                    yield self._update_answer(replace(response, delta="", finish_reason="interrupted"))
                     return
 
     async def astream(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> AsyncGenerator[ChatResponse, None]:
-        """The asynchronous twin of `stream`: iterated at once with ``async for``; cancelling it is a stop."""
-        question = _question(prompt, images)
-        with self._asking(question, current_task()):
+        """Ask the next question and yield the growing answer: the asynchronous twin of `stream`.
+
+        It is an async generator: use it in ``async for`` without awaiting it first. Cancelling it stops the answer.
+        """
+        question = _as_question(prompt, images)
+        with self._turn_in_progress(question, current_task()):
             stream = await self.llm.astream_chat(self.messages_with(question), **overrides)
             async with aclosing(stream):
                 async for response in stream:
-                    yield self._grow(response)
+                    yield self._update_answer(response)
 
     def stop(self) -> None:
-        """Stop the answer that is arriving, whoever asked for it; what has arrived of it stays.
+        """Stop the current answer and keep the part that has arrived. Does nothing between questions.
 
-        Who awaits the answer gets ``asyncio.CancelledError``. A `stream` ends when it is asked for its next piece;
-        `ask` holds up everything else until it ends, and is stopped by an interrupt. Between two questions there is
-        nothing to stop.
+        A caller that awaits `aask` or iterates `astream` gets ``asyncio.CancelledError``. `stream` ends at its next
+        step. `ask` blocks the thread, so only a keyboard interrupt stops it.
 
         >>> chat = vn.Chat(vn.connect("demo"))
         >>> for response in chat.stream("Is there a picture?"):
@@ -191,188 +188,182 @@ class Chat:
             self._is_stopped = True
 
     @contextmanager
-    def _asking(self, question: ChatMessage, task: Task[Any] | None = None) -> Iterator[None]:
-        """Holds the question and its growing answer, and makes a turn of them when the answer has ended.
+    def _turn_in_progress(self, question: ChatMessage, task: Task[Any] | None = None) -> Iterator[None]:
+        """Set `answering` inside the block, and append the turn when the answer is complete or interrupted.
 
-        The task is that which asks, where one does.
+        Args:
+            question: The question.
+            task: The task that `stop` cancels; None for the synchronous methods.
         """
         if self.answering is not None:
-            raise SettingsError(
-                "The conversation is still answering its last question: wait for the answer, or stop it."
-            )
+            raise SettingsError("The previous question is still being answered: wait for the answer, or stop it.")
         self.answering = Turn(question, ChatResponse(model=self.llm.model), len(self.dropped_images(question)))
-        self._task, self._is_stopped = task, False
-        keep = False
+        self.failed_turn, self._task, self._is_stopped = None, task, False
+        is_kept = False
         try:
-            self._changed()
+            self._notify()
             yield
-            keep = True
+            is_kept = True
         except (GeneratorExit, KeyboardInterrupt, CancelledError):
-            keep = bool(self.answering.answer.text)
-            self._grow(replace(self.answering.answer, finish_reason="interrupted"))
+            is_kept = bool(self.answering.answer.text)
+            self._update_answer(replace(self.answering.answer, finish_reason="interrupted"))
             raise
         finally:
             turn, self.answering, self._task = self.answering, None, None
-            if keep:
+            if is_kept:
                 self._turns.append(turn)
-            self._changed()
+            else:
+                self.failed_turn = turn
+            self._notify()
 
-    def _grow(self, response: ChatResponse) -> ChatResponse:
+    def _update_answer(self, response: ChatResponse) -> ChatResponse:
         if self.answering is not None:
             self.answering = replace(self.answering, answer=response)
-            self._changed()
+            self._notify()
         return response
 
     def add(self, question: ChatMessage, answer: ChatResponse) -> ChatResponse:
-        """Add a question and its answer, however it was come by, and give the answer back.
+        """Append a question and its answer without asking the model, and return the answer.
 
         Args:
             question: The user's message.
-            answer: The model's.
+            answer: The model's answer.
         """
         self._turns.append(Turn(question, answer))
-        self._changed()
+        self._notify()
         return answer
 
     def to_messages(self) -> list[ChatMessage]:
-        """All that was said: the system message, and questions and answers in turn."""
+        """Return the system message, if any, followed by the questions and answers."""
         system = [ChatMessage(MessageRole.SYSTEM, self.system)] if self.system else []
         return [*system, *self.history]
 
     def messages_with(self, question: ChatMessage) -> list[ChatMessage]:
-        """All that is sent with a question: what was said, as far as its pictures are kept, and the question.
+        """Return the messages of a request that asks a question, with a note in place of each dropped image.
 
         Args:
             question: The next question.
         """
-        notes = repeat(_DROPPED_IMAGE_NOTE, len(self.dropped_images(question)))
-        return [*(_with_notes(message, notes) for message in self.to_messages()), question]
+        return [*omit_images(self.to_messages(), len(self.dropped_images(question))), question]
 
     def dropped_images(self, question: ChatMessage) -> list[ImageDocument]:
-        """The pictures of earlier questions that are not sent again with a question, oldest first.
+        """Return the images of earlier questions that are not sent again with a question, oldest first.
 
-        They are those beyond ``keep_images`` and beyond what the model takes in one request.
+        Images are dropped beyond ``keep_images`` and beyond the number that the model accepts per request.
 
         Args:
-            question: The next question, whose own pictures are counted first.
+            question: The next question. Its own images count toward the limit and are never dropped.
         """
-        earlier = [document for turn in self._turns for document in turn.question.image_documents]
         limits = [limit for limit in (self.keep_images, self.llm.image_limit) if limit is not None]
-        if not limits:
-            return []
-        kept = max(0, min(limits) - len(question.image_documents))
-        return earlier[: max(0, len(earlier) - kept)]
+        return images_to_drop(self._turns, question, min(limits, default=None))
 
     def undo(self, turns: int = 1) -> None:
-        """Take the latest questions back, and their answers.
+        """Remove the most recent questions and their answers.
 
         Args:
-            turns: How many.
+            turns: How many turns to remove.
 
         Raises:
-            SettingsError: The conversation does not have so many turns.
+            SettingsError: The conversation has fewer turns.
         """
         if not 0 <= turns <= len(self._turns):
-            raise SettingsError(f"{turns} turns cannot be taken back: the conversation has {len(self._turns)}.")
+            raise SettingsError(f"Cannot undo {turns} turns: the conversation has {len(self._turns)}.")
         self.replace(self._turns[: len(self._turns) - turns])
 
     def replace(self, turns: Sequence[Turn]) -> None:
-        """Put other turns in the place of all that was said.
+        """Replace all turns of the conversation.
 
         Args:
-            turns: Questions with their answers, oldest first.
+            turns: The new turns, oldest first.
         """
         self._turns = list(turns)
-        self._changed()
+        self._notify()
 
     def fork(self) -> Chat:
-        """A second conversation that begins as this one stands; neither changes the other."""
+        """Return an independent copy of the conversation."""
         other = Chat(self.llm, system=self.system, keep_images=self.keep_images)
         other.replace(self._turns)
         return other
 
     def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
-        """Call a function after every change, also while an answer grows.
+        """Call a function after every change, including each new piece of a streamed answer.
 
         Args:
-            watcher: Called without arguments.
+            watcher: The function, called without arguments.
 
         Returns:
-            A function that ends it.
+            A function that stops the calls.
         """
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
 
-    def _changed(self) -> None:
+    def _notify(self) -> None:
         for watcher in list(self._watchers):
             watcher()
 
-    @property
-    def usage(self) -> Usage:
-        """The tokens of all answers; unknown as soon as one of them is."""
-        return sum((response.usage or Usage() for response in self.responses), Usage(0, 0))
-
     def export(self, path: str | Path) -> Path:
-        """Write the conversation to a file.
+        """Write the conversation to a file and return its path.
 
         Args:
-            path: Where to; the ending says what it becomes: ``.md``, ``.html`` or ``.ipynb`` to read, ``.json`` to
-                be loaded again. Pictures are inside the file, small where it is to be read, and without metadata.
+            path: The file. Its suffix selects the format: ``.md``, ``.html`` or ``.ipynb`` for reading, or ``.json``
+                for `load`. Images are embedded without metadata; in the formats for reading, they are thumbnails.
 
         Raises:
-            SettingsError: The ending is another one, or the file cannot be written.
+            SettingsError: The suffix is not one of these, or the file cannot be written.
         """
-        from vision_nb.conversation.serialization import write
-
-        return write(self, Path(path).expanduser())
+        path = Path(path).expanduser()
+        write(SavedConversation(str(self.llm), self.system, self.keep_images, self.turns), path)
+        return path
 
     @classmethod
-    def load(cls, path: str | Path, llm: MultiModalLLM | None = None) -> Chat:
-        """Bring back a conversation that was exported as ``.json``.
+    def load(cls, path: str | Path, llm: MultiModalLLM | str | None = None) -> Chat:
+        """Load a conversation that was exported as ``.json``.
 
-        A file may come from anybody. A picture behind a URL is not fetched to be shown: it is first when a question
-        is asked about it.
+        Files from untrusted sources are safe to load: images behind URLs are not downloaded for display, only when
+        they are sent to a model.
 
         Args:
             path: The file.
-            llm: The model to go on with; None connects to the one that the file names, where that is a well-known
-                one, one of OpenAI's, or one on this machine. A deployment or model of somebody's own has to be given.
+            llm: The model to continue with, or its name. None connects to the model that the file names if it is a
+                well-known model, an OpenAI model or a local one; pass any other model explicitly.
 
         Raises:
-            SettingsError: There is no such file, it holds no conversation, or its model cannot be connected.
+            SettingsError: The file does not exist or is not a saved conversation, or its model must be passed.
         """
-        from vision_nb.conversation.serialization import read
-
-        return read(Path(path).expanduser(), llm)
+        path = Path(path).expanduser()
+        saved = read(path)
+        chat = cls(
+            _connect_saved_model(saved.model, path) if llm is None else llm,
+            system=saved.system,
+            keep_images=saved.keep_images,
+        )
+        chat.replace(saved.turns)
+        return chat
 
     def __len__(self) -> int:
         return len(self._turns)
 
     def __bool__(self) -> bool:
-        return True  # an empty conversation is one too
+        return True  # also without turns, despite __len__
 
     def __repr__(self) -> str:
         turns = "1 turn" if len(self) == 1 else f"{len(self)} turns"
         return f"Chat({self.llm}, {turns})"
 
     def _repr_markdown_(self) -> str:
-        from vision_nb.conversation.export import transcript
-
-        return transcript(self)
+        return transcript(self.system, self.turns)
 
 
-def _question(prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource]) -> ChatMessage:
+def _as_question(prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource]) -> ChatMessage:
     if not isinstance(prompt, ChatMessage):
         return user_message(prompt, images)
     if as_images(images):
-        raise SettingsError("A message brings its own pictures: leave images= out, or give the question as a text.")
+        raise SettingsError("images= cannot be combined with a message: put the images into the message.")
     return prompt
 
 
-def _with_notes(message: ChatMessage, notes: Iterator[str]) -> ChatMessage:
-    """A message with a note in the place of each picture, as long as there are notes."""
-    if not message.image_documents:
-        return message
-    return ChatMessage(
-        message.role, [next(notes, part) if isinstance(part, ImageDocument) else part for part in message.parts]
-    )
+def _connect_saved_model(name: str, path: Path) -> MultiModalLLM:
+    """Connect to the model that a file names, unless images could go to a server that the file's author chose."""
+    if name not in known_models() and name.partition(":")[0] not in ("openai", "local", DEMO):
+        raise SettingsError(f"{path.name} names the model {name!r}: pass llm=vn.connect({name!r}) to continue with it.")
+    return connect(name)

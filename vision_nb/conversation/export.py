@@ -1,13 +1,14 @@
-"""A conversation to read: as Markdown, as an HTML page and as a notebook, with small pictures in it."""
+"""Conversations for reading: as Markdown, as an HTML page and as a notebook, with thumbnails of the images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.format import format_price
@@ -15,14 +16,10 @@ from vision_nb.rendering.math import answer_html
 from vision_nb.rendering.sanitize import inline_text, markdown_to_html, safe_markdown
 from vision_nb.responses import ChatResponse, Usage, response_details
 
-if TYPE_CHECKING:
-    from vision_nb.conversation.chat import Chat, Turn
-
-Pictures: TypeAlias = Callable[[ImageDocument], str | None]
-"""Gives a picture as a data URI, or None where there is none to show."""
+GetThumbnail: TypeAlias = Callable[[ImageDocument], str | None]
+"""Returns a thumbnail as a data URI, or None if there is none."""
 
 _DOT = " \N{MIDDLE DOT} "
-_NOTHING = "_Nothing has been said yet._\n"
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -35,7 +32,7 @@ body {{ max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 sys
 body {{ color: #1a1a1a; background: #fff; overflow-wrap: anywhere; }}
 section {{ border-top: 1px solid #ccc; padding-top: 1rem; margin-top: 1rem; }}
 h2 {{ font-size: 1rem; margin: 1rem 0 0.25rem; }}
-.said {{ white-space: pre-wrap; }}
+.prompt {{ white-space: pre-wrap; }}
 figure {{ display: inline-block; margin: 0 0.5rem 0.5rem 0; }}
 figure img {{ max-width: min(20rem, 100%); border-radius: 4px; }}
 figcaption, small {{ color: #555; }}
@@ -52,8 +49,14 @@ table {{ border-collapse: collapse; }}
 """
 
 
-def thumbnail(document: ImageDocument, side: int = 160, max_bytes: int = 6_000) -> str | None:
-    """A small picture of so many pixels and bytes at most, or None where it cannot be read or is not to be fetched."""
+def make_thumbnail(document: ImageDocument, side: int = 160, max_bytes: int = 6_000) -> str | None:
+    """Return a thumbnail as a data URI, or None if the image cannot be read or must not be downloaded.
+
+    Args:
+        document: The image.
+        side: The maximum width and height in pixels.
+        max_bytes: The maximum size in bytes, before base64 encoding.
+    """
     if document.is_link:
         return None
     try:
@@ -62,123 +65,108 @@ def thumbnail(document: ImageDocument, side: int = 160, max_bytes: int = 6_000) 
         return None
 
 
-_page_picture = partial(thumbnail, side=640, max_bytes=60_000)  # on a page that is kept
+_large_thumbnail = partial(make_thumbnail, side=640, max_bytes=60_000)
 
 
 def facts_line(answer: ChatResponse) -> str:
-    """Tokens, time and price of an answer in a line, and not its model, which stands above it."""
-    return _DOT.join(about(answer)[1 if answer.model else 0 :])
+    """Return an answer's tokens, latency and price in one line, without the model, which is shown above it."""
+    return _DOT.join([*response_details(answer)[1 if answer.model else 0 :], format_price(answer.cost)])
 
 
-def about(answer: ChatResponse) -> list[str]:
-    """Model, tokens, time and price of an answer, each in a few words."""
-    return [*response_details(answer), format_price(answer.cost)]
-
-
-def totals(chat: Chat) -> str:
-    """Answers, tokens and price of a conversation, in a line; what is not known is said to be so."""
-    answers = chat.responses
-    if not answers:
+def totals(turns: Sequence[Turn]) -> str:
+    """Return the number of answers, and their tokens and price, in one line that mentions unknown values."""
+    if not turns:
         return ""
-    counted = [
-        usage for answer in answers if (usage := answer.usage) and None not in (usage.input_tokens, usage.output_tokens)
-    ]
+    answers = [turn.answer for turn in turns]
+    usages = [answer.usage for answer in answers if answer.usage and answer.usage.total_tokens is not None]
     costs = [cost for answer in answers if (cost := answer.cost) is not None]
-    shown = [f"{len(answers)} answer{'s' if len(answers) > 1 else ''}"]
-    if counted:
-        usage = sum(counted, Usage(0, 0))
-        shown.append(f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out")
+    items = [f"{len(answers)} answer{'s' if len(answers) > 1 else ''}"]
+    if usages:
+        usage = sum(usages, Usage(0, 0))
+        items.append(f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out")
     if costs:
-        shown.append(format_price(sum(costs, Decimal(0))))
-    lacking: dict[int, list[str]] = {}
-    for what, known in (("tokens", counted), ("price", costs)):
-        lacking.setdefault(len(answers) - len(known), []).append(what)
-    for count, unknown in lacking.items():
+        items.append(format_price(sum(costs, Decimal(0))))
+    unknown: dict[int, list[str]] = {}
+    for name, known in (("tokens", usages), ("price", costs)):
+        unknown.setdefault(len(answers) - len(known), []).append(name)
+    for count, names in unknown.items():
         if count:
-            named = " and ".join(unknown)
-            shown.append(f"{named} unknown" if count == len(answers) else f"{count} of unknown {named}")
-    return _DOT.join(shown)
-
-
-def transcript(chat: Chat, pictures: Pictures = thumbnail) -> str:
-    """A conversation as Markdown that is safe to show wherever notebooks are.
-
-    Args:
-        chat: The conversation.
-        pictures: Gives the small pictures.
-    """
-    parts = [f"**System**\n\n{safe_markdown(chat.system)}"] if chat.system else []
-    for turn in chat.turns:
-        parts.append(_markdown_question(turn, pictures))
-        parts.append(_markdown_answer(turn.answer))
-    if not parts:
-        return _NOTHING
-    return "\n\n".join([*parts, f"<small>{escape(totals(chat))}</small>" if chat.turns else ""]).rstrip() + "\n"
+            items.append(f"{' and '.join(names)} unknown{f' for {count}' if count < len(answers) else ''}")
+    return _DOT.join(items)
 
 
 def dropped_images_note(turn: Turn) -> str:
-    """What a reader should know of the pictures that were not sent again; empty where all were."""
+    """Return a note about images that were not sent again with a question; empty if all were sent."""
     if not turn.dropped_images:
         return ""
-    return f"Sent without {turn.dropped_images} earlier picture{'s' if turn.dropped_images > 1 else ''}."
+    return f"Sent without {turn.dropped_images} earlier image{'s' if turn.dropped_images > 1 else ''}."
 
 
-def _markdown_question(turn: Turn, pictures: Pictures) -> str:
-    documents, remark = turn.question.image_documents, dropped_images_note(turn)
-    shown = [f"{_image(document, pictures)} <sub>{inline_text(document.title)}</sub>" for document in documents]
-    return "\n\n".join(
-        ["---", "**You**", *shown, safe_markdown(turn.question.text), *([f"_{remark}_"] if remark else [])]
-    )
+def transcript(system: str, turns: Sequence[Turn], get_thumbnail: GetThumbnail = make_thumbnail) -> str:
+    """Return a conversation as Markdown that is safe to display in any notebook front end."""
+    parts = _markdown_parts(system, turns, get_thumbnail)
+    if turns:
+        parts.append(f"<small>{escape(totals(turns))}</small>")
+    return ("\n\n".join(parts) or "_No messages yet._") + "\n"
+
+
+def notebook(title: str, system: str, turns: Sequence[Turn]) -> dict[str, Any]:
+    """Return a conversation in Jupyter's notebook format 4.5, with a Markdown cell for each question and answer."""
+    sources = [f"# {inline_text(title)}", *_markdown_parts(system, turns, _large_thumbnail)]
+    cells = [
+        {"cell_type": "markdown", "id": f"message-{number}", "metadata": {}, "source": source}
+        for number, source in enumerate(sources)
+    ]
+    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _markdown_parts(system: str, turns: Sequence[Turn], get_thumbnail: GetThumbnail) -> list[str]:
+    """Return the system message, if any, and each question and answer as Markdown."""
+    parts = [f"**System**\n\n{safe_markdown(system)}"] if system else []
+    for turn in turns:
+        parts += [_markdown_question(turn, get_thumbnail), _markdown_answer(turn.answer)]
+    return parts
+
+
+def _markdown_question(turn: Turn, get_thumbnail: GetThumbnail) -> str:
+    images = [
+        f"{_image_html(document, get_thumbnail)} <sub>{inline_text(document.title)}</sub>"
+        for document in turn.question.image_documents
+    ]
+    note = dropped_images_note(turn)
+    notes = [f"_{note}_"] if note else []
+    return "\n\n".join(["---", "**You**", *images, safe_markdown(turn.question.text), *notes])
 
 
 def _markdown_answer(answer: ChatResponse) -> str:
-    remark = [f"> **Note:** {answer.remark}"] if answer.remark else []
-    return "\n\n".join(
-        [
-            f"**{inline_text(answer.model or 'assistant')}**",
-            safe_markdown(answer.text),
-            *remark,
-            f"<small>{escape(facts_line(answer))}</small>",
-        ]
-    )
+    remarks = [f"> **Note:** {answer.remark}"] if answer.remark else []
+    model, line = inline_text(answer.model or "assistant"), escape(facts_line(answer))
+    return "\n\n".join([f"**{model}**", safe_markdown(answer.text), *remarks, f"<small>{line}</small>"])
 
 
-def _image(document: ImageDocument, pictures: Pictures) -> str:
-    """A small picture as HTML, which Markdown takes everywhere; a Markdown image of data breaks LaTeX."""
-    shown = pictures(document)
-    return f'<img src="{escape(shown)}" alt="{inline_text(document.title)}">' if shown else "(picture)"
+def _image_html(document: ImageDocument, get_thumbnail: GetThumbnail) -> str:
+    """Return a thumbnail as HTML; a Markdown image with a data URI would break nbconvert's LaTeX export."""
+    thumbnail = get_thumbnail(document)
+    return f'<img src="{escape(thumbnail)}" alt="{inline_text(document.title)}">' if thumbnail else "(image)"
 
 
-def page(chat: Chat) -> str:
-    """A conversation as an HTML page of its own, which loads nothing and runs nothing."""
-    body = [f"<section><h2>System</h2>{markdown_to_html(chat.system)}</section>"] if chat.system else []
-    for turn in chat.turns:
-        body.append(f"<section>{''.join(_page_turn(turn))}</section>")
-    body.append(f"<section><small>{escape(totals(chat) or 'Nothing has been said yet.')}</small></section>")
-    return _PAGE.format(title=escape(f"Conversation with {chat.llm}"), body="\n".join(body))
+def page(title: str, system: str, turns: Sequence[Turn]) -> str:
+    """Return a conversation as a self-contained HTML page that loads nothing and runs no script."""
+    sections = [f"<h2>System</h2>{markdown_to_html(system)}"] if system else []
+    sections += ["".join(_page_turn(turn)) for turn in turns]
+    sections.append(f"<small>{escape(totals(turns) or 'No messages yet.')}</small>")
+    body = "\n".join(f"<section>{section}</section>" for section in sections)
+    return _PAGE.format(title=escape(title), body=body)
 
 
 def _page_turn(turn: Turn) -> Iterator[str]:
-    question, answer, remark = turn.question, turn.answer, dropped_images_note(turn)
+    question, answer, note = turn.question, turn.answer, dropped_images_note(turn)
     yield "<h2>You</h2>"
     for document in question.image_documents:
-        name = escape(document.title)
-        yield f"<figure>{_image(document, _page_picture)}<figcaption>{name}</figcaption></figure>"
-    yield f'<div class="said">{escape(question.text)}</div>{f"<small>{remark}</small>" if remark else ""}'
+        caption = f"<figcaption>{escape(document.title)}</figcaption>"
+        yield f"<figure>{_image_html(document, _large_thumbnail)}{caption}</figure>"
+    yield f'<div class="prompt">{escape(question.text)}</div>{f"<small>{note}</small>" if note else ""}'
     yield f"<h2>{escape(answer.model or 'assistant')}</h2>"
     yield answer_html(answer.text)
     yield f"<p><b>Note:</b> {escape(answer.remark)}</p>" if answer.remark else ""
     yield f"<small>{escape(facts_line(answer))}</small>"
-
-
-def notebook(chat: Chat) -> dict[str, Any]:
-    """A conversation as a notebook in Jupyter's format 4.5: a cell of Markdown for each question and answer."""
-    sources = [f"# Conversation with {inline_text(str(chat.llm))}"]
-    sources += [f"**System**\n\n{safe_markdown(chat.system)}"] if chat.system else []
-    for turn in chat.turns:
-        sources += [_markdown_question(turn, _page_picture), _markdown_answer(turn.answer)]
-    cells = [
-        {"cell_type": "markdown", "id": f"said-{place}", "metadata": {}, "source": source}
-        for place, source in enumerate(sources)
-    ]
-    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}

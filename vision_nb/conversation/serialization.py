@@ -1,4 +1,4 @@
-"""Conversations in files: written to be read, or to be loaded again."""
+"""Save conversations to files: in formats for reading, or as JSON that can be loaded again."""
 
 from __future__ import annotations
 
@@ -7,181 +7,210 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from vision_nb.conversation.chat import Chat, Turn
-from vision_nb.conversation.export import notebook, page, thumbnail, transcript
+from vision_nb.conversation.export import notebook, page, transcript
+from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, MessageRole, Part
-from vision_nb.providers.base import MultiModalLLM
-from vision_nb.providers.catalog import DEMO, known_models
-from vision_nb.providers.connect import connect
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import ChatResponse, Usage
 
 FORMAT = 1
-"""The version of the JSON file; a file of a later one is refused."""
+"""The version of the JSON format; files of later versions are rejected."""
 
-_LARGEST = 1e15  # of any number in a file: a count beyond it is none
-_SIDE = 2048  # pixels of a picture that is to be asked about again: what most models see of it
+_MAX_NUMBER = 1e15  # a larger number in a file is treated as damage
+_MAX_SIDE = 2048  # pixels; most models scale images down to at most this size
 
 
-def write(chat: Chat, path: Path) -> Path:
-    """Write a conversation in the form that the path's ending names; see `Chat.export`."""
-    if path.suffix.lower() not in _FORMS:
-        raise SettingsError(f"{path.name!r} does not say what to write: it ends in {', '.join(_FORMS)}.")
-    text = _FORMS[path.suffix.lower()](chat)
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")  # which is short enough, however long the name is
+@dataclass(frozen=True)
+class SavedConversation:
+    """The content of a saved conversation.
+
+    Attributes:
+        model: The model's name, as for `connect`.
+        system: The system message; empty for none.
+        keep_images: The maximum number of images to send; None for no limit.
+        turns: The questions with their answers, oldest first.
+    """
+
+    model: str
+    system: str
+    keep_images: int | None
+    turns: tuple[Turn, ...]
+
+
+def write(conversation: SavedConversation, path: Path) -> None:
+    """Write a conversation in the format that the path's suffix selects; see `Chat.export`."""
+    to_text = _FORMATS.get(path.suffix.lower())
+    if to_text is None:
+        raise SettingsError(f"Cannot export to {path.name!r}: use one of the suffixes {', '.join(_FORMATS)}.")
+    text = to_text(conversation)
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")  # a suffix could make a long file name too long
     try:
         partial.write_text(replace_surrogates(text), encoding="utf-8")
-        partial.replace(path)  # a reader finds the old file or the new one, and never half of it
+        partial.replace(path)  # atomic: a reader never sees a half-written file
     except OSError as error:
-        raise SettingsError(f"{path} cannot be written ({error.strerror}): name another file.") from error
+        raise SettingsError(f"Cannot write {path} ({error.strerror}).") from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-    return path
 
 
-def _as_json(chat: Chat) -> str:
-    turns = [
-        {"question": _question(turn.question), "answer": _answer(turn.answer), "left_out": turn.dropped_images}
-        for turn in chat.turns
-    ]
-    content = {
-        "vision_nb_chat": FORMAT,
-        "model": str(chat.llm),
-        "system": chat.system,
-        "keep_images": chat.keep_images,
-        "turns": turns,
-    }
+def read(path: Path) -> SavedConversation:
+    """Read a conversation from a JSON file.
+
+    Raises:
+        SettingsError: The file cannot be read or is not a saved conversation.
+    """
+    if path.suffix.lower() in (".md", ".html", ".ipynb"):
+        raise SettingsError(f"Cannot load {path.name}: export the conversation as .json to load it again.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"Cannot read {path} ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{path} is not a saved conversation: it is not valid JSON.") from error
+    version = content.get("vision_nb_chat") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise SettingsError(f"{path} is not a saved conversation: use a .json file written by Chat.export.")
+    if version > FORMAT:
+        raise SettingsError(f"{path} was written by a later version of vision_nb: upgrade vision_nb to load it.")
+    try:
+        turns = tuple(_read_turn(turn) for turn in content["turns"])
+        return SavedConversation(
+            _string(content["model"]), _string(content["system"]), _count(content["keep_images"]), turns
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, ImageError) as error:
+        raise SettingsError(f"{path} is damaged: a value is missing or has the wrong type.") from error
+
+
+def _title(conversation: SavedConversation) -> str:
+    return f"Conversation with {conversation.model}"
+
+
+def _to_markdown(conversation: SavedConversation) -> str:
+    return transcript(conversation.system, conversation.turns)
+
+
+def _to_html(conversation: SavedConversation) -> str:
+    return page(_title(conversation), conversation.system, conversation.turns)
+
+
+def _to_notebook(conversation: SavedConversation) -> str:
+    return _dump(notebook(_title(conversation), conversation.system, conversation.turns))
+
+
+def _to_json(conversation: SavedConversation) -> str:
+    return _dump(
+        {
+            "vision_nb_chat": FORMAT,
+            "model": conversation.model,
+            "system": conversation.system,
+            "keep_images": conversation.keep_images,
+            "turns": [_turn_fields(turn) for turn in conversation.turns],
+        }
+    )
+
+
+def _dump(content: Mapping[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-_FORMS: Mapping[str, Callable[[Chat], str]] = {
-    ".md": lambda chat: transcript(chat, thumbnail),
-    ".html": page,
-    ".ipynb": lambda chat: json.dumps(notebook(chat), ensure_ascii=False, indent=1) + "\n",
-    ".json": _as_json,
+_FORMATS: Mapping[str, Callable[[SavedConversation], str]] = {
+    ".md": _to_markdown,
+    ".html": _to_html,
+    ".ipynb": _to_notebook,
+    ".json": _to_json,
 }
 
 
-def _question(question: ChatMessage) -> dict[str, Any]:
-    return {"role": question.role.value, "parts": [_part(part) for part in question.parts]}
+def _turn_fields(turn: Turn) -> dict[str, Any]:
+    question, answer = turn.question, turn.answer
+    usage = answer.usage
+    return {
+        "question": {"role": question.role.value, "parts": [_part_fields(part) for part in question.parts]},
+        "answer": {
+            "text": answer.text,
+            "model": answer.model,
+            "finish_reason": answer.finish_reason,
+            "latency": answer.latency,
+            "usage": usage and [usage.input_tokens, usage.output_tokens, usage.cached_input_tokens],
+            "usd": None if answer.cost is None else str(answer.cost),
+        },
+        "left_out": turn.dropped_images,
+    }
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part_fields(part: Part) -> dict[str, Any]:
     if isinstance(part, str):
         return {"text": part}
     if part.is_remote:
         return {"url": part.image_url, "detail": part.detail}
     try:
-        ready = part.prepare(lambda size: fit_within(size, _SIDE))
+        prepared = part.prepare(lambda size: fit_within(size, _MAX_SIDE))
     except ImageError as error:
-        raise SettingsError(f"The conversation cannot be written, as a picture of it is gone: {error}") from error
-    return {"data": base64.b64encode(ready.data).decode("ascii"), "name": part.title, "detail": part.detail}
+        raise SettingsError(f"Cannot save the conversation, because an image of it cannot be read: {error}") from error
+    return {"data": base64.b64encode(prepared.data).decode("ascii"), "name": part.title, "detail": part.detail}
 
 
-def _answer(answer: ChatResponse) -> dict[str, Any]:
-    usage = answer.usage
-    return {
-        "text": answer.text,
-        "model": answer.model,
-        "finish_reason": answer.finish_reason,
-        "latency": answer.latency,
-        "usage": usage and [usage.input_tokens, usage.output_tokens, usage.cached_input_tokens],
-        "usd": None if answer.cost is None else str(answer.cost),
-    }
-
-
-def read(path: Path, llm: MultiModalLLM | None) -> Chat:
-    """Read a conversation from a JSON file; see `Chat.load`."""
-    if path.suffix.lower() in (".md", ".html", ".ipynb"):
-        raise SettingsError(f"{path.name} is to be read by people: export the conversation as .json to load it again.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} holds no conversation: it is no JSON file.") from error
-    version = content.get("vision_nb_chat") if isinstance(content, dict) else None
-    if not isinstance(version, int):
-        raise SettingsError(f"{path} holds no conversation: Chat.export writes those that can be loaded.")
-    if version > FORMAT:
-        raise SettingsError(f"{path} was written by a later version of vision_nb: update this one.")
-    try:
-        turns = [_turn(turn) for turn in content["turns"]]
-        model, system, keep_images = _text(content["model"]), _text(content["system"]), _count(content["keep_images"])
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, ImageError, SettingsError) as error:
-        raise SettingsError(f"{path} is damaged: a part is missing or of the wrong kind.") from error
-    chat = Chat(llm or _named(model, path), system=system, keep_images=keep_images)
-    chat.replace(turns)
-    return chat
-
-
-def _named(model: str, path: Path) -> MultiModalLLM:
-    """The model that a file names, unless that would send pictures to whom the file's writer chose."""
-    if model not in known_models() and model.partition(":")[0] not in ("openai", "local", DEMO):
-        raise SettingsError(f"{path.name} names the model {model!r}: pass llm=vn.connect({model!r}) to go on with it.")
-    return connect(model)
-
-
-def _turn(turn: Mapping[str, Any]) -> Turn:
-    question, answer = turn["question"], turn["answer"]
-    usd = None if answer["usd"] is None else Decimal(_text(answer["usd"]))
+def _read_turn(fields: Mapping[str, Any]) -> Turn:
+    question, answer = fields["question"], fields["answer"]
+    usd = None if answer["usd"] is None else Decimal(_string(answer["usd"]))
     if usd is not None and not (usd.is_finite() and usd >= 0):
-        raise ValueError(f"{usd} in the place of a price")
+        raise ValueError(f"{usd} is not a price")
     return Turn(
-        ChatMessage(MessageRole(question["role"]), [_document(part) for part in question["parts"]]),
+        ChatMessage(MessageRole(question["role"]), [_read_part(part) for part in question["parts"]]),
         ChatResponse(
-            text=_text(answer["text"]),
-            model=_text(answer["model"]),
-            finish_reason=None if answer["finish_reason"] is None else _text(answer["finish_reason"]),
+            text=_string(answer["text"]),
+            model=_string(answer["model"]),
+            finish_reason=None if answer["finish_reason"] is None else _string(answer["finish_reason"]),
             latency=_seconds(answer["latency"]),
-            usage=_usage(answer["usage"]),
-            pricing=lambda _: usd,  # what it cost then, whatever it costs now
+            usage=_read_usage(answer["usage"]),
+            pricing=lambda _: usd,  # the price at the time, even if prices have changed since
         ),
-        _count(turn["left_out"]) or 0,
+        _count(fields["left_out"]) or 0,
     )
 
 
-def _usage(counts: Any) -> Usage | None:
+def _read_usage(counts: Any) -> Usage | None:
     if counts is None:
         return None
     if not isinstance(counts, list):
-        raise TypeError(f"{type(counts).__name__} in the place of tokens")
-    sent, received, cached = map(_count, counts)
-    return Usage(sent, received, cached or 0)
+        raise TypeError(f"{type(counts).__name__} is not a list of token counts")
+    input_tokens, output_tokens, cached = map(_count, counts)
+    return Usage(input_tokens, output_tokens, cached or 0)
 
 
-def _document(part: Mapping[str, Any]) -> Part:
-    if "text" in part:
-        return _text(part["text"])
-    if "url" in part:
-        document = ImageDocument(image_url=_text(part["url"]), detail=part["detail"])
+def _read_part(fields: Mapping[str, Any]) -> Part:
+    if "text" in fields:
+        return _string(fields["text"])
+    if "url" in fields:
+        document = ImageDocument(image_url=_string(fields["url"]), detail=fields["detail"])
         document.show_as_link()
         return document
-    data = base64.b64decode(_text(part["data"]), validate=True)
-    return ImageDocument(image=data, image_name=_text(part["name"]), detail=part["detail"])
+    data = base64.b64decode(_string(fields["data"]), validate=True)
+    return ImageDocument(image=data, image_name=_string(fields["name"]), detail=fields["detail"])
 
 
-def _text(value: Any) -> str:
+def _string(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{type(value).__name__} in the place of a text")
+        raise TypeError(f"{type(value).__name__} is not a string")
     return replace_surrogates(value)
 
 
 def _count(value: Any) -> int | None:
-    if value is not None and (type(value) is not int or not 0 <= value < _LARGEST):
-        raise ValueError("something else in the place of a count")
+    if value is not None and (type(value) is not int or not 0 <= value < _MAX_NUMBER):
+        raise ValueError(f"{type(value).__name__} is not a count")
     return value
 
 
 def _seconds(value: Any) -> float | None:
-    if value is not None and (type(value) not in (int, float) or not 0 <= value < _LARGEST):  # NaN is not either
-        raise ValueError("something else in the place of a time")
+    if value is not None and (type(value) not in (int, float) or not 0 <= value < _MAX_NUMBER):  # also rejects NaN
+        raise ValueError(f"{type(value).__name__} is not a number of seconds")
     return None if value is None else float(value)

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from vision_nb.conversation.chat import Chat, Turn
+from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import totals
+from vision_nb.conversation.turn import Turn
 from vision_nb.errors import VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
@@ -59,7 +60,7 @@ class Conversation:
         self.view.show(self._entries.of(self._chat, self._answering.failure))
         present = {id(turn) for turn in self._chat.turns}
         removed = sum(id(turn) not in present for turn in self._removed) + (self._set_aside is not None)
-        self.view.status = {"totals": totals(self._chat), "problem": self._problem, "removed": removed}
+        self.view.status = {"totals": totals(self._chat.turns), "problem": self._problem, "removed": removed}
 
     def forget_removed(self) -> None:
         """Offer no more to put back what was removed, as the conversation has gone on."""

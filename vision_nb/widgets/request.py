@@ -8,7 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vision_nb.conversation.chat import Chat, Turn
+from vision_nb.conversation.chat import Chat
+from vision_nb.conversation.turn import Turn
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.messages import ChatMessage
 from vision_nb.responses import ChatResponse, Usage

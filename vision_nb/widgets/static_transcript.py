@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from vision_nb.conversation.chat import Chat, Turn
+from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import transcript
+from vision_nb.conversation.turn import Turn
 from vision_nb.notebook.ipython import current_cell_id
 from vision_nb.widgets.thumbnails import Thumbnails
 
@@ -43,6 +44,6 @@ class PlainTranscript:
                 handle.update(self._bundle(chat), raw=True)
 
     def _bundle(self, chat: Chat) -> dict[str, str]:
-        said = transcript(chat, self._thumbnails.get)
+        said = transcript(chat.system, chat.turns, self._thumbnails.get)
         # The blank lines have the Markdown inside read as Markdown.
         return {"text/markdown": f'<div class="{self.css_class}">\n\n{said}\n\n</div>', "text/plain": repr(chat)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from vision_nb.conversation.export import thumbnail
+from vision_nb.conversation.export import make_thumbnail
 from vision_nb.images.document import ImageDocument
 
 
@@ -30,7 +30,7 @@ class Thumbnails:
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:  # a program without a loop, which can wait
-                self._made[document] = thumbnail(document)
+                self._made[document] = make_thumbnail(document)
             else:
                 self._making[document] = loop.create_task(self._make(document))
         return self._made.get(document)
@@ -42,7 +42,7 @@ class Thumbnails:
 
     async def _make(self, document: ImageDocument) -> None:
         try:
-            self._made[document] = await asyncio.to_thread(thumbnail, document)
+            self._made[document] = await asyncio.to_thread(make_thumbnail, document)
         finally:
             self._making.pop(document, None)
         self._ready()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vision_nb.conversation.chat import Chat, Turn
+from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import dropped_images_note, facts_line
+from vision_nb.conversation.turn import Turn
 from vision_nb.rendering.math import answer_html
 from vision_nb.widgets.request import Failure
 from vision_nb.widgets.thumbnails import Thumbnails
