@@ -1,5 +1,7 @@
-"""The store of answers: survives crashes, damage, other kernels and other versions."""
+"""The store keeps answers and labels through crashes, damage, other processes and other versions."""
 
+import asyncio
+import gc
 import multiprocessing
 import os
 import random
@@ -25,7 +27,7 @@ def path(tmp_path):
     return tmp_path / "deeper" / "answers.sqlite3"
 
 
-def test_an_answer_comes_back_as_it_was(path):
+def test_a_stored_answer_is_returned_unchanged(path):
     Store(path).put("k", "openai:gpt-4o", ANSWER)
     found = Store(path).get("k")
     assert (found.text, found.usage, found.model, found.finish_reason, found.latency) == (
@@ -45,11 +47,11 @@ def test_unknown_usage_stays_unknown(path):
     assert store.get("a").usage is None and store.get("b").usage == vn.Usage(None, 3)
 
 
-def test_the_default_place_is_the_users_cache(tmp_path):
+def test_the_default_path_is_in_the_users_cache_folder(tmp_path):
     assert default_path() == tmp_path / "cache" / "vision_nb" / "answers.sqlite3"
 
 
-def test_every_part_of_a_question_makes_another_key():
+def test_the_key_depends_on_every_part_of_the_question():
     base = {"model": "m", "parameters": {"t": 1}, "prompt": "p", "image_digests": ["d"]}
     others = [
         {},
@@ -66,7 +68,7 @@ def test_every_part_of_a_question_makes_another_key():
     )
 
 
-def test_a_files_digest_is_remembered_until_it_changes(path, tmp_path, monkeypatch):
+def test_a_files_digest_is_stored_until_the_file_changes(path, tmp_path, monkeypatch):
     picture_path = tmp_path / "it.png"
     picture_path.write_bytes(encoded(picture()))
     store, document = Store(path), vn.ImageDocument.of(picture_path)
@@ -80,7 +82,7 @@ def test_a_files_digest_is_remembered_until_it_changes(path, tmp_path, monkeypat
     assert store.digest(document) != first
 
 
-def test_labels_by_annotator(path):
+def test_each_annotator_has_one_label_per_answer(path):
     store = Store(path)
     store.put_label("k", Label(4, 5, "good", "ann"))
     store.put_label("k", Label(2, None, "", "bob"))
@@ -90,8 +92,68 @@ def test_labels_by_annotator(path):
     assert len(store.labels(["k"])["k"]) == 1 and store.labels(["z"]) == {}
 
 
+def test_leaving_the_context_closes_the_store_and_closing_twice_is_harmless(path):
+    with Store(path) as store:
+        store.put("k", "m", ANSWER)
+    store.close()
+    with pytest.raises(errors.StoreError, match="closed"):
+        store.get("k")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]  # the write-ahead log is gone
+
+
+def test_a_store_that_nobody_closed_is_closed_when_it_is_collected(path):
+    store = Store(path)
+    connection = store._connection
+    del store
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
+def instructions(store, look_up, keys):
+    """How many instructions SQLite runs for a look-up."""
+    count = 0
+
+    def step():
+        nonlocal count
+        count += 1
+
+    store._connection.set_progress_handler(step, 1)
+    look_up(keys)
+    store._connection.set_progress_handler(None, 1)
+    return count
+
+
+@pytest.mark.parametrize("number_of_keys", [1, 50])
+def test_a_look_up_costs_the_same_in_a_large_store(path, number_of_keys):
+    keys = [str(number) for number in range(number_of_keys)]
+    with Store(path) as store:
+        costs = []
+        for numbers in (range(100), range(100, 2000)):
+            for number in numbers:
+                store.put(str(number), "m", ANSWER)
+                store.put_label(str(number), Label(3, annotator="ann"))
+            assert len(store.labels(keys)) == len(store.get_many(keys)) == number_of_keys
+            costs.append([instructions(store, look_up, keys) for look_up in (store.labels, store.get_many)])
+    assert costs[0] == costs[1]
+
+
+async def test_a_put_in_a_thread_waits_for_another_writer_without_blocking_the_event_loop(path):
+    with Store(path) as store:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(asyncio.to_thread(store.put, "k", "m", ANSWER))
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        assert not waiting.done()
+        other.execute("COMMIT")
+        other.close()
+        await waiting
+        assert store.get("k").text == "Blue."
+
+
 @pytest.mark.parametrize("kind", ["truncated", "half"])
-def test_a_damaged_file_is_set_aside_and_never_deleted(path, kind):
+def test_a_damaged_file_is_renamed_and_never_deleted(path, kind):
     store = Store(path)
     for number in range(2000):
         store.put(str(number), "m", ANSWER)
@@ -107,7 +169,7 @@ def test_a_damaged_file_is_set_aside_and_never_deleted(path, kind):
     assert aside.read_bytes() == damaged
 
 
-def test_somebody_elses_file_is_left_alone(path):
+def test_a_file_of_another_program_is_not_touched(path):
     path.parent.mkdir()
     path.write_text("model,prompt\n")
     with pytest.raises(errors.StoreError, match=r"cannot be .* as a store"):
@@ -123,7 +185,7 @@ def test_somebody_elses_file_is_left_alone(path):
     assert path.read_bytes() == before
 
 
-def test_a_newer_layout_is_left_alone(path):
+def test_a_file_with_a_newer_layout_is_not_touched(path):
     Store(path).close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -134,7 +196,7 @@ def test_a_newer_layout_is_left_alone(path):
     assert path.read_bytes() == before
 
 
-def test_a_path_that_cannot_hold_a_store(tmp_path):
+def test_an_unusable_path_is_an_error(tmp_path):
     with pytest.raises(errors.StoreError, match="is a folder"):
         Store(tmp_path)
     (tmp_path / "file").write_text("x")
@@ -150,7 +212,7 @@ def _write(path, name):
         store.put(f"{name}-{number}", "m", ANSWER)
 
 
-def test_two_kernels_write_at_the_same_time(path):
+def test_two_processes_write_at_the_same_time(path):
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write, args=(path, name)) for name in "ab"]
     for writer in writers:
@@ -168,18 +230,18 @@ base, folder, store, journal = sys.argv[1:]
 models = [vn.OpenAIMultiModal(name, "k", base) for name in ("gpt-4o", "gpt-4o-mini")]
 from vision_nb.store import Store
 put = Store.put
-def noted(self, key, asked_model, response):
-    # The client has this answer whole: from here on it must not be lost.
+def recorded(self, key, asked_model, response):
+    # The client has received the whole answer: from here on it must not be lost.
     with open(journal, "a") as file:
         put(self, key, asked_model, response)
         file.write(key + "\\n")
-Store.put = noted
+Store.put = recorded
 vn.compare(models, [f"question {n}" for n in range(80)], folder, store=store, progress=False, concurrency=4)
 """
 
 
-def test_a_killed_run_loses_nothing_and_asks_nothing_twice(server, path, tmp_path):
-    """A child that runs a grid is killed twenty times at random moments, and started again."""
+def test_a_killed_run_loses_no_answer_and_repeats_no_request(server, path, tmp_path):
+    """A child process that runs a comparison is killed twenty times at random moments, and started again."""
     folder, journal = tmp_path / "images", tmp_path / "journal"
     folder.mkdir()
     for number in range(4):
@@ -206,13 +268,13 @@ def test_a_killed_run_loses_nothing_and_asks_nothing_twice(server, path, tmp_pat
         assert child.returncode == -signal.SIGKILL, problems.decode()
     assert child.returncode == 0
     received = Path(journal).read_text().split()
-    assert len(received) == len(set(received)), "an answer that had arrived was asked for again"
-    assert len(Store(path).get_many(received)) == len(received), "an answer that had arrived was lost"
+    assert len(received) == len(set(received)), "a received answer was requested again"
+    assert len(Store(path).get_many(received)) == len(received), "a received answer was lost"
     assert len(server.requests) <= rows + concurrency * kills
     assert kills == 20
 
 
-def test_what_is_forgotten_is_gone_from_the_disk(path):
+def test_clear_removes_answers_from_the_disk_and_keeps_labels(path):
     store = Store(path)
     store.put("k", "openai:gpt-4o", vn.CompletionResponse("a secret answer", model="gpt-4o"))
     store.put_label("k", Label(correctness=4, annotator="ann"))
@@ -223,8 +285,8 @@ def test_what_is_forgotten_is_gone_from_the_disk(path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
-def test_a_new_store_is_its_owners_alone(path):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no POSIX file modes")
+def test_only_the_owner_can_read_a_new_store(path):
     Store(path).put("k", "openai:gpt-4o", ANSWER)
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
     assert path.parent.stat().st_mode & 0o777 == 0o700
