@@ -1,8 +1,10 @@
 """Cells run in a real Jupyter kernel, and their outputs as a front end keeps them."""
 
+import contextlib
 import re
 
 import nbformat
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 LOAD = "%load_ext vision_nb\nimport vision_nb as vn"
@@ -15,6 +17,28 @@ def run_cells(*cells, folder=None, allow_errors=False, load=True):
     resources = {"metadata": {"path": str(folder)}} if folder else {}
     NotebookClient(notebook, timeout=120, resources=resources, allow_errors=allow_errors).execute()
     return notebook.cells[1:] if load else notebook.cells
+
+
+@contextlib.contextmanager
+def cell_runner():
+    """Start a kernel; yields a function that runs a cell by its id, and returns the value of an expression after it."""
+    manager, client = start_new_kernel()
+
+    def run(cell_id, code, expression="None"):
+        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {"value": expression}}
+        message = client.session.msg("execute_request", content, metadata={"cellId": cell_id})
+        client.shell_channel.send(message)
+        replies = iter(lambda: client.get_shell_msg(timeout=60), None)
+        own = (reply for reply in replies if reply["parent_header"].get("msg_id") == message["header"]["msg_id"])
+        reply = next(own)["content"]
+        assert reply["status"] == "ok", reply
+        return eval(reply["user_expressions"]["value"]["data"]["text/plain"])
+
+    try:
+        yield run
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def markdown_of(cell):

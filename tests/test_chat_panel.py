@@ -6,7 +6,7 @@ import json
 import nbformat
 import pytest
 from conftest import encoded, picture
-from kernels import markdown_of, run_cells, text_of
+from kernels import cell_runner, markdown_of, run_cells, text_of
 from nbconvert import HTMLExporter, MarkdownExporter
 
 import vision_nb as vn
@@ -262,3 +262,20 @@ def test_the_saved_notebook_reads_without_a_kernel(photo):
     markdown, _ = MarkdownExporter().from_notebook_node(notebook)
     for page in (html, markdown):
         assert "And its size?" in page and "data:image/jpeg;base64," in page
+
+
+@pytest.mark.kernel
+def test_rerunning_a_cell_closes_its_earlier_panels_and_closed_panels_are_released():
+    setup = (
+        "import gc, vision_nb as vn\n"
+        "def panels():\n"
+        "    gc.collect()\n"
+        "    return len([one for one in gc.get_objects() if isinstance(one, vn.ChatPanel)])"
+    )
+    with cell_runner() as run:
+        run("setup", setup)
+        for cell in ("one", "one", "one", "two"):
+            run(cell, "vn.ChatPanel('demo', images=[vn.samples.path('chart')]);")
+        for number in range(5):
+            run(f"cell {number}", "panel = vn.ChatPanel('demo')\npanel.close()\ndel panel")
+        assert run("last", "pass", "panels()") == 2

@@ -3,6 +3,7 @@
 import pytest
 from conftest import encoded, picture
 from jupyter_client.manager import start_new_kernel
+from kernels import cell_runner
 
 pytestmark = pytest.mark.kernel
 
@@ -63,33 +64,13 @@ def test_the_first_line_of_a_cell_completes_with_a_body_below(complete):
     assert "%%vision demo --dry-run" in complete("%%vision demo --dr\nWhat is this?", 18)
 
 
-def test_a_cell_of_a_conversation_run_again_takes_its_own_turns_place():
-    manager, client = start_new_kernel()
-
-    def run(cell_id, code):
-        content = {"code": code, "silent": False, "store_history": True, "user_expressions": {"n": "COUNT"}}
-        message = client.session.msg("execute_request", content, metadata={"cellId": cell_id})
-        client.shell_channel.send(message)
-        replies = iter(lambda: client.get_shell_msg(timeout=60), None)
-        answering = (reply for reply in replies if reply["parent_header"].get("msg_id") == message["header"]["msg_id"])
-        reply = next(answering)["content"]
-        assert reply["status"] == "ok", reply
-        return eval(reply["user_expressions"]["n"]["data"]["text/plain"])
-
-    counting = (
-        "%load_ext vision_nb\nfrom vision_nb.demo import shared_server\nserver = shared_server()\n"
-        "class Count:\n"
-        "    def __repr__(self):\n"
-        "        return str((len(server.requests), len(server.requests[-1].body['messages']) if server.requests else 0))\n"
-        "COUNT = Count()"
-    )
-    try:
-        run("load", counting)
+def test_rerunning_a_cell_of_a_conversation_replaces_its_own_turn():
+    setup = "%load_ext vision_nb\nfrom vision_nb.demo import shared_server\nrequests = shared_server().requests"
+    sent = "(len(requests), len(requests[-1].body['messages']))"
+    with cell_runner() as run:
+        run("load", setup)
         cells = [("one", "%%vision demo\nOne?"), ("two", "%%vision -c\nTwo?"), ("three", "%%vision -c\nThree?")]
-        assert [run(*cell) for cell in cells] == [(1, 1), (2, 3), (3, 5)]
-        assert [run(*cell) for cell in cells] == [(3, 5)] * 3  # Run All on the executed notebook
-        assert [run(*cell) for cell in cells[1:]] == [(3, 5)] * 2
-        assert run("two", "%%vision -c\nTwo, differently?") == (4, 3)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+        assert [run(*cell, sent) for cell in cells] == [(1, 1), (2, 3), (3, 5)]
+        assert [run(*cell, sent) for cell in cells] == [(3, 5)] * 3  # Run All on the executed notebook
+        assert [run(*cell, sent) for cell in cells[1:]] == [(3, 5)] * 2
+        assert run("two", "%%vision -c\nTwo, differently?", sent) == (4, 3)

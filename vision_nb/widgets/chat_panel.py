@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import ipywidgets
 
@@ -30,7 +31,7 @@ from vision_nb.widgets.static_transcript import PlainTranscript
 from vision_nb.widgets.thumbnails import Thumbnails
 
 _DEMO_NOTE = "No key was found, so the demo answers: it measures pixels, and is no language model."
-_panels: dict[str, tuple[int, list[ChatPanel]]] = {}  # by the cell that made them, and its run
+_open_panels: WeakSet[ChatPanel] = WeakSet()
 
 
 class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no types
@@ -69,6 +70,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
     """
 
     _closed = True  # until it is whole
+    _cell: str | None  # the cell that created it, and that cell's run
+    _run: int | None
 
     def __init__(
         self,
@@ -110,7 +113,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         self._unwatch = chat.watch(self._changed)
         if (running := shell()) is not None:
             running.events.register("post_run_cell", self._flush)
-        self._retire_earlier_run()
+        self._close_earlier_runs()
         self._draw()
 
     @property
@@ -169,6 +172,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         if self._closed:
             return
         self._closed = True
+        _open_panels.discard(self)
         self._answering.close()
         self._unwatch()
         self._finish()
@@ -190,17 +194,15 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
             self._thumbnails.close()
             self._composer.drop_all()
 
-    def _retire_earlier_run(self) -> None:
-        """Close the panels that an earlier run of the same cell made."""
+    def _close_earlier_runs(self) -> None:
+        """Close the panels that earlier runs of the same cell created."""
         cell, running = current_cell_id(), shell()
-        if cell is None or running is None:
-            return
-        run, panels = _panels.get(cell, (running.execution_count, []))
-        if run != running.execution_count:
-            for panel in panels:
+        run = None if running is None else running.execution_count
+        for panel in list(_open_panels):
+            if cell is not None and panel._cell == cell and panel._run != run:
                 panel.close()
-            panels = []
-        _panels[cell] = running.execution_count, [*panels, self]
+        self._cell, self._run = cell, run
+        _open_panels.add(self)
 
     def _start(self, question: ChatMessage, overrides: dict[str, Any]) -> asyncio.Task[ChatResponse]:
         if self._closed:

@@ -41,8 +41,9 @@ class Composer(anywidget.AnyWidget):
             error that it raises is shown in the box, and the text stays.
     """
 
-    _esm = _HERE / "composer.js"
-    _css = _HERE / "composer.css"
+    # As text: anywidget keeps every widget alive whose class names the files by their paths.
+    _esm = (_HERE / "composer.js").read_text(encoding="utf-8")
+    _css = (_HERE / "composer.css").read_text(encoding="utf-8")
     models: traitlets.List[str] = traitlets.List().tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
     state = traitlets.Unicode("ready").tag(sync=True)

@@ -43,8 +43,9 @@ class LabelPanel(anywidget.AnyWidget):
     1
     """
 
-    _esm = _HERE / "label_panel.js"
-    _css = _HERE / "label_panel.css"
+    # As text: anywidget keeps every widget alive whose class names the files by their paths.
+    _esm = (_HERE / "label_panel.js").read_text(encoding="utf-8")
+    _css = (_HERE / "label_panel.css").read_text(encoding="utf-8")
 
     def __init__(
         self,

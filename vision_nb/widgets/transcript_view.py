@@ -24,8 +24,9 @@ class TranscriptView(anywidget.AnyWidget):
         act: Called with the message of a button, such as ``{"do": "delete", "id": ...}``.
     """
 
-    _esm = _HERE / "transcript_view.js"
-    _css = _HERE / "transcript_view.css"
+    # As text: anywidget keeps every widget alive whose class names the files by their paths.
+    _esm = (_HERE / "transcript_view.js").read_text(encoding="utf-8")
+    _css = (_HERE / "transcript_view.css").read_text(encoding="utf-8")
     height = traitlets.Unicode().tag(sync=True)
     plain = traitlets.Unicode().tag(sync=True)
     """The class of the plain transcript below the panel, which is hidden while the panel is there."""
