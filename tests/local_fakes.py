@@ -1,4 +1,4 @@
-"""Stand-ins for local model servers: each answers the paths that tell what it is, as the true one does."""
+"""Fakes of local model servers: each answers the paths by which the real server is recognized."""
 
 import json
 from contextlib import contextmanager

@@ -223,13 +223,11 @@ def test_an_uploaded_file_is_a_picture_like_any_other(server, client):
     data = encoded(picture(90, 60), "JPEG")
     file = client.files.create(io.BytesIO(data), filename="photo.jpg")
     assert (file.name, file.content_type, file.size) == ("photo.jpg", "image/jpeg", len(data))
-    assert client.files.get(file.id).checksums == file.checksums
     assert httpx.get(file.urls["get"] + "/download").content == data
     assert "90 x 60" in client.run(REFERENCE[FUYU], {"image": file.urls["get"], "prompt": "How large is it?"})
     assert "90 x 60" in client.run(REFERENCE[FUYU], {"image": io.BytesIO(data), "prompt": "How large is it?"})
     by_web_address = {"image": file.urls["get"].replace("127.0.0.1", "localhost") + "/download", "prompt": "What size?"}
     assert "90 x 60" in client.run(REFERENCE[FUYU], by_web_address)
-    assert problem(client.files.get, "nothing").status == 404
 
 
 def test_a_wrong_token_is_refused(server, client):

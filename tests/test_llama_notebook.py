@@ -16,5 +16,5 @@ def test_it_runs_on_the_engine_says_so_and_leaves_none_behind(tmp_path):
     shown = "".join(output.get("text") or output.data.get("text/plain", "") for output in outputs)
     assert "llava answers at http://127.0.0.1:" in shown and "llama.cpp answers, with the weights" in shown
     assert "llama.cpp at http://127.0.0.1:" in shown  # detect finds it
-    assert "stand-in" not in shown and "The conversation takes about 4,6" in shown
+    assert "demo model" not in shown and "The conversation takes about 4,6" in shown
     assert engines() == before

@@ -30,12 +30,12 @@ def test_a_cell_asks_streams_and_leaves_its_answer_once(photo):
     )
     answers = markdown_of(asked)
     assert len(asked.outputs) == len(answers) == 1
-    assert "stand-in" in answers[0]
+    assert "demo model" in answers[0]
     assert "No model was named" in answers[0]
     assert text_of(kept) == "CompletionResponse True True True\n"
     assert "No model was named" not in markdown_of(named)[0]
     assert value_of(same) == "True"
-    assert silent.outputs == [] and "no picture" in value_of(quiet)
+    assert silent.outputs == [] and "no image" in value_of(quiet)
     facts = asked.outputs[0].metadata["vision_nb"]
     assert facts["model"] == "demo" and facts["usd"] == 0.0 and facts["from_store"] is False
     assert facts["input_tokens"] > 85 and facts["output_tokens"] > 10

@@ -71,4 +71,4 @@ def test_fix_asks_before_it_sends(terminal):
     assert "Nothing was sent." in terminal.run("n")
     terminal.sendline("%vision fix demo")
     terminal.expect(r"Send it\? \[y/N\] ")
-    assert "stand-in" in terminal.run("y")
+    assert "demo model" in terminal.run("y")

@@ -233,4 +233,4 @@ def test_the_start_notebook_shows_streamed_answers_about_the_pictures():
     found = outputs(saved(NOTEBOOKS / "00_start_here.ipynb"))
     answers = [output.data["text/markdown"] for output in found if "text/markdown" in output.get("data", {})]
     assert len(answers) >= 4
-    assert all("stand-in" in answer for answer in answers)
+    assert all("demo model" in answer for answer in answers)

@@ -15,7 +15,7 @@ import asyncio, sys
 import vision_nb as vn
 llm = vn.connect("demo")
 picture = vn.samples.path("chart")
-assert "stand-in" in llm.complete("What colours?", [picture]).text
+assert "demo model" in llm.complete("What colours?", [picture]).text
 assert "".join(r.delta for r in llm.stream_complete("What?", [picture]))
 assert asyncio.run(llm.acomplete("What?", [picture])).usage.input_tokens > 85
 assert vn.image_tokens(picture).tokens > 85

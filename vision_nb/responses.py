@@ -145,7 +145,7 @@ class ChatResponse(Response):
 
     >>> response = vn.connect("demo").chat([{"role": "user", "content": "Is there a picture?"}])
     >>> print(response)
-    assistant: There is no picture with this question yet, ...
+    assistant: This conversation has no image yet. ...
     >>> response.message.role.value  # to go on with the conversation
     'assistant'
     """

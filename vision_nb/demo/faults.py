@@ -1,32 +1,31 @@
-"""How a demo server can be told to fail, and the refusals that it raises by itself."""
+"""Faults that a demo server can be told to produce, and the errors it sends by itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one request; a field left alone goes well.
+    """What goes wrong with one request; the default is nothing.
 
     Attributes:
-        status: The HTTP status of an error that is sent in place of the answer.
+        status: The HTTP status of an error that is sent instead of the answer.
         retry_after: Seconds, sent as the Retry-After header.
-        body: The JSON value, or the text, that is sent in place of the answer, or of the status's usual error.
+        body: The JSON value or text that is sent instead of the answer, or of the status's usual error.
         delay: Seconds before anything is sent.
-        cut_after: The connection is closed after so many events of a stream, or bytes of any other answer; with
-            0 before anything is sent. A shorter answer is sent whole.
-        garbage: A stream has an event in its middle that is not JSON; any other answer is HTML instead.
+        cut_after: Close the connection after this many events of a stream, or bytes of any other answer; 0 closes
+            it before anything is sent. A shorter answer is sent whole.
+        garbage: A stream contains an event that is not JSON; any other answer is HTML.
         content_type: The Content-Type header, whatever the body is.
         empty_choices: The list of choices is empty, in every event of a stream.
-        no_usage: The answer does not say how many tokens it took.
+        no_usage: The answer contains no token counts.
         hang: Seconds of silence in the middle of the answer.
-        finish_reason: Why the answer ends, in place of "stop" or "length".
-        text: The answer, in place of what the stand-in would say.
-        prediction_error: Why a prediction fails in the middle of its answer, after it was created well; Replicate's
-            protocol alone has such.
-        prediction_logs: What such a prediction's log says, or that of one which does well.
+        finish_reason: The finish reason, instead of "stop" or "length".
+        text: The answer's text, instead of the demo model's.
+        prediction_error: Replicate only: the error with which a prediction fails in the middle of its output.
+        prediction_logs: Replicate only: the logs of a prediction.
     """
 
     status: int | None = None
@@ -44,18 +43,8 @@ class Fault:
     prediction_error: str | None = None
     prediction_logs: str = ""
 
-    @classmethod
-    def rate_limited(cls, retry_after: float | None = None) -> Self:
-        """Too many requests: status 429, with a Retry-After header where ``retry_after`` seconds are given."""
-        return cls(status=429, retry_after=retry_after)
 
-    @classmethod
-    def refused(cls, status: int, message: str, *, code: str | None = None, type: str | None = None) -> Self:
-        """An error in OpenAI's shape, such as 400 with the code "content_filter" or "context_length_exceeded"."""
-        return cls(status=status, body=error_body(message, code=code, type=type or usual_type(status)))
-
-
-class Refusal(Exception):  # noqa: N818  # it becomes an HTTP answer, and never leaves the server
+class Refusal(Exception):  # noqa: N818  # it becomes an HTTP answer and never leaves the server
     """A request that the server refuses.
 
     Attributes:
@@ -70,30 +59,20 @@ class Refusal(Exception):  # noqa: N818  # it becomes an HTTP answer, and never 
 
 
 def error_body(
-    message: str,
-    *,
-    code: str | None = None,
-    param: str | None = None,
-    type: str = "invalid_request_error",
+    message: str, *, code: str | None = None, param: str | None = None, type: str = "invalid_request_error"
 ) -> dict[str, Any]:
-    """An error as OpenAI's API words it."""
+    """Return an error in the format of OpenAI's API."""
     return {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
-def usual_type(status: int) -> str:
-    """The ``type`` that OpenAI's API gives most errors of a status."""
-    if status == 429:
-        return "requests"
-    return "server_error" if status >= 500 else "invalid_request_error"
+def status_error(status: int, message: str | None = None) -> dict[str, Any]:
+    """Return the error that OpenAI's API sends with a status, by default with its usual message."""
+    usual, code = _USUAL_ERRORS.get(status, (f"The request failed with status {status}.", None))
+    kind = "server_error" if status >= 500 else "requests" if status == 429 else "invalid_request_error"
+    return error_body(message or usual, code=None if message else code, type=kind)
 
 
-def usual_error(status: int) -> dict[str, Any]:
-    """The error that OpenAI's API most often sends with a status."""
-    message, code = _USUAL.get(status, (f"The request ended with status {status}.", None))
-    return error_body(message, code=code, type=usual_type(status))
-
-
-_USUAL = {
+_USUAL_ERRORS = {
     401: ("Incorrect API key provided.", "invalid_api_key"),
     403: ("You are not allowed to use this model.", None),
     404: ("The model does not exist or you do not have access to it.", "model_not_found"),

@@ -1,4 +1,4 @@
-"""The route of the demo server that serves the sample images."""
+"""The demo server's route for the sample images."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PATH = "/samples/"
 
 
 class SampleFile(RequestHandler):
-    """Gives a sample picture by its file name."""
+    """Serve a sample image by its file name."""
 
     def get(self, name: str) -> None:
-        """Send the file; 404 where there is none of that name."""
+        """Send the file, or status 404 if there is no such sample."""
         try:
             data = samples.path(name).read_bytes()
         except ImageNotFoundError as error:
@@ -25,5 +25,5 @@ class SampleFile(RequestHandler):
 
 
 def routes() -> list[tuple[str, type[RequestHandler]]]:
-    """The samples' path, for a tornado application."""
+    """Return the route for a tornado application."""
     return [(rf"{PATH}([\w.]+)", SampleFile)]

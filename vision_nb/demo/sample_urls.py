@@ -1,24 +1,21 @@
-"""URLs of the sample images on this machine, for notebooks whose own image URLs cannot be reached."""
+"""URLs of the sample images, for notebooks whose image URLs cannot be reached."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from vision_nb import samples
 from vision_nb.demo.sample_routes import PATH
+from vision_nb.demo.server import DemoServer
 from vision_nb.images.formats import sniff
 
-if TYPE_CHECKING:
-    from vision_nb.demo.server import DemoServer
-
-_FIRST_BYTES = 64  # enough to tell a picture from a web page
+_FIRST_BYTES = 64  # enough to tell an image from a web page
 
 
 def sample_url(demo: DemoServer, name: str) -> str:
-    """The URL of a sample picture at a running demo server.
+    """Return the URL of a sample image at a running demo server.
 
     Raises:
         ImageNotFoundError: There is no sample of that name.
@@ -28,40 +25,41 @@ def sample_url(demo: DemoServer, name: str) -> str:
 
 
 def reachable_or_sample(urls: Mapping[str, str], demo: DemoServer, *, seconds: float = 3.0) -> list[str]:
-    """Each URL behind which there is a picture now, and for each other one a sample picture on this machine.
+    """Replace each URL at which there is no image by the URL of a sample image.
 
-    All are tried at the same time, each once, and no further than its first bytes.
+    All URLs are tried at the same time, and only their first bytes are read.
 
     Args:
-        urls: URLs of pictures, each with the name of the sample that stands in for it.
-        demo: The running demo server that gives the samples.
-        seconds: How long to wait for all of them together; name servers that do not answer count.
+        urls: Maps the URL of an image to the name of the sample that replaces it.
+        demo: The running demo server that serves the samples.
+        seconds: The total time to wait, including for name servers that do not answer.
 
     Returns:
         As many URLs as were given, in the same order.
 
     Raises:
         ImageNotFoundError: There is no sample of a name.
+        SettingsError: The server is not running.
     """
-    stand_ins = {url: sample_url(demo, name) for url, name in urls.items()}
-    there: set[str] = set()
-    threads = [threading.Thread(target=_try, args=(url, seconds, there), daemon=True) for url in urls]
+    replacements = {url: sample_url(demo, name) for url, name in urls.items()}
+    reachable: set[str] = set()
+    threads = [threading.Thread(target=_try, args=(url, seconds, reachable), daemon=True) for url in urls]
     deadline = time.monotonic() + seconds
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    found = set(there)  # one that comes too late changes nothing any more
-    return [url if url in found else stand_ins[url] for url in urls]
+    in_time = set(reachable)  # threads that are still running may add to the original
+    return [url if url in in_time else replacements[url] for url in urls]
 
 
-def _try(url: str, seconds: float, there: set[str]) -> None:
+def _try(url: str, seconds: float, reachable: set[str]) -> None:
     import httpx2
 
     try:
         with httpx2.stream("GET", url, follow_redirects=True, timeout=seconds) as response:
             first = next(response.iter_bytes(_FIRST_BYTES), b"")
             if response.status_code == 200 and sniff(first):
-                there.add(url)
+                reachable.add(url)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError):
-        pass  # whatever is wrong, the sample takes its place
+        pass  # whatever the reason, the sample replaces it

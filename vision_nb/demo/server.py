@@ -1,4 +1,4 @@
-"""The demo server: real HTTP on loopback, in a thread of its own, for the vendors' true clients."""
+"""The demo server: HTTP on loopback, in a thread of its own, for the vendors' own clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from vision_nb.demo import sample_routes
+from vision_nb.demo import image_input, sample_routes
 from vision_nb.demo.handler import NotFound
 from vision_nb.demo.openai import routes as openai_routes
 from vision_nb.demo.replicate import routes as replicate_routes
@@ -24,26 +24,26 @@ from vision_nb.demo.state import DemoState
 from vision_nb.errors import SettingsError
 
 _HOST = "127.0.0.1"
-_BACKLOG = 1024  # connections that may wait at once
-_PATIENCE = 5.0  # seconds for the thread to start or to end
+_BACKLOG = 1024  # connections that may wait
+_THREAD_TIMEOUT = 5.0  # seconds for the thread to start or to end
 
 
 class DemoServer(DemoState):
-    """A server that speaks the vendors' protocols and answers from the pixels of the pictures it is sent.
+    """A server that speaks the vendors' protocols and answers from the pixels of the images it receives.
 
-    It runs on a loop of its own in a thread of its own, so that it works inside a Jupyter kernel. Use it as a
-    context manager, or with ``start`` and ``stop``; it stops by itself when Python ends.
+    It runs an event loop of its own in a separate thread, so it works inside a Jupyter kernel. Use it as a context
+    manager, or with ``start`` and ``stop``; it stops when Python exits.
 
     >>> with DemoServer() as server:
     ...     server.openai_base.startswith("http://127.0.0.1:")
     True
 
     Args:
-        tokens_per_second: The pace of streamed answers; may be infinite.
-        port: The port to listen on; with 0 any free one, a new one at each start.
-        keep: How many requests to remember; None for all of them.
+        tokens_per_second: The speed of streamed answers; may be infinite.
+        port: The port to listen on; 0 chooses a free one at each start.
+        keep: How many requests to record; None for all.
 
-    Attributes: those of `DemoState`.
+    Attributes: as for `DemoState`.
     """
 
     def __init__(self, tokens_per_second: float = 200.0, port: int = 0, *, keep: int | None = None) -> None:
@@ -52,16 +52,16 @@ class DemoServer(DemoState):
         self._lock = threading.Lock()
         self._sockets: list[socket] = []
         self._thread: threading.Thread | None = None
-        self._halt: Callable[[], object] | None = None
+        self._shut_down: Callable[[], object] | None = None
 
     @property
     def running(self) -> bool:
-        """Whether the server is up in this process: a fork has none until it starts its own."""
+        """Whether the server is running in this process; in a fork, it is not until it is started there."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def url(self) -> str:
-        """Such as "http://127.0.0.1:40961".
+        """The server's address, such as "http://127.0.0.1:40961".
 
         Raises:
             SettingsError: The server is not running.
@@ -72,36 +72,36 @@ class DemoServer(DemoState):
 
     @property
     def openai_base(self) -> str:
-        """What an OpenAI client takes as its ``base_url``."""
+        """The ``base_url`` for an OpenAI client."""
         return f"{self.url}/v1"
 
     @property
     def replicate_base(self) -> str:
-        """What a Replicate client takes as its ``base_url``."""
+        """The ``base_url`` for a Replicate client."""
         return self.url
 
     def start(self) -> Self:
-        """Start the server unless it is running."""
+        """Start the server if it is not running."""
         with self._lock:
             if self.running:
                 return self
-            for stale in self._sockets:  # in a fork, these are the parent's
-                stale.close()
+            for inherited in self._sockets:  # after a fork
+                inherited.close()
             self._sockets = bind_sockets(self._port, _HOST, backlog=_BACKLOG)
             ready: Future[Callable[[], object]] = Future()
             self._thread = threading.Thread(target=self._run, args=(ready,), name="vision_nb demo", daemon=True)
             self._thread.start()
-            self._halt = ready.result(_PATIENCE)
+            self._shut_down = ready.result(_THREAD_TIMEOUT)
             atexit.register(self.stop)
         return self
 
     def stop(self) -> None:
-        """Close every connection and stop; what was recorded stays, and it can be started again."""
+        """Close every connection and stop. The recorded requests remain, and the server can be started again."""
         with self._lock:
-            if self._thread is not None and self._halt is not None and self.running:
-                self._halt()
-                self._thread.join(_PATIENCE)
-            self._thread = self._halt = None
+            if self._thread is not None and self._shut_down is not None and self.running:
+                self._shut_down()
+                self._thread.join(_THREAD_TIMEOUT)
+            self._thread = self._shut_down = None
             atexit.unregister(self.stop)
 
     def __enter__(self) -> Self:
@@ -121,11 +121,11 @@ class DemoServer(DemoState):
                 ready.set_exception(error)
 
     async def _serve(self, ready: Future[Callable[[], object]]) -> None:
-        loop, halt = asyncio.get_running_loop(), asyncio.Event()
-        loop.set_exception_handler(lambda *_: None)  # a protocol's stray task is nothing to tell the notebook
-        client = AsyncHTTPClient(force_instance=True, max_clients=100, max_body_size=openai_routes.MAX_DOWNLOAD)
+        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(lambda *_: None)  # print nothing into the notebook
+        client = AsyncHTTPClient(force_instance=True, max_clients=100, max_body_size=image_input.MAX_DOWNLOAD)
         application = Application(
-            # Replicate's first: OpenAI's path of a model fits its models too
+            # Replicate's first, because OpenAI's route for a model matches Replicate's models too
             [*replicate_routes.routes(self), *openai_routes.routes(self), *sample_routes.routes()],
             default_handler_class=NotFound,
             default_handler_args={"demo": self},
@@ -134,8 +134,8 @@ class DemoServer(DemoState):
         )
         server = HTTPServer(application)
         server.add_sockets(self._sockets)
-        ready.set_result(lambda: loop.call_soon_threadsafe(halt.set))
-        await halt.wait()
+        ready.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
+        await stopping.wait()
         server.stop()
         await server.close_all_connections()
         client.close()
@@ -146,7 +146,7 @@ _shared: DemoServer | None = None
 
 
 def shared_server() -> DemoServer:
-    """The server that everything in this process shares; it starts on first use and remembers 100 requests."""
+    """Return the process's shared server, which starts on first use and records the last 100 requests."""
     global _shared
     with _shared_lock:
         _shared = _shared or DemoServer(keep=100)

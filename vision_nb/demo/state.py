@@ -1,4 +1,4 @@
-"""What a demo server is told and remembers, without its sockets."""
+"""The settings, faults, answers and recorded requests of a demo server, without its sockets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.demo.answers.answer import answer
 from vision_nb.demo.faults import Fault
 from vision_nb.errors import SettingsError
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """A request as it reached the server.
+    """A request that the server received.
 
     Attributes:
         method: Such as "POST".
         path: Without the query.
         query: The last value of each parameter.
         headers: By lower-case name.
-        body: The JSON value; None where there is none.
+        body: The JSON value; None if the body is not JSON.
         time: Seconds since the epoch.
     """
 
@@ -38,13 +39,13 @@ class RecordedRequest:
 
 @dataclass(frozen=True)
 class Question:
-    """What a client asks, whichever protocol it speaks.
+    """A client's question, in any of the protocols.
 
     Attributes:
-        model: As the client named it.
-        prompt: The user's latest words.
-        images: Every picture of the conversation, decoded.
-        history: The user's earlier words.
+        model: The model name in the request.
+        prompt: The user's latest text.
+        images: All images of the conversation, decoded.
+        history: The user's earlier texts.
         body: The JSON body of the request.
     """
 
@@ -56,19 +57,19 @@ class Question:
 
 
 class DemoState:
-    """The settings of a demo server, the faults to come, the requests so far, and the function that answers.
+    """The settings of a demo server, its pending faults, its recorded requests and its answers.
 
     Args:
-        tokens_per_second: The pace of streamed answers; may be infinite.
-        keep: How many requests to remember; None for all of them.
+        tokens_per_second: The speed of streamed answers; may be infinite.
+        keep: How many requests to record; None for all.
 
     Attributes:
         tokens_per_second: As given; may be changed at any time.
-        requests: The requests so far, oldest first.
+        requests: The recorded requests, oldest first.
         disconnects: How many clients closed the connection before their answer was complete.
         require_key: The only API key that is accepted; None accepts every client.
         models: The models and deployments that exist; None accepts every name.
-        replicate_models: More models under Replicate's protocol: "owner/name" to an ``openapi_schema``.
+        replicate_models: Additional Replicate models: "owner/name" to an ``openapi_schema``.
         cancellations: How many predictions were canceled before they ended.
 
     Raises:
@@ -90,26 +91,22 @@ class DemoState:
         self._script: Callable[[Question], str] | None = None
 
     def fail(self, fault: Fault, times: int = 1) -> None:
-        """Let the next ``times`` requests fail; faults are used in the order in which they were added."""
+        """Let the next ``times`` requests fail; faults apply in the order in which they were added."""
         self._faults.extend([fault] * times)
 
     def answer_with(self, script: Callable[[Question], str] | str | None) -> None:
-        """Script the answers: a function of the question, or one text for all; None returns to the demo model.
+        """Replace the demo model's answers by a function of the question or by a fixed text; None restores them.
 
-        The function runs in a worker thread; an exception in it reaches the client as status 500.
+        The function runs in a worker thread. If it raises, the client receives status 500.
         """
         self._script = (lambda _: script) if isinstance(script, str) else script
 
     def answer(self, question: Question) -> str:
-        """Answer a question, from the script or the demo model. This can be slow: call it in a thread."""
-        if self._script is not None:
-            return self._script(question)
-        from vision_nb.demo.answers.answer import answer  # imports numpy, which a scripted server does not need
-
-        return answer(question.prompt, question.images, question.history)
+        """Answer a question with the script, or else with the demo model. This can be slow: call it in a thread."""
+        return answer(question.prompt, question.images) if self._script is None else self._script(question)
 
     def record(self, request: RecordedRequest) -> Fault:
-        """Record a request, and return the fault to apply to it; called by the protocol handlers."""
+        """Record a request and return the fault to apply to it; the protocols' handlers call this."""
         self.requests.append(request)
         if self._keep is not None:
             del self.requests[: max(0, len(self.requests) - self._keep)]

@@ -214,7 +214,7 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: StreamingDispl
 
     >>> llm = vn.connect("demo")
     >>> answer = vn.display_stream(llm.stream_complete("How large is it?", [vn.samples.path("chart")]))
-    The picture is in landscape format, **1,000 x 600 pixels**. ...
+    The image's size is **1,000 x 600 pixels** (landscape). ...
     """
     live, response = live or StreamingDisplay(below), None
     try:
@@ -255,7 +255,7 @@ async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: St
     ...     return await vn.adisplay_stream(stream)
     >>> import asyncio
     >>> answer = asyncio.run(ask())  # in a notebook: answer = await ask()
-    The picture is in landscape format, **1,000 x 600 pixels**. ...
+    The image's size is **1,000 x 600 pixels** (landscape). ...
     """
     live, response = live or StreamingDisplay(below), None
     try:

@@ -1,4 +1,4 @@
-"""The embedded stand-in as a model like any other."""
+"""The demo model as a model like any other."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from vision_nb.providers.openai.model import OpenAIMultiModal
 
 
 class DemoMultiModal(OpenAIMultiModal):
-    """A stand-in that needs no key and no network, and says in each answer that it is one.
+    """A demo model that needs no key and no network.
 
-    It measures the pixels (size, light, colours and where they are, sharpness, likeness) and is no language
-    model. Requests travel through the true openai client to a server that this process runs on 127.0.0.1.
+    It measures pixels (size, colors and where they are, brightness, sharpness, similarity) and is not a language
+    model, as each of its answers says. Requests go through the real openai client to a server that this process
+    runs on 127.0.0.1.
 
     Args:
-        model: What to call it; the token counts are those of a model of this name, where one is known.
+        model: Any name; tokens are counted by the rule of the model of this name, if it is known.
         **options: As for `OpenAIMultiModal`.
 
     >>> print(vn.DemoMultiModal().complete("How large is it?", [vn.samples.path("chart")]))
-    The picture is in landscape format, **1,000 x 600 pixels**. ...
+    The image's size is **1,000 x 600 pixels** (landscape). ...
     """
 
     provider: ClassVar[str] = "demo"
@@ -33,20 +34,20 @@ class DemoMultiModal(OpenAIMultiModal):
 
     @property
     def server(self) -> str | None:
-        """The address on this machine."""
+        """The server's address on this machine."""
         return self.api_base or shared_server().openai_base
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Without the address: its port differs from day to day, and its answers do not."""
+        """Without the address, because its port changes and the answers do not."""
         return {**super().identity, "server": None}
 
     def _secrets(self) -> tuple[str, ...]:
-        return ()  # its key is the word "demo", and no secret
+        return ()  # its key is the word "demo"
 
     @property
     def is_free(self) -> bool:
-        """The stand-in costs nothing."""
+        """Return True: the demo model costs nothing."""
         return True
 
     def __str__(self) -> str:

@@ -1,104 +1,80 @@
-"""Which colours a picture holds, by name, and where they are."""
+"""Name an image's main colors and say where they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Bytes: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float64]
-Indices: TypeAlias = npt.NDArray[np.intp]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 NAMES = {
     "black": 0x0B0B0C,
-    "charcoal grey": 0x35373B,
-    "dark grey": 0x5A5B5E,
-    "grey": 0x86878A,
-    "silver grey": 0xA6A7A9,
-    "light grey": 0xC4C5C7,
-    "pale grey": 0xE2E3E5,
-    "white": 0xFCFCFC,
-    "cream": 0xF6EDD2,
-    "beige": 0xE4D5B7,
+    "dark gray": 0x47484B,
+    "gray": 0x86878A,
+    "light gray": 0xBEBFC1,
+    "white": 0xFAFAFA,
+    "cream": 0xF3E9CE,
     "tan": 0xC9A478,
-    "taupe": 0x8C7B6B,
-    "light brown": 0xA57B50,
-    "brown": 0x7A4B28,
+    "brown": 0x8A5A34,
     "dark brown": 0x3F2A1B,
-    "maroon": 0x5E1220,
-    "deep red": 0xA5161F,
+    "dark red": 0x8A1220,
     "red": 0xE1252B,
     "brick red": 0xB34A3A,
-    "coral": 0xFF7A63,
-    "dusty rose": 0xC08287,
-    "salmon pink": 0xF2AE9E,
-    "pale pink": 0xF8DCE1,
+    "salmon": 0xF59A86,
     "pink": 0xF59BBD,
-    "hot pink": 0xEF3F94,
-    "magenta": 0xCF22BE,
-    "peach": 0xFBCDA6,
+    "magenta": 0xD62AA8,
     "orange": 0xF77F1B,
-    "burnt orange": 0xC45A14,
-    "amber": 0xF6AC20,
     "gold": 0xCFA028,
     "yellow": 0xF9E021,
-    "pale yellow": 0xFAF1A6,
     "lime green": 0xA5DB2B,
-    "olive green": 0x77803A,
-    "dark olive": 0x3D4423,
-    "sage green": 0x9CAE86,
-    "pale green": 0xC3E8BC,
-    "bright green": 0x3FD64D,
+    "olive green": 0x70783A,
+    "light green": 0xA8DDA0,
     "green": 0x2A9A42,
-    "dark green": 0x16502D,
-    "forest green": 0x24452B,
-    "mint green": 0x9DE7C6,
+    "dark green": 0x16452A,
     "turquoise": 0x2CC3BF,
     "teal": 0x117C80,
-    "dark teal": 0x0E4249,
-    "cyan": 0x0DD6EF,
-    "pale blue": 0xCBE1F5,
+    "light blue": 0xC3DDF3,
     "sky blue": 0x74B6EE,
-    "azure blue": 0x1D92F6,
-    "steel blue": 0x4F7AA3,
-    "slate grey": 0x5C7086,
+    "steel blue": 0x55779A,
     "blue": 0x2766E6,
-    "deep blue": 0x1A3C9C,
-    "navy blue": 0x121C47,
-    "midnight blue": 0x13172C,
-    "petrol blue": 0x145478,
-    "cornflower blue": 0x5A82CC,
+    "navy blue": 0x141D49,
     "lavender": 0xC6B5EC,
-    "violet": 0x8B5CEB,
     "purple": 0x7B31A6,
-    "deep purple": 0x43226A,
-    "mauve": 0xA583B4,
 }
-"""Names that most people would agree on, each with one typical colour as 0xRRGGBB."""
+"""Each color name with a typical color, as 0xRRGGBB."""
 
-_GATHER = 0.15  # names nearer to each other than this are one area's shades
-_NEAR = 0.25  # farther from every main colour than this, a pixel counts to none of them
-_LIFT = 0.22  # below this a colour has no place of its own
-_FULL_LIFT = 0.15  # the same where it fills the place
+_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
 _MAIN_SHARE = 0.05
 _ACCENT_SHARE = 0.004
-_ACCENT_CHROMA = 0.2
+_ACCENT_CHROMA = 0.1
 
 
 @dataclass(frozen=True)
-class Colour:
-    """One of a picture's colours.
+class Color:
+    """One of an image's main colors.
 
     Attributes:
         name: Such as "sky blue".
         hex: The mean of its pixels, as "#rrggbb".
-        share: The part of the visible pixels that it takes, from 0 to 1.
-        where: Such as "across the top", made to follow the name.
+        share: The share of the visible pixels, from 0 to 1.
+        where: Such as "at the top".
     """
 
     name: str
@@ -107,155 +83,62 @@ class Colour:
     where: str
 
 
-def oklab(rgb: Bytes) -> Floats:
-    """Turn sRGB of shape (..., 3) into OKLab, in which distances are close to what eyes see.
+def oklab(rgb: npt.NDArray[np.uint8]) -> Floats:
+    """Convert sRGB of shape (..., 3) to OKLab, in which distance is close to perceived difference.
 
-    The matrices are Björn Ottosson's (2020): lightness from 0 to 1, then two axes of about -0.4 to 0.4.
+    Source: Björn Ottosson, "A perceptual color space for image processing" (2020). Lightness is from 0 to 1.
     """
     value = rgb / 255.0
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    cones = np.cbrt(linear @ _TO_CONES.T)
-    return np.asarray(cones @ _TO_LAB.T)
+    return np.asarray(np.cbrt(linear @ _LMS.T) @ _LAB.T)
 
 
-_TO_CONES = np.array(
-    [
-        [0.4122214708, 0.5363325363, 0.0514459929],
-        [0.2119034982, 0.6806995451, 0.1073969566],
-        [0.0883024619, 0.2817188376, 0.6299787005],
-    ]
-)
-_TO_LAB = np.array(
-    [
-        [0.2104542553, 0.7936177850, -0.0040720468],
-        [1.9779984951, -2.4285922050, 0.4505937099],
-        [0.0259040371, 0.7827717662, -0.8086757660],
-    ]
-)
+_TYPICAL = oklab(np.array([list(value.to_bytes(3)) for value in NAMES.values()], dtype=np.uint8))
 
 
-def _naming_space(rgb: Bytes) -> Floats:
-    """OKLab with hue and chroma stretched, so that a dull blue is named a blue before it is named a grey."""
-    return oklab(rgb) * (1, 2, 2)
+def main_colors(rgb: npt.NDArray[np.uint8], visible: Mask, *, most: int = 4) -> list[Color]:
+    """Return the colors that cover most of a small image, largest first.
 
-
-_NAME_LIST = list(NAMES)
-_ANCHORS = _naming_space(
-    np.array([[value >> 16, value >> 8 & 255, value & 255] for value in NAMES.values()], dtype=np.uint8)
-)
-
-
-def main_colours(rgb: Bytes, visible: Mask, most: int = 5) -> list[Colour]:
-    """Name the colours that take most of a small picture, largest first, and say where they are.
-
-    A vivid colour that takes little room, such as a red dot on white, comes as well, last.
+    A small but vivid area, such as a red dot on white, is added at the end.
 
     Args:
-        rgb: Shape (height, width, 3); some 100 pixels a side are enough.
-        visible: Shape (height, width); False where the picture is transparent.
-        most: The largest number of main colours; an accent comes on top.
+        rgb: Shape (height, width, 3); about 100 pixels a side are enough.
+        visible: Shape (height, width); False for transparent pixels.
+        most: The largest number of main colors, without the vivid one.
     """
     if not visible.any():
         return []
-    pixels = rgb[visible]
-    space = _naming_space(pixels)
-    named = _nearest(space, _ANCHORS)[0]
-    groups, centres = _gather(space, named, most)
-    gathered = np.where(groups >= 0, _nearest(centres, _ANCHORS)[0][groups], -1)
-    main = sorted(np.unique(gathered[gathered >= 0]).tolist(), key=lambda index: -int((gathered == index).sum()))
-    vivid = (gathered == -1) & (np.hypot(space[:, 1], space[:, 2]) > _ACCENT_CHROMA)
-    if vivid.sum() >= max(1, _ACCENT_SHARE * len(pixels)):
-        accent = int(np.bincount(named[vivid]).argmax())
-        gathered[vivid & (named == accent)] = accent
-        main += [accent] if accent not in main else []
-    found = []
-    for index in main:
-        red, green, blue = (round(float(channel)) for channel in pixels[gathered == index].mean(axis=0))
-        mask = np.zeros_like(visible)
-        mask[visible] = gathered == index
-        share = float((gathered == index).mean())
-        found.append(Colour(_NAME_LIST[index], f"#{red:02x}{green:02x}{blue:02x}", share, where(mask)))
-    return found
-
-
-def _gather(space: Floats, named: Indices, most: int) -> tuple[Indices, Floats]:
-    """Gather pixels round the main colours: a shaded area crosses the borders between names.
-
-    Returns:
-        For each pixel its group, -1 for none; and the mean of each group.
-    """
-    counts = np.bincount(named, minlength=len(_ANCHORS))
-    left = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index]]
-    means = {index: space[named == index].mean(axis=0) for index in left}
-    clusters = []
-    while left:
-        cluster = [index for index in left if np.linalg.norm(means[index] - means[left[0]]) < _GATHER]
-        left = [index for index in left if index not in cluster]
-        clusters.append(cluster)
-    clusters.sort(key=lambda cluster: -int(counts[cluster].sum()))
-    clusters = [c for c in clusters[:most] if counts[c].sum() >= _MAIN_SHARE * len(named)] or clusters[:1]
-    centres = np.array([space[np.isin(named, cluster)].mean(axis=0) for cluster in clusters])
-    for _ in range(3):
-        groups, distances = _nearest(space, centres)
-        groups[distances > _NEAR] = -1
-        centres = np.array(
-            [space[groups == i].mean(axis=0) if (groups == i).any() else c for i, c in enumerate(centres)]
-        )
-    return groups, centres
-
-
-def _nearest(space: Floats, anchors: Floats) -> tuple[Indices, Floats]:
-    """For each row of ``space``, which anchor is nearest, and how far it is."""
-    # Not "@": its library would start threads for this, and many requests at once would fight over them.
-    products = np.einsum("ij,kj->ik", space, anchors)
-    squares = (space**2).sum(axis=1)[:, None] - 2 * products + (anchors**2).sum(axis=1)
-    return squares.argmin(axis=1), np.sqrt(np.maximum(squares.min(axis=1), 0))
+    lab = oklab(rgb)
+    # Hue and chroma count double, so that a dull blue is called a blue and not a gray.
+    distances = np.linalg.norm((lab[:, :, None] - _TYPICAL) * (1, 2, 2), axis=-1)
+    nearest = np.where(visible, distances.argmin(axis=-1), -1)
+    vivid = np.hypot(lab[..., 1], lab[..., 2]) > _ACCENT_CHROMA
+    shares = np.bincount(nearest[visible], minlength=len(NAMES)) / visible.sum()
+    vivid_shares = np.bincount(nearest[visible & vivid], minlength=len(NAMES)) / visible.sum()
+    largest = [int(index) for index in np.argsort(-shares, kind="stable")]
+    chosen = [index for index in largest[:most] if shares[index] >= _MAIN_SHARE] or largest[:1]
+    accents = [index for index in np.argsort(-vivid_shares, kind="stable") if index not in chosen]
+    chosen += [index for index in accents[:1] if vivid_shares[index] >= _ACCENT_SHARE]
+    colors = []
+    for index in chosen:
+        mask = nearest == index
+        red, green, blue = rgb[mask].mean(axis=0).round().astype(int)
+        name = list(NAMES)[index]
+        colors.append(Color(name, f"#{red:02x}{green:02x}{blue:02x}", float(shares[index]), where(mask)))
+    return colors
 
 
 def where(mask: Mask) -> str:
-    """Say in which part of a picture the marked pixels lie.
-
-    Of all parts, take the one that holds the most of the pixels beyond what its own area would hold by chance.
-    """
-    share, marked = float(mask.mean()), int(mask.sum())
-    if share > 0.97:
-        return "everywhere"
-    if share > 0.7:
-        return "over most of it"
-    best, best_lift, full = "", 0.0, False
-    for phrases, inside, area in _regions(*mask.shape):
-        held = int(np.count_nonzero(mask & inside))
-        lift = held / marked - area / mask.size
-        if lift > best_lift + 1e-9:
-            full = held > 0.6 * area
-            best, best_lift = phrases[0] if full else phrases[1], lift
-    if best_lift < (_FULL_LIFT if full else _LIFT):
-        return "spread all over" if share > 0.2 else "in many places"
-    return best
-
-
-@lru_cache(maxsize=8)
-def _regions(height: int, width: int) -> list[tuple[tuple[str, str], Mask, int]]:
-    """The parts of a picture: what to say where a colour fills it and where not, its pixels, and their number."""
-    third = 1 / 3
-    x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
-    middle_x, middle_y = abs(x - 0.5), abs(y - 0.5)
-    parts = [
-        (("across the top", "at the top"), y < third),
-        (("along the bottom", "at the bottom"), y > 1 - third),
-        (("down the left side", "on the left"), x < third),
-        (("down the right side", "on the right"), x > 1 - third),
-        (("filling the upper half", "in the upper half"), y < 0.5),
-        (("filling the lower half", "in the lower half"), y > 0.5),
-        (("filling the left half", "in the left half"), x < 0.5),
-        (("filling the right half", "in the right half"), x > 0.5),
-        (("filling the centre", "in the centre"), (middle_x < 0.25) & (middle_y < 0.25)),
-        (("across the middle", "across the middle"), middle_y < third / 2),
-        (("down the middle", "down the middle"), middle_x < third / 2),
-        (("filling the upper left", "in the upper left"), (x < 0.5) & (y < 0.5)),
-        (("filling the upper right", "in the upper right"), (x > 0.5) & (y < 0.5)),
-        (("filling the lower left", "in the lower left"), (x < 0.5) & (y > 0.5)),
-        (("filling the lower right", "in the lower right"), (x > 0.5) & (y > 0.5)),
-        (("all round the edges", "towards the edges"), np.maximum(middle_x, middle_y) > third),
-    ]
-    return [(phrases, inside, int(inside.sum())) for phrases, inside in parts]
+    """Describe where in an image the marked pixels are, from their mean position and spread."""
+    if mask.mean() > 0.7:
+        return "almost everywhere" if mask.mean() < 0.97 else "everywhere"
+    rows, columns = np.nonzero(mask)
+    y, x = (rows + 0.5) / mask.shape[0] - 0.5, (columns + 0.5) / mask.shape[1] - 0.5
+    down = "" if abs(y.mean()) < 0.1 else "bottom" if y.mean() > 0 else "top"
+    across = "" if abs(x.mean()) < 0.1 else "right" if x.mean() > 0 else "left"
+    if down and across:
+        return f"in the {down} {across}"
+    if down or across:
+        return f"at the {down}" if down else f"on the {across}"
+    distance = float(np.maximum(abs(x), abs(y)).mean())  # a third if the pixels are spread evenly
+    return "in the center" if distance < 0.27 else "around the edges" if distance > 0.4 else "in many places"

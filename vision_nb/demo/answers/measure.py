@@ -1,53 +1,55 @@
-"""What can be measured on a picture: size, light, contrast, sharpness, kind, colours, likeness."""
+"""Measure an image: size, brightness, contrast, sharpness, colors and similarity to another image."""
 
 from __future__ import annotations
 
-import math
+from bisect import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from vision_nb.demo.answers.colors import Colour, Floats, main_colours, oklab
+from vision_nb.demo.answers.colors import Color, Floats, main_colors, oklab
 
-_SMALL = 80  # pixels a side for colours
-_MEDIUM = 512  # pixels a side for sharpness: about what a screen shows
-_SAMPLED = 320  # pixels a side for flat areas
-_VISIBLE = 32  # of 255: a thin line on a transparent ground is pale once it is shrunk
-_ALIKE = 24  # pixels a side for likeness
-_HUGE = 1e12  # a float picture's infinity
-_BLUR_WINDOW = 9  # pixels, as in the paper
-_UNLIKE = 0.4  # a mean OKLab distance at which two pictures count as wholly unlike
+_COLOR_SIDE = 64  # pixels
+_DETAIL_SIDE = 512  # pixels
+_SIMILARITY_SIDE = 24  # pixels
+_OPAQUE = 32  # of 255; fainter pixels count as transparent
+_BLUR_RADIUS = 4  # pixels
+_UNLIKE = 0.4  # a mean OKLab distance at which two images count as entirely different
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured on one picture.
+class Measurement:
+    """What was measured on one image.
 
     Attributes:
         width: In pixels.
         height: In pixels.
-        light: Mean lightness, 0 (black) to 1 (white).
-        contrast: What lies between the darkest and the brightest hundredth, 0 to 1.
-        blur: From 0 (every edge sharp) to 1 (no sharp edge); None where there are no edges.
-        flat: The part of neighbouring pixels that are all but equal, 0 to 1.
-        palette: How many colours hold nine tenths of the pixels, at 32 levels a channel.
-        transparent: The mean transparency, from 0 (none) to 1 (nothing to see).
-        colours: The main colours, largest first.
-        small: The whole picture as (24, 24, 3) OKLab, for likeness.
+        brightness: Mean lightness, from 0 (black) to 1 (white).
+        contrast: The range from the darkest to the brightest hundredth, from 0 to 1.
+        blur: From 0 (sharp) to 1 (blurred); None if the image has no edges.
+        flat: The share of neighboring pixels that are equal, from 0 to 1.
+        transparency: From 0 (opaque) to 1 (transparent).
+        colors: The main colors, largest first.
+        thumbnail: The image as 24 x 24 pixels of OKLab.
     """
 
     width: int
     height: int
-    light: float
+    brightness: float
     contrast: float
     blur: float | None
     flat: float
-    palette: int
-    transparent: float
-    colours: list[Colour]
-    small: Floats
+    transparency: float
+    colors: list[Color]
+    thumbnail: Floats
+
+    @property
+    def size(self) -> str:
+        """Such as "1,024 x 640"."""
+        return f"{self.width:,} x {self.height:,}"
 
     @property
     def shape(self) -> str:
@@ -56,145 +58,76 @@ class Measured:
         return "square" if 0.98 < ratio < 1.02 else "landscape" if ratio > 1 else "portrait"
 
     @property
-    def brightness(self) -> str:
-        """The light in words."""
-        steps = (0.25, "very dark"), (0.45, "rather dark"), (0.7, "medium"), (0.88, "bright")
-        return _word(self.light, *steps, (math.inf, "very bright"))
+    def brightness_word(self) -> str:
+        """The brightness, from "very low" to "very high"."""
+        return _level(self.brightness, (0.25, 0.45, 0.7, 0.88))
 
     @property
     def contrast_word(self) -> str:
-        """The contrast in words."""
-        return _word(self.contrast, (0.12, "hardly any"), (0.4, "soft"), (0.75, "moderate"), (math.inf, "strong"))
+        """The contrast, from "very low" to "very high"."""
+        return _level(self.contrast, (0.12, 0.4, 0.75, 0.9))
 
     @property
-    def sharpness(self) -> str:
-        """The sharpness in words; empty where there are no edges."""
-        if self.blur is None:
-            return ""
-        return _word(self.blur, (0.45, "sharp"), (0.6, "a little soft"), (math.inf, "blurred"))
+    def sharpness_word(self) -> str:
+        """The sharpness, from "very low" to "very high"; "unknown" if the image has no edges."""
+        return "unknown" if self.blur is None else _level(1 - self.blur, (0.25, 0.4, 0.55, 0.7))
 
     @property
     def kind(self) -> str:
-        """Drawing or photograph; empty where neither is likelier."""
-        if self.blur is None:
-            return ""
-        if self.flat > 0.6 and self.palette <= 40:
-            return "drawing"
-        return "photograph" if self.flat < 0.5 and self.palette > 40 else ""
+        """Whether the image has flat areas like a drawing or fine shades like a photograph; "image" if neither."""
+        return "drawing" if self.flat > 0.7 else "photograph" if self.flat < 0.5 else "image"
 
 
-def _word(value: float, *steps: tuple[float, str]) -> str:
-    return next(word for limit, word in steps if value < limit)
+def _level(value: float, limits: Sequence[float]) -> str:
+    return ("very low", "low", "medium", "high", "very high")[bisect(limits, value)]
 
 
-def measure(image: Image.Image) -> Measured:
-    """Measure a picture of any size and mode; an animation counts as its first frame.
-
-    Light, contrast and likeness are those of the picture on white paper; colours are those of what is visible.
-    """
-    image = _plain(image)
-    medium = _shrink(image, _MEDIUM)
-    small = _shrink(medium, _SMALL, Image.Resampling.NEAREST).convert("RGBA")
+def measure(image: Image.Image) -> Measurement:
+    """Measure an image of any size and mode; transparent areas count as white except in the colors."""
+    width, height = image.size
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        image = image.point(lambda value: value / 256).convert("L")
+    image = image.convert("RGBA")
+    image.thumbnail((_DETAIL_SIDE, _DETAIL_SIDE), Image.Resampling.NEAREST)
+    small = image.copy()
+    small.thumbnail((_COLOR_SIDE, _COLOR_SIDE), Image.Resampling.NEAREST)
     pixels = np.asarray(small)
-    alpha = pixels[..., 3]
-    paper = _on_white(medium)
-    grey = paper.convert("L")
-    square = oklab(np.asarray(paper.resize((_ALIKE, _ALIKE), Image.Resampling.BOX)))
-    dark, bright = np.percentile(np.asarray(grey), (1, 99))
-    flat, palette = _flatness(image)
-    return Measured(
-        width=image.width,
-        height=image.height,
-        light=float(square[..., 0].mean()),
-        contrast=float(bright - dark) / 255,
-        blur=_blur(np.asarray(grey, dtype=np.float32)),
+    opaque = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    gray = opaque.convert("L")
+    blur, flat = _detail(gray)
+    darkest, brightest = np.percentile(np.asarray(gray), (1, 99))
+    thumbnail = oklab(np.asarray(opaque.resize((_SIMILARITY_SIDE, _SIMILARITY_SIDE), Image.Resampling.BOX)))
+    return Measurement(
+        width=width,
+        height=height,
+        brightness=float(thumbnail[..., 0].mean()),
+        contrast=float(brightest - darkest) / 255,
+        blur=blur,
         flat=flat,
-        palette=palette,
-        transparent=1 - float(alpha.mean()) / 255,
-        colours=main_colours(pixels[..., :3], alpha >= _VISIBLE),
-        small=square,
+        transparency=1 - float(pixels[..., 3].mean()) / 255,
+        colors=main_colors(pixels[..., :3], pixels[..., 3] >= _OPAQUE),
+        thumbnail=thumbnail,
     )
 
 
-def likeness(one: Measured, other: Measured) -> float:
-    """How alike two pictures look when both are shrunk to the same small square, from 0 to 1."""
-    distance = float(np.linalg.norm(one.small - other.small, axis=-1).mean())
+def similarity(one: Measurement, other: Measurement) -> float:
+    """Return how similar two images look as thumbnails, from 0 to 1."""
+    distance = float(np.linalg.norm(one.thumbnail - other.thumbnail, axis=-1).mean())
     return max(0.0, 1 - distance / _UNLIKE)
 
 
-def same(one: Image.Image, other: Image.Image) -> bool:
-    """Whether two pictures have the same size and exactly the same pixels."""
-    if one.size != other.size:
-        return False
-    return _plain(one).convert("RGBA").tobytes() == _plain(other).convert("RGBA").tobytes()
+def _detail(gray: Image.Image) -> tuple[float | None, float]:
+    """Return the blur and the flatness of an image.
 
-
-def _plain(image: Image.Image) -> Image.Image:
-    """The picture as RGB, or as RGBA where its mode has transparency."""
-    if image.mode.startswith(("I", "F")):  # 16 or 32 bits: stretch whatever range is used to 8 bits
-        values = np.asarray(image, dtype=np.float64)
-        values = np.nan_to_num(values, nan=0, posinf=_HUGE, neginf=-_HUGE).clip(-_HUGE, _HUGE)
-        spread = float(np.ptp(values)) or 1.0
-        image = Image.fromarray(((values - values.min()) * (255 / spread)).astype(np.uint8))
-    elif image.mode == "LAB":  # Pillow turns it into nothing else without a colour profile
-        image = image.getchannel("L")
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-
-
-def _shrink(image: Image.Image, side: int, resampling: Image.Resampling = Image.Resampling.BOX) -> Image.Image:
-    if max(image.size) <= side:
-        return image
-    size = max(1, image.width * side // max(image.size)), max(1, image.height * side // max(image.size))
-    if image.mode == "RGBA" and max(image.size) > 2 * side:  # Pillow weighs every pixel by its alpha: first thin out
-        image = image.resize((2 * size[0], 2 * size[1]), Image.Resampling.NEAREST)
-    return image.resize(size, resampling)
-
-
-def _flatness(image: Image.Image) -> tuple[float, int]:
-    """The part of neighbours that are all but equal, and how many colours hold nine tenths of the pixels.
-
-    Both look at the picture's own pixels: shrinking would mix colours that a drawing keeps apart.
+    The blur is how little contrast between neighbors an image loses when it is blurred once more: after Crete et al.,
+    "The blur effect" (2007).
     """
-    if image.width == 1:
-        image = image.transpose(Image.Transpose.ROTATE_90)
-    width, height = image.size
-    if width == 1:
-        return 1.0, 1
-    size = min(width - 1, _SAMPLED), min(height, _SAMPLED)
-    left, right = (
-        np.asarray(
-            image.resize(size, Image.Resampling.NEAREST, (shift, 0, width - 1 + shift, height)).convert("RGB"),
-            dtype=np.int16,
-        )
-        for shift in (0, 1)
-    )
-    near = abs(left - right) <= 1
-    red, green, blue = np.moveaxis(left.astype(np.int32) >> 3, 2, 0)
-    running = np.cumsum(np.sort(np.bincount((red << 10 | green << 5 | blue).ravel()))[::-1])
-    flat = float((near[..., 0] & near[..., 1] & near[..., 2]).mean())
-    return flat, int(np.searchsorted(running, 0.9 * running[-1])) + 1
+    before, after = (_steps(one) for one in (gray, gray.filter(ImageFilter.BoxBlur(_BLUR_RADIUS))))
+    if before.size == 0 or before.mean() < 0.05:
+        return None, 1.0
+    return 1 - float(np.maximum(before - after, 0).sum() / before.sum()), float((before == 0).mean())
 
 
-def _blur(grey: npt.NDArray[np.float32]) -> float | None:
-    """How little of its fine variation a picture loses when it is blurred once more.
-
-    After Crete et al., "The blur effect" (2007): a sharp picture loses most, a blurred one hardly any.
-    """
-    scores = []
-    for values in (grey, np.ascontiguousarray(grey.T)):
-        if values.shape[1] < 2 * _BLUR_WINDOW:
-            continue
-        sums = np.cumsum(values, axis=1)
-        blurred = (sums[:, _BLUR_WINDOW:] - sums[:, :-_BLUR_WINDOW]) / _BLUR_WINDOW
-        start = _BLUR_WINDOW // 2 + 1
-        before = abs(np.diff(values[:, start : start + blurred.shape[1]], axis=1))
-        lost = np.maximum(before - abs(np.diff(blurred, axis=1)), 0)
-        if before.mean() > 0.05:
-            scores.append(1 - float(lost.sum() / before.sum()))
-    return max(scores, default=None)
+def _steps(gray: Image.Image) -> npt.NDArray[np.float32]:
+    pixels = np.asarray(gray, dtype=np.float32)
+    return np.concatenate([np.abs(np.diff(pixels, axis=axis)).ravel() for axis in (0, 1)])

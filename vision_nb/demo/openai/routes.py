@@ -1,34 +1,23 @@
-"""The OpenAI and Azure OpenAI protocols of the demo server: chat completions and the list of models."""
+"""The demo server's OpenAI and Azure OpenAI routes: chat completions, token counts and models."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from PIL import Image
-from tornado.httpclient import AsyncHTTPClient
 
-from vision_nb.demo import decode
 from vision_nb.demo.faults import Refusal, error_body
-from vision_nb.demo.handler import WireHandler, event, to_bytes
+from vision_nb.demo.handler import ProtocolHandler, event, to_bytes
+from vision_nb.demo.image_input import DownloadError, load_image
 from vision_nb.demo.openai import schema
-from vision_nb.demo.state import Question
-
-if TYPE_CHECKING:
-    from vision_nb.demo.state import DemoState
-
-MAX_DOWNLOAD = 20 * 1024 * 1024
-"""Bytes; a larger picture at a web address is refused."""
-
-_DOWNLOAD_TIMEOUT = 10.0  # seconds
-_Result = TypeVar("_Result")
+from vision_nb.demo.state import DemoState, Question
 
 
-def routes(demo: DemoState) -> list[tuple[str, type[WireHandler], dict[str, Any]]]:
-    """The paths of both protocols, for a tornado application."""
+def routes(demo: DemoState) -> list[tuple[str, type[ProtocolHandler], dict[str, Any]]]:
+    """Return the routes of both protocols for a tornado application."""
     settings = {"demo": demo}
     return [
         (r"/v1/chat/completions", ChatCompletions, settings),
@@ -39,11 +28,11 @@ def routes(demo: DemoState) -> list[tuple[str, type[WireHandler], dict[str, Any]
     ]
 
 
-class OpenAIHandler(WireHandler):
-    """What the handlers of both protocols check first."""
+class OpenAIHandler(ProtocolHandler):
+    """Check the API key and the model, as all handlers of both protocols do."""
 
     def check_key(self) -> None:
-        """Refuse a request whose key is not the required one."""
+        """Refuse a request with the wrong key."""
         key, required = self.key(), self.demo.require_key
         if required is None or key == required:
             return
@@ -54,7 +43,7 @@ class OpenAIHandler(WireHandler):
         raise Refusal(401, error_body(message, code="invalid_api_key" if key else None))
 
     def key(self) -> str:
-        """The key that the client sent, in either of the two headers; empty where it sent none."""
+        """Return the client's key, from either of the two headers; empty if there is none."""
         headers = self.request.headers
         return headers.get("api-key") or headers.get("Authorization", "").removeprefix("Bearer ").strip()
 
@@ -80,19 +69,21 @@ class Models(OpenAIHandler):
 
 
 class ChatCompletions(OpenAIHandler):
-    """Chat completions, at once or streamed."""
+    """Chat completions, complete or streamed."""
 
     azure = False
 
     async def post(self, deployment: str = "") -> None:
-        """Check the request, look at its pictures, and answer."""
+        """Check the request, load its images, and answer."""
         self.check_key()
-        model, chat, images, tokens = await self._read(schema.read_chat(self.body), deployment)
+        chat = schema.read_chat(self.body)
+        model = deployment or chat.model
+        images, tokens = await self.load_images(chat, model)
         text = self.fault.text
         if text is None:
-            prompt, history = (chat.texts or ("",))[-1], chat.texts[:-1]
-            text = await _in_thread(self.demo.answer, Question(model, prompt, images, history, self.body))
-        pieces = schema.pieces_of(text)
+            question = Question(model, chat.texts[-1] if chat.texts else "", images, chat.texts[:-1], self.body)
+            text = await asyncio.to_thread(self.demo.answer, question)
+        pieces = schema.split_tokens(text)
         kept = pieces[: chat.max_tokens]
         reply = schema.Reply(
             id=f"chatcmpl-{uuid.uuid4().hex}",
@@ -100,70 +91,54 @@ class ChatCompletions(OpenAIHandler):
             model=model,
             pieces=kept,
             finish_reason=self.fault.finish_reason or ("stop" if kept == pieces else "length"),
-            n=chat.n,
             prompt_tokens=tokens,
             azure=self.azure,
             empty_choices=self.fault.empty_choices,
             no_usage=self.fault.no_usage,
         )
         if chat.stream:
-            events = [to_bytes(chunk) for chunk in schema.chunks(reply, include_usage=chat.include_usage)]
-            await self.send_events([event(data) for data in (*events, b"[DONE]")])
+            chunks = [to_bytes(chunk) for chunk in schema.chunks(reply, include_usage=chat.include_usage)]
+            await self.send_events([event(data) for data in (*chunks, b"[DONE]")])
         else:
             await self.send_json(schema.completion(reply))
 
-    async def _read(self, chat: schema.Chat, deployment: str) -> tuple[str, schema.Chat, list[Image.Image], int]:
-        """The model that is asked, the request, its pictures decoded, and its input tokens."""
-        model = deployment or chat.model
+    async def load_images(self, chat: schema.Chat, model: str) -> tuple[list[Image.Image], int]:
+        """Check the model, and return the request's images and its number of input tokens."""
         if not model:
             schema.refuse("you must provide a model parameter", "model")
         self.check_model(model)
-        images = await asyncio.gather(*(self._image(picture) for picture in chat.pictures))
+        images = await asyncio.gather(*(self._load(part) for part in chat.images))
         tokens = schema.text_tokens(chat.characters)
-        for image, picture in zip(images, chat.pictures, strict=True):
-            tokens += schema.image_tokens(image.size, model, picture)
-        return model, chat, images, tokens
+        for image, part in zip(images, chat.images, strict=True):
+            tokens += schema.image_tokens(image.size, model, part)
+        return images, tokens
 
-    async def _image(self, picture: schema.Picture) -> Image.Image:
-        """Fetch and decode a picture, away from the loop where it takes time."""
+    async def _load(self, part: schema.ImagePart) -> Image.Image:
         try:
-            if picture.url.startswith("data:"):
-                return await _in_thread(decode.from_data_uri, picture.url)
-            data = await self._download(picture)
-            return await _in_thread(decode.decode, data)
+            return await load_image(part.url, self.settings["http_client"])
         except ValueError as error:
-            schema.refuse(str(error), picture.param, "invalid_image")
-
-    async def _download(self, picture: schema.Picture) -> bytes:
-        code = "invalid_image_url"
-        if not picture.url.lower().startswith(("http://", "https://")):
-            schema.refuse("Expected a base64 data URI or an http(s) address.", picture.param, code)
-        client: AsyncHTTPClient = self.settings["http_client"]
-        try:
-            answer = await client.fetch(picture.url, request_timeout=_DOWNLOAD_TIMEOUT)
-        except Exception as error:  # refused, unreachable, endless, no address at all: the client raises many kinds
-            schema.refuse(f"Error while downloading {picture.url}: {error}", picture.param, code)
-        return answer.body
+            code = "invalid_image_url" if isinstance(error, DownloadError) else "invalid_image"
+            schema.refuse(str(error), part.param, code)
 
 
 class InputTokens(ChatCompletions):
-    """The counter of a request's input tokens, which answers nothing."""
+    """Count the input tokens of a request in the format of the Responses API."""
 
     async def post(self, deployment: str = "") -> None:
-        """Count the tokens of a request in the form of the Responses API."""
+        """Send the number of input tokens."""
         self.check_key()
         chat = schema.read_chat(schema.as_chat(self.body))
-        *_, tokens = await self._read(chat, deployment)
+        _, tokens = await self.load_images(chat, chat.model)
         await self.send_json({"object": "response.input_tokens", "input_tokens": tokens})
 
 
 class AzureChatCompletions(ChatCompletions):
-    """Chat completions as Azure serves them: a deployment in the path, a version in the query, a filter's report."""
+    """Chat completions as Azure serves them: deployment in the path, version in the query, content filter results."""
 
     azure = True
 
     def check_key(self) -> None:
-        """Refuse a request with no version, or with a wrong key or none."""
+        """Refuse a request without a version or a key, or with the wrong key."""
         if not self.get_query_argument("api-version", ""):
             raise Refusal(404, {"error": {"code": "404", "message": "Resource not found"}})
         key, required = self.key(), self.demo.require_key
@@ -176,8 +151,3 @@ class AzureChatCompletions(ChatCompletions):
         if self.demo.models is not None and model not in self.demo.models:
             message = "The API deployment for this resource does not exist."
             raise Refusal(404, {"error": {"code": "DeploymentNotFound", "message": message}})
-
-
-async def _in_thread(function: Callable[..., _Result], *args: Any) -> _Result:
-    """Run what takes time, so that other requests go on meanwhile."""
-    return await asyncio.get_running_loop().run_in_executor(None, function, *args)

@@ -1,1 +1,3 @@
-"""Replicate's protocol, as the demo server speaks it."""
+"""Replicate's protocol for the demo server."""
+
+__all__: list[str] = []  # nothing here is public: import from vision_nb

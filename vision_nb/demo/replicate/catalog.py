@@ -1,4 +1,4 @@
-"""The models that the demo server has under Replicate's protocol: their schemas, and the check of inputs. Pure."""
+"""The demo server's Replicate models: their schemas, and the validation of inputs. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_SINCE = "2026-11-01T00:00:00.000000Z"
-_COG = "0.9.4"
+_CREATED_AT = "2026-11-01T00:00:00.000000Z"
 _PROMPT = {"type": "string", "description": "The question"}
-_IMAGE = {"type": "string", "format": "uri", "description": "The picture"}
+_IMAGE = {"type": "string", "format": "uri", "description": "The image"}
 _TYPES: Mapping[str, tuple[type, ...]] = {"integer": (int,), "number": (int, float), "string": (str,), "array": (list,)}
-_ONE_TEXT = {"title": "Output", "type": "string"}
-_PIECES = {
+_TEXT_OUTPUT = {"title": "Output", "type": "string"}
+_STREAMED_OUTPUT = {
     "title": "Output",
     "type": "array",
     "items": {"type": "string"},
@@ -26,16 +25,16 @@ _PIECES = {
 def openapi_schema(
     inputs: Mapping[str, Mapping[str, Any]], *, required: Sequence[str] = ("prompt",), streams: bool = False
 ) -> dict[str, Any]:
-    """The schema of a model's version.
+    """Return the ``openapi_schema`` of a model's version.
 
     Args:
         inputs: The JSON schema of each input, by name.
-        required: The inputs that must be there.
+        required: The names of the required inputs.
         streams: Whether the output is an iterator of strings, rather than one string.
     """
     properties = {
-        name: {"title": name.replace("_", " ").title(), "x-order": place, **value}
-        for place, (name, value) in enumerate(inputs.items())
+        name: {"title": name.replace("_", " ").title(), "x-order": index, **value}
+        for index, (name, value) in enumerate(inputs.items())
     }
     return {
         "openapi": "3.0.2",
@@ -43,25 +42,25 @@ def openapi_schema(
         "components": {
             "schemas": {
                 "Input": {"title": "Input", "type": "object", "required": [*required], "properties": properties},
-                "Output": _PIECES if streams else _ONE_TEXT,
+                "Output": _STREAMED_OUTPUT if streams else _TEXT_OUTPUT,
             }
         },
     }
 
 
-def _number(kind: str, default: float, least: float | None = None, most: float | None = None) -> dict[str, Any]:
-    limits = {"minimum": least, "maximum": most}
+def _number(kind: str, default: float, minimum: float | None = None, maximum: float | None = None) -> dict[str, Any]:
+    limits = {"minimum": minimum, "maximum": maximum}
     return {"type": kind, "default": default, **{name: value for name, value in limits.items() if value is not None}}
 
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A model that the server has.
+    """A model on the server.
 
     Attributes:
-        version: The id of its latest version.
+        version: The ID of its latest version.
         schema: Its ``openapi_schema``.
-        official: Whether it runs by name alone; all others need a version.
+        official: Whether it runs by its name alone; others need a version.
     """
 
     version: str
@@ -112,9 +111,9 @@ MODELS: dict[str, PublishedModel] = {
         openapi_schema({"image": _IMAGE, "prompt": _PROMPT}, required=("image",)),
     ),
 }
-"""The walkthrough's models, with their published schemas (read 2026-11; that of cogvlm is a guess)."""
+"""The walkthrough's models with their published schemas (read 2026-11; the one of cogvlm is a guess)."""
 
-_DEMO = openapi_schema(
+_DEMO_SCHEMA = openapi_schema(
     {
         "image": _IMAGE,
         "prompt": _PROMPT,
@@ -126,21 +125,21 @@ _DEMO = openapi_schema(
 
 
 def find_model(name: str, registered: Mapping[str, Mapping[str, Any]]) -> PublishedModel | None:
-    """The model of a name: one of the table, a registered one, or any whose owner is "demo"."""
+    """Return the model of a name: a registered one, one of `MODELS`, or any whose owner is "demo"."""
     if name in registered:
         return PublishedModel(version_of(name), dict(registered[name]))
     if name.startswith("demo/"):
-        return PublishedModel(version_of(name), _DEMO, official=True)
+        return PublishedModel(version_of(name), _DEMO_SCHEMA, official=True)
     return MODELS.get(name)
 
 
 def version_of(name: str) -> str:
-    """The version id of a model that is not in the table."""
+    """Return the version ID of a model that is not in `MODELS`."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 def model_json(name: str, model: PublishedModel) -> dict[str, Any]:
-    """A model as the API shows it."""
+    """Return a model as the API shows it."""
     owner, _, short = name.partition("/")
     return {
         "url": f"https://replicate.com/{name}",
@@ -160,44 +159,45 @@ def model_json(name: str, model: PublishedModel) -> dict[str, Any]:
 
 
 def version_json(model: PublishedModel) -> dict[str, Any]:
-    """A version as the API shows it."""
-    return {"id": model.version, "created_at": _SINCE, "cog_version": _COG, "openapi_schema": model.schema}
+    """Return a version as the API shows it."""
+    return {"id": model.version, "created_at": _CREATED_AT, "cog_version": "0.9.4", "openapi_schema": model.schema}
 
 
 def streams(schema: Mapping[str, Any]) -> bool:
-    """Whether a model gives its answer in pieces."""
+    """Return whether a model streams its output."""
     return "x-cog-array-type" in schema["components"]["schemas"]["Output"]
 
 
-def uris(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
-    """The addresses of pictures among a prediction's inputs."""
+def image_urls(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
+    """Return the URLs among a prediction's inputs."""
     found: list[str] = []
-    for name, wanted in schema["components"]["schemas"]["Input"]["properties"].items():
-        if name in inputs and "uri" in (wanted.get("format"), wanted.get("items", {}).get("format")):
+    for name, described in schema["components"]["schemas"]["Input"]["properties"].items():
+        if name in inputs and "uri" in (described.get("format"), described.get("items", {}).get("format")):
             found += inputs[name] if isinstance(inputs[name], list) else [inputs[name]]
     return found
 
 
-def complaints(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a prediction's inputs, in the API's words; nothing where all is well."""
+def problems(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a prediction's inputs, in the API's words; empty if they are valid."""
     described = schema["components"]["schemas"]["Input"]
     found = [f"input: {name} is required" for name in described["required"] if name not in inputs]
     for name, value in inputs.items():
         if name not in described["properties"]:
             found.append(f"input: Additional property {name} is not allowed")
         else:
-            found += _complaints_of(f"input.{name}", described["properties"][name], value)
+            problem = _problem_of(described["properties"][name], value)
+            found += [f"input.{name}: {problem}"] if problem else []
     return found
 
 
-def _complaints_of(name: str, wanted: Mapping[str, Any], value: Any) -> list[str]:
-    kind = wanted.get("type", "string")
+def _problem_of(described: Mapping[str, Any], value: Any) -> str:
+    kind = described.get("type", "string")
     if isinstance(value, bool) or not isinstance(value, _TYPES.get(kind, (object,))):
-        return [f"{name}: Invalid type. Expected: {kind}, given: {type(value).__name__}"]
-    if wanted.get("format") == "uri" and not re.match(r"(https?|data):", str(value)):
-        return [f"{name}: Does not match format 'uri'"]
-    if "minimum" in wanted and value < wanted["minimum"]:
-        return [f"{name}: Must be greater than or equal to {wanted['minimum']}"]
-    if "maximum" in wanted and value > wanted["maximum"]:
-        return [f"{name}: Must be less than or equal to {wanted['maximum']}"]
-    return []
+        return f"Invalid type. Expected: {kind}, given: {type(value).__name__}"
+    if described.get("format") == "uri" and not re.match(r"(https?|data):", str(value)):
+        return "Does not match format 'uri'"
+    if "minimum" in described and value < described["minimum"]:
+        return f"Must be greater than or equal to {described['minimum']}"
+    if "maximum" in described and value > described["maximum"]:
+        return f"Must be less than or equal to {described['maximum']}"
+    return ""

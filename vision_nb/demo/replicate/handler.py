@@ -1,25 +1,23 @@
-"""What the handlers of the demo server's Replicate protocol share: its memory, its errors and its keys."""
+"""What the demo server's Replicate handlers share: stored predictions and files, errors and keys."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vision_nb.demo.faults import Refusal
-from vision_nb.demo.handler import WireHandler
+from vision_nb.demo.handler import ProtocolHandler
 from vision_nb.demo.replicate import catalog, schema
+from vision_nb.demo.state import DemoState
 
-if TYPE_CHECKING:
-    from vision_nb.demo.state import DemoState
-
-_KEPT = 500  # predictions, and files, that are remembered
+_MAX_KEPT = 500  # predictions, and files
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file that a client uploaded: its name, MIME type and bytes."""
+    """An uploaded file: its name, MIME type and data."""
 
     name: str
     content_type: str
@@ -28,52 +26,50 @@ class StoredFile:
 
 @dataclass
 class Store:
-    """What the server remembers between requests.
+    """What the server keeps between requests.
 
     Attributes:
-        predictions: By id, oldest first.
-        files: By id, oldest first.
-        seen: The names of the demo's own models that somebody asked for.
-        tasks: The answers that are being worked out.
+        predictions: By ID, oldest first.
+        files: By ID, oldest first.
+        demo_models: The names of the "demo/..." models that clients asked for.
+        tasks: The predictions in progress.
     """
 
     predictions: dict[str, schema.Prediction] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
+    demo_models: set[str] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def trim(self) -> None:
-        """Forget the oldest."""
+        """Remove the oldest predictions and files beyond the limit."""
         for kept in (self.predictions, self.files):
-            for key in list(kept)[:-_KEPT]:
+            for key in list(kept)[:-_MAX_KEPT]:
                 del kept[key]
 
 
-class ReplicateHandler(WireHandler):
-    """What all handlers of the protocol share."""
+class ReplicateHandler(ProtocolHandler):
+    """The base class of the protocol's handlers."""
 
     store: Store
 
     def initialize(self, demo: DemoState, store: Store | None = None) -> None:
-        """Take the server and its memory; called by tornado for each request."""
+        """Set the server's state and the store; called by tornado for each request."""
         super().initialize(demo)
         self.store = store or Store()
 
     async def prepare(self) -> None:
-        """Record the request, let its early faults happen, and check its key."""
+        """Record the request, apply its early faults, and check its key."""
         await super().prepare()
         if not self._finished and self.demo.require_key is not None:
             key = self.request.headers.get("Authorization", "").removeprefix("Bearer ").removeprefix("Token ")
             if key != self.demo.require_key:
-                raise Refusal(401, schema.usual_problem(401))
+                raise Refusal(401, schema.status_problem(401))
 
-    def usual_error(self, status: int) -> Any:
-        """The error body of a status, in Replicate's shape."""
-        return schema.usual_problem(status, self.fault.retry_after)
-
-    def error_with(self, status: int, message: str) -> Any:
-        """An error body with a message of its own, in Replicate's shape."""
-        return schema.problem(status, self._reason, message)
+    def error_body(self, status: int, message: str | None = None) -> Any:
+        """Return an error in Replicate's format, by default with the status's usual message."""
+        if message is not None:
+            return schema.problem(status, self._reason, message)
+        return schema.status_problem(status, self.fault.retry_after)
 
     @property
     def base(self) -> str:
@@ -81,19 +77,20 @@ class ReplicateHandler(WireHandler):
         return f"{self.request.protocol}://{self.request.host}"
 
     def find_model(self, name: str) -> catalog.PublishedModel:
-        """The model of a name; one that there is not is refused."""
+        """Return the model of this name, or refuse the request."""
         model = catalog.find_model(name, self.demo.replicate_models)
         if model is None:
-            raise Refusal(404, schema.usual_problem(404))
-        self.store.seen.add(name)
+            raise Refusal(404, schema.status_problem(404))
+        if model.official:
+            self.store.demo_models.add(name)
         return model
 
     def find_prediction(self, id: str) -> schema.Prediction:
-        """The prediction of an id; one that there is not is refused."""
+        """Return the prediction of this ID, or refuse the request."""
         if id not in self.store.predictions:
-            raise Refusal(404, schema.usual_problem(404))
+            raise Refusal(404, schema.status_problem(404))
         return self.store.predictions[id]
 
     async def send_prediction(self, prediction: schema.Prediction, status: int = 200) -> None:
-        """Send a prediction as it stands."""
+        """Send the current state of a prediction."""
         await self.send_json(prediction.as_json(time.monotonic(), self.base), status)

@@ -1,29 +1,15 @@
-"""Replicate's predictions, errors and events as JSON and bytes. Pure, given the time."""
+"""Replicate's predictions, errors and events as JSON and bytes. Pure functions of the time."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-
-def problem(status: int, title: str, detail: str) -> dict[str, Any]:
-    """An error as Replicate words it, after RFC 7807."""
-    return {"title": title, "detail": detail, "status": status}
-
-
-def usual_problem(status: int, retry_after: float | None = None) -> dict[str, Any]:
-    """The error that Replicate most often sends with a status."""
-    if status == 429:
-        soon = f" Your rate limit resets in ~{retry_after:g}s." if retry_after is not None else ""
-        return problem(status, "Request was throttled", f"Request was throttled.{soon}")
-    title, detail = _USUAL.get(status, (f"Status {status}", f"The request ended with status {status}."))
-    return problem(status, title, detail)
-
-
-_USUAL = {
+_USUAL_PROBLEMS = {
     401: ("Unauthenticated", "You did not pass a valid authentication token"),
     402: ("Insufficient credit", "You have insufficient credit to run this model."),
     403: ("Forbidden", "You do not have permission to perform this action."),
@@ -31,6 +17,22 @@ _USUAL = {
     500: ("Internal server error", "Something went wrong."),
     503: ("Service unavailable", "The service is temporarily unavailable."),
 }
+
+
+def problem(status: int, title: str, detail: str) -> dict[str, Any]:
+    """Return an error in Replicate's format, which follows RFC 7807."""
+    return {"title": title, "detail": detail, "status": status}
+
+
+def status_problem(status: int, retry_after: float | None = None) -> dict[str, Any]:
+    """Return the error that Replicate usually sends with a status."""
+    if status == 429:
+        reset = f" Your rate limit resets in ~{retry_after:g}s." if retry_after is not None else ""
+        return problem(status, "Request was throttled", f"Request was throttled.{reset}")
+    title, detail = _USUAL_PROBLEMS.get(status, (f"Status {status}", f"The request failed with status {status}."))
+    return problem(status, title, detail)
+
+
 UNKNOWN_VERSION = problem(
     422,
     "Invalid version or not permitted",
@@ -40,22 +42,22 @@ UNKNOWN_VERSION = problem(
 
 @dataclass
 class Prediction:
-    """A prediction; how far it has come follows from the clock.
+    """A prediction, whose progress is computed from the time.
 
     Attributes:
-        id: What to call it.
+        id: Its ID.
         model: "owner/name".
-        version: The version's id.
-        inputs: As the client gave them.
-        streams: Whether the output is a list that grows, rather than one string at the end.
-        created: Seconds on a clock that never goes back.
-        pieces: The answer's tokens; None until it is known.
-        started: When the first of them came.
-        pace: Tokens a second.
-        error: Why it fails in the middle of its answer; None where it does not.
-        logs: What the model wrote to its log.
-        canceled: When it was canceled; None where it was not.
-        stamp: The date and time to show.
+        version: The ID of the model's version.
+        inputs: The client's inputs.
+        streams: Whether the output is a growing list, rather than one string at the end.
+        created: Seconds on a monotonic clock.
+        logs: What the model logged.
+        pieces: All tokens of the output; None until they are known.
+        started: When the output starts, on the same clock.
+        tokens_per_second: The speed of the output.
+        error: Why the prediction fails in the middle of its output; None if it does not.
+        canceled: When it was canceled; None if it was not.
+        timestamp: The date and time that the JSON shows.
     """
 
     id: str
@@ -64,100 +66,96 @@ class Prediction:
     inputs: Mapping[str, Any]
     streams: bool
     created: float
+    logs: str = ""
     pieces: Sequence[str] | None = None
     started: float = 0.0
-    pace: float = float("inf")
+    tokens_per_second: float = float("inf")
     error: str | None = None
-    logs: str = ""
     canceled: float | None = None
-    stamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def begin(self, pieces: Sequence[str], now: float, pace: float) -> None:
-        """Start to give the answer, unless it was canceled before."""
+    def begin(self, pieces: Sequence[str], now: float, tokens_per_second: float, error: str | None) -> None:
+        """Start the output, unless the prediction was canceled before."""
+        self.error = error
         if self.canceled is None:
-            self.pieces, self.started, self.pace = pieces, now, pace
+            self.pieces, self.started, self.tokens_per_second = pieces, now, tokens_per_second
 
     @property
-    def _end(self) -> float:
-        """When its last token comes."""
-        return self.started + self._total / self.pace
-
-    @property
-    def _total(self) -> int:
+    def _length(self) -> int:
+        """How many tokens the output will have."""
         pieces = self.pieces or ()
         return len(pieces) // 2 if self.error else len(pieces)
 
-    def said(self, now: float) -> Sequence[str]:
-        """The tokens that have come."""
+    @property
+    def _duration(self) -> float:
+        return self._length / self.tokens_per_second
+
+    def output(self, now: float) -> Sequence[str]:
+        """Return the tokens so far."""
         if self.pieces is None:
             return ()
-        passed = (now if self.canceled is None else min(now, self.canceled)) - self.started
-        count = self._total if passed >= self._total / self.pace else int(passed * self.pace)
-        return self.pieces[:count]
+        elapsed = (now if self.canceled is None else min(now, self.canceled)) - self.started
+        return self.pieces[: self._length if elapsed >= self._duration else int(elapsed * self.tokens_per_second)]
 
     def status(self, now: float) -> str:
-        """One of "starting", "processing", "succeeded", "failed" and "canceled"."""
+        """Return "starting", "processing", "succeeded", "failed" or "canceled"."""
         if self.canceled is not None:
             return "canceled"
         if self.pieces is None:
             return "starting"
-        if now < self._end:
+        if now < self.started + self._duration:
             return "processing"
         return "failed" if self.error else "succeeded"
 
     def is_finished(self, now: float) -> bool:
-        """Whether it has ended, one way or another."""
+        """Return whether the prediction has ended."""
         return self.status(now) not in ("starting", "processing")
 
     def as_json(self, now: float, base: str) -> dict[str, Any]:
-        """The prediction as the API shows it.
+        """Return the prediction as the API shows it.
 
         Args:
             now: The time on the clock of ``created``.
             base: The server's address.
         """
-        status, url = self.status(now), f"{base}/v1/predictions/{self.id}"
-        finished = self.is_finished(now)
-        text = "".join(self.said(now))
-        output: Any = [*self.said(now)] if self.streams else text
-        shown = bool(self.pieces is not None and (self.streams or status == "succeeded"))
-        end = self._end if self.canceled is None else self.canceled
-        ran = max(0.0, end - self.started) if self.started else 0.0
+        status, finished = self.status(now), self.is_finished(now)
+        url = f"{base}/v1/predictions/{self.id}"
+        pieces = self.output(now)
+        output: list[str] | str | None = None
+        if self.pieces is not None and self.streams:
+            output = [*pieces]
+        elif status == "succeeded":
+            output = "".join(pieces)
+        end = self.started + self._duration if self.canceled is None else self.canceled
+        predict_time = max(0.0, end - self.started) if self.started else 0.0
+        shown_time = self.timestamp.isoformat()
         return {
             "id": self.id,
             "model": self.model,
             "version": self.version,
             "input": dict(self.inputs),
-            "output": output if shown else None,
+            "output": output,
             "logs": self.logs,
             "error": self.error if status == "failed" else None,
             "status": status,
-            "created_at": self.stamp.isoformat(),
-            "started_at": self.stamp.isoformat() if self.pieces is not None else None,
-            "completed_at": self.stamp.isoformat() if finished else None,
-            "metrics": {"predict_time": ran, "total_time": max(0.0, end - self.created)} if finished else {},
+            "created_at": shown_time,
+            "started_at": shown_time if self.pieces is not None else None,
+            "completed_at": shown_time if finished else None,
+            "metrics": {"predict_time": predict_time, "total_time": max(0.0, end - self.created)} if finished else {},
             "urls": {"get": url, "cancel": f"{url}/cancel", **({"stream": f"{url}/stream"} if self.streams else {})},
         }
 
 
-def file_json(id: str, name: str, content_type: str, size: int, sha256: str, base: str) -> dict[str, Any]:
-    """An uploaded file as the API shows it.
-
-    Args:
-        id: What to call it.
-        name: The client's name for it.
-        content_type: Its MIME type, as the client says.
-        size: Its bytes.
-        sha256: Their digest.
-        base: The server's address.
-    """
+def file_json(id: str, name: str, content_type: str, data: bytes, base: str) -> dict[str, Any]:
+    """Return an uploaded file as the API shows it; ``base`` is the server's address."""
+    digest = hashlib.sha256(data).hexdigest()
     return {
         "id": id,
         "name": name,
         "content_type": content_type,
-        "size": size,
-        "etag": sha256[:32],
-        "checksums": {"sha256": sha256},
+        "size": len(data),
+        "etag": digest[:32],
+        "checksums": {"sha256": digest},
         "metadata": {},
         "created_at": datetime.now(UTC).isoformat(),
         "expires_at": None,
@@ -166,7 +164,7 @@ def file_json(id: str, name: str, content_type: str, size: int, sha256: str, bas
 
 
 def event(kind: str, data: str, id: str | None = None) -> bytes:
-    """One server-sent event; a text of several lines takes several."""
+    """Return a server-sent event; each line of the text needs a line of its own."""
     lines = "".join(f"data: {line}\n" for line in re.split("\r\n|\r|\n", data))
-    numbered = "" if id is None else f"id: {id}\n"
-    return f"event: {kind}\n{numbered}{lines}\n".encode("utf-8", "replace")
+    head = f"event: {kind}\n" if id is None else f"event: {kind}\nid: {id}\n"
+    return f"{head}{lines}\n".encode("utf-8", "replace")
