@@ -344,12 +344,12 @@ async def test_surrogate_halves_in_a_stream_are_joined_or_replaced(chat):
     accumulator = ResponseAccumulator(ChatResponse())
     for text in ("a\ud83d", "\ude00 b\ude00", "c\ud83d"):
         accumulator.add(Delta(text))
-    assert accumulator.held
+    assert accumulator.has_held_back
     assert (
         accumulator.add(Delta(), last=True).text
         == "a\N{GRINNING FACE} b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}"
     )
-    assert not accumulator.held
+    assert not accumulator.has_held_back
 
 
 def test_exports_accept_image_names_and_text_that_cannot_be_encoded(chat, tmp_path):

@@ -147,13 +147,15 @@ def test_a_budget_that_is_no_amount_is_refused(ledger, amount):
         ledger.budget = amount
 
 
-def test_many_threads_lose_no_call(llm, ledger):
+def test_calls_from_many_threads_are_all_recorded_and_release_their_reservations(llm, ledger):
+    ledger.budget = 1
     threads = [threading.Thread(target=lambda: [llm.complete("x") for _ in range(10)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(ledger.entries) == 80 and ledger._reserved == 0
+    assert len(ledger.entries) == 80 and ledger.total == sum(entry.usd for entry in ledger.entries)
+    ledger.spending.reserve(ledger.budget - ledger.total, "everything that is left")
 
 
 def test_the_table_shows_estimate_and_bill_side_by_side(llm, ledger):

@@ -110,14 +110,19 @@ def test_the_length_limit_has_the_models_own_name(server, model, name):
     assert last(server)[name] == 9
 
 
-def test_a_url_travels_as_a_url_with_its_detail_unless_inlined(server, photo):
+def request_image(llm, document, **overrides):
+    """The image_url of an image in the request that a call would send."""
+    messages = [vn.ChatMessage("user", [document])]
+    call = llm._prepare(vn.ChatResponse, lambda: messages, overrides, stream=False)
+    (part,) = call.request["messages"][0]["content"]
+    return part["image_url"]
+
+
+def test_an_image_url_is_sent_as_it_is_with_its_detail_level(server, llm):
     url = f"{server.url}/photo.jpg"
-    document = vn.ImageDocument(image_url=url, detail="low")
-    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
-    part = llm._image_part(document, {})
-    assert part == {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
-    assert "detail" not in llm._image_part(vn.ImageDocument(image_url=url), {})["image_url"]
-    assert llm._image_part(vn.ImageDocument(image_url=url), {"image_detail": "high"})["image_url"]["detail"] == "high"
+    assert request_image(llm, vn.ImageDocument(image_url=url, detail="low")) == {"url": url, "detail": "low"}
+    assert request_image(llm, vn.ImageDocument(image_url=url)) == {"url": url}
+    assert request_image(llm, vn.ImageDocument(image_url=url), image_detail="high") == {"url": url, "detail": "high"}
 
 
 def test_a_picture_goes_out_fitted_and_freed_of_its_metadata(server, llm):
@@ -300,7 +305,7 @@ async def test_an_interrupted_stream_closes_its_connection(server, llm):
     def interrupt(chunk):
         raise KeyboardInterrupt
 
-    stream._read = interrupt
+    stream._parse = interrupt
     with pytest.raises(KeyboardInterrupt):
         next(stream)
     assert stream.text.startswith("word")
@@ -404,7 +409,7 @@ async def test_the_key_is_in_no_repr_error_or_cause(server):
 @pytest.mark.parametrize(
     "messages, words",
     [
-        ([], "no message"),
+        ([], "list of messages is empty"),
         ("What?", "list of messages"),
         ([3], "no message: use ChatMessage"),
         ([{"role": "king", "content": "x"}], "no role 'king'"),
@@ -417,11 +422,11 @@ def test_bad_messages_are_refused(llm, messages, words):
 
 
 def test_bad_arguments_are_refused(llm):
-    with pytest.raises(errors.SettingsError, match="inside the messages"):
+    with pytest.raises(errors.SettingsError, match="part of the messages"):
         llm.chat([vn.ChatMessage("user", "x")], image_documents=[picture()])
     with pytest.raises(errors.SettingsError, match="prompt is a text"):
         llm.complete(None)
-    with pytest.raises(errors.SettingsError, match="takes 1500 pictures"):
+    with pytest.raises(errors.SettingsError, match="accepts 1500 images"):
         llm.complete("What?", [vn.ImageDocument(image_url=f"https://example.org/{n}.png") for n in range(1501)])
     with pytest.raises(errors.SettingsError, match="auto, low, high"):
         llm.complete("What?", image_detail="enormous")

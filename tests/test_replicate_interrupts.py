@@ -69,7 +69,7 @@ def test_an_interrupt_is_raised_even_if_the_cancellation_fails(server, make, end
     def interrupt(chunk):
         raise KeyboardInterrupt
 
-    stream._read = interrupt
+    stream._parse = interrupt
     before = len(server.requests)
     with pytest.raises(KeyboardInterrupt):
         next(stream)

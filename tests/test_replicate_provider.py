@@ -149,9 +149,8 @@ def test_a_parameter_the_model_does_not_accept_is_ignored_with_one_warning(serve
 def test_cogvlm_is_sent_every_parameter_because_its_schema_is_unknown(server, make):
     server.replicate_models["naklecha/cogvlm"] = PUBLISHED["naklecha/cogvlm"].schema
     llm = make("cogvlm", temperature=0.5, max_new_tokens=9)
-    assert llm._request([vn.ChatMessage("user", ["x", picture()])], llm._merged({}), stream=False)[
-        "request"
-    ].inputs == {
+    call = llm._prepare(vn.ChatResponse, lambda: [vn.ChatMessage("user", ["x", picture()])], {}, stream=False)
+    assert call.request["request"].inputs == {
         "max_new_tokens": 9,
         "temperature": 0.5,
         "prompt": "x",
@@ -319,9 +318,9 @@ def upload(server, data):
 
 
 def test_more_than_one_image_is_rejected(make):
-    with pytest.raises(errors.SettingsError, match="takes 1 picture a request and got 2"):
+    with pytest.raises(errors.SettingsError, match="accepts 1 image per request and got 2"):
         make().complete("What?", [picture(), picture()])
-    with pytest.raises(errors.SettingsError, match="takes 1 picture a request and got 2"):
+    with pytest.raises(errors.SettingsError, match="accepts 1 image per request and got 2"):
         make().chat([question("What?", picture(), picture())])
     with pytest.raises(errors.SettingsError, match="needs an image"):
         make().complete("What?")
@@ -398,6 +397,6 @@ def test_an_invalid_call_sends_nothing(server, make, tmp_path):
         make().complete(None, picture())
     with pytest.raises(errors.SettingsError, match="auto, low, high"):
         make().complete("What?", picture(), image_detail="enormous")
-    with pytest.raises(errors.SettingsError, match="no message"):
+    with pytest.raises(errors.SettingsError, match="list of messages is empty"):
         make().chat([])
     assert server.requests == []

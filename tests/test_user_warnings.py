@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from conftest import picture
-from replicate_asks import maker
+from replicate_calls import maker
 
 import vision_nb as vn
 

@@ -12,11 +12,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
-from vision_nb.comparison.budget import Budget
+from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.grid import DEFAULT_CONCURRENCY, Grid, Row, make_grid, row_key
 from vision_nb.comparison.plan import Plan, make_plan
 from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.result import Comparison
+from vision_nb.cost.budget import Budget
 from vision_nb.errors import (
     BudgetExceededError,
     ImageError,
@@ -34,7 +35,6 @@ from vision_nb.store import Store
 _BATCH = 200  # pictures that are looked up in the store at a time
 _MAX_PAUSES = 6  # how often a model may ask for a pause over one call before it is an error
 _LONGEST_PAUSE = 60.0  # seconds
-_BUDGET_LOOK = 0.2  # seconds after which to look again whether the ledger's budget has room
 
 Concurrency = int | Mapping[str, int]
 Queue = asyncio.Queue[tuple[int, int, int] | None]  # row, model, document; None ends a worker
@@ -165,7 +165,7 @@ def _prepared(
     kept = store if isinstance(store, Store) else Store(store)
     if dry_run:
         return make_plan(grid, kept, resume=resume)
-    return Run(grid, kept, Budget(grid, budget), resume=resume, progress=progress)
+    return Run(grid, kept, run_budget(grid.models, budget), resume=resume, progress=progress)
 
 
 class Run:
@@ -203,7 +203,7 @@ class Run:
     def comparison(self) -> Comparison:
         """What has been found so far."""
         missing = sum(not row.finished and row.error is None for row in self.rows)
-        stopped = f"{self.stopped}; {missing:,} calls were not made" if self.stopped and missing else None
+        stopped = f"{self.stopped.rstrip('.')}; {missing:,} calls were not made" if self.stopped and missing else None
         return Comparison(
             self.rows, grid=self.grid, store=self.store, incomplete=stopped, budget=self.budget, resume=self._resume
         )
@@ -304,10 +304,8 @@ class Run:
                     break
                 pause.begin(error.retry_after or min(2.0**pauses, _LONGEST_PAUSE))
             except BudgetExceededError as error:
-                if not error.may_pass_later:
-                    self.stopped = str(error)
-                    return
-                await asyncio.sleep(_BUDGET_LOOK)
+                self.stopped = str(error)
+                return
             except StoreError as error:
                 self.stopped = str(error)  # the answer is in its row; the next ones could not be kept
                 break
@@ -317,15 +315,10 @@ class Run:
         self._settle(row, document)
 
     async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument) -> None:
-        prompt = self.rows[row].prompt
-        await self.budget.reserve(row, llm, prompt, document)
-        try:
-            response = await llm.acomplete(prompt, [document])
-            self.rows[row] = replace(self.rows[row], **self.rows[row].answered(response, from_store=False))
-            self.budget.spend(row, self.rows[row].usd)
-            self.store.put(self.rows[row].key, str(llm), response)
-        finally:
-            self.budget.release(row)
+        with self.budget.active():
+            response = await llm.acomplete(self.rows[row].prompt, [document])
+        self.rows[row] = replace(self.rows[row], **self.rows[row].answered(response, from_store=False))
+        self.store.put(self.rows[row].key, str(llm), response)
 
     def _settle(self, row: int, document: int) -> None:
         """Count a row as done; after a picture's last one, what was downloaded of it is let go."""
@@ -344,7 +337,7 @@ def retry(comparison: Comparison, *, progress: bool = True) -> Comparison:
     """Ask again what failed or was not asked in an earlier run, within what is left of its budget."""
     grid, earlier = comparison.grid, comparison.budget
     known = [row if row.finished else replace(row, error=None) for row in comparison]
-    budget = Budget(grid, earlier.limit, spent=earlier.spent)
+    budget = run_budget(grid.models, earlier.limit, spent=earlier.spent)
     run = Run(grid, comparison.store, budget, resume=comparison.resume, progress=progress, known=known)
     return run.to_the_end()
 

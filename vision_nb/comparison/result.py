@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison import gallery, labels
-from vision_nb.comparison.budget import Budget
 from vision_nb.comparison.grid import Grid, Row
+from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.store import Label, Store

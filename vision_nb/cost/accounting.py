@@ -1,112 +1,179 @@
-"""One call's place in the ledger: admitted before it is sent, written down when it has ended."""
+"""Account for one call: reserve its highest price before it is sent, record it in the ledger when it has ended."""
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vision_nb.cost.image_rules import fixed_tokens, view_of
+from vision_nb.cost.budget import Budget, active_budget
 from vision_nb.cost.ledger import Entry, ledger
+from vision_nb.cost.prices import has_set_price, price
 from vision_nb.cost.text_tokens import text_tokens
-from vision_nb.errors import ImageError, SettingsError
-from vision_nb.images.document import ImageDocument
-from vision_nb.messages import ChatMessage
+from vision_nb.errors import BudgetExceededError, SettingsError
 from vision_nb.responses import Response, Usage
 
-if TYPE_CHECKING:
-    from vision_nb.cost.estimate import PricedModel
-
 LONGEST_ANSWER = 4096
-"""Tokens set aside for an answer where no limit is set and there is a budget."""
+"""Output tokens to reserve for an answer without a length limit."""
+
+_BUDGET_POLL = 0.05
+"""Seconds between attempts to reserve: calls settle on any thread, so there is no one event loop to notify."""
+
+
+@dataclass(frozen=True)
+class ModelPricing:
+    """Price a model's tokens. Holds the model's name, and neither the model nor its key.
+
+    Args:
+        provider: "openai", "azure", "local" and so on.
+        model: The model whose price applies.
+        is_free: Whether answers cost nothing unless `set_price` sets a price.
+    """
+
+    provider: str
+    model: str
+    is_free: bool
+
+    def __call__(self, usage: Usage) -> Decimal | None:
+        """Return the price of some usage in US dollars, or None if it is unknown."""
+        if self.is_free and not has_set_price(self.model):
+            return Decimal(0)
+        return price(usage, provider=self.provider, model=self.model)
+
+
+@dataclass(frozen=True)
+class InputTokens:
+    """The input tokens of a request, counted before it is sent.
+
+    Attributes:
+        text: Tokens of all texts, about.
+        images: Tokens of each image, or None where they are unknown.
+    """
+
+    text: int
+    images: Sequence[int | None] = ()
+
+    @property
+    def known(self) -> int:
+        """The tokens of the text and of the images whose tokens are known: the request has at least these."""
+        return self.text + sum(tokens or 0 for tokens in self.images)
+
+    @property
+    def total(self) -> int | None:
+        """The tokens of the whole request, or None if those of an image are unknown."""
+        return None if None in self.images else self.known
 
 
 class CallAccounting:
-    """What one call was expected to take, until it is settled.
+    """Account for one call.
 
     Args:
-        llm: The model.
-        messages: What it is asked.
-        settings: The settings of the call.
-
-    Attributes:
-        sent_tokens: The input tokens at least: those of the text, and of the pictures whose tokens are known.
+        model: The model's full name.
+        pricing: Prices its tokens.
+        tokens: The request's input tokens.
+        longest_answer: The most output tokens that the answer can have.
     """
 
-    def __init__(self, llm: PricedModel, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> None:
-        self._llm = llm
-        self._settled = False
-        self._started = time.perf_counter()
-        text, pictures = input_tokens(llm, messages, settings, remote=ledger.budget is not None)
-        known = [tokens for tokens in pictures if tokens is not None]
-        self._expected = text + sum(known) if len(known) == len(pictures) else None
-        self.sent_tokens = text + sum(known)
-        self._longest = longest_answer(settings)
-        self._reserved = Decimal(0)
+    def __init__(self, model: str, pricing: ModelPricing, tokens: InputTokens, *, longest_answer: int) -> None:
+        self.tokens = tokens
+        self._model, self._pricing = model, pricing
+        self._most_usage = Usage(tokens.total, longest_answer)
+        self._run_budget = active_budget()
+        self._reserved: dict[Budget, Decimal] = {}
+        self._is_settled = False
+        if is_budget_set():
+            pricing(self._most_usage)  # loads the prices here: asynchronous calls are still in a thread
 
-    def admit(self) -> None:
-        """Set aside what the call may cost.
+    def reserve(self) -> None:
+        """Reserve the call's highest price in the budgets that apply to it.
 
         Raises:
-            BudgetExceededError: The call could pass the ledger's budget.
+            BudgetExceededError: The call could exceed a budget, or its price is unknown.
+            SettingsError: Only a comparison's own budget applies, and the call's price is unknown.
         """
-        self._reserved = ledger.reserve(str(self._llm), lambda: self._llm.price(Usage(self._expected, self._longest)))
+        budgets = [ledger.spending, *([self._run_budget] if self._run_budget is not None else [])]
+        limited = [budget for budget in budgets if budget.limit is not None]
+        highest = self._pricing(self._most_usage) if limited else Decimal(0)
+        if highest is None:
+            raise self._unknown_price()
+        try:
+            for budget in limited:
+                self._reserved[budget] = budget.reserve(highest, self._model)
+        except BudgetExceededError:
+            self._release()
+            raise
 
-    def settle(self, response: Response | None) -> None:
-        """Write the call down, whole or as far as it came; None where it failed before it gave anything."""
-        if self._settled:
+    async def areserve(self) -> None:
+        """Reserve as `reserve` does, but wait for calls in progress to settle if a comparison's budget is active."""
+        while True:
+            try:
+                self.reserve()
+            except BudgetExceededError as error:
+                if self._run_budget is None or not error.may_pass_later:
+                    raise
+            else:
+                return
+            await asyncio.sleep(_BUDGET_POLL)
+
+    def settle(self, response: Response) -> None:
+        """Record the call with what has arrived of its answer; a call that brought nothing costs nothing.
+
+        Only the first call has an effect. It never blocks, as garbage collection may be what ends a stream.
+        """
+        if self._is_settled:
             return
-        self._settled = True
-        entry = None
-        if response is not None and (response.text or response.usage):
-            usage, is_estimate = self._usage_of(response)
-            latency = time.perf_counter() - self._started
-            entry = Entry(str(self._llm), usage, is_estimate, self._expected, self._llm.price, latency)
-        ledger.settle(self._reserved, entry)
+        self._is_settled = True
+        if not (response.text or response.usage):
+            self._release()
+            return
+        usage, is_estimate = self._usage_of(response)
+        entry = Entry(self._model, usage, is_estimate, self.tokens.total, self._pricing, response.latency or 0.0)
+        ledger.record(entry, self._reserved.get(ledger.spending, Decimal(0)))
+        if self._run_budget is not None:
+            reserved = self._reserved.get(self._run_budget, Decimal(0))
+            self._run_budget.settle(reserved, lambda: None if entry.is_estimate else entry.usd)
+
+    def _release(self) -> None:
+        for budget, amount in self._reserved.items():
+            budget.settle(amount, None)
+        self._reserved.clear()
+
+    def _unknown_price(self) -> Exception:
+        if ledger.budget is not None:
+            return BudgetExceededError(
+                f"The price of this call to {self._model} is unknown, so it could exceed the budget of "
+                f"{ledger.budget:f} USD: set a price with vn.set_price(...), or lift the limit with "
+                "vn.ledger.budget = None."
+            )
+        return SettingsError(
+            f"The price of this call to {self._model} is unknown, so budget= cannot be enforced: leave it out, or set "
+            "a price with vn.set_price(...)."
+        )
 
     def _usage_of(self, response: Response) -> tuple[Usage, bool]:
+        """Return the reported usage, or an estimate, and whether it is one."""
         reported = response.usage
         if reported is not None and reported.input_tokens is not None and not response.usage_is_implausible:
             return reported, False
-        answered = None if reported is None else reported.output_tokens
-        if answered is None:
-            answered = text_tokens(response.text, self._llm.counted_model).tokens
-        return Usage(self._expected, answered), True
+        output = None if reported is None else reported.output_tokens
+        if output is None:
+            output = text_tokens(response.text, self._pricing.model).tokens
+        return Usage(self.tokens.total, output), True
+
+
+def is_budget_set() -> bool:
+    """Return whether a call made now has to be priced before it is sent."""
+    return ledger.budget is not None or active_budget() is not None
 
 
 def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER) -> int:
-    """The most tokens of an answer by the settings of a call, under whichever name they limit it."""
-    limits = (settings[name] for name in ("max_new_tokens", "max_tokens", "max_completion_tokens") if name in settings)
-    return int(next(limits, unlimited))
-
-
-def input_tokens(
-    llm: PricedModel, messages: Sequence[ChatMessage], settings: Mapping[str, Any], *, remote: bool
-) -> tuple[int, list[int | None]]:
-    """The input tokens of a request: about those of its text, and those of each picture, None where not known.
+    """Return the most output tokens that a call's settings allow, by whichever name they limit them.
 
     Args:
-        llm: The model.
-        messages: What it is asked.
-        settings: The settings of the call.
-        remote: Whether to look at the header of a picture behind a URL, which takes a request of its own.
+        settings: The call's settings.
+        unlimited: What to return if there is no limit.
     """
-    text = sum(text_tokens(message.text, llm.counted_model).tokens for message in messages)
-    pictures = [document for message in messages for document in message.image_documents]
-    return text, [_picture_tokens(llm, document, settings, remote=remote) for document in pictures]
-
-
-def _picture_tokens(
-    llm: PricedModel, document: ImageDocument, settings: Mapping[str, Any], *, remote: bool
-) -> int | None:
-    fixed = fixed_tokens(llm.counted_model)
-    if fixed is not None:
-        return fixed
-    if document.is_remote and not remote:
-        return None
-    try:
-        view = view_of(document.size, llm.counted_model, document.detail or settings.get("image_detail"))
-    except (ImageError, SettingsError):
-        return None  # building the request raises what is wrong
-    return None if view is None else view.tokens
+    limits = (settings[name] for name in ("max_new_tokens", "max_tokens", "max_completion_tokens") if name in settings)
+    return int(next(limits, unlimited))

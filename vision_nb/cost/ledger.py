@@ -1,8 +1,7 @@
-"""What the calls of this process have cost, and a limit on what they may."""
+"""The ledger: what the calls of this process have cost, and a limit on what they may cost."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING
 
+from vision_nb.cost.budget import Budget
 from vision_nb.cost.prices import parse_usd
-from vision_nb.errors import BudgetExceededError
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_usd
 from vision_nb.responses import Usage
@@ -23,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One call.
+    """One call in the ledger.
 
     Attributes:
         model: The model, as ``str(llm)`` names it.
-        usage: The tokens that the server reported, or estimated ones.
-        is_estimate: Whether the tokens are estimated, as the server reported none or nonsense.
-        expected_tokens: Input tokens as estimated before the call, or None.
-        pricing: Gives the price of some usage.
-        latency: Seconds that the call took.
-        time: When it ended, in seconds since 1970.
+        usage: The tokens that the server reported, or an estimate.
+        is_estimate: Whether the tokens are an estimate because the server reported none, or implausible ones.
+        expected_tokens: Input tokens as counted before the call, or None if they were unknown.
+        pricing: Returns the price of some usage; it must not refer to the model object.
+        latency: Seconds from the request to the end of the answer.
+        time: When the call ended, in seconds since 1970.
     """
 
     model: str
@@ -45,104 +44,79 @@ class Entry:
 
     @cached_property
     def usd(self) -> Decimal | None:
-        """The price in US dollars, worked out when first asked for; None where it is not known."""
+        """The price in US dollars, computed on first access; None if it is unknown."""
         return self.pricing(self.usage)
 
     @property
     def difference(self) -> int | None:
-        """Reported minus expected input tokens, or None where either is not known."""
+        """Reported minus expected input tokens, or None if either is unknown."""
         if self.is_estimate or self.usage.input_tokens is None or self.expected_tokens is None:
             return None
         return self.usage.input_tokens - self.expected_tokens
 
 
 class Ledger:
-    """A list of the calls, with their price, and a budget that is kept before each call. Safe with threads.
+    """Every call of this process with its price, and a budget that is checked before each call.
 
-    A retry that the vendor's client makes by itself is part of its call, and an answer that comes from the
-    store is no call.
+    Safe to use from several threads. Retries by the provider's client count as part of their call. Answers that
+    come from the store are not calls.
+
+    Attributes:
+        spending: The `Budget` behind `budget` and `total`.
 
     >>> vn.ledger.reset()
     >>> answer = vn.connect("demo").complete("How large is it?", [vn.samples.path("chart")])
     >>> vn.ledger
     1 call, 0 USD
-    >>> vn.ledger.budget = 0.50  # US dollars: a call that could pass it is not sent
+    >>> vn.ledger.budget = 0.50  # US dollars: a call that could exceed it is not sent
     >>> vn.ledger.budget = None
     """
 
     def __init__(self) -> None:
+        self.spending = Budget(name="vn.ledger.budget")
         self._entries: list[Entry] = []
-        self._lock = threading.Lock()
-        self._budget: Decimal | None = None
-        self._reserved = Decimal(0)
 
     @property
     def entries(self) -> list[Entry]:
         """The calls, oldest first."""
-        with self._lock:
-            return list(self._entries)
+        return list(self._entries)
 
     @property
     def total(self) -> Decimal:
         """US dollars of all calls whose price is known; `unpriced` counts the others."""
-        return sum((entry.usd for entry in self.entries if entry.usd is not None), Decimal(0))
+        return self.spending.spent
 
     @property
     def unpriced(self) -> int:
-        """How many calls have no known price."""
+        """The number of calls whose price is unknown."""
         return sum(entry.usd is None for entry in self.entries)
 
     @property
     def budget(self) -> Decimal | None:
         """US dollars that all calls together may cost, or None for no limit.
 
-        A call that could pass it is refused before it is sent. So is a call whose price is not known.
+        A call that could exceed the budget, or whose price is unknown, is refused before it is sent.
         """
-        return self._budget
+        return self.spending.limit
 
     @budget.setter
     def budget(self, amount: float | str | Decimal | None) -> None:
-        self._budget = None if amount is None else parse_usd(amount, "budget")
+        self.spending.limit = None if amount is None else parse_usd(amount, "vn.ledger.budget")
+        if amount is not None:
+            _ = self.spending.spent  # prices the calls so far now, and not before the next call
 
-    def reserve(self, model: str, worst: Callable[[], Decimal | None]) -> Decimal:
-        """Set aside what a call may cost at most, for the time in which it is under way.
+    def record(self, entry: Entry, reserved: Decimal = Decimal(0)) -> None:
+        """Add a call that has ended. Never blocks: see `Budget.settle`.
 
         Args:
-            model: The model, for the message.
-            worst: Gives the price at most in US dollars, or None; asked only where there is a budget.
-
-        Raises:
-            BudgetExceededError: The call could pass the budget.
+            entry: The call.
+            reserved: What was reserved for it in `spending`.
         """
-        if self._budget is None:
-            return Decimal(0)
-        amount = worst()
-        if amount is None:
-            raise BudgetExceededError(
-                f"The price of {model} is not known, so a call could pass the budget of {self._budget:f} USD: "
-                "vn.set_price(...) says it, and vn.ledger.budget = None lifts the limit."
-            )
-        with self._lock:
-            spent = sum((entry.usd for entry in self._entries if entry.usd is not None), Decimal(0))
-            if self._budget is not None and spent + self._reserved + amount > self._budget:
-                under_way = f" and {format_usd(self._reserved)} under way" if self._reserved else ""
-                raise BudgetExceededError(
-                    f"A call to {model} could cost {format_usd(amount)}, and the budget is {self._budget:f} USD, "
-                    f"of which {format_usd(spent)} is spent{under_way}: raise vn.ledger.budget, or ask for less.",
-                    may_pass_later=spent + amount <= self._budget,
-                )
-            self._reserved += amount
-        return amount
-
-    def settle(self, reserved: Decimal, entry: Entry | None) -> None:
-        """Take back what was set aside for a call, and write down what it was; None where it failed."""
-        with self._lock:
-            self._reserved -= reserved
-            if entry is not None:
-                self._entries.append(entry)
+        self._entries.append(entry)
+        self.spending.settle(reserved, lambda: entry.usd)
 
     def by_model(self) -> dict[str, tuple[int, Usage, Decimal | None]]:
-        """For each model: its calls, its tokens, and its price, or None where a part of it is not known."""
+        """Return each model's number of calls, its tokens, and its price, or None if a part of the price is unknown."""
         found: dict[str, tuple[int, Usage, Decimal | None]] = {}
         for entry in self.entries:
             calls, usage, usd = found.get(entry.model, (0, Usage(0, 0), Decimal(0)))
@@ -151,7 +125,7 @@ class Ledger:
         return found
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A pandas DataFrame with a row for each call: estimate and bill side by side, with the difference."""
+        """Return a pandas DataFrame with one row per call, including expected and reported tokens."""
         import pandas as pd
 
         columns = [
@@ -182,9 +156,9 @@ class Ledger:
         return pd.DataFrame.from_records(records, columns=columns)
 
     def reset(self) -> None:
-        """Forget all calls; the budget stays, and counts anew."""
-        with self._lock:
-            self._entries.clear()
+        """Delete all entries; the budget stays, and nothing of it is spent."""
+        self._entries.clear()
+        self.spending.reset()
 
     def _repr_html_(self) -> str:
         head = ("model", "calls", "tokens in", "expected", "difference", "tokens out", "price")
@@ -210,7 +184,7 @@ class Ledger:
 
     def __str__(self) -> str:
         unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""
-        of = f" of a budget of {self._budget:f} USD" if self._budget is not None else ""
+        of = f" of a budget of {self.budget:f} USD" if self.budget is not None else ""
         return f"{_calls(len(self.entries))}, {format_usd(self.total, decimals=6)}{unknown}{of}"
 
     __repr__ = __str__

@@ -1,9 +1,9 @@
-"""Answers that are still arriving: iterate them, and read what has come so far at any time."""
+"""Streamed answers: iterate over them, and read what has arrived so far at any time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -14,18 +14,16 @@ from vision_nb.responses import Response, Usage
 
 R = TypeVar("R", bound=Response)
 
-_END: Any = object()
-
 
 @dataclass(frozen=True)
 class Delta:
-    """What one chunk of a stream says, or a whole answer.
+    """What one chunk of a stream adds to the answer, or a whole answer.
 
     Attributes:
-        text: The text in it.
-        usage: The tokens it reports, or None.
-        finish_reason: Why the answer ended, where it says so.
-        model: The model that answered, where it says so.
+        text: The text.
+        usage: The tokens that it reports, or None.
+        finish_reason: Why the answer ended, or None.
+        model: The model that answered, or "".
         raw: The vendor client's own object.
     """
 
@@ -37,52 +35,57 @@ class Delta:
 
 
 class ResponseAccumulator(Generic[R]):
-    """Turns pieces into responses, each with all of the text so far.
+    """Turn deltas into responses, each with all of the text so far.
 
     Args:
-        empty: A response with everything that is known before the first piece.
-        trim: Text that the server puts round its answers: leading characters to drop, endings to drop.
+        empty: A response with everything that is known before the first delta.
+        trim: What the server puts around its answers: leading characters to strip, and endings to remove.
     """
 
     def __init__(self, empty: R, trim: tuple[str, tuple[str, ...]] = ("", ())) -> None:
         self.response = empty
-        self._started = time.perf_counter()
         self._leading, self._endings = trim
-        self._held = self._half = ""
+        self._held_back = self._half_pair = ""
+        self.start()
 
-    def expect(self, sent_tokens: int) -> None:
-        """Note how many input tokens are sent at least: a server that reports far fewer did not count."""
-        self.response = replace(self.response, sent_tokens=sent_tokens)
+    def start(self) -> None:
+        """Measure the latency from now on."""
+        self._started = time.perf_counter()
 
-    def add(self, piece: Delta, *, last: bool = False) -> R:
-        """The response after one more piece."""
-        last = last or piece.finish_reason is not None
-        delta = self._trimmed(self._joined(piece.text, last), last)
+    def add(self, delta: Delta, *, last: bool = False) -> R:
+        """Add a delta and return the response so far."""
+        last = last or delta.finish_reason is not None
+        text = self._trim(self._join_surrogates(delta.text, last), last)
         so_far = self.response
         self.response = replace(
             so_far,
-            text=so_far.text + delta,
-            delta=delta,
-            raw=piece.raw if piece.raw is not None else so_far.raw,
-            usage=piece.usage or so_far.usage,
-            model=piece.model or so_far.model,
-            finish_reason=piece.finish_reason or so_far.finish_reason,
+            text=so_far.text + text,
+            delta=text,
+            raw=delta.raw if delta.raw is not None else so_far.raw,
+            usage=delta.usage or so_far.usage,
+            model=delta.model or so_far.model,
+            finish_reason=delta.finish_reason or so_far.finish_reason,
             latency=time.perf_counter() - self._started,
         )
         return self.response
 
-    def _joined(self, text: str, last: bool) -> str:
-        """Join the halves of a surrogate pair that arrive in two pieces, and replace a half that stays alone."""
-        text, self._half = self._half + text, ""
+    @property
+    def has_held_back(self) -> bool:
+        """Whether some text was held back because the next delta could have changed it."""
+        return bool(self._held_back or self._half_pair)
+
+    def _join_surrogates(self, text: str, last: bool) -> str:
+        """Join surrogate pairs that arrive in two deltas, and replace halves that stay alone."""
+        text, self._half_pair = self._half_pair + text, ""
         if not last and "\ud800" <= text[-1:] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
+            text, self._half_pair = text[:-1], text[-1]
         return replace_surrogates(text)
 
-    def _trimmed(self, text: str, last: bool) -> str:
-        """Drop what is to be trimmed, holding back what may turn out to be the beginning of an ending."""
+    def _trim(self, text: str, last: bool) -> str:
+        """Trim the text, and hold back what may turn out to be the start of an ending."""
         if not self._leading and not self._endings:
             return text
-        text, self._held = self._held + text, ""
+        text, self._held_back = self._held_back + text, ""
         if not self.response.text:
             text = text.lstrip(self._leading)
         if last:
@@ -92,36 +95,37 @@ class ResponseAccumulator(Generic[R]):
         for ending in self._endings:
             for length in range(min(len(ending), len(text)), 0, -1):
                 if text.endswith(ending[:length]):
-                    text, self._held = text[:-length], text[-length:]
+                    text, self._held_back = text[:-length], text[-length:]
                     return text
         return text
 
-    @property
-    def held(self) -> bool:
-        """Whether some text is held back that the stream may end with."""
-        return bool(self._held or self._half)
 
+class _Stream(Generic[R]):
+    """What `ResponseStream` and `AsyncResponseStream` share: everything but waiting for chunks.
 
-_INTERRUPTED = Delta(finish_reason="interrupted")
-
-
-class ResponseStream(Generic[R]):
-    """A streamed answer: an iterator over responses whose ``.text`` grows and whose ``.delta`` is new.
-
-    It closes its connection at its end, on an error, on an interrupt, and when it is left as a context
-    manager. What has arrived stays in ``.text`` and ``.response``.
+    Args:
+        source: The vendor client's stream.
+        parse: Reads a chunk.
+        accumulator: Collects the answer.
+        map_error: Returns our exception for a vendor exception and the text so far.
+        settle: Records the call with what has arrived; only its first call has an effect.
     """
 
     def __init__(
         self,
-        chunks: Iterator[Any],
-        read: Callable[[Any], Delta],
+        source: Any,
+        parse: Callable[[Any], Delta],
         accumulator: ResponseAccumulator[R],
-        translate: Callable[[Exception, str], Exception],
+        map_error: Callable[[Exception, str], Exception],
         settle: Callable[[R], None],
     ) -> None:
-        self._source, self._chunks = chunks, iter(chunks)
-        self._read, self._accumulator, self._translate, self._settle = read, accumulator, translate, settle
+        self._source = source
+        self._parse, self._accumulator, self._map_error, self._settle = parse, accumulator, map_error, settle
+        self._chunks = self._iterate(source)
+
+    @staticmethod
+    def _iterate(source: Any) -> Any:
+        raise NotImplementedError
 
     @property
     def response(self) -> R:
@@ -133,28 +137,54 @@ class ResponseStream(Generic[R]):
         """The text as far as it has arrived."""
         return self.response.text
 
+    def _add(self, chunk: Any) -> R | None:
+        """Add a chunk; return the response, or None if the chunk adds nothing."""
+        delta = self._parse(chunk)
+        return self._accumulator.add(delta) if delta.text or delta.usage or delta.finish_reason else None
+
+    def _add_rest(self) -> R | None:
+        """Return the response with the text that was held back, or None; check that there was an answer at all."""
+        if self._accumulator.has_held_back:
+            return self._accumulator.add(Delta(), last=True)
+        if not (self.response.text or self.response.finish_reason):
+            raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")
+        return None
+
+    def _failure(self, error: BaseException) -> BaseException:
+        """Return what to raise for an error; an interrupt or cancellation becomes the response's finish reason."""
+        if not isinstance(error, Exception):
+            self._accumulator.add(Delta(finish_reason="interrupted"))
+            return error
+        return self._map_error(error, self.text)
+
+
+class ResponseStream(_Stream[R]):
+    """A streamed answer: an iterator of responses whose ``.text`` grows and whose ``.delta`` is the new part.
+
+    The connection is closed at the end of the answer, on an error or interrupt, and at the end of a ``with``
+    block. What has arrived stays in ``.text`` and ``.response``.
+    """
+
+    @staticmethod
+    def _iterate(source: Any) -> Any:
+        return iter(source)
+
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> R:
         try:
-            while (chunk := next(self._chunks, _END)) is not _END:
-                piece = self._read(chunk)
-                if _says_something(piece):
-                    return self._accumulator.add(piece)
-            if self._accumulator.held:
-                return self._accumulator.add(Delta(), last=True)
-            _refuse_nothing(self.response)
-        except Exception as error:
+            for chunk in self._chunks:
+                if (response := self._add(chunk)) is not None:
+                    return response
+            if (response := self._add_rest()) is not None:
+                return response
+        except BaseException as error:
+            failure = self._failure(error)
             self.close()
-            own = self._translate(error, self.text)
-            if own is error:
+            if failure is error:
                 raise
-            raise own from error
-        except BaseException:
-            self._accumulator.add(_INTERRUPTED, last=True)
-            self.close()
-            raise
+            raise failure from error
         self.close()
         raise StopIteration
 
@@ -177,52 +207,29 @@ class ResponseStream(Generic[R]):
         self.close()
 
 
-class AsyncResponseStream(Generic[R]):
+class AsyncResponseStream(_Stream[R]):
     """The asynchronous twin of `ResponseStream`."""
 
-    def __init__(
-        self,
-        chunks: AsyncIterator[Any],
-        read: Callable[[Any], Delta],
-        accumulator: ResponseAccumulator[R],
-        translate: Callable[[Exception, str], Exception],
-        settle: Callable[[R], None],
-    ) -> None:
-        self._source, self._chunks = chunks, aiter(chunks)
-        self._read, self._accumulator, self._translate, self._settle = read, accumulator, translate, settle
-
-    @property
-    def response(self) -> R:
-        """The response as far as it has arrived."""
-        return self._accumulator.response
-
-    @property
-    def text(self) -> str:
-        """The text as far as it has arrived."""
-        return self.response.text
+    @staticmethod
+    def _iterate(source: Any) -> Any:
+        return aiter(source)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> R:
         try:
-            while (chunk := await anext(self._chunks, _END)) is not _END:
-                piece = self._read(chunk)
-                if _says_something(piece):
-                    return self._accumulator.add(piece)
-            if self._accumulator.held:
-                return self._accumulator.add(Delta(), last=True)
-            _refuse_nothing(self.response)
-        except Exception as error:
+            async for chunk in self._chunks:
+                if (response := self._add(chunk)) is not None:
+                    return response
+            if (response := self._add_rest()) is not None:
+                return response
+        except BaseException as error:
+            failure = self._failure(error)
             await self.aclose()
-            own = self._translate(error, self.text)
-            if own is error:
+            if failure is error:
                 raise
-            raise own from error
-        except BaseException:
-            self._accumulator.add(_INTERRUPTED, last=True)
-            await self.aclose()
-            raise
+            raise failure from error
         await self.aclose()
         raise StopAsyncIteration
 
@@ -234,7 +241,7 @@ class AsyncResponseStream(Generic[R]):
             await close()
 
     def __del__(self) -> None:
-        # The connection is the vendor's to close; the call is written down all the same.
+        # Closing the connection would have to be awaited; the vendor's client does it when it is collected.
         self._settle(self.response)
 
     async def __aenter__(self) -> Self:
@@ -244,13 +251,3 @@ class AsyncResponseStream(Generic[R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _says_something(piece: Delta) -> bool:
-    return bool(piece.text or piece.usage or piece.finish_reason)
-
-
-def _refuse_nothing(response: Response) -> None:
-    """A stream that ends without a word, a reason or a count was no answer."""
-    if not (response.text or response.finish_reason):
-        raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")

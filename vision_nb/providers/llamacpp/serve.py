@@ -144,8 +144,8 @@ class ServedLlava(LocalMultiModal):
     ) -> None:
         self.stop()
 
-    def _translate(self, error: Exception, partial_text: str) -> Exception:
-        own = super()._translate(error, partial_text)
+    def _map_error(self, error: Exception, partial_text: str) -> Exception:
+        own = super()._map_error(error, partial_text)
         if isinstance(own, ProviderConnectionError) and not self.engine.stop.alive:
             return ProviderConnectionError(
                 "The engine was stopped: serve_llava(...) starts another.", partial_text=partial_text

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vision_nb.cost.accounting import input_tokens
+from vision_nb.cost.accounting import InputTokens
 from vision_nb.cost.prices import has_set_price
 from vision_nb.cost.text_tokens import context_length as known_context_length
 from vision_nb.errors import ContextLengthError
+from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
-from vision_nb.providers.base import Request
+from vision_nb.providers.call import Request
 from vision_nb.providers.local.empty_stream import AsyncQuestionedStream, QuestionedStream
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal, is_on_this_machine
+from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -99,26 +101,31 @@ class LocalMultiModal(OpenAIMultiModal):
     def _length_limit_name(self) -> str:
         return "max_tokens"
 
-    def _request(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> Request:
-        self._check_fit(messages, settings)
-        request = super()._request(messages, settings, stream=stream)
+    def _request(
+        self,
+        messages: list[ChatMessage],
+        images: Mapping[ImageDocument, OutgoingImage],
+        settings: Mapping[str, Any],
+        *,
+        stream: bool,
+    ) -> Request:
+        request = super()._request(messages, images, settings, stream=stream)
         return request if self._takes_detail else _without_detail(request)
 
-    def _check_fit(self, messages: list[ChatMessage], settings: dict[str, Any]) -> None:
+    def _check_length(self, tokens: InputTokens) -> None:
         """Refuse a conversation that leaves no token for the answer.
 
         Pictures whose tokens are not known count as nothing here: what may fit is sent.
         """
         if self.context_length is None:
             return
-        text, pictures = input_tokens(self, messages, settings, remote=False)
-        of_pictures = sum(tokens or 0 for tokens in pictures)
-        if text + of_pictures + _TEMPLATE_TOKENS < self.context_length:
+        if tokens.known + _TEMPLATE_TOKENS < self.context_length:
             return
-        seen = f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'} ({of_pictures:,} tokens) and the text"
+        count, of_images = len(tokens.images), tokens.known - tokens.text
+        seen = f"{count} picture{'' if count == 1 else 's'} ({of_images:,} tokens) and the text"
         raise ContextLengthError(
-            f"The conversation takes about {text + of_pictures:,} tokens and {self} holds {self.context_length:,}, the "
-            f"answer included: {seen} (about {text:,}). Send fewer pictures or a shorter "
+            f"The conversation takes about {tokens.known:,} tokens and {self} holds {self.context_length:,}, the "
+            f"answer included: {seen} (about {tokens.text:,}). Send fewer pictures or a shorter "
             f"conversation; {self._longer_context}."
         )
 
@@ -148,7 +155,7 @@ class LocalMultiModal(OpenAIMultiModal):
         return self.is_free and not has_set_price(self.counted_model)
 
     def _says(self, chunk: Any) -> bool:
-        return bool(self._read_chunk(chunk).text)
+        return bool(self._parse_chunk(chunk).text)
 
     def _ask_why(self, request: Request) -> None:
         # Once alone: the openai client repeats a question that fails with 500, as llama.cpp's server calls it.

@@ -73,7 +73,7 @@ def _texts(body: object) -> Iterator[str]:
             yield from _texts(value)
 
 
-def translate(error: Exception, *, service: str, server: str | None, model: str, partial_text: str) -> Exception:
+def map_error(error: Exception, *, service: str, server: str | None, model: str, partial_text: str) -> Exception:
     """The error of ours for one of the openai client's; an error that is not the client's stays itself.
 
     Args:

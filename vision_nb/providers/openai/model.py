@@ -9,20 +9,18 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
-from vision_nb.cost.image_rules import sent_size
 from vision_nb.cost.model_names import base_name
 from vision_nb.errors import MalformedResponseError, MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.download import redact_url
-from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.providers.base import MultiModalLLM, Request
-from vision_nb.providers.openai.errors import refuses, translate
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.call import Request
+from vision_nb.providers.openai.errors import map_error, refuses
+from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
-from vision_nb.rendering.html import data_uri
 from vision_nb.responses import Usage
-from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -41,7 +39,6 @@ compatible servers know nothing else.
 """
 
 _SHORTEST_KEY = 8
-_LENGTH_LIMITS = ("max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
 class OpenAIMultiModal(MultiModalLLM):
@@ -99,9 +96,9 @@ class OpenAIMultiModal(MultiModalLLM):
             max_retries=max_retries,
             timeout=timeout,
             additional_kwargs=additional_kwargs,
+            inline_urls=inline_urls,
         )
         self.api_base = checked_address(api_base, "api_base")
-        self.inline_urls = inline_urls
         self._default_headers = default_headers
         self._api_key = self._find_key(api_key)
         self._reports_stream_usage = True
@@ -178,15 +175,17 @@ class OpenAIMultiModal(MultiModalLLM):
         self._reports_stream_usage = False
         return {name: value for name, value in request.items() if name != "stream_options"}
 
-    def _without_displaced(self, settings: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-        if not any(name in layer for name in _LENGTH_LIMITS):
-            return settings
-        return {name: value for name, value in settings.items() if name not in _LENGTH_LIMITS}
-
-    def _request(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> Request:
+    def _request(
+        self,
+        messages: list[ChatMessage],
+        images: Mapping[ImageDocument, OutgoingImage],
+        settings: Mapping[str, Any],
+        *,
+        stream: bool,
+    ) -> Request:
         request = {
             "model": self._requested_model(),
-            "messages": [self._message(message, settings) for message in messages],
+            "messages": [_message(message, images) for message in messages],
             **{name: value for name, value in settings.items() if name not in ("image_detail", "max_new_tokens")},
         }
         if "max_new_tokens" in settings:
@@ -204,37 +203,7 @@ class OpenAIMultiModal(MultiModalLLM):
         name = base_name(self.counted_model)
         return next((limit for family, limit in LENGTH_LIMIT_NAMES.items() if name.startswith(family)), "max_tokens")
 
-    def _message(self, message: ChatMessage, settings: Mapping[str, Any]) -> dict[str, Any]:
-        if isinstance(message.content, str):
-            return {"role": message.role.value, "content": message.content}
-        parts = [
-            {"type": "text", "text": part} if isinstance(part, str) else self._image_part(part, settings)
-            for part in message.content
-        ]
-        return {"role": message.role.value, "content": parts}
-
-    def outgoing(self, document: ImageDocument) -> Prepared | None:
-        """A picture as it would be sent, or None where only its URL is; arguments as `MultiModalLLM.outgoing`."""
-        return self._prepared(document, self._detail_of(document, self._merged({})))
-
-    def _prepared(self, document: ImageDocument, detail: Detail | None) -> Prepared | None:
-        if document.is_remote and not self.inline_urls:
-            return None
-        return document.prepare(lambda size: sent_size(size, self.counted_model, detail))
-
-    def _image_part(self, document: ImageDocument, settings: Mapping[str, Any]) -> dict[str, Any]:
-        detail = self._detail_of(document, settings)
-        ready = self._prepared(document, detail)
-        if ready is None:
-            url = str(document.image_url)
-        else:
-            if any("frames" in note for note in ready.notes):
-                warn_user(f"{document.name}: {'; '.join(ready.notes)}")
-            url = data_uri(ready.data, ready.mimetype)
-        image_url = {"url": url} if detail is None else {"url": url, "detail": detail}
-        return {"type": "image_url", "image_url": image_url}
-
-    def _read(self, raw: Any) -> Delta:
+    def _parse_response(self, raw: Any) -> Delta:
         choices = getattr(raw, "choices", None)
         if not isinstance(choices, list) or not choices or not hasattr(getattr(choices[0], "message", None), "content"):
             raise MalformedResponseError(
@@ -244,7 +213,7 @@ class OpenAIMultiModal(MultiModalLLM):
         text = _text(message.content or getattr(message, "refusal", None), self.service)
         return Delta(text, _usage(raw), _word(choices[0].finish_reason) or "stop", _word(raw.model), raw)
 
-    def _read_chunk(self, raw: Any) -> Delta:
+    def _parse_chunk(self, raw: Any) -> Delta:
         choices = getattr(raw, "choices", None) or []
         if not choices:  # the usage comes last, with no choice
             return Delta(usage=_usage(raw), model=_word(getattr(raw, "model", None)), raw=raw)
@@ -263,23 +232,36 @@ class OpenAIMultiModal(MultiModalLLM):
         Raises:
             ProviderError: The server has no counter, or did not answer.
         """
-        message = user_message(prompt, image_documents)
         parts: list[dict[str, Any]] = []
-        for part in message.parts:
+        for part in user_message(prompt, image_documents).parts:
             if isinstance(part, str):
                 parts.append({"type": "input_text", "text": part})
             else:
-                image = self._image_part(part, self._merged({}))["image_url"]
-                detail = image.get("detail", "auto")
-                parts.append({"type": "input_image", "image_url": image["url"], "detail": detail})
+                image = self._prepare_image(part, self.settings())
+                parts.append({"type": "input_image", "image_url": image.url, "detail": image.detail or "auto"})
         question: Any = [{"role": "user", "content": parts}]
-        with self._translating():
+        with self._mapping_errors():
             counted = self.client.responses.input_tokens.count(model=self._requested_model(), input=question)
             return int(counted.input_tokens)
 
-    def _translate(self, error: Exception, partial_text: str) -> Exception:
+    def _map_error(self, error: Exception, partial_text: str) -> Exception:
         server = None if self.server is None else redact_url(self.server)
-        return translate(error, service=self.service, server=server, model=self.model, partial_text=partial_text)
+        return map_error(error, service=self.service, server=server, model=self.model, partial_text=partial_text)
+
+
+def _message(message: ChatMessage, images: Mapping[ImageDocument, OutgoingImage]) -> dict[str, Any]:
+    if isinstance(message.content, str):
+        return {"role": message.role.value, "content": message.content}
+    parts = [
+        {"type": "text", "text": part} if isinstance(part, str) else _image_part(images[part])
+        for part in message.content
+    ]
+    return {"role": message.role.value, "content": parts}
+
+
+def _image_part(image: OutgoingImage) -> dict[str, Any]:
+    image_url = {"url": image.url} if image.detail is None else {"url": image.url, "detail": image.detail}
+    return {"type": "image_url", "image_url": image_url}
 
 
 def is_on_this_machine(url: str | None) -> bool:

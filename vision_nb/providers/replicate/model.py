@@ -8,13 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import finalize
 
-from vision_nb.cost.accounting import CallAccounting
 from vision_nb.errors import MissingKeyError, PredictionError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.prepare import Prepared, fit_within
+from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage
-from vision_nb.providers.base import Messages, MultiModalLLM, Request
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.call import Request
+from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.replicate.catalog import (
     LENGTH_LIMITS,
     ReplicateModel,
@@ -26,7 +27,6 @@ from vision_nb.providers.replicate.catalog import (
 from vision_nb.providers.replicate.errors import translate
 from vision_nb.providers.replicate.predictions import Chunk, PredictionRequest, afollow, follow
 from vision_nb.providers.streaming import Delta
-from vision_nb.rendering.html import data_uri
 from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from replicate.client import Client
 
     from vision_nb.providers.replicate.transport import Connection
-
-MAX_SIDE = 2048
-"""Pixels; a larger image is scaled down. The models use far fewer."""
 
 MAX_DATA_URI_LENGTH = 256_000
 """Characters; a larger image is uploaded first (Replicate, HTTP API reference, read 2026-11)."""
@@ -87,6 +84,7 @@ class ReplicateMultiModal(MultiModalLLM):
 
     provider: ClassVar[str] = "replicate"
     image_limit: ClassVar[int | None] = 1
+    _length_limits: ClassVar[tuple[str, ...]] = LENGTH_LIMITS
 
     def __init__(
         self,
@@ -115,11 +113,11 @@ class ReplicateMultiModal(MultiModalLLM):
             max_retries=max_retries,
             timeout=timeout,
             additional_kwargs=additional_kwargs,
+            inline_urls=inline_urls,
         )
         _check_num_input_files(num_input_files)
         self.num_input_files = num_input_files
         self.top_p, self.num_beams, self.repetition_penalty = top_p, num_beams, repetition_penalty
-        self.inline_urls = inline_urls
         base = api_base or os.environ.get("REPLICATE_BASE_URL")
         self.api_base = base.rstrip("/").removesuffix("/v1") if base else None
         self._api_token = self._find_token(api_token)
@@ -183,51 +181,50 @@ class ReplicateMultiModal(MultiModalLLM):
         # A shorter text is a placeholder, and could be part of any message.
         return (self._api_token,) if len(self._api_token) >= 8 else ()
 
-    def _check_pictures(self, messages: list[ChatMessage]) -> None:
+    def _images_to_send(self, messages: list[ChatMessage]) -> list[ImageDocument]:
         with_images = [message for message in messages if message.image_documents]
-        super()._check_pictures(with_images[-1:])
         if len(with_images) > 1:
             warn_user(f"{self} only sees the newest image of a chat, not the earlier ones.")
+        return super()._images_to_send(with_images[-1:])
 
-    def _merged(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    def _merged_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("top_p", "num_beams", "repetition_penalty")}
         own = {name: value for name, value in own.items() if name not in self.additional_kwargs}
-        settings = super()._merged({**own, **overrides})
+        settings = super()._merged_settings({**own, **overrides})
         _check_num_input_files(settings.pop("num_input_files", 1))
         return settings
 
-    def _without_displaced(self, settings: dict[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-        if not any(name in layer for name in LENGTH_LIMITS):
-            return settings
-        return {name: value for name, value in settings.items() if name not in LENGTH_LIMITS}
-
-    async def _aopened(
-        self, messages: Messages, overrides: dict[str, Any], *, stream: bool
-    ) -> tuple[Request, CallAccounting]:
+    async def _aload_facts(self) -> None:
         if self._find_entry() is None:
-            with self._translating():
+            with self._mapping_errors():
                 self._add_entry(await self._afetch_version())
-        return await super()._aopened(messages, overrides, stream=stream)
 
-    def _request(self, messages: list[ChatMessage], settings: dict[str, Any], *, stream: bool) -> Request:
+    def _request(
+        self,
+        messages: list[ChatMessage],
+        images: Mapping[ImageDocument, OutgoingImage],
+        settings: Mapping[str, Any],
+        *,
+        stream: bool,
+    ) -> Request:
         model = self._find_entry()
         if model is None:
-            with self._translating():
+            with self._mapping_errors():
                 model = self._add_entry(self._fetch_version())
-        document = next((document for message in reversed(messages) for document in message.image_documents), None)
-        if document is None and model.image_required:
+        image = next(iter(images.values()), None)
+        if image is None and model.image_required:
             raise SettingsError(f"{self} needs an image: pass one as image_documents=, or in a message.")
-        if document is not None and model.image is None:
+        if image is not None and model.image is None:
             raise SettingsError(f"{self} does not accept images: ask without one, or choose another model.")
         supported = {name: value for name, value in settings.items() if name != "image_detail"}
         inputs, ignored = inputs_for(model, supported)
-        if "image_detail" in settings or (document is not None and document.detail):
+        if "image_detail" in settings or (image is not None and image.detail):
             ignored.append("image_detail")
         self._warn_about(ignored)
         inputs[model.prompt] = write_prompt(messages, model.chat_format)
-        image = None if document is None else self._image(document)
+        sent = None if image is None else _image_input(image)
         stream = stream and model.streams is not False
-        return {"request": PredictionRequest(self._targets, inputs, image, model.image, model.image_is_list, stream)}
+        return {"request": PredictionRequest(self._targets, inputs, sent, model.image, model.image_is_list, stream)}
 
     def _warn_about(self, ignored: list[str]) -> None:
         """Warn once about each parameter that the model does not accept."""
@@ -235,22 +232,6 @@ class ReplicateMultiModal(MultiModalLLM):
         if new:
             self._warned.update(new)
             warn_user(f"{self} does not accept {', '.join(new)}: ignored.")
-
-    def outgoing(self, document: ImageDocument) -> Prepared | None:
-        """Return an image as it would be sent; arguments as `MultiModalLLM.outgoing`."""
-        if document.is_remote and not self.inline_urls:
-            return None
-        return document.prepare(lambda size: fit_within(size, MAX_SIDE))
-
-    def _image(self, document: ImageDocument) -> str | Prepared:
-        """Return an image's URL or data URI, or the image itself if it has to be uploaded first."""
-        prepared = self.outgoing(document)
-        if prepared is None:
-            return str(document.image_url)
-        if any("frames" in note for note in prepared.notes):
-            warn_user(f"{document.name}: {'; '.join(prepared.notes)}")
-        uri = data_uri(prepared.data, prepared.mimetype)
-        return uri if len(uri) <= MAX_DATA_URI_LENGTH else prepared
 
     def _find_entry(self) -> ReplicateModel | None:
         """Return the model's inputs if they are in the catalog or have been read before."""
@@ -302,14 +283,14 @@ class ReplicateMultiModal(MultiModalLLM):
         await anext(chunks)
         return chunks
 
-    def _read(self, raw: Chunk) -> Delta:
+    def _parse_response(self, raw: Chunk) -> Delta:
         prediction = raw.prediction
         return Delta(raw.text, None, "stop" if raw.last else None, prediction.model or "", prediction)
 
-    def _read_chunk(self, raw: Chunk) -> Delta:
-        return self._read(raw)
+    def _parse_chunk(self, raw: Chunk) -> Delta:
+        return self._parse_response(raw)
 
-    def _translate(self, error: Exception, partial_text: str) -> Exception:
+    def _map_error(self, error: Exception, partial_text: str) -> Exception:
         for name in ("title", "detail"):  # shown by ReplicateError
             if isinstance(text := getattr(error, name, None), str):
                 setattr(error, name, self.redacted(text))
@@ -327,6 +308,12 @@ class ReplicateMultiModal(MultiModalLLM):
 
     async def _aclose_client(self, client: Connection[httpx.AsyncClient]) -> None:
         await client.http.aclose()
+
+
+def _image_input(image: OutgoingImage) -> str | Prepared:
+    """Return an image's URL or data URI, or the image itself if it has to be uploaded first."""
+    url = image.url
+    return url if image.prepared is None or len(url) <= MAX_DATA_URI_LENGTH else image.prepared
 
 
 def _check_num_input_files(number: Any) -> None:

@@ -1,12 +1,14 @@
-"""One asynchronous client per event loop, because connections cannot move between loops."""
+"""The vendor clients of a model: one synchronous client, and one asynchronous client per event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
@@ -14,6 +16,8 @@ T = TypeVar("T")
 
 class ClientPerLoop(Generic[T]):
     """Create a client for each event loop that asks for one, and close it when that loop ends.
+
+    A client's connections belong to one loop and cannot be used on another.
 
     Args:
         make: Creates a client.
@@ -62,3 +66,60 @@ class ClientPerLoop(Generic[T]):
         with suppress(StopIteration):
             closer.__anext__().send(None)  # runs up to the yield; nothing is awaited before it
         return closer
+
+
+class ClientOwner(ABC):
+    """A model's vendor clients, and how they are closed.
+
+    A subclass keeps its synchronous client as the cached property ``client``.
+    """
+
+    def __init__(self) -> None:
+        self._async_clients = ClientPerLoop(self._make_async_client, self._aclose_client)
+
+    def close(self) -> None:
+        """Close the model's connections; a later call opens new ones.
+
+        Leaving a ``with`` block does the same. Asynchronous connections are closed by their own event loop the
+        next time it runs: `aclose` waits for that.
+        """
+        client = self.__dict__.pop("client", None)
+        if client is not None:
+            self._close_client(client)
+        self._async_clients.close()
+
+    async def aclose(self) -> None:
+        """Close the model's connections and wait until they are closed; a later call opens new ones.
+
+        Leaving an ``async with`` block does the same.
+        """
+        await self._async_clients.aclose()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _close_client(self, client: Any) -> None:
+        """Close the vendor's synchronous client, which subclasses keep as the cached property ``client``."""
+        client.close()
+
+    async def _aclose_client(self, client: Any) -> None:
+        """Close an asynchronous client of the vendor's, on its own event loop."""
+        await client.close()
+
+    @abstractmethod
+    def _make_async_client(self) -> Any:
+        """Create the vendor's asynchronous client, on the event loop that will use it."""

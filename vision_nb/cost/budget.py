@@ -1,0 +1,115 @@
+"""Limits on what calls may cost together, enforced before each call is sent."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from decimal import Decimal
+
+from vision_nb.errors import BudgetExceededError
+from vision_nb.rendering.format import format_usd
+
+_active: ContextVar[Budget | None] = ContextVar("active_budget", default=None)
+
+
+class Budget:
+    """A limit on the total price of calls. Safe to use from several threads.
+
+    Each call reserves its highest possible price before it is sent. When the call has ended, what it really cost
+    replaces the reservation.
+
+    Args:
+        limit: US dollars that all calls together may cost; None for no limit.
+        spent: US dollars that count as spent from the start.
+        name: How to refer to the limit in an error message, such as "vn.ledger.budget".
+    """
+
+    def __init__(self, limit: Decimal | None = None, *, spent: Decimal = Decimal(0), name: str = "budget=") -> None:
+        self.limit = limit
+        self._name = name
+        self._spent, self._reserved = spent, Decimal(0)
+        self._lock = threading.Lock()
+        # Garbage collection can end a stream, and so call settle(), while this thread holds the lock: settle() only
+        # appends to this queue, which takes no lock, and everything that reads the totals empties it first.
+        self._settled: deque[tuple[Decimal, Callable[[], Decimal | None] | None]] = deque()
+
+    @property
+    def spent(self) -> Decimal:
+        """US dollars that the calls so far have cost."""
+        with self._lock:
+            self._update()
+            return self._spent
+
+    def reserve(self, amount: Decimal, model: str) -> Decimal:
+        """Reserve the highest possible price of a call.
+
+        Args:
+            amount: US dollars.
+            model: The model's name, for the error message.
+
+        Returns:
+            What was reserved, to be passed to `settle`.
+
+        Raises:
+            BudgetExceededError: The call could exceed the limit.
+        """
+        if self.limit is None:
+            return Decimal(0)
+        with self._lock:
+            self._update()
+            spent, reserved = self._spent, self._reserved
+            if not amount or spent + reserved + amount <= self.limit:
+                self._reserved += amount
+                return amount
+        in_progress = f" and {format_usd(reserved)} is reserved for calls in progress" if reserved else ""
+        raise BudgetExceededError(
+            f"A call to {model} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
+            f"{self.limit.normalize():f} USD is spent{in_progress}: raise {self._name}, or ask for less.",
+            may_pass_later=spent + amount <= self.limit,
+        )
+
+    def settle(self, reserved: Decimal, price: Callable[[], Decimal | None] | None) -> None:
+        """Replace a reservation by what the call cost. Never blocks.
+
+        Args:
+            reserved: What `reserve` returned.
+            price: Returns the price in US dollars, or None if it is unknown, in which case the reservation counts
+                as spent. It is called when the total is next needed. None if the call failed and cost nothing.
+        """
+        if reserved or price is not None:
+            self._settled.append((reserved, price))
+
+    def reset(self) -> None:
+        """Start counting from zero again; reservations of calls in progress remain."""
+        with self._lock:
+            self._update()
+            self._spent = Decimal(0)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Apply this budget to the calls made in a ``with`` block, in addition to the ledger's.
+
+        Asynchronous calls wait while only calls in progress stand in their way; others raise BudgetExceededError.
+        """
+        token = _active.set(self)
+        try:
+            yield
+        finally:
+            _active.reset(token)
+
+    def _update(self) -> None:
+        """Add up what has been settled since the last time; call it with the lock held."""
+        while self._settled:
+            reserved, price = self._settled[0]
+            usd = Decimal(0) if price is None else price()
+            self._settled.popleft()
+            self._reserved -= reserved
+            self._spent += reserved if usd is None else usd
+
+
+def active_budget() -> Budget | None:
+    """Return the budget whose `Budget.active` block is running, or None."""
+    return _active.get()

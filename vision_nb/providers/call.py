@@ -1,0 +1,84 @@
+"""What one call to a model consists of, before it is sent: its messages, settings and request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from vision_nb.cost.accounting import CallAccounting
+from vision_nb.errors import SettingsError
+from vision_nb.images.detail import check_detail
+from vision_nb.messages import ChatMessage
+from vision_nb.providers.streaming import ResponseAccumulator
+from vision_nb.responses import Response
+
+R = TypeVar("R", bound=Response)
+Messages = Iterable[ChatMessage | Mapping[str, Any]]
+Request = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call(Generic[R]):
+    """A call that is ready to be sent.
+
+    Attributes:
+        request: The request's parameters.
+        accounting: Reserves and records what the call costs.
+        accumulator: Collects the answer.
+    """
+
+    request: Request
+    accounting: CallAccounting
+    accumulator: ResponseAccumulator[R]
+
+    def settle(self) -> R:
+        """Record what the call has cost, and return what has arrived of the answer."""
+        self.accounting.settle(self.accumulator.response)
+        return self.accumulator.response
+
+
+def check_messages(messages: Messages, overrides: Mapping[str, Any]) -> list[ChatMessage]:
+    """Return the messages of a call as `ChatMessage` objects.
+
+    Args:
+        messages: `ChatMessage` objects or mappings.
+        overrides: The call's keyword arguments.
+
+    Raises:
+        SettingsError: There are no messages, one cannot be used, or an argument belongs to another method.
+    """
+    if "image_documents" in overrides:
+        raise SettingsError(
+            "chat methods take images as part of the messages: use "
+            "generate_openai_multi_modal_chat_message(prompt=..., image_documents=...)."
+        )
+    if "stream" in overrides:
+        raise SettingsError("stream= is not supported: use stream_complete() or stream_chat().")
+    if isinstance(messages, (str, ChatMessage, Mapping)):
+        raise SettingsError("chat methods take a list of messages: for a single prompt, use complete().")
+    checked = [ChatMessage.of(message) for message in messages]
+    if not checked:
+        raise SettingsError("The list of messages is empty: pass at least one message.")
+    return checked
+
+
+def merge_settings(*layers: Mapping[str, Any], length_limits: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings of a call: later layers override earlier ones, and None is left out.
+
+    Args:
+        *layers: The model's own settings, its additional_kwargs and the call's arguments.
+        length_limits: The names of the one parameter that limits the answer's length: a layer that sets one of
+            them replaces all of them.
+
+    Raises:
+        SettingsError: The detail level does not exist.
+    """
+    settings: dict[str, Any] = {}
+    for layer in layers:
+        replaced = length_limits if any(name in layer for name in length_limits) else ()
+        settings = {**{name: value for name, value in settings.items() if name not in replaced}, **layer}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if "image_detail" in settings:
+        check_detail(settings["image_detail"])
+    return settings

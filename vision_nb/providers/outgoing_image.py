@@ -1,0 +1,82 @@
+"""An image on its way into a request: what is sent of it, and how many tokens that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vision_nb.cost.image_rules import fixed_tokens, sent_size, view_of
+from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images.detail import Detail
+from vision_nb.images.document import ImageDocument
+from vision_nb.images.prepare import Prepared
+from vision_nb.rendering.html import data_uri
+from vision_nb.user_warnings import warn_user
+
+
+@dataclass(frozen=True)
+class OutgoingImage:
+    """An image as a request carries it.
+
+    Attributes:
+        document: The image.
+        prepared: The file that is sent, or None if only the image's URL is.
+        detail: The detail level, or None to leave it to the server.
+        tokens: Input tokens that the image costs, or None if that is unknown.
+    """
+
+    document: ImageDocument
+    prepared: Prepared | None
+    detail: Detail | None
+    tokens: int | None
+
+    @property
+    def url(self) -> str:
+        """The image's own URL, or a data URI with the prepared file."""
+        if self.prepared is None:
+            return str(self.document.image_url)
+        return data_uri(self.prepared.data, self.prepared.mimetype)
+
+    def warn_of_dropped_frames(self) -> None:
+        """Warn the user if only the first of several frames is sent."""
+        notes = () if self.prepared is None else self.prepared.notes
+        if any("frames" in note for note in notes):
+            warn_user(f"{self.document.name}: {'; '.join(notes)}")
+
+
+def prepare_image(
+    document: ImageDocument,
+    *,
+    model: str,
+    detail: Detail | None,
+    inline_urls: bool = False,
+    count_remote: bool = False,
+) -> OutgoingImage:
+    """Prepare an image for a model, and count its tokens. Reads the image's header once.
+
+    Args:
+        document: The image.
+        model: The model whose rule decides the size to send and the tokens.
+        detail: The detail level, or None to leave it to the server.
+        inline_urls: Whether to download an image behind a URL and send the file instead of the URL.
+        count_remote: Whether to download the header of an image whose URL is sent, to count its tokens.
+
+    Raises:
+        SettingsError: The model does not have the detail level.
+        ImageError: The image cannot be used.
+    """
+    if document.is_remote and not inline_urls:
+        return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail, count=count_remote))
+    prepared = document.prepare(lambda size: sent_size(size, model, detail))
+    view = view_of(prepared.original_size, model, detail)
+    return OutgoingImage(document, prepared, detail, None if view is None else view.tokens)
+
+
+def _remote_tokens(document: ImageDocument, model: str, detail: Detail | None, *, count: bool) -> int | None:
+    fixed = fixed_tokens(model)
+    if fixed is not None or not count:
+        return fixed
+    try:
+        view = view_of(document.size, model, detail)
+    except (ImageError, SettingsError):
+        return None  # the server may be able to use what cannot be read here
+    return None if view is None else view.tokens
