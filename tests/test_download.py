@@ -1,7 +1,9 @@
-"""Pictures behind URLs: no further than needed, and every way in which a server can misbehave."""
+"""Downloads of images: no more bytes and requests than necessary, and an error for each way a server can fail."""
 
+import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -37,6 +39,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_late(self):
         self.answer(200, encoded(picture(300, 200), "JPEG", icc_profile=bytes(90_000)))
+
+    def serve_meet(self):
+        self.server.both_asked.wait(timeout=10)
+        self.answer(200, JPEG)
 
     def serve_html(self):
         self.answer(200, b"<!doctype html><html>Sign in</html>", Content_Type="image/jpeg")
@@ -99,36 +105,79 @@ def at(site, name):
 
 
 @pytest.mark.parametrize("name", ["photo", "ranged"])
-def test_the_size_needs_no_more_than_the_header(site, name):
+def test_only_the_first_bytes_are_downloaded_for_the_size(site, name):
     document = at(site, name)
     assert (document.size, document.mimetype) == ((2000, 1500), "image/jpeg")
     assert site.asked == [(f"/{name}?sig=secret", "bytes=0-65535")]
 
 
-def test_a_header_that_lies_further_in_is_found(site):
+def test_the_whole_file_is_downloaded_if_the_header_is_longer(site):
     assert at(site, "late").size == (300, 200)
     assert [asked[1] for asked in site.asked] == ["bytes=0-65535", None]
 
 
-def test_a_picture_is_downloaded_once(site):
+def test_an_image_is_downloaded_once(site):
     document = at(site, "photo")
-    assert document.to_pil().size == document.size == (2000, 1500)
-    assert document.thumbnail() and len(site.asked) == 1
+    assert document.prepare().original_size == document.size == (2000, 1500)
+    assert document.to_pil().size == (2000, 1500) and document.thumbnail()
+    assert document.with_detail("low").data_uri()
+    assert len(site.asked) == 1
+
+
+def test_many_threads_download_an_image_once(site):
+    document = at(site, "photo")
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: document.read(), range(32))) == {JPEG}
+    assert len(site.asked) == 1
+
+
+def test_two_images_are_downloaded_at_the_same_time(site):
+    site.both_asked = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(lambda name: at(site, name).read(), ["meet.1", "meet.2"]))
+
+
+def test_a_forgotten_download_is_repeated_when_it_is_needed(site):
+    document = at(site, "photo")
+    assert document.read() == JPEG
+    document.forget_download()
+    assert document.size == (2000, 1500) and len(site.asked) == 2
+    assert document.read() == JPEG and len(site.asked) == 3
+
+
+def test_a_link_is_shown_as_an_image_once_a_model_has_needed_it(site):
+    document = at(site, "photo")
+    document.show_as_link()
+    assert document.is_link and document.with_detail("high").is_link and site.asked == []
+    document.prepare()
+    assert not document.is_link
+    document.forget_download()
+    assert document.is_link
+
+
+def test_a_downloaded_document_can_be_pickled(site):
+    document = at(site, "photo")
+    document.show_as_link()
+    document.prepare()
+    again = pickle.loads(pickle.dumps(document))
+    assert again == document and again.read() == JPEG and len(site.asked) == 1
+    again.forget_download()
+    assert again.is_link and not document.is_link
 
 
 @pytest.mark.parametrize(
     "name, kind, words",
     [
         ("missing", errors.ImageDownloadError, "404"),
-        ("loop", errors.ImageDownloadError, "redirects without end"),
+        ("loop", errors.ImageDownloadError, "redirects too often"),
         ("html", errors.UnsupportedImageError, "HTML page"),
-        ("endless", errors.ImageDownloadError, "more than"),
+        ("endless", errors.ImageDownloadError, "larger than 5 MB"),
         ("slow", errors.ImageDownloadError, "more than 0 seconds"),
-        ("silent", errors.ImageDownloadError, "in time"),
+        ("silent", errors.ImageDownloadError, "timed out"),
         ("cut", errors.ImageDownloadError, "cannot be reached"),
     ],
 )
-def test_each_misbehaviour_is_an_error_that_names_the_address_without_its_query(site, monkeypatch, name, kind, words):
+def test_a_failed_download_is_an_error_that_names_the_url_without_its_query(site, monkeypatch, name, kind, words):
     import httpx2
 
     monkeypatch.setattr(download, "MAX_DOWNLOAD", 5_000_000)
@@ -143,12 +192,12 @@ def test_each_misbehaviour_is_an_error_that_names_the_address_without_its_query(
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[", "http://127.0.0.1:9/x.png", "https://exa mple.org/"])
-def test_an_address_that_leads_nowhere(url):
+def test_an_invalid_or_unreachable_url_is_an_error(url):
     with pytest.raises(errors.ImageError):
         ImageDocument(image_url=url).prepare()
 
 
-def test_the_grid_shows_urls_and_labels_what_could_not_be_loaded(site, tmp_path):
+def test_the_grid_shows_remote_images_and_labels_failed_ones(site, tmp_path):
     figure = display_image_uris([f"{site.base}/photo", f"{site.base}/missing", str(tmp_path / "none.png")])
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[0] == "photo   2000 x 1500"

@@ -1,6 +1,5 @@
-"""Files made to break a reader: each is refused with an error of ours, or read, and nothing else."""
+"""Files made to break a decoder are read, or are an ImageError; no other exception escapes."""
 
-import io
 import struct
 import zlib
 
@@ -18,8 +17,8 @@ def chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width, height, *, depth=8, colour=2, body=b""):
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+def png(width, height, *, depth=8, color=2, body=b""):
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
@@ -59,7 +58,7 @@ def corpus():
         "PNG of no width": png(0, 10),
         "PNG of no height": png(10, 0),
         "PNG odd depth": png(10, 10, depth=7),
-        "PNG odd colour": png(10, 10, colour=5),
+        "PNG odd color": png(10, 10, color=5),
         "PNG text bomb": png(10, 10, body=chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000)))),
         "PNG profile bomb": png(10, 10, body=chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(50_000_000)))),
         "PNG no data": b"\x89PNG\r\n\x1a\n",
@@ -88,13 +87,9 @@ def corpus():
 CORPUS = corpus()
 
 
-def test_the_corpus_is_large_enough():
-    assert len(CORPUS) >= 60
-
-
 @pytest.mark.parametrize("data", CORPUS.values(), ids=CORPUS)
-@pytest.mark.filterwarnings("ignore")  # Pillow remarks on what it could still read
-def test_a_hostile_file_is_read_or_refused_in_our_own_words(data, tmp_path):
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about files that it can read in part
+def test_a_hostile_file_is_read_or_is_an_image_error(data, tmp_path):
     path = tmp_path / "it.png"
     path.write_bytes(data)
     document = ImageDocument.of(path)
@@ -102,19 +97,19 @@ def test_a_hostile_file_is_read_or_refused_in_our_own_words(data, tmp_path):
         try:
             use()
         except errors.ImageError as error:
-            assert 20 < len(str(error)) < 400
+            assert 20 < len(str(error)) <= 300
             assert "it.png" in str(error)
 
 
 @pytest.mark.parametrize("name", ["PNG bomb", "PNG wide bomb", "GIF bomb", "BMP bomb"])
-def test_a_bomb_is_refused_from_its_header(name):
+def test_a_decompression_bomb_is_refused_by_its_header(name):
     document = ImageDocument.of(CORPUS[name])
     with pytest.raises(errors.ImageTooLargeError, match="MAX_IMAGE_PIXELS"):
         _ = document.size
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
-def test_a_truncated_file_that_would_go_out_untouched_is_found(kind):
+def test_a_truncated_file_that_needs_no_conversion_is_an_error(kind):
     whole = encoded(picture(200, 150), kind)
     with pytest.raises(errors.ImageError):
         ImageDocument.of(whole[:-200]).prepare()
@@ -124,14 +119,14 @@ def test_a_truncated_file_that_would_go_out_untouched_is_found(kind):
     "data, words",
     [("HTML", "HTML page"), ("SVG", "render it to PNG"), ("PDF", "PDF"), ("empty", "empty"), ("JSON", "JSON")],
 )
-def test_what_is_no_image_is_named(data, words, tmp_path):
+def test_the_error_says_what_a_file_is_instead_of_an_image(data, words, tmp_path):
     path = tmp_path / "picture.jpg"
     path.write_bytes(CORPUS[data])
     with pytest.raises(errors.UnsupportedImageError, match=words):
         ImageDocument.of(path).prepare()
 
 
-def test_missing_files_folders_and_odd_paths(tmp_path):
+def test_missing_files_folders_and_invalid_paths_are_errors(tmp_path):
     with pytest.raises(errors.ImageNotFoundError, match="There is no file") as caught:
         ImageDocument.of(tmp_path / "none.jpg").prepare()
     assert isinstance(caught.value, FileNotFoundError)
@@ -143,7 +138,7 @@ def test_missing_files_folders_and_odd_paths(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org/a.png", "s3://bucket/a.png", "javascript://x", "gopher://x/y"])
-def test_another_scheme_is_refused(url):
+def test_urls_with_another_scheme_are_refused(url):
     with pytest.raises(errors.UnsupportedImageError, match="http or https"):
         ImageDocument.of(url)
 
@@ -152,4 +147,3 @@ def test_no_decoder_setting_of_the_user_is_changed():
     before = Image.MAX_IMAGE_PIXELS
     ImageDocument.of(encoded(picture())).prepare()
     assert before == Image.MAX_IMAGE_PIXELS
-    assert io.BytesIO(b"").read() == b""

@@ -1,4 +1,4 @@
-"""ImageDocument: from any source, as a value."""
+"""ImageDocument is a value made from any kind of source."""
 
 import base64
 import io
@@ -11,6 +11,7 @@ from conftest import encoded, picture
 
 from vision_nb import ImageDocument, errors, load_image_urls, load_images
 from vision_nb.compat import SimpleDirectoryReader
+from vision_nb.images import content
 
 
 def figure():
@@ -39,14 +40,14 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("source, mimetype", SOURCES.values(), ids=SOURCES)
-def test_every_kind_of_source_becomes_a_document(source, mimetype):
+def test_a_document_can_be_made_from_every_kind_of_source(source, mimetype):
     document = ImageDocument.of(source)
     assert document.mimetype == mimetype
     if not hasattr(source, "savefig"):
         assert document.size == (64, 48)
 
 
-def test_a_str_is_a_path_and_base64_only_where_it_is_said(tmp_path, monkeypatch):
+def test_a_str_is_a_path_unless_it_is_passed_as_base64(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("photo").write_bytes(PNG)
     assert ImageDocument.of("photo").mimetype == "image/png"
@@ -55,7 +56,7 @@ def test_a_str_is_a_path_and_base64_only_where_it_is_said(tmp_path, monkeypatch)
     assert ImageDocument.of(f"file://{tmp_path}/photo").read() == PNG
     with pytest.raises(errors.UnsupportedImageError, match="not base64"):
         ImageDocument(image="photo")
-    with pytest.raises(errors.UnsupportedImageError, match="bytes are taken as they are"):
+    with pytest.raises(errors.UnsupportedImageError, match="pass base64 as str"):
         ImageDocument(image=base64.b64encode(PNG))
 
 
@@ -82,7 +83,7 @@ def test_arrays_keep_their_brightness(array, pixel):
 @pytest.mark.parametrize(
     "array, words",
     [
-        (np.zeros((3, 50, 60), np.uint8), "channels last"),
+        (np.zeros((3, 50, 60), np.uint8), "channels to the last axis"),
         (np.zeros(5), "shape 5"),
         (np.zeros((0, 4), np.uint8), "shape 0x4"),
         (np.full((4, 4), 255.0), "between 0 and 1"),
@@ -91,12 +92,12 @@ def test_arrays_keep_their_brightness(array, pixel):
         (np.zeros((2, 2, 2, 2)), "2x2x2x2"),
     ],
 )
-def test_an_array_that_is_no_picture_is_refused_with_a_way_out(array, words):
+def test_an_unusable_array_is_an_error_that_suggests_a_fix(array, words):
     with pytest.raises(errors.UnsupportedImageError, match=words):
         ImageDocument.of(array)
 
 
-def test_a_document_is_a_value():
+def test_a_document_does_not_change_with_its_source():
     array = np.zeros((4, 4, 3), np.uint8)
     document, same = ImageDocument.of(array), ImageDocument.of(array.copy())
     array[:] = 255
@@ -108,7 +109,7 @@ def test_a_document_is_a_value():
         document.detail = "low"
 
 
-def test_a_detail_travels_with_the_picture_and_must_exist():
+def test_a_document_keeps_its_detail_level():
     document = ImageDocument.of(PNG, detail="low")
     assert ImageDocument.of(document, detail="high").detail == "high"
     assert ImageDocument.of(document).detail == "low"
@@ -116,20 +117,42 @@ def test_a_detail_travels_with_the_picture_and_must_exist():
         ImageDocument(image=PNG, detail="huge")
 
 
-def test_making_a_document_reads_nothing():
+def test_the_header_of_a_file_is_read_once_until_the_file_changes(photo, monkeypatch):
+    reads = []
+    read_header = content.read_header
+    monkeypatch.setattr(content, "read_header", lambda file, name: reads.append(name) or read_header(file, name))
+    for _ in range(3):
+        document = ImageDocument.of(photo)
+        assert (document.size, document.mimetype) == ((640, 480), "image/jpeg")
+        assert document.prepare().original_size == (640, 480)
+    assert len(reads) == 1
+    picture(320, 240).save(photo)
+    assert document.size == document.prepare().original_size == (320, 240)
+    assert len(reads) == 2
+
+
+def test_the_header_of_an_image_in_memory_is_read_once(monkeypatch):
+    document, reads = ImageDocument.of(PNG), []
+    read_header = content.read_header
+    monkeypatch.setattr(content, "read_header", lambda file, name: reads.append(name) or read_header(file, name))
+    assert document.size == document.prepare().original_size and document.mimetype == "image/png"
+    assert len(reads) == 1
+
+
+def test_creating_a_document_reads_no_file_and_no_url():
     assert ImageDocument(image_path="/nowhere/at/all.png").name.endswith("all.png")
     assert repr(load_image_urls(["https://example.org/a.png?sig=secret"])) == (
         "[ImageDocument('https://example.org/a.png')]"
     )
 
 
-def test_one_source_exactly():
+def test_a_document_has_exactly_one_source():
     for wrong in ({}, {"image": PNG, "image_path": "x.png"}):
         with pytest.raises(errors.SettingsError, match="takes one of"):
             ImageDocument(**wrong)
 
 
-def test_a_file_object_may_have_been_read_and_stays_where_it_was(photo):
+def test_an_open_file_is_read_from_its_start_and_keeps_its_position(photo):
     with photo.open("rb") as file:
         file.read(10)
         assert ImageDocument.of(file).size == (640, 480)
@@ -140,14 +163,14 @@ def test_a_file_object_may_have_been_read_and_stays_where_it_was(photo):
         ImageDocument.of(text)
 
 
-def test_size_comes_from_the_header_alone(photo):
+def test_only_the_header_is_read_for_the_size(photo):
     cut = photo.read_bytes()[:2000]
     assert ImageDocument.of(cut).size == (640, 480)
     with pytest.raises(errors.CorruptImageError):
         ImageDocument.of(cut).prepare()
 
 
-def test_the_orientation_counts_in_size_and_pixels():
+def test_size_and_pixels_include_the_exif_orientation():
     exif = picture().getexif()
     exif[0x0112] = 6
     document = ImageDocument.of(encoded(picture(60, 40), "JPEG", exif=exif))
@@ -155,20 +178,20 @@ def test_the_orientation_counts_in_size_and_pixels():
     assert document.to_pil().size == (40, 60)
 
 
-def test_the_thumbnail_is_small_even_for_noise():
+def test_a_thumbnail_is_small_even_for_noise():
     noise = np.random.default_rng(0).integers(0, 255, (2000, 2000, 3), dtype=np.uint8)
     assert len(ImageDocument.of(noise).thumbnail()) < 30_000
     assert len(ImageDocument.of(noise)._repr_html_()) < 31_000
 
 
-def test_a_repr_escapes_its_name_and_tells_an_error(tmp_path):
+def test_the_html_repr_escapes_names_and_shows_errors(tmp_path):
     evil = tmp_path / "<img src=x onerror=alert(1)>.png"
     evil.write_bytes(PNG)
     assert "<img src=x" not in ImageDocument.of(evil)._repr_html_()
     assert "There is no file" in ImageDocument.of(tmp_path / "missing.png")._repr_html_()
 
 
-def test_a_folder_gives_its_pictures_in_natural_order_and_says_what_it_skipped(tmp_path):
+def test_a_folders_images_come_in_natural_order_and_skipped_files_are_listed(tmp_path):
     for name in ("img10.png", "img2.png", "IMG1.png"):
         (tmp_path / name).write_bytes(PNG)
     (tmp_path / "no_extension").write_bytes(PNG)
@@ -192,7 +215,7 @@ def test_a_folder_gives_its_pictures_in_natural_order_and_says_what_it_skipped(t
         assert SimpleDirectoryReader(str(tmp_path)).load_data() == documents
 
 
-def test_files_patterns_urls_and_values_mix(tmp_path):
+def test_files_patterns_urls_and_images_can_be_mixed(tmp_path):
     for number in range(3):
         (tmp_path / f"a{number}.png").write_bytes(PNG)
     mixed = load_images(tmp_path / "a0.png", str(tmp_path / "a[12].png"), "https://example.org/x.png", picture(), [PNG])
@@ -200,22 +223,22 @@ def test_files_patterns_urls_and_values_mix(tmp_path):
     assert "example.org" in mixed[3].name
 
 
-def test_brackets_in_a_real_name_are_no_pattern(tmp_path):
+def test_a_file_name_with_brackets_is_not_taken_as_a_pattern(tmp_path):
     path = tmp_path / "scan[1].png"
     path.write_bytes(PNG)
     assert load_images(str(path))[0].size == (64, 48)
 
 
 @pytest.mark.parametrize("source", ["nothing.png", "*.png", "."])
-def test_finding_nothing_is_an_error(tmp_path, monkeypatch, source):
+def test_a_source_without_images_is_an_error(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(errors.ImageNotFoundError):
         load_images(source)
 
 
-def test_a_list_shows_thumbnails_and_what_is_wrong(tmp_path):
-    sheet = load_images(picture())
-    sheet.append(ImageDocument.of(tmp_path / "missing.png"))
-    html = sheet._repr_html_()
+def test_a_list_is_displayed_as_thumbnails_and_errors(tmp_path):
+    images = load_images(picture())
+    images.append(ImageDocument.of(tmp_path / "missing.png"))
+    html = images._repr_html_()
     assert html.count("<img") == 1
     assert "There is no file" in html

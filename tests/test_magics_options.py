@@ -155,7 +155,7 @@ SLIPS = {
     "%%vision fsat\nx": "did you mean fast?",
     "%%vision demo What is this?\nx": "one word too many",
     "%%vision demo -i nothing\nx": "nothing: it is None",
-    "%%vision demo -i number\nx": "A int is no picture",
+    "%%vision demo -i number\nx": "An image cannot be made from a int",
     "%%vision demo -i table['y']\nx": "no such item",
     "%%vision demo -i smal\nx": "did you mean small?",
     '%%vision demo -s "open\nx': "is not closed",

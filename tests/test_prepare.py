@@ -1,4 +1,4 @@
-"""What goes out: upright, sRGB, fitted, nothing but pixels."""
+"""A prepared image is upright, sRGB, resized, and contains nothing but pixels."""
 
 import io
 
@@ -31,7 +31,7 @@ def exif_with_place():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-def test_a_clean_file_that_fits_goes_out_byte_for_byte(kind):
+def test_a_file_without_metadata_that_fits_is_sent_unchanged(kind):
     data = encoded(picture(), kind)
     assert ready(data).data is data
 
@@ -101,7 +101,7 @@ def test_no_metadata_leaves_the_machine(make, side):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("side", [90, 45], ids=["full", "half"])
-def test_every_orientation_comes_out_upright(orientation, side):
+def test_every_exif_orientation_is_applied(orientation, side):
     upright = Image.new("RGB", (60, 90), "white")
     upright.paste((220, 20, 20), (0, 0, 30, 45))  # red is top left
     turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how a camera stores what a viewer shows
@@ -153,7 +153,7 @@ def p3_profile():
 
 
 @pytest.mark.parametrize("kind, mode", [("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "RGB"), ("PNG", "P")])
-def test_a_phones_colours_are_converted_and_not_just_relabelled(kind, mode):
+def test_wide_gamut_colors_are_converted_to_srgb(kind, mode):
     rose = Image.new("RGB", (8, 8), (200, 100, 100)).convert(mode)
     prepared = ready(encoded(rose, kind, icc_profile=p3_profile()))
     red, green, blue = opened(prepared).convert("RGB").getpixel((4, 4))
@@ -161,17 +161,17 @@ def test_a_phones_colours_are_converted_and_not_just_relabelled(kind, mode):
     assert "icc_profile" not in opened(prepared).info
 
 
-def test_an_srgb_profile_is_no_reason_to_touch_a_file():
+def test_a_file_with_an_srgb_profile_is_sent_unchanged():
     data = encoded(picture(), icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     assert ready(data).data is data
 
 
-def test_a_broken_profile_is_noted_and_the_picture_sent():
+def test_an_image_with_a_broken_color_profile_is_sent_with_a_note():
     prepared = ready(encoded(picture(), icc_profile=b"garbage" * 40))
-    assert "colour profile cannot be read" in prepared.notes[0]
+    assert "color profile cannot be read" in prepared.notes[0]
 
 
-def test_cmyk_comes_out_in_its_true_colours():
+def test_cmyk_is_converted_to_rgb():
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     red, green, blue = opened(ready(encoded(cmyk, "JPEG"))).getpixel((4, 4))
     assert red > 200 and green < 60 and blue < 60
@@ -186,7 +186,7 @@ def test_sixteen_bits_and_floats_keep_their_brightness():
     assert opened(ready(encoded(measured, "TIFF"))).getextrema() == (0, 255)
 
 
-def test_transparency_stays_in_png_and_lies_on_white_in_jpeg():
+def test_transparency_is_kept_in_png_and_becomes_white_in_jpeg():
     clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     assert opened(ready(encoded(clear), fit=lambda _: (32, 32))).mode == "RGBA"
     noise = np.random.default_rng(0).integers(0, 255, (900, 900, 4), dtype=np.uint8)
@@ -196,8 +196,8 @@ def test_transparency_stays_in_png_and_lies_on_white_in_jpeg():
     assert opened(prepared).getpixel((50, 400)) == (255, 255, 255)
 
 
-def test_only_the_first_frame_of_an_animation_is_sent_and_said():
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue", "green")]
+def test_only_the_first_frame_of_an_animation_is_sent_with_a_note():
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue", "green")]
     for kind in ("GIF", "WEBP", "PNG", "TIFF"):
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
         prepared = ready(data)
@@ -206,13 +206,13 @@ def test_only_the_first_frame_of_an_animation_is_sent_and_said():
 
 
 @pytest.mark.parametrize("kind", ["BMP", "TIFF", "ICO", "JPEG2000", "AVIF"])
-def test_formats_that_are_not_taken_are_converted_and_noted(kind):
+def test_formats_that_providers_reject_are_converted_with_a_note(kind):
     prepared = ready(encoded(picture(), kind))
     assert prepared.mimetype in ("image/png", "image/jpeg")
     assert "converted from" in prepared.notes[0]
 
 
-def test_heic_without_its_package_names_the_extra(monkeypatch):
+def test_heic_without_its_package_is_an_error_that_names_the_extra(monkeypatch):
     import sys
 
     data = heic()
@@ -221,12 +221,12 @@ def test_heic_without_its_package_names_the_extra(monkeypatch):
         ready(data)
 
 
-def test_a_file_over_the_limit_is_refused_after_fitting_and_not_before():
+def test_the_size_limit_applies_after_resizing():
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (3200, 3200, 3), dtype=np.uint8))
     data = encoded(noise, compress_level=0)
     assert len(data) > 30_000_000
     assert len(ready(data, fit=lambda size: fit_within(size, 2048)).data) < 20_000_000
-    with pytest.raises(errors.ImageTooLargeError, match="MB even at 3200 x 3200"):
+    with pytest.raises(errors.ImageTooLargeError, match="MB at 3200 x 3200 pixels, and the limit is 1 MB"):
         ready(data, max_bytes=1_000_000)
 
 
@@ -234,7 +234,7 @@ def test_a_file_over_the_limit_is_refused_after_fitting_and_not_before():
 @given(
     st.integers(1, 900), st.integers(1, 900), st.sampled_from(sorted(RULES)), st.sampled_from(["auto", "low", "high"])
 )
-def test_preparing_never_enlarges_and_never_changes_the_count(width, height, model, detail):
+def test_preparing_never_enlarges_an_image_nor_changes_its_token_count(width, height, model, detail):
     data = encoded(Image.new("L", (width, height), 128))
     prepared = ready(data, fit=lambda size: sent_size(size, model, detail))
     assert prepared.size[0] <= width and prepared.size[1] <= height

@@ -1,1 +1,3 @@
-"""Images as values: where they come from, what they are, and how they are prepared for a model."""
+"""Images: `ImageDocument`, loading from files, folders and URLs, decoding, and preparing them for a request."""
+
+__all__: list[str] = []  # nothing here is public: import from vision_nb

@@ -1,4 +1,4 @@
-"""Pictures that were made ready a moment ago, so that asking again does not encode them again."""
+"""A cache of prepared images, so that sending an image again does not encode it again."""
 
 from __future__ import annotations
 
@@ -9,52 +9,70 @@ from collections.abc import Callable, Hashable
 from vision_nb.images.prepare import Prepared
 
 MAX_BYTES = 128_000_000
-"""How much is kept; some 400 photographs as they go out."""
+"""The size of the cache in bytes: about 400 photos."""
+
+
+class _Entry:
+    """A place in the cache; the lock is held while the image is being made."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.image: Prepared | None = None
 
 
 class PreparedImageCache:
-    """A bounded memory of prepared pictures, the least recently used forgotten first.
+    """A least-recently-used cache of prepared images, limited by their total size.
 
-    Several threads may ask at once; those that ask for the same picture wait for the one that encodes it.
+    It may be used by several threads: those that ask for the same image wait for the one that makes it.
 
     Args:
-        max_bytes: How many bytes of encoded pictures to keep.
+        max_bytes: The limit of the encoded images together; the image that was used last is always kept.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: OrderedDict[Hashable, Prepared] = OrderedDict()
-        self._making: dict[Hashable, threading.Lock] = {}
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Prepared]) -> Prepared:
-        """The picture of a key, made if it is not there."""
+        """Return the image for a key; call ``make`` if it is not in the cache."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-            turn = self._making.setdefault(key, threading.Lock())
-        with turn:
-            with self._lock:
-                if key in self._kept:
-                    return self._kept[key]
-            try:
-                made = make()
-            finally:
-                with self._lock:
-                    self._making.pop(key, None)
-            self._keep(key, made)
-            return made
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+        with entry.lock:
+            if entry.image is None:
+                try:
+                    image = make()
+                except BaseException:
+                    self._discard(key, entry)
+                    raise
+                self._store(key, entry, image)
+                return image
+            return entry.image
 
-    def _keep(self, key: Hashable, made: Prepared) -> None:
+    def _store(self, key: Hashable, entry: _Entry, image: Prepared) -> None:
         with self._lock:
-            self._kept[key] = made
-            self._bytes += len(made.data)
-            while self._bytes > self._max_bytes and len(self._kept) > 1:
-                _, dropped = self._kept.popitem(last=False)
-                self._bytes -= len(dropped.data)
+            entry.image = image
+            if self._entries.setdefault(key, entry) is not entry:
+                return  # the entry was discarded, and another thread has made the image since
+            self._bytes += len(image.data)
+            if self._bytes > self._max_bytes:
+                self._evict(keep=entry)
+
+    def _evict(self, keep: _Entry) -> None:
+        for key, entry in list(self._entries.items()):  # the least recently used first
+            if entry.image is not None and entry is not keep:
+                del self._entries[key]
+                self._bytes -= len(entry.image.data)
+                if self._bytes <= self._max_bytes:
+                    return
+
+    def _discard(self, key: Hashable, entry: _Entry) -> None:
+        with self._lock:
+            if self._entries.get(key) is entry:
+                del self._entries[key]
 
 
 PREPARED_IMAGES = PreparedImageCache()
-"""The memory that all documents share."""
+"""The cache that all documents share."""

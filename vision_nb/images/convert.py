@@ -1,4 +1,4 @@
-"""Pictures that are in memory, in whatever form, as the bytes of an image file."""
+"""Conversion of in-memory sources (bytes, base64, files, arrays, figures) to the bytes of an image file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from urllib.parse import unquote
 
 from vision_nb.errors import UnsupportedImageError
 from vision_nb.images.formats import describe_data, sniff
-from vision_nb.images.prepare import png_bytes
+from vision_nb.images.prepare import to_png
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def image_bytes(source: Any, name: str | None = None) -> bytes:
-    """The bytes of an image file from what is in memory.
+    """Return the bytes of an image file.
 
     Args:
         source: Encoded bytes, a base64 string or data URI, a binary file, a matplotlib figure, a Pillow image
@@ -25,11 +25,11 @@ def image_bytes(source: Any, name: str | None = None) -> bytes:
         name: What to call bytes in an error.
 
     Raises:
-        UnsupportedImageError: It is none of these, or holds no picture.
+        UnsupportedImageError: The source has another type, or does not contain an image.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        hint = "" if name else " (bytes are taken as they are: pass base64 as str)"
-        return _known(bytes(source), name or "The bytes given", hint)
+        hint = "" if name else " (bytes must be an encoded image file: pass base64 as str)"
+        return _checked(bytes(source), name or "The data in image=", hint)
     if isinstance(source, str):
         return from_data_uri(source) if source.startswith("data:") else _from_base64(source, "The string in image=")
     if hasattr(source, "read"):
@@ -39,28 +39,29 @@ def image_bytes(source: Any, name: str | None = None) -> bytes:
         source.savefig(buffer, format="png", bbox_inches="tight")
         return buffer.getvalue()
     if hasattr(source, "getbands"):
-        return png_bytes(source)
+        return to_png(source)
     if hasattr(source, "__array_interface__") or hasattr(source, "__array__"):
         import numpy as np
 
         return png_from_array(np.asarray(source))
     raise UnsupportedImageError(
-        f"A {type(source).__name__} is no picture: give a path, URL, bytes, file, Pillow image, numpy array or figure."
+        f"An image cannot be made from a {type(source).__name__}: pass a path, URL, bytes, binary file, Pillow "
+        "image, numpy array or figure."
     )
 
 
-def _known(data: bytes, name: str, hint: str = "") -> bytes:
+def _checked(data: bytes, name: str, hint: str = "") -> bytes:
     if sniff(data) is None:
-        raise UnsupportedImageError(f"{name}: {describe_data(data)}{hint}.")
+        raise UnsupportedImageError(f"{name} is not an image: {describe_data(data)}{hint}.")
     return data
 
 
 def _from_file(file: IO[bytes]) -> bytes:
-    name = str(getattr(file, "name", "The file given"))
+    name = str(getattr(file, "name", "The file in image="))
     if getattr(file, "closed", False):
         raise UnsupportedImageError(f"{name} is closed: open it again, or pass its path.")
     if isinstance(file, io.TextIOBase):
-        raise UnsupportedImageError(f"{name} is open as text: open it with mode 'rb'.")
+        raise UnsupportedImageError(f"{name} is open in text mode: open it with mode 'rb'.")
     position = file.tell() if _can_seek(file) else None
     if position is not None:
         file.seek(0)
@@ -68,8 +69,8 @@ def _from_file(file: IO[bytes]) -> bytes:
     if position is not None:
         file.seek(position)
     if not isinstance(data, bytes):
-        raise UnsupportedImageError(f"{name} is open as text: open it with mode 'rb'.")
-    return _known(data, name)
+        raise UnsupportedImageError(f"{name} is open in text mode: open it with mode 'rb'.")
+    return _checked(data, name)
 
 
 def _can_seek(file: IO[bytes]) -> bool:
@@ -77,25 +78,30 @@ def _can_seek(file: IO[bytes]) -> bool:
 
 
 def from_data_uri(uri: str) -> bytes:
-    """The bytes of an image file from a data URI, base64 or percent-encoded."""
+    """Return the bytes of an image file from a data URI, base64 or percent-encoded.
+
+    Raises:
+        UnsupportedImageError: The URI is invalid, or does not contain an image.
+    """
     head, comma, body = uri.partition(",")
-    shown = f"The data URI {head[:60]!r}"
+    name = f"The data URI {head[:60]!r}"
     if not comma:
-        raise UnsupportedImageError(f"{shown} has no comma, and so no data: it is cut short.")
+        raise UnsupportedImageError(f"{name} has no data: a comma must separate the type from the data.")
     if head.lower().endswith(";base64"):
-        return _from_base64(unquote(body), shown)
-    return _known(unquote(body, "latin-1").encode("latin-1", "replace"), shown)
+        return _from_base64(unquote(body), name)
+    return _checked(unquote(body, "latin-1").encode("latin-1", "replace"), name)
 
 
 def _from_base64(text: str, name: str) -> bytes:
     packed = "".join(text.split()).translate(str.maketrans("-_", "+/"))
     packed += "=" * (-len(packed) % 4)
     try:
-        return _known(base64.b64decode(packed, validate=True), name)
+        data = base64.b64decode(packed, validate=True)
     except (binascii.Error, ValueError) as error:
         raise UnsupportedImageError(
-            f"{name} is not base64: give a path as image_path= or through ImageDocument.of(...)."
+            f"{name} is not base64: pass a path as image_path=, or use ImageDocument.of(path)."
         ) from error
+    return _checked(data, name)
 
 
 def png_from_array(array: np.ndarray) -> bytes:
@@ -103,10 +109,10 @@ def png_from_array(array: np.ndarray) -> bytes:
 
     Args:
         array: Shape (height, width) for grayscale, or (height, width, channels) with 1 (gray), 2 (gray and
-            alpha), 3 (RGB) or 4 (RGBA) channels; bool, uint8, uint16, or floats from 0 to 1.
+            alpha), 3 (RGB) or 4 (RGBA) channels; bool, integers from 0 to 255, uint16, or floats from 0 to 1.
 
     Raises:
-        UnsupportedImageError: The shape, type or range is another.
+        UnsupportedImageError: The shape, type or range is not one of these.
     """
     import numpy as np
     from PIL import Image
@@ -115,9 +121,9 @@ def png_from_array(array: np.ndarray) -> bytes:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (2, 3, 4)):
-        hint = ": move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        hint = "; move the channels to the last axis" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
         raise UnsupportedImageError(
-            f"An array of shape {shape} is no picture: pass (height, width) or (height, width, channels){hint}."
+            f"An array of shape {shape} is not an image: pass (height, width) or (height, width, channels){hint}."
         )
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
@@ -127,12 +133,12 @@ def png_from_array(array: np.ndarray) -> bytes:
         array = np.nan_to_num(array, nan=0.0)
         if array.min() < -1e-3 or array.max() > 1 + 1e-3:
             raise UnsupportedImageError(
-                f"An array of floats must lie between 0 and 1, and this one runs from {array.min():.4g} to "
-                f"{array.max():.4g}: scale it, or convert it to uint8."
+                f"The values of a float array must be between 0 and 1, not {array.min():.4g} to {array.max():.4g}: "
+                "scale them, or convert the array to uint8."
             )
         array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.integer) and array.min() >= 0 and array.max() <= 255:
         array = array.astype(np.uint8)
     elif array.dtype != np.uint8:
-        raise UnsupportedImageError(f"An array of {array.dtype} is no picture: convert it to uint8, 0 to 255.")
-    return png_bytes(Image.fromarray(np.ascontiguousarray(array)))
+        raise UnsupportedImageError(f"An array of {array.dtype} is not an image: convert it to uint8, 0 to 255.")
+    return to_png(Image.fromarray(np.ascontiguousarray(array)))

@@ -1,4 +1,4 @@
-"""Decoding: a picture of any mode, profile and orientation as upright 8-bit sRGB pixels."""
+"""Decoding of images of any mode, color profile and orientation to upright 8-bit sRGB pixels."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 _ORIENTATION = 0x0112  # the EXIF tag
-_SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
+_SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
 
 
 @contextmanager
 def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
-    """Open an image lazily; whatever a decoder raises inside becomes an error of ours."""
+    """Open an image lazily, and convert everything that Pillow raises in the ``with`` block to an `ImageError`.
+
+    Args:
+        file: A seekable binary file, at its start.
+        name: What to call the image in an error.
+
+    Yields:
+        The image, not decoded yet, and its MIME type.
+    """
     from PIL import Image, UnidentifiedImageError
 
     head = file.read(SNIFF_BYTES)
@@ -40,40 +48,40 @@ def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(
-            f"{name} would unpack to more pixels than Pillow takes to be safe: raise PIL.Image.MAX_IMAGE_PIXELS "
-            "if you trust it, or scale it down first."
+            f"{name} has more pixels than Pillow decodes by default: raise PIL.Image.MAX_IMAGE_PIXELS if you trust "
+            "the file, or scale it down first."
         ) from error
     except UnidentifiedImageError as error:
-        raise CorruptImageError(f"{name} begins like {kind} but cannot be read: it is damaged or cut short.") from error
-    except Exception as error:  # a decoder raises almost anything when a file leads it astray
-        raise CorruptImageError(f"{name} is a damaged {kind} image ({error}): save or fetch it anew.") from error
+        raise CorruptImageError(f"{name} is a damaged or truncated {kind} image: save or download it again.") from error
+    except Exception as error:  # decoders raise almost any exception for a damaged file
+        raise CorruptImageError(
+            f"{name} is a damaged {kind} image ({str(error)[:100]}): save or download it again."
+        ) from error
 
 
 def _register_heif(name: str) -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise UnsupportedImageError(
-            f'{name} is a HEIC image, as phones take them: pip install "vision-nb[heic]" to read it.'
-        ) from error
+        raise UnsupportedImageError(f'{name} is a HEIC image: pip install "vision-nb[heic]" to read it.') from error
     pillow_heif.register_heif_opener()
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF is no reason to refuse a sound picture
+    except Exception:  # the pixels can be used even if the EXIF data is damaged
         return 1
 
 
 def upright_size(image: Image.Image) -> Size:
-    """Width and height with the EXIF orientation applied, without decoding."""
+    """Return width and height with the EXIF orientation applied, without decoding."""
     width, height = image.size
     return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
 
 
 def is_srgb(image: Image.Image) -> bool:
-    """Whether an image's colours are sRGB: it says so, or says nothing."""
+    """Return whether an image's colors are sRGB; an image without a color profile counts as sRGB."""
     profile = image.info.get("icc_profile")
     if not profile:
         return True
@@ -87,12 +95,18 @@ def is_srgb(image: Image.Image) -> bool:
 
 
 def decode_upright(image: Image.Image, target: Size, notes: list[str]) -> Image.Image:
-    """Decode to upright 8-bit sRGB (L, LA, RGB or RGBA) at the target size."""
+    """Decode to upright 8-bit sRGB (mode L, LA, RGB or RGBA).
+
+    Args:
+        image: The image, not decoded yet.
+        target: The (width, height) to scale to, orientation applied.
+        notes: A list to which problems are appended that the user should know about.
+    """
     from PIL import Image
 
     orientation = _orientation(image)
     stored_target = (target[1], target[0]) if orientation in _SIDEWAYS else target
-    image.draft(None, stored_target)  # a JPEG decodes at 1/2, 1/4 or 1/8 for next to nothing
+    image.draft(None, stored_target)  # JPEG can be decoded at 1/2, 1/4 or 1/8 much faster
     image.load()
     pixels = _eight_bits(image)
     if pixels.size != stored_target:
@@ -103,7 +117,7 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str]) -> Image.
         pixels = _from_lab(pixels)
     if pixels.mode not in ("L", "LA", "RGB", "RGBA"):
         pixels = pixels.convert("RGB")
-    turn = {
+    transposition = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -112,15 +126,14 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str]) -> Image.
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
     }.get(orientation)
-    if turn is not None:
-        pixels = pixels.transpose(turn)
-    # Pillow's encoders write out what they find here: comments, EXIF, XMP.
-    pixels.info = {}
+    if transposition is not None:
+        pixels = pixels.transpose(transposition)
+    pixels.info = {}  # Pillow's encoders write the comments, EXIF and XMP that are here
     return pixels
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Turn palette, 1-bit, 16-bit, 32-bit and float images into 8-bit ones; leave colour spaces alone."""
+    """Convert palette, 1-bit, 16-bit, 32-bit and float images to 8 bits; keep the color space."""
     import numpy as np
     from PIL import Image
 
@@ -136,7 +149,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         low, high = float(values.min()), float(values.max())
         if image.mode == "F" and not 0 <= low <= high <= 1:
-            # Measurements rather than brightness: shown as plotting tools show them, darkest to lightest.
+            # Measurements rather than brightness: scale the smallest to black, the largest to white, as plots do.
             values = (values - low) / max(high - low, 1e-12) * 255
         elif image.mode == "F":
             values = values * 255
@@ -150,12 +163,12 @@ def _to_srgb(pixels: Image.Image, profile: bytes, notes: list[str]) -> Image.Ima
     from PIL import Image, ImageCms
 
     alpha = pixels.getchannel("A") if pixels.mode in ("LA", "RGBA") else None
-    colours = pixels.convert(pixels.mode.removesuffix("A")) if alpha is not None else pixels
+    colors = pixels.convert(pixels.mode.removesuffix("A")) if alpha is not None else pixels
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(colours, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        converted = ImageCms.profileToProfile(colors, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        notes.append("its colour profile cannot be read: the colours are taken as sRGB")
+        notes.append("its color profile cannot be read, so its colors are assumed to be sRGB")
         return pixels
     assert isinstance(converted, Image.Image)  # not in place
     if alpha is not None:

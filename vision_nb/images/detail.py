@@ -1,4 +1,4 @@
-"""How closely a model is to look at a picture."""
+"""The detail levels at which models look at images."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Literal, get_args
 from vision_nb.errors import SettingsError
 
 Detail = Literal["auto", "low", "high", "original"]
-"""How closely a model is to look at a picture."""
+"""How closely a model looks at an image, as in OpenAI's ``detail`` parameter."""
 
 DETAILS: tuple[str, ...] = get_args(Detail)
 
 
 def check_detail(detail: str) -> None:
-    """Raise SettingsError unless ``detail`` is one of the four detail levels."""
+    """Raise SettingsError unless ``detail`` is one of the four levels."""
     if detail not in DETAILS:
-        raise SettingsError(f"There is no detail level {detail!r}: it is one of {', '.join(DETAILS)}.")
+        raise SettingsError(f"There is no detail level {detail!r:.80}: use one of {', '.join(DETAILS)}.")

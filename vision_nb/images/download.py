@@ -1,4 +1,4 @@
-"""Pictures fetched from URLs: within limits, and no further than is needed."""
+"""Download of images from URLs, with limits on size and time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import httpx2
 
 HEADER_BYTES = 65_536
-"""So many first bytes of a URL are read when only its header is wanted."""
+"""How many bytes of a remote image are downloaded to read its header."""
 
 MAX_DOWNLOAD = 100_000_000
 _CONNECT_SECONDS = 10.0
@@ -22,7 +22,7 @@ _MAX_REDIRECTS = 5
 
 
 def redact_url(url: str) -> str:
-    """A URL as it may be shown: without user name, password and query, which can hold secrets.
+    """Return a URL without user name, password and query, which may contain secrets.
 
     >>> redact_url("https://me:secret@example.org/a.png?sig=abc")
     'https://example.org/a.png'
@@ -32,24 +32,24 @@ def redact_url(url: str) -> str:
     except ValueError:
         return url.partition("?")[0][:120]
     host = parts.netloc.rpartition("@")[2]
-    shown = f"{parts.scheme}://{host}{parts.path}"
-    return shown if len(shown) <= 120 else shown[:117] + "..."
+    redacted = f"{parts.scheme}://{host}{parts.path}"
+    return redacted if len(redacted) <= 120 else redacted[:117] + "..."
 
 
 def download(url: str, *, first_bytes: int | None = None) -> bytes:
-    """Fetch a URL.
+    """Download a URL.
 
     Args:
         url: An http or https URL.
-        first_bytes: Stop after so many bytes; None for all of it.
+        first_bytes: How many bytes to download; None for the whole file.
 
     Raises:
-        ImageDownloadError: The host is unreachable or slow, refuses, redirects in a loop, or sends more than
-            100 MB.
+        ImageDownloadError: The host is unreachable or slow, returns an error status, redirects too often, or sends
+            more than 100 MB.
     """
     import httpx2
 
-    shown = redact_url(url)
+    name = redact_url(url)
     deadline = time.monotonic() + _TOTAL_SECONDS
     headers = {} if first_bytes is None else {"Range": f"bytes=0-{first_bytes - 1}"}
     limit = MAX_DOWNLOAD if first_bytes is None else first_bytes
@@ -58,8 +58,8 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
         with _client().stream("GET", url, headers=headers) as response:
             if response.status_code >= 400:
                 raise ImageDownloadError(
-                    f"{shown} answers {response.status_code} {response.reason_phrase}: "
-                    "check that the address is right and public."
+                    f"{name} returned {response.status_code} {response.reason_phrase}: "
+                    "check that the URL is correct and public."
                 )
             for chunk in response.iter_bytes():
                 received += chunk
@@ -67,24 +67,24 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
                     break
                 if time.monotonic() > deadline:
                     raise ImageDownloadError(
-                        f"{shown} took more than {_TOTAL_SECONDS:.0f} seconds: download it first, or try again."
+                        f"{name} took more than {_TOTAL_SECONDS:.0f} seconds: try again, or download the file first."
                     )
     except httpx2.TimeoutException as error:
-        raise ImageDownloadError(f"{shown} does not answer in time: try again, or download it first.") from error
+        raise ImageDownloadError(f"{name} timed out: try again, or download the file first.") from error
     except httpx2.TooManyRedirects as error:
-        raise ImageDownloadError(f"{shown} redirects without end: use the address of the picture itself.") from error
+        raise ImageDownloadError(f"{name} redirects too often: use the URL of the image itself.") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise ImageDownloadError(f"{shown} cannot be reached ({error}): check the address and the network.") from error
+        raise ImageDownloadError(f"{name} cannot be reached ({error}): check the URL and the network.") from error
     if first_bytes is None and len(received) >= MAX_DOWNLOAD:
         raise ImageDownloadError(
-            f"{shown} sends more than {MAX_DOWNLOAD // 10**6} MB: that is no picture to ask about."
+            f"{name} is larger than {MAX_DOWNLOAD // 10**6} MB: download the file and scale it down first."
         )
     return bytes(received[:limit])
 
 
 @functools.cache
 def _client() -> httpx2.Client:
-    """One client for all downloads: it keeps connections open and loads the certificates once."""
+    """Return the client of all downloads, which keeps connections open and loads the certificates once."""
     import httpx2
 
     return httpx2.Client(

@@ -1,12 +1,12 @@
-"""What a file is, told from its first bytes, and whether it carries anything beside its pixels."""
+"""Image types by their first bytes, and a check for metadata."""
 
 from __future__ import annotations
 
 SENDABLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
-"""The image types that the providers take (OpenAI, Images and vision guide, read 2026-11)."""
+"""The image types that the providers accept (OpenAI, Images and vision guide, read 2026-11)."""
 
 SNIFF_BYTES = 64
-"""So many first bytes are enough for `sniff`."""
+"""How many bytes `sniff` needs."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _PNG_PIXEL_CHUNKS = {
@@ -16,7 +16,7 @@ _WEBP_PIXEL_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
 
 
 def sniff(data: bytes) -> str | None:
-    """Tell the MIME type of an image from its first bytes, or None where they are no known image's.
+    """Return the MIME type of an image by its first bytes, or None if they do not belong to a known image type.
 
     >>> sniff(bytes.fromhex("89504e470d0a1a0a"))
     'image/png'
@@ -47,33 +47,33 @@ def sniff(data: bytes) -> str | None:
 
 
 def describe_data(data: bytes) -> str:
-    """Say in a few words what data that is no known image seems to be, for an error message."""
+    """Return what data that is not an image seems to be, for an error message."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
         return "it is empty"
     for beginning, description in (
         (b"<!doctype html", "it is an HTML page"),
         (b"<html", "it is an HTML page"),
-        (b"<svg", "it is an SVG drawing, which has no pixels: render it to PNG first"),
-        (b"%pdf", "it is a PDF document: render its pages to images first"),
+        (b"<svg", "it is an SVG drawing; render it to PNG first"),
+        (b"%pdf", "it is a PDF document; render its pages to images first"),
         (b"{", "it is text that looks like JSON"),
     ):
         if head.startswith(beginning):
             return description
     if head.startswith(b"<") and b"<svg" in head:
-        return "it is an SVG drawing, which has no pixels: render it to PNG first"
+        return "it is an SVG drawing; render it to PNG first"
     if head.startswith(b"<"):
         return "it is XML or HTML text"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in data[:512]):
         return "it is text"
-    return "its first bytes belong to no image format that is known here"
+    return "its first bytes do not belong to a known image format"
 
 
 def has_only_pixels(data: bytes, mimetype: str) -> bool:
-    """Tell whether a PNG, JPEG, WEBP or GIF file holds its picture and colour profile and nothing else.
+    """Return whether a PNG, JPEG, WEBP or GIF file contains pixels and a color profile, and nothing else.
 
-    Anything more (EXIF, XMP, GPS, comments, an embedded film, trailing bytes) may say where and by whom a
-    picture was taken. A doubtful file counts as one that holds more.
+    Everything else (EXIF, XMP, GPS, comments, an embedded video, trailing bytes) can reveal where and by whom an
+    image was taken. The answer for a file that cannot be parsed is False.
     """
     reader = {"image/png": _png, "image/jpeg": _jpeg, "image/webp": _webp, "image/gif": _gif}.get(mimetype)
     return reader is not None and reader(data)
@@ -90,7 +90,7 @@ def _png(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> bool:
-    """Walk the segments, those between scans too: metadata may stand anywhere before the end."""
+    """Check every segment, also between scans: metadata can be anywhere before the end."""
     position = 2
     while data[position : position + 1] == b"\xff" and position + 1 < len(data):
         marker = data[position + 1]
@@ -107,7 +107,7 @@ def _jpeg(data: bytes) -> bool:
 
 
 def _is_plain_application(marker: int, content: bytes) -> bool:
-    """Whether an application segment says how to show the pixels, and nothing else."""
+    """Whether an application segment only describes how to show the pixels."""
     return (
         (marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) == 14)
         or (marker == 0xE2 and content.startswith(b"ICC_PROFILE\0"))
@@ -116,7 +116,7 @@ def _is_plain_application(marker: int, content: bytes) -> bool:
 
 
 def _end_of_scan(data: bytes, position: int) -> int:
-    """Where the next marker stands: in a scan, FF is followed by 00 or by a restart marker."""
+    """Return the position of the next marker: within a scan, FF is followed by 00 or by a restart marker."""
     while 0 <= (position := data.find(b"\xff", position)) < len(data) - 1:
         if data[position + 1] != 0 and not 0xD0 <= data[position + 1] <= 0xD7:
             return position

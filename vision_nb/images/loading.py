@@ -1,4 +1,4 @@
-"""Lists of pictures: from URLs, files, folders and patterns."""
+"""Lists of images from URLs, files, folders and glob patterns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
+from vision_nb.images.content import working_folder
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff
 from vision_nb.rendering import html
@@ -15,10 +16,10 @@ from vision_nb.user_warnings import warn_user
 
 
 class ImageList(list[ImageDocument]):
-    """A list of documents that shows itself as a sheet of thumbnails.
+    """A list of documents, displayed as thumbnails in a notebook.
 
     Attributes:
-        skipped: (path, reason) for each file that a folder or pattern led to and that was left out.
+        skipped: (path, reason) for each file in a folder or pattern that is not an image.
     """
 
     def __init__(self, documents: Iterable[ImageDocument] = (), skipped: Iterable[tuple[Path, str]] = ()) -> None:
@@ -26,14 +27,14 @@ class ImageList(list[ImageDocument]):
         self.skipped = list(skipped)
 
     def _repr_html_(self) -> str:
-        shown = self[:24]
-        rest = [f"and {len(self) - len(shown)} more"] if len(self) > len(shown) else []
-        left_out = [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:5]]
-        return html.thumbnail_grid([_tile(document) for document in shown], rest + left_out)
+        first = self[:24]
+        remarks = [f"and {len(self) - len(first)} more"] if len(self) > len(first) else []
+        remarks += [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:5]]
+        return html.thumbnail_grid([_thumbnail_and_caption(document) for document in first], remarks)
 
 
-def _tile(document: ImageDocument) -> tuple[str | None, str]:
-    """A thumbnail and its caption; for a picture that cannot be read, no thumbnail and the reason."""
+def _thumbnail_and_caption(document: ImageDocument) -> tuple[str | None, str]:
+    """Return a thumbnail and its caption, or None and the reason if the image cannot be read."""
     try:
         return document.thumbnail(side=120), document.title
     except ImageError as error:
@@ -41,36 +42,35 @@ def _tile(document: ImageDocument) -> tuple[str | None, str]:
 
 
 def load_image_urls(image_urls: Iterable[str]) -> ImageList:
-    """Make a document from each URL; nothing is downloaded.
+    """Create a document for each URL; nothing is downloaded yet.
 
     Args:
         image_urls: http or https URLs.
 
     Raises:
-        SettingsError: A single text was given instead of a list.
-        UnsupportedImageError: One of them is no such URL.
+        SettingsError: A single string was given instead of a list.
+        UnsupportedImageError: A string is not an http or https URL.
 
     >>> load_image_urls(["https://example.org/1.jpg"])
     [ImageDocument('https://example.org/1.jpg')]
     """
     if isinstance(image_urls, str):
-        raise SettingsError("load_image_urls takes a list of URLs: put the one you have in [brackets].")
+        raise SettingsError("load_image_urls takes a list of URLs: pass [url] for a single one.")
     return ImageList(ImageDocument(image_url=url) for url in image_urls)
 
 
 def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
-    """Make documents from files, folders, glob patterns, URLs and whatever else can hold a picture, mixed.
+    """Create documents from files, folders, glob patterns, URLs and in-memory images.
 
-    A file or URL that is named is taken; a folder or pattern gives its image files in natural order
-    (``img2`` before ``img10``), told by their first bytes. Files that were left out are counted in a
-    warning, and listed with the reason in ``.skipped``.
+    The images of a folder or pattern are found by their first bytes, and come in natural order (``img2`` before
+    ``img10``). Other files in it are skipped: a warning counts them, and ``.skipped`` lists them with the reason.
 
     Args:
-        *sources: Paths, URLs, patterns, in-memory pictures, or lists of them.
-        recursive: Also look into the folders of a folder.
+        *sources: Paths, URLs, patterns, in-memory images, or lists of them, in any combination.
+        recursive: Whether to search subfolders too.
 
     Raises:
-        ImageNotFoundError: A file is not there, or a pattern or folder has no picture.
+        ImageNotFoundError: A file does not exist, or a folder or pattern contains no image.
 
     >>> vn.load_images("photos", "https://example.org/3.jpg")
     [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg'), ImageDocument('https://example.org/3.jpg')]
@@ -89,15 +89,19 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
             documents.extend(found)
             documents.skipped.extend(found.skipped)
     if documents.skipped:
-        listed = "; ".join(f"{path.name}: {reason}" for path, reason in documents.skipped[:3])
+        reasons = "; ".join(f"{path.name}: {reason}" for path, reason in documents.skipped[:3])
         more = "" if len(documents.skipped) <= 3 else "; ..."
-        files = "1 file" if len(documents.skipped) == 1 else f"{len(documents.skipped)} files"
-        warn_user(f"Skipped {files} that cannot be used as a picture ({listed}{more})")
+        files = (
+            "1 file that is not an image"
+            if len(documents.skipped) == 1
+            else f"{len(documents.skipped)} files that are not images"
+        )
+        warn_user(f"Skipped {files} ({reasons}{more})")
     return documents
 
 
 def flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
-    """The sources in a list of them and of lists of them."""
+    """Yield the sources in nested lists."""
     for source in sources:
         if isinstance(source, (list, tuple)):
             yield from flatten(source)
@@ -106,35 +110,35 @@ def flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
 
 
 def _expand(path: Path, recursive: bool) -> ImageList:
-    """The image files of a folder or a glob pattern."""
+    """Return the image files of a folder or glob pattern."""
     if path.is_dir():
-        where = f"the folder {path}"
+        place = f"the folder {path}"
         paths: Iterable[Path] = path.rglob("*") if recursive else path.iterdir()
     elif glob.has_magic(str(path)):
-        where = f"the pattern {path}"
-        paths = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        place = f"the pattern {path}"
+        paths = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob does not accept absolute patterns
     else:
-        raise ImageNotFoundError(f"There is no file {path}: the notebook runs in {Path.cwd()}.")
+        raise ImageNotFoundError(f"There is no file {path}: {working_folder()}.")
     found = ImageList()
     files = [file for file in paths if file.is_file() and not file.name.startswith(".")]
     for file in sorted(files, key=_natural_order):
-        reason = _why_not(file)
+        reason = _reason_to_skip(file)
         if reason is None:
             found.append(ImageDocument(image_path=file))
         else:
             found.skipped.append((file, reason))
     if not found:
-        others = f", only {len(found.skipped)} other files" if found.skipped else ""
-        raise ImageNotFoundError(f"There is no picture in {where}{others}: the notebook runs in {Path.cwd()}.")
+        others = f" ({len(found.skipped)} other files)" if found.skipped else ""
+        raise ImageNotFoundError(f"There is no image in {place}{others}: {working_folder()}.")
     return found
 
 
 def _natural_order(path: Path) -> list[tuple[int, int, str]]:
-    pieces = re.split(r"(\d+)", str(path).casefold())
-    return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces]
+    parts = re.split(r"(\d+)", str(path).casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _why_not(path: Path) -> str | None:
+def _reason_to_skip(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             head = file.read(SNIFF_BYTES)

@@ -1,7 +1,7 @@
-"""Bytes in, bytes out: a picture made ready to be sent.
+"""Preparation of an image for a request: upright, sRGB, resized, in a format that the providers accept.
 
-What leaves the machine is upright, in sRGB, at a size that the caller names, in a format that the providers
-take, and without anything but its pixels. Nothing here knows a model.
+A prepared image contains pixels and nothing else: EXIF data, GPS positions, comments and thumbnails are removed.
+The functions take and return bytes, and know nothing about models.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_BYTES = 20_000_000
-"""The largest file to send: 20 MB an image (OpenAI, vision guide of 2024; later limits are higher)."""
+"""The largest file to send: 20 MB per image (OpenAI, vision guide of 2024; later limits are higher)."""
 
 _JPEG_QUALITY = 90
 _LOSSY = frozenset({"image/jpeg", "image/heic", "image/avif", "image/webp"})
@@ -27,11 +27,11 @@ _LOSSY = frozenset({"image/jpeg", "image/heic", "image/avif", "image/webp"})
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of an image tell.
+    """An image's type and size, read without decoding it.
 
     Attributes:
-        mimetype: The MIME type, by magic bytes.
-        size: Width and height in pixels as a viewer shows it, its EXIF orientation applied.
+        mimetype: The MIME type, detected from the first bytes.
+        size: Width and height in pixels, EXIF orientation applied.
     """
 
     mimetype: str
@@ -59,14 +59,14 @@ class Prepared:
 
 
 def read_header(file: IO[bytes], name: str) -> Header:
-    """Read type and size of an image without decoding it.
+    """Read an image's type and size without decoding it.
 
     Args:
-        file: A seekable binary file, at its start; a beginning that holds the header is enough.
+        file: A seekable binary file, at its start. It may be truncated after the header.
         name: What to call the image in an error.
 
     Raises:
-        ImageError: It is no image, an unreadable one, or one of too many pixels.
+        ImageError: The file is not an image, cannot be read, or has too many pixels.
     """
     with open_image(file, name) as (image, mimetype):
         return Header(mimetype, upright_size(image))
@@ -75,27 +75,27 @@ def read_header(file: IO[bytes], name: str) -> Header:
 def prepare(
     data: bytes, *, name: str, fit: Callable[[Size], Size] = lambda size: size, max_bytes: int = MAX_BYTES
 ) -> Prepared:
-    """Make an image ready to be sent.
+    """Prepare an image for sending.
 
-    A file that already fits, is of a type that is taken and carries nothing but its picture goes out byte
-    for byte. Any other is decoded, turned upright, converted to 8-bit sRGB, scaled and encoded anew.
+    A file that has the right size and type and no metadata is returned unchanged. Any other file is decoded,
+    rotated upright, converted to 8-bit sRGB, resized and encoded again.
 
     Args:
         data: The image file.
         name: What to call the image in an error.
-        fit: Gives the size in pixels at which to send an image of a size in pixels; it never enlarges.
+        fit: A function from the image's (width, height) in pixels to the size to send it at, which is not larger.
         max_bytes: The largest file to send, in bytes.
 
     Raises:
-        UnsupportedImageError: It is no image, or of a kind that cannot be read here.
-        CorruptImageError: It breaks off or does not decode.
-        ImageTooLargeError: It has too many pixels to decode, or too many bytes even when fitted.
+        UnsupportedImageError: The data is not an image, or has a type that cannot be read.
+        CorruptImageError: The image is truncated or damaged.
+        ImageTooLargeError: The image has too many pixels to decode, or too many bytes after resizing.
     """
     with open_image(io.BytesIO(data), name) as (image, mimetype):
         size = upright_size(image)
         target = fit(size)
         if target == size and len(data) <= max_bytes and _is_ready(image, data, mimetype):
-            image.load()  # what goes out untouched must still be whole
+            image.load()  # raises an error if the file is truncated
             return Prepared(data, mimetype, size, original_size=size)
         notes: list[str] = []
         frames = getattr(image, "n_frames", 1)
@@ -107,14 +107,14 @@ def prepare(
     encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
     if len(encoded) > max_bytes:
         raise ImageTooLargeError(
-            f"{name} is {len(encoded) / 1e6:.1f} MB even at {pixels.width} x {pixels.height} pixels, and at most "
-            f"{max_bytes / 1e6:.0f} MB are taken: use a lower detail, or crop it."
+            f"{name} has {len(encoded) / 1e6:.1f} MB at {pixels.width} x {pixels.height} pixels, and the limit is "
+            f"{max_bytes / 1e6:.0f} MB: use a lower detail, or crop it."
         )
     return Prepared(encoded, encoded_type, pixels.size, original_size=size, notes=tuple(notes))
 
 
 def fit_within(size: Size, side: int) -> Size:
-    """Scale a size so that its longest side is at most ``side`` pixels, rounded down, never up.
+    """Scale a size down so that its longest side is at most ``side`` pixels; sizes are rounded down.
 
     >>> fit_within((4000, 3000), 2048)
     (2048, 1536)
@@ -127,13 +127,13 @@ def fit_within(size: Size, side: int) -> Size:
 
 
 def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> bytes:
-    """A small JPEG of a picture.
+    """Return a small JPEG of an image, on white.
 
     Args:
         data: The image file.
         name: What to call the image in an error.
-        side: The longest side in pixels; less where the file would be too large.
-        max_bytes: The largest file; 22 kB are under 30 kB as base64.
+        side: The longest side in pixels; it is reduced further until the file is small enough.
+        max_bytes: The largest file in bytes; 22 kB are less than 30 kB as base64.
 
     Raises:
         ImageError: As `prepare`.
@@ -148,13 +148,13 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
 
 
 def to_jpeg(data: bytes, *, quality: int) -> bytes:
-    """An image file as JPEG at its own size, on white; quality goes from 1 to 95."""
+    """Convert an image file to JPEG at its own size, on white; ``quality`` is from 1 to 95."""
     with open_image(io.BytesIO(data), "The figure") as (image, _):
         return _save(_on_white(decode_upright(image, upright_size(image), [])), "JPEG", quality=quality)
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """Encode a Pillow image, of any mode, as an upright 8-bit sRGB PNG, quickly rather than smallest."""
+def to_png(image: Image.Image) -> bytes:
+    """Encode a Pillow image of any mode as an upright 8-bit sRGB PNG; speed matters more than size."""
     return _save(decode_upright(image, upright_size(image), []), "PNG", compress_level=1)
 
 
@@ -169,9 +169,9 @@ def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
 
 
 def _encode(pixels: Image.Image, source_type: str, max_bytes: int) -> tuple[bytes, str]:
-    """Encode as the source was: JPEG for lossy files without transparency, PNG for the others.
+    """Encode lossy sources without transparency as JPEG, and other sources as PNG.
 
-    A PNG of more than one byte a pixel is a photograph in lossless clothes, and goes out as JPEG.
+    A PNG of more than one byte per pixel is probably a photograph, and is encoded as JPEG too.
     """
     has_alpha = pixels.mode in ("LA", "RGBA") and pixels.getchannel("A").getextrema() != (255, 255)
     if not has_alpha:

@@ -1,0 +1,189 @@
+"""The bytes of an image: in memory, in a file or behind a URL.
+
+An `ImageDocument` is a frozen value. Everything that is kept while it is used (its header, a download) is kept here.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from vision_nb.errors import CorruptImageError, ImageNotFoundError, UnsupportedImageError
+from vision_nb.images.download import HEADER_BYTES, download, redact_url
+from vision_nb.images.formats import sniff
+from vision_nb.images.prepare import Header, read_header
+
+
+class ImageContent(ABC):
+    """The bytes of an image; two contents are equal if they come from the same source.
+
+    Args:
+        source: The bytes, the path or the URL.
+        name: What to call the image in captions and errors.
+    """
+
+    def __init__(self, source: Hashable, name: str) -> None:
+        self._source = source
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self._source == other._source
+
+    def __hash__(self) -> int:
+        return hash(self._source)
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """Return the whole file, unchanged."""
+
+    @abstractmethod
+    def header(self) -> Header:
+        """Return type and size, without decoding the image."""
+
+    @abstractmethod
+    def fingerprint(self) -> Hashable:
+        """Return a value that changes when the image does."""
+
+
+class MemoryContent(ImageContent):
+    """An image file in memory."""
+
+    def __init__(self, data: bytes, name: str | None) -> None:
+        super().__init__(data, name or f"<{len(data):,} bytes of {sniff(data) or 'unknown type'}>")
+        self._data = data
+        self._header: Header | None = None
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        return self._data
+
+    def header(self) -> Header:
+        """Return type and size; they are read once."""
+        if self._header is None:
+            self._header = read_header(io.BytesIO(self._data), self.name)
+        return self._header
+
+    def fingerprint(self) -> Hashable:
+        """Return length and hash of the bytes."""
+        return len(self._data), hash(self._data)
+
+
+class FileContent(ImageContent):
+    """An image file on this machine. It may change; nothing is kept of it but its header."""
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(str(path), str(path))
+        self._path = Path(path).expanduser()
+
+    def read(self) -> bytes:
+        """Read the file."""
+        with self.open() as file:
+            return file.read()
+
+    def header(self) -> Header:
+        """Return type and size; they are read once for each version of the file."""
+        return _file_header(self, self.fingerprint())
+
+    def fingerprint(self) -> Hashable:
+        """Return path, size and modification time."""
+        try:
+            state = self._path.stat()
+        except (OSError, ValueError):
+            return str(self._path)  # reading the file then raises an error that names the reason
+        return str(self._path.absolute()), state.st_size, state.st_mtime_ns
+
+    def open(self) -> IO[bytes]:
+        """Open the file.
+
+        Raises:
+            ImageNotFoundError: The file does not exist.
+            UnsupportedImageError: The path is a folder, unreadable or invalid.
+        """
+        path = self._path
+        try:
+            return path.open("rb")
+        except FileNotFoundError as error:
+            is_pattern = any(character in str(path) for character in "*?[")
+            advice = f"use vn.load_images({str(path)!r}) for a pattern" if is_pattern else working_folder()
+            raise ImageNotFoundError(f"There is no file {path}: {advice}.") from error
+        except (IsADirectoryError, PermissionError) as error:
+            if path.is_dir():
+                raise UnsupportedImageError(f"{path} is a folder: use vn.load_images({str(path)!r}).") from error
+            raise UnsupportedImageError(f"{path} cannot be read: permission denied.") from error
+        except (OSError, ValueError) as error:
+            raise UnsupportedImageError(f"{str(path)[:80]!r} is not a valid path ({error}).") from error
+
+
+@lru_cache(maxsize=10_000)
+def _file_header(content: FileContent, fingerprint: Hashable) -> Header:
+    """Return the header of a file; documents of the same file share it."""
+    with content.open() as file:
+        return read_header(file, content.name)
+
+
+class RemoteContent(ImageContent):
+    """An image behind an http or https URL; it is downloaded once, by the first thread that needs it.
+
+    Attributes:
+        show_as_link: Whether the image is to be shown as a link until it has been downloaded for a model.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, redact_url(url))
+        self._url = url
+        self._data: bytes | None = None
+        self._header: Header | None = None
+        self._lock = threading.RLock()
+        self.show_as_link = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
+
+    @property
+    def is_downloaded(self) -> bool:
+        """Whether the image is in memory."""
+        return self._data is not None
+
+    def read(self) -> bytes:
+        """Return the bytes; they are downloaded once."""
+        with self._lock:
+            if self._data is None:
+                self._data = download(self._url)
+            return self._data
+
+    def header(self) -> Header:
+        """Return type and size; the first 64 KiB are downloaded for it if the image is not in memory."""
+        with self._lock:
+            if self._header is None:
+                self._header = self._read_header()
+            return self._header
+
+    def fingerprint(self) -> Hashable:
+        """Download the image, and return length and hash of the bytes."""
+        data = self.read()
+        return len(data), hash(data)
+
+    def forget(self) -> None:
+        """Free the downloaded bytes; they are downloaded again when they are needed."""
+        self._data = None
+
+    def _read_header(self) -> Header:
+        if self._data is None:
+            try:
+                return read_header(io.BytesIO(download(self._url, first_bytes=HEADER_BYTES)), self.name)
+            except CorruptImageError:
+                pass  # the size comes later than in most files, such as after a long color profile: read it all
+        return read_header(io.BytesIO(self.read()), self.name)
+
+
+def working_folder() -> str:
+    """Return where relative paths start, for an error message."""
+    return f"the working folder is {Path.cwd()}"
