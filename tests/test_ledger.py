@@ -1,7 +1,11 @@
 """The ledger: every call once, with estimate and bill, and a budget that is kept before sending."""
 
 import asyncio
+import gc
+import subprocess
+import sys
 import threading
+import weakref
 from decimal import Decimal
 
 import pytest
@@ -12,6 +16,7 @@ from vision_nb import errors
 from vision_nb.cost import image_rules
 from vision_nb.cost import ledger as module
 from vision_nb.demo import Fault
+from vision_nb.images import document as document_module
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +169,63 @@ def test_the_table_shows_estimate_and_bill_side_by_side(llm, ledger):
     assert frame.difference[0] == frame.input_tokens[0] - frame.expected_tokens[0]
     assert "openai:gpt-4o" in ledger._repr_html_()
     assert module.Ledger().to_dataframe().empty
+
+
+async def test_the_ledger_and_the_responses_release_the_model(server, ledger):
+    llm = vn.OpenAIMultiModal("gpt-4o", "a-secret-key", server.openai_base)
+    response = llm.complete("What?", picture())
+    streamed = list(llm.stream_complete("What?"))[-1]
+    awaited = await llm.acomplete("What?", picture())
+    model = weakref.ref(llm)
+    del llm
+    gc.collect()
+    assert model() is None
+    assert len(ledger.entries) == 3
+    assert ledger.total == response.cost + streamed.cost + awaited.cost > 0
+
+
+COLLECT_WHILE_PRICING = """
+import gc, sys
+import genai_prices
+import vision_nb as vn
+
+calc_price = genai_prices.calc_price
+
+def collect_an_open_stream_first(*args, **options):
+    if streams:
+        cycle = [streams.pop()]
+        cycle.append(cycle)
+        del cycle
+        gc.collect()
+    return calc_price(*args, **options)
+
+genai_prices.calc_price = collect_an_open_stream_first
+llm = vn.OpenAIMultiModal("gpt-4o", "k", sys.argv[1])
+streams = [llm.stream_complete("What?") for _ in range(4)]
+for stream in streams:
+    next(stream)
+del stream
+vn.ledger.budget = 100
+for _ in range(3):
+    llm.complete("What?")
+print(len(streams), len(vn.ledger.entries), vn.ledger.total > 0)
+"""
+
+
+def test_a_stream_that_is_garbage_collected_while_the_ledger_is_locked_does_not_deadlock(server):
+    command = [sys.executable, "-c", COLLECT_WHILE_PRICING, server.openai_base]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (run.stdout, run.stderr) == ("0 7 True\n", "")
+
+
+def test_a_call_reads_an_images_header_once(llm, ledger, photo, monkeypatch):
+    read = []
+    header = document_module.read_header
+    monkeypatch.setattr(document_module, "read_header", lambda *args: read.append(1) or header(*args))
+    ledger.budget = 1
+    for image in (photo, photo.read_bytes()):
+        llm.complete("What?", image)
+    assert len(read) == 2 and all(entry.expected_tokens > 255 for entry in ledger.entries)
 
 
 def azure(server, engine):
