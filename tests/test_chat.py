@@ -400,7 +400,7 @@ def test_a_loaded_file_causes_no_download_and_cannot_choose_an_unknown_server(ch
     loaded = vn.Chat.load(tmp_path / "talk.json", chat.llm)
     for ending in ("md", "html", "ipynb"):
         assert "beacon.png" in loaded.export(tmp_path / f"a.{ending}").read_text().replace("&#46;", ".")
-    assert vn.ChatPanel(chat=loaded)._plain._bundle(loaded) and fetched == []
+    assert vn.ChatPanel(chat=loaded)._static_transcript._bundle(loaded) and fetched == []
     kept = loaded.turns[0].question.image_documents[0]
     kept.read()  # as when it is sent to a model
     assert "base64" in loaded.export(tmp_path / "a.md").read_text()

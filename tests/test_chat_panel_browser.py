@@ -106,7 +106,7 @@ def test_shift_enter_starts_a_line_and_up_recalls(opened):
 
 def test_pictures_are_pasted_dropped_picked_and_added(opened, tmp_path):
     panel = opened("panel = vn.ChatPanel(llm, images=vn.samples.path('chart'))\npanel")
-    chips = panel.page.locator(".vnb-chips li")
+    chips = panel.page.locator(".vnb-attachments li")
     # a real picture on the real clipboard, pasted by keyboard
     panel.page.evaluate(
         """async (data) => { const blob = await (await fetch(data)).blob();
@@ -126,40 +126,40 @@ def test_pictures_are_pasted_dropped_picked_and_added(opened, tmp_path):
     chips.nth(4).wait_for()
     panel.run("panel.add(vn.samples.path('label'))")
     chips.nth(5).wait_for()
-    names = [name.inner_text() for name in panel.page.locator(".vnb-chips .vnb-name").all()]
-    assert names == ["chart.png", "pasted picture", "ça <b>.jpg", "large.png", "picked.webp", "label.png"]
-    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-chips img').length === 6")
+    names = [name.inner_text() for name in panel.page.locator(".vnb-attachments .vnb-file-name").all()]
+    assert names == ["chart.png", "pasted image", "ça <b>.jpg", "large.png", "picked.webp", "label.png"]
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-attachments img').length === 6")
     chips.nth(3).locator("select").select_option("low")
     chips.nth(0).get_by_role("button").click()
-    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-chips li').length === 5")
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-attachments li').length === 5")
     panel.say("What are they?")
     panel.wait("done")
-    assert chips.count() == 0 and panel.turns.locator(".vnb-picture img").count() == 5
+    assert chips.count() == 0 and panel.turns.locator(".vnb-image img").count() == 5
     sent = panel.run(
         "import json; print(json.dumps([(p['image_url'].get('detail'), len(p['image_url']['url']) > 500) "
         "for p in server.requests[-1].body['messages'][0]['content'] if p['type'] == 'image_url']))"
     )
     assert [detail for detail, _ in json.loads(sent)] == [None, None, "low", None, None]
     assert all(inline for _, inline in json.loads(sent))
-    panel.turns.locator(".vnb-picture").nth(2).click()
-    panel.page.wait_for_function("() => document.querySelector('.vnb-large[open] img')?.naturalWidth === 1600")
+    panel.turns.locator(".vnb-image").nth(2).click()
+    panel.page.wait_for_function("() => document.querySelector('.vnb-lightbox[open] img')?.naturalWidth === 1600")
     panel.page.keyboard.press("Escape")
-    panel.page.wait_for_function("() => !document.querySelector('.vnb-large[open]')")
+    panel.page.wait_for_function("() => !document.querySelector('.vnb-lightbox[open]')")
 
 
 def test_what_is_no_picture_or_too_large_is_said_so_in_the_box(opened):
     panel = opened()
     drop(panel, ("notes <i>.txt", "text/plain", b"just words"))
-    panel.wait_for_text("notes <i>.txt", ".vnb-composer .vnb-problem")
+    panel.wait_for_text("notes <i>.txt", ".vnb-composer .vnb-error")
     drop(panel, ("broken.png", "image/png", encoded(picture())[:30]))
-    panel.wait_for_text("broken.png", ".vnb-composer .vnb-problem")
+    panel.wait_for_text("broken.png", ".vnb-composer .vnb-error")
     panel.page.evaluate(
         """() => { const transfer = new DataTransfer();
         transfer.items.add(new File([new Uint8Array(51e6)], 'huge.png', { type: 'image/png' }));
         document.querySelector('.vnb-composer').dispatchEvent(
           new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })); }"""
     )
-    panel.wait_for_text("huge.png is larger than 50 MB", ".vnb-composer .vnb-problem")
+    panel.wait_for_text("huge.png is larger than 50 MB", ".vnb-composer .vnb-error")
     # a file that goes away while it is read
     panel.page.evaluate(
         """() => { const file = new File([new Uint8Array(3e6)], 'gone.png', { type: 'image/png' });
@@ -170,10 +170,10 @@ def test_what_is_no_picture_or_too_large_is_said_so_in_the_box(opened):
         document.querySelector('.vnb-composer').dispatchEvent(
           new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })); }"""
     )
-    panel.wait_for_text("gone.png could not be read to its end", ".vnb-composer .vnb-problem")
+    panel.wait_for_text("gone.png could not be read completely", ".vnb-composer .vnb-error")
     panel.say("   ")
-    panel.wait_for_text("There is no question yet", ".vnb-composer .vnb-problem")
-    assert panel.page.locator(".vnb-chips li").count() == 0 and panel.turns.count() == 0
+    panel.wait_for_text("Type a question before sending.", ".vnb-composer .vnb-error")
+    assert panel.page.locator(".vnb-attachments li").count() == 0 and panel.turns.count() == 0
     assert panel.run("print(panel._composer._uploads)") == "{}"
 
 
@@ -181,7 +181,7 @@ def test_the_model_is_switched_and_what_it_sees_is_said(opened):
     panel = opened("panel = vn.ChatPanel([llm, small, one], images=vn.samples.path('chart'))\npanel")
     panel.say("One?")
     panel.wait("done")
-    select = panel.page.locator(".vnb-models select")
+    select = panel.page.locator(".vnb-model-picker select")
     assert select.locator("option").all_inner_texts() == [
         "openai:gpt-4o", "openai:gpt-4o-mini", "replicate:llava-13b", "demo",
     ]  # fmt: skip
@@ -191,14 +191,14 @@ def test_the_model_is_switched_and_what_it_sees_is_said(opened):
     assert panel.turns.nth(1).locator(".vnb-model").inner_text() == "gpt-4o-mini"
     panel.run("panel.add(vn.samples.path('label'))")
     select.select_option("replicate:llava-13b")
-    panel.wait_for_text("Of 2 pictures in this conversation, replicate:llava-13b will see the newest 1.")
+    panel.wait_for_text("Of the 2 images in this conversation, replicate:llava-13b will get the most recent 1.")
     panel.run("panel.add(vn.samples.path('label'))")
-    panel.wait_for_text("replicate:llava-13b takes 1 picture a question: remove 1.")
+    panel.wait_for_text("replicate:llava-13b accepts 1 image per question: remove 1.")
     panel.say("Three?")
-    panel.wait_for_text("takes 1 picture a question", ".vnb-composer .vnb-problem")
+    panel.wait_for_text("accepts 1 image per question", ".vnb-composer .vnb-error")
     assert panel.box.input_value() == "Three?"
-    panel.page.locator(".vnb-chips button").first.click()
-    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-chips li').length === 1")
+    panel.page.locator(".vnb-attachments button").first.click()
+    panel.page.wait_for_function("() => document.querySelectorAll('.vnb-attachments li').length === 1")
     panel.box.press("Enter")
     panel.wait("done", 2)
     assert "Sent without 1 earlier image." in panel.turns.nth(2).inner_text()
@@ -217,7 +217,7 @@ def test_turns_are_edited_asked_again_deleted_and_put_back(opened):
     editor.press("Enter")
     panel.wait_for_text("to zwei", ".vnb-answer")
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 2")
-    panel.wait_for_text("Put back the 2 turns that were removed", ".vnb-status")
+    panel.wait_for_text("Restore the 2 removed turns", ".vnb-status")
     panel.page.locator(".vnb-status button").click()
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 3")
     assert [panel.answer(place) for place in range(3)] == ["to one", "to two", "to three"]
@@ -225,7 +225,7 @@ def test_turns_are_edited_asked_again_deleted_and_put_back(opened):
     panel.button("Ask again", 2).click()
     panel.wait_for_text("other", ".vnb-answer")
     assert panel.turns.count() == 3
-    panel.button("Delete from here", 1).click()
+    panel.button("Delete this and later", 1).click()
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 1")
     assert panel.run("print([turn.question.text for turn in panel.chat.turns])") == "['one']"
     panel.button("Copy", 0).click()
@@ -245,7 +245,7 @@ def test_an_error_stays_in_its_place_and_a_retry_goes_on(opened):
     assert "key" in error and "sk-very" not in panel.page.locator(".vnb-transcript").inner_html()
     panel.button("Retry", 1).click()
     panel.wait("done", 1)
-    assert panel.answer(1) == "to two" and panel.turns.nth(1).locator(".vnb-picture").count() == 1
+    assert panel.answer(1) == "to two" and panel.turns.nth(1).locator(".vnb-image").count() == 1
     panel.run("server.fail(Fault(cut_after=6, text='all of these words are cut off in the middle of it'))")
     panel.say("three")
     panel.wait("failed", 2)
@@ -261,7 +261,7 @@ def test_a_busy_kernel_is_said_to_be_busy(opened):
     panel.say("Hello?")
     panel.wait_for_text("Waiting for the kernel: another cell is running.")
     panel.wait("done")
-    assert panel.page.locator(".vnb-waiting").is_hidden() and panel.box.input_value() == ""
+    assert panel.page.locator(".vnb-progress").is_hidden() and panel.box.input_value() == ""
 
 
 def test_code_and_panel_share_a_conversation(opened):
@@ -301,7 +301,7 @@ def test_a_reloaded_page_finds_its_panel_and_a_dead_kernel_leaves_the_transcript
     page = panel.page
     panel.say("Hello?")
     panel.wait("done")
-    assert page.locator("[class^=vnb-plain]").count() == 1 and page.locator("[class^=vnb-plain]").is_hidden()
+    assert page.locator("[class^=vnb-static]").count() == 1 and page.locator("[class^=vnb-static]").is_hidden()
     page.locator(".jp-Notebook .jp-InputPrompt").first.click()
     page.keyboard.press("Control+s")
     page.wait_for_timeout(1000)
@@ -314,9 +314,9 @@ def test_a_reloaded_page_finds_its_panel_and_a_dead_kernel_leaves_the_transcript
     page.click(".jp-Dialog button:has-text('Restart')")
     panel.wait_for_text("The kernel was restarted or stopped: run this cell again")
     assert panel.box.is_disabled() and panel.turns.count() == 2
-    page.wait_for_selector("[class^=vnb-plain]", state="visible")
+    page.wait_for_selector("[class^=vnb-static]", state="visible")
     page.goto(page.url.split("?")[0])
-    page.wait_for_selector("[class^=vnb-plain] :text('Hello?')", timeout=30_000)
+    page.wait_for_selector("[class^=vnb-static] :text('Hello?')", timeout=30_000)
     assert page.locator(".vnb-turn").count() == 0
 
 
@@ -337,7 +337,7 @@ def test_everything_is_reached_by_keyboard_in_order_and_nothing_fails_axe(opened
     panel.say("Two?")
     panel.wait("failed", 1)
     panel.run("panel.add(vn.samples.path('label'))")
-    page.wait_for_selector(".vnb-chips img")
+    page.wait_for_selector(".vnb-attachments img")
     page.locator(".vnb-list").focus()
     reached = []
     for _ in range(25):
@@ -350,9 +350,9 @@ def test_everything_is_reached_by_keyboard_in_order_and_nothing_fails_axe(opened
             break
         reached.append(name.split("\n")[0][:24])
     assert reached == [
-        "open chart.png large", "link", "x", "a", "Copy: One?", "Ask again: One?", "Edit: One?",
-        "Delete from here: One?", "Retry: Two?", "Edit: Two?", "Delete from here: Two?", "Detail of label.png",
-        "Remove label.png", "Your question. Enter sen", "Attach pictures", "openai:gpt-4oopenai:gpt-", "Send",
+        "Enlarge chart.png", "link", "x", "a", "Copy: One?", "Ask again: One?", "Edit: One?",
+        "Delete this and later: O", "Retry: Two?", "Edit: Two?", "Delete this and later: T", "Detail level of label.pn",
+        "Remove label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4oopenai:gpt-", "Send",
     ]  # fmt: skip
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         page.click("text=Settings >> nth=0")
@@ -364,7 +364,7 @@ def test_everything_is_reached_by_keyboard_in_order_and_nothing_fails_axe(opened
         serious = [one for one in found.response["violations"] if one["impact"] in ("serious", "critical", "moderate")]
         assert not serious, [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in serious]
         assert len(found.response["passes"]) > 10
-    spoken = page.locator(".vnb-spoken")
+    spoken = page.locator(".vnb-announcement")
     assert spoken.get_attribute("aria-live") == "polite"
     panel.say("Three?")
     panel.wait("done", 1)

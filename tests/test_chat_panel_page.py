@@ -9,7 +9,9 @@ from test_chat_panel_browser import files_transfer, lab, opened, page  # noqa: F
 
 pytestmark = pytest.mark.browser
 PANEL = "panel = vn.ChatPanel(llm)\npanel"
-FOCUSED = "() => document.activeElement.closest('.vnb-composer textarea, .vnb-list, .vnb-chips')?.className ?? 'none'"
+FOCUSED = (
+    "() => document.activeElement.closest('.vnb-composer textarea, .vnb-list, .vnb-attachments')?.className ?? 'none'"
+)
 
 
 def test_saved_widget_state_leaves_the_plain_transcript_to_its_reader(lab, page):  # noqa: F811
@@ -20,7 +22,7 @@ def test_saved_widget_state_leaves_the_plain_transcript_to_its_reader(lab, page)
     assert "widgets" in notebook.metadata and "Hello?" not in str(notebook.metadata.widgets)
     nbformat.write(notebook, root / name)
     page.goto(f"{address}/lab/tree/{name}")
-    page.wait_for_selector("[class*=vnb-plain]", timeout=60_000)
+    page.wait_for_selector("[class*=vnb-static]", timeout=60_000)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")  # widgets are shown to who trusts
     page.click(".jp-Dialog button.jp-mod-accept")
     page.wait_for_timeout(500)
@@ -29,7 +31,7 @@ def test_saved_widget_state_leaves_the_plain_transcript_to_its_reader(lab, page)
     page.reload()
     page.wait_for_selector(".vnb-composer textarea", timeout=20_000)
     page.wait_for_timeout(3000)
-    assert page.locator("[class*=vnb-plain] :text('Hello?')").first.is_visible()
+    assert page.locator("[class*=vnb-static] :text('Hello?')").first.is_visible()
     assert page.locator(".vnb-composer textarea").is_disabled()
     assert page.locator(".vnb-turn").count() == 0
 
@@ -41,13 +43,13 @@ def test_a_hurried_user_a_file_dropped_beside_the_box_and_a_growing_answer(opene
     transfer = files_transfer(page, [("a.png", "image/png", encoded(picture()))])
     for event in ("dragenter", "dragover", "drop"):
         page.dispatch_event(".vnb-list", event, {"dataTransfer": transfer})
-    page.wait_for_function("() => document.querySelectorAll('.vnb-chips img').length === 1")
-    page.locator(".vnb-chips select").focus()
-    panel.run("panel._composer.note = 'changed'; panel._composer.problem = 'wrong'")
-    page.locator(".vnb-chips select").focus()
-    page.locator(".vnb-chips select").select_option("low")
+    page.wait_for_function("() => document.querySelectorAll('.vnb-attachments img').length === 1")
+    page.locator(".vnb-attachments select").focus()
+    panel.run("panel._composer.note = 'changed'; panel._composer.error = 'wrong'")
+    page.locator(".vnb-attachments select").focus()
+    page.locator(".vnb-attachments select").select_option("low")
     page.wait_for_timeout(300)
-    assert page.evaluate(FOCUSED) == "vnb-chips"
+    assert page.evaluate(FOCUSED) == "vnb-attachments"
     panel.box.fill("One?")
     page.evaluate(
         "() => { const box = document.querySelector('.vnb-composer textarea');"
@@ -58,7 +60,7 @@ def test_a_hurried_user_a_file_dropped_beside_the_box_and_a_growing_answer(opene
     panel.wait("done")
     assert page.evaluate("() => document.querySelector('.vnb-answer pre').isTheSame && true") is True
     assert page.locator(".vnb-answer pre").get_attribute("tabindex") == "0"
-    assert panel.turns.count() == 1 and page.locator(".vnb-composer .vnb-problem").is_hidden()
+    assert panel.turns.count() == 1 and page.locator(".vnb-composer .vnb-error").is_hidden()
     assert page.locator(".vnb-prompt").get_attribute("dir") == "auto"
     assert panel.box.get_attribute("dir") == "auto"
 
@@ -74,7 +76,7 @@ def test_the_keyboard_stays_where_one_works_and_a_kernel_that_was_shut_down_is_s
     page.locator(".vnb-composer button:text('Stop')").click()
     panel.wait("stopped")
     assert page.evaluate("() => document.activeElement === document.querySelector('.vnb-composer textarea')")
-    for name in ("Ask again", "Delete from here"):
+    for name in ("Ask again", "Delete this and later"):
         panel.button(name).click()
         page.wait_for_timeout(500)
         assert "vnb-list" in page.evaluate(FOCUSED)
@@ -84,4 +86,4 @@ def test_the_keyboard_stays_where_one_works_and_a_kernel_that_was_shut_down_is_s
     page.click(".lm-Menu-item:has-text('Shut Down Kernel') >> nth=0")
     panel.wait_for_text("The kernel was restarted or stopped: run this cell again")
     assert panel.box.is_disabled()
-    page.wait_for_selector("[class^=vnb-plain]", state="visible")
+    page.wait_for_selector("[class^=vnb-static]", state="visible")

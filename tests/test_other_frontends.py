@@ -12,14 +12,14 @@ get_ipython().run_cell_magic('vision', 'demo', 'How large is the picture [[vn.sa
 
 def converse(panel):
     """Ask, stop, ask again: what a user does first."""
-    panel.say("What colours?")
+    panel.say("What colors?")
     panel.wait("answering")
     panel.box.press("Escape")
     panel.wait("stopped")
     panel.button("Ask again").click()
     panel.wait("done", timeout=30_000)
     assert "white" in panel.answer()
-    assert panel.page.locator("[class*=vnb-plain]").first.is_hidden()
+    assert panel.page.locator("[class*=vnb-static]").first.is_hidden()
 
 
 def test_notebook_7(tmp_path):
@@ -30,7 +30,7 @@ def test_notebook_7(tmp_path):
         run_cells(page)
         page.wait_for_selector(".vnb-composer textarea", timeout=60_000)
         converse(Panel(page))
-        assert "What colours?" in page.locator("[class*=vnb-plain]").first.text_content()
+        assert "What colors?" in page.locator("[class*=vnb-static]").first.text_content()
         assert "pixels" in page.locator(".jp-OutputArea").last.inner_text()
 
 

@@ -1,4 +1,4 @@
-"""A panel to talk about pictures in: a transcript, and a box for text and pictures below it."""
+"""`ChatPanel`: a conversation about images, as a widget in a notebook."""
 
 from __future__ import annotations
 
@@ -24,54 +24,52 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import DEMO
 from vision_nb.responses import ChatResponse
 from vision_nb.widgets.composer import Composer
-from vision_nb.widgets.controller import Conversation
-from vision_nb.widgets.model_picker import ModelChoice
-from vision_nb.widgets.request import Answering, pictures
-from vision_nb.widgets.static_transcript import PlainTranscript
-from vision_nb.widgets.thumbnails import Thumbnails
+from vision_nb.widgets.controller import PanelController, image_limit_error
+from vision_nb.widgets.model_picker import ModelPicker
+from vision_nb.widgets.static_transcript import StaticTranscript
+from vision_nb.widgets.thumbnails import ThumbnailCache
 
-_DEMO_NOTE = "No key was found, so the demo answers: it measures pixels, and is no language model."
+_DEMO_NOTE = "No API key is set, so the demo model answers: it measures pixels and is not a language model."
 _open_panels: WeakSet[ChatPanel] = WeakSet()
 
 
-class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no types
-    """A conversation about pictures, with a box to go on with it.
+class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type annotations
+    """A conversation about images, with an input box.
 
-    Text and pictures go into one box: type, paste a picture, drop files or pick them, or call `add` with a
-    variable. Enter sends, Shift+Enter starts a new line, the arrow up recalls a question, Esc stops the answer.
-    While another cell runs, the kernel does not hear the panel; the panel says that it waits.
+    The box takes text and images: type, paste an image, drop or pick files, or call `add` with an image from code.
+    Enter sends, Shift+Enter starts a new line, Up recalls an earlier question, and Esc stops the answer. While
+    another cell runs, the kernel is busy, and the panel shows that it is waiting.
 
-    Below the panel, its cell keeps a plain transcript, which is what readers of the saved notebook see: on GitHub,
-    in nbconvert, and after a restart of the kernel. After the page was loaded again, show the panel again to keep
-    what is said next in the file.
+    Below the panel, its cell keeps a static transcript for readers of the saved notebook: on GitHub, in an exported
+    page, and after a restart of the kernel. After reloading the page, display the panel again; otherwise, new turns
+    are not added to the saved transcript.
 
-    It is built of ipywidgets and anywidget alone, and needs nothing that only JupyterLab has. It is tested in
-    JupyterLab 4, Notebook 7 and Voila; VS Code and Colab were not at hand. VS Code asks once whether it may fetch
-    the support for widgets. In Colab, first run ``from google.colab import output;
-    output.enable_custom_widget_manager()``; it has no cell ids, so that a panel whose cell is run again goes on
-    until `close` is called.
+    The panel is tested in JupyterLab 4, Notebook 7 and Voila. It uses only ipywidgets and anywidget, so it should
+    also work in VS Code, which asks for permission to download widget support, and in Colab, after ``from
+    google.colab import output; output.enable_custom_widget_manager()``. Colab has no cell ids: there, running a cell
+    again does not close its earlier panel, so call `close`.
 
     Args:
-        llm: The model, its name such as "openai:gpt-4o", or several to choose from. None offers those whose key is
-            in the environment, and the demo.
-        images: Pictures for the first question.
-        system: What the model is told before the conversation; None keeps that of ``chat``.
-        height: The most room that the transcript takes: pixels, or a length of CSS.
-        chat: A conversation to go on with; it stays the one that code uses. None begins a new one.
-        keep_images: Send only so many pictures, the newest; None keeps that of ``chat``.
+        llm: The model, its name such as "openai:gpt-4o", or several to choose from. None offers the demo model and
+            every model whose API key is set.
+        images: Images for the first question.
+        system: The system message; None keeps the one of ``chat``.
+        height: The maximum height of the transcript: a number of pixels, or a CSS length.
+        chat: A conversation to continue, which the panel then shares with your code. None starts a new one.
+        keep_images: The maximum number of images to send, the most recent first; None keeps the setting of ``chat``.
 
     Raises:
-        SettingsError: An argument cannot be used.
-        ImageError: A picture cannot be used.
+        SettingsError: An argument has the wrong type or value.
+        ImageError: An image cannot be read.
 
     >>> panel = ChatPanel("demo")
     >>> panel
     ChatPanel(demo, 0 turns)
     """
 
-    _closed = True  # until it is whole
-    _cell: str | None  # the cell that created it, and that cell's run
-    _run: int | None
+    _is_closed = True  # until the end of __init__
+    _cell_id: str | None  # the cell that created the panel
+    _execution_count: int | None  # the run of that cell
 
     def __init__(
         self,
@@ -84,246 +82,244 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets carries no 
         keep_images: int | None = None,
     ) -> None:
         if chat is not None and not isinstance(chat, Chat):
-            raise SettingsError(f"chat= is a Chat to go on with, and no {type(chat).__name__}.")
-        documents, height = _documents(images), _length(height)
-        self._models = ModelChoice(chat.llm if chat is not None and llm is None else llm)
-        first = self._models.get(self._models.names[0])
-        # A fork takes all that is to be changed first: what is refused leaves the conversation as it was.
-        changed = Chat(first) if chat is None else chat.fork()
-        changed.llm = first if chat is None or llm is not None else chat.llm
-        changed.system = changed.system if system is None else system
-        changed.keep_images = changed.keep_images if keep_images is None else keep_images
-        if chat is None:
-            chat = changed
-        chat.llm, chat.system, chat.keep_images = changed.llm, changed.system, changed.keep_images
-        self._chat = chat
-        self._answering = Answering(chat, self._ended)
-        self._timer: asyncio.TimerHandle | None = None
-        self._drawn_at = self._drawing = 0.0  # when it was drawn last, and how many seconds that took
-        self._thumbnails = Thumbnails(self._changed)
-        self._plain = PlainTranscript(self._thumbnails)
-        self._composer = Composer(self._thumbnails, self._act)
-        self._conversation = Conversation(
-            chat, self._answering, self._thumbnails, self._send, height=height, plain=self._plain.css_class
-        )
-        self._view = self._conversation.view
-        super().__init__([self._view, self._composer])
+            raise SettingsError(f"chat= must be a Chat, not {type(chat).__name__}.")
+        documents, height = _checked_documents(images), _css_length(height)
+        self._models = ModelPicker(chat.llm if chat is not None and llm is None else llm)
+        self._chat = _configured_chat(chat, self._models, llm, system, keep_images)
+        self._redraw_timer: asyncio.TimerHandle | None = None
+        self._drawn_at = 0.0  # time.monotonic() of the last redraw
+        self._draw_seconds = 0.0  # how long it took
+        self._thumbnails = ThumbnailCache(self._redraw_soon)
+        self._static_transcript = StaticTranscript(self._thumbnails)
+        self._composer = Composer(self._thumbnails, self._handle)
         self._composer.documents = documents
-        self._closed = False
-        self._unwatch = chat.watch(self._changed)
-        if (running := shell()) is not None:
-            running.events.register("post_run_cell", self._flush)
+        self._controller = PanelController(
+            self._chat,
+            self._thumbnails,
+            self._question_ended,
+            height=height,
+            static_class=self._static_transcript.css_class,
+        )
+        self._view = self._controller.view
+        super().__init__([self._view, self._composer])
+        self._is_closed = False
+        self._unwatch = self._chat.watch(self._redraw_soon)
+        if (ipython := shell()) is not None:
+            ipython.events.register("post_run_cell", self._redraw_pending)
         self._close_earlier_runs()
-        self._draw()
+        self._redraw()
 
     @property
     def chat(self) -> Chat:
-        """The conversation: what code adds to it shows in the panel. For another one, make another panel."""
+        """The conversation. The panel displays every change; to display another conversation, create another panel."""
         return self._chat
 
     def add(self, *images: ImageSource | Iterable[ImageSource]) -> None:
-        """Attach pictures to the question that is being written.
+        """Attach images to the next question.
 
         Args:
-            *images: Anything that `ImageDocument.of` takes, or lists of it.
+            *images: Anything that `ImageDocument.of` accepts, or lists of it.
 
         Raises:
-            ImageError: A picture cannot be used.
+            ImageError: An image cannot be read.
         """
-        for document in [document for image in images for document in _documents(image)]:
-            self._composer.add(document)
-        self._changed()
+        for document in [document for image in images for document in _checked_documents(image)]:
+            self._composer.attach(document)
+        self._redraw_soon()
 
     async def ask(
         self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
-        """Ask a question as if it had been typed, and wait for the whole answer.
+        """Ask a question as if it had been typed, and return the complete answer.
 
         Args:
             prompt: The question.
-            images: Pictures for it, beside those that are attached.
-            **overrides: Request parameters for this call alone.
+            images: Images for this question, in addition to the attached ones.
+            **overrides: Request parameters for this call only.
 
         Raises:
-            SettingsError: An argument cannot be used, or the last question is still being answered.
-            ImageError: A picture cannot be used.
-            ProviderError: The model did not answer; the panel shows it too.
+            SettingsError: An argument is invalid, or the previous question is still being answered.
+            ImageError: An image cannot be read.
+            ProviderError: The request failed; the panel displays the error too.
         """
         question = user_message(prompt, [*self._composer.documents, *as_images(images)])
-        task = self._start(question, overrides)
-        self._composer.take()
+        task = self._controller.start(question, overrides)
+        self._composer.detach_all()
         try:
             answer = await task
-            await self._thumbnails.settled()  # for the plain transcript; a question that failed waits for nothing
+            await self._thumbnails.wait()  # so that the saved transcript has them
         finally:
-            self._draw()
+            self._redraw()
         return answer
 
     def stop(self) -> None:
-        """Stop the answer; what has arrived of it stays."""
-        self._answering.stop()
+        """Stop the current answer and keep the part that has arrived."""
+        self._controller.stop()
 
     def export(self, path: str | Path) -> Path:
         """Write the conversation to a file; arguments and errors as `Chat.export`."""
         return self.chat.export(path)
 
     def close(self) -> None:
-        """Stop, leave the conversation alone, and free what the panel holds; the transcript stays in its cell."""
-        if self._closed:
+        """Stop the answer and free the panel's widgets and images; the static transcript stays in its cell."""
+        if self._is_closed:
             return
-        self._closed = True
+        self._is_closed = True
         _open_panels.discard(self)
-        self._answering.close()
+        self._controller.close()
         self._unwatch()
-        self._finish()
-        if self._timer is not None:
-            self._timer.cancel()
-        if (running := shell()) is not None:
+        self._free_if_idle()
+        if self._redraw_timer is not None:
+            self._redraw_timer.cancel()
+        if (ipython := shell()) is not None:
             with suppress(ValueError):
-                running.events.unregister("post_run_cell", self._flush)
+                ipython.events.unregister("post_run_cell", self._redraw_pending)
         for widget in (self._view, self._composer):
             widget.layout.close()
             widget.close()
         self.layout.close()
         super().close()
 
-    def _finish(self) -> None:
-        """Write down what was said last, and free the pictures; an answer that is being stopped is waited for."""
-        if not self._answering.is_asking:
-            self._plain.update(self.chat)
+    def _free_if_idle(self) -> None:
+        """Update the static transcript and free the images, unless an answer is still being stopped."""
+        if not self._controller.is_asking:
+            self._static_transcript.update(self.chat)
             self._thumbnails.close()
-            self._composer.drop_all()
+            self._composer.free()
 
     def _close_earlier_runs(self) -> None:
         """Close the panels that earlier runs of the same cell created."""
-        cell, running = current_cell_id(), shell()
-        run = None if running is None else running.execution_count
+        cell_id, ipython = current_cell_id(), shell()
+        execution_count = None if ipython is None else ipython.execution_count
         for panel in list(_open_panels):
-            if cell is not None and panel._cell == cell and panel._run != run:
+            if cell_id is not None and panel._cell_id == cell_id and panel._execution_count != execution_count:
                 panel.close()
-        self._cell, self._run = cell, run
+        self._cell_id, self._execution_count = cell_id, execution_count
         _open_panels.add(self)
 
-    def _start(self, question: ChatMessage, overrides: dict[str, Any]) -> asyncio.Task[ChatResponse]:
-        if self._closed:
-            raise SettingsError("The panel is closed: make another one, with chat=panel.chat to go on.")
-        failure = self._answering.failure
-        task = self._answering.start(question, overrides)
-        self._conversation.set_aside(failure)
-        return task
-
-    def _act(self, message: dict[str, Any]) -> None:
-        """Do what the box asks for."""
+    def _handle(self, message: dict[str, Any]) -> None:
+        """Carry out an action of the input box."""
         match message:
             case {"do": "send", "text": str(text)}:
                 if not text.strip():
-                    raise SettingsError("There is no question yet: write one, for the pictures too.")
+                    raise SettingsError("Type a question before sending.")
                 question = user_message(text.strip(), self._composer.documents)
-                self._answering.check(question)
-                self._conversation.forget_removed()
-                self._send(question)
-                self._composer.take()
+                self._controller.check(question)
+                self._controller.discard_removed()
+                self._controller.send(question)
+                self._composer.detach_all()
             case {"do": "stop"}:
                 self.stop()
             case {"do": "model", "name": str(name)}:
                 self.chat.llm = self._models.get(name)
-            case {"do": "recall", "back": int(back), "view": view}:
-                prompts = self._conversation.prompts
-                back = max(0, min(back, len(prompts)))
-                text = prompts[-back] if back else ""
-                self._composer.send({"recall": text, "back": back, "view": view})
-        self._changed()
+            case {"do": "recall", "steps_back": int(steps_back), "view": view}:
+                prompts = self._controller.prompts
+                steps_back = max(0, min(steps_back, len(prompts)))
+                prompt = prompts[-steps_back] if steps_back else ""
+                self._composer.send({"recall": prompt, "steps_back": steps_back, "view": view})
+        self._redraw_soon()
 
-    def _send(self, question: ChatMessage) -> None:
-        task = self._start(question, {})
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # the panel shows it
+    def _question_ended(self) -> None:
+        if self._is_closed:
+            self._free_if_idle()
+        else:
+            self._redraw_soon()
 
-    def _changed(self) -> None:
-        """Draw now, or in a moment where it was drawn a moment ago."""
-        if self._closed:
+    def _redraw_soon(self) -> None:
+        """Redraw now, or a moment later if the last redraw was a moment ago."""
+        if self._is_closed:
             return
         pause = 1 / UPDATES_A_SECOND
         if self.chat.answering is not None:
-            pause = max(pause, 4 * self._drawing)  # a long answer takes long to draw: the kernel has more to do
-        due = self._drawn_at + pause - time.monotonic()
-        if due <= 0:
-            self._draw()
-            return
+            pause = max(pause, 4 * self._draw_seconds)  # leave the kernel most of its time while a long answer grows
+        delay = self._drawn_at + pause - time.monotonic()
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # no loop, and so no later
-            self._draw()
+        except RuntimeError:  # without an event loop, nothing can be done later
+            delay = 0
+        if delay <= 0:
+            self._redraw()
             return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_later(due, self._draw)
+        if self._redraw_timer is not None:
+            self._redraw_timer.cancel()
+        self._redraw_timer = loop.call_later(delay, self._redraw)
 
-    def _ended(self) -> None:
-        """A question has ended, well or not."""
-        if self._closed:
-            self._finish()
-        else:
-            self._changed()
+    def _redraw_pending(self, *_: Any) -> None:
+        """Redraw at the end of a cell if a redraw is due, because the notebook may be saved next."""
+        if self._redraw_timer is not None:
+            self._redraw()
 
-    def _flush(self, *_: Any) -> None:
-        """Draw what waits, as a cell has ended and the notebook may be saved."""
-        if self._timer is not None:
-            self._draw()
-
-    def _draw(self) -> None:
-        """Bring page and plain transcript up to the conversation; only what changed travels."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._closed:
+    def _redraw(self) -> None:
+        """Update the page and the static transcript; only changes are sent."""
+        if self._redraw_timer is not None:
+            self._redraw_timer.cancel()
+            self._redraw_timer = None
+        if self._is_closed:
             return
-        began = time.monotonic()
-        self._conversation.draw()
+        started_at = time.monotonic()
+        self._controller.draw()
         self._composer.model = self._models.add(self.chat.llm)
         self._composer.models = self._models.names
         self._composer.state = "ready" if self.chat.answering is None else "answering"
         self._composer.note = self._note()
-        self._composer.show_attachments()
-        self._plain.update(self.chat)
+        self._composer.update_attachments()
+        self._static_transcript.update(self.chat)
         self._drawn_at = time.monotonic()
-        self._drawing = self._drawn_at - began
+        self._draw_seconds = self._drawn_at - started_at
 
     def _note(self) -> str:
-        """What to know before sending: which pictures the model will see."""
+        """Return what the user should know before sending, such as that not all images will be sent."""
         llm, question = self.chat.llm, ChatMessage("user", ["", *self._composer.documents])
-        attached, left_out = len(question.image_documents), len(self.chat.dropped_images(question))
-        if llm.image_limit is not None and attached > llm.image_limit:
-            return f"{llm} takes {pictures(llm.image_limit)} a question: remove {attached - llm.image_limit}."
-        if left_out:
+        if error := image_limit_error(self.chat, question):
+            return error
+        if dropped := len(self.chat.dropped_images(question)):
             sent = sum(len(message.image_documents) for message in self.chat.messages_with(question))
-            return f"Of {pictures(sent + left_out)} in this conversation, {llm} will see the newest {sent}."
-        return _DEMO_NOTE if self._models.is_demo_for_want_of_a_key and str(llm) == DEMO else ""
+            return f"Of the {sent + dropped} images in this conversation, {llm} will get the most recent {sent}."
+        return _DEMO_NOTE if self._models.has_only_demo and str(llm) == DEMO else ""
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
         if not in_notebook():
-            print(repr(self))  # noqa: T201 - a terminal has no widgets
+            print(repr(self))  # noqa: T201 - a terminal cannot display widgets
             return
         display(self._repr_mimebundle_(), raw=True)
-        self._plain.display(self.chat)
+        self._static_transcript.display(self.chat)
 
     def __repr__(self) -> str:
         turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"
         return f"ChatPanel({self.chat.llm}, {turns})"
 
 
-def _length(height: object) -> str:
-    """A length of CSS, where a number is one in pixels."""
+def _configured_chat(
+    chat: Chat | None, models: ModelPicker, llm: object, system: str | None, keep_images: int | None
+) -> Chat:
+    """Apply settings to a conversation, or to a new one; if a setting is invalid, the conversation is not changed."""
+    first = models.get(models.names[0])
+    configured = Chat(first) if chat is None else chat.fork()
+    if llm is not None:
+        configured.llm = first
+    if system is not None:
+        configured.system = system
+    if keep_images is not None:
+        configured.keep_images = keep_images
+    if chat is None:
+        return configured
+    chat.llm, chat.system, chat.keep_images = configured.llm, configured.system, configured.keep_images
+    return chat
+
+
+def _css_length(height: object) -> str:
+    """Return a height as a CSS length; numbers are pixels."""
     if isinstance(height, (int, float)) and not isinstance(height, bool) and 0 < height < math.inf:
         return f"{height}px"
     if isinstance(height, str) and re.fullmatch(r"[\w.,%()+*/ -]+", height):
         return height
-    raise SettingsError(f"height={height!r} is no length: use pixels, as in 480, or a length of CSS, as in '30em'.")
+    raise SettingsError(f"height={height!r} is not a length: use pixels, such as 480, or CSS, such as '30em'.")
 
 
-def _documents(images: ImageSource | Iterable[ImageSource]) -> list[ImageDocument]:
-    """Documents of sources; what is wrong with one of this machine is said at once."""
+def _checked_documents(images: ImageSource | Iterable[ImageSource]) -> list[ImageDocument]:
+    """Convert images to documents, and read the header of those that need no download to detect errors early."""
     documents = [ImageDocument.of(image) for image in as_images(images)]
     for document in documents:
         if not document.is_remote:

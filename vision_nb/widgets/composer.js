@@ -1,292 +1,283 @@
-// Takes text and pictures and hands them to Python; what is attached and what is wrong, Python says.
+// The input box. It sends text and files to Python; Python decides what is attached and reports errors.
 
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-const PATIENCE = 500; // milliseconds after which a kernel that does not answer is called busy
-const PING = 2000; // milliseconds between two looks whether the kernel is there, and answering where it should
-
-// A live region that is written anew is read out anew.
-function put(node, line) {
-  if (node.textContent !== line) node.textContent = line;
-  node.hidden = !line;
-}
+const BUSY_AFTER = 500; // milliseconds without a reply after which the kernel is shown as busy
 
 function render({ model, el }) {
-  const limits = model.get("limits");
-  const view = Math.random().toString(36).slice(2);
-  const open = new Map(); // what Python has not confirmed yet
-  let count = 0;
-  let uploading = 0;
-  let recalled = null;
-  let back = 0;
-  let lost = false;
-  let greeted = false; // whether Python has answered: a view made of saved state alone has no panel behind it
-  let sending = false;
+  const config = model.get("config");
+  const viewId = Math.random().toString(36).slice(2);
+  const pending = new Map(); // requests without a reply, by request id
+  let idCount = 0;
+  let uploadCount = 0;
+  let recalledText = null;
+  let stepsBack = 0;
+  let isDisconnected = false;
+  let isConnected = false; // false in a view restored from saved widget state, which has no panel in the kernel
+  let isSubmitting = false;
   let attachments = [];
-  let own = ""; // what this page has to complain about
+  let localError = ""; // an error found by this script rather than by Python
 
-  const chips = element("ul", { className: "vnb-chips" });
-  chips.setAttribute("aria-label", "Attached pictures");
-  const text = element("textarea", { rows: 2, dir: "auto", placeholder: "Ask about a picture\u2026" });
-  text.setAttribute("aria-label", "Your question. Enter sends, Shift+Enter starts a new line, arrow up recalls, Escape stops");
-  const picker = element("input", { type: "file", accept: "image/*", multiple: true, hidden: true });
-  const attach = element("button", { type: "button", textContent: "Attach pictures" });
-  const models = element("select", { title: "the model that answers" });
-  const modelLabel = element("label", { className: "vnb-models" }, "Model ", models);
-  const hint = element("span", { className: "vnb-hint", textContent: "Enter sends \u00b7 paste or drop pictures" });
-  const send = element("button", { type: "button", textContent: "Send", className: "vnb-main" });
-  const stop = element("button", { type: "button", textContent: "Stop", className: "vnb-main" });
-  const note = element("div", { className: "vnb-note" });
-  note.setAttribute("role", "status");
-  const waiting = element("div", { className: "vnb-waiting" });
-  waiting.setAttribute("role", "status");
-  const problem = element("div", { className: "vnb-problem" });
-  problem.setAttribute("role", "alert");
-  const bar = element("div", { className: "vnb-bar" }, attach, picker, modelLabel, hint, send, stop);
-  const root = element("div", { className: "vnb-composer" }, chips, text, bar, note, waiting, problem);
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", "Write a question");
-  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  const nextId = () => `${viewId}-${(idCount += 1)}`;
+  const isAnswering = () => model.get("state") === "answering";
 
-  const complain = (line) => {
-    own = line;
+  const attachmentList = element("ul", { className: "vnb-attachments", "aria-label": "Attached images" });
+  const input = element("textarea", {
+    rows: 2,
+    dir: "auto",
+    placeholder: "Ask about an image\u2026",
+    "aria-label": "Question. Enter sends, Shift+Enter starts a new line, Up recalls an earlier question, Escape stops",
+  });
+  const filePicker = element("input", { type: "file", accept: "image/*", multiple: true, hidden: true });
+  const attachButton = button({ textContent: "Attach images" }, () => filePicker.click());
+  const modelSelect = element("select", { title: "Model for the next question" });
+  const modelLabel = element("label", { className: "vnb-model-picker" }, "Model ", modelSelect);
+  const hint = element("span", { className: "vnb-hint", textContent: "Enter to send \u00b7 paste or drop images" });
+  const sendButton = button({ textContent: "Send", className: "vnb-primary" }, () => submit());
+  const stopButton = button({ textContent: "Stop", className: "vnb-primary" }, () => {
+    post({ do: "stop" });
+    input.focus();
+  });
+  const note = element("div", { className: "vnb-note", role: "status" });
+  const progress = element("div", { className: "vnb-progress", role: "status" });
+  const error = element("div", { className: "vnb-error", role: "alert" });
+  const toolbar = element("div", { className: "vnb-toolbar" }, attachButton, filePicker, modelLabel, hint, sendButton, stopButton);
+  const root = element(
+    "div",
+    { className: "vnb-composer", role: "group", "aria-label": "Ask a question", "data-lm-suppress-shortcuts": "true" },
+    attachmentList, input, toolbar, note, progress, error,
+  );
+
+  const showError = (text) => {
+    localError = text;
     draw();
   };
-  // A kernel that was shut down takes no message.
   const post = (message, buffers) => {
     try {
       model.send(message, undefined, buffers);
     } catch {
-      lost = true;
+      isDisconnected = true; // the kernel was shut down
       draw();
     }
   };
-  const drawWaiting = () => {
-    const late = [...open.values()].some(({ since }) => Date.now() - since >= PATIENCE);
-    let line = uploading ? "A picture is on its way\u2026" : "";
-    if (late && !lost) {
-      line = greeted
-        ? "Waiting for the kernel: another cell is running."
-        : "Waiting for the kernel. If it was started anew, run this cell again to go on.";
-    }
-    put(waiting, line);
-  };
-  // Sends a message that Python confirms; as long as it does not, the kernel is busy.
-  const ask = (message, buffers) =>
+  // Sends a message and waits for Python's reply, which says whether the message was rejected.
+  const request = (message, buffers) =>
     new Promise((resolve) => {
-      const ticket = `${view}-${(count += 1)}`;
-      open.set(ticket, { resolve, since: Date.now() });
-      if (message.do !== "ping") own = "";
-      post({ ...message, ticket }, buffers);
-      setTimeout(drawWaiting, PATIENCE + 20);
+      const requestId = nextId();
+      pending.set(requestId, { resolve, sentAt: Date.now() });
+      if (message.do !== "ping") localError = "";
+      post({ ...message, request_id: requestId }, buffers);
+      setTimeout(drawProgress, BUSY_AFTER + 20);
     });
 
-  const upload = async (file, name) => {
-    if (lost || !greeted) return;
-    if (file.size > limits.file) {
-      complain(`${name} is larger than ${limits.file / 1e6} MB: make it smaller first.`);
+  const uploadFile = async (file, name) => {
+    if (isDisconnected || !isConnected) return;
+    if (file.size > config.max_file_bytes) {
+      showError(`${name} is larger than ${config.max_file_bytes / 1e6} MB: reduce its size first.`);
       return;
     }
-    const key = `${view}-${(count += 1)}`;
-    uploading += 1;
+    const uploadId = nextId();
+    uploadCount += 1;
     draw();
     try {
-      let at = 0;
+      let end = 0;
       do {
-        const piece = await file.slice(at, at + limits.piece).arrayBuffer();
-        at += limits.piece;
-        const { refused } = await ask({ do: "upload", key, name, last: at >= file.size }, [piece]);
-        if (refused) break;
-      } while (at < file.size);
+        const chunk = await file.slice(end, end + config.chunk_bytes).arrayBuffer();
+        end += config.chunk_bytes;
+        const { rejected } = await request({ do: "upload", upload_id: uploadId, name, last: end >= file.size }, [chunk]);
+        if (rejected) break;
+      } while (end < file.size);
     } catch {
-      post({ do: "abandon", key });
-      complain(`${name} could not be read to its end: attach it again.`);
+      post({ do: "cancel_upload", upload_id: uploadId });
+      showError(`${name} could not be read completely: attach it again.`);
     } finally {
-      uploading -= 1;
+      uploadCount -= 1;
       draw();
     }
   };
-  const uploadAll = async (files, nameOf = (file) => file.name) => {
-    for (const file of files) await upload(file, nameOf(file) || "picture");
+  const uploadFiles = async (files, nameOf = (file) => file.name) => {
+    for (const file of files) await uploadFile(file, nameOf(file) || "image");
   };
 
   const submit = async () => {
-    const written = text.value;
-    if (sending) return;
-    if (model.get("state") === "answering") {
-      complain("The model is still answering: wait for it, or stop it with Esc.");
+    if (isSubmitting) return;
+    if (isAnswering()) {
+      showError("The model is still answering: wait, or press Esc to stop it.");
       return;
     }
-    if (uploading) {
-      complain("A picture is still on its way: send again in a moment.");
+    if (uploadCount) {
+      showError("An image is still uploading: send again in a moment.");
       return;
     }
-    sending = true;
-    text.focus(); // the button that was pressed goes away
+    const text = input.value;
+    isSubmitting = true;
+    input.focus(); // the Send button is hidden during the answer
     try {
-      const { refused } = await ask({ do: "send", text: written });
-      if (!refused && text.value === written) {
-        text.value = "";
-        back = 0;
-        recalled = null;
+      const { rejected } = await request({ do: "send", text });
+      if (!rejected && input.value === text) {
+        input.value = "";
+        stepsBack = 0;
+        recalledText = null;
       }
     } finally {
-      sending = false;
+      isSubmitting = false;
     }
   };
-  const recall = (step) => {
-    if (text.value && text.value !== recalled) return false;
-    post({ do: "recall", back: Math.max(0, back + step), view });
+  const recallQuestion = (step) => {
+    if (input.value && input.value !== recalledText) return false;
+    post({ do: "recall", steps_back: Math.max(0, stepsBack + step), view: viewId });
     return true;
   };
 
-  const chip = ({ name, thumbnail, detail }, place) => {
-    const level = element("select", { title: `detail level of ${name}` });
-    level.setAttribute("aria-label", `Detail of ${name}`);
-    level.append(
-      ...["", ...limits.details].map((value) =>
-        element("option", { value, textContent: value ? `detail ${value}` : "detail as the model's", selected: value === detail }),
+  const attachmentItem = ({ name, thumbnail, detail }, index) => {
+    const detailSelect = element(
+      "select",
+      { title: `Detail level of ${name}`, "aria-label": `Detail level of ${name}` },
+      ...["", ...config.details].map((value) =>
+        element("option", { value, textContent: `Detail: ${value || "default"}`, selected: value === detail }),
       ),
     );
-    level.addEventListener("change", () => post({ do: "detail", place, detail: level.value }));
-    const remove = element("button", { type: "button", textContent: "\u2715", title: `remove ${name}` });
-    remove.setAttribute("aria-label", `Remove ${name}`);
-    remove.addEventListener("click", () => {
-      post({ do: "remove", place });
-      text.focus();
+    detailSelect.addEventListener("change", () => post({ do: "detail", index, detail: detailSelect.value }));
+    const removeButton = button({ textContent: "\u2715", title: `Remove ${name}`, "aria-label": `Remove ${name}` }, () => {
+      post({ do: "remove", index });
+      input.focus();
     });
-    const picture = thumbnail ? element("img", { src: thumbnail, alt: "" }) : element("span", { className: "vnb-blank" });
-    return element("li", {}, picture, element("bdi", { className: "vnb-name", textContent: name, title: name }), level, remove);
+    const image = thumbnail ? element("img", { src: thumbnail, alt: "" }) : element("span", { className: "vnb-no-thumbnail" });
+    const fileName = element("bdi", { className: "vnb-file-name", textContent: name, title: name });
+    return element("li", {}, image, fileName, detailSelect, removeButton);
   };
 
-  // Each is drawn when it has changed alone, so that what has the keyboard's focus keeps it.
-  const drawChips = () => {
-    const place = [...chips.querySelectorAll("select, button")].indexOf(document.activeElement);
-    chips.replaceChildren(...attachments.map(chip));
-    chips.hidden = !attachments.length;
-    if (place >= 0) ([...chips.querySelectorAll("select, button")][place] ?? text).focus();
+  // The parts are drawn separately, so that a change to one part does not take the focus from another.
+  const drawAttachments = () => {
+    const controls = () => [...attachmentList.querySelectorAll("select, button")];
+    const focused = controls().indexOf(document.activeElement);
+    attachmentList.replaceChildren(...attachments.map(attachmentItem));
+    attachmentList.hidden = !attachments.length;
+    if (focused >= 0) (controls()[focused] ?? input).focus();
   };
   const drawModels = () => {
-    models.replaceChildren(...model.get("models").map((name) => element("option", { value: name, textContent: name })));
-    models.value = model.get("model");
+    modelSelect.replaceChildren(...model.get("models").map((name) => element("option", { value: name, textContent: name })));
+    modelSelect.value = model.get("model");
+  };
+  const drawProgress = () => {
+    const isBusy = [...pending.values()].some(({ sentAt }) => Date.now() - sentAt >= BUSY_AFTER);
+    let text = uploadCount ? "Uploading an image\u2026" : "";
+    if (isBusy && !isDisconnected) {
+      text = isConnected
+        ? "Waiting for the kernel: another cell is running."
+        : "Waiting for the kernel. If it was restarted, run this cell again to continue.";
+    }
+    setLiveText(progress, text);
   };
   const draw = () => {
-    const state = lost || !greeted ? "closed" : model.get("state");
-    models.value = model.get("model");
+    const isClosed = isDisconnected || !isConnected;
     const focused = document.activeElement;
-    for (const control of [text, attach, models, send]) control.disabled = state === "closed";
-    models.disabled = state !== "ready";
-    stop.hidden = state !== "answering";
-    send.hidden = state === "answering";
-    if ([send, stop].includes(focused) && focused.hidden) text.focus();
-    put(note, model.get("note"));
-    const wrong = lost ? "The kernel was restarted or stopped: run this cell again to go on. What was said stays below." : own || model.get("problem");
-    put(problem, wrong ? `\u26a0 ${wrong}` : "");
-    drawWaiting();
+    modelSelect.value = model.get("model");
+    for (const control of [input, attachButton, modelSelect, sendButton]) control.disabled = isClosed;
+    modelSelect.disabled = isClosed || isAnswering();
+    stopButton.hidden = isClosed || !isAnswering();
+    sendButton.hidden = !stopButton.hidden;
+    if ([sendButton, stopButton].includes(focused) && focused.hidden) input.focus();
+    setLiveText(note, model.get("note"));
+    const text = isDisconnected
+      ? "The kernel was restarted or stopped: run this cell again to continue. The conversation is kept below."
+      : localError || model.get("error");
+    setLiveText(error, text ? `\u26a0 ${text}` : "");
+    drawProgress();
   };
   const receive = (message) => {
-    if (message.done) {
-      const waitsHere = open.get(message.done);
-      open.delete(message.done);
-      waitsHere?.resolve(message);
+    if (message.reply_to) {
+      pending.get(message.reply_to)?.resolve(message);
+      pending.delete(message.reply_to);
       draw();
     } else if (message.attachments) {
       attachments = message.attachments;
-      drawChips();
-    } else if (message.recall !== undefined && message.view === view) {
-      back = message.back;
-      text.value = recalled = message.recall;
+      drawAttachments();
+    } else if (message.recall !== undefined && message.view === viewId) {
+      stepsBack = message.steps_back;
+      input.value = recalledText = message.recall;
     }
   };
 
-  text.addEventListener("keydown", (event) => {
-    event.stopPropagation(); // the notebook has keys of its own
+  input.addEventListener("keydown", (event) => {
+    event.stopPropagation(); // keep the notebook's shortcuts from seeing it
     if (event.isComposing) return;
     if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       submit();
     } else if (event.key === "Escape") {
-      if (model.get("state") === "answering") post({ do: "stop" });
+      if (isAnswering()) post({ do: "stop" });
     } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
-      if (recall(event.key === "ArrowUp" ? 1 : -1)) event.preventDefault();
+      if (recallQuestion(event.key === "ArrowUp" ? 1 : -1)) event.preventDefault();
     }
   });
-  text.addEventListener("paste", (event) => {
+  input.addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files];
     event.stopPropagation();
     if (!files.length || event.clipboardData.getData("text/plain")) return;
     event.preventDefault();
-    uploadAll(files, (file) => (file.name === "image.png" ? "pasted picture" : file.name));
+    uploadFiles(files, (file) => (file.name === "image.png" ? "pasted image" : file.name));
   });
   root.addEventListener("dragover", (event) => {
-    if (![...event.dataTransfer.types].includes("Files")) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    root.classList.add("vnb-over");
+    root.classList.add("vnb-drag-over");
   });
-  root.addEventListener("dragleave", () => root.classList.remove("vnb-over"));
+  root.addEventListener("dragleave", () => root.classList.remove("vnb-drag-over"));
   root.addEventListener("drop", (event) => {
-    root.classList.remove("vnb-over");
+    root.classList.remove("vnb-drag-over");
     if (!event.dataTransfer.files.length) return;
     event.preventDefault();
     event.stopPropagation();
-    uploadAll([...event.dataTransfer.files]);
+    uploadFiles([...event.dataTransfer.files]);
   });
-  attach.addEventListener("click", () => picker.click());
-  picker.addEventListener("change", async () => {
-    const files = [...picker.files];
-    picker.value = "";
-    await uploadAll(files);
-    text.focus();
+  filePicker.addEventListener("change", async () => {
+    const files = [...filePicker.files];
+    filePicker.value = "";
+    await uploadFiles(files);
+    input.focus();
   });
-  send.addEventListener("click", submit);
-  stop.addEventListener("click", () => {
-    post({ do: "stop" });
-    text.focus();
-  });
-  models.addEventListener("change", async () => {
-    const { refused } = await ask({ do: "model", name: models.value });
-    if (refused) draw();
+  modelSelect.addEventListener("change", async () => {
+    const { rejected } = await request({ do: "model", name: modelSelect.value });
+    if (rejected) draw();
   });
 
-  // A restart is marked on the page; a kernel that was shut down is one that the manager has no more.
-  const look = () => {
-    const gone = Boolean(el.closest(".jupyter-widgets-disconnected")) || model.widget_manager?.kernel === null;
-    if (gone === lost) return;
-    lost = gone;
+  const checkKernel = () => {
+    const isGone = isKernelGone(model, el);
+    if (isGone === isDisconnected) return;
+    isDisconnected = isGone;
     draw();
   };
-  const liveness = () => setTimeout(look, 0);
-  const pings = setInterval(() => {
-    look();
-    if (model.get("state") === "answering" && !open.size && !lost) ask({ do: "ping" });
-  }, PING);
-  const changed = () => {
-    own = "";
+  const checkKernelSoon = () => setTimeout(checkKernel, 0);
+  const interval = setInterval(() => {
+    checkKernel();
+    if (isAnswering() && !pending.size && !isDisconnected) request({ do: "ping" });
+  }, KERNEL_CHECK_INTERVAL);
+  const clearErrorAndDraw = () => {
+    localError = "";
     draw();
   };
-  const listeners = { models: drawModels, model: draw, state: changed, note: draw, problem: changed };
-  Object.entries(listeners).forEach(([name, listener]) => model.on(`change:${name}`, listener));
-  model.on("msg:custom", receive);
-  model.on("comm_live_update", liveness);
+  const listeners = {
+    "change:models": drawModels,
+    "change:model": draw,
+    "change:state": clearErrorAndDraw,
+    "change:note": draw,
+    "change:error": clearErrorAndDraw,
+    "msg:custom": receive,
+    comm_live_update: checkKernelSoon,
+  };
+  Object.entries(listeners).forEach(([name, listener]) => model.on(name, listener));
   el.append(root);
   drawModels();
-  drawChips();
+  drawAttachments();
   draw();
-  ask({ do: "hello" }).then(() => {
-    greeted = true;
+  request({ do: "hello" }).then(() => {
+    isConnected = true;
     draw();
   });
-  liveness();
+  checkKernelSoon();
   return () => {
-    clearInterval(pings);
-    Object.entries(listeners).forEach(([name, listener]) => model.off(`change:${name}`, listener));
-    model.off("msg:custom", receive);
-    model.off("comm_live_update", liveness);
+    clearInterval(interval);
+    Object.entries(listeners).forEach(([name, listener]) => model.off(name, listener));
   };
 }
 

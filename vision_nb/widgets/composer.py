@@ -1,10 +1,9 @@
-"""The box in which a question is written: text and pictures in one, typed, pasted, dropped or picked."""
+"""The input box of the chat panel: text, and images that are pasted, dropped or picked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anywidget
@@ -13,125 +12,128 @@ import traitlets
 from vision_nb.errors import ImageError, VisionError
 from vision_nb.images.detail import DETAILS
 from vision_nb.images.document import ImageDocument
-from vision_nb.widgets.thumbnails import Thumbnails
+from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.thumbnails import ThumbnailCache
 
-_HERE = Path(__file__).parent
+MAX_FILE_BYTES = 50_000_000
+"""The largest file that can be attached. Images are scaled down before they are sent to a model."""
 
-MAX_FILE = 50_000_000
-"""The largest file that the box takes, in bytes; it is made smaller before it is sent to a model."""
-
-PIECE = 1_000_000
-"""Bytes of a file that travel in one message: a Jupyter server hangs up at messages of some 10 MB."""
+CHUNK_BYTES = 1_000_000
+"""The size of the messages in which a file is uploaded; Jupyter servers reject messages of about 10 MB."""
 
 
 @dataclass
-class Upload:
-    """A file on its way from the page."""
-
+class _Upload:
     name: str
-    data: bytearray
+    data: bytearray = field(default_factory=bytearray)
 
 
 class Composer(anywidget.AnyWidget):
-    """Takes a question with its pictures; what is done with it is the panel's.
+    """Collects the text and images of the next question.
 
     Args:
-        thumbnails: Gives the small pictures.
-        act: Called with the messages that are not about pictures, such as ``{"do": "send", "text": ...}``; an
-            error that it raises is shown in the box, and the text stays.
+        thumbnails: The thumbnails of the attached images.
+        on_action: Called with each message that concerns more than the attached images, such as
+            ``{"do": "send", "text": ...}``. If it raises an error, the box displays the error and keeps the text.
+
+    Attributes:
+        documents: The attached images.
+        attachments: The attached images as the page displays them.
     """
 
-    # As text: anywidget keeps every widget alive whose class names the files by their paths.
-    _esm = (_HERE / "composer.js").read_text(encoding="utf-8")
-    _css = (_HERE / "composer.css").read_text(encoding="utf-8")
+    _esm = read_assets("dom.js", "composer.js")
+    _css = read_assets("panel.css", "composer.css")
     models: traitlets.List[str] = traitlets.List().tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
     state = traitlets.Unicode("ready").tag(sync=True)
-    """"ready", "answering", or "closed"."""
+    """"ready" or "answering"."""
     note = traitlets.Unicode().tag(sync=True)
-    problem = traitlets.Unicode().tag(sync=True)
-    limits = traitlets.Dict({"file": MAX_FILE, "piece": PIECE, "details": list(DETAILS)}).tag(sync=True)
+    error = traitlets.Unicode().tag(sync=True)
+    config = traitlets.Dict(
+        {"max_file_bytes": MAX_FILE_BYTES, "chunk_bytes": CHUNK_BYTES, "details": list(DETAILS)}
+    ).tag(sync=True)
 
-    def __init__(self, thumbnails: Thumbnails, act: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, thumbnails: ThumbnailCache, on_action: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         self.documents: list[ImageDocument] = []
         self.attachments: list[dict[str, str]] = []
-        self._thumbnails, self._act = thumbnails, act
-        self._uploads: dict[str, Upload] = {}
+        self._thumbnails, self._on_action = thumbnails, on_action
+        self._uploads: dict[str, _Upload] = {}
         self.on_msg(self._receive)
 
-    def add(self, document: ImageDocument) -> None:
-        """Attach a picture to the question that is being written."""
+    def attach(self, document: ImageDocument) -> None:
+        """Attach an image to the next question."""
         self.documents.append(document)
-        self.show_attachments()
+        self.update_attachments()
 
-    def take(self) -> list[ImageDocument]:
-        """The attached pictures, which are attached no more."""
-        documents, self.documents = self.documents, []
-        self.show_attachments()
-        return documents
+    def detach_all(self) -> None:
+        """Remove the attached images."""
+        self.documents = []
+        self.update_attachments()
 
-    def show_attachments(self) -> None:
-        """Bring the page up to what is attached."""
+    def update_attachments(self) -> None:
+        """Send the attached images to the page if they or their thumbnails have changed."""
         attachments = [
             {"name": document.title, "thumbnail": self._thumbnails.get(document) or "", "detail": document.detail or ""}
             for document in self.documents
         ]
         if attachments != self.attachments:
             self.attachments = attachments
-            self.send({"attachments": attachments})
+            self._send_attachments()
 
-    def drop_all(self) -> None:
-        """Free the pictures that are attached or on their way."""
+    def free(self) -> None:
+        """Free the images that are attached or being uploaded."""
         self.documents, self.attachments = [], []
         self._uploads.clear()
 
+    def _send_attachments(self) -> None:
+        self.send({"attachments": self.attachments})  # not a trait, because front ends can save traits in the notebook
+
     def _receive(self, _: Any, message: Any, buffers: list[Any]) -> None:
-        """Do what the page asks for; an error is shown in the box."""
         if not isinstance(message, dict):
             return
+        rejected = False
         try:
-            self._do(message, buffers)
-            refused = False
+            self._handle(message, buffers)
         except VisionError as error:
-            self.problem, refused = str(error), True
-        if (ticket := message.get("ticket")) is not None:  # the page waits to hear that the kernel is there
-            self.send({"done": ticket, "refused": refused})
+            self.error, rejected = str(error), True
+        if (request_id := message.get("request_id")) is not None:
+            self.send({"reply_to": request_id, "rejected": rejected})
 
-    def _do(self, message: dict[str, Any], buffers: list[Any]) -> None:
+    def _handle(self, message: dict[str, Any], buffers: list[Any]) -> None:
         match message:
             case {"do": "ping"}:
                 pass
-            case {"do": "upload", "key": str(key), "name": str(name), "last": bool(last)} if buffers:
-                self._take_piece(key, name, bytes(buffers[0]), last)
-            case {"do": "abandon", "key": str(key)}:
-                self._uploads.pop(key, None)
-            case {"do": "remove", "place": int(place)} if 0 <= place < len(self.documents):
-                del self.documents[place]
-                self.show_attachments()
-                self._act(message)
-            case {"do": "detail", "place": int(place), "detail": detail} if 0 <= place < len(self.documents):
+            case {"do": "hello"}:  # a page was opened or reloaded
+                self._uploads.clear()
+                self._send_attachments()
+            case {"do": "upload", "upload_id": str(upload_id), "name": str(name), "last": bool(last)} if buffers:
+                self._receive_chunk(upload_id, name, bytes(buffers[0]), last=last)
+            case {"do": "cancel_upload", "upload_id": str(upload_id)}:
+                self._uploads.pop(upload_id, None)
+            case {"do": "remove", "index": int(index)} if 0 <= index < len(self.documents):
+                del self.documents[index]
+                self.update_attachments()
+                self._on_action(message)
+            case {"do": "detail", "index": int(index), "detail": detail} if 0 <= index < len(self.documents):
                 if detail in ("", *DETAILS):
-                    self.documents[place] = replace(self.documents[place], detail=detail or None)
-                    self.show_attachments()
-            case {"do": "hello"}:
-                self._uploads.clear()  # a page that has gone sends no more of them
-                self.send({"attachments": self.attachments})  # no trait, as traits may be saved with the notebook
+                    self.documents[index] = replace(self.documents[index], detail=detail or None)
+                    self.update_attachments()
             case {"do": str()}:
-                self.problem = ""
-                self._act(message)
+                self.error = ""
+                self._on_action(message)
 
-    def _take_piece(self, key: str, name: str, piece: bytes, last: bool) -> None:
-        upload = self._uploads.setdefault(key, Upload(name, bytearray()))
-        upload.data += piece
-        too_large = len(upload.data) > MAX_FILE
-        if not (last or too_large):
+    def _receive_chunk(self, upload_id: str, name: str, chunk: bytes, *, last: bool) -> None:
+        upload = self._uploads.setdefault(upload_id, _Upload(name))
+        upload.data += chunk
+        is_too_large = len(upload.data) > MAX_FILE_BYTES
+        if not (last or is_too_large):
             return
-        del self._uploads[key]
-        if too_large:
-            raise ImageError(f"{name} is larger than {MAX_FILE / 1e6:.0f} MB: make it smaller first.")
+        del self._uploads[upload_id]
+        if is_too_large:
+            raise ImageError(f"{name} is larger than {MAX_FILE_BYTES / 1e6:.0f} MB: reduce its size first.")
         document = ImageDocument(image=bytes(upload.data), image_name=name)
-        _ = document.size  # raises what is wrong with it, before anybody asks a model
-        self.problem = ""
-        self.add(document)
-        self._act({"do": "attached"})
+        _ = document.size  # raises an error if the file is not an image
+        self.error = ""
+        self.attach(document)
+        self._on_action({"do": "attached"})

@@ -1,142 +1,247 @@
-"""The turns of a conversation on the page, and what their buttons do."""
+"""`PanelController`: asks the questions of a chat panel, and carries out the actions of its transcript."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from operator import itemgetter
 from typing import Any
 
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import totals
 from vision_nb.conversation.turn import Turn
-from vision_nb.errors import VisionError
+from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.widgets.request import Answering, Failure
-from vision_nb.widgets.thumbnails import Thumbnails
+from vision_nb.responses import ChatResponse, Usage
+from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TranscriptView
-from vision_nb.widgets.view_model import FAILED, TranscriptViewModel
+from vision_nb.widgets.view_model import FAILED_ID, FailedTurn, TranscriptViewModel
 
-_LARGE = 1600  # pixels of a picture that is opened large
+_ENLARGED_SIDE = 1600  # the maximum width and height of an enlarged image, in pixels
 
 
-class Conversation:
-    """Keeps the page up to a conversation, and edits it as the buttons ask.
+class PanelController:
+    """Asks one question at a time, edits the conversation, and updates the transcript on the page.
 
     Args:
         chat: The conversation.
-        answering: Asks its questions.
-        thumbnails: Gives the small pictures.
-        send: Asks a question once more, or another one in its place.
-        height: The most room that the turns take, as a length of CSS.
-        plain: The class of the plain transcript, which the page hides.
+        thumbnails: The thumbnails of the images.
+        on_end: Called when a question has been answered, has failed or was stopped.
+        height: The maximum height of the transcript, as a CSS length.
+        static_class: The CSS class of the static transcript, which the page hides.
 
     Attributes:
-        view: The widget.
+        view: The transcript on the page.
+        failed: The last question, if it was not answered.
     """
 
     def __init__(
-        self,
-        chat: Chat,
-        answering: Answering,
-        thumbnails: Thumbnails,
-        send: Callable[[ChatMessage], None],
-        *,
-        height: str,
-        plain: str,
+        self, chat: Chat, thumbnails: ThumbnailCache, on_end: Callable[[], None], *, height: str, static_class: str
     ) -> None:
-        self.view = TranscriptView(height=height, plain=plain, act=self._act)
-        self._chat, self._answering, self._send = chat, answering, send
-        self._entries = TranscriptViewModel(thumbnails)
-        self._removed: tuple[Turn, ...] = ()
-        self._set_aside: Failure | None = None
-        self._unanswered: list[tuple[float, str]] = []
-        self._enlarging: asyncio.Task[None] | None = None
-        self._problem = ""
+        self.view = TranscriptView(height=height, static_class=static_class, on_action=self._handle)
+        self.failed: FailedTurn | None = None
+        self._chat, self._on_end = chat, on_end
+        self._view_model = TranscriptViewModel(thumbnails)
+        self._task: asyncio.Task[ChatResponse] | None = None
+        self._has_received_all = False
+        self._is_closed = False
+        self._turns_before: tuple[Turn, ...] = ()  # the turns before the last removal, to restore them
+        self._failed_before: FailedTurn | None = None
+        self._unanswered: list[tuple[int, str]] = []  # questions that others replaced, and the number of turns then
+        self._enlarge_task: asyncio.Task[None] | None = None
+        self._error = ""
 
     def draw(self) -> None:
-        """Bring the page up to the conversation."""
-        self.view.show(self._entries.of(self._chat, self._answering.failure))
+        """Update the page."""
+        self.view.show(self._view_model.views(self._chat, self.failed))
         present = {id(turn) for turn in self._chat.turns}
-        removed = sum(id(turn) not in present for turn in self._removed) + (self._set_aside is not None)
-        self.view.status = {"totals": totals(self._chat.turns), "problem": self._problem, "removed": removed}
+        removed = sum(id(turn) not in present for turn in self._turns_before) + (self._failed_before is not None)
+        self.view.status = {"totals": totals(self._chat.turns), "error": self._error, "removed": removed}
 
-    def forget_removed(self) -> None:
-        """Offer no more to put back what was removed, as the conversation has gone on."""
-        self._removed, self._set_aside = (), None
+    def start(self, question: ChatMessage, overrides: Mapping[str, Any]) -> asyncio.Task[ChatResponse]:
+        """Start to ask a question.
 
-    def set_aside(self, failure: Failure | None) -> None:
-        """Offer to put a question back that got no answer, as another one takes its place."""
-        if failure is not None:
-            self._set_aside = failure
-            self._unanswered.append((len(self._chat) - 0.5, failure.turn.question.text))
+        Args:
+            question: The question.
+            overrides: Request parameters for this call only.
+
+        Raises:
+            SettingsError: The panel is closed, or see `check`.
+        """
+        if self._is_closed:
+            raise SettingsError("The panel is closed: create another one with vn.ChatPanel(chat=panel.chat).")
+        self.check(question)
+        self._set_aside_failed()
+        question = ChatMessage(question.role, question.content)  # `_end` recognizes it by its identity
+        self._has_received_all = False
+        self._task = asyncio.get_running_loop().create_task(self._answer(question, overrides))
+        # The end is handled in a callback, because a task that is cancelled before its first step never runs.
+        self._task.add_done_callback(lambda task: self._end(task, question))
+        return self._task
+
+    def send(self, question: ChatMessage) -> None:
+        """Ask a question whose error, if any, is only displayed."""
+        self.start(question, {}).add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def stop(self) -> None:
+        """Stop the current answer and keep the part that has arrived."""
+        if self._task is None:
+            self._chat.stop()  # code or another panel asked the question
+        elif not self._has_received_all:
+            self._task.cancel()
+
+    def close(self) -> None:
+        """Accept no more questions, and stop the current one if it was asked here."""
+        self._is_closed = True
+        if self._task is not None:
+            self.stop()
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a question that was asked here is in progress."""
+        return self._task is not None
+
+    def check(self, question: ChatMessage) -> None:
+        """Check that a question can be asked now.
+
+        Raises:
+            SettingsError: A question is being answered, or the question has more images than the model accepts.
+        """
+        self._check_idle()
+        if error := image_limit_error(self._chat, question):
+            raise SettingsError(error)
+
+    def discard_removed(self) -> None:
+        """Make removed turns unrecoverable, because the conversation continues."""
+        self._turns_before, self._failed_before = (), None
 
     @property
     def prompts(self) -> list[str]:
-        """All that was asked, oldest first, answered or not."""
-        failure = self._answering.failure
-        now = [] if failure is None else [(float(len(self._chat)), failure.turn.question.text)]
-        said = [(float(place), turn.question.text) for place, turn in enumerate(self._chat.turns)]
-        return [text for _, text in sorted([*said, *self._unanswered, *now], key=lambda one: one[0])]
+        """All questions, answered or not, oldest first."""
+        prompts = [turn.question.text for turn in self._chat.turns]
+        for position, prompt in sorted(self._unanswered, key=itemgetter(0))[::-1]:
+            prompts.insert(position, prompt)
+        if self.failed is not None:
+            prompts.append(self.failed.turn.question.text)
+        return prompts
 
-    def _act(self, message: dict[str, Any]) -> None:
-        """Do what a turn's button asks for; an error is shown below the turns."""
-        self._problem = ""
+    def _check_idle(self) -> None:
+        if self._task is not None or self._chat.answering is not None:
+            raise SettingsError("The model is still answering: wait for the answer, or stop it.")
+
+    async def _answer(self, question: ChatMessage, overrides: Mapping[str, Any]) -> ChatResponse:
+        # Loading the price list takes half a second: do it in a thread while the model is answering.
+        prices = asyncio.ensure_future(asyncio.to_thread(self._chat.llm.price, Usage(1, 1)))
+        async with aclosing(self._chat.astream(question, **overrides)) as stream:
+            async for _ in stream:
+                await asyncio.sleep(0)  # let a stop through even if all pieces have arrived already
+        answer = self._chat.turns[-1].answer
+        self._has_received_all = True
+        await asyncio.wait([prices])
+        return answer
+
+    def _end(self, task: asyncio.Task[ChatResponse], question: ChatMessage) -> None:
+        self._task = None
+        error: str | None = None
+        if task.cancelled():
+            if not any(turn.question is question for turn in self._chat.turns):
+                error = "Stopped before the answer began."
+        elif (exception := task.exception()) is not None:
+            error = str(exception) if isinstance(exception, VisionError) else f"{type(exception).__name__}: {exception}"
+        if error is not None:
+            turn = self._chat.failed_turn
+            if turn is None or turn.question is not question:  # the task ended before its first step
+                turn = Turn(question, ChatResponse(model=self._chat.llm.model))
+            self.failed = FailedTurn(turn, self._chat.llm.redacted(error))
+        self._on_end()
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        """Carry out the action of a button; the page displays an error below the turns."""
+        self._error = ""
         try:
             self._do(message)
         except VisionError as error:
-            self._problem = str(error)
+            self._error = str(error)
         self.draw()
 
     def _do(self, message: dict[str, Any]) -> None:
-        place, turn = self._find(message.get("id"))
+        if message.get("do") == "restore":
+            self._restore()
+            return
+        position, turn = self._find(message.get("id"))
+        if turn is None:
+            return
+        question = turn.question
         match message:
-            case {"do": "put_back"} if self._removed or self._set_aside:
-                self._answering.check_idle()
-                self._answering.failure, self._set_aside = self._set_aside, self._answering.failure
-                if self._removed:
-                    turns, self._removed = self._removed, self._chat.turns
-                    self._chat.replace(turns)
-            case {"do": "copy"} if turn:
+            case {"do": "copy"}:
                 self.view.send({"op": "copy", "text": turn.answer.text})
-            case {"do": "enlarge", "place": int(picture)} if turn and 0 <= picture < len(turn.question.image_documents):
-                enlarging = self._enlarge(turn.question.image_documents[picture])
-                self._enlarging = asyncio.get_running_loop().create_task(enlarging)  # the loop keeps no hold of it
-            case {"do": "again"} if turn:
-                self._answering.check(turn.question)
-                self._cut(place, keep_failure=message["id"] != FAILED)
-                self._send(turn.question)
-            case {"do": "edit", "text": str(text)} if turn and text.strip():
-                question = user_message(text.strip(), turn.question.image_documents)
-                self._answering.check(question)
-                self._cut(place)
-                self._send(question)
-            case {"do": "delete"} if turn:
-                self._cut(place)
+            case {"do": "enlarge", "index": int(index)} if 0 <= index < len(question.image_documents):
+                enlarging = self._enlarge(question.image_documents[index])
+                # The event loop holds only a weak reference to a task.
+                self._enlarge_task = asyncio.get_running_loop().create_task(enlarging)
+            case {"do": "ask_again", "id": turn_id}:
+                self.check(question)
+                self._remove_from(position, keep_failed=turn_id != FAILED_ID)
+                self.send(question)
+            case {"do": "edit", "text": str(text)} if text.strip():
+                edited = user_message(text.strip(), question.image_documents)
+                self.check(edited)
+                self._remove_from(position)
+                self.send(edited)
+            case {"do": "delete"}:
+                self._remove_from(position)
 
-    def _find(self, name: object) -> tuple[int, Turn | None]:
-        if name == FAILED and self._answering.failure is not None:
-            return len(self._chat), self._answering.failure.turn
-        for place, turn in enumerate(self._chat.turns):
-            if self._entries.name_of(turn) == name:
-                return place, turn
+    def _find(self, turn_id: object) -> tuple[int, Turn | None]:
+        """Return the position and the turn with an id, or None if there is none."""
+        if turn_id == FAILED_ID and self.failed is not None:
+            return len(self._chat), self.failed.turn
+        for position, turn in enumerate(self._chat.turns):
+            if self._view_model.id_of(turn) == turn_id:
+                return position, turn
         return 0, None
 
-    def _cut(self, place: int, *, keep_failure: bool = True) -> None:
-        """Remove the turns from a place on; they can be put back until the next question."""
-        self._answering.check_idle()
-        failure, self._answering.failure = self._answering.failure, None
-        if place < len(self._chat):
-            self._removed, self._set_aside = self._chat.turns, None
-            self._chat.replace(self._chat.turns[:place])
-        self.set_aside(failure if keep_failure else None)
+    def _remove_from(self, position: int, *, keep_failed: bool = True) -> None:
+        """Remove a turn and those after it; they can be restored until the next question is sent."""
+        self._check_idle()
+        if position < len(self._chat):
+            self._turns_before, self._failed_before = self._chat.turns, None
+            self._chat.replace(self._chat.turns[:position])
+        if keep_failed:
+            self._set_aside_failed()
+        self.failed = None
+
+    def _set_aside_failed(self) -> None:
+        """Keep the failed turn, if any, for `_restore`."""
+        if self.failed is not None:
+            self._unanswered.append((len(self._chat), self.failed.turn.question.text))
+            self._failed_before, self.failed = self.failed, None
+
+    def _restore(self) -> None:
+        """Restore what was removed. Restoring again reverts it."""
+        if not (self._turns_before or self._failed_before):
+            return
+        self._check_idle()
+        self.failed, self._failed_before = self._failed_before, self.failed
+        if self._turns_before:
+            turns, self._turns_before = self._turns_before, self._chat.turns
+            self._chat.replace(turns)
 
     async def _enlarge(self, document: ImageDocument) -> None:
         try:
-            ready = await asyncio.to_thread(document.prepare, lambda size: fit_within(size, _LARGE))
+            prepared = await asyncio.to_thread(document.prepare, lambda size: fit_within(size, _ENLARGED_SIDE))
         except VisionError as error:
-            self._problem = str(error)
+            self._error = str(error)
             self.draw()
         else:
-            self.view.send({"op": "enlarge", "name": document.title, "type": ready.mimetype}, [ready.data])
+            self.view.send({"op": "enlarge", "name": document.title, "type": prepared.mimetype}, [prepared.data])
+
+
+def image_limit_error(chat: Chat, question: ChatMessage) -> str | None:
+    """Return an error message if a question has more images than the model accepts."""
+    limit, count = chat.llm.image_limit, len(question.image_documents)
+    if limit is None or count <= limit:
+        return None
+    return f"{chat.llm} accepts {limit} image{'s' if limit > 1 else ''} per question: remove {count - limit}."

@@ -1,4 +1,4 @@
-"""The models that a panel offers, by name; each is connected when it is first chosen."""
+"""The models that a chat panel offers."""
 
 from __future__ import annotations
 
@@ -11,37 +11,40 @@ from vision_nb.providers.catalog import DEMO, ready_models
 from vision_nb.providers.connect import connect
 
 
-class ModelChoice:
-    """Models by name: those that were given first, then those that are ready to be asked.
+class ModelPicker:
+    """Models by name: first the given models, then those whose API key is set; the latter are connected on first use.
 
     Args:
-        given: A model, its name, or several; None offers what is ready.
+        models: A model, a model name, or a sequence of these; None for only the models whose API key is set.
+
+    Attributes:
+        has_only_demo: Whether no model was given and no API key is set, so that only the demo model is offered.
 
     Raises:
-        SettingsError: A name is no model's, or its key is missing.
+        SettingsError: A model name is unknown, or its API key is missing.
     """
 
-    def __init__(self, given: MultiModalLLM | str | Sequence[MultiModalLLM | str] | None) -> None:
-        listed: list[Any] = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+    def __init__(self, models: MultiModalLLM | str | Sequence[MultiModalLLM | str] | None) -> None:
+        given: Sequence[Any] = [] if models is None else models if isinstance(models, (list, tuple)) else [models]
         self._models: dict[str, MultiModalLLM | None] = {}
-        for one in listed:
-            self.add(connect(one) if isinstance(one, str) else one)
+        for model in given:
+            self.add(connect(model) if isinstance(model, str) else model)
         ready = ready_models()
-        self.is_demo_for_want_of_a_key = not listed and ready == [DEMO]
+        self.has_only_demo = not given and ready == [DEMO]
         for name in ready:
             self._models.setdefault(name, None)
 
     @property
     def names(self) -> list[str]:
-        """The names, as they are offered."""
+        """The names of the models, in order."""
         return list(self._models)
 
     def add(self, llm: MultiModalLLM) -> str:
-        """Offer a model, and give the name under which it is offered."""
+        """Add a model if it is not offered yet, and return the name under which it is offered."""
         if not isinstance(llm, MultiModalLLM):
-            raise SettingsError(f"A {type(llm).__name__} is no model: vn.connect('openai:gpt-4o') makes one.")
-        for name, known in self._models.items():
-            if known is llm:
+            raise SettingsError(f"llm= must be a model or a name such as 'openai:gpt-4o', not {type(llm).__name__}.")
+        for name, model in self._models.items():
+            if model is llm:
                 return name
         name, count = str(llm), 2
         while self._models.get(name) is not None:  # the same model with other settings
@@ -50,14 +53,14 @@ class ModelChoice:
         return name
 
     def get(self, name: str) -> MultiModalLLM:
-        """The model of a name.
+        """Return the model with a name, and connect to it if necessary.
 
         Raises:
-            SettingsError: It is not offered, or its key is missing.
+            SettingsError: The panel does not offer the model, or its API key is missing.
         """
         if name not in self._models:
-            raise SettingsError(f"The panel offers no model {name!r}: it offers {', '.join(self._models)}.")
-        found = self._models[name]
-        if found is None:
-            found = self._models[name] = connect(name)
-        return found
+            raise SettingsError(f"The panel does not offer {name!r}: choose one of {', '.join(self._models)}.")
+        model = self._models[name]
+        if model is None:
+            model = self._models[name] = connect(name)
+        return model

@@ -1,4 +1,4 @@
-"""The plain transcript that a panel leaves in its cell, for who reads the saved notebook."""
+"""The static transcript that a chat panel leaves in its cell for readers of the saved notebook."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import transcript
 from vision_nb.conversation.turn import Turn
 from vision_nb.notebook.ipython import current_cell_id
-from vision_nb.widgets.thumbnails import Thumbnails
+from vision_nb.widgets.thumbnails import ThumbnailCache
 
 
-class PlainTranscript:
-    """A display of Markdown that is kept up to date.
+class StaticTranscript:
+    """A Markdown output that follows a conversation.
 
     Args:
-        thumbnails: Gives the small pictures.
+        thumbnails: The thumbnails of the images.
 
     Attributes:
-        css_class: The class of what is displayed, by which a live panel hides it.
+        css_class: The CSS class of the output, with which a live panel hides it.
     """
 
-    def __init__(self, thumbnails: Thumbnails) -> None:
-        self.css_class = f"vnb-plain-{secrets.token_hex(4)}"
+    def __init__(self, thumbnails: ThumbnailCache) -> None:
+        self.css_class = f"vnb-static-{secrets.token_hex(4)}"
         self._thumbnails = thumbnails
-        self._handles: dict[str | None, Any] = {}
-        self._shown: tuple[tuple[Turn, ...], str, int] | None = None
+        self._handles: dict[str | None, Any] = {}  # display handles by cell id
+        self._displayed: tuple[tuple[Turn, ...], str, int] | None = None
 
     def display(self, chat: Chat) -> None:
-        """Display it in the running cell; what was displayed in other cells is kept up to date too."""
+        """Display the transcript in the running cell; outputs in other cells continue to be updated."""
         from IPython.display import display
 
         self._handles[current_cell_id()] = display(self._bundle(chat), raw=True, display_id=True)
-        self._shown = None
+        self._displayed = None
 
     def update(self, chat: Chat) -> None:
-        """Bring what is displayed up to the conversation, where that has changed."""
+        """Update the outputs if the conversation or a thumbnail has changed."""
         state = chat.turns, chat.system, self._thumbnails.count
-        if self._handles and state != self._shown:
-            self._shown = state
+        if self._handles and state != self._displayed:
+            self._displayed = state
             for handle in self._handles.values():
                 handle.update(self._bundle(chat), raw=True)
 
     def _bundle(self, chat: Chat) -> dict[str, str]:
-        said = transcript(chat.system, chat.turns, self._thumbnails.get)
-        # The blank lines have the Markdown inside read as Markdown.
-        return {"text/markdown": f'<div class="{self.css_class}">\n\n{said}\n\n</div>', "text/plain": repr(chat)}
+        markdown = transcript(chat.system, chat.turns, self._thumbnails.get)
+        # Without the blank lines, the content of the <div> would not be parsed as Markdown.
+        return {"text/markdown": f'<div class="{self.css_class}">\n\n{markdown}\n\n</div>', "text/plain": repr(chat)}

@@ -1,4 +1,4 @@
-"""Small pictures for the panel, made beside the kernel's loop so that a slow URL does not hold it up."""
+"""Thumbnails for the chat panel, made in threads so that a slow download does not block the event loop."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from vision_nb.conversation.export import make_thumbnail
 from vision_nb.images.document import ImageDocument
 
 
-class Thumbnails:
-    """Small pictures by document.
+class ThumbnailCache:
+    """Thumbnails by document.
 
     Args:
-        ready: Called when a picture that was asked for has been made.
+        on_ready: Called when a requested thumbnail has become available.
     """
 
-    def __init__(self, ready: Callable[[], None]) -> None:
-        self._ready = ready
-        self._made: dict[ImageDocument, str | None] = {}
-        self._making: dict[ImageDocument, asyncio.Task[None]] = {}
+    def __init__(self, on_ready: Callable[[], None]) -> None:
+        self._on_ready = on_ready
+        self._thumbnails: dict[ImageDocument, str | None] = {}
+        self._tasks: dict[ImageDocument, asyncio.Task[None]] = {}
         self._is_closed = False
 
     def get(self, document: ImageDocument) -> str | None:
-        """A picture of 160 pixels as a data URI, or None where there is none, or none yet."""
-        if self._is_closed or document.is_link:  # a link is not remembered, as it may be fetched later
+        """Return a thumbnail as a data URI, or None if there is none or it is not ready yet."""
+        if self._is_closed or document.is_link:  # a link can become an image later: do not cache it
             return None
-        if document not in self._made and document not in self._making:
+        if document not in self._thumbnails and document not in self._tasks:
             try:
                 loop = asyncio.get_running_loop()
-            except RuntimeError:  # a program without a loop, which can wait
-                self._made[document] = make_thumbnail(document)
+            except RuntimeError:  # without an event loop, blocking is fine
+                self._thumbnails[document] = make_thumbnail(document)
             else:
-                self._making[document] = loop.create_task(self._make(document))
-        return self._made.get(document)
+                self._tasks[document] = loop.create_task(self._make(document))
+        return self._thumbnails.get(document)
 
     @property
     def count(self) -> int:
-        """How many have been made."""
-        return len(self._made)
+        """The number of thumbnails that are ready."""
+        return len(self._thumbnails)
 
     async def _make(self, document: ImageDocument) -> None:
         try:
-            self._made[document] = await asyncio.to_thread(make_thumbnail, document)
+            self._thumbnails[document] = await asyncio.to_thread(make_thumbnail, document)
         finally:
-            self._making.pop(document, None)
-        self._ready()
+            self._tasks.pop(document, None)
+        self._on_ready()
 
-    async def settled(self) -> None:
-        """Wait until all that were asked for have been made."""
-        await asyncio.gather(*self._making.values(), return_exceptions=True)
+    async def wait(self) -> None:
+        """Wait until all requested thumbnails are ready."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def close(self) -> None:
-        """Make no more, and keep none."""
+        """Cancel what is in progress, and free the thumbnails."""
         self._is_closed = True
-        for task in self._making.values():
+        for task in self._tasks.values():
             task.cancel()
-        self._made.clear()
+        self._thumbnails.clear()

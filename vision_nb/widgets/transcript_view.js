@@ -1,26 +1,18 @@
-// Draws the turns that Python sends, and tells Python which button was pressed; it decides nothing itself.
-// Everything but an answer's html is put in as text. The html comes cleaned.
+// Draws the turns that Python sends, and tells Python which button was pressed.
+// Everything is inserted as text except the HTML of an answer, which Python has sanitized.
 
-const LOOK = 2000; // milliseconds between two looks whether the kernel is there
-
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-// Replaces only the blocks that differ, so that a growing answer neither flickers nor loses a selection.
-function drawBlocks(box, html) {
+// Replaces only the blocks that differ, so that a growing answer does not flicker or lose a selection.
+function updateBlocks(container, html) {
   const template = document.createElement("template");
   template.innerHTML = html;
-  const fresh = [...template.content.childNodes].filter((node) => node.textContent.trim() || node.childNodes.length);
-  // A table or code that is wider than the panel can be scrolled by keyboard too.
+  const blocks = [...template.content.childNodes].filter((node) => node.textContent.trim() || node.childNodes.length);
+  // Let the keyboard scroll tables and code that are wider than the panel.
   for (const wide of template.content.querySelectorAll("pre, table")) wide.tabIndex = 0;
-  const present = [...box.childNodes];
-  let same = 0;
-  while (same < Math.min(fresh.length, present.length) && fresh[same].isEqualNode(present[same])) same += 1;
-  present.slice(same).forEach((node) => node.remove());
-  box.append(...fresh.slice(same));
+  const present = [...container.childNodes];
+  let unchanged = 0;
+  while (unchanged < Math.min(blocks.length, present.length) && blocks[unchanged].isEqualNode(present[unchanged])) unchanged += 1;
+  present.slice(unchanged).forEach((node) => node.remove());
+  container.append(...blocks.slice(unchanged));
 }
 
 async function copyText(text) {
@@ -35,46 +27,44 @@ async function copyText(text) {
   }
 }
 
-class Turn {
+class TurnElement {
   constructor(send) {
-    this.send = (message) => send({ id: this.entry.id, ...message });
-    this.entry = {};
+    this.send = (message) => send({ id: this.view.id, ...message });
+    this.view = {};
     this.html = "";
-    this.pictures = element("div", { className: "vnb-pictures" });
+    this.images = element("div", { className: "vnb-images" });
     this.prompt = element("div", { className: "vnb-prompt", dir: "auto" });
     this.note = element("div", { className: "vnb-note" });
-    this.edit = this.button("Edit", "edit this question and send it again", () => this.openEditor());
-    this.question = element("div", { className: "vnb-question" }, this.pictures, this.prompt, this.note);
+    this.question = element("div", { className: "vnb-question" }, this.images, this.prompt, this.note);
     this.model = element("div", { className: "vnb-model", dir: "auto" });
     this.answer = element("div", { className: "vnb-answer" });
     this.remark = element("div", { className: "vnb-remark" });
-    this.error = element("div", { className: "vnb-error" });
-    this.error.setAttribute("role", "alert");
-    this.facts = element("span", { className: "vnb-facts" });
-    this.copy = this.button("Copy", "copy this answer as Markdown", () => this.send({ do: "copy" }));
-    this.again = this.button("Ask again", "ask this question again; what follows is removed", () => this.send({ do: "again" }));
-    this.retry = this.button("Retry", "send this question again", () => this.send({ do: "again" }));
-    this.remove = this.button("Delete from here", "remove this question and what follows", () => this.send({ do: "delete" }));
-    const tools = element("span", { className: "vnb-tools" }, this.retry, this.copy, this.again, this.edit, this.remove);
-    this.foot = element("div", { className: "vnb-foot" }, this.facts, tools);
-    this.root = element("article", { className: "vnb-turn" }, this.question, this.model, this.answer, this.remark, this.error, this.foot);
+    this.error = element("div", { className: "vnb-error", role: "alert" });
+    this.details = element("span", { className: "vnb-details" });
+    this.retry = this.actionButton("Retry", "Send this question again", () => this.send({ do: "ask_again" }));
+    this.copy = this.actionButton("Copy", "Copy this answer as Markdown", () => this.send({ do: "copy" }));
+    this.askAgain = this.actionButton("Ask again", "Ask this question again, and remove the turns after it", () => this.send({ do: "ask_again" }));
+    this.edit = this.actionButton("Edit", "Edit this question and send it again", () => this.openEditor());
+    this.delete = this.actionButton("Delete this and later", "Delete this turn and the turns after it", () => this.send({ do: "delete" }));
+    this.buttons = [this.retry, this.copy, this.askAgain, this.edit, this.delete];
+    this.footer = element("div", { className: "vnb-footer" }, this.details, element("span", { className: "vnb-actions" }, ...this.buttons));
+    this.root = element("article", { className: "vnb-turn" }, this.question, this.model, this.answer, this.remark, this.error, this.footer);
   }
 
-  button(text, title, act) {
-    const made = element("button", { type: "button", textContent: text, title });
-    made.addEventListener("click", act);
-    return made;
+  actionButton(textContent, title, onClick) {
+    return button({ textContent, title }, onClick);
   }
 
-  change({ fields, keep, html }) {
+  // Applies changed fields, and new HTML after the first `keep` characters of the present HTML.
+  update({ fields, keep, html }) {
     if (html !== undefined) {
       this.html = this.html.slice(0, keep) + html;
-      drawBlocks(this.answer, this.html);
+      updateBlocks(this.answer, this.html);
     }
     if (!fields) return;
-    Object.assign(this.entry, fields);
-    const { prompt, note, model, state, remark, error, facts } = this.entry;
-    if (fields.pictures) this.drawPictures(fields.pictures);
+    Object.assign(this.view, fields);
+    const { prompt, note, model, state, remark, error, details } = this.view;
+    if (fields.images) this.drawImages(fields.images);
     if ("prompt" in fields) this.closeEditor();
     this.prompt.textContent = prompt;
     this.note.textContent = note;
@@ -84,36 +74,32 @@ class Turn {
     this.remark.hidden = !remark;
     this.error.textContent = error ? `\u26a0 ${error}` : "";
     this.error.hidden = !error;
-    this.facts.textContent = facts;
+    this.details.textContent = details;
     this.root.dataset.state = state;
-    const growing = state === "waiting" || state === "answering";
-    this.answer.setAttribute("aria-busy", String(growing));
-    this.foot.hidden = growing;
+    const isGrowing = state === "waiting" || state === "answering";
+    this.answer.setAttribute("aria-busy", String(isGrowing));
+    this.footer.hidden = isGrowing;
     this.retry.hidden = state !== "failed";
-    this.copy.hidden = this.again.hidden = state === "failed";
+    this.copy.hidden = this.askAgain.hidden = state === "failed";
     const name = prompt.slice(0, 60);
-    for (const made of [this.copy, this.again, this.retry, this.remove, this.edit]) {
-      made.setAttribute("aria-label", `${made.textContent}: ${name}`);
-    }
+    for (const node of this.buttons) node.setAttribute("aria-label", `${node.textContent}: ${name}`);
     this.root.setAttribute("aria-label", `Question: ${name}`);
   }
 
-  drawPictures(pictures) {
-    this.pictures.replaceChildren(
-      ...pictures.map(({ name, thumbnail }, place) => {
-        const open = this.button("", `open ${name} large`, () => this.send({ do: "enlarge", place }));
-        open.className = "vnb-picture";
-        open.setAttribute("aria-label", `open ${name} large`);
-        open.append(thumbnail ? element("img", { src: thumbnail, alt: name }) : element("bdi", { textContent: name }));
-        return open;
+  drawImages(images) {
+    this.images.replaceChildren(
+      ...images.map(({ name, thumbnail }, index) => {
+        const label = `Enlarge ${name}`;
+        const enlarge = button({ className: "vnb-image", title: label, "aria-label": label }, () => this.send({ do: "enlarge", index }));
+        enlarge.append(thumbnail ? element("img", { src: thumbnail, alt: name }) : element("bdi", { textContent: name }));
+        return enlarge;
       }),
     );
-    this.pictures.hidden = !pictures.length;
+    this.images.hidden = !images.length;
   }
 
   openEditor() {
-    const area = element("textarea", { value: this.entry.prompt, rows: 3, dir: "auto", className: "vnb-editor" });
-    area.setAttribute("aria-label", "Edit the question");
+    const area = element("textarea", { value: this.view.prompt, rows: 3, dir: "auto", className: "vnb-editor", "aria-label": "Edit the question" });
     const save = () => this.send({ do: "edit", text: area.value });
     const cancel = () => {
       this.closeEditor();
@@ -126,7 +112,9 @@ class Turn {
         save();
       } else if (event.key === "Escape") cancel();
     });
-    this.editor = element("div", { className: "vnb-editing" }, area, this.button("Send", "send the edited question; what follows is removed", save), this.button("Cancel", "leave the question as it is", cancel));
+    const sendButton = this.actionButton("Send", "Send the edited question, and remove the turns after it", save);
+    const cancelButton = this.actionButton("Cancel", "Keep the question unchanged", cancel);
+    this.editor = element("div", { className: "vnb-editing" }, area, sendButton, cancelButton);
     this.prompt.hidden = true;
     this.question.append(this.editor);
     area.focus();
@@ -140,140 +128,126 @@ class Turn {
 }
 
 function render({ model, el }) {
+  const turns = [];
+  let isConnected = false; // false in a view restored from saved widget state, which has no panel in the kernel
+
+  const turnList = element("div");
+  const placeholder = element("div", { className: "vnb-placeholder", textContent: "Ask about an image: paste it below, drop it here, or attach a file." });
+  const list = element("div", { className: "vnb-list", tabIndex: 0, role: "region", "aria-label": "Conversation" }, turnList, placeholder);
+  list.style.maxHeight = model.get("height");
+  const totals = element("span", { className: "vnb-totals" });
+  const error = element("span", { className: "vnb-error", role: "alert" });
+  const restoreButton = button({}, () => send({ do: "restore" }));
+  const status = element("div", { className: "vnb-status" }, totals, error, restoreButton);
+  const announcement = element("div", { className: "vnb-announcement", role: "status", "aria-live": "polite" });
+  const lightbox = element("dialog", { className: "vnb-lightbox" });
+  const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, list, status, announcement, lightbox);
+
   const send = (message) => {
-    // These take their own button away: who works by keyboard is left with the turns.
-    if (["again", "edit", "delete", "put_back"].includes(message.do)) list.focus({ preventScroll: true });
+    // These actions remove or hide the button that was pressed: keep the keyboard focus in the transcript.
+    if (["ask_again", "edit", "delete", "restore"].includes(message.do)) list.focus({ preventScroll: true });
     try {
       model.send(message);
     } catch {
-      liveness(); // a kernel that was shut down takes no message
+      updateStaticTranscript(); // the kernel was shut down
     }
   };
-  const turns = [];
-  const said = element("div");
-  const list = element("div", { className: "vnb-list", tabIndex: 0 }, said);
-  list.setAttribute("role", "region");
-  list.setAttribute("aria-label", "Conversation");
-  list.style.maxHeight = model.get("height");
-  const empty = element("div", { className: "vnb-empty", textContent: "Ask about a picture: paste one below, drop it, or attach a file." });
-  const totals = element("span", { className: "vnb-totals" });
-  const problem = element("span", { className: "vnb-problem" });
-  problem.setAttribute("role", "alert");
-  const putBack = element("button", { type: "button" });
-  putBack.addEventListener("click", () => send({ do: "put_back" }));
-  const status = element("div", { className: "vnb-status" }, totals, problem, putBack);
-  const spoken = element("div", { className: "vnb-spoken" });
-  spoken.setAttribute("role", "status");
-  spoken.setAttribute("aria-live", "polite");
-  const large = element("dialog", { className: "vnb-large" });
-  const root = element("div", { className: "vnb-transcript" }, list, status, spoken, large);
-  root.setAttribute("data-lm-suppress-shortcuts", "true");
 
-  const change = (message) => {
-    if (message.at > turns.length) return;
-    const isNew = message.at === turns.length;
-    const turn = (turns[message.at] ??= new Turn(send));
-    const before = turn.entry.state;
-    turn.change(message);
+  const updateTurn = (message) => {
+    if (message.index > turns.length) return;
+    const isNew = message.index === turns.length;
+    const turn = (turns[message.index] ??= new TurnElement(send));
+    const previousState = turn.view.state;
+    turn.update(message);
     if (isNew) {
-      said.append(turn.root);
-      follows = true;
+      turnList.append(turn.root);
+      isFollowing = true;
     }
-    const { state, error } = turn.entry;
-    // A screen reader hears an answer once, when it is whole.
-    if (isNew && state === "waiting") spoken.textContent = "The model is answering.";
-    else if (before && before !== state && state !== "answering" && state !== "waiting") {
-      spoken.textContent = error ? "" : `${turn.entry.model}: ${turn.answer.textContent} ${turn.entry.remark}`;
+    const { state, error } = turn.view;
+    // Screen readers announce an answer once, when it is complete.
+    if (isNew && state === "waiting") announcement.textContent = "The model is answering.";
+    else if (previousState && previousState !== state && state !== "answering" && state !== "waiting") {
+      announcement.textContent = error ? "" : `${turn.view.model}: ${turn.answer.textContent} ${turn.view.remark}`;
     }
   };
-  const cut = (at) => turns.splice(at).forEach((turn) => turn.root.remove());
+  const truncate = (length) => turns.splice(length).forEach((turn) => turn.root.remove());
   const drawStatus = () => {
-    const { totals: line = "", problem: wrong = "", removed = 0 } = model.get("status");
-    totals.textContent = line;
-    const shown = wrong ? `\u26a0 ${wrong}` : "";
-    if (problem.textContent !== shown) problem.textContent = shown; // written anew, it would be read out anew
-    problem.hidden = !wrong;
-    putBack.textContent = removed === 1 ? "Put back what was removed" : `Put back the ${removed} turns that were removed`;
-    putBack.hidden = !removed;
-    status.hidden = !line && !wrong && !removed;
+    const { totals: totalsText = "", error: errorText = "", removed = 0 } = model.get("status");
+    totals.textContent = totalsText;
+    setLiveText(error, errorText ? `\u26a0 ${errorText}` : "");
+    restoreButton.textContent = removed === 1 ? "Restore the removed turn" : `Restore the ${removed} removed turns`;
+    restoreButton.hidden = !removed;
+    status.hidden = !totalsText && !errorText && !removed;
   };
   const enlarge = ({ name, type }, buffers) => {
     const url = URL.createObjectURL(new Blob([buffers[0]], { type }));
-    const close = element("button", { type: "button", textContent: "Close" });
-    close.addEventListener("click", () => large.close());
-    large.replaceChildren(element("img", { src: url, alt: name }), element("div", { textContent: name, dir: "auto" }), close);
-    large.setAttribute("aria-label", name);
-    large.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
-    large.showModal();
+    const caption = element("div", { textContent: name, dir: "auto" });
+    const closeButton = button({ textContent: "Close" }, () => lightbox.close());
+    lightbox.replaceChildren(element("img", { src: url, alt: name }), caption, closeButton);
+    lightbox.setAttribute("aria-label", name);
+    lightbox.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
+    lightbox.showModal();
   };
   const receive = (message, buffers) => {
-    if (message.op === "all") {
-      greeted = true;
-      liveness();
-      cut(0);
-      message.entries.forEach(({ html, ...fields }, at) => change({ at, fields, keep: 0, html }));
-      spoken.textContent = "";
-    } else if (message.op === "change") change(message);
-    else if (message.op === "cut") cut(message.at);
-    else if (message.op === "copy") copyText(message.text).then(() => (spoken.textContent = "Copied."));
+    if (message.op === "reset") {
+      isConnected = true;
+      updateStaticTranscript();
+      truncate(0);
+      message.turns.forEach(({ html, ...fields }, index) => updateTurn({ index, fields, keep: 0, html }));
+      announcement.textContent = "";
+    } else if (message.op === "update") updateTurn(message);
+    else if (message.op === "truncate") truncate(message.length);
+    else if (message.op === "copy") copyText(message.text).then(() => (announcement.textContent = "Copied."));
     else if (message.op === "enlarge") enlarge(message, buffers);
-    list.classList.toggle("vnb-nothing", !turns.length);
+    list.classList.toggle("vnb-is-empty", !turns.length);
   };
 
-  // The plain transcript below is for readers of the file: here it would say everything twice.
-  const hidden = element("style", { textContent: `.${model.get("plain")} { display: none; }` });
-  let greeted = false; // whether Python has answered: a view made of saved state alone shows nothing
-  const liveness = () => {
-    const gone = el.closest(".jupyter-widgets-disconnected") || model.widget_manager?.kernel === null;
-    if (gone || !greeted) hidden.remove();
-    else if (!hidden.isConnected) document.head.append(hidden);
+  // The static transcript below the panel is for readers of the saved notebook: hide it while the panel works.
+  const hidingStyle = element("style", { textContent: `.${model.get("static_class")} { display: none; }` });
+  const updateStaticTranscript = () => {
+    if (!isConnected || isKernelGone(model, el)) hidingStyle.remove();
+    else if (!hidingStyle.isConnected) document.head.append(hidingStyle);
   };
-  const check = () => setTimeout(liveness, 0);
-  const looks = setInterval(liveness, LOOK);
+  const checkKernelSoon = () => setTimeout(updateStaticTranscript, 0);
+  const interval = setInterval(updateStaticTranscript, KERNEL_CHECK_INTERVAL);
 
-  // A file that is dropped here goes where the question is written; the browser would leave the page for it.
-  const hasFiles = (event) => [...event.dataTransfer.types].includes("Files");
-  root.addEventListener("dragover", (event) => {
-    if (!hasFiles(event)) return;
+  // Pass dropped files on to the composer; by default, the browser would open them in place of the page.
+  const acceptFiles = (event) => {
+    if (!hasFiles(event)) return false;
     event.preventDefault();
     event.stopPropagation();
-  });
+    return true;
+  };
+  root.addEventListener("dragover", acceptFiles);
   root.addEventListener("drop", (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
+    if (!acceptFiles(event)) return;
     const composer = root.closest(".widget-vbox")?.querySelector(".vnb-composer");
     composer?.dispatchEvent(new DragEvent("drop", { dataTransfer: event.dataTransfer, cancelable: true }));
   });
 
-  // Follows what arrives, pictures too, until the reader scrolls up.
-  let follows = true;
-  const follow = () => {
-    if (follows) list.scrollTop = list.scrollHeight;
-  };
-  const watcher = new ResizeObserver(follow);
-  watcher.observe(said);
-  let top = 0;
+  // Keep the end of the conversation in view until the reader scrolls up.
+  let isFollowing = true;
+  let previousTop = 0;
+  const observer = new ResizeObserver(() => {
+    if (isFollowing) list.scrollTop = list.scrollHeight;
+  });
+  observer.observe(turnList);
   list.addEventListener("scroll", () => {
     const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-    if (list.scrollTop < top || isAtEnd) follows = isAtEnd;
-    top = list.scrollTop;
+    if (list.scrollTop < previousTop || isAtEnd) isFollowing = isAtEnd;
+    previousTop = list.scrollTop;
   });
 
-  list.append(empty);
+  const listeners = { "msg:custom": receive, "change:status": drawStatus, comm_live_update: checkKernelSoon };
+  Object.entries(listeners).forEach(([name, listener]) => model.on(name, listener));
   el.append(root);
-  model.on("msg:custom", receive);
-  model.on("change:status", drawStatus);
-  model.on("comm_live_update", check);
   drawStatus();
   send({ do: "hello" });
   return () => {
-    model.off("msg:custom", receive);
-    model.off("change:status", drawStatus);
-    model.off("comm_live_update", check);
-    clearInterval(looks);
-    watcher.disconnect();
-    hidden.remove();
+    Object.entries(listeners).forEach(([name, listener]) => model.off(name, listener));
+    clearInterval(interval);
+    observer.disconnect();
+    hidingStyle.remove();
   };
 }
 

@@ -1,79 +1,91 @@
-"""The transcript of a conversation on the page; only what changed travels to it."""
+"""The widget that displays the turns of a conversation; only changes are sent to the page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, cast
 
 import anywidget
 import traitlets
 
-_HERE = Path(__file__).parent
+from vision_nb.widgets.assets import read_assets
 
-TurnView = Mapping[str, Any]
-"""A turn as the page shows it: ``id``, ``prompt``, ``pictures``, ``note``, ``state``, ``model``, ``html``, ``remark``,
-``error`` and ``facts``. All is text, but ``html``, which has been made safe."""
+
+class TurnView(TypedDict):
+    """A turn as the page displays it. Everything is plain text except ``html``, which is sanitized HTML."""
+
+    id: str
+    prompt: str
+    images: list[dict[str, str]]
+    """The ``name`` and ``thumbnail`` of each image; the thumbnail is a data URI, or empty."""
+    note: str
+    state: str
+    """"waiting", "answering", "done", "stopped" or "failed"."""
+    model: str
+    html: str
+    remark: str
+    error: str
+    details: str
 
 
 class TranscriptView(anywidget.AnyWidget):
-    """Shows turns, and tells which button of which turn was pressed; it decides nothing itself.
+    """Displays turns, and reports which button of which turn was pressed.
 
     Args:
-        height: The most room that the turns take, as a length of CSS.
-        act: Called with the message of a button, such as ``{"do": "delete", "id": ...}``.
+        height: The maximum height of the transcript, as a CSS length.
+        static_class: The CSS class of the static transcript, which is hidden while the panel is live.
+        on_action: Called with the message of a button, such as ``{"do": "delete", "id": ...}``.
     """
 
-    # As text: anywidget keeps every widget alive whose class names the files by their paths.
-    _esm = (_HERE / "transcript_view.js").read_text(encoding="utf-8")
-    _css = (_HERE / "transcript_view.css").read_text(encoding="utf-8")
+    _esm = read_assets("dom.js", "transcript_view.js")
+    _css = read_assets("panel.css", "transcript_view.css")
     height = traitlets.Unicode().tag(sync=True)
-    plain = traitlets.Unicode().tag(sync=True)
-    """The class of the plain transcript below the panel, which is hidden while the panel is there."""
+    static_class = traitlets.Unicode().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
-    """``totals``, ``problem``, and ``removed``: how many turns can be put back."""
+    """``totals``, ``error``, and ``removed``: how many turns can be restored."""
 
-    def __init__(self, *, height: str, plain: str, act: Callable[[dict[str, Any]], None]) -> None:
-        super().__init__(height=height, plain=plain, status={})
-        self._act = act
-        self._shown: list[TurnView] = []
+    def __init__(self, *, height: str, static_class: str, on_action: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(height=height, static_class=static_class, status={})
+        self.turns: list[TurnView] = []
+        self._on_action = on_action
         self.on_msg(self._receive)
+
+    def show(self, turns: Sequence[TurnView]) -> None:
+        """Display these turns, and send only what has changed since the last call."""
+        for index, turn in enumerate(turns):
+            previous = self.turns[index] if index < len(self.turns) else None
+            if turn is not previous and (changes := _changes(previous, turn)):
+                self.send({"op": "update", "index": index, **changes})
+        if len(turns) < len(self.turns):
+            self.send({"op": "truncate", "length": len(turns)})
+        self.turns = list(turns)
 
     def _receive(self, _: Any, message: Any, __: Any) -> None:
         if not isinstance(message, dict):
             return
-        if message.get("do") == "hello":  # a page has come, or come back: it knows nothing yet
-            self.send({"op": "all", "entries": self._shown})
+        if message.get("do") == "hello":  # a page was opened or reloaded
+            self.send({"op": "reset", "turns": self.turns})
         else:
-            self._act(message)
-
-    def show(self, entries: list[TurnView]) -> None:
-        """Bring the page up to these turns."""
-        for at, entry in enumerate(entries):
-            shown = self._shown[at] if at < len(self._shown) else {}
-            if entry is not shown and (changes := _changes(shown, entry)):
-                self.send({"op": "change", "at": at, **changes})
-        if len(entries) < len(self._shown):
-            self.send({"op": "cut", "at": len(entries)})
-        self._shown = list(entries)
+            self._on_action(message)
 
 
-def _changes(before: TurnView, after: TurnView) -> dict[str, Any]:
-    """What a page that shows one entry needs to show another: fields, and the end of a grown answer."""
+def _changes(before: TurnView | None, after: TurnView) -> dict[str, Any]:
+    """Return the changed fields of a turn, and the part of its HTML after the unchanged beginning."""
+    old = cast(dict[str, Any], before or {})
     changes: dict[str, Any] = {}
-    fields = {name: value for name, value in after.items() if name != "html" and before.get(name) != value}
+    fields = {name: value for name, value in after.items() if name != "html" and old.get(name) != value}
     if fields:
         changes["fields"] = fields
-    old, new = before.get("html", ""), after["html"]
-    if old != new:
-        same = _shared_length(old, new)
-        changes["keep"] = len(new[:same].encode("utf-16-le")) // 2  # as JavaScript counts
-        changes["html"] = new[same:]
+    old_html, html = old.get("html", ""), after["html"]
+    if old_html != html:
+        kept = _common_prefix_length(old_html, html)
+        changes["keep"] = len(html[:kept].encode("utf-16-le")) // 2  # JavaScript counts UTF-16 code units
+        changes["html"] = html[kept:]
     return changes
 
 
-def _shared_length(one: str, other: str) -> int:
-    """How many characters two texts have in common at their beginning; found by halves, as most is shared."""
+def _common_prefix_length(one: str, other: str) -> int:
+    """Return the length of the common prefix of two strings, by binary search, which compares whole slices."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,77 +1,88 @@
-"""Turns as the page shows them."""
+"""The turns of a conversation in the form in which the transcript view displays them."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import dropped_images_note, facts_line
 from vision_nb.conversation.turn import Turn
 from vision_nb.rendering.math import answer_html
-from vision_nb.widgets.request import Failure
-from vision_nb.widgets.thumbnails import Thumbnails
+from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TurnView
 
-PENDING, FAILED = "pending", "failed"
-"""The ids of a turn that is being answered, and of one that was not."""
+ANSWERING_ID, FAILED_ID = "answering", "failed"
+"""The ids of the turn that is being answered and of the failed turn; other turns have an id of their own."""
+
+
+@dataclass(frozen=True)
+class FailedTurn:
+    """A question that was not answered.
+
+    Attributes:
+        turn: The question, with the part of the answer that had arrived.
+        error: The error message.
+    """
+
+    turn: Turn
+    error: str
 
 
 class TranscriptViewModel:
-    """Makes the entries of a conversation, each once.
+    """Converts the turns of a conversation to views, and caches the views of complete turns.
 
     Args:
-        thumbnails: Gives the small pictures.
+        thumbnails: The thumbnails of the images.
     """
 
-    def __init__(self, thumbnails: Thumbnails) -> None:
+    def __init__(self, thumbnails: ThumbnailCache) -> None:
         self._thumbnails = thumbnails
-        self._made: dict[str, tuple[Turn, TurnView]] = {}
-        self._names: dict[int, tuple[Turn, str]] = {}  # by the turn's identity, which holds as long as the turn does
-        self._count = 0
+        self._ids: dict[int, tuple[Turn, str]] = {}  # by id(turn), which is unique while the turn is kept here
+        self._views: dict[str, TurnView] = {}
+        self._id_count = 0
 
-    def of(self, chat: Chat, failure: Failure | None) -> list[TurnView]:
-        """The entries of all turns, with that which is being answered or which failed at the end."""
-        self._names = {id(turn): (turn, self.name_of(turn)) for turn in chat.turns}
-        made = {self.name_of(turn): self._finished(turn) for turn in chat.turns}
-        self._made = {name: found for name, found in made.items() if _is_complete(found[1])}
-        entries = [entry for _, entry in made.values()]
+    def views(self, chat: Chat, failed: FailedTurn | None) -> list[TurnView]:
+        """Return the views of all turns, ending with the turn that is being answered or has failed, if any."""
+        self._ids = {id(turn): (turn, self.id_of(turn)) for turn in chat.turns}
+        finished = {self.id_of(turn): self._finished(turn) for turn in chat.turns}
+        self._views = {turn_id: view for turn_id, view in finished.items() if _has_all_thumbnails(view)}
+        views = list(finished.values())
         if chat.answering is not None:
             state = "answering" if chat.answering.answer.text else "waiting"
-            entries.append(self._entry(PENDING, chat.answering, state))
-        elif failure is not None:
-            entries.append(self._entry(FAILED, failure.turn, "failed", error=failure.message))
-        return entries
+            views.append(self._view(ANSWERING_ID, chat.answering, state))
+        elif failed is not None:
+            views.append(self._view(FAILED_ID, failed.turn, "failed", error=failed.error))
+        return views
 
-    def name_of(self, turn: Turn) -> str:
-        """What the page calls a turn: the same as long as it is there, and never another's."""
-        if id(turn) not in self._names:
-            self._count += 1
-            self._names[id(turn)] = turn, f"turn {self._count}"
-        return self._names[id(turn)][1]
+    def id_of(self, turn: Turn) -> str:
+        """Return the id of a turn in the view; it never changes and is never used for another turn."""
+        if id(turn) not in self._ids:
+            self._id_count += 1
+            self._ids[id(turn)] = turn, f"turn-{self._id_count}"
+        return self._ids[id(turn)][1]
 
-    def _finished(self, turn: Turn) -> tuple[Turn, TurnView]:
-        name = self.name_of(turn)
-        if name in self._made:
-            return self._made[name]
+    def _finished(self, turn: Turn) -> TurnView:
+        turn_id = self.id_of(turn)
         state = "stopped" if turn.answer.finish_reason == "interrupted" else "done"
-        return turn, self._entry(name, turn, state, facts=facts_line(turn.answer))
+        return self._views.get(turn_id) or self._view(turn_id, turn, state, details=facts_line(turn.answer))
 
-    def _entry(self, name: str, turn: Turn, state: str, *, facts: str = "", error: str = "") -> TurnView:
-        pictures = [
-            {"name": document.title, "thumbnail": self._thumbnails.get(document) or ""}
-            for document in turn.question.image_documents
-        ]
+    def _view(self, turn_id: str, turn: Turn, state: str, *, details: str = "", error: str = "") -> TurnView:
         return {
-            "id": name,
+            "id": turn_id,
             "prompt": turn.question.text,
-            "pictures": pictures,
+            "images": [
+                {"name": document.title, "thumbnail": self._thumbnails.get(document) or ""}
+                for document in turn.question.image_documents
+            ],
             "note": dropped_images_note(turn),
             "state": state,
             "model": turn.answer.model or "assistant",
             "html": answer_html(turn.answer.text),
             "remark": turn.answer.remark or "",
             "error": error,
-            "facts": facts,
+            "details": details,
         }
 
 
-def _is_complete(entry: TurnView) -> bool:
-    return all(picture["thumbnail"] for picture in entry["pictures"])
+def _has_all_thumbnails(view: TurnView) -> bool:
+    return all(image["thumbnail"] for image in view["images"])
