@@ -16,30 +16,30 @@ from vision_nb import samples
 
 
 def draw(folder: Path) -> tuple[Path, ...]:
-    """Draw all four pictures; every run gives the same.
+    """Draw the four images, always in the same way.
 
     Args:
-        folder: Where the files go. It is made where it does not exist.
+        folder: The folder for the files; it is created if necessary.
 
     Returns:
-        The files.
+        The paths of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for picture in (chart, street_sign, label):
-        files.append(folder / f"{picture.__name__}.png")
-        # A table of colours makes the file a third as large; the means keep gradients smooth.
-        few = picture().quantize(256, Image.Quantize.MEDIANCUT, kmeans=4)
-        few.save(files[-1], optimize=True)
+    for function in (chart, street_sign, label):
+        files.append(folder / f"{function.__name__}.png")
+        # A palette makes the file a third as large; k-means keeps gradients smooth.
+        function().quantize(256, Image.Quantize.MEDIANCUT, kmeans=4).save(files[-1], optimize=True)
     files.append(folder / "night_scene.jpg")
     night_scene().save(files[-1], quality=66, optimize=True, progressive=True)
     return tuple(files)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Draw into the folder that the command line names, or replace the files in the package."""
-    given = sys.argv[1:] if arguments is None else arguments
-    for file in draw(Path(given[0]) if given else samples.path("chart").parent):
+    """Draw into the folder in the arguments, or else replace the files in the package."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+    for file in draw(Path(arguments[0]) if arguments else samples.path("chart").parent):
         sys.stdout.write(f"{file}: {file.stat().st_size:,} bytes\n")
 
 

@@ -1,44 +1,40 @@
-"""The sample label: a bottle of a drink that nobody sells."""
+"""The sample label: a bottle of an invented drink."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
-from sample_drawing.drawing import SCALE, Colour, Point, Sheet, font, gradient
+from sample_drawing.canvas import SCALE, Canvas, Color, Point, font, gradient
 
 _WIDTH, _HEIGHT = 900, 1040
-_CREAM: Colour = (251, 246, 232)
-_GREEN: Colour = (34, 78, 54)
-_RED: Colour = (172, 32, 54)
-_INK: Colour = (48, 42, 38)
-_NUMBER = "200451700832"  # numbers that begin with 2 belong to no maker
-_LABEL = (620, 610)  # its width and its height
+_CREAM: Color = (251, 246, 232)
+_GREEN: Color = (34, 78, 54)
+_RED: Color = (172, 32, 54)
+_INK: Color = (48, 42, 38)
+_NUMBER = "200451700832"  # numbers that begin with 2 are not assigned to manufacturers
+_LABEL = (620, 610)  # width and height
 
 _ODD = ("0001101", "0011001", "0010011", "0111101", "0100011", "0110001", "0101111", "0111011", "0110111", "0001011")
 _PARITY = ("LLLLLL", "LLGLGG", "LLGGLG", "LLGGGL", "LGLLGG", "LGGLLG", "LGGGLL", "LGLGLG", "LGLGGL", "LGGLGL")
 
 
 def label() -> Image.Image:
-    """Draw the bottle and its label.
-
-    Returns:
-        A picture of 900 by 1040 pixels.
-    """
+    """Draw the bottle and its label, 900 x 1040 pixels."""
     wall = [(0.0, (232, 226, 214)), (0.86, (214, 205, 190)), (0.8601, (176, 142, 106)), (1.0, (148, 114, 80))]
-    sheet = Sheet(gradient(_WIDTH, _HEIGHT, wall))
-    _bottle(sheet)
-    paper = Sheet(Image.new("RGB", (_LABEL[0] * SCALE, _LABEL[1] * SCALE), _CREAM))
+    canvas = Canvas(gradient(_WIDTH, _HEIGHT, wall))
+    _bottle(canvas)
+    paper = Canvas(Image.new("RGB", (_LABEL[0] * SCALE, _LABEL[1] * SCALE), _CREAM))
     _front(paper)
     _small_print(paper)
-    _wrap(sheet, paper.image, (_WIDTH - _LABEL[0]) / 2, 372)
-    return sheet.finished()
+    _wrap(canvas, paper.image, (_WIDTH - _LABEL[0]) / 2, 372)
+    return canvas.final()
 
 
 def bars(number: str) -> tuple[str, str]:
-    """The bar code of an article.
+    """Compute an EAN-13 bar code.
 
     Args:
-        number: The first twelve digits of the EAN-13.
+        number: The first twelve digits.
 
     Returns:
         All thirteen digits, and the code's modules: ``"1"`` is black, ``"0"`` is white.
@@ -57,11 +53,11 @@ def _inverted(modules: str) -> str:
     return modules.translate(str.maketrans("01", "10"))
 
 
-def _bottle(sheet: Sheet) -> None:
-    shadow = Image.new("L", sheet.image.size, 0)
+def _bottle(canvas: Canvas) -> None:
+    shadow = Image.new("L", canvas.image.size, 0)
     ImageDraw.Draw(shadow).ellipse([v * SCALE for v in (100, 980, 850, 1030)], 84)
     shadow = shadow.filter(ImageFilter.GaussianBlur(8 * SCALE))
-    sheet.image.paste((70, 46, 30), (0, 0), shadow)
+    canvas.image.paste((70, 46, 30), (0, 0), shadow)
     syrup = [
         (0.0, (60, 10, 22)),
         (0.05, (112, 18, 38)),
@@ -73,12 +69,12 @@ def _bottle(sheet: Sheet) -> None:
         (1.0, (50, 8, 18)),
     ]
     body = gradient(680, _HEIGHT, syrup, across=True)
-    large = Image.new("RGB", sheet.image.size)
+    large = Image.new("RGB", canvas.image.size)
     large.paste(body, (110 * SCALE, 0))
-    sheet.fill(_outline(), large)
-    # The neck is narrower, so its light and its shade lie closer together.
+    canvas.fill(_outline(), large)
+    # The neck is narrower, so its highlights and shadows are closer together.
     large.paste(gradient(190, 90, syrup, across=True), (355 * SCALE, 100 * SCALE))
-    sheet.fill([(355, 112), (545, 112), (545, 172), (355, 172)], large)
+    canvas.fill([(355, 112), (545, 112), (545, 172), (355, 172)], large)
     gold = [
         (0.0, (104, 78, 34)),
         (0.2, (246, 222, 158)),
@@ -86,10 +82,10 @@ def _bottle(sheet: Sheet) -> None:
         (0.8, (150, 112, 50)),
         (1.0, (84, 60, 24)),
     ]
-    sheet.paste(gradient(226, 92, gold, across=True), 337, 30, radius=10)
+    canvas.paste(gradient(226, 92, gold, across=True), 337, 30, radius=10)
     for n in range(1, 22):
-        sheet.box(337 + n * 226 / 22 - 1, 52, 2, 62, (150, 114, 52))
-    sheet.box(337, 48, 226, 3, (132, 98, 44))
+        canvas.box(337 + n * 226 / 22 - 1, 52, 2, 62, (150, 114, 52))
+    canvas.box(337, 48, 226, 3, (132, 98, 44))
 
 
 def _outline() -> list[Point]:
@@ -100,8 +96,8 @@ def _outline() -> list[Point]:
     return [*right, *((_WIDTH - x, y) for x, y in reversed(right))]
 
 
-def _wrap(sheet: Sheet, paper: Image.Image, left: float, top: float) -> None:
-    # The middle of a label around a bottle is nearest, and seen from above it hangs lowest.
+def _wrap(canvas: Canvas, paper: Image.Image, left: float, top: float) -> None:
+    # Seen from above, the middle of a label around a bottle is lowest.
     across = np.linspace(-1, 1, paper.width)
     drop = (np.sqrt(1 - (across * 0.9) ** 2) - np.sqrt(1 - 0.81)) * 16 * SCALE
     shade = [(0.0, (176, 168, 164)), (0.10, (238, 235, 232)), (0.2, (255, 255, 255)), (0.82, (255, 255, 255))]
@@ -112,43 +108,43 @@ def _wrap(sheet: Sheet, paper: Image.Image, left: float, top: float) -> None:
     rows = np.arange(height)[:, None] - drop.round().astype(int)[None, :]
     wrapped = pixels[np.clip(rows, 0, paper.height - 1), np.arange(paper.width)[None, :]]
     mask = Image.fromarray(((rows >= 0) & (rows < paper.height)).astype(np.uint8) * 255)
-    sheet.image.paste(Image.fromarray(wrapped), (round(left * SCALE), round(top * SCALE)), mask)
+    canvas.image.paste(Image.fromarray(wrapped), (round(left * SCALE), round(top * SCALE)), mask)
 
 
-def _front(sheet: Sheet) -> None:
+def _front(canvas: Canvas) -> None:
     middle, serif = _LABEL[0] / 2, "DejaVu Serif"
     for y in (12, _LABEL[1] - 17):
-        sheet.box(0, y, _LABEL[0], 5, _GREEN)
+        canvas.box(0, y, _LABEL[0], 5, _GREEN)
     for y in (21, _LABEL[1] - 22):
-        sheet.box(0, y, _LABEL[0], 1.4, _GREEN)
-    _raspberry(sheet, middle, 76)
-    sheet.text(middle, 142, "ORCHARD HILL", font(21, bold=True), _GREEN, spacing=7)
-    sheet.text(middle, 200, "Raspberry", font(68, bold=True, family=serif), _RED)
-    sheet.text(middle, 264, "Cordial", font(44, family=serif), _GREEN)
-    sheet.text(middle, 309, "with a hint of garden mint", font(18, family=serif), _INK)
-    sheet.box(middle - 150, 334, 300, 46, _GREEN, radius=23)
-    sheet.text(middle, 357, "NET VOLUME 250 ml", font(22, bold=True), _CREAM)
+        canvas.box(0, y, _LABEL[0], 1.4, _GREEN)
+    _raspberry(canvas, middle, 76)
+    canvas.text(middle, 142, "ORCHARD HILL", font(21, bold=True), _GREEN, spacing=7)
+    canvas.text(middle, 200, "Raspberry", font(68, bold=True, family=serif), _RED)
+    canvas.text(middle, 264, "Cordial", font(44, family=serif), _GREEN)
+    canvas.text(middle, 309, "with a hint of garden mint", font(18, family=serif), _INK)
+    canvas.box(middle - 150, 334, 300, 46, _GREEN, radius=23)
+    canvas.text(middle, 357, "NET VOLUME 250 ml", font(22, bold=True), _CREAM)
 
 
-def _raspberry(sheet: Sheet, x: float, y: float) -> None:
+def _raspberry(canvas: Canvas, x: float, y: float) -> None:
     for side in (-1, 1):
         leaf = [(x + side * 12, y - 18), (x + side * 44, y - 38), (x + side * 92, y - 24), (x + side * 52, y - 6)]
-        sheet.polygon(leaf, (62, 120, 70))
-        sheet.line([leaf[0], leaf[2]], (150, 190, 130), 1.5)
+        canvas.polygon(leaf, (62, 120, 70))
+        canvas.line([leaf[0], leaf[2]], (150, 190, 130), 1.5)
     for row, count in enumerate((4, 5, 4, 3, 2)):
         for n in range(count):
             right, down = x + (n - (count - 1) / 2) * 13, y - 16 + row * 11
-            sheet.ellipse(right, down, 8.2, 8.2, (140, 22, 44))
-            sheet.ellipse(right - 0.5, down - 0.7, 6.6, 6.6, (196, 44, 70))
-            sheet.ellipse(right - 2, down - 2.4, 1.9, 1.9, (240, 168, 180))
+            canvas.ellipse(right, down, 8.2, 8.2, (140, 22, 44))
+            canvas.ellipse(right - 0.5, down - 0.7, 6.6, 6.6, (196, 44, 70))
+            canvas.ellipse(right - 2, down - 2.4, 1.9, 1.9, (240, 168, 180))
     for end in (-24, -12, 0, 12, 24):
-        sheet.polygon([(x - 6, y - 25), (x + 6, y - 25), (x + end, y - 14 - abs(end) / 4)], _GREEN)
-    sheet.line([(x, y - 24), (x + 4, y - 42)], _GREEN, 4)
+        canvas.polygon([(x - 6, y - 25), (x + 6, y - 25), (x + end, y - 14 - abs(end) / 4)], _GREEN)
+    canvas.line([(x, y - 24), (x + 4, y - 42)], _GREEN, 4)
 
 
-def _small_print(sheet: Sheet) -> None:
+def _small_print(canvas: Canvas) -> None:
     small, mono = font(14.5), font(16, family="DejaVu Sans Mono")
-    sheet.text(44, 416, "INGREDIENTS", font(14.5, bold=True), _GREEN, anchor="lm")
+    canvas.text(44, 416, "INGREDIENTS", font(14.5, bold=True), _GREEN, anchor="lm")
     lines = (
         "Water, raspberry juice (32 %), cane",
         "sugar, lemon juice, mint extract (0.4 %).",
@@ -156,21 +152,21 @@ def _small_print(sheet: Sheet) -> None:
         "Once opened, keep cool for 14 days.",
     )
     for row, line in enumerate(lines):
-        sheet.text(44, 440 + row * 22, line, small, _INK, anchor="lm")
-    sheet.text(44, 543, "BATCH        L24-0917", mono, _INK, anchor="lm")
-    sheet.text(44, 568, "BEST BEFORE  09/2026", mono, _INK, anchor="lm")
-    _bar_code(sheet, 386, 418)
+        canvas.text(44, 440 + row * 22, line, small, _INK, anchor="lm")
+    canvas.text(44, 543, "BATCH        L24-0917", mono, _INK, anchor="lm")
+    canvas.text(44, 568, "BEST BEFORE  09/2026", mono, _INK, anchor="lm")
+    _bar_code(canvas, 386, 418)
 
 
-def _bar_code(sheet: Sheet, left: float, top: float) -> None:
+def _bar_code(canvas: Canvas, left: float, top: float) -> None:
     digits, code = bars(_NUMBER)
     module, black = 2, (20, 20, 20)
-    sheet.box(left - 22, top - 10, 95 * module + 36, 162, (255, 255, 255), radius=4)
+    canvas.box(left - 22, top - 10, 95 * module + 36, 162, (255, 255, 255), radius=4)
     for at, dark in enumerate(code):
         guard = at < 3 or at > 91 or 45 <= at <= 49
         if dark == "1":
-            sheet.box(left + at * module, top, module, 128 if guard else 118, black)
+            canvas.box(left + at * module, top, module, 128 if guard else 118, black)
     letters = font(14.5, family="DejaVu Sans Mono")
-    sheet.text(left - 12, top + 132, digits[0], letters, black)
-    sheet.text(left + 24 * module, top + 132, digits[1:7], letters, black, spacing=3.5)
-    sheet.text(left + 71 * module, top + 132, digits[7:], letters, black, spacing=3.5)
+    canvas.text(left - 12, top + 132, digits[0], letters, black)
+    canvas.text(left + 24 * module, top + 132, digits[1:7], letters, black, spacing=3.5)
+    canvas.text(left + 71 * module, top + 132, digits[7:], letters, black, spacing=3.5)

@@ -1,4 +1,4 @@
-"""The sample night scene: an ancient arena, lit in green, white and red."""
+"""The sample night scene: an ancient arena lit in green, white and red."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from PIL import Image, ImageFilter
 from sample_drawing.people import figures
 
 _WIDTH, _HEIGHT, _SCALE = 1024, 640, 2
-_HORIZON = 496.0  # where the ground meets the sky, in pixels from the top
+_HORIZON = 496.0  # pixels from the top
 _FOCUS, _DISTANCE, _EYE = 985.0, 2.55, 0.03  # the camera; lengths are in radii of the arena
-_STOREYS = (0.0, 0.20, 0.385, 0.565, 0.715)  # heights of the floors, and of the top
-_BAYS = 15.0  # arches in a radian
+_STORIES = (0.0, 0.20, 0.385, 0.565, 0.715)  # heights of the floors, and of the top
+_BAYS = 15.0  # arches per radian
 
 Floats = NDArray[np.float64]
 
 
 @dataclass
 class _Wall:
-    """Where each pixel lies on the arena's wall: an angle, a height, and how squarely the wall faces the camera."""
+    """Where each pixel is on the arena's wall: angle, height, and how squarely the wall faces the camera."""
 
     angle: Floats
     height: Floats
@@ -30,20 +30,15 @@ class _Wall:
 
 
 def night_scene() -> Image.Image:
-    """Draw the night scene.
-
-    Returns:
-        A picture of 1024 by 640 pixels.
-    """
+    """Draw the night scene, 1024 x 640 pixels."""
     random = np.random.default_rng(1912)
     columns, rows = np.meshgrid(np.arange(_WIDTH * _SCALE) / _SCALE, np.arange(_HEIGHT * _SCALE) / _SCALE)
     wall = _wall_at(columns, rows)
     lit = np.where(wall.covered[..., None], _masonry(wall, random), 0)
-    picture = np.where(wall.covered[..., None], lit, _sky(columns, rows, random))
-    picture = _with_ground(picture, lit, wall, rows, random)
-    picture = _with_glow(picture, lit)
-    image = figures(_image(picture), horizon=_HORIZON, scale=_SCALE)
-    return image.reduce(_SCALE)
+    pixels = np.where(wall.covered[..., None], lit, _sky(columns, rows, random))
+    pixels = _with_ground(pixels, lit, wall, rows, random)
+    pixels = _with_glow(pixels, lit)
+    return figures(_image(pixels), horizon=_HORIZON, scale=_SCALE).reduce(_SCALE)
 
 
 def _image(pixels: Floats) -> Image.Image:
@@ -54,8 +49,8 @@ def _blurred(pixels: Floats, radius: float) -> Floats:
     return np.asarray(_image(pixels).filter(ImageFilter.GaussianBlur(radius * _SCALE))) / 255
 
 
-def _mixed(where: Floats, stops: list[float], colours: list[tuple[float, float, float]]) -> Floats:
-    return np.stack([np.interp(where, stops, channel) for channel in zip(*colours, strict=True)], axis=-1)
+def _mixed(where: Floats, stops: list[float], colors: list[tuple[float, float, float]]) -> Floats:
+    return np.stack([np.interp(where, stops, channel) for channel in zip(*colors, strict=True)], axis=-1)
 
 
 def _wall_at(columns: Floats, rows: Floats) -> _Wall:
@@ -69,7 +64,7 @@ def _wall_at(columns: Floats, rows: Floats) -> _Wall:
     facing = np.clip((_DISTANCE * np.cos(angle) - 1) / np.hypot(depth, np.sin(angle)), 0, 1)
     # The tall outer ring has fallen on the right, down a slope, as far as the second floor.
     bricks = np.floor((angle - 0.42) / 0.16 * 22) / 22
-    top = _STOREYS[4] + 0.012 - np.clip(bricks, 0, 1) * (_STOREYS[4] - _STOREYS[2])
+    top = _STORIES[4] + 0.012 - np.clip(bricks, 0, 1) * (_STORIES[4] - _STORIES[2])
     return _Wall(angle, height, facing, (height >= 0) & (height <= top) & (np.abs(offset) <= across[-1]))
 
 
@@ -96,15 +91,15 @@ def _tint(angle: Floats) -> Floats:
 
 def _masonry(wall: _Wall, random: np.random.Generator) -> Floats:
     light = np.full(wall.angle.shape, 0.9)
-    bay = np.mod(wall.angle * _BAYS, 1) - 0.5  # from pillar to pillar, the arch in the middle
-    # What is seen through an arch is shifted by the wall's thickness, more so where the wall turns away.
+    bay = np.mod(wall.angle * _BAYS, 1) - 0.5  # from pillar to pillar, with the arch in the middle
+    # What is visible through an arch shifts with the wall's thickness, more so where the wall turns away.
     shift = np.tan(np.arccos(np.clip(wall.facing, 0.25, 1))) * np.sign(wall.angle) * 0.12
-    for floor, ceiling in pairwise(_STOREYS):
+    for floor, ceiling in pairwise(_STORIES):
         up = (wall.height - floor) / (ceiling - floor)
-        shade = _attic(bay, up) if ceiling == _STOREYS[-1] else _arcade(bay, up, shift, (ceiling - floor) * _BAYS)
+        shade = _attic(bay, up) if ceiling == _STORIES[-1] else _arcade(bay, up, shift, (ceiling - floor) * _BAYS)
         light = np.where((up >= 0) & (up < 1), shade, light)
     light = light * (0.42 + 0.58 * wall.facing) * _weather(wall, random)
-    # Where the lamps are strongest, every colour runs towards white a little.
+    # Where the light is strongest, all colors are a little whiter.
     return np.asarray(_tint(wall.angle) * light[..., None] + np.clip(light - 0.8, 0, 1)[..., None] * 0.35)
 
 
@@ -144,7 +139,7 @@ def _cornice(shade: Floats, up: Floats) -> Floats:
 
 
 def _weather(wall: _Wall, random: np.random.Generator) -> Floats:
-    # Every block has a shade of its own, and joints lie between the courses.
+    # Each block has its own shade.
     course, block = np.floor(wall.height * 95), wall.angle * 62
     block = np.floor(block + np.where(course % 2 == 0, 0.5, 0.0))
     shades = random.normal(1, 0.032, (97, 89))
@@ -155,11 +150,11 @@ def _weather(wall: _Wall, random: np.random.Generator) -> Floats:
     return np.asarray(stone * (0.84 + 0.24 * stains))
 
 
-def _with_ground(picture: Floats, lit: Floats, wall: _Wall, rows: Floats, random: np.random.Generator) -> Floats:
+def _with_ground(pixels: Floats, lit: Floats, wall: _Wall, rows: Floats, random: np.random.Generator) -> Floats:
     ground = (rows > _HORIZON) & ~wall.covered
     foot = _HORIZON + _EYE * _FOCUS / (_DISTANCE - np.cos(wall.angle))
     down = np.clip(rows - foot, 0, None)
-    # Wet paving mirrors the wall, unevenly: every few rows look a little further up or down.
+    # Wet paving reflects the wall unevenly: the reflected row varies a little.
     ripple = np.asarray(random.normal(0, 0.35, (rows.shape[0], 1))) * np.sqrt(np.clip(rows - _HORIZON, 0, None))
     source = np.clip((foot - down * 1.9 + ripple) * _SCALE, 0, rows.shape[0] - 1).astype(int)
     soft = _blurred(lit * np.clip(wall.facing * 2.2, 0, 1)[..., None], 2.5)  # no hard edge where the wall turns away
@@ -168,11 +163,11 @@ def _with_ground(picture: Floats, lit: Floats, wall: _Wall, rows: Floats, random
     mirrored = 0.8 * _blurred(mirrored * ground[..., None], 2.2) + 0.45 * pool
     near = np.asarray(np.clip(down / (_HEIGHT - _HORIZON), 0, 1))[..., None]
     stone = np.array([0.036, 0.043, 0.085]) * (1.4 - 0.7 * near)
-    return np.where(ground[..., None], stone + mirrored * (0.62 - 0.34 * near), picture)
+    return np.where(ground[..., None], stone + mirrored * (0.62 - 0.34 * near), pixels)
 
 
-def _with_glow(picture: Floats, light: Floats) -> Floats:
-    picture = np.clip(picture, 0, 1)
+def _with_glow(pixels: Floats, light: Floats) -> Floats:
+    pixels = np.clip(pixels, 0, 1)
     for radius, strength in ((9, 0.16), (64, 0.30)):
-        picture = 1 - (1 - picture) * (1 - _blurred(light, radius) * strength)
-    return picture
+        pixels = 1 - (1 - pixels) * (1 - _blurred(light, radius) * strength)
+    return pixels

@@ -1,4 +1,4 @@
-"""The dark figures of the night scene: people, pines, and lamps that light nothing but themselves."""
+"""The figures in the night scene: people, pine trees and lamps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 _DARK = (5, 7, 13)
 _LAMP = (255, 196, 110)
 
-# Where feet stand, in pixels from the left and from the top, and what a person does.
+# The position of the feet, in pixels from the left and from the top, and the pose.
 _PEOPLE = (
     (96, 566, "stand"),
     (118, 567, "stand"),
@@ -34,12 +34,12 @@ def figures(image: Image.Image, *, horizon: float, scale: int) -> Image.Image:
     """Add the figures to the night scene.
 
     Args:
-        image: The large canvas.
-        horizon: Where the ground meets the sky, in pixels of the finished picture.
-        scale: How many pixels of the canvas make one of the finished picture.
+        image: The night scene, before it is shrunk.
+        horizon: The height of the horizon, in pixels of the final image.
+        scale: How many times larger the image is than the final one.
 
     Returns:
-        A new picture.
+        A new image.
     """
     image = image.copy()
     draw = ImageDraw.Draw(image)
@@ -54,7 +54,7 @@ def figures(image: Image.Image, *, horizon: float, scale: int) -> Image.Image:
         image = ImageChops.screen(image, light.filter(ImageFilter.GaussianBlur(radius * scale)))
     draw = ImageDraw.Draw(image)
     for x, feet, pose in sorted(_PEOPLE, key=lambda person: person[1]):
-        # All heads of grown people are two thirds of the way up from the feet to the horizon.
+        # An adult's head is two thirds of the way from the feet to the horizon.
         tall = (feet - horizon) * 0.68 * (0.66 if pose == "child" else 1)
         _person(draw, x * scale, feet * scale, tall * scale, pose)
     return image

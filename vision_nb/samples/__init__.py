@@ -1,6 +1,6 @@
-"""Small pictures for trying things out, with no download.
+"""Small sample images, available without a download.
 
-Four are drawn by ``tests/draw_samples.py``; the fifth is part of matplotlib.
+Four are drawn by ``tests/draw_samples.py``; the fifth comes with matplotlib.
 
 >>> vn.samples.names()
 ('chart', 'street_sign', 'label', 'night_scene', 'grace_hopper')
@@ -19,18 +19,18 @@ _FILES = ("chart.png", "street_sign.png", "label.png", "night_scene.jpg", "grace
 
 
 def names() -> tuple[str, ...]:
-    """The names that :func:`path` knows."""
-    return tuple(file.partition(".")[0] for file in _FILES)
+    """Return the names of the sample images."""
+    return tuple(pathlib.Path(file).stem for file in _FILES)
 
 
 def path(name: str) -> pathlib.Path:
-    """The file of a sample picture.
+    """Return the path of a sample image.
 
-    ``grace_hopper`` is the portrait of Grace Hopper that matplotlib brings along, a photograph of the US Navy in
-    the public domain. The other pictures are drawn, and what they show is invented.
+    ``grace_hopper`` is the portrait of Grace Hopper that comes with matplotlib: a photograph by the US Navy, in the
+    public domain. The other images are drawn, and what they show is invented.
 
     Args:
-        name: One of :func:`names`, with or without the file's extension.
+        name: One of :func:`names`, with or without the file extension.
 
     Returns:
         The path of an existing file.
@@ -39,9 +39,9 @@ def path(name: str) -> pathlib.Path:
         ImageNotFoundError: There is no sample of that name.
     """
     for file in _FILES:
-        if name in (file, file.partition(".")[0]):
+        if name in (file, pathlib.Path(file).stem):
             return _matplotlib_sample(file) if file == "grace_hopper.jpg" else _FOLDER / file
-    raise ImageNotFoundError(f"There is no sample picture {name!r}; there are {', '.join(names())}.")
+    raise ImageNotFoundError(f"There is no sample image {name[:80]!r}. The samples are {', '.join(names())}.")
 
 
 def _matplotlib_sample(file: str) -> pathlib.Path:
