@@ -1,4 +1,4 @@
-"""Cells run in a real Jupyter kernel, and their outputs as a front end keeps them."""
+"""Run cells in a real Jupyter kernel, and read their outputs."""
 
 import contextlib
 import re
@@ -11,7 +11,7 @@ LOAD = "%load_ext vision_nb\nimport vision_nb as vn"
 
 
 def run_cells(*cells, folder=None, allow_errors=False, load=True):
-    """Run cells in a fresh kernel, after loading the extension; gives the executed cells, without the loading one."""
+    """Run cells in a new kernel after loading the extension, and return them with their outputs."""
     sources = [LOAD, *cells] if load else list(cells)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     resources = {"metadata": {"path": str(folder)}} if folder else {}
@@ -21,7 +21,7 @@ def run_cells(*cells, folder=None, allow_errors=False, load=True):
 
 @contextlib.contextmanager
 def cell_runner():
-    """Start a kernel; yields a function that runs a cell by its id, and returns the value of an expression after it."""
+    """Start a kernel, and yield a function that runs a cell with an id and returns the value of an expression."""
     manager, client = start_new_kernel()
 
     def run(cell_id, code, expression="None"):
@@ -42,17 +42,19 @@ def cell_runner():
 
 
 def markdown_of(cell):
-    """The Markdown outputs of a cell, in order."""
+    """Return the Markdown outputs of a cell, in order."""
     return [output.data["text/markdown"] for output in cell.outputs if "text/markdown" in output.get("data", {})]
 
 
 def text_of(cell):
-    """What a cell printed."""
+    """Return what a cell printed."""
     return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
 def error_of(cell):
-    """What a cell shows of its error, without colours, or None; IPython writes a UsageError to stderr."""
+    """Return the displayed error of a cell without color codes, or None. IPython prints a UsageError to stderr."""
     errors = ["\n".join(output.traceback) for output in cell.outputs if output.output_type == "error"]
-    slips = [output.text for output in cell.outputs if output.get("name") == "stderr" and "UsageError" in output.text]
-    return re.sub(r"\x1b\[[\d;]*m", "", (errors + slips)[0]) if errors or slips else None
+    usage_errors = [
+        output.text for output in cell.outputs if output.get("name") == "stderr" and "UsageError" in output.text
+    ]
+    return re.sub(r"\x1b\[[\d;]*m", "", (errors + usage_errors)[0]) if errors or usage_errors else None

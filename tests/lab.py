@@ -1,4 +1,4 @@
-"""A real JupyterLab with a real browser in front of it."""
+"""Run JupyterLab and other Jupyter servers, and open their pages in a real browser."""
 
 import contextlib
 import json
@@ -20,16 +20,16 @@ SETTINGS = {
 
 
 def chromium():
-    """The path of Debian's chromium; without one the test is skipped, and in CI it fails."""
+    """Return the path of Chromium. Without it, skip the test, or fail in CI."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no chromium on PATH: apt-get install chromium")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("Chromium is not on the PATH: apt-get install chromium")
     return found
 
 
 @contextlib.contextmanager
 def running_lab(root, work):
-    """JupyterLab on a folder, with settings of its own and no key in its environment; gives its address."""
+    """Run JupyterLab in a folder, with its own settings and without API keys, and yield its address."""
     for plugin, values in SETTINGS.items():
         path = work / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def running_lab(root, work):
 
 @contextlib.contextmanager
 def running(module, options, work):
-    """A server that a module runs on this machine, with no key in its environment; gives its address."""
+    """Run a server with ``python -m``, without API keys, and yield its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -73,7 +73,7 @@ def running(module, options, work):
 
 @contextlib.contextmanager
 def browser_page(**options):
-    """A page of a fresh browser that notes which other hosts it was made to ask."""
+    """Yield a page of a new browser; its ``foreign_hosts`` collects the other hosts that it requests."""
     from playwright.sync_api import sync_playwright
 
     path = chromium()
@@ -96,22 +96,22 @@ def browser_page(**options):
 
 
 def run_all(page, address, name):
-    """Open a notebook, run all of its cells, and wait until each has run."""
+    """Open a notebook, run all of its cells, and wait for them."""
     open_notebook(page, address, name)
     run_cells(page)
 
 
 def open_notebook(page, address, name):
-    """Open a notebook, and wait until its kernel is there."""
+    """Open a notebook, and wait for its kernel."""
     page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
     wait_for_kernel(page)
 
 
 def wait_for_kernel(page):
-    """Wait until the notebook that is open can be run."""
+    """Wait until the open notebook can be run."""
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    # A command given before the notebook is in front and its kernel there is dropped.
+    # JupyterLab ignores commands until the notebook is in front and its kernel is ready.
     page.wait_for_function(
         "() => { const { commands, shell } = window.jupyterapp;"
         " return commands.isEnabled('notebook:run-all-cells')"
@@ -121,7 +121,7 @@ def wait_for_kernel(page):
 
 
 def run_cells(page):
-    """Run all cells of the notebook that is open, and wait until each has run."""
+    """Run all cells of the open notebook, and wait for them."""
     wait_for_kernel(page)
     page.evaluate(
         "() => { window.cellsHaveRun = false; window.jupyterapp.commands.execute('notebook:run-all-cells')"

@@ -1,4 +1,4 @@
-"""A chat panel in a notebook of its own, in a real JupyterLab."""
+"""Open a chat panel in JupyterLab and use it as a user does."""
 
 import nbformat
 from lab import run_all
@@ -16,14 +16,14 @@ one = vn.ReplicateMultiModal("llava-13b", api_token="r8_verysecret", api_base=se
 
 
 def open_panel(page, address, root, name, *cells, speed=300):
-    """Run a notebook whose second cell shows ``panel``; gives the panel's parts on the page."""
+    """Run a notebook whose second cell displays a chat panel, and return the panel on the page."""
     run_all(page, address, write_notebook(root, name, *cells, speed=speed))
     page.wait_for_selector(".vnb-composer textarea", timeout=30_000)
     return Panel(page)
 
 
 def write_notebook(root, name, *cells, speed=300):
-    """Write a notebook that begins with a demo server and its models; gives the file's name."""
+    """Write a notebook whose first cell starts a demo server and defines models, and return its file name."""
     sources = [SERVER.format(speed=speed), *cells]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in sources], metadata=KERNEL)
     nbformat.write(notebook, root / f"{name}.ipynb")
@@ -31,7 +31,7 @@ def write_notebook(root, name, *cells, speed=300):
 
 
 class Panel:
-    """What a user sees of a panel, and does with it."""
+    """A chat panel on a page."""
 
     def __init__(self, page):
         self.page = page
@@ -69,10 +69,10 @@ class Panel:
         return self.turns.nth(turn).locator(".vnb-answer").inner_text()
 
     def new_cell(self):
-        """Add a cell at the notebook's end, and put the cursor into it."""
+        """Add a cell at the end of the notebook, and put the cursor into it."""
         cells = self.page.locator(".jp-Notebook .jp-Cell")
         count = cells.count()
-        cells.last.locator(".cm-content").click()  # a click beside it would leave the focus in the panel
+        cells.last.locator(".cm-content").click()  # otherwise the focus would stay in the panel
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:insert-cell-below'); }")
         self.page.wait_for_function(
             "(count) => document.querySelectorAll('.jp-Notebook .jp-Cell').length > count", arg=count
@@ -80,7 +80,7 @@ class Panel:
         cells.last.locator(".cm-content").click()
 
     def run(self, code, timeout=20_000):
-        """Run code in a new cell at the notebook's end, and give what it prints."""
+        """Run code in a new cell at the end of the notebook, and return what it prints."""
         page = self.page
         self.new_cell()
         page.keyboard.insert_text(code + "\nprint('RAN')")

@@ -1,4 +1,4 @@
-"""The chat panel as a user has it: a real JupyterLab, a real browser, a real kernel."""
+"""The chat panel in a real JupyterLab, with a real browser and a real kernel."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ PANEL = "panel = vn.ChatPanel(llm)\npanel"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab on a folder for this file's notebooks."""
+    """A JupyterLab server for this module's notebooks: its address and its folder."""
     root, work = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("work")
     with running_lab(root, work) as address:
         yield address, root
@@ -32,7 +32,7 @@ def page():
 
 @pytest.fixture
 def opened(lab, page, request):
-    """Opens a panel in a notebook that is called as the test."""
+    """A function that opens a panel in a notebook named after the test."""
     address, root = lab
 
     def opened(*cells, speed=300):
@@ -43,7 +43,7 @@ def opened(lab, page, request):
 
 
 def files_transfer(page, files):
-    """A DataTransfer in the page that holds files, each (name, type, bytes)."""
+    """Return a handle of a DataTransfer with files, each given as (name, type, bytes)."""
     encoded_files = [(name, kind, base64.b64encode(data).decode()) for name, kind, data in files]
     return page.evaluate_handle(
         """(files) => { const transfer = new DataTransfer();
@@ -61,7 +61,7 @@ def drop(panel, *files):
         panel.page.dispatch_event(".vnb-composer", event, {"dataTransfer": transfer})
 
 
-def test_a_question_streams_and_stops(opened):
+def test_an_answer_streams_and_can_be_stopped(opened):
     panel = opened(speed=60)
     panel.run("server.answer_with('one two three four five six seven eight nine ten ' * 30)")
     panel.say("Count.")
@@ -75,13 +75,13 @@ def test_a_question_streams_and_stops(opened):
     panel.wait_for_text("two three", ".vnb-turn:nth-of-type(2) .vnb-answer")
     panel.box.press("Escape")
     panel.wait("stopped", 1)
-    # The server saw both connections close, and the conversation has what had arrived.
+    # Both connections were closed, and both partial answers were kept.
     assert panel.run("print(server.disconnects, [a.finish_reason for a in panel.chat.responses])") == (
         "2 ['interrupted', 'interrupted']"
     )
 
 
-def test_shift_enter_starts_a_line_and_up_recalls(opened):
+def test_shift_enter_starts_a_line_and_up_recalls_earlier_questions(opened):
     panel = opened()
     panel.box.press_sequentially("first")
     panel.box.press("Shift+Enter")
@@ -93,7 +93,7 @@ def test_shift_enter_starts_a_line_and_up_recalls(opened):
     for key, expected in ((None, ""), ("ArrowUp", "third"), ("ArrowUp", "first\nsecond"), ("ArrowUp", "first\nsecond"),
                           ("ArrowDown", "third"), ("ArrowDown", "")):  # fmt: skip
         if key:
-            panel.page.wait_for_timeout(700)  # what a question and its answer still bring to the box has come
+            panel.page.wait_for_timeout(700)  # wait for the messages that still follow an answer
             panel.box.press(key)
         panel.page.wait_for_function(
             "(text) => document.querySelector('.vnb-composer textarea').value === text", arg=expected, timeout=15_000
@@ -107,7 +107,7 @@ def test_shift_enter_starts_a_line_and_up_recalls(opened):
 def test_pictures_are_pasted_dropped_picked_and_added(opened, tmp_path):
     panel = opened("panel = vn.ChatPanel(llm, images=vn.samples.path('chart'))\npanel")
     chips = panel.page.locator(".vnb-attachments li")
-    # a real picture on the real clipboard, pasted by keyboard
+    # paste an image from the clipboard by keyboard
     panel.page.evaluate(
         """async (data) => { const blob = await (await fetch(data)).blob();
         await navigator.clipboard.write([new ClipboardItem({ 'image/png': blob })]); }""",
@@ -116,7 +116,7 @@ def test_pictures_are_pasted_dropped_picked_and_added(opened, tmp_path):
     panel.box.focus()
     panel.page.keyboard.press("Control+v")
     chips.nth(1).wait_for()
-    large = encoded(picture(1600, 1200, seed=3), "PNG")  # travels in pieces
+    large = encoded(picture(1600, 1200, seed=3), "PNG")  # is uploaded in chunks
     assert len(large) > 1_000_000
     drop(panel, ("ça <b>.jpg", "image/jpeg", encoded(picture(seed=1), "JPEG")), ("large.png", "image/png", large))
     chips.nth(3).wait_for()
@@ -147,7 +147,7 @@ def test_pictures_are_pasted_dropped_picked_and_added(opened, tmp_path):
     panel.page.wait_for_function("() => !document.querySelector('.vnb-lightbox[open]')")
 
 
-def test_what_is_no_picture_or_too_large_is_said_so_in_the_box(opened):
+def test_files_that_are_not_images_or_too_large_are_rejected(opened):
     panel = opened()
     drop(panel, ("notes <i>.txt", "text/plain", b"just words"))
     panel.wait_for_text("notes <i>.txt", ".vnb-composer .vnb-error")
@@ -160,7 +160,7 @@ def test_what_is_no_picture_or_too_large_is_said_so_in_the_box(opened):
           new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true })); }"""
     )
     panel.wait_for_text("huge.png is larger than 50 MB", ".vnb-composer .vnb-error")
-    # a file that goes away while it is read
+    # a file that disappears while it is read
     panel.page.evaluate(
         """() => { const file = new File([new Uint8Array(3e6)], 'gone.png', { type: 'image/png' });
         const slice = file.slice.bind(file);
@@ -177,7 +177,7 @@ def test_what_is_no_picture_or_too_large_is_said_so_in_the_box(opened):
     assert panel.run("print(panel._composer._uploads)") == "{}"
 
 
-def test_the_model_is_switched_and_what_it_sees_is_said(opened):
+def test_switching_the_model_shows_which_images_it_will_get(opened):
     panel = opened("panel = vn.ChatPanel([llm, small, one], images=vn.samples.path('chart'))\npanel")
     panel.say("One?")
     panel.wait("done")
@@ -205,7 +205,7 @@ def test_the_model_is_switched_and_what_it_sees_is_said(opened):
     assert panel.run("print(len(panel.chat), panel.chat.llm)") == "3 replicate:llava-13b"
 
 
-def test_turns_are_edited_asked_again_deleted_and_put_back(opened):
+def test_turns_can_be_edited_asked_again_deleted_and_restored(opened):
     panel = opened("server.answer_with(lambda q: f'to {q.prompt}')\n" + PANEL)
     for place, text in enumerate(("one", "two", "three")):
         panel.say(text)
@@ -213,9 +213,9 @@ def test_turns_are_edited_asked_again_deleted_and_put_back(opened):
     panel.button("Edit", 1).click()
     editor = panel.page.locator(".vnb-editor")
     assert editor.input_value() == "two"
-    editor.fill("zwei")
+    editor.fill("dos")
     editor.press("Enter")
-    panel.wait_for_text("to zwei", ".vnb-answer")
+    panel.wait_for_text("to dos", ".vnb-answer")
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 2")
     panel.wait_for_text("Restore the 2 removed turns", ".vnb-status")
     panel.page.locator(".vnb-status button").click()
@@ -233,7 +233,7 @@ def test_turns_are_edited_asked_again_deleted_and_put_back(opened):
     assert panel.page.evaluate("() => navigator.clipboard.readText()") == "to one"
 
 
-def test_an_error_stays_in_its_place_and_a_retry_goes_on(opened):
+def test_an_error_is_displayed_in_its_turn_and_can_be_retried(opened):
     panel = opened("server.answer_with(lambda q: f'to {q.prompt}')\n" + PANEL)
     panel.say("one")
     panel.wait("done")
@@ -253,7 +253,7 @@ def test_an_error_stays_in_its_place_and_a_retry_goes_on(opened):
     assert panel.run("print(len(panel.chat))") == "2"
 
 
-def test_a_busy_kernel_is_said_to_be_busy(opened):
+def test_the_panel_shows_that_the_kernel_is_busy(opened):
     panel = opened()
     panel.new_cell()
     panel.page.keyboard.insert_text("import time; time.sleep(3)")
@@ -276,7 +276,7 @@ def test_code_and_panel_share_a_conversation(opened):
     assert panel.run("print([t.question.text for t in chat.turns], len(chat.history))").endswith("4")
 
 
-def test_the_cell_run_again_closes_its_earlier_panel(opened):
+def test_running_a_cell_again_closes_its_earlier_panel(opened):
     panel = opened(PANEL, "import ipywidgets\nold = panel\nprint(len(ipywidgets.widgets.widget._instances))")
     panel.run("server.answer_with('word ' * 500); server.tokens_per_second = 30")
     panel.say("Go on.")
@@ -296,7 +296,7 @@ def test_the_cell_run_again_closes_its_earlier_panel(opened):
     )
 
 
-def test_a_reloaded_page_finds_its_panel_and_a_dead_kernel_leaves_the_transcript(opened, lab):
+def test_the_panel_survives_a_reload_and_the_transcript_a_restart(opened, lab):
     panel, page = opened(), None
     page = panel.page
     panel.say("Hello?")
@@ -320,7 +320,7 @@ def test_a_reloaded_page_finds_its_panel_and_a_dead_kernel_leaves_the_transcript
     assert page.locator(".vnb-turn").count() == 0
 
 
-def test_everything_is_reached_by_keyboard_in_order_and_nothing_fails_axe(opened, lab):
+def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
     from axe_playwright_python.sync_playwright import Axe
 
     panel = opened("panel = vn.ChatPanel([llm, small], images=vn.samples.path('chart'))\npanel")
@@ -373,10 +373,10 @@ def test_everything_is_reached_by_keyboard_in_order_and_nothing_fails_axe(opened
 
 PROBES = (
     "() => { window.probes = []; for (const name of ['alert', 'prompt', 'confirm', 'print'])"
-    " window[name] = (...said) => { window.probes.push([name, ...said]); }; }"
+    " window[name] = (...args) => { window.probes.push([name, ...args]); }; }"
 )
-FIND_BAD = """(boxes) => { const found = [];
-for (const e of [...document.querySelectorAll(boxes)].flatMap((box) => [...box.querySelectorAll('*')])) {
+FIND_BAD = """(selector) => { const found = [];
+for (const e of [...document.querySelectorAll(selector)].flatMap((root) => [...root.querySelectorAll('*')])) {
   const own = e.closest('.vnb-answer, .vnb-prompt, .vnb-model, .jp-OutputArea-output:not(.jupyter-widgets), main, body > section');
   if (/^(script|iframe|object|embed|form|style|link|meta|base|frame)$/i.test(e.tagName) && own) found.push(e.outerHTML);
   if (e.tagName === 'svg' && own && !e.closest('mjx-container')) found.push(e.outerHTML);
@@ -390,34 +390,34 @@ for (const e of [...document.querySelectorAll(boxes)].flatMap((box) => [...box.q
 } return found.map((html) => html.slice(0, 200)); }"""
 
 
-def watched(page):
-    """A page whose script probes are set, and the list of what it asks other hosts for."""
-    asked = []
-    page.on("request", lambda request: asked.append(request.url))
+def watch_page(page):
+    """Detect script execution in a page, and return a list that collects the URLs it requests."""
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
     page.evaluate(PROBES)
-    return asked
+    return urls
 
 
-def check_harmless(page, asked, boxes):
-    """Nothing in some boxes of a page can do harm, nothing has run, and no other host was asked."""
-    assert page.evaluate(FIND_BAD, boxes) == []
+def check_harmless(page, urls, selector):
+    """Check that elements of a page contain no active content, that no script ran, and that no other host was asked."""
+    assert page.evaluate(FIND_BAD, selector) == []
     page.mouse.move(400, 400)
     page.wait_for_timeout(500)
     assert page.evaluate("() => window.probes") == []
     own = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "file:")
-    assert [url for url in asked if not url.startswith(own)] == []
+    assert [url for url in urls if not url.startswith(own)] == []
 
 
 def test_hostile_answers_are_harmless_on_the_page_and_in_an_export(opened, lab):
     panel = opened(speed=1_000_000)
     page = panel.page
-    asked = watched(page)
+    urls = watch_page(page)
     assert len(HOSTILE) >= 60
     panel.run(
         f"import json\nhostile = json.loads({json.dumps(HOSTILE)!r})\n"
-        "for said in hostile:\n"
-        "    panel.chat.add(vn.ChatMessage('user', [said, vn.ImageDocument(image=vn.samples.path('label').read_bytes(), "
-        "image_name=said)]), vn.ChatResponse(said, model=said))"
+        "for text in hostile:\n"
+        "    panel.chat.add(vn.ChatMessage('user', [text, vn.ImageDocument(image=vn.samples.path('label').read_bytes(), "
+        "image_name=text)]), vn.ChatResponse(text, model=text))"
     )
     page.wait_for_function(f"() => document.querySelectorAll('.vnb-turn').length === {len(HOSTILE)}")
     panel.run(
@@ -426,34 +426,34 @@ def test_hostile_answers_are_harmless_on_the_page_and_in_an_export(opened, lab):
     panel.say("<img src=x onerror=alert(1)>")
     panel.wait("failed")
     panel.run("panel.chat.export('hostile.html')\nfrom IPython.display import display\ndisplay(panel.chat)")
-    check_harmless(page, asked, ".vnb-transcript, .vnb-composer, .jp-RenderedMarkdown")
+    check_harmless(page, urls, ".vnb-transcript, .vnb-composer, .jp-RenderedMarkdown")
     page.goto((lab[1] / "hostile.html").as_uri())
-    check_harmless(page, watched(page), "body")
+    check_harmless(page, watch_page(page), "body")
     assert page.locator("section").count() >= len(HOSTILE)
 
 
-def test_hostile_answers_of_the_magic_are_harmless_on_the_page(opened):
+def test_hostile_answers_in_the_magics_output_are_harmless(opened):
     panel = opened(speed=1_000_000)
-    asked = watched(panel.page)
+    urls = watch_page(panel.page)
     panel.run(
         f"import json\nget_ipython().run_line_magic('load_ext', 'vision_nb')\n"
         "import os; os.environ['THE_KEY'] = 'sk-very-secret-key'\n"
         f"hostile = json.loads({json.dumps(HOSTILE)!r})\n"
         "line = f'openai:gpt-4o --no-cache --cost --api-base {server.openai_base} --api-key-env THE_KEY'\n"
-        "def ask(said, form):\n"
-        "    server.answer_with(said)\n"
+        "def ask(text, form):\n"
+        "    server.answer_with(text)\n"
         "    get_ipython().run_cell_magic('vision', f'{line} -f {form}', 'What?')"
     )
-    for first in range(0, len(HOSTILE), 20):  # JupyterLab folds what a cell has beyond 50 outputs
+    for first in range(0, len(HOSTILE), 20):  # JupyterLab collapses more than 50 outputs
         panel.run(
-            f"for number, said in enumerate(hostile[{first}:{first + 20}]):\n"
-            "    ask(said, ('markdown', 'html', 'text')[number % 3])"
+            f"for number, text in enumerate(hostile[{first}:{first + 20}]):\n"
+            "    ask(text, ('markdown', 'html', 'text')[number % 3])"
         )
     assert panel.page.locator(".jp-Notebook .jp-OutputArea-output").count() > len(HOSTILE)
-    check_harmless(panel.page, asked, ".jp-Notebook .jp-OutputArea")
+    check_harmless(panel.page, urls, ".jp-Notebook .jp-OutputArea")
 
 
-def test_no_key_is_in_state_page_or_file(opened, lab):
+def test_no_api_key_is_in_the_widget_state_or_page(opened, lab):
     panel = opened("panel = vn.ChatPanel([llm, one])\npanel")
     panel.run("server.fail(Fault(status=401, body={'error': {'message': 'wrong key sk-very-secret-key'}}))")
     panel.say("Hello?")

@@ -1,4 +1,4 @@
-"""The chat panel's page where things go otherwise: no kernel, no panel, a hurried user, another script."""
+"""The chat panel's page in unusual situations: saved widget state, fast typing, keyboard focus, no kernel."""
 
 import nbformat
 import pytest
@@ -14,7 +14,7 @@ FOCUSED = (
 )
 
 
-def test_saved_widget_state_leaves_the_plain_transcript_to_its_reader(lab, page):  # noqa: F811
+def test_saved_widget_state_does_not_hide_the_static_transcript(lab, page):  # noqa: F811
     address, root = lab
     name = write_notebook(root, "saved", "panel = vn.ChatPanel(llm)\npanel", "await panel.ask('Hello?')\nNone")
     notebook = nbformat.read(root / name, as_version=4)
@@ -23,7 +23,9 @@ def test_saved_widget_state_leaves_the_plain_transcript_to_its_reader(lab, page)
     nbformat.write(notebook, root / name)
     page.goto(f"{address}/lab/tree/{name}")
     page.wait_for_selector("[class*=vnb-static]", timeout=60_000)
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")  # widgets are shown to who trusts
+    page.evaluate(
+        "() => { window.jupyterapp.commands.execute('notebook:trust'); }"
+    )  # saved widgets are displayed only in trusted notebooks
     page.click(".jp-Dialog button.jp-mod-accept")
     page.wait_for_timeout(500)
     page.keyboard.press("Control+s")
@@ -36,7 +38,7 @@ def test_saved_widget_state_leaves_the_plain_transcript_to_its_reader(lab, page)
     assert page.locator(".vnb-turn").count() == 0
 
 
-def test_a_hurried_user_a_file_dropped_beside_the_box_and_a_growing_answer(opened):  # noqa: F811
+def test_repeated_enter_dropped_files_and_a_growing_answer(opened):  # noqa: F811
     panel = opened(speed=60)
     page = panel.page  # noqa: F811
     panel.run("server.answer_with('```\\ncode\\n```\\n\\n' + 'word ' * 150)")
@@ -56,16 +58,16 @@ def test_a_hurried_user_a_file_dropped_beside_the_box_and_a_growing_answer(opene
         " for (let n = 0; n < 3; n += 1) box.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true })); }"
     )
     page.wait_for_selector(".vnb-answer pre")
-    page.evaluate("() => { document.querySelector('.vnb-answer pre').isTheSame = true; }")
+    page.evaluate("() => { document.querySelector('.vnb-answer pre').isOriginal = true; }")
     panel.wait("done")
-    assert page.evaluate("() => document.querySelector('.vnb-answer pre').isTheSame && true") is True
+    assert page.evaluate("() => document.querySelector('.vnb-answer pre').isOriginal && true") is True
     assert page.locator(".vnb-answer pre").get_attribute("tabindex") == "0"
     assert panel.turns.count() == 1 and page.locator(".vnb-composer .vnb-error").is_hidden()
     assert page.locator(".vnb-prompt").get_attribute("dir") == "auto"
     assert panel.box.get_attribute("dir") == "auto"
 
 
-def test_the_keyboard_stays_where_one_works_and_a_kernel_that_was_shut_down_is_said_to_be(opened):  # noqa: F811
+def test_focus_stays_in_the_panel_and_a_kernel_shutdown_is_displayed(opened):  # noqa: F811
     panel = opened(speed=60)
     page = panel.page  # noqa: F811
     panel.run("server.answer_with('word ' * 100)")

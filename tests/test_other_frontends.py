@@ -1,4 +1,4 @@
-"""The chat panel and the cell magic where there is no JupyterLab: in Notebook 7 and in Voila."""
+"""The chat panel and the cell magic in Notebook 7 and in Voila."""
 
 import pytest
 from lab import JUPYTER, browser_page, run_cells, running
@@ -7,11 +7,11 @@ from panel_lab import Panel, write_notebook
 pytestmark = pytest.mark.browser
 PANEL = "panel = vn.ChatPanel([llm, small], images=vn.samples.path('chart'))\npanel"
 MAGIC = """get_ipython().run_line_magic('load_ext', 'vision_nb')
-get_ipython().run_cell_magic('vision', 'demo', 'How large is the picture [[vn.samples.path("label")]]?')"""
+get_ipython().run_cell_magic('vision', 'demo', 'How large is the image [[vn.samples.path("label")]]?')"""
 
 
 def converse(panel):
-    """Ask, stop, ask again: what a user does first."""
+    """Ask a question, stop the answer, and ask again."""
     panel.say("What colors?")
     panel.wait("answering")
     panel.box.press("Escape")
@@ -22,7 +22,7 @@ def converse(panel):
     assert panel.page.locator("[class*=vnb-static]").first.is_hidden()
 
 
-def test_notebook_7(tmp_path):
+def test_panel_and_magic_work_in_notebook_7(tmp_path):
     name = write_notebook(tmp_path, "talk", PANEL, MAGIC, speed=60)
     options = [*JUPYTER, f"--ServerApp.root_dir={tmp_path}", "--JupyterNotebookApp.expose_app_in_browser=True"]
     with running("notebook", options, tmp_path) as address, browser_page() as page:
@@ -34,10 +34,10 @@ def test_notebook_7(tmp_path):
         assert "pixels" in page.locator(".jp-OutputArea").last.inner_text()
 
 
-def test_voila(tmp_path):
+def test_panel_and_magic_work_in_voila(tmp_path):
     name = write_notebook(tmp_path, "talk", PANEL, MAGIC, speed=60)
     with running("voila", [str(tmp_path / name)], tmp_path) as address, browser_page() as page:
-        page.route("https://**", lambda route: route.abort())  # Voila's own template asks for fonts
+        page.route("https://**", lambda route: route.abort())  # Voila's template loads fonts
         page.goto(address, timeout=90_000)
         page.wait_for_selector(".vnb-composer textarea", timeout=60_000)
         converse(Panel(page))

@@ -1,4 +1,4 @@
-"""The chat panel in a real browser: typing, traffic, redraws and Stop, each beside its limit.
+"""Measure the chat panel in a real browser: typing latency, redraws, traffic and Stop, each with its limit.
 
 Run: PYTHONPATH=tests python tests/benchmarks/chat_panel.py
 """
@@ -16,11 +16,11 @@ from panel_lab import open_panel
 LONG = """
 from PIL import Image
 import numpy as np
-pictures = [vn.ImageDocument(image=Image.fromarray(np.random.default_rng(n).integers(0, 255, (300, 400, 3), "uint8")))
+images = [vn.ImageDocument(image=Image.fromarray(np.random.default_rng(n).integers(0, 255, (300, 400, 3), "uint8")))
             for n in range(50)]
 chat = vn.Chat(llm)
 for n in range(200):
-    chat.add(vn.ChatMessage("user", [f"Question {n}?", *([pictures[n // 4]] if n % 4 == 0 else [])]),
+    chat.add(vn.ChatMessage("user", [f"Question {n}?", *([images[n // 4]] if n % 4 == 0 else [])]),
              vn.ChatResponse(f"Answer {n}.\\n\\n" + "| a | b |\\n|---|---|\\n| 1 | 2 |\\n\\n" + "words " * 80, model="gpt-4o"))
 panel = vn.ChatPanel(chat=chat)
 panel
@@ -29,13 +29,13 @@ TOKENS, PACE = 4000, 200
 
 
 def typing(page, panel):
-    """Milliseconds from a key to the next painted frame, the worst of 40."""
+    """Return the median and the maximum time from a key press to the next frame, in milliseconds."""
     page.evaluate(
         """() => { window.waits = []; document.querySelector('.vnb-composer textarea').addEventListener('keydown', () => {
         const begun = performance.now(); requestAnimationFrame(() => setTimeout(() => window.waits.push(performance.now() - begun)));
         }, true); }"""
     )
-    panel.box.press_sequentially("what is in these pictures of a long talk?"[:40], delay=40)
+    panel.box.press_sequentially("what is in these images of a long talk???"[:40], delay=40)
     page.wait_for_timeout(300)
     waits = sorted(page.evaluate("() => window.waits"))
     return waits[len(waits) // 2], waits[-1]
@@ -51,7 +51,7 @@ def main():
         page.wait_for_timeout(3000)
         median, worst = typing(page, panel)
         print(
-            f"typing, 200 turns with 50 pictures: median {median:.0f} ms, worst {worst:.0f} ms (limit 50 ms, ratio {median / 50:.2f})"
+            f"typing, 200 turns with 50 images: median {median:.0f} ms, worst {worst:.0f} ms (limit 50 ms, ratio {median / 50:.2f})"
         )
 
         panel.run(f"server.answer_with(' '.join(f'word{{n % 10}}' for n in range({TOKENS})))")
@@ -68,15 +68,15 @@ def main():
         )
         seconds = (page.evaluate("() => performance.now()") - begun) / 1000
         draws = page.evaluate("() => window.draws")
-        growing = [frame for frame in frames if _is_growth(frame)]
-        traffic = sum(len(frame) for frame in growing)
+        updates = [frame for frame in frames if _is_answer_update(frame)]
+        traffic = sum(len(frame) for frame in updates)
         print(f"an answer of {TOKENS} tokens at {PACE} a second took {seconds:.1f} s")
         print(f"redraws a second: {draws / seconds:.1f} (limit 12, ratio {draws / seconds / 12:.2f})")
         print(
-            f"traffic of growth: {traffic / TOKENS:.0f} bytes a token (limit 200, ratio {traffic / TOKENS / 200:.2f})"
+            f"traffic of answer updates: {traffic / TOKENS:.0f} bytes a token (limit 200, ratio {traffic / TOKENS / 200:.2f})"
         )
         every = sum(len(frame) for frame in frames)
-        print(f"everything that travelled, the kept transcript once at the end too: {every / TOKENS:.0f} bytes a token")
+        print(f"all traffic, including the static transcript at the end: {every / TOKENS:.0f} bytes a token")
 
         panel.run("server.tokens_per_second = 60")
         panel.say("Once more.")
@@ -92,9 +92,9 @@ def main():
         print(f"from Stop to a stopped answer: {wait:.0f} ms (limit 200 ms, ratio {wait / 200:.2f})")
 
 
-def _is_growth(frame):
+def _is_answer_update(frame):
     text = frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-    return re.search(r'"op": ?"change"', text) is not None and '"html"' in text
+    return re.search(r'"op": ?"update"', text) is not None and '"html"' in text
 
 
 if __name__ == "__main__":
