@@ -85,10 +85,11 @@ def _level(value: float, limits: Sequence[float]) -> str:
 def measure(image: Image.Image) -> Measurement:
     """Measure an image of any size and mode; transparent areas count as white except in the colors."""
     width, height = image.size
+    image = image.copy()
+    image.thumbnail((_DETAIL_SIDE, _DETAIL_SIDE), Image.Resampling.NEAREST)
     if image.mode.startswith("I"):  # 16 bits a pixel
         image = image.point(lambda value: value / 256).convert("L")
     image = image.convert("RGBA")
-    image.thumbnail((_DETAIL_SIDE, _DETAIL_SIDE), Image.Resampling.NEAREST)
     small = image.copy()
     small.thumbnail((_COLOR_SIDE, _COLOR_SIDE), Image.Resampling.NEAREST)
     pixels = np.asarray(small)

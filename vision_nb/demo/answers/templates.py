@@ -42,11 +42,10 @@ def comparison(images: Sequence[Measurement]) -> str:
         texts = [f"Images {one} and {other} are the most similar (**{share:.0%}**)."]
     texts += [f"Image {number} is {join(words)}." for number, words in sorted(_superlatives(images).items())]
     shared = shared_colors(images)
-    texts.append(
-        f"{'Both' if len(images) == 2 else 'All'} contain {join(shared)}."
-        if shared
-        else "They have no main color in common."
-    )
+    if shared:
+        texts.append(f"{'Both' if len(images) == 2 else 'All'} contain {join(shared)}.")
+    else:
+        texts.append("They have no main color in common.")
     return " ".join(texts)
 
 
@@ -68,7 +67,7 @@ def _superlatives(images: Sequence[Measurement]) -> dict[int, list[str]]:
     scales: dict[str, tuple[list[float], float]] = {
         "bright": ([image.brightness for image in images], 0.03),
         "larg": ([image.width * image.height for image in images], 0),
-        "sharp": ([1 - (image.blur or 0) for image in images], 0.08),
+        "sharp": ([0 if image.blur is None else 1 - image.blur for image in images], 0.08),
     }
     found: dict[int, list[str]] = {}
     for word, (values, margin) in scales.items():
