@@ -11,7 +11,7 @@ from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count
-from vision_nb.rendering.sanitize import safe_markdown
+from vision_nb.rendering.markdown.blocks import safe_markdown
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.format import format_usd
 from vision_nb.rendering.html import MUTED_STYLE
-from vision_nb.rendering.sanitize import markdown_to_html
+from vision_nb.rendering.markdown.html import markdown_to_html
 
 PICTURES_SHOWN = 20
 """So many pictures are shown; the whole is in the DataFrame."""

@@ -12,8 +12,10 @@ from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.format import format_price
+from vision_nb.rendering.markdown.blocks import safe_markdown
+from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.math import answer_html
-from vision_nb.rendering.sanitize import inline_text, markdown_to_html, safe_markdown
+from vision_nb.rendering.sanitize import inline_text
 from vision_nb.responses import ChatResponse, Usage, response_details
 
 GetThumbnail: TypeAlias = Callable[[ImageDocument], str | None]

@@ -15,7 +15,7 @@ from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
-from vision_nb.rendering.sanitize import markdown_to_html
+from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.responses import CompletionResponse
 from vision_nb.store import Store
 

@@ -14,7 +14,7 @@ from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
-from vision_nb.rendering.sanitize import safe_markdown
+from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.responses import Response, response_details
 
 FROM_STORE = "Answered from the store, at no cost: the same was asked before. --no-cache asks again."

@@ -137,7 +137,8 @@ def formula_of(text: str) -> str:
 
 def html_of(text: str) -> str:
     """An answer as HTML that is safe to show, from HTML or from Markdown."""
-    from vision_nb.rendering.sanitize import clean_html, markdown_to_html
+    from vision_nb.rendering.markdown.html import markdown_to_html
+    from vision_nb.rendering.sanitize import clean_html
 
     blocks = fenced(text, "html")
     source = "\n".join(blocks) if blocks else re.sub(r"\A\s*```\s*html[^\n]*\n", "", text)

@@ -1,1 +1,3 @@
-"""Untrusted text to safe HTML and Markdown."""
+"""Conversion of values and untrusted text to safe HTML and Markdown. Pure functions: data in, text out."""
+
+__all__: list[str] = []  # nothing here is public: import from vision_nb

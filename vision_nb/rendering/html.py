@@ -1,4 +1,4 @@
-"""HTML and Markdown as pure functions: data in, text out, everything escaped."""
+"""Small pieces of HTML and Markdown for notebook output; everything that is passed in is escaped."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _BORDER = "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px"
 
 
 def data_uri(data: bytes, mimetype: str) -> str:
-    """Bytes as a base64 data URI."""
+    """Return bytes as a base64 data URI."""
     return f"data:{mimetype};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def image_figure(thumbnail: str, name: str, size: tuple[int, int], mimetype: str) -> str:
-    """One picture with its name, size and type below."""
+    """Return an image with its name, size and type as caption."""
     kind = mimetype.removeprefix("image/").upper()
     return (
         f'<figure style="display:inline-block;margin:0"><img src="{escape(thumbnail)}" alt="{escape(name)}" '
@@ -28,16 +28,16 @@ def image_figure(thumbnail: str, name: str, size: tuple[int, int], mimetype: str
 
 
 def thumbnail_grid(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) -> str:
-    """A sheet of small pictures, each a thumbnail (or None where there is none) and its caption."""
+    """Return a grid of thumbnails with captions; None instead of a thumbnail shows a warning sign."""
     cells = []
     for thumbnail, caption in tiles:
-        picture = (
+        image = (
             f'<img src="{escape(thumbnail)}" alt="{escape(caption)}" style="max-width:120px;max-height:120px">'
             if thumbnail
             else '<span style="font-size:200%">&#9888;</span>'
         )
         cells.append(
-            f'<div style="width:130px;padding:4px;text-align:center;overflow-wrap:anywhere;{_BORDER}">{picture}'
+            f'<div style="width:130px;padding:4px;text-align:center;overflow-wrap:anywhere;{_BORDER}">{image}'
             f'<div style="{MUTED_STYLE}">{escape(caption)}</div></div>'
         )
     below = "".join(map(muted_text, remarks))
@@ -45,34 +45,35 @@ def thumbnail_grid(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[st
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
-    """A Markdown table; the columns from ``numbers_from`` on are aligned to the right."""
-    rule = ["---" if place < numbers_from else "---:" for place in range(len(head))]
-    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in (head, rule, *rows))
+    """Return a Markdown table; the columns from ``numbers_from`` on are aligned to the right."""
+    rule = ["---" if column < numbers_from else "---:" for column in range(len(head))]
+    return "\n".join("| " + " | ".join(map(_markdown_cell, row)) + " |" for row in (head, rule, *rows))
 
 
-def _cell(text: str) -> str:
+def _markdown_cell(text: str) -> str:
     return escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
-    """An HTML table; the columns from ``numbers_from`` on are aligned to the right."""
+    """Return an HTML table; the columns from ``numbers_from`` on are aligned to the right."""
 
-    def line(tag: str, cells: Sequence[str]) -> str:
-        styles = [f"text-align:{'left' if place < numbers_from else 'right'}" for place in range(len(cells))]
-        made = (f'<{tag} style="{style}">{escape(cell)}</{tag}>' for style, cell in zip(styles, cells, strict=True))
-        return f"<tr>{''.join(made)}</tr>"
+    def html_row(tag: str, cells: Sequence[str]) -> str:
+        html = ""
+        for column, cell in enumerate(cells):
+            html += f'<{tag} style="text-align:{"left" if column < numbers_from else "right"}">{escape(cell)}</{tag}>'
+        return f"<tr>{html}</tr>"
 
-    body = "".join(line("td", row) for row in rows)
-    return f"<table><thead>{line('th', head)}</thead><tbody>{body}</tbody></table>"
+    body = "".join(html_row("td", row) for row in rows)
+    return f"<table><thead>{html_row('th', head)}</thead><tbody>{body}</tbody></table>"
 
 
 def error_box(message: str) -> str:
-    """A message in a box that is marked as an error by a sign, not by colour alone."""
+    """Return an error message in a box with a warning sign, so that it does not depend on color alone."""
     return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape(message)}</div>'
 
 
 def muted_text(text: str) -> str:
-    """A line of faint text."""
+    """Return a line of muted text."""
     return f'<div style="{MUTED_STYLE}">{escape(text)}</div>'
 
 
@@ -81,7 +82,7 @@ def file_listing(name: str, text: str) -> str:
     return f'{muted_text(name)}<pre style="padding:6px 10px;{_BORDER}">{escape(text)}</pre>'
 
 
-def footnote(facts: Sequence[str]) -> str:
-    """A folded line of facts below an answer, as Markdown: model, tokens, time."""
-    shown = " &middot; ".join(map(inline_text, facts))
-    return f"\n\n<details><summary><small>about this answer</small></summary><small>{shown}</small></details>\n"
+def footnote(details: Sequence[str]) -> str:
+    """Return the details of an answer (model, tokens, time) as a collapsed line of Markdown."""
+    text = " &middot; ".join(map(inline_text, details))
+    return f"\n\n<details><summary><small>about this answer</small></summary><small>{text}</small></details>\n"

@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers typeset by themselves: no script, no font and no other host is needed."""
+"""Formulas as MathML, which browsers typeset without scripts, fonts or requests to another host."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from functools import lru_cache
 from html import escape, unescape
 from typing import TYPE_CHECKING
 
-from vision_nb.rendering.sanitize import markdown_to_html
+from vision_nb.rendering.markdown.html import markdown_to_html
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-LONGEST_FORMULA = 2_000
-"""Characters from which on a formula is shown as it was written: a converter's time grows with the depth."""
+MAX_FORMULA_LENGTH = 2_000
+"""Longer formulas (in characters) are shown as TeX, because converting deeply nested ones is slow."""
 
 _CODE = re.compile(
     r'(?P<pre><pre>)?<code class="language-math(?P<display>-display)?">(?P<tex>[^<]*)</code>(?(pre)</pre>)'
@@ -29,18 +29,18 @@ _ATTRIBUTES = frozenset(
 )
 _VALUE = re.compile(r"[\w.%+ -]{1,40}")
 _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
-_SMALLEST, _LARGEST = -3, 40  # of any number: a length beyond it would cover what is around the formula
+_SMALLEST, _LARGEST = -3, 40  # limits of any number: a longer space or line would cover the text around the formula
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
 
 
 def answer_html(text: str) -> str:
-    r"""Renders a model's answer as HTML, its formulas typeset.
+    r"""Render untrusted Markdown as HTML with formulas as MathML.
 
     Args:
-        text: Markdown from anywhere.
+        text: Markdown from a model or another untrusted source.
 
     Returns:
-        HTML that can be put on a page.
+        HTML that is safe to show.
 
     >>> answer_html("Half: $x$").startswith("<p>Half: <math")
     True
@@ -55,34 +55,34 @@ def _typeset(code: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1_000)
 def _mathml(tex: str, is_display: bool) -> str | None:
-    """A formula as MathML, or None where the converter does not understand it."""
+    """Return a formula as MathML, or None if it cannot be converted."""
     from xml.etree.ElementTree import fromstring
 
     from latex2mathml.converter import convert
 
-    if not tex or len(tex) > LONGEST_FORMULA:
+    if not tex or len(tex) > MAX_FORMULA_LENGTH:
         return None
     try:
-        return _written(fromstring(convert(tex, display="block" if is_display else "inline")))
-    except Exception:  # the converter raises errors of many kinds, and a formula is no reason to lose an answer
+        return _serialize(fromstring(convert(tex, display="block" if is_display else "inline")))
+    except Exception:  # the converter raises many kinds of errors, and the answer must be shown anyway
         return None
 
 
-def _is_modest(value: str) -> bool:
+def _is_within_limits(value: str) -> bool:
     if not _VALUE.fullmatch(value):
         return False
     return all(_SMALLEST <= float(number) <= _LARGEST for number in _NUMBER.findall(value.replace("100%", "")))
 
 
-def _written(element: Element) -> str:
-    """An element with what is inside it, written anew: nothing but MathML and text comes through."""
+def _serialize(element: Element) -> str:
+    """Return the allowed MathML elements and attributes of an element, and all its text."""
     tag = element.tag.removeprefix(_NAMESPACE)
-    inside = escape(element.text or "") + "".join(_written(child) + escape(child.tail or "") for child in element)
+    content = escape(element.text or "") + "".join(_serialize(child) + escape(child.tail or "") for child in element)
     if tag not in _ELEMENTS:
-        return inside
-    kept = "".join(
+        return content
+    attributes = "".join(
         f' {name}="{escape(value)}"'
         for name, value in element.attrib.items()
-        if name in _ATTRIBUTES and _is_modest(value)
+        if name in _ATTRIBUTES and _is_within_limits(value)
     )
-    return f"<{tag}{kept}>{inside}</{tag}>"
+    return f"<{tag}{attributes}>{content}</{tag}>"

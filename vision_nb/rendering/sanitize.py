@@ -1,73 +1,30 @@
-r"""Makes untrusted text safe to show: a model's answer, a server's message, a file's name.
+"""Untrusted text (a model's answer, a server's message, a file name), made safe to show.
 
-``escape``
-    for a value inside markup of our own.
-``replace_surrogates``
-    for text that is to be encoded.
-``inline_text``
-    for a name in the middle of a line of Markdown or HTML.
-``clean_html`` and ``markdown_to_html``
-    for HTML that is shown as it is, as a widget does.
-``safe_markdown``
-    for ``text/markdown``, which each front end renders with a parser of its own: marked in JupyterLab,
-    markdown-it in VS Code, cmark-gfm on GitHub, mistune in nbconvert. Some of them set math aside before they
-    look for code. Those parsers disagree about where code begins and ends, so safety never rests on that:
-    what is not plainly code is made harmless as text, and code that could be taken for something else is
-    written so that it would be harmless as text too.
-
-Pictures become links, as fetching one tells its server who reads the answer, and when. TeX commands that make
-links, set HTML attributes or load something are defused, as MathJax typesets what it finds on the page.
+``html.escape`` of the standard library escapes a value inside our own markup. Here are ``inline_text`` for a name in a
+line of Markdown or HTML, ``clean_html`` for HTML that is shown as such, and ``replace_surrogates`` for text that is
+about to be encoded. For Markdown, see `vision_nb.rendering.markdown`.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vision_nb.rendering.markdown import defuse_tex, escape_punctuation, is_safe_url, safe_markdown
-
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
-    from markdown_it.rules_block import StateBlock
-    from markdown_it.rules_core import StateCore
-    from markdown_it.rules_inline import StateInline
-    from markdown_it.token import Token
-
-__all__ = ["clean_html", "escape", "inline_text", "markdown_to_html", "replace_surrogates", "safe_markdown"]
-
-_FORMULA = re.compile(
-    r"""\$\$(?:\\.|[^`$\\])+\$\$ | \$(?![\s$])(?:\\.|[^`$\\\n])+(?<!\s)\$(?!\d)
-    | (?P<slash>\\\\?)(?:\((?:(?!\\[()])[^`])+(?P=slash)\) | \[(?:(?!\\[\[\]])[^`])+(?P=slash)\])""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def escape(text: str) -> str:
-    """Escapes text for use in HTML, between tags or within a quoted attribute.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The text, with ``&``, ``<``, ``>`` and both quotes as entities.
-
-    >>> escape('<img src="x">')
-    '&lt;img src=&quot;x&quot;&gt;'
-    """
-    return html.escape(text, quote=True)
+from vision_nb.rendering.markdown.formulas import defuse_tex
+from vision_nb.rendering.markdown.prose import escape_punctuation, is_safe_url
 
 
 def replace_surrogates(text: str) -> str:
-    r"""Writes text that may hold halves of surrogate pairs so that it can be encoded: halves that meet are joined.
+    r"""Make text encodable: join the surrogate pairs in it, and replace lone surrogates.
 
     Args:
-        text: Any text: JSON's escapes and names of files can bring in halves, which no file or page takes.
+        text: Any text. JSON escapes and file names can contain surrogates, which cannot be written to a file.
 
     Returns:
-        The text, with a replacement character for each half that is alone.
+        The text, with a replacement character for each lone surrogate.
 
     >>> replace_surrogates("\ud83d\ude00 caf\udce9")
     '😀 caf�'
@@ -76,13 +33,13 @@ def replace_surrogates(text: str) -> str:
 
 
 def inline_text(text: str) -> str:
-    """Writes text for the middle of a line of Markdown or HTML, where it is shown as it is and nothing else.
+    """Escape text for use within a line of Markdown or HTML.
 
     Args:
-        text: Any text, such as a name; line ends in it become spaces.
+        text: Any text, such as a name; its line breaks become spaces.
 
     Returns:
-        The text, with each punctuation mark as a character reference, and with no TeX that does something.
+        The text, with its punctuation as character references and its active TeX commands disabled.
 
     >>> inline_text("*a*")
     '&#42;a&#42;'
@@ -104,7 +61,7 @@ _ATTRIBUTE = re.compile(r' ([\w-]+)="([^"]*)"')
 
 
 def _keep_attribute(tag: str, name: str, value: str) -> str | None:
-    """Gives an attribute's value as it may stay, or None."""
+    """Return the allowed part of an attribute's value, or None to drop the attribute."""
     if name == "href":
         return value if is_safe_url(value) else None
     if name == "class":
@@ -115,7 +72,7 @@ def _keep_attribute(tag: str, name: str, value: str) -> str | None:
 
 @cache
 def _cleaners() -> tuple[Callable[[str], str], Callable[[str], str]]:
-    """Gives the cleaner that still keeps pictures, and the one that follows it."""
+    """Return a cleaner that keeps images, and the final one, which drops them."""
     import nh3
 
     common: dict[str, Any] = {
@@ -136,119 +93,29 @@ def _cleaners() -> tuple[Callable[[str], str], Callable[[str], str]]:
 
 def _image_to_link(match: re.Match[str]) -> str:
     attributes = {name: html.unescape(value) for name, value in _ATTRIBUTE.findall(match[1])}
-    return _link_to_image(attributes.get("src", ""), attributes.get("alt", ""))
+    return link_to_image(attributes.get("src", ""), attributes.get("alt", ""))
 
 
-def _link_to_image(url: str, name: str) -> str:
-    """A picture as a link to it; fetching one would tell its server who reads the answer, and when."""
-    return f'<a href="{escape(url)}">{escape(name or "image")}</a>' if is_safe_url(url) else ""
+def link_to_image(url: str, name: str) -> str:
+    """Return a link instead of an image: loading an image tells its server who reads the answer and when."""
+    return f'<a href="{html.escape(url)}">{html.escape(name or "image")}</a>' if is_safe_url(url) else ""
 
 
-def clean_html(html: str) -> str:
-    """Keeps of some HTML what an answer needs: text, lists, tables, code and links.
+def clean_html(untrusted: str) -> str:
+    """Reduce HTML to text, lists, tables, code and links.
 
-    Scripts, styles, forms, frames, ids and every other attribute go. Links lead to ``http``, ``https`` and
-    ``mailto`` only and open in a new tab. A picture becomes a link to it.
+    Scripts, styles, forms, frames, ids and all other attributes are removed. Links to ``http``, ``https`` and
+    ``mailto`` are kept and open in a new tab. An image becomes a link to it.
 
     Args:
-        html: HTML from anywhere, well-formed or not.
+        untrusted: HTML from any source, well-formed or not.
 
     Returns:
-        HTML that can be put on a page.
+        HTML that is safe to show.
 
     >>> clean_html('<p onclick="f()">Hi <img src="https://a.org/b.png" alt="cat"></p>')
     '<p>Hi <a href="https://a.org/b.png" target="_blank" rel="noopener noreferrer">cat</a></p>'
     """
     keep_images, clean = _cleaners()
-    # The first pass writes every tag in one canonical form, so that a pattern finds the pictures.
-    return clean(_IMAGE.sub(_image_to_link, keep_images(html)))
-
-
-@cache
-def _renderer() -> MarkdownIt:
-    from markdown_it import MarkdownIt
-
-    renderer = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    renderer.inline.ruler.before("escape", "formula", _inline_formula)
-    renderer.block.ruler.before("paragraph", "formula", _display_formula, {"alt": ["paragraph"]})
-    renderer.core.ruler.push("align", _align)
-    renderer.add_render_rule("text", _text)
-    renderer.add_render_rule("formula", _formula)
-    renderer.add_render_rule("image", _image)
-    return renderer
-
-
-def _align(state: StateCore) -> None:
-    """Says how a table's cells are aligned by the attribute that stays, in place of a style."""
-    for token in state.tokens:
-        if token.type in ("th_open", "td_open") and "style" in token.attrs:
-            token.attrs = {"align": str(token.attrs["style"]).removeprefix("text-align:")}
-
-
-def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    return escape(defuse_tex(tokens[index].content))
-
-
-def _formula(_: Any, tokens: Sequence[Token], index: int, __: Any, env: dict[str, Any]) -> str:
-    formula = defuse_tex(tokens[index].content)
-    if not env.get("formulas_as_code"):
-        return escape(formula)
-    side = 1 if formula.startswith("$") and not formula.startswith("$$") else 2
-    kind = "math-display" if formula.startswith(("$$", r"\[")) else "math"
-    return f'<code class="language-{kind}">{escape(formula[side:-side].strip())}</code>'
-
-
-def _image(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    name = "".join(token.content for token in tokens[index].children or ())
-    return _link_to_image(str(tokens[index].attrs["src"]), defuse_tex(name)) or escape(defuse_tex(name))
-
-
-def _inline_formula(state: StateInline, silent: bool) -> bool:
-    """Keeps Markdown out of a formula; a rule of markdown-it."""
-    match = _FORMULA.match(state.src, state.pos, state.posMax)
-    if match is None:
-        return False
-    if not silent:
-        formula = match[0]
-        if match["slash"] == r"\\":  # as one has to write it where no rule like this one is at work
-            formula = formula[1:-3] + formula[-2:]
-        state.push("formula", "", 0).content = formula
-    state.pos = match.end()
-    return True
-
-
-def _display_formula(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Keeps lists and the like out of a formula over several lines; a rule of markdown-it."""
-    match = _FORMULA.match(state.src, state.bMarks[start] + state.tShift[start])
-    if match is None or re.search(r"\n[ \t]*(?:\n|>)", match[0]):
-        return False
-    last = start + match[0].count("\n")
-    if last == start or last >= end or state.src[match.end() : state.eMarks[last]].strip():
-        return False
-    if not silent:
-        state.push("paragraph_open", "p", 1)
-        inline = state.push("inline", "", 0)
-        inline.content, inline.children = match[0], []
-        state.push("paragraph_close", "p", -1)
-        state.line = last + 1
-    return True
-
-
-def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
-    r"""Renders a model's answer as HTML that can be put on a page.
-
-    Raw HTML in it is shown as text, and pictures become links. Formulas stay as they are between ``$``,
-    ``$$``, ``\(`` or ``\[`` and their counterparts, for a page that typesets them.
-
-    Args:
-        text: Markdown from anywhere.
-        formulas_as_code: Write a formula as ``<code class="language-math">``, or ``language-math-display``, for
-            `vision_nb.rendering.math`.
-
-    Returns:
-        HTML that can be put on a page.
-
-    >>> markdown_to_html("**Hi** <b>")
-    '<p><strong>Hi</strong> &lt;b&gt;</p>\n'
-    """
-    return clean_html(_renderer().render(replace_surrogates(text), {"formulas_as_code": formulas_as_code}))
+    # The first pass writes every tag in one canonical form, so that a pattern finds the images.
+    return clean(_IMAGE.sub(_image_to_link, keep_images(untrusted)))

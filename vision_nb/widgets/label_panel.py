@@ -12,7 +12,7 @@ import anywidget
 from vision_nb.comparison.labels import ASPECTS
 from vision_nb.comparison.result import RUBRIC, Comparison, default_annotator
 from vision_nb.errors import ImageError, SettingsError, VisionError
-from vision_nb.rendering.sanitize import markdown_to_html
+from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.store import Label
 
 _HERE = Path(__file__).parent

@@ -1,8 +1,8 @@
-r"""The formulas in untrusted Markdown: where they are beyond doubt, and how they are written safely.
+r"""The formulas in untrusted Markdown: finding the unambiguous ones, and writing them safely.
 
-Front ends know ``$x$`` and ``$$x$$``, some also ``\\(x\\)``, ``\\[x\\]`` and LaTeX's environments. They look for
-them in different ways, and more than one sets a formula aside before it looks for code: a delimiter that stays
-open could then take the start of a block of code along.
+All front ends support ``$x$`` and ``$$x$$``; some also ``\\(x\\)``, ``\\[x\\]`` and LaTeX environments. They find
+formulas in different ways, and some set them aside before they look for code: an unclosed delimiter could then
+include the start of a code block.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from urllib.parse import quote
 # Commands that make links, set HTML attributes or load something.
 ACTIVE_TEX = (
     "(?:href|url|class|cssId|style|data|htmlClass|htmlId|htmlStyle|htmlData|includegraphics|require|mmlToken|bbox)"
-    r"(?=[^A-Za-z]|$|www\.|https?:|ftp:)"  # the end of a name, also where a parser makes a link of what follows
+    r"(?=[^A-Za-z]|$|www\.|https?:|ftp:)"  # the end of the name; a parser may turn what follows into a link
 )
-BACKSLASH = "\N{SET MINUS}"  # looks like a backslash, and is none to TeX
+BACKSLASH = "\N{SET MINUS}"  # looks like a backslash, and is not one to TeX
 BARE_URL = re.compile(r"(?i:(?:https?|ftp)://|www\.)[^ \t\n`]*")
 
 _ACTIVE_COMMAND = re.compile(rf"(?<!\\)\\+({ACTIVE_TEX})")
 _FORMULA_START = re.compile(r"\$|\\(?=\\|begin)")
 
-# What opens, closes or breaks a formula, and the escapes that do none of it.
+# Everything that opens, closes or breaks a formula, and escapes, which do not.
 _TOKEN = re.compile(
-    rf"""(?=[\\`~$&\nhfwHFW]) (?:  # a quick look first: most characters begin nothing
+    rf"""(?=[\\`~$&\nhfwHFW]) (?:  # a fast check first: most characters begin no token
          \\(?P<step>begin|end)[ \t]*\{{(?P<environment>[A-Za-z]*\*?)\}}
        | (?P<break> {BARE_URL.pattern} | ` | ~{{3,}} | &\# | \\\\?(?:begin|end)\s*\{{ )
        | \\\\[()\[\]]
@@ -40,7 +40,7 @@ _INLINE = ("$", r"\\(")
 _ALONE = re.compile(r"^[ \t]*(?=\$\$[ \t]*$)", re.MULTILINE)
 _MARKUP = re.compile(r"<(?=[A-Za-z/!?])|\](?=[(:])|!(?=\[)|&(?=[A-Za-z][A-Za-z0-9]*;)")
 _DISPLAY_FORMULA = re.compile(
-    r"""^( (?:[ \t>*+-]|\d{1,9}[.)])*  # the marks of quotations and lists
+    r"""^( (?:[ \t>*+-]|\d{1,9}[.)])*  # quotation and list markers
            \$\$ (?:\\\$|[^$\n])+ \$\$ )
         [ \t]*
         (?= ([^ \t\n](?:[^$\n]|\$(?!\$))*)? $ )""",
@@ -49,13 +49,13 @@ _DISPLAY_FORMULA = re.compile(
 
 
 def defuse_tex(text: str) -> str:
-    r"""Takes the backslash from TeX commands that make links, set HTML attributes or load something.
+    r"""Disable the TeX commands that make links, set HTML attributes or load files.
 
     Args:
-        text: Text that MathJax or KaTeX may see.
+        text: Text that MathJax or KaTeX may process.
 
     Returns:
-        The text, with a look-alike for the backslash of each such command.
+        The text, with the backslash of each such command replaced by a similar character.
 
     >>> defuse_tex(r"\frac{a}{b} \url{c}") == rf"\frac{{a}}{{b}} {BACKSLASH}url{{c}}"
     True
@@ -64,19 +64,19 @@ def defuse_tex(text: str) -> str:
 
 
 def without_formulas(url: str) -> str:
-    """Percent-encodes what could start a formula in a URL."""
+    """Percent-encode the characters of a URL that could start a formula."""
     return _FORMULA_START.sub(lambda mark: quote(mark[0]), url)
 
 
 @dataclass
-class _Opened:
-    """A formula that has begun, in a paragraph.
+class _OpenFormula:
+    """A formula whose end has not been found yet.
 
     Attributes:
         opener: One of `_CLOSERS`, or "begin".
-        start: Where it starts.
-        indent: What stands before it on its line.
-        environments: LaTeX's environments that are open in it, outermost first.
+        start: Its position in the paragraph.
+        indent: The text before it on its line.
+        environments: The LaTeX environments that are open in it, outermost first.
     """
 
     opener: str
@@ -84,12 +84,12 @@ class _Opened:
     indent: str
     environments: list[str]
 
-    def reaches(self, text: str, line_start: int) -> bool:
-        """Tells whether the formula can go on in the next line."""
+    def continues(self, text: str, line_start: int) -> bool:
+        """Return whether the formula can continue on the next line."""
         return self.opener not in _INLINE and not self.indent.strip(" \t") and text.startswith(self.indent, line_start)
 
-    def meets(self, token: re.Match[str], before: str, after: str) -> Literal["closed", "open", "broken"]:
-        """Tells what a token makes of the formula."""
+    def after(self, token: re.Match[str], before: str, after: str) -> Literal["closed", "open", "broken"]:
+        """Return the state of the formula after a token, given the characters before and after the token."""
         mark = token[0]
         if token["step"] == "begin":
             self.environments.append(token["environment"])
@@ -101,64 +101,64 @@ class _Opened:
             return "open" if self.environments or self.opener != "begin" else "closed"
         if mark == _CLOSERS.get(self.opener) and not self.environments and before not in ("\\", "$"):
             return "broken" if mark == "$" and (before.isspace() or after.isdigit()) else "closed"
-        # nbconvert looks for display formulas first, also inside the others.
+        # nbconvert looks for display formulas first, also inside other formulas.
         is_display = mark == r"\\[" and self.opener in _INLINE
         return "open" if mark[0] == "\\" and not token["break"] and not is_display else "broken"
 
 
-def _opened(token: re.Match[str], before: str, after: str, indent: str) -> _Opened | None:
-    """Opens a formula where a token can begin one."""
+def _open_formula(token: re.Match[str], before: str, after: str, indent: str) -> _OpenFormula | None:
+    """Return the formula that a token begins, or None if it cannot begin one."""
     opener = token["step"] or token[0]
     if opener not in ("begin", *_CLOSERS) or before in ("\\", "$") or (opener == "$" and after.isspace()):
         return None
-    return _Opened(opener, token.start(), indent, [token["environment"]] if opener == "begin" else [])
+    return _OpenFormula(opener, token.start(), indent, [token["environment"]] if opener == "begin" else [])
 
 
 def find_formulas(text: str) -> Iterator[tuple[int, int]]:
-    """Finds the formulas whose extent no parser can mistake.
+    """Find the formulas that every parser delimits in the same way.
 
-    One over several lines starts on a line of its own and keeps its indent, as VS Code stops where a line has
-    less; and its two ``$$`` both have a line to themselves, with the same indent, or neither has.
+    A formula over several lines must start its line and keep its indent, because VS Code ends it at a line with less.
+    Its two ``$$`` must both be alone on their line with the same indent, or neither.
 
     Args:
-        text: A paragraph, with backticks in place of inline code.
+        text: A paragraph in which inline code is replaced by backticks.
 
     Yields:
-        Where a formula starts, and where it ends.
+        The start and end of a formula.
     """
     if "$" not in text and "\\" not in text:
         return
     alone = {match.end(): match[0] for match in _ALONE.finditer(text)}
-    formula: _Opened | None = None
+    formula: _OpenFormula | None = None
     line_start = 0
     for token in _TOKEN.finditer(text):
         at, end = token.span()
         if token[0] == "\n":
             line_start = end
-            if formula and not formula.reaches(text, line_start):
+            if formula and not formula.continues(text, line_start):
                 formula = None
             continue
         before, after = text[at - 1 : at], text[end : end + 1]
-        fate = formula.meets(token, before, after) if formula else "broken"
-        if formula and fate == "closed" and alone.get(formula.start) == alone.get(at):
+        state = formula.after(token, before, after) if formula else "broken"
+        if formula and state == "closed" and alone.get(formula.start) == alone.get(at):
             yield formula.start, end
             formula = None
-        elif fate != "open":
-            formula = _opened(token, before, after, indent=text[line_start:at])
+        elif state != "open":
+            formula = _open_formula(token, before, after, indent=text[line_start:at])
 
 
 def safe_formula(text: str, start: int, end: int) -> str:
-    """Writes a formula so that it is harmless as text too: TeX ignores the spaces that go in.
+    """Return a formula that is harmless even if it is taken for text: TeX ignores the spaces that are added.
 
     Args:
         text: The paragraph.
-        start: Where the formula starts in it.
-        end: Where it ends.
+        start: The formula's start.
+        end: The formula's end.
     """
     formula = _MARKUP.sub(r"\g<0> ", defuse_tex(text[start:end]))
     return formula + " " if formula.endswith("]") and text[end : end + 1] in ("(", ":", "[") else formula
 
 
 def break_after_display_formulas(text: str) -> str:
-    """Puts what follows ``$$x$$`` on the next line, as VS Code would read on to the next ``$$`` in the answer."""
+    """Break the line after ``$$x$$``, because VS Code would otherwise continue the formula to the next ``$$``."""
     return _DISPLAY_FORMULA.sub(lambda match: match[1] + ("\n" if match[2] else ""), text)

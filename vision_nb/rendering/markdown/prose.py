@@ -1,11 +1,11 @@
-r"""The prose of untrusted Markdown: its words, inline code, formulas and links, made safe for every parser.
+r"""The prose of untrusted Markdown: words, inline code, formulas and links, made safe for every parser.
 
-* Prose holds no ``<`` that could open a tag, no stray backtick and no stray math delimiter; where it mentions
-  one, a character reference such as ``&lt;`` says so, which no parser takes for html.
-* Inline code stays between backticks where all parsers agree about it. Elsewhere it becomes ``<code>`` with
-  each punctuation mark as a character reference: harmless as text too.
-* A formula stays where it is plainly one. A space, which TeX ignores, keeps ``a<b`` from being a tag.
-* A link leads to ``http``, ``https`` or ``mailto``, and loses its title. A picture becomes a link.
+* A ``<`` that could open a tag, a stray backtick and a stray math delimiter become character references such as
+  ``&lt;``, which no parser takes for HTML.
+* Inline code stays between backticks if all parsers agree about it. Otherwise it becomes ``<code>`` with its
+  punctuation written as character references, which is harmless even if it is taken for text.
+* Unambiguous formulas stay. A space, which TeX ignores, keeps ``a<b`` from being a tag.
+* Links to ``http``, ``https`` and ``mailto`` stay, without their title. Images become links.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vision_nb.rendering.markdown.formulas import (
     without_formulas,
 )
 
-_GOOD_URL = re.compile(r"https?://[^/\s]|mailto:[^/\s]", re.IGNORECASE)
+_SAFE_URL = re.compile(r"https?://[^/\s]|mailto:[^/\s]", re.IGNORECASE)
 
 _REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in string.punctuation + "\n\t"}
 MARK = re.compile(r"[\\<!\[\]`~$&]")
@@ -55,12 +55,12 @@ _PROSE = re.compile(
 
 
 def is_safe_url(url: str) -> bool:
-    """Tells whether a link may lead to the URL: ``http``, ``https`` and ``mailto`` are good."""
-    return bool(_GOOD_URL.match(url))
+    """Return whether the URL's scheme is ``http``, ``https`` or ``mailto``."""
+    return bool(_SAFE_URL.match(url))
 
 
 def safe_url(url: str) -> str | None:
-    """Gives a link's URL with every character that could end or change a link percent-encoded."""
+    """Return a URL with the characters percent-encoded that could end a link, or None if it is not safe."""
     url = unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", url))
     if not is_safe_url(url):
         return None
@@ -68,7 +68,7 @@ def safe_url(url: str) -> str | None:
 
 
 def unescape(text: str) -> str:
-    """Resolves character references, other than numbers too long for Python."""
+    """Resolve character references; return the text unchanged if one has too many digits for Python."""
     try:
         return html.unescape(text)
     except ValueError:  # more than 4300 digits
@@ -76,26 +76,23 @@ def unescape(text: str) -> str:
 
 
 def escape_punctuation(text: str) -> str:
-    """Writes punctuation as character references, which every parser shows and none takes for html."""
+    """Write punctuation as character references, which every parser displays and none takes for markup."""
     return text.translate(_REFERENCES)
 
 
 def safe_prose(lines: list[str]) -> str:
-    """Writes lines that hold no block of code and no blank line.
+    """Return a paragraph that reads the same and is harmless in every parser.
 
     Args:
-        lines: Lines of Markdown from anywhere.
-
-    Returns:
-        The lines as one text that is harmless, and reads as before, in every parser.
+        lines: Untrusted lines of Markdown without code blocks and blank lines.
     """
-    text = _DESCRIPTION.sub(r"\1&#58;", "\n".join(lines))  # nbconvert alone has lists of descriptions
+    text = _DESCRIPTION.sub(r"\1&#58;", "\n".join(lines))  # only nbconvert has description lists
     if not MARK.search(text):
         return text
     in_table = all(line.lstrip(" \t").startswith("|") for line in lines)
     code = list(_code_spans(text))
     prose = _masked(text, code)
-    # Where a bracket stays open, marked and mistune look for "]:" even in a fenced block that follows.
+    # After an unclosed bracket, marked and mistune look for "]:" even in a fenced block that follows.
     last = max((mark.end() for mark in _ESCAPE_OR_CLOSE.finditer(prose) if mark[0] == "]"), default=0)
     spans = [(start, end, "`") for start, end in code]
     spans += [(mark.start(), mark.end(), "&#91;") for mark in _OPEN_BRACKET.finditer(prose, last)]
@@ -109,23 +106,23 @@ def safe_prose(lines: list[str]) -> str:
         written += [_prose(text[position:start], in_table), span]
         position = end
     written.append(_prose(text[position:], in_table))
-    outline = break_after_display_formulas("".join(written))  # with a backtick, and no other, for each code
+    outline = break_after_display_formulas("".join(written))  # its only backticks stand for inline code, one each
     codes = (text[start:end].strip("`") for start, end in code)
     in_urls = {url.end() for url in BARE_URL.finditer(outline)} if code else set()
 
-    def write(tick: re.Match[str]) -> str:
-        inline_code, at = next(codes), tick.start()
-        # Some parsers take the backticks for a part of the URL, or of a formula between two stray dollars.
-        agreed = at not in in_urls and not ("$" in outline and "<" in inline_code)
-        # GitHub has a formula in $`...`$, MyST a role in {name}`...`, and marked takes ~` for text.
+    def inline_code_at(tick: re.Match[str]) -> str:
+        code_text, at = next(codes), tick.start()
+        # Some parsers take the backticks for part of a URL, or of a formula between two stray dollar signs.
+        agreed = at not in in_urls and not ("$" in outline and "<" in code_text)
+        # GitHub reads $`...`$ as a formula, MyST {name}`...` as a role, and marked ~` as text.
         agreed = agreed and outline[at - 1 : at] not in tuple("$}~^@=&#%<")
-        return _inline_code(inline_code, agreed, in_table)
+        return _inline_code(code_text, agreed, in_table)
 
-    return re.sub("`", write, outline)
+    return re.sub("`", inline_code_at, outline)
 
 
 def _code_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Finds inline code: a run of backticks up to the next of the same length on the line."""
+    """Find inline code: a run of backticks up to the next run of the same length on the line."""
     if "`" not in text:
         return
     runs = list(_TICKS.finditer(text))
@@ -147,7 +144,7 @@ def _code_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _masked(text: str, spans: list[tuple[int, int]]) -> str:
-    """Covers spans with backticks."""
+    """Replace spans by backticks."""
     pieces, position = [], 0
     for start, end in spans:
         pieces += [text[position:start], "`" * (end - start)]
@@ -156,7 +153,7 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def _inline_code(code: str, agreed: bool, in_table: bool) -> str:
-    """Writes inline code: between backticks where every parser sees it so, as HTML elsewhere."""
+    """Return inline code between backticks if all parsers agree about it, otherwise as HTML."""
     if agreed and _PLAIN_CODE.fullmatch(code) and defuse_tex(code) == code:
         return f"`{code}`"
     if code.startswith(" ") and code.endswith(" ") and code.strip(" "):
@@ -169,27 +166,27 @@ def _code_html(code: str) -> str:
 
 
 def _prose(text: str, in_table: bool) -> str:
-    """Writes text that is neither code nor formula."""
-    # JupyterLab puts a formula back unescaped, also into the attribute of a link that it made from a bare URL.
+    """Return text without code and formulas, made safe."""
+    # JupyterLab puts formulas back unescaped, even into the attribute of a link made from a bare URL.
     text = BARE_URL.sub(lambda url: without_formulas(url[0]), text) if "$" in text or "\\" in text else text
     return _PROSE.sub(lambda match: _prose_mark(match, in_table), text)
 
 
 def _prose_mark(match: re.Match[str], in_table: bool) -> str:
-    """Writes what could be markup in prose."""
+    """Return the safe form of something in prose that could be markup."""
     if match["tex"]:
         return BACKSLASH + match["tex"].lstrip("\\")
     if match["address"]:
         url = safe_url(match["address"] if ":" in match["address"] else f"mailto:{match['address']}")
         if not url:
             return "&lt;" + _prose(match[0][1:], in_table)
-        shown = re.sub(r"[*_~]", lambda mark: escape_punctuation(mark[0]), url.removeprefix("mailto:"))
-        # After an exclamation mark a link would be a picture.
-        return shown if match.string[match.start() - 1 : match.start()] == "!" else f"[{shown}]({url})"
+        text = re.sub(r"[*_~]", lambda mark: escape_punctuation(mark[0]), url.removeprefix("mailto:"))
+        # After an exclamation mark a link would be an image.
+        return text if match.string[match.start() - 1 : match.start()] == "!" else f"[{text}]({url})"
     if match["code"] is not None:
         return _code_html(unescape(match["code"]))
     if match["newline"]:
-        return "<br>" if in_table else f"&lt;{match[0][1:]}"  # on a line of its own it opens a block of HTML
+        return "<br>" if in_table else f"&lt;{match[0][1:]}"  # on a line of its own it would open an HTML block
     if match["unnamed"]:
         return "[image"
     if match["target"]:
@@ -206,11 +203,10 @@ def _prose_mark(match: re.Match[str], in_table: bool) -> str:
     if mark[0] == "&":
         return kept + ("&amp;" + mark[1:] if escaped or not _is_harmless(mark) else mark)
     if mark == "!" and not slashes and not match.string[match.start() - 1 : match.start()].isalnum():
-        return ""  # a picture becomes a link
+        return ""  # an image becomes a link
     return kept + ("&lt;" if mark == "<" else escape_punctuation(mark))
 
 
 def _is_harmless(reference: str) -> bool:
-    """Tells whether a character reference may stay: it must not smuggle in a letter or a backslash."""
-    shown = unescape(reference)
-    return not re.search(r"[\\A-Za-z0-9\x00-\x1f]", shown)
+    """Return whether a character reference may stay: it must not stand for a letter, digit or backslash."""
+    return not re.search(r"[\\A-Za-z0-9\x00-\x1f]", unescape(reference))

@@ -1,0 +1,115 @@
+"""Rendering of untrusted Markdown as HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from vision_nb.rendering.markdown.formulas import defuse_tex
+from vision_nb.rendering.sanitize import clean_html, link_to_image, replace_surrogates
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_core import StateCore
+    from markdown_it.rules_inline import StateInline
+    from markdown_it.token import Token
+
+_FORMULA = re.compile(
+    r"""\$\$(?:\\.|[^`$\\])+\$\$ | \$(?![\s$])(?:\\.|[^`$\\\n])+(?<!\s)\$(?!\d)
+    | (?P<slash>\\\\?)(?:\((?:(?!\\[()])[^`])+(?P=slash)\) | \[(?:(?!\\[\[\]])[^`])+(?P=slash)\])""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
+    r"""Render untrusted Markdown as HTML.
+
+    Raw HTML is shown as text, and images become links. Formulas between ``$``, ``$$``, ``\(`` or ``\[`` and their
+    counterparts are kept for a page that typesets them.
+
+    Args:
+        text: Markdown from a model or another untrusted source.
+        formulas_as_code: Whether to write a formula as ``<code class="language-math">`` (or
+            ``language-math-display``), for `vision_nb.rendering.math`.
+
+    Returns:
+        HTML that is safe to show.
+
+    >>> markdown_to_html("**Hi** <b>")
+    '<p><strong>Hi</strong> &lt;b&gt;</p>\n'
+    """
+    return clean_html(_renderer().render(replace_surrogates(text), {"formulas_as_code": formulas_as_code}))
+
+
+@cache
+def _renderer() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    renderer = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    renderer.inline.ruler.before("escape", "formula", _inline_formula)
+    renderer.block.ruler.before("paragraph", "formula", _display_formula, {"alt": ["paragraph"]})
+    renderer.core.ruler.push("align", _align)
+    renderer.add_render_rule("text", _text)
+    renderer.add_render_rule("formula", _formula)
+    renderer.add_render_rule("image", _image)
+    return renderer
+
+
+def _align(state: StateCore) -> None:
+    """Align table cells by an attribute, which `clean_html` keeps, instead of a style."""
+    for token in state.tokens:
+        if token.type in ("th_open", "td_open") and "style" in token.attrs:
+            token.attrs = {"align": str(token.attrs["style"]).removeprefix("text-align:")}
+
+
+def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
+    return escape(defuse_tex(tokens[index].content))
+
+
+def _formula(_: Any, tokens: Sequence[Token], index: int, __: Any, env: dict[str, Any]) -> str:
+    formula = defuse_tex(tokens[index].content)
+    if not env.get("formulas_as_code"):
+        return escape(formula)
+    side = 1 if formula.startswith("$") and not formula.startswith("$$") else 2
+    kind = "math-display" if formula.startswith(("$$", r"\[")) else "math"
+    return f'<code class="language-{kind}">{escape(formula[side:-side].strip())}</code>'
+
+
+def _image(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
+    name = "".join(token.content for token in tokens[index].children or ())
+    return link_to_image(str(tokens[index].attrs["src"]), defuse_tex(name)) or escape(defuse_tex(name))
+
+
+def _inline_formula(state: StateInline, silent: bool) -> bool:
+    """Keep inline formulas out of the Markdown parser; a markdown-it rule."""
+    match = _FORMULA.match(state.src, state.pos, state.posMax)
+    if match is None:
+        return False
+    if not silent:
+        formula = match[0]
+        if match["slash"] == r"\\":  # the notation for parsers without such a rule
+            formula = formula[1:-3] + formula[-2:]
+        state.push("formula", "", 0).content = formula
+    state.pos = match.end()
+    return True
+
+
+def _display_formula(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Keep formulas over several lines out of the block parser; a markdown-it rule."""
+    match = _FORMULA.match(state.src, state.bMarks[start] + state.tShift[start])
+    if match is None or re.search(r"\n[ \t]*(?:\n|>)", match[0]):
+        return False
+    last = start + match[0].count("\n")
+    if last == start or last >= end or state.src[match.end() : state.eMarks[last]].strip():
+        return False
+    if not silent:
+        state.push("paragraph_open", "p", 1)
+        inline = state.push("inline", "", 0)
+        inline.content, inline.children = match[0], []
+        state.push("paragraph_close", "p", -1)
+        state.line = last + 1
+    return True
