@@ -1,4 +1,4 @@
-"""What the tests with the true engine need: llama.cpp's server, its random weights, and the LiteLLM proxy."""
+"""Parts for tests with the real engine: llama.cpp's server, random weights and the LiteLLM proxy."""
 
 import contextlib
 import importlib.util
@@ -16,24 +16,26 @@ _missing = [name for name in ("llama_cpp", "gguf", "huggingface_hub") if importl
 
 
 def require_engine():
-    """Skip where the engine is not installed; where `.ci/run` asks for it, that is a failure."""
+    """Skip a test if the engine is not installed, or fail it if VISION_NB_TEST_ENGINE is set."""
     if _missing:
-        absent(f'there is no {", ".join(_missing)}: pip install -e ".[test,llama-test]"')
+        skip_or_fail(f'not installed: {", ".join(_missing)} (pip install -e ".[test,llama-test]")')
 
 
 def require_litellm():
-    """Skip where the proxy is not installed; it has a venv of its own, as it pins another version of openai."""
+    """Skip a test if the proxy is not installed; it needs its own environment, as it pins another openai version."""
     require_engine()
     if shutil.which(LITELLM) is None:
-        absent("there is no LiteLLM: python -m venv .venv-litellm && .venv-litellm/bin/pip install 'litellm[proxy]'")
+        skip_or_fail(
+            "LiteLLM is not installed: python -m venv .venv-litellm && .venv-litellm/bin/pip install 'litellm[proxy]'"
+        )
 
 
-def absent(reason):
+def skip_or_fail(reason):
     (pytest.fail if os.environ.get("VISION_NB_TEST_ENGINE") else pytest.skip)(reason)
 
 
 def write_weights(folder):
-    """The pair of random weights: model and image encoder."""
+    """Write random weights, and return the paths of the model and the image encoder."""
     require_engine()
     from tiny_llava import write_pair
 
@@ -41,14 +43,14 @@ def write_weights(folder):
 
 
 def is_alive(pid):
-    """Whether a process runs; one that has ended and was not yet asked for counts as ended."""
+    """Return whether a process is running; a zombie counts as ended."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
 
 
 def ends(pid, within=5.0):
-    """Whether a process ends within some seconds."""
+    """Return whether a process ends within some seconds."""
     deadline = time.monotonic() + within
     while is_alive(pid):
         if time.monotonic() > deadline:
@@ -58,7 +60,7 @@ def ends(pid, within=5.0):
 
 
 def engines():
-    """The ids of all running engines of llama.cpp's server that tests of this machine's user have started."""
+    """Return the process IDs of all running engines."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
@@ -69,7 +71,7 @@ def engines():
 
 @contextlib.contextmanager
 def running_litellm(config, folder):
-    """The LiteLLM proxy with a configuration; gives its base URL once it answers."""
+    """Run the LiteLLM proxy with a configuration; yield its base URL once it responds."""
     from vision_nb.providers.llamacpp.process import free_port
     from vision_nb.providers.local.probe import Probe
 
@@ -82,16 +84,15 @@ def running_litellm(config, folder):
     with (folder / "litellm.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
     try:
-        with Probe(2.0) as probe:
-            for _ in range(600):
-                answer = probe.get(port, "/v1/models")
-                if answer is not None and answer.status == 200:
-                    break
-                if process.poll() is not None:
-                    pytest.fail("LiteLLM ended: " + (folder / "litellm.log").read_text()[-2000:])
-                time.sleep(0.2)
-            else:
-                pytest.fail("LiteLLM did not answer: " + (folder / "litellm.log").read_text()[-2000:])
+        probe = Probe(port, timeout=2.0)
+        for _ in range(600):
+            if probe.get("/v1/models").status == 200:
+                break
+            if process.poll() is not None:
+                pytest.fail("LiteLLM ended: " + (folder / "litellm.log").read_text()[-2000:])
+            time.sleep(0.2)
+        else:
+            pytest.fail("LiteLLM did not respond: " + (folder / "litellm.log").read_text()[-2000:])
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()

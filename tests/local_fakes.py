@@ -21,7 +21,7 @@ SERVERS = {
                 {"id": "whisper", "object": "model", "capabilities": ["transcript"]},
             ],
         },
-        "GET /": "Ollama is running",  # it speaks Ollama's protocol too
+        "GET /": "Ollama is running",  # it supports Ollama's protocol too
     },
     "LiteLLM": {
         "GET /v1/models": listing("llava", "gpt-4o", created=1677610602),
@@ -96,15 +96,15 @@ SERVERS = {
     "another": {"GET /v1/models": listing("some-model", owner="somebody")},
     "no list": {"GET /v1/chat/completions": 405},
     "closed": {"GET /v1/models": 401, "GET /health/liveliness": "I'm alive!"},
-    "no model server": {"GET /": b"<html>It works!</html>"},
+    "web server": {"GET /": b"<html>It works!</html>"},
 }
 
 
 @contextmanager
 def running(answers, keys=None):
-    """A server on loopback that gives these answers, and 404 to all else; gives its port.
+    """Run a server on loopback that gives these answers and 404 for all other paths; yield its port.
 
-    With a "key" among the answers it refuses whoever does not send it; ``keys`` takes down what was sent.
+    If the answers have a "key", requests without it are rejected; ``keys`` collects the keys that were sent.
     """
 
     class Handler(BaseHTTPRequestHandler):

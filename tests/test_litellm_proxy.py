@@ -1,4 +1,4 @@
-"""The true LiteLLM proxy in front of the true llama.cpp server, with the configuration that we write."""
+"""The real LiteLLM proxy in front of the real llama.cpp server, with our configuration."""
 
 import base64
 import json
@@ -38,37 +38,37 @@ async def test_all_eight_methods_answer_through_the_proxy(llm):
     assert len(texts) == 8 and all(texts.values())
 
 
-def test_the_picture_reaches_the_engine(llm):
+def test_the_image_reaches_the_engine(llm):
     assert llm.complete(PROMPT, [picture()]).usage.input_tokens > 576 > llm.complete("What?").usage.input_tokens
 
 
-def test_the_proxy_is_recognized_and_says_that_its_model_sees(api_base):
+def test_the_proxy_is_recognized_and_its_model_accepts_images(api_base):
     (server,) = detect(ports=[int(api_base.split(":")[2].removesuffix("/v1"))], timeout=5)
     assert (server.kind, server.api_base) == ("LiteLLM", api_base)
     assert [(model.name, model.sees_images) for model in server.models] == [("llava", True)]
 
 
-def test_a_conversation_that_is_too_long_is_the_same_error_through_both(llm, api_base):
+def test_a_conversation_that_is_too_long_is_a_context_length_error(llm, api_base):
     with pytest.raises(errors.ContextLengthError, match="holds 4,096"):
         llm.complete(PROMPT, [picture()] * 8)
     unchecked = vn.LocalMultiModal("llava", api_base, context_length=10**6, max_retries=0)
     with pytest.raises(errors.ContextLengthError, match="exceeds n_ctx"):
         unchecked.complete(PROMPT, [picture()] * 8)
-    with pytest.raises(errors.ContextLengthError, match="exceeds n_ctx"):  # the proxy makes an empty answer of it
+    with pytest.raises(errors.ContextLengthError, match="exceeds n_ctx"):  # the proxy turns it into an empty answer
         list(unchecked.stream_complete(PROMPT, [picture()] * 8))
 
 
-def test_a_model_that_the_proxy_does_not_have(api_base):
+def test_an_unknown_model_is_named_in_the_error(api_base):
     with pytest.raises(errors.ProviderError, match="no-such-model"):
         vn.LocalMultiModal("no-such-model", api_base, max_retries=0).complete("What?")
 
 
-def test_the_walkthroughs_samples_run_but_for_the_endpoint(api_base, photo, monkeypatch):
+def test_the_walkthroughs_samples_run_with_another_endpoint(api_base, photo, monkeypatch):
     both_samples_run(api_base, photo, monkeypatch)
 
 
-def test_the_walkthroughs_curl_runs_with_its_temperature_in_the_wrong_place(api_base):
-    """What curl sends, byte for byte but for the picture, which no test can fetch."""
+def test_the_walkthroughs_curl_request_with_its_misplaced_temperature_is_answered(api_base):
+    """The body that curl sends, with an image of our own."""
     image = base64.b64encode(encoded(picture(64, 64))).decode()
     parts = [
         {"type": "text", "text": "どんな画像ですか？"},

@@ -1,4 +1,4 @@
-"""Weights from a hub: the true huggingface_hub against a hub on this machine."""
+"""Downloads with the real huggingface_hub from a hub on this machine."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ except vn.errors.VisionError as error:
 
 @pytest.fixture
 def hub():
-    """A hub with one repository of one file; gives its address and the requests that came."""
+    """Run a hub with one repository; yield its address and the requests that it received."""
     require_engine()
     requests = []
 
@@ -63,7 +63,7 @@ def hub():
 
 
 def download(address, home, *names):
-    """In a Python of its own: huggingface_hub reads its settings when it is imported."""
+    """Download in a new Python process: huggingface_hub reads its settings when it is imported."""
     proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
     environment = {name: value for name, value in os.environ.items() if name.upper() not in proxies}
     environment |= {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
@@ -74,7 +74,7 @@ def download(address, home, *names):
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def test_a_file_is_downloaded_once_and_taken_from_the_cache_after_that(hub, tmp_path):
+def test_a_file_is_downloaded_once_and_then_read_from_the_cache(hub, tmp_path):
     address, requests = hub
     first = download(address, tmp_path, "me/llava", "model.gguf")
     assert first["size"] == len(DATA) and str(tmp_path) in first["path"]
@@ -85,21 +85,21 @@ def test_a_file_is_downloaded_once_and_taken_from_the_cache_after_that(hub, tmp_
     assert requests == []
 
 
-def test_a_file_that_does_not_fit_on_the_disk_is_refused_before_it_is_asked_for(hub, tmp_path):
+def test_a_file_too_large_for_the_disk_is_not_downloaded(hub, tmp_path):
     address, requests = hub
     found = download(address, tmp_path, "me/llava", "huge.gguf")
-    assert found["error"] == "ModelFileError" and "takes 1000000000.0 GB and the disk has" in found["message"]
+    assert found["error"] == "ModelFileError" and "has 1000000000.0 GB, but the disk has only" in found["message"]
     assert {method for method, path in requests if path.endswith("/huge.gguf")} == {"HEAD"}
 
 
 @pytest.mark.parametrize("names", [("me/llava", "nothing.gguf"), ("nobody/nothing", "model.gguf")])
-def test_what_the_hub_does_not_have(hub, tmp_path, names):
+def test_a_missing_file_or_repository_is_a_model_file_not_found_error(hub, tmp_path, names):
     found = download(hub[0], tmp_path, *names)
     assert found["error"] == "ModelFileNotFoundError" and "HF_TOKEN" in found["message"]
 
 
-def test_a_hub_that_cannot_be_reached_and_a_name_that_is_none(hub, tmp_path):
+def test_an_unreachable_hub_and_an_invalid_name_are_errors_of_their_own(hub, tmp_path):
     found = download("http://127.0.0.1:9", tmp_path, "me/llava", "model.gguf")
-    assert found["error"] == "ModelFileError" and "check the network" in found["message"]
+    assert found["error"] == "ModelFileError" and "Check the network" in found["message"]
     found = download(hub[0], tmp_path, "a/b/c/d", "model.gguf")
-    assert found["error"] == "SettingsError" and "write owner/name" in found["message"]
+    assert found["error"] == "SettingsError" and "use owner/name" in found["message"]

@@ -1,4 +1,4 @@
-"""The notebook about local LLaVA on the true engine; without it, `test_notebooks` runs it against the demo server."""
+"""The notebook about local LLaVA runs on the real engine."""
 
 import pytest
 from llama_parts import engines, write_weights
@@ -6,7 +6,7 @@ from save_notebooks import NOTEBOOKS, execute
 
 
 @pytest.mark.kernel
-def test_it_runs_on_the_engine_says_so_and_leaves_none_behind(tmp_path):
+def test_the_notebook_runs_on_the_engine_and_stops_it(tmp_path):
     model, mmproj = write_weights(tmp_path)
     before = engines()
     weights = {"VISION_NB_LLAVA_MODEL": str(model), "VISION_NB_LLAVA_MMPROJ": str(mmproj)}
@@ -14,7 +14,7 @@ def test_it_runs_on_the_engine_says_so_and_leaves_none_behind(tmp_path):
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert all(output.output_type != "error" and output.get("name") != "stderr" for output in outputs)
     shown = "".join(output.get("text") or output.data.get("text/plain", "") for output in outputs)
-    assert "llava answers at http://127.0.0.1:" in shown and "llama.cpp answers, with the weights" in shown
+    assert "llava is served at http://127.0.0.1:" in shown and "llama.cpp answers, with the weights" in shown
     assert "llama.cpp at http://127.0.0.1:" in shown  # detect finds it
     assert "demo model" not in shown and "The conversation takes about 4,6" in shown
     assert engines() == before

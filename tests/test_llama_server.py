@@ -1,4 +1,4 @@
-"""The true llama.cpp server as a child process, with random weights of LLaVA's shape: asked, stopped and killed."""
+"""The real llama.cpp server as a child process, with random weights: asked, stopped and killed."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def llm(weights):
-    """One engine for all tests that leave it running; its answers are the same for the same question."""
+    """One deterministic engine for all tests that leave it running."""
     with vn.serve_llava(*weights, progress=False, max_new_tokens=20, temperature=0) as served:
         yield served
 
@@ -51,13 +51,13 @@ def no_engine_is_left():
 
 @pytest.fixture
 def own(weights):
-    """An engine that a test may end as it likes."""
+    """An engine that a test may stop or kill."""
     with vn.serve_llava(*weights, progress=False, max_new_tokens=3000) as served:
         yield served
 
 
 def long_answer(**options):
-    """Settings under which the random weights go on and on with whole words; about 20 seconds for the 3,000."""
+    """Return settings for a very long answer of whole words; 3,000 tokens take about 20 seconds."""
     words = {str(token): 30 for token in range(259, 279)}
     return {"temperature": 1.5, "logit_bias": words, "max_new_tokens": 3000, **options}
 
@@ -69,19 +69,19 @@ async def test_all_eight_methods_answer(llm):
     assert not any(text.startswith(("\n", " ")) or text.endswith("</s>") for text in texts.values())
 
 
-def test_a_picture_is_576_tokens(llm):
+def test_an_image_has_576_tokens(llm):
     words = llm.complete(PROMPT, max_new_tokens=1).usage.input_tokens
     with_picture = llm.complete(PROMPT, [picture()], max_new_tokens=1).usage.input_tokens
-    assert abs(with_picture - words - 576) <= 8  # the sentence round it is cut into tokens otherwise
+    assert abs(with_picture - words - 576) <= 8  # the text around it is tokenized differently
     assert not llm.complete(PROMPT, [picture()]).usage_is_implausible
 
 
-def test_the_picture_is_looked_at(llm):
+def test_the_answer_depends_on_the_image(llm):
     answers = {llm.complete("What?", [picture(seed=seed)]).text for seed in range(4)}
     assert len(answers) > 1
 
 
-def test_its_streams_count_no_tokens_and_the_ledger_does(llm):
+def test_a_stream_reports_no_usage_and_the_ledger_estimates_it(llm):
     vn.ledger.reset()
     *_, last = llm.stream_complete("What?", [picture()])
     assert last.usage is None and last.finish_reason in ("stop", "length")
@@ -89,7 +89,7 @@ def test_its_streams_count_no_tokens_and_the_ledger_does(llm):
     assert vn.ledger.entries[0].usd == 0
 
 
-def test_several_questions_at_once_are_all_answered_whole(llm):
+def test_concurrent_requests_are_all_answered_completely(llm):
     async def last(seed):
         stream = await llm.astream_complete("What?", [picture(seed=seed)], **long_answer(max_new_tokens=40))
         return [r async for r in stream][-1]
@@ -100,18 +100,18 @@ def test_several_questions_at_once_are_all_answered_whole(llm):
     assert [one.finish_reason for one in asyncio.run(ask())] == ["length"] * 3
 
 
-def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent(llm):
-    told = r"about 4,6\d\d tokens and local:llava holds 4,096.*serve it with a larger n_ctx"
+def test_a_conversation_that_is_too_long_is_rejected_before_it_is_sent(llm):
+    told = r"about 4,6\d\d tokens, but local:llava holds 4,096.*serve it with a larger n_ctx"
     with pytest.raises(errors.ContextLengthError, match=told):
         llm.complete(PROMPT, [picture()] * 8)
     assert " POST " not in llm.engine.log().splitlines()[-1]
 
 
-async def test_a_conversation_that_the_engine_finds_too_long_is_the_same_error(llm):
+async def test_a_context_error_of_the_engine_is_a_context_length_error_streamed_or_not(llm):
     unchecked = vn.LocalMultiModal("llava", llm.api_base, context_length=10**6, max_retries=0)
     with pytest.raises(errors.ContextLengthError, match=r"exceeds n_ctx: \d+ > 4096"):
         unchecked.complete(PROMPT, [picture()] * 8)
-    # Its stream just ends, with status 200 and nothing in it.
+    # Its stream ends with status 200 and no content.
     with pytest.raises(errors.ContextLengthError, match=r"Prompt exceeds n_ctx: \d+ > 4096"):
         async for _ in await unchecked.astream_complete(PROMPT, [picture()] * 8):
             pass
@@ -119,7 +119,7 @@ async def test_a_conversation_that_the_engine_finds_too_long_is_the_same_error(l
         list(unchecked.stream_complete(PROMPT, [picture()] * 8))
 
 
-def test_a_smaller_context_is_kept(weights):
+def test_n_ctx_limits_the_context_length(weights):
     with vn.serve_llava(*weights, n_ctx=512, progress=False) as small:
         assert small.context_length == 512
         with pytest.raises(errors.ContextLengthError, match="holds 512"):
@@ -127,7 +127,7 @@ def test_a_smaller_context_is_kept(weights):
         assert small.complete("What?", max_new_tokens=3).text is not None
 
 
-async def test_an_answer_that_is_left_midway_frees_the_engine(llm):
+async def test_an_abandoned_answer_frees_the_engine(llm):
     with llm.stream_complete("What?", [picture()], **long_answer()) as stream:
         for _ in range(5):
             next(stream)
@@ -153,22 +153,24 @@ async def test_an_answer_that_is_left_midway_frees_the_engine(llm):
     assert time.monotonic() - started < 2
 
 
-def test_an_engine_that_is_killed_midway_is_an_error_that_keeps_what_had_arrived(own):
+def test_a_killed_engine_is_a_connection_error_with_the_partial_text(own):
     stream = own.stream_complete("What?", [picture()], **long_answer())
     for _ in range(5):
         next(stream)
     os.kill(own.engine.pid, signal.SIGKILL)
-    with pytest.raises(errors.ProviderConnectionError, match=r"ended by signal 9.*(\n.*)*starts it again") as caught:
+    with pytest.raises(
+        errors.ProviderConnectionError, match=r"ended by signal 9.*(\n.*)*Call serve_llava to start it again"
+    ) as caught:
         list(stream)
     assert caught.value.partial_text == stream.text != ""
-    with pytest.raises(errors.ProviderConnectionError, match="starts it again"):
+    with pytest.raises(errors.ProviderConnectionError, match="to start it again"):
         own.complete("What?")
     own.stop()
-    with pytest.raises(errors.ProviderConnectionError, match=r"was stopped: serve_llava\(...\) starts another"):
+    with pytest.raises(errors.ProviderConnectionError, match="was stopped: call serve_llava to start another"):
         own.complete("What?")
 
 
-def test_stop_ends_the_child_at_once_and_may_be_said_twice(own):
+def test_stop_ends_the_child_at_once_and_can_be_called_twice(own):
     pid, port = own.engine.pid, own.engine.port
     started = time.monotonic()
     own.stop()
@@ -177,28 +179,28 @@ def test_stop_ends_the_child_at_once_and_may_be_said_twice(own):
     assert engine_process.free_port(port) == port
 
 
-def test_a_child_that_does_not_end_by_itself_is_killed(own, monkeypatch):
-    monkeypatch.setattr(engine_process, "_PATIENCE", 0.3)
-    os.kill(own.engine.pid, signal.SIGSTOP)  # it no longer sees that its pipe closes
+def test_a_child_that_does_not_end_on_its_own_is_killed(own, monkeypatch):
+    monkeypatch.setattr(engine_process, "_STOP_TIMEOUT", 0.3)
+    os.kill(own.engine.pid, signal.SIGSTOP)  # it no longer notices that its pipe closes
     own.stop()
     assert not is_alive(own.engine.pid)
 
 
-def test_it_is_the_same_model_after_another_start_for_answers_that_are_kept(llm, weights):
+def test_stored_answers_are_valid_after_a_restart(llm, weights):
     with vn.serve_llava(*weights, progress=False, max_new_tokens=20, temperature=0) as again:
         assert again.api_base != llm.api_base and again.identity == llm.identity
     assert "weights" in llm.identity
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="there is no /proc/net/tcp to look into")
-def test_it_listens_on_loopback_alone(llm):
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="requires /proc/net/tcp")
+def test_it_listens_on_loopback_only(llm):
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     listening = [row[1].split(":") for row in rows if row[3] == "0A"]
     assert [host for host, port in listening if int(port, 16) == llm.engine.port] == ["0100007F"]
 
 
 @pytest.mark.parametrize("page", ["https://example.org", "null"])
-def test_no_web_page_may_ask_it(llm, page):
+def test_requests_from_web_pages_are_rejected(llm, page):
     question = {"model": "llava", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
     with httpx2.Client(trust_env=False, timeout=60) as client:
         assert client.post(f"{llm.api_base}/chat/completions", json=question).status_code == 200
@@ -208,8 +210,8 @@ def test_no_web_page_may_ask_it(llm, page):
             assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
 
 
-@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="there is no /proc/self/fdinfo to look into")
-def test_reading_its_log_does_not_move_where_it_writes(llm):
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="requires /proc/self/fdinfo")
+def test_reading_the_log_does_not_move_its_write_position(llm):
     def place():
         return int(Path(f"/proc/{llm.engine.pid}/fdinfo/2").read_text().split()[1])
 
@@ -218,14 +220,14 @@ def test_reading_its_log_does_not_move_where_it_writes(llm):
     assert place() > 0
 
 
-def test_no_log_is_left_behind(weights, tmp_path, monkeypatch):
+def test_no_log_file_is_left_behind(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(errors.EngineError):
         vn.serve_llava(*weights, load_timeout=0.01, progress=False)
     assert list(tmp_path.glob("*.log")) == []
 
 
-def test_the_variables_of_the_environment_do_not_change_it(weights, monkeypatch):
+def test_environment_variables_do_not_change_its_settings(weights, monkeypatch):
     for name, value in {
         "HOST": "0.0.0.0",
         "PORT": "1",
@@ -247,22 +249,22 @@ def test_detect_and_connect_find_it(llm):
     assert vn.connect("local:llava", max_retries=2).max_retries == 2
 
 
-def test_the_walkthroughs_samples_run_but_for_the_endpoint(llm, photo, monkeypatch):
+def test_the_walkthroughs_samples_run_with_another_endpoint(llm, photo, monkeypatch):
     both_samples_run(llm.api_base, photo, monkeypatch)
 
 
-# How it starts, and what is wrong when it does not.
+# Starting, and failures to start.
 
 
-def test_the_child_is_ready_soon_after_the_engine_is(weights):
-    """The child's own log says when it began to serve; it is looked for twenty times a second."""
+def test_a_ready_engine_is_noticed_at_once(weights):
+    """Its log says when it started to serve."""
     served_at = {}
 
     class Watched(Engine):
-        def _answers(self):
+        def _is_ready(self):
             if "running on http" in self.log():
                 served_at.setdefault("log", time.monotonic())
-            return super()._answers()
+            return super()._is_ready()
 
     engine = Watched(
         ["--model", str(weights[0]), "--clip_model_path", str(weights[1]), "--chat_format", "llava-1-5"],
@@ -276,16 +278,16 @@ def test_the_child_is_ready_soon_after_the_engine_is(weights):
         engine.stop()
 
 
-def test_a_port_that_is_asked_for_is_taken_or_refused(weights):
+def test_a_requested_port_is_used_or_rejected(weights):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(errors.SettingsError, match=f"Port {port} cannot be listened on"):
+        with pytest.raises(errors.SettingsError, match=f"Port {port} cannot be opened"):
             vn.serve_llava(*weights, port=port)
     with vn.serve_llava(*weights, port=port, progress=False) as served:
         assert served.api_base == f"http://127.0.0.1:{port}/v1"
 
 
-def test_of_two_engines_for_one_port_only_the_one_that_has_it_is_ready(weights):
+def test_of_two_engines_on_one_port_only_one_becomes_ready(weights):
     arguments = ["--model", str(weights[0]), "--clip_model_path", str(weights[1]), "--chat_format", "llava-1-5"]
     port = engine_process.free_port(None)
     both = [Engine(arguments, model="llava", context_length=4096, port=port) for _ in range(2)]
@@ -296,19 +298,19 @@ def test_of_two_engines_for_one_port_only_the_one_that_has_it_is_ready(weights):
                 engine.wait(60, lambda part: None)
             except errors.EngineError as error:
                 lost.append(str(error))
-        assert len(lost) == 1 and "port was taken" in lost[0]
+        assert len(lost) == 1 and "taken the port" in lost[0]
     finally:
         for engine in both:
             engine.stop()
 
 
-def test_headers_that_the_package_gguf_writes_are_read(weights):
+def test_headers_written_by_the_gguf_package_are_read(weights):
     text, image = map(read_header, weights)
     assert (text.architecture, text.embedding_length) == ("llama", 64)
     assert (image.architecture, image.projected_length) == ("clip", 64)
 
 
-def test_files_that_cannot_be_used_are_typed_errors_before_anything_is_started(weights, tmp_path):
+def test_unusable_files_and_arguments_are_rejected_before_anything_is_started(weights, tmp_path):
     require_engine()
     from tiny_llava import write_mmproj
 
@@ -334,23 +336,23 @@ def test_files_that_cannot_be_used_are_typed_errors_before_anything_is_started(w
     assert engines() == before
 
 
-def test_an_option_that_the_engine_refuses_is_named(weights):
+def test_an_option_that_the_engine_rejects_is_named(weights):
     with pytest.raises(errors.EngineError, match=r"n_threads\n.*greater than"):
         vn.serve_llava(*weights, n_threads=0, progress=False)
 
 
-def test_a_name_may_look_like_an_option(weights):
+def test_a_name_can_look_like_an_option(weights):
     with vn.serve_llava(*weights, name="--port", progress=False) as served:
         assert served.complete("What?", max_new_tokens=1).usage
 
 
 @pytest.mark.parametrize("store", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_a_copy_is_refused_with_what_to_do_instead(llm, store):
+def test_copying_is_rejected_with_an_alternative(llm, store):
     with pytest.raises(errors.SettingsError, match=f"LocalMultiModal.'llava', '{llm.api_base}'"):
         store(llm)
 
 
-def test_a_model_that_the_engine_does_not_know_is_an_error_with_its_own_lines(weights, tmp_path):
+def test_the_error_for_an_unknown_architecture_has_the_engines_log(weights, tmp_path):
     unknown = tmp_path / "unknown.gguf"
     unknown.write_bytes(weights[0].read_bytes().replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0lamax", 1))
     with pytest.raises(errors.ModelFileError, match="unknown model architecture: 'lamax'") as caught:
@@ -358,10 +360,10 @@ def test_a_model_that_the_engine_does_not_know_is_an_error_with_its_own_lines(we
     assert "unknown model architecture" in caught.value.log and "Traceback" not in str(caught.value)
 
 
-def test_an_encoder_that_only_the_engine_refuses_is_a_typed_error_too(weights, tmp_path):
+def test_an_encoder_that_only_the_engine_rejects_is_a_projector_mismatch(weights, tmp_path):
     odd = tmp_path / "odd.gguf"
     odd.write_bytes(weights[1].read_bytes().replace(b"\x03\0\0\0\0\0\0\0mlp", b"\x03\0\0\0\0\0\0\0mlq", 1))
-    refused = pytest.raises(errors.ProjectorMismatchError, match="refuses the image encoder")
+    refused = pytest.raises(errors.ProjectorMismatchError, match="rejects the image encoder")
     with vn.serve_llava(weights[0], odd, progress=False) as served, refused:
         served.complete("What?", [picture()])
 
@@ -377,29 +379,29 @@ except vn.errors.EngineMemoryError as error:
 """
 
 
-def test_too_little_memory_is_a_typed_error(weights):
+def test_a_lack_of_memory_is_an_engine_memory_error(weights):
     run = subprocess.run([sys.executable, "-c", MEMORY, *map(str, weights)], capture_output=True, text=True, timeout=60)
     assert "TYPED There is not enough memory" in run.stdout, run.stderr
 
 
-def test_an_engine_that_takes_too_long_is_stopped(weights):
+def test_an_engine_that_loads_too_slowly_is_stopped(weights):
     before = engines()
-    with pytest.raises(errors.EngineError, match="did not answer within 0 seconds: raise load_timeout"):
+    with pytest.raises(errors.EngineError, match="did not respond within 0 seconds: raise load_timeout"):
         vn.serve_llava(*weights, load_timeout=0.01, progress=False)
     assert engines() == before
 
 
-def test_an_option_that_is_none_leaves_no_child(weights):
+def test_an_unknown_option_leaves_no_child(weights):
     before = engines()
     with pytest.raises(TypeError):
         vn.serve_llava(*weights, progress=False, colour="red")
     assert engines() == before
 
 
-def test_an_interrupt_while_it_loads_leaves_no_child(weights, monkeypatch):
+def test_an_interrupt_during_loading_leaves_no_child(weights, monkeypatch):
     before = engines()
 
-    def interrupted(self, seconds, tell):
+    def interrupted(self, seconds, on_progress):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Engine, "wait", interrupted)
@@ -408,26 +410,26 @@ def test_an_interrupt_while_it_loads_leaves_no_child(weights, monkeypatch):
     assert engines() == before
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):
+def test_without_the_llama_extra_the_error_says_what_to_install(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llama_cpp" else find(name))
-    with pytest.raises(errors.EngineMissingError, match=r'no llama_cpp.*pip install "vision-nb\[llama\]"'):
+    with pytest.raises(errors.EngineMissingError, match=r'missing: llama_cpp.*pip install "vision-nb\[llama\]"'):
         Engine([], model="llava", context_length=4096)
 
 
-def test_how_far_it_is_loaded_is_read_off_the_dots():
+def test_the_loaded_part_is_read_from_the_log():
     assert loaded_part("load_tensors: 5\n" + "." * 40) == 0.4
     assert loaded_part("print_info: x ...\n") is None
 
 
-# That no child outlives what started it.
+# No child outlives the process that started it.
 
 START = "import sys, time, vision_nb as vn\nllm = vn.serve_llava(*sys.argv[1:], progress=False)\nprint(llm.engine.pid, flush=True)\n"
 
 
 @contextlib.contextmanager
 def python(code, weights):
-    """Another Python that has started an engine; gives it, and the engine's process id."""
+    """Run another Python that starts an engine; yield it and the engine's process ID."""
     process = subprocess.Popen(
         [sys.executable, "-c", START + code, *map(str, weights)], stdout=subprocess.PIPE, text=True
     )
@@ -440,14 +442,14 @@ def python(code, weights):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_the_child_ends_with_a_parent_that_is_killed(weights, how):
+def test_the_child_ends_when_its_parent_is_killed(weights, how):
     with python("time.sleep(60)", weights) as (process, pid):
         assert is_alive(pid)
         process.send_signal(how)
         assert ends(pid)
 
 
-def test_the_child_ends_with_a_parent_that_is_killed_while_another_child_holds_the_pipe(weights):
+def test_the_child_ends_with_a_killed_parent_while_another_child_holds_the_pipe(weights):
     fork = "import os\nif os.fork() == 0:\n    time.sleep(8)\n    os._exit(0)\ntime.sleep(60)"
     with python(fork, weights) as (process, pid):
         process.kill()
@@ -461,7 +463,7 @@ def test_the_child_ends_with_its_parent_or_its_last_reference(weights, code):
         assert ends(pid)
 
 
-def test_a_fork_that_ends_does_not_take_the_engine_with_it(weights):
+def test_the_end_of_a_fork_does_not_end_the_engine(weights):
     code = "import os\nif os.fork() == 0:\n    sys.exit(0)\nos.wait()\nprint('forked', flush=True)\ntime.sleep(60)"
     with python(code, weights) as (process, pid):
         assert process.stdout.readline() == "forked\n"
@@ -470,12 +472,12 @@ def test_a_fork_that_ends_does_not_take_the_engine_with_it(weights):
 
 
 @pytest.mark.kernel
-def test_in_a_kernel_it_shows_its_progress_survives_an_interrupt_and_ends_with_the_kernel(weights):
+def test_in_a_kernel_it_displays_progress_survives_interrupts_and_ends_with_the_kernel(weights):
     start = f"llm = vn.serve_llava({str(weights[0])!r}, {str(weights[1])!r}, max_new_tokens=3)"
     interrupt = "import os, signal, time\nos.killpg(os.getpgrp(), signal.SIGINT)\ntime.sleep(5)"
     cells = run_cells(start, interrupt, "print(llm.engine.pid, bool(llm.complete('What?').usage))", allow_errors=True)
     (shown,) = cells[0].outputs
-    assert shown.output_type == "display_data" and "llava answers at http://127.0.0.1:" in shown.data["text/plain"]
+    assert shown.output_type == "display_data" and "llava is served at http://127.0.0.1:" in shown.data["text/plain"]
     assert "loaded in" in shown.data["text/html"]
     assert "KeyboardInterrupt" in error_of(cells[1])
     pid, answered = text_of(cells[2]).split()

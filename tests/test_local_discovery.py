@@ -1,4 +1,4 @@
-"""Which servers answer on this machine, told from what they really send; and that strange ones do no harm."""
+"""Local model servers are recognized by their responses, and unusual servers do no harm."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ from local_fakes import SERVERS, listing, running
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.providers.local import discovery as module
+from vision_nb.providers.local import discovery
 from vision_nb.providers.local.discovery import detect
 from vision_nb.providers.local.server_types import LocalModel
 
@@ -34,11 +34,11 @@ FOUND = {
 
 
 @pytest.fixture
-def usual(monkeypatch):
-    """Makes running servers the usual ports, so that the machine's own are not asked."""
+def default_ports(monkeypatch):
+    """Replace the default ports, so that the machine's own servers are not contacted."""
 
     def set_ports(*ports):
-        monkeypatch.setattr(module, "USUAL_PORTS", tuple((port, "") for port in ports))
+        monkeypatch.setattr(discovery, "DEFAULT_PORTS", ports)
 
     set_ports(free_port())
     return set_ports
@@ -51,33 +51,33 @@ def free_port():
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_each_kind_is_recognized_with_its_models_and_whether_they_see(name):
+def test_each_type_is_recognized_with_its_models(name):
     kind, models = FOUND[name]
     with running(SERVERS[name]) as port:
         (server,) = detect(ports=[port])
     assert (server.kind, server.api_base) == (kind, f"http://127.0.0.1:{port}/v1")
     assert server.models == (None if models is None else tuple(LocalModel(*model) for model in models))
-    remark = {"closed": "asks for a key", "loading": "is still loading"}.get(name, "")
+    remark = {"closed": "requires a key", "loading": "still loading"}.get(name, "")
     assert server.remark.startswith(remark) and bool(server.remark) == bool(remark)
 
 
-def test_what_is_no_model_server_is_not_listed():
-    with running(SERVERS["no model server"]) as port:
+def test_a_web_server_is_not_listed():
+    with running(SERVERS["web server"]) as port:
         assert not detect(ports=[port])
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 422])
-def test_what_answers_every_path_alike_is_no_model_server(status):
+def test_a_server_with_one_answer_for_every_path_is_not_listed(status):
     everything = [b"HTTP/1.1 %d No\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nNo" % status]
     with serve_bytes(*everything, connections=30) as listener:
         assert not detect(ports=[listener.getsockname()[1]])
 
 
-def test_the_usual_ports_are_asked():
-    assert {8080, 4000, 11434, 1234, 8000} <= {port for port, _ in module.USUAL_PORTS}
+def test_the_default_ports_are_tried():
+    assert {8080, 28000, 4000, 11434, 1234, 8000} == set(discovery.DEFAULT_PORTS)
 
 
-def test_all_ports_are_asked_at_the_same_time():
+def test_all_ports_are_tried_at_the_same_time():
     with ExitStack() as stack:
         silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(8)]
         started = time.monotonic()
@@ -86,7 +86,7 @@ def test_all_ports_are_asked_at_the_same_time():
 
 
 def serve_bytes(*pieces, pause=0.0, connections=1):
-    """A server of some connections, one by default, that sends pieces of bytes."""
+    """Return a server that sends pieces of bytes to its first connections."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -106,12 +106,12 @@ def serve_bytes(*pieces, pause=0.0, connections=1):
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
-STRANGE = {
+UNUSUAL = {
     "garbage": ([b"\x00\xff\x00garbage"], 0.0),
     "deep nesting": ([HEAD, b"[" * 200_000], 0.0),
-    "an endless answer": ([HEAD] + [b" " * 65536] * 200, 0.0),
-    "drops of an answer": ([HEAD] + [b" "] * 100, 0.1),
-    "drops of a header": ([b"HTTP/1.1 200 OK\r\nX-A: "] + [b"a"] * 100, 0.1),
+    "an endless response": ([HEAD] + [b" " * 65536] * 200, 0.0),
+    "a response that trickles in": ([HEAD] + [b" "] * 100, 0.1),
+    "a header that trickles in": ([b"HTTP/1.1 200 OK\r\nX-A: "] + [b"a"] * 100, 0.1),
     "a redirect elsewhere": (
         [b"HTTP/1.1 302 Found\r\nLocation: http://example.org/\r\nContent-Length: 0\r\n\r\n"],
         0.0,
@@ -119,22 +119,22 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize("pieces, pause", STRANGE.values(), ids=STRANGE)
-def test_strange_servers_are_left_in_peace_and_in_time(pieces, pause):
+@pytest.mark.parametrize("pieces, pause", UNUSUAL.values(), ids=UNUSUAL)
+def test_unusual_servers_are_skipped_in_time(pieces, pause):
     with serve_bytes(*pieces, pause=pause) as listener:
         started = time.monotonic()
         assert not detect(ports=[listener.getsockname()[1]], timeout=0.5)
         assert time.monotonic() - started < 3
 
 
-ODD_LISTS = [
+INVALID_LISTS = [
     {"data": "many"},
     {"object": "list", "data": [1, None, {"id": 7}, {"id": ["x"]}, {"no": "id"}]},
     [],
     "models",
     {"object": "list", "data": [{"id": "x", "owned_by": "vllm", "max_model_len": "long", "meta": 3}]},
 ]
-ODD_DETAILS = {
+INVALID_DETAILS = {
     "Ollama": {
         "GET /api/tags": {"models": [{"name": "x"}]},
         "GET /api/ps": {"models": [{"name": ["x"], "context_length": {}}, {"name": "x", "context_length": "long"}]},
@@ -154,21 +154,21 @@ ODD_DETAILS = {
 }
 
 
-@pytest.mark.parametrize("kind", ODD_DETAILS)
-def test_odd_details_are_not_known(kind):
-    with running(ODD_DETAILS[kind]) as port:
+@pytest.mark.parametrize("kind", INVALID_DETAILS)
+def test_invalid_details_are_unknown(kind):
+    with running(INVALID_DETAILS[kind]) as port:
         (server,) = detect(ports=[port])
     assert server.kind == kind and server.models == (LocalModel("x"),)
 
 
-@pytest.mark.parametrize("odd", ODD_LISTS, ids=repr)
-def test_odd_lists_break_nothing(odd):
+@pytest.mark.parametrize("odd", INVALID_LISTS, ids=repr)
+def test_invalid_lists_raise_nothing(odd):
     with running({"GET /v1/models": odd}) as port:
         for server in detect(ports=[port]):
             assert all(isinstance(model.name, str) and model.context_length is None for model in server.models or ())
 
 
-def test_names_of_models_are_shown_as_text_and_without_control_characters():
+def test_model_names_are_escaped_and_lose_control_characters():
     bad = "<img src=x onerror=alert(1)>\x1b[31m|" + "a" * 500
     with running({"GET /v1/models": listing(bad)}) as port:
         found = detect(ports=[port])
@@ -177,23 +177,25 @@ def test_names_of_models_are_shown_as_text_and_without_control_characters():
     assert len(repr(found)) < 300 and found[0].models[0].name == bad
 
 
-def test_many_models_are_cut_off_in_the_table():
+def test_a_long_list_of_models_is_cut_off():
     with running({"GET /v1/models": listing(*[f"m{n}" for n in range(50)])}) as port:
-        html = detect(ports=[port])._repr_html_()
+        found = detect(ports=[port])
+    html = found._repr_html_()
     assert "m19<" in html and "m20<" not in html and "and 30 more" in html
+    assert "m19, and 30 more" in repr(found)
 
 
-def test_nothing_answers(usual):
+def test_without_a_server_the_error_says_how_to_start_one(default_ports):
     found = vn.LocalMultiModal.detect()
-    assert len(found) == 0 and "No model server answers" in repr(found) and "No model server" in found._repr_html_()
+    assert len(found) == 0 and "No model server found" in repr(found) and "No model server" in found._repr_html_()
     for name in ("local:llava", "local"):
-        with pytest.raises(errors.ProviderConnectionError, match=r"Start one, or vn.serve_llava.*api_base="):
+        with pytest.raises(errors.ProviderConnectionError, match=r"Start one, or call vn.serve_llava.*api_base="):
             vn.connect(name)
 
 
-def test_connect_takes_the_server_that_has_the_model(usual):
+def test_connect_chooses_the_server_that_has_the_model(default_ports):
     with running(SERVERS["LM Studio"]) as first, running(SERVERS["Ollama"]) as second:
-        usual(first, second)
+        default_ports(first, second)
         llm = vn.connect("local:llava", max_new_tokens=9)
         assert (llm.model, llm.api_base, llm.max_new_tokens) == ("llava:7b", f"http://127.0.0.1:{second}/v1", 9)
         seeing = vn.connect("local:qwen2-vl-7b-instruct")
@@ -203,47 +205,47 @@ def test_connect_takes_the_server_that_has_the_model(usual):
             vn.connect("local:llama")
 
 
-def test_connect_without_a_name_takes_a_model_that_sees_or_the_only_one(usual):
+def test_connect_without_a_name_chooses_a_model_that_accepts_images_or_the_only_one(default_ports):
     with running(SERVERS["LM Studio"]) as port:
-        usual(port)
+        default_ports(port)
         assert vn.connect("local").model == "qwen2-vl-7b-instruct"
     with running(SERVERS["llama-cpp-python"]) as port:
-        usual(port)
+        default_ports(port)
         assert vn.connect("local").model == "llava"
     with running({"GET /v1/models": listing("a", "b")}) as port:
-        usual(port)
-        with pytest.raises(errors.UnknownModelError, match="says which of its models sees pictures"):
+        default_ports(port)
+        with pytest.raises(errors.UnknownModelError, match="says which of its models accepts images"):
             vn.connect("local")
 
 
-def test_a_known_server_that_lists_nothing_is_asked_for_the_name_as_it_is(usual):
+def test_a_known_type_of_server_that_lists_nothing_is_used_with_the_given_name(default_ports):
     with running(SERVERS["closed"]) as port:
-        usual(port)
+        default_ports(port)
         assert vn.connect("local:llava").api_base == f"http://127.0.0.1:{port}/v1"
 
 
-def test_an_unknown_server_that_lists_nothing_is_never_chosen(usual):
+def test_an_unknown_type_of_server_that_lists_nothing_is_never_chosen(default_ports):
     with running(SERVERS["no list"]) as port:
-        usual(port)
-        with pytest.raises(errors.UnknownModelError, match=r"does not list its models.*only where api_base= names it"):
+        default_ports(port)
+        with pytest.raises(errors.UnknownModelError, match=r"does not list its models.*only used with api_base="):
             vn.connect("local:llava")
 
 
-def test_a_model_that_sees_goes_before_one_of_the_same_name_that_may_not(usual):
+def test_of_two_models_of_the_same_name_one_that_accepts_images_is_preferred(default_ports):
     with running(SERVERS["llama-cpp-python"]) as first, running(SERVERS["LocalAI"]) as second:
-        usual(first, second)
+        default_ports(first, second)
         assert vn.connect("local:llava").api_base.endswith(f":{second}/v1")
 
 
 @pytest.mark.parametrize(
     "wrong", [{"timeout": None}, {"timeout": -1}, {"timeout": 0}, {"api_key": "schlüssel"}], ids=repr
 )
-def test_arguments_that_cannot_be_used_are_said_to_be(wrong, usual):
+def test_invalid_arguments_are_settings_errors(wrong, default_ports):
     with pytest.raises(errors.SettingsError, match=next(iter(wrong))):
         vn.LocalMultiModal.detect(**wrong)
 
 
-def test_a_key_is_sent_only_to_a_server_that_asks_for_one():
+def test_a_key_is_only_sent_to_a_server_that_requires_one():
     open_one, closed = [], []
     locked = {**SERVERS["another"], "key": "sk-secret-123456"}
     with running(SERVERS["another"], open_one) as first, running(locked, closed) as second:
@@ -253,5 +255,5 @@ def test_a_key_is_sent_only_to_a_server_that_asks_for_one():
     assert set(open_one) == {None} and set(closed) == {None, "Bearer sk-secret-123456"}
 
 
-def test_an_address_that_is_given_is_not_looked_for(usual):
+def test_with_api_base_no_server_is_searched(default_ports):
     assert vn.connect("local:llava", api_base="http://localhost:1/v1").api_base == "http://localhost:1/v1"

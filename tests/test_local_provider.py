@@ -1,4 +1,4 @@
-"""What local servers do differently, through the true openai client: each quirk as it was seen on the wire."""
+"""Differences of local servers, as observed, through the real openai client."""
 
 import base64
 import html
@@ -22,7 +22,7 @@ def llm(server):
 
 
 def completion(**changes):
-    """The walkthrough's own answer, field by field, but for what changes."""
+    """Return the walkthrough's response with some fields changed."""
     message = {"content": "\n眼鏡をかけたラマです。</s>", "role": "assistant"}
     return {
         "id": "087bf613",
@@ -37,7 +37,7 @@ def completion(**changes):
 
 
 def events(*chunks):
-    """A stream as it travels."""
+    """Return a stream of events as it is sent."""
     envelope = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "llava"}
     lines = [f"data: {json.dumps({**envelope, **chunk})}\n\n" for chunk in chunks]
     return Fault(body="".join([*lines, "data: [DONE]\n\n"]), content_type="text/event-stream")
@@ -47,14 +47,14 @@ def delta(reason=None, **fields):
     return {"choices": [{"index": 0, "delta": fields, "finish_reason": reason}]}
 
 
-def test_the_walkthroughs_answer_is_trimmed_in_the_text_and_kept_in_raw(server, llm):
+def test_the_walkthroughs_answer_is_trimmed_in_text_and_unchanged_in_raw(server, llm):
     server.fail(Fault(body=completion()))
     response = llm.complete("どんな画像ですか？", [picture()])
     assert response.text == str(response) == "眼鏡をかけたラマです。"
     assert response.raw.choices[0].message.content == "\n眼鏡をかけたラマです。</s>"
 
 
-def test_usage_that_cannot_be_true_is_shown_as_reported_and_marked_and_never_billed(server, llm):
+def test_implausible_usage_is_marked_and_never_billed(server, llm):
     vn.ledger.reset()
     server.fail(Fault(body=completion()), times=2)
     response = llm.complete("どんな画像ですか？", [picture()])
@@ -72,26 +72,26 @@ def test_usage_that_cannot_be_true_is_shown_as_reported_and_marked_and_never_bil
         del prices._set_prices["llava"]
 
 
-def test_usage_that_can_be_true_is_not_marked(server, llm):
+def test_plausible_usage_is_not_marked(server, llm):
     response = llm.complete("What?", [picture()])
     assert not response.usage_is_implausible and "reported" not in response._repr_markdown_()
     assert "reported" not in llm.complete("What?")._repr_markdown_()
 
 
-def test_a_picture_behind_a_url_counts_when_usage_is_doubted(server, llm):
+def test_an_image_at_a_url_counts_when_usage_is_checked(server, llm):
     server.fail(Fault(body=completion()))
     response = llm.complete("x", [vn.ImageDocument(image_url="https://example.org/a.png")])
     assert response.usage_is_implausible and response.sent_tokens == 9 + 576
 
 
-def test_the_text_alone_shows_that_usage_is_nonsense_where_the_pictures_tokens_are_not_known(server):
+def test_usage_below_the_texts_tokens_is_implausible_even_if_the_images_are_unknown(server):
     llm = vn.LocalMultiModal("qwen2.5-vl", server.openai_base)
     server.fail(Fault(body=completion()))
     response = llm.complete("Describe each person in this picture, please.", [picture()])
     assert response.usage_is_implausible and response.sent_tokens == 20
 
 
-async def test_a_stream_with_empty_contents_no_choices_and_no_usage_is_read(server, llm):
+async def test_chunks_without_content_choices_or_usage_are_accepted(server, llm):
     stream = events(
         delta(role="assistant", content=None),
         {"choices": []},
@@ -110,14 +110,14 @@ async def test_a_stream_with_empty_contents_no_choices_and_no_usage_is_read(serv
     assert [one.text async for one in await llm.astream_complete("What?")][-1] == "Blue sky."
 
 
-def test_a_stream_that_ends_without_a_word_is_an_error(server, llm):
+def test_a_stream_without_text_or_finish_reason_is_an_error(server, llm):
     server.fail(events(delta(role="assistant", content=None), {"choices": []}))
     with pytest.raises(errors.MalformedResponseError, match="without an answer"):
         list(llm.stream_complete("What?"))
 
 
 @pytest.mark.parametrize("silent", [events(), events(delta("stop"))], ids=["nothing", "only a reason"])
-async def test_a_stream_without_a_word_is_asked_why_once_and_unstreamed(server, silent):
+async def test_an_empty_stream_is_repeated_once_unstreamed_for_the_error(server, silent):
     told = Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 63209 > 4096"}})
     llm = vn.LocalMultiModal(api_base=server.openai_base, max_retries=3)
     for times in (1, 2):
@@ -132,7 +132,7 @@ async def test_a_stream_without_a_word_is_asked_why_once_and_unstreamed(server, 
         assert not last(server).get("stream") and 1 in last(server).values() and 9 not in last(server).values()
 
 
-def test_a_model_that_says_nothing_may_and_a_server_elsewhere_is_asked_no_second_time(server, llm, monkeypatch):
+def test_an_empty_answer_is_allowed_and_a_remote_server_gets_no_second_request(server, llm, monkeypatch):
     server.fail(events(delta("stop")))
     assert list(llm.stream_complete("What?"))[-1].text == ""
     monkeypatch.setattr(vn.LocalMultiModal, "is_free", False)
@@ -141,7 +141,7 @@ def test_a_model_that_says_nothing_may_and_a_server_elsewhere_is_asked_no_second
     assert [bool(request.body.get("stream")) for request in server.requests] == [True, False, True]
 
 
-async def test_a_model_with_a_price_is_asked_no_second_time(server, llm):
+async def test_a_model_with_a_price_gets_no_second_request(server, llm):
     from vision_nb.cost import prices
 
     vn.set_price("llava", input=1, output=1)
@@ -154,12 +154,12 @@ async def test_a_model_with_a_price_is_asked_no_second_time(server, llm):
     assert [bool(request.body.get("stream")) for request in server.requests] == [True, True]
 
 
-def test_a_slow_processor_is_given_its_time(llm):
+def test_the_default_timeout_is_ten_minutes(llm):
     assert llm.timeout == llm.client.timeout == 600
     assert vn.LocalMultiModal(timeout=5).timeout == 5
 
 
-async def test_each_stream_from_this_machine_has_a_connection_of_its_own(server):
+async def test_each_stream_from_this_machine_uses_its_own_connection(server):
     def connection():
         sent = {name.lower(): value for name, value in server.requests[-1].headers.items()}
         return sent.get("connection"), sent.get("x-team")
@@ -172,7 +172,7 @@ async def test_each_stream_from_this_machine_has_a_connection_of_its_own(server)
     assert llm.complete("What?").text and connection() == ("keep-alive", "a")
 
 
-def test_a_whole_answer_without_usage_is_counted_by_ourselves(server, llm):
+def test_an_answer_without_usage_is_estimated(server, llm):
     vn.ledger.reset()
     server.fail(Fault(no_usage=True))
     response = llm.complete("What?", [picture()])
@@ -194,16 +194,16 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("status, body", REFUSALS.values(), ids=REFUSALS)
-async def test_a_server_that_refuses_a_detail_level_is_asked_without_told_and_remembered(server, llm, status, body):
+async def test_if_a_detail_level_is_rejected_requests_are_sent_without_from_then_on(server, llm, status, body):
     server.fail(Fault(status=status, body=body))
-    with pytest.warns(UserWarning, match="no such detail level"):
+    with pytest.warns(UserWarning, match="does not support the detail level"):
         assert llm.complete("What?", [picture()], image_detail="high").text
     assert (await llm.acomplete("What?", [picture()], image_detail="high")).text
     sent = [request.body["messages"][0]["content"][1]["image_url"] for request in server.requests]
     assert ["detail" in image for image in sent] == [True, False, False]
 
 
-def test_an_error_that_is_called_detail_is_no_refusal_of_a_detail_level(server, llm):
+def test_an_error_in_a_field_named_detail_is_not_a_rejected_detail_level(server, llm):
     server.fail(Fault(status=422, body={"detail": [{"loc": ["body", "model"], "msg": "no such model"}]}), times=2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -212,7 +212,7 @@ def test_an_error_that_is_called_detail_is_no_refusal_of_a_detail_level(server, 
     assert len(server.requests) == 1
 
 
-def test_a_server_that_refuses_both_a_detail_level_and_stream_options_still_answers(server, llm):
+def test_a_detail_level_and_stream_options_may_both_be_rejected(server, llm):
     server.fail(Fault(status=422, body={"detail": [{"loc": ["body", "image_url", "detail"]}]}))
     server.fail(Fault(status=422, body={"detail": [{"loc": ["body", "stream_options"]}]}))
     with pytest.warns(UserWarning, match="detail level"):
@@ -220,14 +220,14 @@ def test_a_server_that_refuses_both_a_detail_level_and_stream_options_still_answ
     assert len(server.requests) == 3 and "stream_options" not in last(server)
 
 
-def test_what_nobody_set_does_not_travel(server, llm):
+def test_unset_parameters_are_not_sent(server, llm):
     llm.complete("What?", [picture()])
     assert set(last(server)) == {"model", "messages", "max_tokens"}
     assert set(last(server)["messages"][0]["content"][1]["image_url"]) == {"url"}
 
 
-def test_pictures_behind_urls_are_downloaded_for_a_server_that_cannot_reach_them(server, photo, monkeypatch):
-    monkeypatch.setattr("vision_nb.images.document.download", lambda url, **_: photo.read_bytes())
+def test_with_inline_urls_images_are_downloaded_here(server, photo, monkeypatch):
+    monkeypatch.setattr("vision_nb.images.content.download", lambda url, **_: photo.read_bytes())
     document = vn.ImageDocument(image_url="https://example.org/photo.jpg")
     url = document.image_url
     vn.LocalMultiModal(api_base=server.openai_base, inline_urls=True).complete("What?", [document])
@@ -237,8 +237,8 @@ def test_pictures_behind_urls_are_downloaded_for_a_server_that_cannot_reach_them
     assert plain.outgoing(vn.ImageDocument(image_url=url)) is None
 
 
-async def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent_with_the_figures(server, llm):
-    words = r"about 4,617 tokens and local:llava holds 4,096.* 8 pictures \(4,608 tokens\).*context_length="
+async def test_a_conversation_that_is_too_long_is_rejected_before_it_is_sent(server, llm):
+    words = r"about 4,617 tokens, but local:llava holds 4,096.* 8 images \(4,608 tokens\).*context_length="
     with pytest.raises(errors.ContextLengthError, match=words):
         llm.complete("x", [picture()] * 8)
     with pytest.raises(errors.ContextLengthError):
@@ -253,14 +253,14 @@ async def test_a_conversation_that_cannot_fit_is_refused_before_it_is_sent_with_
     assert longer.complete("x", [picture()] * 8).text
 
 
-def test_a_model_of_unknown_context_is_not_limited(server):
+def test_a_model_with_unknown_context_length_is_not_limited(server):
     assert context_length("llava") == context_length("llava-v1.5-7b") == 4096
     assert context_length("llava-v1.6-34b") is context_length("qwen2-vl") is None
     assert vn.LocalMultiModal("qwen2-vl", server.openai_base).complete("x" * 40_000).text
     assert vn.LocalMultiModal("llava", server.openai_base, context_length=0).complete("x" * 40_000).text
 
 
-def test_an_engine_that_says_so_itself_is_believed(server, llm):
+def test_a_servers_own_context_error_is_a_context_length_error(server, llm):
     server.fail(Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 4220 > 4096"}}))
     with pytest.raises(errors.ContextLengthError, match="fewer or smaller pictures"):
         llm.complete("x")
@@ -276,12 +276,12 @@ SAID_MIDWAY = {
 
 
 @pytest.mark.parametrize("told", SAID_MIDWAY.values(), ids=SAID_MIDWAY)
-def test_a_context_that_is_too_short_is_told_within_a_stream_too(server, llm, told):
+def test_a_context_error_inside_a_stream_is_a_context_length_error(server, llm, told):
     server.fail(Fault(body=f"data: {json.dumps({'error': told})}\n\n", content_type="text/event-stream"))
     with pytest.raises(errors.ContextLengthError, match="maximum context length is 4096"):
         list(llm.stream_complete("What?"))
 
 
-async def test_all_eight_methods_trim_alike(server, llm):
+async def test_all_eight_methods_trim_the_answer(server, llm):
     texts = await all_eight(llm, "What?", picture(), [vn.ChatMessage("user", "x")])
     assert set(texts.values()) == {"A llama in glasses."}

@@ -1,6 +1,6 @@
-"""Writes a pair of GGUF files that has LLaVA 1.5's shape and random weights, for the true llama.cpp engine.
+"""Write a pair of GGUF files with LLaVA 1.5's structure and random weights, for the real llama.cpp engine.
 
-The pair is about 1 MB instead of 4.7 GB. Every byte of the way is real, 576 image tokens included; the answers are noise.
+The pair has about 1 MB instead of 4.7 GB. Everything is real, including 576 tokens per image, but the answers are noise.
 
 Run: python tests/tiny_llava.py FOLDER
 """
@@ -18,7 +18,7 @@ WORDS = "the a picture of sky is blue and red with people on street in there are
 
 
 def write_pair(folder, *, embedding=EMBEDDING):
-    """Write model.gguf and mmproj.gguf into a folder; gives both paths."""
+    """Write model.gguf and mmproj.gguf to a folder, and return both paths."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model, mmproj = folder / "model.gguf", folder / "mmproj.gguf"
@@ -28,7 +28,7 @@ def write_pair(folder, *, embedding=EMBEDDING):
 
 
 def write_model(path, *, embedding=EMBEDDING):
-    """A LLaMA with two blocks, and a vocabulary of bytes and a few words."""
+    """Write a LLaMA with two blocks, and a vocabulary of bytes and a few words."""
     tokens, scores, types = _vocabulary()
     writer = GGUFWriter(str(path), "llama")
     writer.add_name("tiny llava")
@@ -66,7 +66,7 @@ def write_model(path, *, embedding=EMBEDDING):
 
 
 def write_mmproj(path, *, embedding=EMBEDDING):
-    """A CLIP encoder with two blocks and LLaVA's projector; ``embedding`` is that of the text model it fits."""
+    """Write a CLIP encoder with two blocks and LLaVA's projector for a text model with ``embedding`` dimensions."""
     writer = GGUFWriter(str(path), "clip")
     writer.add_bool("clip.has_text_encoder", False)
     writer.add_bool("clip.has_vision_encoder", True)
@@ -102,7 +102,7 @@ def write_mmproj(path, *, embedding=EMBEDDING):
 
 
 class _Weights:
-    """Adds tensors of small random numbers, the same at every run."""
+    """Add tensors of small random numbers, the same in every run."""
 
     def __init__(self, writer):
         self._writer, self._random = writer, np.random.default_rng(7)

@@ -74,13 +74,13 @@ def _replicate(*model: str, **options: Any) -> MultiModalLLM:
 
 
 def _local(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.llamacpp.process import ASKED_WITH, running
+    from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, running_engines
     from vision_nb.providers.local.model import LocalMultiModal
 
     if options.get("api_base") is None:
         server, found = LocalMultiModal.detect(api_key=options.get("api_key")).choose(*model)
-        own = any(engine.api_base == server.api_base for engine in running())
-        told = {"context_length": found.context_length, **(ASKED_WITH if own else {}), **options}
+        own = any(engine.api_base == server.api_base for engine in running_engines())
+        told = {"context_length": found.context_length, **(CLIENT_OPTIONS if own else {}), **options}
         told["api_base"] = server.api_base
         return LocalMultiModal(found.name, **told)
     return LocalMultiModal(*model, **options)

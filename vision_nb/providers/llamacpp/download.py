@@ -1,4 +1,4 @@
-"""Weights from a model hub, through the package huggingface_hub, and only when they are asked for."""
+"""`download_gguf`: download weights from a model hub with huggingface_hub."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ _HTTP_ERRORS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "Reques
 
 
 def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, progress: bool = True) -> Path:
-    """Give a file of weights from a model hub, from its cache on this machine where it is there already.
+    """Download a file of weights from a model hub, unless it is in the hub's cache on this machine.
 
-    The size is shown before anything is downloaded. The hub, its token and its cache are huggingface_hub's
-    own settings (HF_ENDPOINT, HF_TOKEN, HF_HOME).
+    The size is displayed before the download starts. The hub, token and cache are settings of huggingface_hub
+    (HF_ENDPOINT, HF_TOKEN, HF_HOME).
 
     Args:
-        repo_id: The repository, such as "mys/ggml_llava-v1.5-7b".
-        filename: The file in it, such as "ggml-model-q4_k.gguf".
-        revision: A branch, tag or commit; None takes the one of the main branch that is in the cache, or else its
-            newest.
-        progress: Whether to show the size, and how far the download has come.
+        repo_id: Repository, such as "mys/ggml_llava-v1.5-7b".
+        filename: File in the repository, such as "ggml-model-q4_k.gguf".
+        revision: Branch, tag or commit; None for the cached version of the main branch, or else its newest.
+        progress: Whether to display the size and the progress.
 
     Returns:
         The path of the file in the hub's cache.
 
     Raises:
         EngineMissingError: huggingface_hub is not installed.
-        ModelFileNotFoundError: The hub has no such repository or file, or it takes a token to see it.
-        SettingsError: The repository's name is none.
-        ModelFileError: The hub cannot be reached, or the disk has not enough space.
+        ModelFileNotFoundError: The repository or file does not exist, or requires a token.
+        SettingsError: The name of the repository is invalid.
+        ModelFileError: The hub cannot be reached, or there is not enough disk space.
 
     >>> download_gguf("mys/ggml_llava-v1.5-7b", "mmproj-model-f16.gguf")  # doctest: +SKIP
     """
@@ -44,7 +43,7 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
     except ImportError as error:
         raise EngineMissingError('huggingface_hub is not installed: pip install "vision-nb[llama]".') from error
 
-    silent = are_progress_bars_disabled()
+    were_disabled = are_progress_bars_disabled()
     try:
         cached = hub.try_to_load_from_cache(repo_id, filename, revision=revision)
         if isinstance(cached, str):
@@ -57,40 +56,40 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
             if not progress:
                 disable_progress_bars()
             path = Path(hub.hf_hub_download(repo_id, filename, revision=revision))
-            line.finish(f"{filename} ({format_bytes(path.stat().st_size)}) is in the hub's cache now.")
+            line.finish(f"{filename} ({format_bytes(path.stat().st_size)}) was downloaded to the hub's cache.")
     except (errors.RepositoryNotFoundError, errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
         raise ModelFileNotFoundError(
-            f"The hub shows no {filename!r} in {repo_id!r}: check both names, and HF_TOKEN where it is not public."
+            f"{filename!r} was not found in {repo_id!r}: check both names, and HF_TOKEN if it is not public."
         ) from error
     except errors.HFValidationError as error:
-        raise SettingsError(f"{repo_id!r} is no repository's name ({_first_line(error)}): write owner/name.") from error
+        raise SettingsError(f"{repo_id!r:.80} is not a repository ({_first_line(error)}): use owner/name.") from error
     except _network_errors(errors.HfHubHTTPError, OSError) as error:
         raise ModelFileError(
-            f"{filename} could not be downloaded from {repo_id} ({_first_line(error)}): check the network and try "
-            "again; what had arrived is kept."
+            f"{filename} could not be downloaded from {repo_id} ({_first_line(error)}). Check the network and try "
+            "again: the download continues where it stopped."
         ) from error
     finally:
-        if not silent:
+        if not were_disabled:
             enable_progress_bars()
     return path
 
 
 def _check_space(folder: Path, size: int | None, filename: str) -> None:
-    """Refuse a download for which the disk has no room."""
-    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    """Raise an error if the disk has not enough space."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if size is not None and size > free:
         raise ModelFileError(
-            f"{filename} takes {format_bytes(size)} and the disk has {format_bytes(free)} left: make room, or set "
-            "HF_HOME to a folder on another disk."
+            f"{filename} has {format_bytes(size)}, but the disk has only {format_bytes(free)} free: delete files, or "
+            "set HF_HOME to a folder on another disk."
         )
 
 
 def _network_errors(*known: type[Exception]) -> tuple[type[Exception], ...]:
-    """Errors of the network: those known, and those of the HTTP client, which huggingface_hub does not translate."""
-    clients = ((sys.modules.get(name), kind) for name, kind in _HTTP_ERRORS.items())
-    return (*known, *(getattr(module, kind) for module, kind in clients if module is not None))
+    """Add the exceptions of the HTTP clients in use, which huggingface_hub does not translate."""
+    clients = ((sys.modules.get(name), error_name) for name, error_name in _HTTP_ERRORS.items())
+    return (*known, *(getattr(module, error_name) for module, error_name in clients if module is not None))
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:200] or type(error).__name__
+    return str(error).partition("\n")[0][:100] or type(error).__name__

@@ -1,4 +1,4 @@
-"""llama.cpp's server as a child process: started, waited for, watched and stopped."""
+"""`Engine`: llama.cpp's server as a child process."""
 
 from __future__ import annotations
 
@@ -30,39 +30,38 @@ from vision_nb.errors import (
 
 HOST = "127.0.0.1"
 MODULE = "llama_cpp.server"
-LAST_LINES = 12
-"""How many of the engine's last lines an error shows."""
+_MAX_LOG_LINES = 12  # in an error
 
-ASKED_WITH: Mapping[str, Any] = {"inline_urls": True, "max_retries": 0}
-"""How an engine is asked: it would download any address itself, and a question that it fails at fails again."""
+CLIENT_OPTIONS: Mapping[str, Any] = {"inline_urls": True, "max_retries": 0}
+"""Options for a model on an engine, which would download any URL itself, and fails again if a request fails."""
 
-_NEEDED = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
-_LOOK_EVERY = 0.05  # seconds between two looks at a loading engine
-_PATIENCE = 5.0  # seconds for it to end by itself
+_REQUIRED = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
+_POLL_INTERVAL = 0.05  # seconds, while the model loads
+_STOP_TIMEOUT = 5.0  # seconds for the child to end on its own
 _CHILD = Path(__file__).with_name("child.py")
 _FAILURES: Sequence[tuple[str, type[EngineError], str]] = (
     (
         r"bad_alloc|out of memory|failed to allocate|cannot allocate|unable to allocate|Failed to create llama_context",
         EngineMemoryError,
-        "There is not enough memory for the model: close other programs, lower n_ctx, or take smaller weights.",
+        "There is not enough memory for the model: close other programs, lower n_ctx, or use smaller weights.",
     ),
     (
         r"mtmd context|mismatch between text model",
         ProjectorMismatchError,
-        "The engine refuses the image encoder: take the mmproj file from where the model comes from.",
+        "The engine rejects the image encoder: use the mmproj file published with the model.",
     ),
     (
         r"error loading model|Failed to load model",
         ModelFileError,
-        "The engine cannot load the model: its lines say why. A file that broke off has to be downloaded again.",
+        "The engine cannot load the model; its log says why. If the file is incomplete, download it again.",
     ),
     (
         r"address already in use|Errno 98|Errno 48|WinError 10048",
         EngineError,
-        "The port was taken by another program meanwhile: call serve_llava again.",
+        "Another program has taken the port in the meantime: call serve_llava again.",
     ),
 )
-"""What the engine's lines mean: a pattern, the error, and what to tell; the first that fits counts."""
+"""Patterns in the log, with the exception and message for each; the first match counts."""
 
 _running: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -71,35 +70,35 @@ class Engine:
     """A child process that serves a model on loopback, and ends when this process ends.
 
     Args:
-        arguments: Options of ``python -m llama_cpp.server``, without host and port.
-        model: The name under which it is to serve the model.
-        context_length: Tokens that a conversation may take.
-        port: The port; None takes a free one.
+        arguments: Options of ``python -m llama_cpp.server``, except host and port.
+        model: Name under which the model is served.
+        context_length: Tokens per conversation.
+        port: The port; None for a free one.
 
     Raises:
         EngineMissingError: llama-cpp-python is not installed with its server.
-        SettingsError: The port is taken.
+        SettingsError: The port is in use.
     """
 
     def __init__(self, arguments: Sequence[str], *, model: str, context_length: int, port: int | None = None) -> None:
-        missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+        missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
         if missing:
             raise EngineMissingError(
-                f"llama.cpp's server is not installed (no {', '.join(missing)}): "
-                'pip install "vision-nb[llama]", which builds it in some minutes.'
+                f"llama.cpp's server is not installed (missing: {', '.join(missing)}): "
+                'pip install "vision-nb[llama]", which takes a few minutes to compile.'
             )
         self.model, self.context_length, self.port = model, context_length, free_port(port)
         command = [sys.executable, "-P", str(_CHILD), MODULE, *arguments]
-        # With "=", as a name may begin with a dash.
+        # With "=", because a name may start with a dash.
         command += [f"--model_alias={model}", f"--n_ctx={context_length}", f"--host={HOST}", f"--port={self.port}"]
-        # Opened twice: reading through the child's own handle would move where it writes, on Windows.
-        handle, name = tempfile.mkstemp(prefix="vision-nb-engine-", suffix=".log")
-        log = Path(name)
+        # Opened twice: on Windows, reading through the child's own handle would move its write position.
+        handle, log_name = tempfile.mkstemp(prefix="vision-nb-engine-", suffix=".log")
+        log = Path(log_name)
         with os.fdopen(handle, "wb") as written:
             self._log = log.open("rb")
-            _remove(log)  # it lives on while it is open, and no crash leaves it behind
+            _remove(log)  # it stays readable while it is open, and a crash leaves no file behind
             self._log_lock = threading.Lock()
-            # In a group of its own, so that the interrupt of a cell does not reach it.
+            # In its own process group, so that interrupting a cell does not reach it.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -108,151 +107,150 @@ class Engine:
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
-        # Also at the end of this process, and when nobody refers to the engine any more.
+        # Also called at the end of this process, and when the engine is garbage collected.
         self.stop = weakref.finalize(self, _stop, self._process, self._log, log)
         _running.add(self)
 
     @property
     def api_base(self) -> str:
-        """What an OpenAI client takes as its ``base_url``."""
+        """Return the base URL for an OpenAI client."""
         return f"http://{HOST}:{self.port}/v1"
 
     @property
     def pid(self) -> int:
-        """The child's process id."""
+        """Return the child's process ID."""
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """How the child ended, or None while it runs."""
+        """Return the child's exit code; None while it runs."""
         return self._process.poll()
 
     def has_ended(self, within: float = 0.0) -> bool:
-        """Whether the child has ended, or does so within some seconds: its connections close a moment before."""
+        """Return whether the child has ended or ends within some seconds: its connections close slightly earlier."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(within)
         return self.exit_code is not None
 
     def log(self) -> str:
-        """Everything that the engine has written so far; empty once it was stopped."""
+        """Return what the engine has logged so far; empty after it was stopped."""
         with self._log_lock:
             if self._log.closed:
                 return ""
             self._log.seek(0)
             return self._log.read().decode("utf-8", "replace")
 
-    def last_lines(self) -> str:
-        """The last lines that the engine wrote."""
-        return "\n".join(line for line in self.log().splitlines()[-LAST_LINES:])
-
-    def wait(self, seconds: float, tell: Callable[[float | None], None]) -> None:
-        """Wait until the engine answers.
+    def wait(self, seconds: float, on_progress: Callable[[float | None], None]) -> None:
+        """Wait until the engine responds.
 
         Args:
-            seconds: How long at most.
-            tell: Is told the part of the model that is loaded, from 0 to 1, or None where that is not known.
+            seconds: Maximum time to wait.
+            on_progress: Called with the loaded part of the model, from 0 to 1, or None if unknown.
 
         Raises:
-            EngineError: It ended, or did not answer in time; the class says why.
+            EngineError: The engine ended or did not respond in time; the class shows why.
         """
         deadline = time.monotonic() + seconds
-        while not self._answers():
+        while not self._is_ready():
             if self.exit_code is not None:
                 raise self.failure()
+            log = self.log()
             if time.monotonic() > deadline:
+                last_lines = "\n".join(log.splitlines()[-_MAX_LOG_LINES:])
                 raise EngineError(
-                    f"The engine did not answer within {seconds:.0f} seconds: raise load_timeout, or take smaller "
-                    f"weights.\n{self.last_lines()}",
-                    log=self.last_lines(),
+                    f"The engine did not respond within {seconds:.0f} seconds: raise load_timeout, or use smaller "
+                    f"weights.\n{last_lines}",
+                    log=last_lines,
                 )
-            tell(loaded_part(self.log()))
-            time.sleep(_LOOK_EVERY)
+            on_progress(loaded_part(log))
+            time.sleep(_POLL_INTERVAL)
 
     def failure(self) -> EngineError:
-        """The error that says why the engine ended, with its own last lines."""
+        """Return the error that explains why the engine ended."""
         log, code = self.log(), self.exit_code
-        kind, meaning = EngineError, f"The engine ended with code {code}: its last lines say why."
+        kind, message = EngineError, f"The engine ended with exit code {code}; its log says why."
         if code is not None and code < 0:
-            kind, meaning = EngineError, f"The engine was ended by signal {-code}."
-            if code == -9:
-                kind, meaning = EngineMemoryError, f"{meaning[:-1]}, as an operating system does when memory runs out."
-        for pattern, of_pattern, means in _FAILURES:
+            message = f"The engine was ended by signal {-code}."
+        if code == -9:
+            kind, message = (
+                EngineMemoryError,
+                "The engine was ended by signal 9, which the system sends when memory runs out.",
+            )
+        for pattern, pattern_kind, pattern_message in _FAILURES:
             if re.search(pattern, log, re.IGNORECASE):
-                kind, meaning = of_pattern, means
+                kind, message = pattern_kind, pattern_message
                 break
-        lines = telling_lines(log)
-        return kind(f"{meaning}\n{lines}", log=lines)
+        lines = relevant_lines(log)
+        return kind(f"{message}\n{lines}", log=lines)
 
-    def _answers(self) -> bool:
-        """Whether it serves: not only whether something does, as its port could have been taken meanwhile."""
-        if f"running on http://{HOST}:{self.port}" not in self.log():  # Uvicorn says so once the port is its own
+    def _is_ready(self) -> bool:
+        """Return whether this engine serves its model: another program may have taken the port in the meantime."""
+        if f"running on http://{HOST}:{self.port}" not in self.log():  # logged once the port is open
             return False
         with suppress(OSError, ValueError, http.client.HTTPException):
             with closing(http.client.HTTPConnection(HOST, self.port, timeout=2)) as connection:
                 connection.request("GET", "/v1/models")
                 served = json.loads(connection.getresponse().read(1 << 16))
-            return self.exit_code is None and [one["id"] for one in served["data"]] == [self.model]
+            return self.exit_code is None and [entry["id"] for entry in served["data"]] == [self.model]
         return False
 
 
-def running() -> list[Engine]:
-    """The engines that this process has started and not stopped."""
-    alive = [engine for engine in _running if engine.stop.alive and engine.exit_code is None]
-    return sorted(alive, key=lambda engine: engine.port)
+def running_engines() -> list[Engine]:
+    """Return the engines that this process has started and not stopped."""
+    running = [engine for engine in _running if engine.stop.alive and engine.exit_code is None]
+    return sorted(running, key=lambda engine: engine.port)
 
 
 def free_port(port: int | None) -> int:
-    """The port asked for, or any free one.
+    """Return the given port if it is free, or any free port for None.
 
     Raises:
-        SettingsError: The port is taken, or no port.
+        SettingsError: The port is in use or invalid.
     """
     if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
-        raise SettingsError(f"port is a whole number, and not {port!r}: leave it out for a free one.")
+        raise SettingsError(f"port must be an integer, not {port!r:.80}. Leave it out for a free port.")
     with socket.socket() as probe:
-        if os.name == "posix":  # one that was in use a moment ago may be taken again
+        if os.name == "posix":  # a port that was in use until a moment ago can be used again
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port or 0))
         except (OSError, OverflowError) as error:
-            raise SettingsError(
-                f"Port {port} cannot be listened on ({error}): leave port= out for a free one."
-            ) from error
+            raise SettingsError(f"Port {port} cannot be opened ({error}). Leave port= out for a free port.") from error
         return int(probe.getsockname()[1])
 
 
 def loaded_part(log: str) -> float | None:
-    """How much of the model is loaded, by the dots that llama.cpp prints: a hundred for the whole."""
+    """Return the loaded part of the model: llama.cpp logs a hundred dots in all."""
     dots = [len(found) for found in re.findall(r"^\.+", log, re.MULTILINE)]
     return min(max(dots) / 100, 1.0) if dots else None
 
 
-def telling_lines(log: str) -> str:
-    """The lines of a log that say what went wrong, and its end, without the calls in between."""
+def relevant_lines(log: str) -> str:
+    """Return the lines of a log that explain a failure, and its end, without tracebacks."""
     lines = log.splitlines()
-    telling = [line for line in lines[:-3] if re.search(r"error|fail|mismatch|unable", line, re.IGNORECASE)]
-    # pydantic names the option and what is wrong with it in the two lines after its first.
-    places = [place for place, line in enumerate(lines) if re.match(r"\d+ validation errors? for ", line)]
-    told = [line for place in places for line in lines[place + 1 : place + 3]]
-    kept = [line for line in telling if not line.startswith((" ", "Traceback"))] + [
-        line for line in lines[-3:] if not line.startswith((" ", "\t"))
-    ]
-    return "\n".join(line[:300] for line in [*kept, *told][-LAST_LINES:])
+    problems = [line for line in lines[:-3] if re.search(r"error|fail|mismatch|unable", line, re.IGNORECASE)]
+    kept = [line for line in problems if not line.startswith((" ", "Traceback"))]
+    kept += [line for line in lines[-3:] if not line.startswith((" ", "\t"))]
+    # pydantic names an invalid option and what is wrong with it in the two lines after the first.
+    for number, line in enumerate(lines):
+        if re.match(r"\d+ validation errors? for ", line):
+            kept += lines[number + 1 : number + 3]
+    return "\n".join(line[:300] for line in kept[-_MAX_LOG_LINES:])
 
 
 def _remove(path: Path) -> None:
-    """Delete a file where that can be done; on Windows, it cannot while it is open."""
+    """Delete a file if possible: Windows does not delete open files."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 def _stop(process: subprocess.Popen[bytes], log: IO[bytes], path: Path) -> None:
-    """Have the child end, and wait until it has. In a fork, whose child it is not, this does nothing to it."""
+    """End the child and wait until it has ended. In a fork of this process, this does not affect the child."""
     with suppress(OSError):
         if process.stdin is not None:
-            process.stdin.close()  # the child ends by itself when its pipe closes
+            process.stdin.close()  # the child ends on its own when its pipe closes
     try:
-        process.wait(_PATIENCE)
+        process.wait(_STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""Which model servers answer on this machine, what they serve, and which of their models see pictures."""
+"""Discovery of model servers on this machine, their models, and which of these accept images."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vision_nb.errors import ProviderConnectionError, UnknownModelError
-from vision_nb.providers.llamacpp.process import Engine, running
+from vision_nb.providers.llamacpp.process import Engine, running_engines
 from vision_nb.providers.local.probe import HOST, Probe
 from vision_nb.providers.local.server_types import OTHER, SERVER_TYPES, LocalModel
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count
 
-USUAL_PORTS: Sequence[tuple[int, str]] = (
-    (8080, "LocalAI, llama.cpp"),
-    (28000, "the walkthrough's container"),
-    (4000, "LiteLLM"),
-    (11434, "Ollama"),
-    (1234, "LM Studio"),
-    (8000, "vLLM, llama-cpp-python"),
+DEFAULT_PORTS: Sequence[int] = (
+    8080,  # LocalAI, llama.cpp
+    28000,  # the walkthrough's container
+    4000,  # LiteLLM
+    11434,  # Ollama
+    1234,  # LM Studio
+    8000,  # vLLM, llama-cpp-python
 )
-"""Where each server listens unless it is told otherwise (their documentation, read 2026-11)."""
+"""Default ports of the servers (their documentation, read 2026-11)."""
 
-_MOST_SHOWN = 20
-_LONGEST_NAME = 80
+_MAX_ROWS = 20  # per server
+_MAX_NAME_LENGTH = 80
 
 
 @dataclass(frozen=True)
 class LocalServer:
-    """A model server that answers on this machine.
+    """A model server on this machine.
 
     Attributes:
-        kind: "LocalAI", "LiteLLM", "LM Studio", "Ollama", "vLLM", "llama.cpp", or that it is another.
-        api_base: What `LocalMultiModal` takes as its ``api_base``.
-        models: Its models, or None where it does not list them.
-        remark: What stands in the way, such as a missing key; empty where nothing does.
+        kind: "LocalAI", "LiteLLM", "LM Studio", "Ollama", "vLLM", "llama.cpp" or "OpenAI-compatible server".
+        api_base: Base URL for `LocalMultiModal`.
+        models: Its models; None if it does not list them.
+        remark: A problem such as a missing key; empty if there is none.
     """
 
     kind: str
@@ -45,125 +45,123 @@ class LocalServer:
     remark: str = ""
 
     def find(self, name: str) -> LocalModel | None:
-        """The model of a name, or the one of which the name leaves the tag out, as Ollama allows."""
+        """Return the model with a name; the name may leave out its tag, as in Ollama."""
         models = {model.name: model for model in self.models or ()}
-        tagged = [model for model in models.values() if model.name.partition(":")[0] == name]
-        return models.get(name) or models.get(f"{name}:latest") or next(iter(tagged), None)
+        with_tag = [model for model in models.values() if model.name.partition(":")[0] == name]
+        return models.get(name) or models.get(f"{name}:latest") or next(iter(with_tag), None)
 
     def __str__(self) -> str:
-        names = "does not list its models" if self.models is None else ", ".join(map(_shown, self.models)) or "no model"
+        names = "does not list its models"
+        if self.models is not None:
+            more = [f"and {len(self.models) - _MAX_ROWS} more"] if len(self.models) > _MAX_ROWS else []
+            names = ", ".join([*map(_display_name, self.models[:_MAX_ROWS]), *more]) or "no models"
         return f"{self.kind} at {self.api_base}: {names}" + (f" ({self.remark})" if self.remark else "")
 
 
 class LocalServers(Sequence[LocalServer]):
-    """The servers that answered; shown as a table.
+    """The model servers that were found; displayed as a table.
 
     Args:
         servers: The servers.
-        ports: The ports that were asked.
+        ports: The ports that were tried.
     """
 
     def __init__(self, servers: Iterable[LocalServer], ports: Sequence[int]) -> None:
         self._servers, self.ports = tuple(servers), tuple(ports)
 
-    def __getitem__(self, place: Any) -> Any:
-        return self._servers[place]
+    def __getitem__(self, index: Any) -> Any:
+        return self._servers[index]
 
     def __len__(self) -> int:
         return len(self._servers)
 
     def choose(self, name: str | None = None) -> tuple[LocalServer, LocalModel]:
-        """The server to ask, and the model on it.
+        """Return the server and model to use.
 
         Args:
-            name: The model; None takes one that sees pictures, or the only one there is.
+            name: Name of the model; None for one that accepts images, or the only one there is.
 
         Raises:
-            ProviderConnectionError: No server answered.
-            UnknownModelError: None has the model, or none can be chosen.
+            ProviderConnectionError: No server was found.
+            UnknownModelError: No server has the model, or no model can be chosen.
         """
         if not self._servers:
             raise ProviderConnectionError(
-                f"No model server answers on this machine (asked: ports {', '.join(map(str, self.ports))}). Start one, "
-                "or vn.serve_llava(model, mmproj) with two GGUF files; for any other address, say api_base=."
+                f"{self} Start one, or call vn.serve_llava(model, mmproj) with two GGUF files; pass api_base= for any "
+                "other address."
             )
-        found = self._named(name) if name else self._unnamed()
+        found = self._with_name(name) if name else self._without_name()
         if not found:
-            wanted = f"has a model {name!r}" if name else "says which of its models sees pictures"
-            there = "; ".join(map(str, self._servers))
+            problem = f"has a model {name!r:.80}" if name else "says which of its models accepts images"
             raise UnknownModelError(
-                f"No local server {wanted}. There is {there}. Name one, as in local:NAME; a server of unknown kind "
-                "that does not list its models is asked only where api_base= names it."
+                f"No local server {problem}. Found: {'; '.join(map(str, self._servers))}. Name a model, as in "
+                "local:NAME. A server of unknown type that does not list its models is only used with api_base=."
             )
-        return max(found, key=lambda one: bool(one[1].sees_images))
+        return max(found, key=lambda pair: bool(pair[1].sees_images))
 
-    def _named(self, name: str) -> list[tuple[LocalServer, LocalModel]]:
+    def _with_name(self, name: str) -> list[tuple[LocalServer, LocalModel]]:
         listed = [(server, model) for server in self if (model := server.find(name))]
-        # A picture is not for whatever else may listen there: only a kind that is known is taken at its silence.
-        silent = (server for server in self if server.models is None and server.kind != OTHER.name)
-        return listed or [(server, LocalModel(name)) for server in silent]
+        # Images must not go to just any program: without a list of models, only a known type of server is used.
+        unlisted = (server for server in self if server.models is None and server.kind != OTHER.name)
+        return listed or [(server, LocalModel(name)) for server in unlisted]
 
-    def _unnamed(self) -> list[tuple[LocalServer, LocalModel]]:
-        every = [(server, model) for server in self for model in server.models or ()]
-        seeing = [one for one in every if one[1].sees_images]
-        return seeing or (every if len(every) == 1 and every[0][1].sees_images is None else [])
+    def _without_name(self) -> list[tuple[LocalServer, LocalModel]]:
+        pairs = [(server, model) for server in self for model in server.models or ()]
+        seeing = [pair for pair in pairs if pair[1].sees_images]
+        return seeing or (pairs if len(pairs) == 1 and pairs[0][1].sees_images is None else [])
 
     def _repr_html_(self) -> str:
         if not self:
             return html.muted_text(str(self))
-        head = ("server", "address", "model", "sees pictures", "context")
+        head = ("server", "address", "model", "accepts images", "context")
         return html.html_table(head, _rows(self._servers), numbers_from=4)
 
     def __repr__(self) -> str:
         if self:
             return "\n".join(map(str, self._servers))
-        return f"No model server answers on this machine (asked: ports {', '.join(map(str, self.ports))})."
+        return f"No model server found on this machine (tried ports {', '.join(map(str, self.ports))})."
 
     __str__ = __repr__
 
 
 def detect(*, timeout: float = 1.0, api_key: str | None = None, ports: Sequence[int] | None = None) -> LocalServers:
-    """Look which servers answer on loopback; see `LocalMultiModal.detect`.
+    """Find the model servers on loopback; see `LocalMultiModal.detect`.
 
     Args:
-        timeout: Seconds that one answer may take.
-        api_key: A key for servers that ask for one; it is sent to no other.
-        ports: The ports to ask; None asks the usual ones and those of the engines of this process.
+        timeout: Seconds allowed for each response.
+        api_key: Key for servers that require one; it is not sent to others.
+        ports: The ports to try; None for the default ports and those of `serve_llava`.
 
     Raises:
-        SettingsError: An argument cannot be used.
+        SettingsError: An argument is invalid.
     """
-    own = {engine.port: engine for engine in running()}
-    asked = list(dict.fromkeys([*own, *(port for port, _ in USUAL_PORTS)] if ports is None else ports))
-    with Probe(timeout, api_key) as probe, ThreadPoolExecutor(max(1, len(asked))) as pool:
-        found = dict(zip(asked, pool.map(lambda port: _look(probe, port), asked), strict=True))
-    servers = {port: server for port, server in found.items() if server is not None}
-    return LocalServers((_known(server, own.get(port)) for port, server in servers.items()), asked)
+    engines = {engine.port: engine for engine in running_engines()}
+    tried = list(dict.fromkeys([*engines, *DEFAULT_PORTS] if ports is None else ports))
+    probes = [Probe(port, timeout=timeout, api_key=api_key) for port in tried]
+    with ThreadPoolExecutor(max(1, len(probes))) as pool:
+        found = dict(zip(tried, pool.map(_identify, probes), strict=True))
+    return LocalServers(
+        (_with_engine(server, engines.get(port)) for port, server in found.items() if server is not None), tried
+    )
 
 
-def _look(probe: Probe, port: int) -> LocalServer | None:
-    """What answers at a port, or None where nothing does or it is no model server."""
-    listing = probe.get(port, "/v1/models")
-    if listing is None:
+def _identify(probe: Probe) -> LocalServer | None:
+    """Return the server at a port, or None if it is not a model server."""
+    if probe.listing.status is None:
         return None
-    for kind in SERVER_TYPES:
-        if kind.is_it(probe, port, listing):
-            break
-    else:
-        if not OTHER.is_it(probe, port, listing):
-            return None
-        kind = OTHER
-    models = kind.models(probe, port, listing)
+    server_type = next((one for one in (*SERVER_TYPES, OTHER) if one.matches(probe)), None)
+    if server_type is None:
+        return None
     remark = ""
-    if listing.status in (401, 403):
-        remark = "asks for a key: detect(api_key=...) and api_key= give it one"
-    elif listing.status == 503:
-        remark = "is still loading"
-    return LocalServer(kind.name, f"http://{HOST}:{port}/v1", models, remark)
+    if probe.listing.status in (401, 403):
+        remark = "requires a key: pass api_key= to detect() or connect()"
+    elif probe.listing.status == 503:
+        remark = "still loading"
+    return LocalServer(server_type.name, f"http://{HOST}:{probe.port}/v1", server_type.list_models(probe), remark)
 
 
-def _known(server: LocalServer, engine: Engine | None) -> LocalServer:
-    """A server with what it does not tell itself, where `serve_llava` has started it."""
+def _with_engine(server: LocalServer, engine: Engine | None) -> LocalServer:
+    """Add what `serve_llava` knows about a server that it has started."""
     if engine is None:
         return server
     return replace(server, models=(LocalModel(engine.model, True, engine.context_length),))
@@ -172,21 +170,20 @@ def _known(server: LocalServer, engine: Engine | None) -> LocalServer:
 def _rows(servers: Iterable[LocalServer]) -> list[tuple[str, str, str, str, str]]:
     rows = []
     for server in servers:
-        place = (server.kind, server.api_base)
-        if not server.models:
+        address = (server.kind, server.api_base)
+        models = server.models or ()
+        if not models:
             missing = "not listed" if server.models is None else "none"
-            rows.append((*place, server.remark or missing, "", ""))
-        for model in (server.models or ())[:_MOST_SHOWN]:
-            sees = {True: "yes", False: "no", None: "unknown"}[model.sees_images]
-            context = format_count(model.context_length)
-            rows.append((*place, _shown(model), sees, context))
-        hidden = len(server.models or ()) - _MOST_SHOWN
-        if hidden > 0:
-            rows.append((*place, f"and {hidden} more", "", ""))
+            rows.append((*address, server.remark or missing, "", ""))
+        for model in models[:_MAX_ROWS]:
+            sees_images = {True: "yes", False: "no", None: "unknown"}[model.sees_images]
+            rows.append((*address, _display_name(model), sees_images, format_count(model.context_length)))
+        if len(models) > _MAX_ROWS:
+            rows.append((*address, f"and {len(models) - _MAX_ROWS} more", "", ""))
     return rows
 
 
-def _shown(model: LocalModel) -> str:
-    """A model's name as it may be shown: a server can call it anything."""
-    name = "".join(letter for letter in model.name if letter.isprintable())
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+def _display_name(model: LocalModel) -> str:
+    """Return a model's name in a form that is safe to display: a server may send any text."""
+    name = "".join(character for character in model.name if character.isprintable())
+    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 3]}..."

@@ -1,25 +1,27 @@
-"""Streams that end without one word: some servers fail so, and say why only where nothing is streamed."""
+"""Detection of errors that a server hides behind an empty stream.
+
+llama.cpp's server ends a stream that fails before its first token with status 200 and no content, and LiteLLM turns
+that into an empty answer. The same request without streaming raises the real error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 
-class QuestionedStream:
-    """Chunks of a stream, and a question to the server where they hold no word.
-
-    llama.cpp's server ends a stream that fails before its first word with status 200 and nothing in it, and
-    LiteLLM makes an empty answer of that. Asked the same unstreamed, both raise the true error.
+class EmptyStreamCheck:
+    """Pass on the chunks of a stream; if none has text, repeat the request to raise the hidden error.
 
     Args:
-        chunks: The vendor client's stream.
-        says: Whether a chunk holds text.
-        ask: Asks the same unstreamed, and raises what is wrong.
+        chunks: The vendor's stream.
+        has_text: Returns whether a chunk has text.
+        repeat: Sends the same request without streaming.
     """
 
-    def __init__(self, chunks: Iterator[Any], says: Callable[[Any], bool], ask: Callable[[], object]) -> None:
-        self._chunks, self._says, self._ask, self._done = chunks, says, ask, False
+    def __init__(self, chunks: Any, has_text: Callable[[Any], bool], repeat: Callable[[], object]) -> None:
+        self._chunks, self._has_text, self._repeat = chunks, has_text, repeat
+        self._is_checked = False
 
     def __iter__(self) -> Self:
         return self
@@ -28,27 +30,24 @@ class QuestionedStream:
         try:
             chunk = next(self._chunks)
         except StopIteration:
-            if not self._done:
-                self._done = True
-                self._ask()
+            if not self._is_checked:
+                self._is_checked = True
+                self._repeat()
             raise
-        self._done = self._done or self._says(chunk)
+        self._is_checked = self._is_checked or self._has_text(chunk)
         return chunk
 
     def close(self) -> None:
         """Close the connection."""
-        close = getattr(self._chunks, "close", None)
-        if close is not None:
-            close()
+        self._chunks.close()
 
 
-class AsyncQuestionedStream:
-    """The asynchronous twin of `QuestionedStream`."""
+class AsyncEmptyStreamCheck:
+    """Asynchronous version of `EmptyStreamCheck`."""
 
-    def __init__(
-        self, chunks: AsyncIterator[Any], says: Callable[[Any], bool], ask: Callable[[], Awaitable[object]]
-    ) -> None:
-        self._chunks, self._says, self._ask, self._done = chunks, says, ask, False
+    def __init__(self, chunks: Any, has_text: Callable[[Any], bool], repeat: Callable[[], Awaitable[object]]) -> None:
+        self._chunks, self._has_text, self._repeat = chunks, has_text, repeat
+        self._is_checked = False
 
     def __aiter__(self) -> Self:
         return self
@@ -57,15 +56,13 @@ class AsyncQuestionedStream:
         try:
             chunk = await anext(self._chunks)
         except StopAsyncIteration:
-            if not self._done:
-                self._done = True
-                await self._ask()
+            if not self._is_checked:
+                self._is_checked = True
+                await self._repeat()
             raise
-        self._done = self._done or self._says(chunk)
+        self._is_checked = self._is_checked or self._has_text(chunk)
         return chunk
 
     async def close(self) -> None:
         """Close the connection."""
-        close = getattr(self._chunks, "aclose", None) or getattr(self._chunks, "close", None)
-        if close is not None:
-            await close()
+        await self._chunks.close()

@@ -1,4 +1,4 @@
-"""Short questions to the ports of this machine: whatever listens there may answer anything, or nothing."""
+"""HTTP requests to a port on this machine, safe against whatever program listens there."""
 
 from __future__ import annotations
 
@@ -10,115 +10,120 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from vision_nb.errors import SettingsError
 
 HOST = "127.0.0.1"
-_LONGEST_ANSWER = 1 << 20  # bytes; what is longer is no list of models
-_CONNECT_SECONDS = 0.5  # a closed port on this machine refuses at once, except on Windows
+_MAX_BYTES = 1 << 20  # a longer response is not a list of models
+_CONNECT_TIMEOUT = 0.5  # seconds; a closed port on this machine refuses at once, except on Windows
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back.
+class ProbeResponse:
+    """The response to a request.
 
     Attributes:
-        status: The HTTP status.
+        status: HTTP status; None if there was no usable response.
         text: The body.
-        value: The body as a JSON value, or None where it is none.
+        json: The body as a JSON value; None if it is not JSON.
     """
 
-    status: int
-    text: str
-    value: Any
+    status: int | None = None
+    text: str = ""
+    json: Any = None
 
     @property
-    def asks_for_key(self) -> bool:
-        """Whether it refuses as an API does that takes a key: a web page would not say so in JSON."""
-        told = self.value if self.status in (401, 403) and isinstance(self.value, dict) else {}
-        return not told.keys().isdisjoint(("error", "detail", "message"))
+    def object(self) -> dict[str, Any]:
+        """Return the JSON object of a successful response; empty if it is not one."""
+        return self.json if self.status == 200 and isinstance(self.json, dict) else {}
+
+    @property
+    def requires_key(self) -> bool:
+        """Return whether an API refused the request for lack of a key: a web page would not do so in JSON."""
+        refusal = self.json if self.status in (401, 403) and isinstance(self.json, dict) else {}
+        return not refusal.keys().isdisjoint(("error", "detail", "message"))
 
     def entries(self, name: str = "data") -> list[dict[str, Any]]:
-        """The objects in a list of the answer; none where it has another form."""
-        found = self.value.get(name) if isinstance(self.value, dict) and self.status == 200 else None
-        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        """Return the objects in a list of the JSON object; empty if it has no such list."""
+        found = self.object.get(name)
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 class Probe:
-    """Asks ports on loopback, with no proxy, no redirects and a limit on time and length. Safe with threads.
+    """Send requests to a port on loopback, without proxies and redirects, and with limits on time and size.
 
     Args:
-        timeout: Seconds that one answer may take.
-        api_key: A key for those that ask for one, or None; no other is sent it.
+        port: The port.
+        timeout: Seconds allowed for a response.
+        api_key: Key for a server that requires one; it is only sent after the server has asked for it.
 
     Raises:
-        SettingsError: The timeout is no number above 0, or the key cannot stand in a header.
+        SettingsError: The timeout is not a positive number, or the key cannot be sent in a header.
     """
 
-    def __init__(self, timeout: float, api_key: str | None = None) -> None:
-        number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-        if not number or not math.isfinite(timeout) or timeout <= 0:
-            raise SettingsError(f"timeout is a number of seconds above 0, and not {timeout!r}.")
+    def __init__(self, port: int, *, timeout: float, api_key: str | None = None) -> None:
+        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if not is_number or not math.isfinite(timeout) or timeout <= 0:
+            raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")
         if api_key is not None and not (isinstance(api_key, str) and api_key.isascii() and api_key.isprintable()):
-            raise SettingsError("api_key is a text of plain letters, digits and signs: this one is not.")
-        self._timeout, self._api_key = timeout, api_key
+            raise SettingsError("api_key must be a string of printable ASCII characters.")
+        self.port, self._timeout, self._api_key = port, timeout, api_key
+        self._listing: ProbeResponse | None = None
 
-    def __enter__(self) -> Self:
-        return self
+    @property
+    def listing(self) -> ProbeResponse:
+        """Return the response to ``GET /v1/models``, requested once."""
+        # Not a cached_property: before Python 3.12, its lock would make all probes wait for each other.
+        if self._listing is None:
+            self._listing = self.get("/v1/models")
+        return self._listing
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing is kept open between two questions."""
+    def get(self, path: str) -> ProbeResponse:
+        """Send a GET request."""
+        return self._request("GET", path, None)
 
-    def get(self, port: int, path: str) -> Answer | None:
-        """The answer to a GET request, or None where there is none."""
-        return self._ask("GET", port, path, None)
+    def post(self, path: str, body: Any) -> ProbeResponse:
+        """Send a POST request with a JSON body."""
+        return self._request("POST", path, json.dumps(body))
 
-    def post(self, port: int, path: str, body: Any) -> Answer | None:
-        """The answer to a POST request with a JSON body, or None where there is none."""
-        return self._ask("POST", port, path, body)
+    def _request(self, method: str, path: str, body: str | None) -> ProbeResponse:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        response = self._send(method, path, body, headers)
+        if self._api_key and response.requires_key:
+            return self._send(method, path, body, {**headers, "Authorization": f"Bearer {self._api_key}"})
+        return response
 
-    def _ask(self, method: str, port: int, path: str, body: Any) -> Answer | None:
-        answer = self._send(method, port, path, body, {})
-        if self._api_key and answer is not None and answer.asks_for_key:
-            return self._send(method, port, path, body, {"Authorization": f"Bearer {self._api_key}"})
-        return answer
-
-    def _send(self, method: str, port: int, path: str, body: Any, headers: dict[str, str]) -> Answer | None:
+    def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> ProbeResponse:
         deadline = time.monotonic() + self._timeout
-        connection = http.client.HTTPConnection(HOST, port, timeout=min(self._timeout, _CONNECT_SECONDS))
-        sent = None if body is None else json.dumps(body)
-        watch: threading.Timer | None = None
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=min(self._timeout, _CONNECT_TIMEOUT))
+        watchdog: threading.Timer | None = None
         try:
             connection.connect()
             connection.sock.settimeout(self._timeout)
-            # The socket's timeout begins anew with every byte: this one ends an answer that drips.
-            watch = threading.Timer(self._timeout, _hang_up, (connection.sock,))
-            watch.daemon = True
-            watch.start()
-            connection.request(method, path, sent, {"Content-Type": "application/json", **headers} if sent else headers)
+            # The socket's timeout starts again with every byte: the watchdog ends a response that trickles in.
+            watchdog = threading.Timer(self._timeout, _shut_down, (connection.sock,))
+            watchdog.daemon = True
+            watchdog.start()
+            connection.request(method, path, body, headers)
             with connection.getresponse() as response:
-                data = response.read(_LONGEST_ANSWER + 1)
+                data = response.read(_MAX_BYTES + 1)
         except (http.client.HTTPException, OSError, ValueError):
-            return None
+            return ProbeResponse()
         finally:
-            if watch is not None:
-                watch.cancel()
+            if watchdog is not None:
+                watchdog.cancel()
             connection.close()
-        if len(data) > _LONGEST_ANSWER or time.monotonic() > deadline:
-            return None
+        if len(data) > _MAX_BYTES or time.monotonic() > deadline:
+            return ProbeResponse()
         text = data.decode("utf-8", "replace")
-        try:
+        value = None
+        with suppress(ValueError, RecursionError):
             value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = None
-        return Answer(response.status, text, value)
+        return ProbeResponse(response.status, text, value)
 
 
-def _hang_up(connection: socket.socket) -> None:
-    """End a connection that another thread waits for."""
+def _shut_down(connection: socket.socket) -> None:
+    """End a connection that another thread reads from."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

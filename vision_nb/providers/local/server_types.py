@@ -1,7 +1,7 @@
-"""How each local model server is recognized, and how it tells which of its models see pictures.
+"""Types of local model servers: how to recognize each, and how to list its models.
 
-Sources, read 2026-11: LocalAI, API discovery and model capabilities; LiteLLM, health checks, using vision models and
-model management; LM Studio, REST API v0 and v1; Ollama, API reference (show model details, list running models);
+Sources, read in 2026-11: LocalAI, API discovery and model capabilities; LiteLLM, health checks, using vision models
+and model management; LM Studio, REST API v0 and v1; Ollama, API reference (show model details, list running models);
 vLLM, OpenAI-compatible server; llama.cpp, tools/server/README.md; llama-cpp-python 0.3, server/app.py.
 """
 
@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vision_nb.providers.local.probe import Answer, Probe
+from vision_nb.providers.local.probe import Probe
 
-_MOST_SHOWN_BY_OLLAMA = 50  # each takes a request of its own
-_NO_PATH = "/v1/vision-nb-asks-for-what-is-not-there"
+_MAX_OLLAMA_DETAILS = 50  # each takes a request of its own
+_MISSING_PATH = "/v1/vision-nb-path-that-does-not-exist"
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class LocalModel:
     """A model on a local server.
 
     Attributes:
-        name: The name under which the server knows it.
-        sees_images: Whether it takes pictures, or None where the server does not say.
-        context_length: Tokens that a conversation may take, or None where the server does not say.
+        name: The server's name for it.
+        sees_images: Whether it accepts images; None if the server does not say.
+        context_length: Tokens per conversation; None if the server does not say.
     """
 
     name: str
@@ -34,204 +34,197 @@ class LocalModel:
 
 
 Models = tuple[LocalModel, ...] | None
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ServerType:
-    """A kind of server.
+    """A type of model server.
 
     Attributes:
-        name: What it is called.
-        is_it: Whether the server at a port is of this kind, by its answer to ``GET /v1/models`` or others.
-        models: Its models, or None where it does not list them.
+        name: Its name.
+        matches: Return whether the server at a port is of this type.
+        list_models: Return its models; None if it does not list them.
     """
 
     name: str
-    is_it: Callable[[Probe, int, Answer], bool]
-    models: Callable[[Probe, int, Answer], Models]
+    matches: Callable[[Probe], bool]
+    list_models: Callable[[Probe], Models]
 
 
-def _owned_by(owner: str) -> Callable[[Probe, int, Answer], bool]:
-    return lambda probe, port, listing: any(one.get("owned_by") == owner for one in listing.entries())
+def _owned_by(owner: str) -> Callable[[Probe], bool]:
+    return lambda probe: any(entry.get("owned_by") == owner for entry in probe.listing.entries())
 
 
-def _is_loading(probe: Probe, port: int, listing: Answer) -> bool:
-    """llama.cpp's own server says so to every question until it has loaded its model."""
-    error = _mapping(_mapping(listing.value).get("error"))
-    return listing.status == 503 and error.get("message") == "Loading model"
+def _is_loading(probe: Probe) -> bool:
+    """Recognize llama.cpp's own server while it loads its model: it answers every request like this."""
+    error = _dict(_dict(probe.listing.json).get("error"))
+    return probe.listing.status == 503 and error.get("message") == "Loading model"
 
 
-def _is_localai(probe: Probe, port: int, listing: Answer) -> bool:
-    known = probe.get(port, "/.well-known/localai.json")
-    if known and known.status == 200 and isinstance(known.value, dict) and "endpoints" in known.value:
+def _is_localai(probe: Probe) -> bool:
+    if "endpoints" in probe.get("/.well-known/localai.json").object:
         return True
-    system = probe.get(port, "/system")  # older versions
-    return bool(system and system.status == 200 and isinstance(system.value, dict) and "backends" in system.value)
+    return "backends" in probe.get("/system").object  # older versions
 
 
-def _is_litellm(probe: Probe, port: int, listing: Answer) -> bool:
-    alive = probe.get(port, "/health/liveliness")
-    return alive is not None and alive.value == "I'm alive!"
+def _is_litellm(probe: Probe) -> bool:
+    return bool(probe.get("/health/liveliness").json == "I'm alive!")
 
 
-def _is_ollama(probe: Probe, port: int, listing: Answer) -> bool:
-    root = probe.get(port, "/")
-    return root is not None and root.text.startswith("Ollama is running")
+def _is_ollama(probe: Probe) -> bool:
+    return probe.get("/").text.startswith("Ollama is running")
 
 
-def _is_openai_compatible(probe: Probe, port: int, listing: Answer) -> bool:
-    if listing.entries() or (isinstance(listing.value, dict) and listing.value.get("object") == "list"):
+def _is_openai_compatible(probe: Probe) -> bool:
+    if probe.listing.entries() or probe.listing.object.get("object") == "list":
         return True
-    # Some do not list their models. Only a server that has the path says that GET is the wrong method for it.
-    chat = probe.get(port, "/v1/chat/completions")
-    if chat is None or chat.status not in (400, 401, 403, 405, 422):
-        return False
+    # Some do not list their models, but answer GET with an error that shows that the path exists.
+    chat = probe.get("/v1/chat/completions")
     if chat.status in (401, 403):
-        return chat.asks_for_key
-    # Many programs that are no model server answer every path alike.
-    missing = probe.get(port, _NO_PATH)
-    return missing is not None and missing.status == 404
+        return chat.requires_key
+    # Many programs that are not model servers give the same answer for every path.
+    return chat.status in (400, 405, 422) and probe.get(_MISSING_PATH).status == 404
 
 
-def _listed(
-    entries: Iterable[dict[str, Any]],
-    sees: Callable[[dict[str, Any]], bool | None],
-    context: Callable[[dict[str, Any]], int | None] | None = None,
-) -> Models:
-    """The models of a list, without those that are not named."""
-    context = context or _context
-    named = ((entry.get("id"), entry) for entry in entries)
-    return tuple(LocalModel(name, sees(entry), context(entry)) for name, entry in named if isinstance(name, str))
-
-
-def _context(entry: dict[str, Any]) -> int | None:
-    return _tokens(
-        entry.get("max_model_len"), entry.get("loaded_context_length"), _mapping(entry.get("meta")).get("n_ctx")
+def _local_models(
+    entries: Iterable[Entry],
+    sees_images: Callable[[Entry], bool | None],
+    context_length: Callable[[Entry], int | None] | None = None,
+) -> tuple[LocalModel, ...]:
+    """Return the models of a list, except those without a name."""
+    context_length = context_length or _context_length
+    return tuple(
+        LocalModel(entry["id"], sees_images(entry), context_length(entry))
+        for entry in entries
+        if isinstance(entry.get("id"), str)
     )
 
 
-def _tokens(*told: Any) -> int | None:
-    """The first that is a number of tokens."""
-    return next((value for value in told if isinstance(value, int) and not isinstance(value, bool) and value > 0), None)
+def _context_length(entry: Entry) -> int | None:
+    return _first_count(
+        entry.get("max_model_len"), entry.get("loaded_context_length"), _dict(entry.get("meta")).get("n_ctx")
+    )
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _first_count(*values: Any) -> int | None:
+    """Return the first value that is a number of tokens."""
+    return next((value for value in values if type(value) is int and value > 0), None)
+
+
+def _contains(values: Any, value: str) -> bool | None:
+    """Return whether a list contains a value; None if it is not a list."""
+    return value in values if isinstance(values, list) else None
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _unknown(entry: dict[str, Any]) -> bool | None:
-    return None
+def _openai_models(probe: Probe) -> Models:
+    return _local_models(probe.listing.entries(), lambda entry: None) if probe.listing.object else None
 
 
-def _plain_models(probe: Probe, port: int, listing: Answer) -> Models:
-    return _listed(listing.entries(), _unknown) if listing.status == 200 and isinstance(listing.value, dict) else None
+def _localai_models(probe: Probe) -> Models:
+    entries = probe.get("/v1/models/capabilities").entries()
+    if not entries:
+        return _openai_models(probe)
+    return _local_models(entries, lambda entry: _contains(entry.get("capabilities"), "vision"))
 
 
-def _localai_models(probe: Probe, port: int, listing: Answer) -> Models:
-    told = probe.get(port, "/v1/models/capabilities")
-    if not (told and told.entries()):
-        return _plain_models(probe, port, listing)
-    return _listed(told.entries(), lambda entry: _has(entry.get("capabilities"), "vision"))
-
-
-def _litellm_models(probe: Probe, port: int, listing: Answer) -> Models:
-    told = probe.get(port, "/model/info")
-    if listing.status != 200:
+def _litellm_models(probe: Probe) -> Models:
+    if not probe.listing.object:
         return None
-    entries = told.entries() if told else []
-    infos = {str(entry.get("model_name")): _mapping(entry.get("model_info")) for entry in entries}
+    entries = probe.get("/model/info").entries()
+    infos = {str(entry.get("model_name")): _dict(entry.get("model_info")) for entry in entries}
 
-    def info(entry: dict[str, Any], name: str) -> Any:
+    def info(entry: Entry, name: str) -> Any:
         return infos.get(str(entry.get("id")), {}).get(name)
 
-    def sees(entry: dict[str, Any]) -> bool | None:
-        answer = info(entry, "supports_vision")
-        return answer if isinstance(answer, bool) else None
-
-    return _listed(listing.entries(), sees, lambda entry: _tokens(info(entry, "max_input_tokens")))
-
-
-def _lmstudio_models(probe: Probe, port: int, listing: Answer) -> Models:
-    told = probe.get(port, "/api/v0/models")
-    if not (told and told.entries()):
-        return _newer_lmstudio_models(probe, port) or _plain_models(probe, port, listing)
-    talking = [entry for entry in told.entries() if entry.get("type") != "embeddings"]
-    return _listed(talking, lambda entry: {"vlm": True, "llm": False}.get(str(entry.get("type"))))
+    return _local_models(
+        probe.listing.entries(),
+        lambda entry: _flag(info(entry, "supports_vision")),
+        lambda entry: _first_count(info(entry, "max_input_tokens")),
+    )
 
 
-def _newer_lmstudio_models(probe: Probe, port: int) -> Models:
-    told = probe.get(port, "/api/v1/models")
-    entries = told.entries("models") if told else []
-    talking = [entry for entry in entries if not str(entry.get("type")).startswith("embedding")]
-
-    def sees(entry: dict[str, Any]) -> bool | None:
-        answer = _mapping(entry.get("capabilities")).get("vision")
-        return answer if isinstance(answer, bool) else None
-
-    def context(entry: dict[str, Any]) -> int | None:
-        loaded = entry.get("loaded_instances")
-        of_each = loaded if isinstance(loaded, list) else []
-        return _tokens(*(_mapping(_mapping(one).get("config")).get("context_length") for one in of_each))
-
-    return _listed(({**entry, "id": entry.get("key")} for entry in talking), sees, context)
+def _lmstudio_models(probe: Probe) -> Models:
+    entries = probe.get("/api/v0/models").entries()
+    if not entries:
+        return _newer_lmstudio_models(probe) or _openai_models(probe)
+    chat_models = [entry for entry in entries if entry.get("type") != "embeddings"]
+    return _local_models(chat_models, lambda entry: {"vlm": True, "llm": False}.get(str(entry.get("type"))))
 
 
-def _ollama_models(probe: Probe, port: int, listing: Answer) -> Models:
-    tags = probe.get(port, "/api/tags")
-    if tags is None or tags.status != 200:
-        return _plain_models(probe, port, listing)
-    loaded = probe.get(port, "/api/ps")  # with the context that is really set aside
-    contexts = {str(one.get("name")): one.get("context_length") for one in (loaded.entries("models") if loaded else [])}
+def _newer_lmstudio_models(probe: Probe) -> Models:
+    def context_length(entry: Entry) -> int | None:
+        instances = entry.get("loaded_instances")
+        configs = [_dict(_dict(one).get("config")) for one in instances] if isinstance(instances, list) else []
+        return _first_count(*(config.get("context_length") for config in configs))
+
+    entries = probe.get("/api/v1/models").entries("models")
+    return _local_models(
+        ({**entry, "id": entry.get("key")} for entry in entries if not str(entry.get("type")).startswith("embedding")),
+        lambda entry: _flag(_dict(entry.get("capabilities")).get("vision")),
+        context_length,
+    )
+
+
+def _ollama_models(probe: Probe) -> Models:
+    tags = probe.get("/api/tags")
+    if tags.status != 200:
+        return _openai_models(probe)
+    loaded = {str(entry.get("name")): entry for entry in probe.get("/api/ps").entries("models")}
     names = [name for entry in tags.entries("models") if isinstance(name := entry.get("name"), str)]
     models = []
-    for place, name in enumerate(names):
-        shown = probe.post(port, "/api/show", {"model": name}) if place < _MOST_SHOWN_BY_OLLAMA else None
-        told = _mapping(shown.value) if shown and shown.status == 200 else {}
-        sees = _has(told.get("capabilities"), "vision")
-        if sees is None and isinstance(told.get("projector_info"), dict):  # before capabilities were told
-            sees = True
-        asked_for = re.search(r"^num_ctx\s+(\d{1,9})\b", str(told.get("parameters")), re.MULTILINE)
-        models.append(LocalModel(name, sees, _tokens(contexts.get(name), asked_for and int(asked_for[1]))))
+    for number, name in enumerate(names):
+        details = probe.post("/api/show", {"model": name}).object if number < _MAX_OLLAMA_DETAILS else {}
+        sees_images = _contains(details.get("capabilities"), "vision")
+        if sees_images is None and isinstance(details.get("projector_info"), dict):  # older versions
+            sees_images = True
+        # A loaded model has the context length that is really allocated, its parameters have the requested one.
+        requested = re.search(r"^num_ctx\s+(\d{1,9})\b", str(details.get("parameters")), re.MULTILINE)
+        context = _first_count(loaded.get(name, {}).get("context_length"), requested and int(requested[1]))
+        models.append(LocalModel(name, sees_images, context))
     return tuple(models)
 
 
-def _llama_models(probe: Probe, port: int, listing: Answer) -> Models:
-    """llama.cpp's own server names the modalities of each model, or, in older versions, says "multimodal".
+def _llamacpp_models(probe: Probe) -> Models:
+    """List the models of llama.cpp's own server.
 
-    Where it serves one model, its properties tell both too.
+    It lists each model's modalities, or a capability "multimodal" in older versions. If it serves only one model,
+    its properties have the modalities and the context length too.
     """
-    properties = probe.get(port, "/props") if len(listing.entries()) == 1 else None
-    of_one = _mapping(properties.value) if properties and properties.status == 200 else {}
-    vision = _mapping(of_one.get("modalities")).get("vision")
-    own_context = _mapping(of_one.get("default_generation_settings")).get("n_ctx")
-    told = {entry.get("name"): entry.get("capabilities") for entry in listing.entries("models")}
+    entries = probe.listing.entries()
+    properties = probe.get("/props").object if len(entries) == 1 else {}
+    vision = _flag(_dict(properties.get("modalities")).get("vision"))
+    context = _dict(properties.get("default_generation_settings")).get("n_ctx")
+    capabilities = {str(entry.get("name")): entry.get("capabilities") for entry in probe.listing.entries("models")}
 
-    def sees(entry: dict[str, Any]) -> bool | None:
-        architecture = entry.get("architecture")
-        if isinstance(architecture, dict) and "input_modalities" in architecture:
-            return _has(architecture["input_modalities"], "image")
-        multimodal = _has(told.get(entry.get("id")), "multimodal")
-        return vision if multimodal is None and isinstance(vision, bool) else multimodal
+    def sees_images(entry: Entry) -> bool | None:
+        architecture = _dict(entry.get("architecture"))
+        if "input_modalities" in architecture:
+            return _contains(architecture["input_modalities"], "image")
+        multimodal = _contains(capabilities.get(str(entry.get("id"))), "multimodal")
+        return vision if multimodal is None else multimodal
 
-    return _listed(listing.entries(), sees, lambda entry: _tokens(_context(entry), own_context))
-
-
-def _has(words: Any, word: str) -> bool | None:
-    """Whether a list names a word; None where it is no list."""
-    return word in words if isinstance(words, list) else None
+    return _local_models(entries, sees_images, lambda entry: _first_count(_context_length(entry), context))
 
 
 SERVER_TYPES: Sequence[ServerType] = (
-    # LocalAI speaks Ollama's protocol as well, and comes before it.
     ServerType("LM Studio", _owned_by("organization_owner"), _lmstudio_models),
-    ServerType("vLLM", _owned_by("vllm"), _plain_models),
-    ServerType("llama.cpp", _owned_by("llamacpp"), _llama_models),
-    ServerType("llama.cpp", _owned_by("me"), _plain_models),  # llama-cpp-python's server
-    ServerType("llama.cpp", _is_loading, _plain_models),
-    ServerType("LocalAI", _is_localai, _localai_models),
+    ServerType("vLLM", _owned_by("vllm"), _openai_models),
+    ServerType("llama.cpp", _owned_by("llamacpp"), _llamacpp_models),
+    ServerType("llama.cpp", _owned_by("me"), _openai_models),  # llama-cpp-python's server
+    ServerType("llama.cpp", _is_loading, _openai_models),
+    ServerType("LocalAI", _is_localai, _localai_models),  # before Ollama, whose protocol it speaks too
     ServerType("LiteLLM", _is_litellm, _litellm_models),
     ServerType("Ollama", _is_ollama, _ollama_models),
 )
-"""The kinds that are known, in the order in which they are tried: first those that the list of models tells."""
+"""Known types in the order in which they are tried: first those that the list of models identifies."""
 
-OTHER = ServerType("OpenAI-compatible server", _is_openai_compatible, _plain_models)
+OTHER = ServerType("OpenAI-compatible server", _is_openai_compatible, _openai_models)
