@@ -11,6 +11,13 @@ from PIL import Image
 _KEYS = ("OPENAI_", "AZURE_", "REPLICATE_", "VISION_NB_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
+def pytest_collection_modifyitems(items):
+    """Mark every test that runs a kernel or a browser as slow."""
+    for item in items:
+        if item.get_closest_marker("kernel") or item.get_closest_marker("browser"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
     """No key, endpoint or proxy of the developer's reaches a test, and no store of theirs is written."""

@@ -3,12 +3,13 @@
 import shutil
 import sys
 import tarfile
-import tomllib
 import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
-from environments import ROOT, copy_project, install, new_environment, project_files, run
+from environments import copy_project, install, new_environment, project_files, run
+
+import vision_nb
 
 CORE = ("test_public_surface", "test_images", "test_prepare", "test_samples", "test_openai_provider")
 BESIDE = ("conftest.py",)
@@ -57,9 +58,8 @@ def test_the_wheel_holds_the_package_the_samples_and_the_notebooks(in_the_wheel)
 
 
 def test_the_wheel_holds_nothing_else(in_the_wheel):
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     about = {name for name in in_the_wheel if not name.startswith("vision_nb/")}
-    info = f"vision_nb-{version}.dist-info"
+    info = f"vision_nb-{vision_nb.__version__}.dist-info"
     assert about == {f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD", f"{info}/licenses/LICENSE"}
     kinds = {PurePosixPath(name).suffix for name in in_the_wheel if name.startswith("vision_nb/")}
     assert kinds <= {".py", ".js", ".css", ".json", ".ipynb", ".png", ".jpg", ".typed", ".md", ".gz"}
