@@ -1,4 +1,4 @@
-"""`compare`: models x prompts x images, with a store, a budget and no losses."""
+"""`compare`: rows, resuming, errors, budgets, concurrency, the gallery and labels."""
 
 import asyncio
 import threading
@@ -39,7 +39,7 @@ def compare(*what, **options):
     return vn.compare(*what, **{"progress": False, **options})
 
 
-def test_rows_go_prompt_by_prompt_image_by_image_model_by_model(server, images, store):
+def test_rows_are_ordered_by_prompt_then_image_then_model(server, images, store):
     server.answer_with(lambda question: f"{question.model}: {question.prompt}")
     comparison = compare(models(server), PROMPTS, images, store=store)
     found = comparison.to_dataframe()
@@ -54,7 +54,7 @@ def test_rows_go_prompt_by_prompt_image_by_image_model_by_model(server, images, 
     assert found.error.isna().all() and (found.usd > 0).all() and (found.input_tokens > 85).all()
 
 
-def test_a_second_run_asks_nothing_and_another_parameter_asks_again(server, images, store):
+def test_a_second_run_makes_no_calls_unless_a_parameter_differs(server, images, store):
     first = compare(models(server), PROMPTS, images, store=store)
     asked = len(server.requests)
     again = compare(models(server), PROMPTS, images, store=store)
@@ -66,7 +66,7 @@ def test_a_second_run_asks_nothing_and_another_parameter_asks_again(server, imag
     assert len(server.requests) == 3 * asked
 
 
-def test_the_same_content_under_another_name_is_the_same_question(server, images, store, tmp_path):
+def test_answers_are_reused_for_the_same_image_content_under_another_name(server, images, store, tmp_path):
     compare(models(server), PROMPTS, images / "0.png", store=store)
     asked = len(server.requests)
     compare(models(server), PROMPTS, (images / "0.png").read_bytes(), store=store)
@@ -76,7 +76,7 @@ def test_the_same_content_under_another_name_is_the_same_question(server, images
     assert len(server.requests) == 2 * asked
 
 
-def test_each_picture_is_encoded_once_per_size_however_many_ask(server, images, store, monkeypatch):
+def test_each_image_is_encoded_once_per_size(server, images, store, monkeypatch):
     from vision_nb.images import document as module
 
     calls, prepare = [], module.prepare
@@ -92,7 +92,7 @@ def test_each_picture_is_encoded_once_per_size_however_many_ask(server, images, 
     assert sorted(size for _, size in calls) == [(1152, 768)] * 3 + [(1500, 1000)] * 3
 
 
-def test_an_error_is_a_row_and_the_rest_runs(server, images, store):
+def test_a_failed_call_is_an_error_row_and_the_other_calls_are_made(server, images, store):
     (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     server.fail(Fault(status=400))
     comparison = compare(models(server), PROMPTS, [images, images / "missing.png"], store=store)
@@ -105,7 +105,7 @@ def test_an_error_is_a_row_and_the_rest_runs(server, images, store):
     assert len(server.requests) == 12 + 1 + 4
 
 
-def test_a_pause_holds_back_only_the_model_that_asked_for_it(server, images, store):
+def test_a_rate_limit_pauses_only_its_own_model(server, images, store):
     calm, busy = models(server, "gpt-4o", "gpt-4o-mini", max_retries=0)
     with DemoServer(tokens_per_second=5000) as other:
         busy.api_base = other.openai_base
@@ -117,7 +117,7 @@ def test_a_pause_holds_back_only_the_model_that_asked_for_it(server, images, sto
         assert len(other.requests) == 6 + 3
 
 
-def test_concurrency_is_bounded_together_and_by_model(server, images, store):
+def test_concurrency_is_limited_in_total_and_per_model(server, images, store):
     under_way, most, lock = {}, {}, threading.Lock()
 
     def slow(question):
@@ -138,7 +138,7 @@ def test_concurrency_is_bounded_together_and_by_model(server, images, store):
     assert most["gpt-4o"] == 1 and most["gpt-4o-mini"] > 1
 
 
-def test_a_dry_run_sends_nothing_and_says_calls_tokens_and_price(server, images, store):
+def test_a_dry_run_returns_calls_tokens_and_price_without_sending_anything(server, images, store):
     compare(models(server, "gpt-4o"), PROMPTS[:1], images, store=store)
     asked = len(server.requests)
     plan = compare(
@@ -155,7 +155,7 @@ def test_a_dry_run_sends_nothing_and_says_calls_tokens_and_price(server, images,
     assert "price unknown" in plan._repr_markdown_() and "Nothing was sent" in str(plan)
 
 
-def test_a_budget_stops_before_the_call_that_would_pass_it(server, images, store):
+def test_a_budget_stops_the_run_before_a_call_that_could_exceed_it(server, images, store):
     plan = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, dry_run=True)
     budget = plan.usd * Decimal("0.6")
     comparison = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=budget)
@@ -164,13 +164,13 @@ def test_a_budget_stops_before_the_call_that_would_pass_it(server, images, store
     assert spent <= budget
     left = sum(not row.finished for row in comparison)
     assert "is spent" in comparison.incomplete and f"; {left} calls were not made" in comparison.incomplete
-    assert "not asked" in comparison._repr_html_()
+    assert "call not made" in comparison._repr_html_()
     assert not compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=0).errors
     rest = compare(models(server, "gpt-4o"), PROMPTS, images, store=store)
     assert all(row.finished for row in rest) and rest.incomplete is None
 
 
-def test_a_budget_needs_prices(server, images, store):
+def test_a_budget_needs_known_prices_and_a_valid_amount(server, images, store):
     unknown = models(server, "a-model-of-tomorrow")
     with pytest.raises(errors.SettingsError, match="a-model-of-tomorrow"):
         compare(unknown, PROMPTS, images, store=store, budget=1)
@@ -180,13 +180,13 @@ def test_a_budget_needs_prices(server, images, store):
     assert server.requests == []
 
 
-async def test_the_async_twin_and_the_sync_call_inside_a_running_loop(server, images, store):
+async def test_acompare_and_compare_inside_a_running_loop(server, images, store):
     assert len(await vn.acompare(models(server), PROMPTS, images, store=store, progress=False)) == 12
     assert len(compare(models(server), PROMPTS, images, store=store, resume=False)) == 12
     assert len(server.requests) == 24
 
 
-def test_a_loop_that_cannot_be_patched_is_left_alone(server, images, store):
+def test_compare_inside_a_uvloop(server, images, store):
     uvloop = pytest.importorskip("uvloop")
 
     async def main():
@@ -197,7 +197,7 @@ def test_a_loop_that_cannot_be_patched_is_left_alone(server, images, store):
 
 
 @pytest.mark.parametrize("kind", ["no loop", "running loop", "uvloop"])
-def test_an_interrupt_gives_what_is_there(server, images, store, kind):
+def test_an_interrupt_returns_the_answers_so_far(server, images, store, kind):
     import os
     import signal
 
@@ -226,17 +226,17 @@ def test_an_interrupt_gives_what_is_there(server, images, store, kind):
     assert len(server.requests) - asked == 48 - finished
 
 
-def test_the_gallery_is_small_and_safe(server, tmp_path, store):
+def test_the_gallery_is_small_and_sanitized(server, tmp_path, store):
     server.answer_with("<img src=x onerror=alert(1)> **bold** " + "long " * 800)
     big = [picture(1200, 900, seed=seed) for seed in range(22)]
     comparison = compare(models(server), PROMPTS, big, store=store)
     html = comparison._repr_html_()
     assert len(html) < 500_000
     assert html.count("<img") == 20 and "onerror=alert" not in html.replace("&lt;img src=x onerror", "")
-    assert "<strong>bold</strong>" in html and "The first 20 of 22 pictures" in html
+    assert "<strong>bold</strong>" in html and "the first 20 of 22 images" in html
 
 
-def test_tables_are_written(server, images, store, tmp_path):
+def test_to_csv_and_to_parquet(server, images, store, tmp_path):
     comparison = compare(models(server), PROMPTS, images, store=store)
     comparison.to_csv(tmp_path / "it.csv")
     assert (tmp_path / "it.csv").read_text().startswith("model,prompt,response")
@@ -256,25 +256,25 @@ def test_tables_are_written(server, images, store, tmp_path):
         ((["demo"], PROMPTS, []), "at least one image"),
         ((["demo", "demo"], PROMPTS, [PNG]), "model 'demo' is given twice"),
         ((["demo"], ["x", "x"], [PNG]), "prompt 'x' is given twice"),
-        ((["demo"], [3], [PNG]), "prompt is a text"),
-        ((["demo"], [" "], [PNG]), "prompt is a text"),
-        (([object()], PROMPTS, [PNG]), "no model"),
-        ((5, PROMPTS, [PNG]), "no model"),
-        ((["demo"], 5, [PNG]), "prompt is a text"),
+        ((["demo"], [3], [PNG]), "prompt must be a non-empty string"),
+        ((["demo"], [" "], [PNG]), "prompt must be a non-empty string"),
+        (([object()], PROMPTS, [PNG]), "not a model"),
+        ((5, PROMPTS, [PNG]), "not a model"),
+        ((["demo"], 5, [PNG]), "prompt must be a non-empty string"),
     ],
 )
-def test_a_grid_that_makes_no_sense_is_refused(what, words, store):
+def test_invalid_arguments_raise(what, words, store):
     with pytest.raises(errors.SettingsError, match=words):
         compare(*what, store=store)
 
 
 @pytest.mark.parametrize("concurrency", [0, -1, 1.5, {"demo": 0}, {"nobody": 3}])
-def test_a_concurrency_that_makes_no_sense_is_refused(concurrency, store):
+def test_an_invalid_concurrency_raises(concurrency, store):
     with pytest.raises(errors.SettingsError, match="concurrency"):
         compare("demo", PROMPTS, picture(), store=store, concurrency=concurrency)
 
 
-def test_labels_are_saved_at_once_and_found_in_the_dataframe(server, images, store):
+def test_labels_are_saved_at_once_and_are_in_the_dataframe(server, images, store):
     comparison = compare(models(server), PROMPTS, images, store=store)
     comparison.set_label(0, correctness=4, relevance=5, comment="good", annotator="ann")
     comparison.set_label(0, correctness=2, annotator="bob")
@@ -288,7 +288,7 @@ def test_labels_are_saved_at_once_and_found_in_the_dataframe(server, images, sto
     assert comparison.get_label(0, "ann").comment == "good" and comparison.get_label(0, "nobody") is None
 
 
-def test_a_label_completes_an_earlier_one_and_takes_numpys_numbers(server, images, store):
+def test_set_label_keeps_earlier_values_and_accepts_numpy_integers(server, images, store):
     import numpy as np
 
     comparison = compare(models(server, "gpt-4o"), PROMPTS[:1], images, store=store)
@@ -299,7 +299,7 @@ def test_a_label_completes_an_earlier_one_and_takes_numpys_numbers(server, image
     assert comparison.summary().models[0].correctness == 4
 
 
-def test_a_pictures_own_detail_makes_another_question(server, images, store):
+def test_an_images_own_detail_level_is_part_of_the_answers_key(server, images, store):
     llm = models(server, "gpt-4o")
     for detail in ("low", "high"):
         document = vn.ImageDocument.of(images / "0.png", detail=detail)
@@ -308,7 +308,7 @@ def test_a_pictures_own_detail_makes_another_question(server, images, store):
     assert len(server.requests) == 2
 
 
-def test_a_retry_keeps_the_budget_and_unknown_usage_counts_in_full(server, images, store):
+def test_a_retry_keeps_the_budget_and_unknown_usage_costs_the_reserved_amount(server, images, store):
     server.fail(Fault(no_usage=True), times=6)
     plan = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, dry_run=True)
     comparison = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=plan.usd / 2)
@@ -317,7 +317,7 @@ def test_a_retry_keeps_the_budget_and_unknown_usage_counts_in_full(server, image
     assert sum(row.finished for row in comparison.retry_errors(progress=False)) == finished
 
 
-def test_a_spent_quota_ends_that_model_at_once(server, images, store):
+def test_a_spent_quota_fails_all_rows_of_that_model(server, images, store):
     body = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
     calm, spent = models(server, "gpt-4o", "gpt-4o-mini", max_retries=0)
     with DemoServer() as other:
@@ -328,7 +328,7 @@ def test_a_spent_quota_ends_that_model_at_once(server, images, store):
     assert [row.error.split(":")[0] for row in comparison.errors] == ["QuotaExceededError"] * 6
 
 
-def test_the_ledgers_budget_waits_for_calls_under_way(server, images, store):
+def test_a_call_waits_while_other_calls_reserve_the_ledgers_budget(server, images, store):
     server.answer_with(lambda question: time.sleep(0.02) or "x")
     vn.ledger.reset()
     (llm,) = models(server, "gpt-4o")
@@ -342,22 +342,22 @@ def test_the_ledgers_budget_waits_for_calls_under_way(server, images, store):
 
 
 @pytest.mark.parametrize("score", [0, 6, 2.5, "5", True])
-def test_a_score_out_of_one_to_five_is_refused(server, images, store, score):
+def test_an_invalid_score_or_row_raises(server, images, store, score):
     comparison = compare(models(server, "gpt-4o"), PROMPTS[:1], images, store=store)
     with pytest.raises(errors.SettingsError, match="from 1 to 5"):
         comparison.set_label(0, correctness=score)
-    with pytest.raises(errors.SettingsError, match="no row 99"):
+    with pytest.raises(errors.SettingsError, match="Row 99 does not exist"):
         comparison.set_label(99, correctness=3)
 
 
-def test_a_row_without_an_answer_takes_no_label(server, images, store):
+def test_labelling_a_row_without_an_answer_raises(server, images, store):
     server.fail(Fault(status=400))
     comparison = compare(models(server, "gpt-4o"), PROMPTS[:1], images / "0.png", store=store)
     with pytest.raises(errors.SettingsError, match="no answer to score"):
         comparison.set_label(0, correctness=3)
 
 
-def test_the_summary_and_the_plot_say_n(server, images, store):
+def test_the_summary_and_the_plot_show_the_number_of_labels(server, images, store):
     comparison = compare(models(server), PROMPTS, images, store=store)
     for place in range(6):
         comparison.set_label(place, correctness=place % 5 + 1, relevance=5)
@@ -370,7 +370,7 @@ def test_the_summary_and_the_plot_say_n(server, images, store):
     assert texts == ["n = 3", "n = 3"]
 
 
-def test_agreement_in_per_cent_and_kappa(server, images, store):
+def test_agreement_as_percentage_and_kappa(server, images, store):
     comparison = compare(models(server), PROMPTS, images, store=store)
     for place, (one, other) in enumerate([(5, 5), (4, 4), (3, 1), (2, 2)]):
         comparison.set_label(place, correctness=one, annotator="ann")
@@ -381,7 +381,7 @@ def test_agreement_in_per_cent_and_kappa(server, images, store):
     assert 0.6 < agreement.kappa < 0.75
 
 
-def test_agreement_without_scikit_learn_is_the_plain_per_cent(server, images, store, monkeypatch):
+def test_agreement_without_scikit_learn_has_no_kappa(server, images, store, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
@@ -392,10 +392,11 @@ def test_agreement_without_scikit_learn_is_the_plain_per_cent(server, images, st
     assert (agreement.percent, agreement.kappa) == (100.0, None)
 
 
-def test_the_bar_says_what_is_done_what_failed_and_what_it_cost(server, images, store, capsys):
+def test_the_progress_bar_counts_finished_and_failed_rows(server, images, store, capsys):
     server.fail(Fault(status=400))
     compare(models(server), PROMPTS, images, store=store, progress=True)
-    assert "12/12" in capsys.readouterr().err
+    bar = capsys.readouterr().err
+    assert "12/12" in bar and "1 failed" in bar
 
 
 def test_pandas_is_imported_only_for_a_dataframe():
@@ -411,14 +412,14 @@ def test_pandas_is_imported_only_for_a_dataframe():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_store_object_may_be_shared(server, images, store):
+def test_a_store_can_be_shared_by_comparisons(server, images, store):
     kept = Store(store)
     compare(models(server), PROMPTS, images, store=kept)
     compare(models(server), PROMPTS, images, store=kept)
     assert len(server.requests) == 12
 
 
-def test_a_dry_run_needs_no_key(images, store, monkeypatch):
+def test_a_dry_run_needs_no_api_key(images, store, monkeypatch):
     for name in ("OPENAI_API_KEY", "REPLICATE_API_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     models = ["openai:gpt-4o", "replicate:llava-13b"]

@@ -121,6 +121,16 @@ def test_a_model_objects_settings_are_used_and_a_free_model_costs_nothing(server
     assert vn.estimate_cost("x", picture(), vn.connect("demo")).usd == 0
 
 
+def test_an_estimate_uses_the_settings_that_a_call_would_have(server):
+    llm = vn.OpenAIMultiModal(
+        "gpt-4o", "k", server.openai_base, image_detail="high", additional_kwargs={"max_tokens": 9}
+    )
+    low = vn.ImageDocument.of(picture(1500, 900), detail="low")
+    estimate = vn.estimate_cost("x", [low, picture(1500, 900)], llm)
+    assert [image.detail for image in estimate.images] == ["low", "high"] and estimate.max_new_tokens == 9
+    assert abs(llm.complete("x", [low, picture(1500, 900)]).usage.input_tokens - estimate.tokens) <= 12
+
+
 def test_an_estimate_agrees_with_the_reported_tokens(server):
     llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, image_detail="high")
     images = [picture(1500, 900), picture(300, 300)]
@@ -153,7 +163,7 @@ def test_an_unavailable_exact_count_raises():
     with pytest.raises(errors.SettingsError, match="images themselves"):
         vn.estimate_cost("x", (10, 10), vn.connect("demo"), exact=True)
     llm = vn.ReplicateMultiModal("llava-13b", api_token="t")
-    with pytest.raises(errors.SettingsError, match="no counter"):
+    with pytest.raises(errors.SettingsError, match="cannot count tokens exactly"):
         vn.estimate_cost("x", picture(), llm, exact=True)
     with pytest.raises(errors.SettingsError, match="max_new_tokens must be at least 1"):
         vn.estimate_cost("x", max_new_tokens=0)

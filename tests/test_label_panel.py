@@ -1,8 +1,8 @@
-"""The label panel: its decisions in Python, and its keys in a real browser."""
+"""The label panel: its logic in Python, and its keys in a real browser."""
 
 import nbformat
 import pytest
-from conftest import picture
+from conftest import encoded, picture
 from lab import browser_page, run_all, running_lab
 
 import vision_nb as vn
@@ -23,7 +23,7 @@ def panel_of(comparison, **options):
     return comparison.label(**{"annotator": "ann", "seed": 3, **options})
 
 
-def test_scores_go_to_the_marked_aspect_and_on(comparison):
+def test_a_score_goes_to_the_selected_aspect_and_moves_on(comparison):
     panel = panel_of(comparison)
     first = panel.row
     panel.score(4)
@@ -34,7 +34,7 @@ def test_scores_go_to_the_marked_aspect_and_on(comparison):
     assert (label.correctness, label.relevance) == (4, 5)
 
 
-def test_undo_takes_back_one_step_at_a_time(comparison):
+def test_undo_restores_one_step_at_a_time(comparison):
     panel = panel_of(comparison)
     first = panel.row
     for score in (4, 5, 3):
@@ -47,7 +47,7 @@ def test_undo_takes_back_one_step_at_a_time(comparison):
     assert comparison.get_label(first, "ann") is None and not panel.card["can_undo"]
 
 
-def test_it_is_blind_and_shuffled_unless_told_otherwise(comparison):
+def test_answers_are_blind_and_shuffled_by_default(comparison):
     panel = panel_of(comparison)
     assert "gpt-4o" not in str(panel.card)
     assert panel._order != sorted(panel._order) and sorted(panel._order) == list(range(6))
@@ -56,7 +56,7 @@ def test_it_is_blind_and_shuffled_unless_told_otherwise(comparison):
     assert open_panel.card["model"] == "openai:gpt-4o" and open_panel._order == list(range(6))
 
 
-def test_it_goes_on_where_the_annotator_left_off(comparison):
+def test_a_new_panel_starts_at_the_annotators_first_unlabelled_answer(comparison):
     panel = panel_of(comparison)
     panel.score(1)
     panel.score(2)
@@ -65,43 +65,85 @@ def test_it_goes_on_where_the_annotator_left_off(comparison):
     assert panel_of(comparison, annotator="bob").labelled == 0
 
 
-def test_answers_are_cleaned_before_they_reach_the_page(comparison):
+def test_answers_are_sanitized_before_they_reach_the_page(comparison):
     assert "<img" not in panel_of(comparison).card["answer"]
 
 
-def test_a_message_that_makes_no_sense_changes_nothing(comparison):
+def test_an_invalid_message_changes_nothing(comparison):
     panel = panel_of(comparison)
     for message in (
-        {"do": "score", "value": 9},
-        {"do": "score"},
-        {"do": "aspect", "aspect": "x"},
+        {"action": "score", "value": 9},
+        {"action": "score"},
+        {"action": "select", "aspect": "x"},
         {},
-        {"do": "turn", "by": 7},
+        {"action": "move", "by": 7},
     ):
         panel._receive(panel, message, [])
     assert comparison._labels() == {} and panel.card["position"] == 1
 
 
-def test_a_comment_is_kept_beside_the_scores(comparison):
+def test_a_score_keeps_the_comment(comparison):
     panel = panel_of(comparison)
-    panel._receive(panel, {"do": "comment", "text": "odd"}, [])
+    panel._receive(panel, {"action": "comment", "text": "odd"}, [])
     panel.score(2)
     label = comparison.get_label(panel.row, "ann")
     assert (label.comment, label.correctness) == ("odd", 2)
 
 
-def test_nothing_to_label_is_an_error(server, tmp_path):
+def test_a_comparison_without_answers_cannot_be_labelled(server, tmp_path):
     server.fail(Fault(status=400))
     failed = vn.compare(
         vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base), "x?", picture(), store=tmp_path / "a", progress=False
     )
-    with pytest.raises(errors.SettingsError, match="no answer to label"):
+    with pytest.raises(errors.SettingsError, match="no answers to label"):
         vn.LabelPanel(failed)
+
+
+def test_changes_made_elsewhere_are_shown_with_the_answer_and_after_a_reload(comparison):
+    panel = panel_of(comparison)
+    comparison.set_label(panel.row, correctness=1, relevance=2, annotator="ann")
+    other = panel._order[-1]
+    comparison.set_label(other, correctness=3, relevance=3, annotator="ann")
+    panel._receive(panel, {"action": "select", "aspect": "relevance"}, [])
+    assert panel.card["scores"] == {"correctness": 1, "relevance": 2} and panel.card["labelled"] == 1
+    panel._receive(panel, {"action": "ready"}, [])
+    assert panel.card["labelled"] == 2
+    comparison.remove_label(panel.row, "ann")
+    panel._receive(panel, {"action": "ready"}, [])
+    assert panel.card["labelled"] == 1
+
+
+def test_images_with_the_same_content_share_their_label(server, tmp_path):
+    images = [encoded(picture()), encoded(picture()), encoded(picture(seed=1))]
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    comparison = vn.compare(llm, "x?", images, store=tmp_path / "a", progress=False)
+    panel = panel_of(comparison, shuffle=False)
+    for score in (4, 5):
+        panel.score(score)
+    assert panel.labelled == 2
+    panel.undo()
+    assert panel.labelled == 0
+
+
+def test_a_key_press_reads_the_labels_of_one_answer_only(comparison, monkeypatch):
+    panel, read = panel_of(comparison), []
+    labels = Store.labels
+
+    def counted(self, keys):
+        keys = list(keys)
+        read.append(len(keys))
+        return labels(self, keys)
+
+    monkeypatch.setattr(Store, "labels", counted)
+    for score in (4, 5, 3):
+        panel.score(score)
+    panel.undo()
+    assert set(read) == {1}
 
 
 CELLS = (
     "import vision_nb as vn\n"
-    "comparison = vn.compare(['demo', 'demo:gpt-4o'], ['What colours?', 'How large?'], vn.samples.path('chart'),\n"
+    "comparison = vn.compare(['demo', 'demo:gpt-4o'], ['What colors?', 'How large?'], vn.samples.path('chart'),\n"
     "                        store='labels.sqlite3', progress=False)",
     "comparison.label(annotator='ann', seed=1)",
     "frame = comparison.to_dataframe()\nprint('SCORED', frame.correctness.notna().sum(), frame.relevance.notna().sum())",
@@ -109,7 +151,7 @@ CELLS = (
 
 
 @pytest.mark.browser
-def test_three_answers_are_labelled_by_keyboard_one_undone_and_found_after_a_reload(tmp_path):
+def test_labels_given_by_keyboard_are_found_after_a_reload(tmp_path):
     root = tmp_path / "notebooks"
     root.mkdir()
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]

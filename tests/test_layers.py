@@ -70,7 +70,6 @@ def cycles(graph):
 
 
 KNOWN_CYCLES = {
-    frozenset({"comparison.compare", "comparison.result"}),
     frozenset({"magics.magic", "magics.fix", "magics.subcommands"}),
 }
 

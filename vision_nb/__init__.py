@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import vision_nb.comparison.hooks as _comparison_hooks
+
 if TYPE_CHECKING:
     from vision_nb import compat as compat
     from vision_nb import errors as errors
@@ -107,6 +109,15 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'vision_nb' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _open_label_panel(comparison: Comparison, **options: Any) -> LabelPanel:
+    from vision_nb.widgets.label_panel import LabelPanel
+
+    return LabelPanel(comparison, **options)
+
+
+_comparison_hooks.open_label_panel = _open_label_panel  # `Comparison.label` is in a layer below the widgets
 
 
 def __dir__() -> list[str]:

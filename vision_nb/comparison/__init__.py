@@ -1,1 +1,3 @@
-"""Models x prompts x images: the runner, what it found, and what people think of it."""
+"""Comparisons: models x prompts x images, their results, and people's labels of the answers."""
+
+__all__: list[str] = []  # nothing here is public: import from vision_nb

@@ -1,65 +1,110 @@
-"""A comparison as a gallery: a picture and a question to the left, one column a model."""
+"""Answers as HTML tables with a column per model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from html import escape
 
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
-from vision_nb.rendering.format import format_usd
-from vision_nb.rendering.html import MUTED_STYLE
+from vision_nb.rendering.format import format_price
+from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.responses import Response, Usage
 
-PICTURES_SHOWN = 20
-"""So many pictures are shown; the whole is in the DataFrame."""
+MAX_IMAGES = 20
+"""The most images in a gallery; the DataFrame has all rows."""
 
 _THUMBNAIL_SIDE = 150
-_THUMBNAIL_BYTES = 9_000  # 20 of them stay under 250 kB as base64
-_ANSWER_CHARACTERS = 1_200
-_ANSWERS_BYTES = 180_000
-_PROMPT_CHARACTERS = 400
-_LARGEST = 480_000  # bytes of all rows; pictures that would pass it are left to the DataFrame
-_CELL = "vertical-align:top;text-align:left;padding:6px 10px;border-top:1px solid var(--jp-border-color2,#ccc)"
+_THUMBNAIL_BYTES = 9_000  # 20 thumbnails are under 250 kB as base64
+_MAX_ANSWER = 1_200  # characters
+_MAX_ANSWERS = 180_000  # characters of all answers together
+_MAX_PROMPT = 400  # characters
+_MAX_HTML = 480_000  # characters; images that would exceed it are left to the DataFrame
+_CELL_STYLE = (
+    "vertical-align:top;text-align:left;padding:6px 10px;overflow-wrap:anywhere;"
+    "border-top:1px solid var(--jp-border-color2,#ccc)"
+)
 
 
-def html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> str:
-    """The gallery as HTML without scripts, under 500 kB."""
-    pictures = min(len(grid.documents), PICTURES_SHOWN)
-    cells = pictures * len(grid.prompts) * len(grid.models)
-    length = max(80, min(_ANSWER_CHARACTERS, _ANSWERS_BYTES // max(1, cells)))
-    head = "".join(f'<th scope="col" style="{_CELL}">{escape(str(model))}</th>' for model in grid.models)
-    made: list[str] = []
-    for place in range(pictures):
-        made.append(_picture_rows(grid, rows, place, length))
-        if sum(map(len, made)) > _LARGEST:
-            made.pop()
-            break
-    body, remarks = "".join(made), _remarks(grid, rows, len(made), incomplete)
+def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequence[tuple[str, str]] = ()) -> str:
+    """Return a table with a column per model.
+
+    Args:
+        models: The names of the models.
+        rows: The cells of each row, as `cell` makes them.
+        leading: The name and CSS width of each column before those of the models.
+    """
+    head = "".join(f'<th scope="col" style="{_CELL_STYLE};width:{width}">{name}</th>' for name, width in leading)
+    head += "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape(model)}</th>' for model in models)
+    body = "".join(f'<tr style="background:transparent">{row}</tr>' for row in rows)
     return (
-        f'<table style="border-collapse:collapse;width:100%;table-layout:fixed"><thead><tr>'
-        f'<th scope="col" style="{_CELL};width:{_THUMBNAIL_SIDE + 20}px">image</th>'
-        f'<th scope="col" style="{_CELL};width:18%">prompt</th>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f'<div style="{MUTED_STYLE}">{escape(remarks)}</div>'
+        '<table style="border-collapse:collapse;width:100%;table-layout:fixed">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def _picture_rows(grid: Grid, rows: Sequence[Row], picture: int, length: int) -> str:
-    made = []
-    for prompt, question in enumerate(grid.prompts):
-        shown = (
-            f'<td rowspan="{len(grid.prompts)}" style="{_CELL}">{_thumbnail(grid.documents[picture])}</td>'
-            if prompt == 0
-            else ""
-        )
-        answers = "".join(
-            f'<td style="{_CELL};overflow-wrap:anywhere">{_answer(rows[place], length)}</td>'
-            for place in (grid.index(model, prompt, picture) for model in range(len(grid.models)))
-        )
-        cells = f'{shown}<td style="{_CELL}">{escape(question[:_PROMPT_CHARACTERS])}</td>{answers}'
-        made.append(f'<tr style="background:transparent">{cells}</tr>')
-    return "".join(made)
+def cell(content: str, *, rowspan: int = 1) -> str:
+    """Return a table cell with HTML content."""
+    return f'<td rowspan="{rowspan}" style="{_CELL_STYLE}">{content}</td>'
+
+
+def answer_html(text: str, *, facts: Sequence[str], remark: str | None = None) -> str:
+    """Return an answer as HTML, with a remark and facts below it.
+
+    Args:
+        text: The answer as Markdown; it is sanitized.
+        facts: Such as those of `answer_facts`.
+        remark: What the reader should know about how the answer ended, or None.
+    """
+    note = f"<p><b>Note:</b> {escape(remark)}</p>" if remark else ""
+    return markdown_to_html(text) + note + muted_text(", ".join(facts))
+
+
+def error_html(message: str) -> str:
+    """Return an error that takes the place of an answer."""
+    return f"&#9888; {escape(message)}"
+
+
+def answer_facts(
+    *, latency_s: float | None, tokens: int | None, usd: Decimal | None, from_store: bool = False
+) -> list[str]:
+    """Return the latency, tokens and price of an answer as short texts, and whether it came from the store."""
+    facts = [] if latency_s is None else [f"{latency_s:.1f} s"]
+    facts += [] if tokens is None else [f"{tokens:,} tokens"]
+    facts.append(format_price(usd, decimals=6))
+    return [*facts, "from the store"] if from_store else facts
+
+
+def comparison_html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> str:
+    """Return the gallery of a comparison: HTML without scripts, under 500 kB."""
+    images = min(len(grid.documents), MAX_IMAGES)
+    answers = images * len(grid.prompts) * len(grid.models)
+    max_answer = max(80, min(_MAX_ANSWER, _MAX_ANSWERS // max(1, answers)))
+    lines: list[str] = []
+    shown = length = 0
+    for document in range(images):
+        image_lines = _image_rows(grid, rows, document, max_answer)
+        length += sum(map(len, image_lines))
+        if length > _MAX_HTML:
+            break
+        lines += image_lines
+        shown += 1
+    leading = (("image", f"{_THUMBNAIL_SIDE + 20}px"), ("prompt", "18%"))
+    table = answer_table([str(model) for model in grid.models], lines, leading=leading)
+    return table + muted_text(_summary(grid, rows, shown, incomplete))
+
+
+def _image_rows(grid: Grid, rows: Sequence[Row], document: int, max_answer: int) -> list[str]:
+    lines = []
+    for prompt, text in enumerate(grid.prompts):
+        image = cell(_thumbnail(grid.documents[document]), rowspan=len(grid.prompts)) if prompt == 0 else ""
+        indices = (grid.index(model, prompt, document) for model in range(len(grid.models)))
+        answers = "".join(cell(_answer(rows[index], max_answer)) for index in indices)
+        lines.append(image + cell(escape(text[:_MAX_PROMPT])) + answers)
+    return lines
 
 
 def _thumbnail(document: ImageDocument) -> str:
@@ -71,27 +116,22 @@ def _thumbnail(document: ImageDocument) -> str:
     return f'<img src="{source}" alt="{name}" style="max-width:100%"><div style="{MUTED_STYLE}">{name}</div>'
 
 
-def _answer(row: Row, length: int) -> str:
+def _answer(row: Row, max_answer: int) -> str:
     if row.error is not None:
-        return f"&#9888; {escape(row.error[:length])}"
+        return error_html(row.error[:max_answer])
     if row.response is None:
-        return f'<span style="{MUTED_STYLE}">not asked</span>'
-    text = row.response if len(row.response) <= length else row.response[:length].rstrip() + " ..."
-    facts = ["&#9888; cut off at the length limit"] if row.finish_reason == "length" else []
-    if row.latency_s is not None:
-        facts.append(f"{row.latency_s:.1f} s")
-    if row.usd:
-        facts.append(format_usd(row.usd))
-    if row.from_store:
-        facts.append("from the store")
-    return f'{markdown_to_html(text)}<div style="{MUTED_STYLE}">{" &middot; ".join(facts)}</div>'
+        return f'<span style="{MUTED_STYLE}">call not made</span>'
+    text = row.response if len(row.response) <= max_answer else row.response[:max_answer].rstrip() + " ..."
+    tokens = Usage(row.input_tokens, row.output_tokens).total_tokens
+    facts = answer_facts(latency_s=row.latency_s, tokens=tokens, usd=row.usd, from_store=row.from_store)
+    return answer_html(text, facts=facts, remark=Response(finish_reason=row.finish_reason).remark)
 
 
-def _remarks(grid: Grid, rows: Sequence[Row], pictures: int, incomplete: str | None) -> str:
+def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
     finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
-    said = [f"{len(rows):,} rows, {finished:,} answered, {failed:,} failed."]
+    sentences = [f"{len(rows):,} rows, {finished:,} answered, {failed:,} failed."]
     if incomplete:
-        said.append(f"Incomplete: {incomplete}.")
-    if pictures < len(grid.documents):
-        said.append(f"The first {pictures} of {len(grid.documents):,} pictures; all rows are in to_dataframe().")
-    return " ".join(said)
+        sentences.append(f"Incomplete: {incomplete}.")
+    if shown < len(grid.documents):
+        sentences.append(f"Shown: the first {shown} of {len(grid.documents):,} images; to_dataframe() has all rows.")
+    return " ".join(sentences)

@@ -1,21 +1,21 @@
-"""The grid of a comparison: its rows, checked and in order, before anything is asked."""
+"""The grid of a comparison: its models, prompts and images, checked, and its rows in order."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from vision_nb.errors import ImageNotFoundError, SettingsError
+from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.loading import flatten, load_images
 from vision_nb.messages import as_images
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
-from vision_nb.responses import Response
+from vision_nb.responses import Response, Usage
 from vision_nb.store import answer_key
 
 DEFAULT_CONCURRENCY = 8
@@ -23,21 +23,21 @@ DEFAULT_CONCURRENCY = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One question to one model about one picture, and what came of it.
+    """One prompt to one model about one image, and its result.
 
     Attributes:
-        model: The model, as ``str(llm)`` names it.
-        prompt: The question.
-        image: The picture's name.
-        key: The key of the answer in the store; empty where the picture could not be read.
+        model: The model's name, ``str(llm)``.
+        prompt: The prompt.
+        image: The image's name.
+        key: The key of the answer in the store; empty if the image could not be read.
         response: The answer, or None.
-        error: What went wrong, as "ErrorClass: message", or None.
-        finish_reason: Why the answer ended: "length" where it was cut off; None where there is none.
-        latency_s: Seconds that the answer took, or None.
-        input_tokens: As the server reported them, or None.
-        output_tokens: As the server reported them, or None.
-        usd: The price in US dollars, or None where it is not known.
-        from_store: Whether the answer was already there.
+        error: The error as "ErrorClass: message", or None.
+        finish_reason: Why the answer ended, such as "length" if it was cut off; None without an answer.
+        latency_s: Seconds from the request to the answer, or None.
+        input_tokens: The number reported by the server, or None.
+        output_tokens: The number reported by the server, or None.
+        usd: The price in US dollars, or None if it is not known.
+        from_store: Whether the answer came from the store.
     """
 
     model: str
@@ -55,57 +55,63 @@ class Row:
 
     @property
     def finished(self) -> bool:
-        """Whether there is an answer."""
+        """Whether the row has an answer."""
         return self.response is not None
 
-    def answered(self, response: Response, *, from_store: bool) -> dict[str, Any]:
-        """The fields that an answer fills."""
-        usage = response.usage
-        return {
-            "response": response.text,
-            "error": None,
-            "finish_reason": response.finish_reason,
-            "latency_s": response.latency,
-            "input_tokens": usage and usage.input_tokens,
-            "output_tokens": usage and usage.output_tokens,
-            "usd": response.cost,
-            "from_store": from_store,
-        }
+    def with_answer(self, response: Response, *, from_store: bool) -> Row:
+        """Return the row with an answer."""
+        usage = response.usage or Usage()
+        return replace(
+            self,
+            response=response.text,
+            error=None,
+            finish_reason=response.finish_reason,
+            latency_s=response.latency,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            usd=response.cost,
+            from_store=from_store,
+        )
+
+    def with_error(self, error: Exception) -> Row:
+        """Return the row with an error."""
+        message = str(error) if isinstance(error, VisionError) else f"{error!s:.300}"
+        return replace(self, response=None, error=f"{type(error).__name__}: {message}")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is asked of whom about what; rows go prompt by prompt, image by image, model by model.
+    """Models, prompts and images; the rows are ordered by prompt, then image, then model.
 
     Attributes:
         models: The models.
-        prompts: The questions.
-        documents: The pictures.
-        limits: How many calls to each model may be under way at once, in the order of the models.
-        max_concurrency: How many calls may be under way at once to all models, or None.
+        prompts: The prompts.
+        documents: The images.
+        limits: The maximum number of concurrent calls to each model, in the order of the models.
+        max_concurrency: The maximum number of concurrent calls to all models together, or None.
     """
 
     models: tuple[MultiModalLLM, ...]
     prompts: tuple[str, ...]
     documents: tuple[ImageDocument, ...]
-    limits: tuple[int, ...] = field(default=())
-    max_concurrency: int | None = None
+    limits: tuple[int, ...]
+    max_concurrency: int | None
 
     def __len__(self) -> int:
         return len(self.models) * len(self.prompts) * len(self.documents)
 
     def index(self, model: int, prompt: int, document: int) -> int:
-        """The place of a row."""
+        """Return the index of a row."""
         return (prompt * len(self.documents) + document) * len(self.models) + model
 
-    def places(self, document: int) -> Iterator[tuple[int, int, int]]:
-        """(row, model, prompt) of all that is asked about one picture."""
+    def rows_of(self, document: int) -> Iterator[tuple[int, int, int]]:
+        """Iterate over the indices (row, model, prompt) of an image's rows."""
         for prompt in range(len(self.prompts)):
             for model in range(len(self.models)):
                 yield self.index(model, prompt, document), model, prompt
 
     def empty_rows(self) -> list[Row]:
-        """A row for each call, before it is made."""
+        """Return a row without a result for each call."""
         return [
             Row(str(model), prompt, document.name)
             for prompt in self.prompts
@@ -122,32 +128,39 @@ def make_grid(
     *,
     connect: Callable[[str], MultiModalLLM] = connect,
 ) -> Grid:
-    """Check what is to be compared and lay it out.
+    """Check the arguments of a comparison and arrange them as a grid.
+
+    Args:
+        models: Model objects or ``"provider:model"`` strings, one or several.
+        prompts: Texts, one or several.
+        images: Image sources, one or several.
+        concurrency: The number of concurrent calls, or a mapping from model names to numbers.
+        connect: Makes a model object from a string.
 
     Raises:
-        SettingsError: Something is missing, given twice, or of a wrong type.
-        ImageNotFoundError: A folder or pattern has no picture.
+        SettingsError: An argument is empty, has duplicates, or has a wrong type.
+        ImageNotFoundError: A folder or pattern has no images.
     """
-    chosen = tuple(connect(one) if isinstance(one, str) else one for one in _listed(models))
-    asked = tuple(_listed(prompts))
+    llms = tuple(connect(one) if isinstance(one, str) else one for one in _as_list(models))
+    texts = tuple(_as_list(prompts))
     sources = as_images(images)
-    for name, given in (("model", chosen), ("prompt", asked), ("image", sources)):
-        if not given:
-            raise SettingsError(f"There is nothing to compare: give at least one {name}.")
-    for model in chosen:
-        if not isinstance(model, MultiModalLLM):
-            raise SettingsError(f'A {type(model).__name__} is no model: give a model object or "provider:model".')
-    _refuse_twice([(str(model), model.identity) for model in chosen], "model")
-    for prompt in asked:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise SettingsError(f"A prompt is a text, and {prompt!r} is none.")
-    _refuse_twice([(prompt, prompt) for prompt in asked], "prompt")
-    limits, max_concurrency = _limits(chosen, concurrency)
-    return Grid(chosen, asked, tuple(_documents(sources)), limits, max_concurrency)
+    for name, values in (("model", llms), ("prompt", texts), ("image", sources)):
+        if not values:
+            raise SettingsError(f"A comparison needs at least one {name}.")
+    for llm in llms:
+        if not isinstance(llm, MultiModalLLM):
+            raise SettingsError(f'A {type(llm).__name__} is not a model: pass a model object or "provider:model".')
+    _check_duplicates([(str(llm), llm.identity) for llm in llms], "model")
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise SettingsError(f"A prompt must be a non-empty string: got {text!r:.80}.")
+    _check_duplicates([(text, text) for text in texts], "prompt")
+    limits, max_concurrency = _limits(llms, concurrency)
+    return Grid(llms, texts, tuple(_documents(sources)), limits, max_concurrency)
 
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
-    """The pictures; a single file that is missing stays in, as its rows say what is wrong with it."""
+    """Load the images; a single missing file stays in the grid, and its rows get the error."""
     for source in flatten(sources):
         try:
             yield from load_images(source)
@@ -158,13 +171,13 @@ def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
 
 
 def row_key(llm: MultiModalLLM, prompt: str, digest: str, detail: str | None = None) -> str:
-    """The key under which the store keeps the answer to a question about one picture.
+    """Return the key of an answer in the store.
 
     Args:
         llm: The model.
-        prompt: The question.
-        digest: The digest of the picture's content.
-        detail: The picture's own detail level, which wins over the model's.
+        prompt: The prompt.
+        digest: The digest of the image's content.
+        detail: The image's own detail level, which takes precedence over the model's.
     """
     identity = {**llm.identity}
     parameters = identity.pop("parameters")
@@ -176,36 +189,33 @@ def row_key(llm: MultiModalLLM, prompt: str, digest: str, detail: str | None = N
     )
 
 
-def _listed(given: Any) -> Sequence[Any]:
-    """A list of what is given alone or as several; a mapping gives its values, as of a table of models."""
-    if given is None:
+def _as_list(values: Any) -> list[Any]:
+    """Return one value or several as a list."""
+    if values is None:
         return []
-    if isinstance(given, (str, MultiModalLLM)) or not isinstance(given, Iterable):
-        return [given]
-    return list(given)
+    if isinstance(values, (str, MultiModalLLM)) or not isinstance(values, Iterable):
+        return [values]
+    return list(values)
 
 
-def _refuse_twice(named: Sequence[tuple[str, Any]], what: str) -> None:
+def _check_duplicates(values: Sequence[tuple[str, Any]], kind: str) -> None:
     seen: list[Any] = []
-    for name, identity in named:
+    for name, identity in values:
         if identity in seen:
-            raise SettingsError(f"The {what} {name!r} is given twice: every row would be there twice.")
+            raise SettingsError(f"The {kind} {name!r:.80} is given twice: remove one of them.")
         seen.append(identity)
 
 
-def _limits(
-    models: Sequence[MultiModalLLM], concurrency: int | Mapping[str, int]
-) -> tuple[tuple[int, ...], int | None]:
-    wanted = concurrency if isinstance(concurrency, Mapping) else {}
-    names = [str(model) for model in models]
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        raise SettingsError(f"concurrency names {unknown[0]!r}, which is not compared: the models are {names}.")
-    max_concurrency = None if isinstance(concurrency, Mapping) else concurrency
-    limits = tuple(wanted.get(name, max_concurrency or DEFAULT_CONCURRENCY) for name in names)
-    if any(
-        not isinstance(limit, int) or limit < 1
-        for limit in (*limits, 1 if max_concurrency is None else max_concurrency)
-    ):
-        raise SettingsError("concurrency is the number of calls under way at once: a whole number from 1 on.")
-    return limits, max_concurrency
+def _limits(llms: Sequence[MultiModalLLM], concurrency: int | Mapping[str, int]) -> tuple[tuple[int, ...], int | None]:
+    """Return the limit of each model, and the limit of all models together."""
+    names = [str(llm) for llm in llms]
+    if isinstance(concurrency, Mapping):
+        unknown = [name for name in concurrency if name not in names]
+        if unknown:
+            raise SettingsError(f"concurrency names {unknown[0]!r:.80}, which is not one of the models: {names}.")
+        limits, total = tuple(concurrency.get(name, DEFAULT_CONCURRENCY) for name in names), None
+    else:
+        limits, total = (concurrency,) * len(names), concurrency
+    if any(not isinstance(limit, int) or limit < 1 for limit in limits):
+        raise SettingsError(f"concurrency must be an integer of at least 1: got {concurrency!r:.80}.")
+    return limits, total

@@ -1,7 +1,9 @@
-"""What the labels say: means with n, agreement between annotators, and a picture of it."""
+"""Scores of answers: the rubric, means by model, agreement between annotators, and a plot."""
 
 from __future__ import annotations
 
+import getpass
+import operator
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison.grid import Row
+from vision_nb.errors import SettingsError
 from vision_nb.notebook.display import new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
@@ -20,28 +23,60 @@ if TYPE_CHECKING:
 
 ASPECTS = ("correctness", "relevance")
 
+RUBRIC = {
+    5: "answers the question perfectly",
+    4: "answers the question with minor mistakes",
+    3: "answers the question partly",
+    2: "answers the question wrongly",
+    1: "does not answer, or makes something up",
+}
+"""The meaning of the scores, for correctness and relevance alike (after the Replicate walkthrough)."""
+
+
+def check_score(score: Any, aspect: str) -> int:
+    """Return a score as an int; numpy's integers are accepted.
+
+    Raises:
+        SettingsError: The score is not an integer from 1 to 5.
+    """
+    try:
+        value = operator.index(score)
+    except TypeError:
+        value = 0
+    if isinstance(score, bool) or value not in RUBRIC:
+        raise SettingsError(f"{aspect} must be an integer from 1 to 5: got {score!r:.80}.")
+    return value
+
+
+def default_annotator() -> str:
+    """Return the user's name on this machine, or "me" if it is not known."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "me"
+
 
 def mean(values: Iterable[int | float | None]) -> float | None:
-    """The mean of the values that are there, or None where there are none."""
+    """Return the mean of the values that are not None, or None if there are none."""
     known = [value for value in values if value is not None]
     return statistics.fmean(known) if known else None
 
 
 @dataclass(frozen=True)
 class ModelScores:
-    """What one model did.
+    """The results of one model.
 
     Attributes:
-        model: The model.
-        answered: Rows with an answer.
-        failed: Rows with an error.
-        correctness: Mean of the correctness scores, or None.
-        relevance: Mean of the relevance scores, or None.
-        labels: How many labels the means rest on.
-        latency_s: Mean seconds an answer, or None.
-        input_tokens: Of all answers, or None where a server did not say.
-        output_tokens: Of all answers, or None where a server did not say.
-        usd: Of all answers, or None where the price is not known.
+        model: The model's name.
+        answered: The number of rows with an answer.
+        failed: The number of rows with an error.
+        correctness: The mean correctness score, or None.
+        relevance: The mean relevance score, or None.
+        labels: The number of labels behind the means.
+        latency_s: The mean latency of an answer in seconds, or None.
+        input_tokens: The total of all answers, or None if a server did not report it.
+        output_tokens: The total of all answers, or None if a server did not report it.
+        usd: The price of all answers in US dollars, or None if a price is not known.
     """
 
     model: str
@@ -58,12 +93,12 @@ class ModelScores:
 
 @dataclass(frozen=True)
 class Summary:
-    """A `ModelScores` for each model; a table in a notebook."""
+    """A `ModelScores` for each model; displays as a table."""
 
     models: tuple[ModelScores, ...]
 
     def to_dataframe(self) -> Any:
-        """The summary as a pandas DataFrame, a row a model."""
+        """Return the summary as a pandas DataFrame with a row per model."""
         import pandas as pd
 
         return pd.DataFrame([vars(one) for one in self.models])
@@ -76,9 +111,9 @@ class Summary:
             "correctness",
             "relevance",
             "labels",
-            "mean s",
-            "tokens in",
-            "out",
+            "mean latency (s)",
+            "input tokens",
+            "output tokens",
             "USD",
         )
         rows = [
@@ -86,13 +121,13 @@ class Summary:
                 one.model,
                 f"{one.answered:,}",
                 f"{one.failed:,}",
-                _known(one.correctness, ".2f"),
-                _known(one.relevance, ".2f"),
+                _format(one.correctness, ".2f"),
+                _format(one.relevance, ".2f"),
                 f"{one.labels:,}",
-                _known(one.latency_s, ".2f"),
-                _known(one.input_tokens, ","),
-                _known(one.output_tokens, ","),
-                _known(one.usd, ".4f"),
+                _format(one.latency_s, ".2f"),
+                _format(one.input_tokens, ","),
+                _format(one.output_tokens, ","),
+                _format(one.usd, ".4f"),
             )
             for one in self.models
         ]
@@ -104,14 +139,14 @@ class Summary:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two annotators agree about one aspect.
+    """The agreement of two annotators on one aspect.
 
     Attributes:
-        annotators: The two.
+        annotators: The names of the two annotators.
         aspect: "correctness" or "relevance".
-        n: Answers that both have scored.
-        percent: Same scores, in per cent.
-        kappa: Cohen's kappa, or None where scikit-learn is missing or it is not defined.
+        n: The number of answers that both have scored.
+        percent: The percentage of equal scores.
+        kappa: Cohen's kappa, or None if scikit-learn is not installed or kappa is not defined.
     """
 
     annotators: tuple[str, str]
@@ -122,21 +157,21 @@ class Agreement:
 
 
 def summarize(rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> Summary:
-    """Sum rows and labels up by model, in the order of the models."""
+    """Summarize rows and labels by model, in the order of the models."""
     return Summary(tuple(_model_scores(model, rows, labels) for model in dict.fromkeys(row.model for row in rows)))
 
 
 def _model_scores(model: str, rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> ModelScores:
     own = [row for row in rows if row.model == model]
     answered = [row for row in own if row.finished]
-    given = [label for row in answered for label in labels.get(row.key, ())]
+    own_labels = [label for row in answered for label in labels.get(row.key, ())]
     return ModelScores(
         model,
         len(answered),
         sum(row.error is not None for row in own),
-        mean(label.correctness for label in given),
-        mean(label.relevance for label in given),
-        len(given),
+        mean(label.correctness for label in own_labels),
+        mean(label.relevance for label in own_labels),
+        len(own_labels),
         mean(row.latency_s for row in answered),
         _total([row.input_tokens for row in answered]),
         _total([row.output_tokens for row in answered]),
@@ -148,29 +183,29 @@ def _total(values: Sequence[Any]) -> Any:
     return None if not values or None in values else sum(values)
 
 
-def _known(value: Any, form: str) -> str:
-    return "unknown" if value is None else format(value, form)
+def _format(value: Any, spec: str) -> str:
+    return "unknown" if value is None else format(value, spec)
 
 
 def agreements(labels: Mapping[str, Sequence[Label]]) -> list[Agreement]:
-    """Compare each two annotators on the answers that both have scored."""
-    given: dict[tuple[str, str], dict[str, int]] = {}
-    for key, of_answer in labels.items():
-        for label in of_answer:
+    """Compare each pair of annotators on the answers that both have scored."""
+    scores: dict[tuple[str, str], dict[str, int]] = {}  # by aspect and annotator, then by answer
+    for key, answer_labels in labels.items():
+        for label in answer_labels:
             for aspect in ASPECTS:
                 score = getattr(label, aspect)
                 if score is not None:
-                    given.setdefault((label.annotator, aspect), {})[key] = score
+                    scores.setdefault((aspect, label.annotator), {})[key] = score
     found = []
     for aspect in ASPECTS:
-        annotators = sorted(who for who, what in given if what == aspect)
+        annotators = sorted(annotator for scored_aspect, annotator in scores if scored_aspect == aspect)
         for one, other in combinations(annotators, 2):
-            first, second = given[one, aspect], given[other, aspect]
-            both = sorted(first.keys() & second.keys())
-            if both:
-                pair = [first[key] for key in both], [second[key] for key in both]
-                same = sum(a == b for a, b in zip(*pair, strict=True))
-                found.append(Agreement((one, other), aspect, len(both), 100 * same / len(both), _kappa(*pair)))
+            common = sorted(scores[aspect, one].keys() & scores[aspect, other].keys())
+            if common:
+                first, second = ([scores[aspect, annotator][key] for key in common] for annotator in (one, other))
+                equal = sum(map(operator.eq, first, second))
+                percent = 100 * equal / len(common)
+                found.append(Agreement((one, other), aspect, len(common), percent, _kappa(first, second)))
     return found
 
 
@@ -180,20 +215,20 @@ def _kappa(first: list[int], second: list[int]) -> float | None:
     except ImportError:
         return None
     if len({*first, *second}) < 2:
-        return None  # with one score only, chance agreement is complete and kappa has no value
+        return None  # with a single score, agreement by chance is complete and kappa is not defined
     return float(cohen_kappa_score(first, second))
 
 
 def plot(rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> Figure:
-    """Each label as a dot, the mean with its standard deviation, and n, by model and aspect."""
+    """Plot each label as a dot, the mean with its standard deviation, and n, by model and aspect."""
     models = list(dict.fromkeys(row.model for row in rows))
     figure = new_figure(figsize=(2.4 + 1.6 * len(models), 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, aspect in zip(axes, ASPECTS, strict=True):
-        for place, model in enumerate(models):
+        for position, model in enumerate(models):
             keys = [row.key for row in rows if row.model == model and row.finished]
-            given = [getattr(label, aspect) for key in keys for label in labels.get(key, ())]
-            _draw_scores(axis, place, [score for score in given if score is not None])
+            scores = [getattr(label, aspect) for key in keys for label in labels.get(key, ())]
+            _draw_scores(axis, position, [score for score in scores if score is not None])
         axis.set_title(aspect)
         axis.set_xticks(range(len(models)), models, rotation=20, ha="right")
         axis.set_xlim(-0.6, len(models) - 0.4)
@@ -205,13 +240,13 @@ def plot(rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> Figure:
     return figure
 
 
-def _draw_scores(axis: Any, place: int, scores: list[int]) -> None:
-    axis.annotate(f"n = {len(scores)}", (place, 5.45), ha="center", fontsize=8)
+def _draw_scores(axis: Any, position: int, scores: list[int]) -> None:
+    axis.annotate(f"n = {len(scores)}", (position, 5.45), ha="center", fontsize=8)
     if not scores:
         return
     for score in set(scores):
         count = scores.count(score)
-        offsets = [place + (number - (count - 1) / 2) * 0.07 for number in range(count)]
+        offsets = [position + (number - (count - 1) / 2) * 0.07 for number in range(count)]
         axis.plot(offsets, [score] * count, "o", color="#7aa6c2", markersize=4, alpha=0.8)
     spread = statistics.stdev(scores) if len(scores) > 1 else 0
-    axis.errorbar(place, statistics.fmean(scores), yerr=spread, fmt="D", color="#1f4e79", capsize=5)
+    axis.errorbar(position, statistics.fmean(scores), yerr=spread, fmt="D", color="#1f4e79", capsize=5)

@@ -1,4 +1,4 @@
-"""What a comparison would ask and cost, before anything is sent."""
+"""The plan of a comparison: its calls, tokens and price, without sending anything."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from vision_nb.comparison.grid import Grid, row_key
-from vision_nb.cost.accounting import longest_answer
-from vision_nb.cost.estimate import EXPECTED_OUTPUT, input_tokens
+from vision_nb.cost.accounting import InputTokens, longest_answer
+from vision_nb.cost.estimate import EXPECTED_OUTPUT
+from vision_nb.cost.image_rules import view_of
+from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images.decode import Size
+from vision_nb.images.detail import Detail
+from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_price
 from vision_nb.responses import Usage
@@ -17,16 +22,16 @@ from vision_nb.store import Store
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """What one model would be asked.
+    """The planned calls to one model.
 
     Attributes:
-        model: The model.
-        calls: Calls that would be made.
-        finished: Answers that the store already has.
-        unreadable: Calls that would fail as their picture cannot be read.
-        input_tokens: Of all calls, or None where the model's image rule is not known.
-        output_tokens: At most, of all calls.
-        usd: At most, for all calls; None where it is not known.
+        model: The model's name.
+        calls: The number of calls to make.
+        finished: The number of answers that are already in the store.
+        unreadable: The number of calls that would fail because their image cannot be read.
+        input_tokens: The input tokens of all calls, or None if the model's image rule is not known.
+        output_tokens: The maximum output tokens of all calls.
+        usd: The maximum price of all calls in US dollars, or None if it is not known.
     """
 
     model: str
@@ -40,7 +45,7 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a comparison would ask and cost; a table in a notebook.
+    """The planned calls of a comparison; displays as a table.
 
     Attributes:
         models: A `PlannedModel` for each model, in order.
@@ -50,12 +55,12 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """Calls that would be made to all models."""
+        """The number of calls to make to all models."""
         return sum(planned.calls for planned in self.models)
 
     @property
     def usd(self) -> Decimal | None:
-        """The price at most; None where a part of it is not known."""
+        """The maximum price in US dollars, or None if a part of it is not known."""
         prices = [planned.usd for planned in self.models]
         return None if None in prices else sum((price for price in prices if price is not None), Decimal(0))
 
@@ -72,7 +77,7 @@ class Plan:
             )
             for planned in self.models
         ]
-        head = ("model", "calls", "already there", "unreadable", "tokens in", "tokens out at most", "price at most")
+        head = ("model", "calls", "in the store", "unreadable", "input tokens", "max. output tokens", "max. price")
         price = format_price(self.usd)
         return f"{html.markdown_table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
 
@@ -82,33 +87,36 @@ class Plan:
 
 
 def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
-    """Count what would be asked; pictures are read no further than their header, and for their digest."""
-    return Plan(tuple(_planned(grid, store, place, resume) for place in range(len(grid.models))))
+    """Plan the calls of a grid.
+
+    Of the images, only headers are decoded; files that are new to the store are read for their digest.
+    """
+    return Plan(tuple(_plan_model(grid, llm, store, resume=resume) for llm in grid.models))
 
 
-def _planned(grid: Grid, store: Store, place: int, resume: bool) -> PlannedModel:
-    llm, finished, unreadable, tokens = grid.models[place], 0, 0, list[int | None]()
+def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -> PlannedModel:
+    texts = [text_tokens(prompt, llm.counted_model).tokens for prompt in grid.prompts]
+    finished, unreadable, counts = 0, 0, list[int | None]()
     for document in grid.documents:
         try:
             digest, size = store.digest(document), document.size
         except ImageError:
             unreadable += len(grid.prompts)
             continue
-        keys = {row_key(llm, prompt, digest, document.detail): prompt for prompt in grid.prompts}
-        found = store.get_many(keys) if resume else {}
-        finished += len(found)
-        for key, prompt in keys.items():
-            if key not in found:
-                tokens.append(_counted(prompt, size, llm.counted_model, document.detail or llm.image_detail))
-    known = [count for count in tokens if count is not None]
-    total = sum(known) if len(known) == len(tokens) else None
-    output = len(tokens) * longest_answer(llm.settings(), EXPECTED_OUTPUT)
-    usd = llm.price(Usage(total, output)) if tokens else Decimal(0)
-    return PlannedModel(str(llm), len(tokens), finished, unreadable, total, output, usd)
+        image = _image_tokens(size, llm, document.detail)
+        keys = [row_key(llm, prompt, digest, document.detail) for prompt in grid.prompts]
+        stored = store.get_many(keys) if resume else {}
+        finished += len(stored)
+        counts += [InputTokens(text, [image]).total for key, text in zip(keys, texts, strict=True) if key not in stored]
+    total = InputTokens(0, counts).total
+    output = len(counts) * longest_answer(llm.settings(), EXPECTED_OUTPUT)
+    usd = llm.price(Usage(total, output)) if counts else Decimal(0)
+    return PlannedModel(str(llm), len(counts), finished, unreadable, total, output, usd)
 
 
-def _counted(prompt: str, size: tuple[int, int], model: str, detail: str | None) -> int | None:
+def _image_tokens(size: Size, llm: MultiModalLLM, detail: Detail | None) -> int | None:
     try:
-        return input_tokens(prompt, size, model, detail)
+        view = view_of(size, llm.counted_model, detail or llm.image_detail)
     except (ImageError, SettingsError):
-        return None
+        return None  # the call is planned, and will fail
+    return None if view is None else view.tokens

@@ -1,7 +1,8 @@
-"""A bar with what is done, what failed and what it has cost."""
+"""The progress bar of a comparison."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
@@ -10,37 +11,24 @@ from vision_nb.comparison.grid import Row
 
 
 class Progress:
-    """Shows how far a run has come.
+    """A bar with the number of finished and failed rows, and the cost so far.
 
     Args:
-        total: How many rows there are.
-        shown: Whether to show anything.
+        total: The number of rows.
+        enabled: Whether to show the bar.
     """
 
-    def __init__(self, total: int, *, shown: bool) -> None:
-        self._total, self._shown = total, shown
+    def __init__(self, total: int, *, enabled: bool) -> None:
+        self._total, self._enabled = total, enabled
         self._bar: Any = None
         self._done = self._failed = 0
 
     def __enter__(self) -> Self:
-        if self._shown:
+        if self._enabled:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=self._total, unit="call", desc="asking")
+            self._bar = tqdm(total=self._total, unit="call", desc="comparing")
         return self
-
-    def show(self, rows: list[Row], spent: Decimal, *, settled: int | None = None) -> None:
-        """Bring the bar up to date: after one row, or after a look at all of them."""
-        if settled is None:
-            self._done = sum(row.finished or row.error is not None for row in rows)
-            self._failed = sum(row.error is not None for row in rows)
-        else:
-            self._done += 1
-            self._failed += rows[settled].error is not None
-        if self._bar is not None:
-            self._bar.n = self._done
-            self._bar.set_postfix_str(f"{self._failed} failed, ${spent:.4f}", refresh=False)
-            self._bar.update(0)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -48,3 +36,21 @@ class Progress:
         if self._bar is not None:
             self._bar.refresh()
             self._bar.close()
+
+    def recount(self, rows: Sequence[Row], spent: Decimal) -> None:
+        """Update the bar from all rows."""
+        self._done = sum(row.finished or row.error is not None for row in rows)
+        self._failed = sum(row.error is not None for row in rows)
+        self._update(spent)
+
+    def add(self, row: Row, spent: Decimal) -> None:
+        """Update the bar after one more row."""
+        self._done += 1
+        self._failed += row.error is not None
+        self._update(spent)
+
+    def _update(self, spent: Decimal) -> None:
+        if self._bar is not None:
+            self._bar.n = self._done
+            self._bar.set_postfix_str(f"{self._failed} failed, ${spent:.4f}", refresh=False)
+            self._bar.update(0)

@@ -1,15 +1,28 @@
-"""What a comparison found: a table, a gallery, scores, and what is still to be done."""
+"""The result of a comparison: a table, a gallery, labels, and what is still missing."""
 
 from __future__ import annotations
 
-import getpass
-import operator
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.comparison import gallery, labels
+from vision_nb.comparison import gallery, hooks
+from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.grid import Grid, Row
+from vision_nb.comparison.labels import (
+    ASPECTS,
+    Agreement,
+    Summary,
+    agreements,
+    check_score,
+    default_annotator,
+    mean,
+    plot,
+    summarize,
+)
+from vision_nb.comparison.run import Run
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
@@ -19,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-COLUMNS = (
+RESULT_COLUMNS = (
     "model",
     "prompt",
     "response",
@@ -29,33 +42,20 @@ COLUMNS = (
     "input_tokens",
     "output_tokens",
     "usd",
-    "correctness",
-    "relevance",
 )
-
-RUBRIC = {
-    5: "answers the question perfectly",
-    4: "answers the question, with small faults",
-    3: "answers the question in part",
-    2: "answers the question wrongly",
-    1: "no answer, or made up",
-}
-"""What the scores mean, for correctness and relevance alike (after the Replicate walkthrough)."""
-
-_LABEL_PANEL = "vision_nb.widgets.label_panel:LabelPanel"
-# A comparison opens the panel that shows it: the one look upward, by name, and only when a person asks for it.
+COLUMNS = (*RESULT_COLUMNS, *ASPECTS)
 
 
 class Comparison(Sequence[Row]):
-    """The rows of a comparison, prompt by prompt, image by image, model by model.
+    """The rows of a comparison, ordered by prompt, then image, then model.
 
     Attributes:
-        rows: The rows, also reached as ``comparison[place]``.
-        incomplete: Why not everything was asked, or None.
-        grid: What was asked of whom about what.
-        store: Where answers and labels are kept.
-        budget: What the run was allowed to cost, and has cost.
-        resume: Whether answers were taken from the store.
+        rows: The rows, also available as ``comparison[index]``.
+        incomplete: Why some calls were not made, or None.
+        grid: The models, prompts and images.
+        store: Where answers and labels are kept; a closed one is opened again when it is needed.
+        budget: What the run was allowed to cost, and what it has cost.
+        resume: Whether answers from the store were used.
 
     >>> comparison = vn.compare(["demo"], ["How large is it?"], [vn.samples.path("chart")], progress=False)
     >>> comparison.set_label(0, correctness=5, relevance=4, annotator="me")
@@ -68,54 +68,59 @@ class Comparison(Sequence[Row]):
         rows: Sequence[Row],
         *,
         grid: Grid,
-        store: Store,
+        store: Store | Path,
         budget: Budget,
         incomplete: str | None = None,
         resume: bool = True,
     ) -> None:
         self.rows = tuple(rows)
-        self.budget = budget
-        self.resume = resume
-        self.incomplete = incomplete
-        self.grid, self.store = grid, store
+        self.grid, self.budget, self.incomplete, self.resume = grid, budget, incomplete, resume
+        self._store = store
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, place: Any) -> Any:
-        return self.rows[place]
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
     @property
+    def store(self) -> Store:
+        """Where answers and labels are kept."""
+        if isinstance(self._store, Path):
+            self._store = Store(self._store)
+        return self._store
+
+    @property
     def errors(self) -> list[Row]:
-        """The rows that failed."""
+        """The rows with an error."""
         return [row for row in self.rows if row.error is not None]
 
     def document(self, place: int) -> ImageDocument:
-        """The picture of a row.
+        """Return the image of a row.
 
         Args:
-            place: The row's place, from 0.
+            place: The row's index.
         """
         return self.grid.documents[place // len(self.grid.models) % len(self.grid.documents)]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """A pandas DataFrame with a row for each call; scores of several annotators as their mean.
+        """Return a pandas DataFrame with a row per call; the scores of several annotators are averaged.
 
-        Its columns: model, prompt, response, image, error, latency_s, input_tokens, output_tokens, usd,
-        correctness, relevance.
+        The columns are model, prompt, response, image, error, latency_s, input_tokens, output_tokens, usd,
+        correctness and relevance.
         """
         import pandas as pd
 
-        given = self._labels()
+        labels = self._labels()
         records = []
         for row in self.rows:
-            record = {name: getattr(row, name) for name in COLUMNS[:-2]}
+            record = {name: getattr(row, name) for name in RESULT_COLUMNS}
             record["usd"] = None if row.usd is None else float(row.usd)
-            for name in ("correctness", "relevance"):
-                record[name] = labels.mean(getattr(label, name) for label in given.get(row.key, ()))
+            for aspect in ASPECTS:
+                record[aspect] = mean(getattr(label, aspect) for label in labels.get(row.key, ()))
             records.append(record)
         return pd.DataFrame.from_records(records, columns=list(COLUMNS))
 
@@ -123,15 +128,15 @@ class Comparison(Sequence[Row]):
         """Write the table as CSV.
 
         Args:
-            path: The file; one that is there is replaced.
+            path: The file; an existing one is replaced.
         """
         self.to_dataframe().to_csv(path, index=False)
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write the table as Parquet, through pandas, which needs pyarrow for it.
+        """Write the table as Parquet; pandas needs pyarrow for it.
 
         Args:
-            path: The file; one that is there is replaced.
+            path: The file; an existing one is replaced.
         """
         self.to_dataframe().to_parquet(path, index=False)
 
@@ -144,116 +149,128 @@ class Comparison(Sequence[Row]):
         comment: str | None = None,
         annotator: str | None = None,
     ) -> None:
-        """Score an answer; it is saved at once. What is left out stays as the annotator had it.
+        """Score an answer, and save the label at once. Arguments that are None keep the annotator's earlier values.
 
         Args:
-            row: The row's place, from 0.
-            correctness: 5 (answers the question perfectly) to 1 (no answer, or made up).
-            relevance: 5 to 1.
-            comment: Free text.
-            annotator: Who says so; None takes the user's name on this machine.
+            row: The row's index.
+            correctness: From 5 (answers the question perfectly) to 1 (does not answer, or makes something up).
+            relevance: From 5 to 1.
+            comment: Any text.
+            annotator: The annotator's name; None uses the user's name on this machine.
 
         Raises:
-            SettingsError: There is no such row or no answer in it, or a score is not a whole number 1 to 5.
+            SettingsError: The row does not exist or has no answer, or a score is not an integer from 1 to 5.
         """
-        who = annotator or default_annotator()
-        before = self.get_label(row, who) or Label()
-        label = Label(
-            before.correctness if correctness is None else _score(correctness, "correctness"),
-            before.relevance if relevance is None else _score(relevance, "relevance"),
-            before.comment if comment is None else comment,
-            who,
-        )
+        annotator = annotator or default_annotator()
+        label = replace(self.get_label(row, annotator) or Label(annotator=annotator), time=0.0)
+        if correctness is not None:
+            label = replace(label, correctness=check_score(correctness, "correctness"))
+        if relevance is not None:
+            label = replace(label, relevance=check_score(relevance, "relevance"))
+        if comment is not None:
+            label = replace(label, comment=comment)
         self.store.put_label(self._answered(row).key, label)
 
     def remove_label(self, row: int, annotator: str | None = None) -> None:
-        """Take an annotator's label of a row back; arguments and errors as `get_label`."""
+        """Delete an annotator's label of a row; arguments and errors are as for `get_label`."""
         self.store.remove_label(self._answered(row).key, annotator or default_annotator())
 
     def get_label(self, row: int, annotator: str | None = None) -> Label | None:
-        """An annotator's label of a row, or None.
+        """Return an annotator's label of a row, or None.
 
         Args:
-            row: The row's place, from 0.
-            annotator: Whose label; None takes the user's name on this machine.
+            row: The row's index.
+            annotator: The annotator's name; None uses the user's name on this machine.
 
         Raises:
-            SettingsError: There is no such row, or no answer in it.
+            SettingsError: The row does not exist or has no answer.
         """
-        who = annotator or default_annotator()
-        found = self.store.labels([self._answered(row).key]).get(self.rows[row].key, [])
-        return next((label for label in found if label.annotator == who), None)
+        annotator = annotator or default_annotator()
+        key = self._answered(row).key
+        labels = self.store.labels([key]).get(key, [])
+        return next((label for label in labels if label.annotator == annotator), None)
 
-    def _answered(self, place: int) -> Row:
-        if not 0 <= place < len(self.rows):
-            raise SettingsError(f"There is no row {place}: they go from 0 to {len(self.rows) - 1}.")
-        row = self.rows[place]
+    def _answered(self, index: int) -> Row:
+        if not 0 <= index < len(self.rows):
+            raise SettingsError(f"Row {index} does not exist: rows go from 0 to {len(self.rows) - 1}.")
+        row = self.rows[index]
         if not row.finished:
-            raise SettingsError(f"Row {place} has no answer to score: {row.error or 'it was not asked'}.")
+            raise SettingsError(f"Row {index} has no answer to score: {row.error or 'the call was not made'}.")
         return row
 
     def _labels(self) -> dict[str, list[Label]]:
-        return self.store.labels(row.key for row in self.rows if row.finished)
+        """Read all labels, by answer key."""
+        with self._opened_store() as store:
+            return store.labels(row.key for row in self.rows if row.finished)
+
+    @contextmanager
+    def _opened_store(self) -> Iterator[Store]:
+        """Return the store; a file that is not open is opened, and closed afterwards."""
+        if isinstance(self._store, Store):
+            yield self._store
+            return
+        store = Store(self._store)
+        try:
+            yield store
+        finally:
+            store.close()
 
     def label(self, **options: Any) -> Any:
-        """Open a panel in which a person scores the answers, blind and shuffled.
+        """Open a panel in which a person scores the answers.
 
         Args:
-            **options: As for `LabelPanel`.
+            **options: Options of `LabelPanel`.
 
         Raises:
-            SettingsError: There is no answer to label.
+            SettingsError: There are no answers to label.
         """
-        from importlib import import_module
+        return hooks.open_label_panel(self, **options)
 
-        module, _, name = _LABEL_PANEL.partition(":")
-        return getattr(import_module(module), name)(self, **options)
+    def summary(self) -> Summary:
+        """Return the answers, errors, mean scores, mean latency, tokens and price of each model."""
+        return summarize(self.rows, self._labels())
 
-    def summary(self) -> labels.Summary:
-        """For each model: answers, errors, mean scores with n, mean latency, tokens and price."""
-        return labels.summarize(self.rows, self._labels())
-
-    def agreement(self) -> list[labels.Agreement]:
-        """How far each two annotators agree: per cent, and Cohen's kappa where scikit-learn is installed."""
-        return labels.agreements(self._labels())
+    def agreement(self) -> list[Agreement]:
+        """Return the agreement of each pair of annotators, with Cohen's kappa if scikit-learn is installed."""
+        return agreements(self._labels())
 
     def plot(self) -> Figure:
-        """The scores by model: each label as a dot, the mean with its standard deviation, and n."""
-        return labels.plot(self.rows, self._labels())
+        """Plot the scores by model: each label as a dot, the mean with its standard deviation, and n."""
+        return plot(self.rows, self._labels())
 
     def retry_errors(self, *, progress: bool = True) -> Comparison:
-        """Ask again what failed or was not asked, within what is left of the budget; other rows stay.
+        """Repeat the calls that failed or were not made, within the rest of the budget.
 
         Args:
-            progress: Show a bar.
-        """
-        from vision_nb.comparison.compare import retry
+            progress: Show a progress bar.
 
-        return retry(self, progress=progress)
+        Returns:
+            A new comparison; this one does not change.
+        """
+        budget = run_budget(self.grid.models, self.budget.limit, spent=self.budget.spent)
+        rows = [row if row.finished else replace(row, error=None) for row in self.rows]
+        with self._opened_store() as store:
+            run = Run(self.grid, store, budget, resume=self.resume, progress=progress, rows=rows)
+            run.execute()
+        return comparison_from(run, self._store)
 
     def _repr_html_(self) -> str:
-        return gallery.html(self.grid, self.rows, self.incomplete)
+        return gallery.comparison_html(self.grid, self.rows, self.incomplete)
 
     def __repr__(self) -> str:
         finished = sum(row.finished for row in self.rows)
-        stopped = f", incomplete: {self.incomplete}" if self.incomplete else ""
+        incomplete = f", incomplete: {self.incomplete}" if self.incomplete else ""
         rows = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
-        return f"Comparison({rows}, {finished} answered, {len(self.errors)} failed{stopped})"
+        return f"Comparison({rows}, {finished} answered, {len(self.errors)} failed{incomplete})"
 
 
-def _score(value: Any, name: str) -> int:
-    try:
-        score = operator.index(value)
-    except TypeError:
-        score = 0
-    if isinstance(value, bool) or score not in RUBRIC:
-        raise SettingsError(f"{name} is a whole number from 1 to 5, and {value!r} is none.")
-    return score
+def comparison_from(run: Run, store: Store | Path) -> Comparison:
+    """Return a run's results.
 
-
-def default_annotator() -> str:
-    """The user's name on this machine, or "me" where there is none."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "me"
+    Args:
+        run: The run, ended.
+        store: Its store; or the path of a store that is opened when it is needed.
+    """
+    return Comparison(
+        run.rows, grid=run.grid, store=store, budget=run.budget, incomplete=run.incomplete, resume=run.resume
+    )

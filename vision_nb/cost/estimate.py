@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Protocol, overload, runtime_checkable
 
-from vision_nb.cost.image_rules import view_of
-from vision_nb.cost.image_tokens import ImageTokens, image_tokens, is_size, total_tokens
+from vision_nb.cost.accounting import InputTokens, longest_answer
+from vision_nb.cost.image_tokens import ImageTokens, count_images, is_size
 from vision_nb.cost.prices import price
 from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
-from vision_nb.images.decode import Size
 from vision_nb.messages import as_images
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_usd
@@ -27,12 +26,14 @@ class PricedModel(Protocol):
     """The part of a model object that estimates and the ledger use; all model classes implement it."""
 
     provider: ClassVar[str]
-    max_new_tokens: int | None
-    image_detail: Any
 
     @property
     def counted_model(self) -> str:
         """The name of the model whose token rule and price apply."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of a call, such as its length limit and detail level."""
         ...
 
     def price(self, usage: Usage) -> Decimal | None:
@@ -104,7 +105,7 @@ class Estimates(Sequence[Estimate]):
             (
                 one.model,
                 format_count(one.text.tokens),
-                format_count(total_tokens(one.images)),
+                format_count(_total(0, one.images)),
                 format_count(one.tokens),
                 _range(one),
             )
@@ -175,30 +176,29 @@ def estimate_cost(
 def _estimate(
     prompt: str, sources: list[Any], model: Any, *, detail: str | None, max_new_tokens: int | None, exact: bool
 ) -> Estimate:
+    settings: dict[str, Any] = {}
     if isinstance(model, str):
         provider, colon, name = model.partition(":")
         if not colon or provider == "ft":
             provider, name = "openai", model
-        longest = EXPECTED_OUTPUT
     else:
-        provider, name = model.provider, model.counted_model
-        longest = model.max_new_tokens or EXPECTED_OUTPUT
-        detail = detail or model.image_detail
-    longest = longest if max_new_tokens is None else max_new_tokens
+        provider, name, settings = model.provider, model.counted_model, model.settings()
+    longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else max_new_tokens
     if longest < 1:
         raise SettingsError(f"max_new_tokens must be at least 1: got {longest}.")
-    text, images = text_tokens(prompt, name), tuple(image_tokens(sources, name, detail))
-    if exact:
-        tokens: int | None = _exact_count(model, prompt, sources)
-    else:
-        image_total = total_tokens(images)
-        tokens = None if image_total is None else text.tokens + image_total
+    text = text_tokens(prompt, name)
+    images = tuple(count_images(sources, name, detail, default_detail=settings.get("image_detail")))
+    tokens = _exact_count(model, prompt, sources) if exact else _total(text.tokens, images)
 
     def price_with(output: int) -> Decimal | None:
         usage = Usage(tokens, output)
         return price(usage, provider=provider, model=name) if isinstance(model, str) else model.price(usage)
 
     return Estimate(str(model), text, images, longest, tokens, price_with(1), price_with(longest), is_exact=exact)
+
+
+def _total(text: int, images: Iterable[ImageTokens]) -> int | None:
+    return InputTokens(text, [image.tokens for image in images]).total
 
 
 def _exact_count(model: Any, prompt: str, sources: list[Any]) -> int:
@@ -209,12 +209,6 @@ def _exact_count(model: Any, prompt: str, sources: list[Any]) -> int:
     if any(is_size(source) for source in sources):
         raise SettingsError("exact=True needs the images themselves: pass image sources, not sizes.")
     return model.count_input_tokens(prompt, sources)
-
-
-def input_tokens(prompt: str, size: Size, model: str, detail: str | None) -> int | None:
-    """Return the estimated tokens of a prompt about one image; None if the model's rule is not known."""
-    view = view_of(size, model, detail)
-    return None if view is None else text_tokens(prompt, model).tokens + view.tokens
 
 
 def _range(estimate: Estimate) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -69,24 +69,38 @@ def image_tokens(image_or_size: Any, model: str = "gpt-4o", detail: str | None =
     True
     """
     if isinstance(image_or_size, list):
-        return [_count_or_error(one, model, detail) for one in image_or_size]
-    return _count(image_or_size, model, detail)
+        return count_images(image_or_size, model, detail)
+    return _count(image_or_size, model, detail, "auto")
 
 
-def _count_or_error(image_or_size: Any, model: str, detail: str | None) -> ImageTokens:
+def count_images(
+    images_or_sizes: Iterable[Any], model: str, detail: str | None, *, default_detail: str | None = None
+) -> list[ImageTokens]:
+    """Count the tokens of each image; an image that cannot be counted has an error instead.
+
+    Args:
+        images_or_sizes: Sizes or image sources.
+        model: The model's name.
+        detail: The detail level of all images, or None for each document's own.
+        default_detail: The detail level of sizes and of documents without their own; None means "auto".
+    """
+    return [_count_or_error(one, model, detail, default_detail or "auto") for one in images_or_sizes]
+
+
+def _count_or_error(image_or_size: Any, model: str, detail: str | None, default_detail: str) -> ImageTokens:
     try:
-        return _count(image_or_size, model, detail)
+        return _count(image_or_size, model, detail, default_detail)
     except ImageError as error:
-        return ImageTokens(None, model, detail or "auto", error=str(error))
+        return ImageTokens(None, model, detail or default_detail, error=str(error))
 
 
-def _count(image_or_size: Any, model: str, detail: str | None) -> ImageTokens:
+def _count(image_or_size: Any, model: str, detail: str | None, default_detail: str) -> ImageTokens:
     if is_size(image_or_size):
         size: Size = image_or_size
     else:
         document = ImageDocument.of(image_or_size)
         size, detail = document.size, detail or document.detail
-    detail = detail or "auto"
+    detail = detail or default_detail
     view, rule = view_of(size, model, detail), rule_for(model)
     if view is None or rule is None:
         return ImageTokens(None, model, detail, size)
@@ -137,9 +151,3 @@ def image_tokens_array(
 def is_size(value: Any) -> bool:
     """Return whether a value is a (width, height) rather than an image source."""
     return isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value)
-
-
-def total_tokens(counts: Sequence[ImageTokens]) -> int | None:
-    """Return the tokens of several images together; None if one of them is not known."""
-    known = [count.tokens for count in counts if count.tokens is not None]
-    return sum(known) if len(known) == len(counts) else None

@@ -1,51 +1,54 @@
-"""A panel in which a person scores answers: blind, shuffled, and by keyboard."""
+"""A widget to score answers: blind, in random order, by keyboard."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import replace
-from pathlib import Path
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import anywidget
 
-from vision_nb.comparison.labels import ASPECTS
-from vision_nb.comparison.result import RUBRIC, Comparison, default_annotator
+from vision_nb.comparison.labels import ASPECTS, RUBRIC, default_annotator
+from vision_nb.comparison.result import Comparison
 from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.store import Label
+from vision_nb.widgets.assets import read_assets
 
-_HERE = Path(__file__).parent
-_PICTURE_SIDE = 480
+_IMAGE_SIDE = 480  # pixels
+_IMAGE_BYTES = 60_000
+_CACHED_ANSWERS = 64  # about 5 MB of images
+_prefetcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb label panel")
 
 
 class LabelPanel(anywidget.AnyWidget):
-    """Shows one answer at a time with its picture and question, and takes scores for it.
+    """Show one answer at a time with its image and question, and let a person score it.
 
-    Keys: 1 to 5 score the marked aspect and go on, up and down change the aspect, left and right turn the
-    page, U takes the last score back, S skips, C goes to the comment. Every score is saved at once.
+    Keys: 1 to 5 score the selected aspect and move on, up and down select the aspect, left and right go to the
+    previous and next answer, U undoes the last score, S skips, C moves to the comment. Every score is saved at once.
 
     Args:
-        comparison: What to label; rows without an answer are left out.
-        annotator: Who labels; None takes the user's name on this machine.
-        blind: Hide which model answered, also from the page's source.
-        shuffle: Mix the answers, so that no model or picture comes in a block.
-        seed: For the same order again; None takes one from the annotator, so that a reload keeps the order.
+        comparison: The comparison to label; rows without an answer are left out.
+        annotator: The name of the person; None uses the user's name on this machine.
+        blind: Hide the model's name; it is not in the page's source either.
+        shuffle: Show the answers in random order, so that no model or image comes in a block.
+        seed: The seed of the order; None derives it from the annotator, so that the order is the same after a reload.
 
     Raises:
-        SettingsError: There is no answer to label.
+        SettingsError: There are no answers to label.
 
     >>> comparison = vn.compare(["demo"], ["How large is it?"], [vn.samples.path("chart")], progress=False)
-    >>> panel = vn.LabelPanel(comparison, annotator="you")  # as a cell's last line, it shows itself
-    >>> panel.score(5)  # as the key 5 does: correctness first,
-    >>> panel.score(4)  # then relevance
+    >>> panel = vn.LabelPanel(comparison, annotator="you")  # displays itself as the last line of a cell
+    >>> panel.score(5)  # the same as the key 5: first the correctness,
+    >>> panel.score(4)  # then the relevance
     >>> panel.labelled
     1
     """
 
-    # As text: anywidget keeps every widget alive whose class names the files by their paths.
-    _esm = (_HERE / "label_panel.js").read_text(encoding="utf-8")
-    _css = (_HERE / "label_panel.css").read_text(encoding="utf-8")
+    _esm = read_assets("dom.js", "label_panel.js")
+    _css = read_assets("label_panel.css")
 
     def __init__(
         self,
@@ -60,14 +63,17 @@ class LabelPanel(anywidget.AnyWidget):
         self.comparison = comparison
         self.annotator = annotator or default_annotator()
         self.blind = blind
-        self._order = [place for place, row in enumerate(comparison) if row.finished]
+        self._order = [index for index, row in enumerate(comparison) if row.finished]
         if not self._order:
-            raise SettingsError("There is no answer to label: run the comparison first.")
+            raise SettingsError("There are no answers to label: run the comparison first.")
         if shuffle:
             random.Random(self.annotator if seed is None else seed).shuffle(self._order)
         self.card: dict[str, Any] = {}
-        self._undo: list[tuple[int, Label | None]] = []
+        self._content = lru_cache(_CACHED_ANSWERS)(self._read_content)
+        self._row_counts = Counter(comparison[index].key for index in self._order)  # images with the same content
+        self._undo: list[tuple[int, Label | None]] = []  # positions, and the labels before the change
         self._aspect = ASPECTS[0]
+        self._read_labels()
         self._position = self._first_unlabelled()
         self.on_msg(self._receive)
         self._show()
@@ -77,111 +83,134 @@ class LabelPanel(anywidget.AnyWidget):
 
     @property
     def row(self) -> int:
-        """The place in the comparison of the answer that is shown."""
+        """The index in the comparison of the current answer."""
         return self._order[self._position]
 
     @property
     def labelled(self) -> int:
-        """How many answers the annotator has scored in every aspect."""
-        return sum(self._is_complete(place) for place in self._order)
+        """The number of answers that the annotator has scored in every aspect."""
+        return self._labelled
 
     def score(self, value: int) -> None:
-        """Score the marked aspect of the shown answer, and go on: to the other aspect, or to the next answer.
+        """Score the selected aspect of the current answer, then move to the other aspect or the next answer.
 
         Args:
-            value: 5 (the best) to 1.
+            value: From 5 (best) to 1.
 
         Raises:
-            SettingsError: It is no whole number from 1 to 5.
+            SettingsError: The value is not an integer from 1 to 5.
         """
         self._save(**{self._aspect: value})
         if self._aspect == ASPECTS[0]:
             self._aspect = ASPECTS[1]
         else:
-            self._turn(1)
+            self._move(1)
         self._show()
 
     def undo(self) -> None:
-        """Take the last score or comment back, and show its answer."""
+        """Undo the last score or comment, and show its answer."""
         if self._undo:
-            place, before = self._undo.pop()
+            self._position, before = self._undo.pop()
             if before is None:
-                self.comparison.remove_label(place, self.annotator)
+                self.comparison.remove_label(self.row, self.annotator)
             else:
-                self.comparison.store.put_label(self.comparison[place].key, before)
-            self._position = self._order.index(place)
+                self.comparison.store.put_label(self.comparison[self.row].key, before)
             self._aspect = ASPECTS[0] if before is None or before.correctness is None else ASPECTS[1]
         self._show()
 
     def _receive(self, _: Any, message: dict[str, Any], __: Any) -> None:
-        """Do what a key or button asks for; an error is shown in the panel."""
+        """Handle a message from the page; an error is shown in the panel."""
         try:
             match message:
-                case {"do": "hello"}:  # a page has come, or come back: it knows nothing yet
-                    self.send(self.card)
-                case {"do": "score", "value": int(value)}:
+                case {"action": "ready"}:  # the page was loaded, perhaps after changes elsewhere
+                    self._read_labels()
+                    self._show()
+                case {"action": "score", "value": int(value)}:
                     self.score(value)
-                case {"do": "aspect", "aspect": str(aspect)} if aspect in ASPECTS:
+                case {"action": "select", "aspect": str(aspect)} if aspect in ASPECTS:
                     self._aspect = aspect
                     self._show()
-                case {"do": "turn", "by": 1 | -1 as by}:
-                    self._turn(by)
+                case {"action": "move", "by": 1 | -1 as by}:
+                    self._move(by)
                     self._show()
-                case {"do": "undo"}:
+                case {"action": "undo"}:
                     self.undo()
-                case {"do": "comment", "text": str(text)}:
+                case {"action": "comment", "text": str(text)}:
                     if text != (self._label() or Label()).comment:
                         self._save(comment=text)
                     self._show()
         except VisionError as error:
-            self._show(problem=str(error))
+            self._show(error=str(error))
 
     def _save(self, **changes: Any) -> None:
         before = self._label()
-        self._undo.append((self.row, before))
-        label = replace(before or Label(annotator=self.annotator), time=0.0, **changes)
-        self.comparison.set_label(
-            self.row,
-            correctness=label.correctness,
-            relevance=label.relevance,
-            comment=label.comment,
-            annotator=self.annotator,
-        )
+        self.comparison.set_label(self.row, annotator=self.annotator, **changes)
+        self._undo.append((self._position, before))
+        self._count(self._label())
 
-    def _label(self, place: int | None = None) -> Label | None:
-        return self.comparison.get_label(self.row if place is None else place, self.annotator)
+    def _label(self) -> Label | None:
+        """Read the current answer's label; another kernel may have changed it."""
+        return self.comparison.get_label(self.row, self.annotator)
 
-    def _is_complete(self, place: int) -> bool:
-        label = self._label(place)
-        return label is not None and None not in (label.correctness, label.relevance)
+    def _read_labels(self) -> None:
+        """Read which answers are labelled: once, as every key press would otherwise read all labels."""
+        labels = self.comparison.store.labels(self._row_counts)
+        self._labelled_keys = {
+            key
+            for key, found in labels.items()
+            for label in found
+            if label.annotator == self.annotator and _is_complete(label)
+        }
+        self._labelled = sum(self._row_counts[key] for key in self._labelled_keys)
+
+    def _count(self, label: Label | None) -> None:
+        """Update the number of labelled answers from the current answer's label."""
+        key = self.comparison[self.row].key
+        if _is_complete(label) and key not in self._labelled_keys:
+            self._labelled_keys.add(key)
+            self._labelled += self._row_counts[key]
+        elif not _is_complete(label) and key in self._labelled_keys:
+            self._labelled_keys.remove(key)
+            self._labelled -= self._row_counts[key]
 
     def _first_unlabelled(self) -> int:
-        return next((at for at, place in enumerate(self._order) if not self._is_complete(place)), 0)
+        keys = (self.comparison[index].key for index in self._order)
+        return next((position for position, key in enumerate(keys) if key not in self._labelled_keys), 0)
 
-    def _turn(self, by: int) -> None:
+    def _move(self, by: int) -> None:
         self._position = max(0, min(len(self._order) - 1, self._position + by))
         self._aspect = ASPECTS[0]
 
-    def _show(self, problem: str = "") -> None:
-        row, label = self.comparison[self.row], self._label() or Label()
+    def _read_content(self, index: int) -> dict[str, str]:
+        """Return the part of a card that does not change; decoding the image takes most of the time."""
+        row = self.comparison[index]
         try:
-            picture = self.comparison.document(self.row).thumbnail(_PICTURE_SIDE, max_bytes=60_000)
+            image = self.comparison.document(index).thumbnail(_IMAGE_SIDE, max_bytes=_IMAGE_BYTES)
         except ImageError:
-            picture = ""
-        # A message and no trait: traits may be saved with the notebook, and pictures and answers with them.
+            image = ""
+        model = "" if self.blind else row.model
+        return {"image": image, "prompt": row.prompt, "answer": markdown_to_html(row.response), "model": model}
+
+    def _show(self, *, error: str = "") -> None:
+        label = self._label()
+        self._count(label)
+        # A message instead of a trait: traits may be saved with the notebook, and images and answers with them.
         self.card = {
+            **self._content(self.row),
             "position": self._position + 1,
             "total": len(self._order),
             "labelled": self.labelled,
-            "picture": picture,
-            "prompt": row.prompt,
-            "answer": markdown_to_html(row.response),
-            "model": "" if self.blind else row.model,
             "aspect": self._aspect,
-            "scores": {aspect: getattr(label, aspect) for aspect in ASPECTS},
-            "comment": label.comment,
+            "scores": {aspect: getattr(label, aspect, None) for aspect in ASPECTS},
+            "comment": label.comment if label else "",
             "rubric": {str(score): meaning for score, meaning in RUBRIC.items()},
             "can_undo": bool(self._undo),
-            "problem": problem,
+            "error": error,
         }
         self.send(self.card)
+        if self._position + 1 < len(self._order):
+            _prefetcher.submit(self._content, self._order[self._position + 1])
+
+
+def _is_complete(label: Label | None) -> bool:
+    return label is not None and None not in (label.correctness, label.relevance)

@@ -1,0 +1,9 @@
+"""Functions of higher layers that this package calls; `vision_nb/__init__.py` sets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+open_label_panel: Callable[..., Any]
+"""Opens a `LabelPanel` for a comparison, with the panel's options as keyword arguments."""

@@ -1,0 +1,212 @@
+"""A run over a grid: concurrent calls with retries, pauses, a budget, and a store that keeps every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from vision_nb.comparison.grid import Grid, Row, row_key
+from vision_nb.comparison.progress import Progress
+from vision_nb.cost.budget import Budget
+from vision_nb.errors import BudgetExceededError, ImageError, QuotaExceededError, RateLimitError, StoreError
+from vision_nb.images.document import ImageDocument
+from vision_nb.notebook.run_sync import run_sync
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.responses import Response
+from vision_nb.store import Store
+from vision_nb.user_warnings import to_thread
+
+_LOOKUP_BATCH = 200  # images whose answers are looked up in the store at a time
+_MAX_RATE_LIMITS = 6  # rate limit errors of one call before its row fails
+_MAX_PAUSE = 60.0  # seconds after a rate limit error that does not say how long to wait
+
+Queue = asyncio.Queue[tuple[int, int, int] | None]
+"""Indices of a row, its model and its image; None ends a worker."""
+
+
+class Run:
+    """A run over a grid, with a queue and workers for each model.
+
+    Args:
+        grid: The models, prompts and images.
+        store: Where answers are kept.
+        budget: What the run may cost.
+        resume: Use the answers that are already in the store.
+        progress: Show a progress bar.
+        rows: Rows of an earlier run; the finished ones are kept.
+
+    Attributes:
+        rows: The rows, with the results so far.
+        stopped: Why the run ended early, or None.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        store: Store,
+        budget: Budget,
+        *,
+        resume: bool = True,
+        progress: bool = True,
+        rows: Sequence[Row] | None = None,
+    ) -> None:
+        self.grid, self.budget, self.resume = grid, budget, resume
+        self.rows = grid.empty_rows() if rows is None else list(rows)
+        self.stopped: str | None = None
+        self._store = store
+        self._progress = Progress(len(grid), enabled=progress)
+        self._pending: Counter[int] = Counter()  # unfinished rows of each image
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb store")
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why some calls were not made and how many, or None."""
+        missing = sum(not row.finished and row.error is None for row in self.rows)
+        return f"{self.stopped.rstrip('.')}; {missing:,} calls were not made" if self.stopped and missing else None
+
+    def execute(self) -> None:
+        """Make the missing calls; an interrupt ends the run early."""
+        try:
+            run_sync(self.aexecute())
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+
+    async def aexecute(self) -> None:
+        """Make the missing calls."""
+        limits = self.grid.limits
+        queues: list[Queue] = [asyncio.Queue() for _ in limits]
+        slots = asyncio.Semaphore(self.grid.max_concurrency) if self.grid.max_concurrency else nullcontext()
+        workers = [
+            asyncio.create_task(self._work(queue, slots, pause))
+            for queue, pause, limit in zip(queues, [_Pause() for _ in limits], limits, strict=True)
+            for _ in range(limit)
+        ]
+        with self._writer, self._progress:
+            try:
+                await self._enqueue(queues)
+                for queue, limit in zip(queues, limits, strict=True):
+                    for _ in range(limit):
+                        queue.put_nowait(None)
+                await asyncio.gather(*workers)
+            finally:
+                for worker in workers:
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _enqueue(self, queues: list[Queue]) -> None:
+        """Fill the rows that are in the store, and queue the others, image by image."""
+        for start in range(0, len(self.grid.documents), _LOOKUP_BATCH):
+            batch = range(start, min(start + _LOOKUP_BATCH, len(self.grid.documents)))
+            for row, model, document in await to_thread(self._look_up, batch):
+                queues[model].put_nowait((row, model, document))
+            self._progress.recount(self.rows, self.budget.spent)
+
+    def _look_up(self, batch: range) -> list[tuple[int, int, int]]:
+        """Fill the rows of some images that are in the store; return the others as (row, model, document)."""
+        rows: list[tuple[int, int, int]] = []
+        for document in batch:
+            unfinished = [indices for indices in self.grid.rows_of(document) if not self.rows[indices[0]].finished]
+            try:
+                digest = self._store.digest(self.grid.documents[document]) if unfinished else ""
+            except ImageError as error:
+                for row, _, _ in unfinished:
+                    self.rows[row] = self.rows[row].with_error(error)
+                continue
+            for row, model, prompt in unfinished:
+                detail = self.grid.documents[document].detail
+                key = row_key(self.grid.models[model], self.grid.prompts[prompt], digest, detail)
+                self.rows[row] = replace(self.rows[row], key=key)
+                rows.append((row, model, document))
+        stored = self._store.get_many(self.rows[row].key for row, _, _ in rows) if self.resume else {}
+        missing = []
+        for row, model, document in rows:
+            response = stored.get(self.rows[row].key)
+            if response is None:
+                missing.append((row, model, document))
+                self._pending[document] += 1
+            else:
+                response = replace(response, pricing=self.grid.models[model].price)
+                self.rows[row] = self.rows[row].with_answer(response, from_store=True)
+        return missing
+
+    async def _work(self, queue: Queue, slots: AbstractAsyncContextManager[Any], pause: _Pause) -> None:
+        while (item := await queue.get()) is not None:
+            if self.stopped is None:
+                await self._complete_row(*item, slots, pause)
+
+    async def _complete_row(
+        self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
+    ) -> None:
+        """Make a row's call, after rate limit errors again, until it has an answer or an error."""
+        rate_limits = 0
+        while True:
+            await pause.wait()
+            try:
+                if pause.quota_error is not None:
+                    raise pause.quota_error
+                async with slots:
+                    await self._call(row, self.grid.models[model], self.grid.documents[document])
+                break
+            except QuotaExceededError as error:
+                pause.quota_error = error
+                self.rows[row] = self.rows[row].with_error(error)
+                break
+            except RateLimitError as error:
+                rate_limits += 1
+                if rate_limits > _MAX_RATE_LIMITS:
+                    self.rows[row] = self.rows[row].with_error(error)
+                    break
+                pause.begin(error.retry_after or min(2.0**rate_limits, _MAX_PAUSE))
+            except BudgetExceededError as error:
+                self.stopped = str(error)
+                return
+            except StoreError as error:
+                self.stopped = str(error)  # the row has its answer, but further answers could not be kept
+                break
+            except Exception as error:  # no error of a single call may end the run
+                self.rows[row] = self.rows[row].with_error(error)
+                break
+        self._pending[document] -= 1
+        if not self._pending[document]:
+            self.grid.documents[document].forget_download()
+        self._progress.add(self.rows[row], self.budget.spent)
+
+    async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument) -> None:
+        with self.budget.active():
+            response = await llm.acomplete(self.rows[row].prompt, [document])
+        self.rows[row] = self.rows[row].with_answer(response, from_store=False)
+        await self._keep(self.rows[row].key, str(llm), response)
+
+    async def _keep(self, key: str, model: str, response: Response) -> None:
+        """Write an answer to the store, in a thread as the file may be locked by another process."""
+        write = asyncio.get_running_loop().run_in_executor(self._writer, self._store.put, key, model, response)
+        try:
+            await asyncio.shield(write)
+        except asyncio.CancelledError:
+            await asyncio.wait([write])  # the answer is paid for: finish writing it
+            raise
+
+
+class _Pause:
+    """Holds back one model's workers after a rate limit error.
+
+    Attributes:
+        quota_error: The error after which the model is not called any more, or None.
+    """
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self.quota_error: QuotaExceededError | None = None
+
+    async def wait(self) -> None:
+        while (left := self._until - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+    def begin(self, seconds: float) -> None:
+        self._until = max(self._until, time.monotonic() + seconds)
