@@ -1,4 +1,6 @@
-"""The image grid, and answers that are shown while they arrive."""
+"""The image grid, and answers that are displayed while they are streamed."""
+
+import asyncio
 
 import numpy as np
 import pytest
@@ -14,14 +16,14 @@ def shown(axis):
     return np.asarray(axis.images[0].get_array())
 
 
-def test_every_picture_has_its_place_however_many_there_are():
+def test_the_grid_gets_more_rows_for_more_images():
     figure = vn.display_image_uris([picture(seed=n) for n in range(11)], image_matrix=(2, 2))
     assert sum(bool(axis.images) for axis in figure.axes) == 11
     assert len(vn.display_image_uris([picture()] * 5, top_k=3).axes) == 3
 
 
 @pytest.mark.parametrize(
-    "image, colour",
+    "image, color",
     [
         (Image.new("L", (9, 9), 90), (90, 90, 90)),
         (Image.new("1", (9, 9), 1), (255, 255, 255)),
@@ -31,22 +33,22 @@ def test_every_picture_has_its_place_however_many_there_are():
     ],
     ids=["gray", "1-bit", "16-bit", "palette", "RGB"],
 )
-def test_colours_are_true(image, colour, tmp_path):
+def test_the_grid_shows_true_colors(image, color, tmp_path):
     path = tmp_path / "it.png"
     image.save(path)
     axis = vn.display_image_uris([str(path)]).axes[0]
     assert shown(axis).shape == (9, 9, 3)
-    assert tuple(shown(axis)[4, 4]) == colour
+    assert tuple(shown(axis)[4, 4]) == color
 
 
-def test_cmyk_comes_out_red(tmp_path):
+def test_the_grid_converts_cmyk(tmp_path):
     path = tmp_path / "it.jpg"
     Image.new("CMYK", (9, 9), (0, 255, 255, 0)).save(path)
     red, green, blue = shown(vn.display_image_uris([path]).axes[0])[4, 4]
     assert red > 200 and green < 60 and blue < 60
 
 
-def test_one_corrupt_file_stops_no_other(tmp_path):
+def test_a_corrupt_file_does_not_affect_the_other_images(tmp_path):
     (tmp_path / "bad.png").write_bytes(encoded(picture())[:60])
     figure = vn.display_image_uris([tmp_path / "bad.png", picture(), 42])
     assert [len(axis.images) for axis in figure.axes] == [0, 1, 0]
@@ -54,44 +56,74 @@ def test_one_corrupt_file_stops_no_other(tmp_path):
     assert figure_png(figure).startswith(b"\x89PNG")
 
 
-def test_nothing_to_show_is_an_error():
+def test_a_grid_without_images_or_columns_is_an_error():
     for wrong in (([],), ([picture()], (3, 0))):
         with pytest.raises(errors.SettingsError):
             vn.display_image_uris(*wrong)
 
 
-def test_outside_a_notebook_the_pieces_go_to_stdout(server, capsys):
+def test_outside_a_notebook_a_stream_is_written_to_stdout(server, capsys):
     server.answer_with("One two three.")
     response = vn.display_stream(vn.connect("demo", api_base=server.openai_base).stream_complete("x"))
     assert response.text == "One two three."
     assert capsys.readouterr().out == "One two three.\n"
 
 
-async def test_the_async_twin(server, capsys):
+async def test_an_async_stream_is_written_to_stdout(server, capsys):
     server.answer_with("One two three.")
     llm = vn.connect("demo", api_base=server.openai_base)
     assert (await vn.adisplay_stream(await llm.astream_complete("x"))).text == "One two three."
     assert capsys.readouterr().out == "One two three.\n"
 
 
+class Interrupted:
+    """A stream that is interrupted after its first part."""
+
+    closed = False
+
+    def __iter__(self):
+        yield vn.CompletionResponse(text="One", delta="One")
+        raise KeyboardInterrupt
+
+    async def __aiter__(self):
+        yield vn.CompletionResponse(text="One", delta="One")
+        raise asyncio.CancelledError
+
+    def close(self):
+        self.closed = True
+
+    async def aclose(self):
+        self.closed = True
+
+
+async def test_an_interrupted_stream_is_closed_and_its_part_stays_marked_as_interrupted(capsys):
+    for show, interrupt in ((vn.display_stream, KeyboardInterrupt), (vn.adisplay_stream, asyncio.CancelledError)):
+        stream, live = Interrupted(), StreamingDisplay()
+        with pytest.raises(interrupt):
+            shown = show(stream, live=live)
+            await shown
+        assert stream.closed and live.response.finish_reason == "interrupted"
+        assert capsys.readouterr().out == "One\n"
+
+
 def test_an_empty_stream_is_an_error():
-    with pytest.raises(errors.SettingsError, match="nothing in it"):
+    with pytest.raises(errors.SettingsError, match="stream is empty"):
         vn.display_stream(iter(()))
 
 
-def test_a_response_says_model_tokens_and_time_folded_away(server):
+def test_a_response_has_its_model_tokens_and_time_in_collapsed_details(server):
     server.answer_with("Blue.")
     text = vn.connect("demo", api_base=server.openai_base).complete("x")._repr_markdown_()
     assert text.startswith("Blue.")
     assert "<details>" in text and "demo" in text and "tokens in" in text
 
 
-def test_hostile_answers_are_made_safe(server):
+def test_hostile_answers_are_sanitized(server):
     server.answer_with("<img src=x onerror=alert(1)> ![x](https://evil.example/?q=1)")
     text = vn.connect("demo", api_base=server.openai_base).complete("x")._repr_markdown_()
     assert "<img" not in text and "![" not in text
 
 
-def test_a_live_answer_needs_no_notebook():
+def test_a_streaming_display_works_outside_a_notebook():
     live = StreamingDisplay()
     live.show(vn.CompletionResponse(text="a", delta="a"))

@@ -1,4 +1,4 @@
-"""The walkthroughs' names that are not our own idiom, so that their code runs with other import lines.
+"""Names from common walkthroughs, so that their code runs with only its imports changed.
 
 >>> vn.compat.SimpleDirectoryReader("photos").load_data()
 [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg')]
@@ -12,11 +12,11 @@ from vision_nb.images.loading import ImageList, load_images
 
 
 class SimpleDirectoryReader:
-    """The pictures of a folder; `load_images` is the shorter way.
+    """A reader of the images in a folder; `load_images` does the same in one call.
 
     Args:
         input_dir: The folder.
-        recursive: Also look into its folders.
+        recursive: Whether to search subfolders too.
     """
 
     def __init__(self, input_dir: str | Path, *, recursive: bool = False) -> None:
@@ -24,5 +24,5 @@ class SimpleDirectoryReader:
         self.recursive = recursive
 
     def load_data(self) -> ImageList:
-        """A document for each picture, in natural order; other files are skipped with a warning."""
+        """Return a document for each image, in natural order; other files are skipped with a warning."""
         return load_images(self.input_dir, recursive=self.recursive)

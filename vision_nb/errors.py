@@ -1,42 +1,42 @@
-"""Everything that vision_nb raises on purpose.
+"""The exceptions that vision_nb raises.
 
 ::
 
     VisionError
-    ├── SettingsError (ValueError)          an argument, option or environment variable is wrong
-    │   └── MissingKeyError                 no API key where one is needed
-    ├── BudgetExceededError                 a call could pass the budget, and was not sent
-    ├── StoreError                          the file of finished answers cannot be used
-    ├── ImageError                          a picture cannot be used
-    │   ├── ImageNotFoundError              there is no such file (FileNotFoundError)
-    │   ├── ImageDownloadError              a URL did not give a picture
-    │   ├── UnsupportedImageError           not a picture, or of a kind that cannot be read here
-    │   ├── CorruptImageError               a picture that breaks off or does not decode
+    ├── SettingsError (ValueError)          an argument, option or environment variable is invalid
+    │   └── MissingKeyError                 a provider needs an API key
+    ├── BudgetExceededError                 a call could exceed the budget, and was not sent
+    ├── StoreError                          the store of answers cannot be used
+    ├── ImageError                          an image cannot be used
+    │   ├── ImageNotFoundError              the file does not exist (FileNotFoundError)
+    │   ├── ImageDownloadError              the image could not be downloaded
+    │   ├── UnsupportedImageError           not an image, or of a type that cannot be read
+    │   ├── CorruptImageError               the image is truncated or damaged
     │   └── ImageTooLargeError              too many pixels, bytes or patches
-    ├── EngineError                         an engine on this machine did not start
-    │   ├── EngineMissingError              it is not installed
+    ├── EngineError                         a local engine did not start
+    │   ├── EngineMissingError              the engine is not installed
     │   ├── EngineMemoryError               there is not enough memory
-    │   └── ModelFileError                  a file of weights cannot be used
-    │       ├── ModelFileNotFoundError      there is no such file (FileNotFoundError)
-    │       └── ProjectorMismatchError      the image encoder was made for another model
+    │   └── ModelFileError                  a model file cannot be used
+    │       ├── ModelFileNotFoundError      the file does not exist (FileNotFoundError)
+    │       └── ProjectorMismatchError      the image encoder belongs to another model
     └── ProviderError                       a model did not answer
-        ├── AuthenticationError             the key is wrong, or may not do this
+        ├── AuthenticationError             the API key is wrong, or lacks permission
         ├── UnknownModelError               the server does not know the model
         ├── RateLimitError                  too many requests
-        │   └── QuotaExceededError          the account's quota is spent
-        ├── ContextLengthError              more tokens than the model takes
-        ├── ContentFilterError              the server's filter refused the request
-        ├── RequestRejectedError            any other refusal of the request
+        │   └── QuotaExceededError          the account's quota is used up
+        ├── ContextLengthError              more tokens than the model accepts
+        ├── ContentFilterError              the server's content filter refused the request
+        ├── RequestRejectedError            the server refused the request for another reason
         ├── PredictionError                 a prediction on Replicate ended without an answer
-        │   ├── PredictionFailedError       the model broke down; its log says how
-        │   └── PredictionCanceledError     somebody canceled it
+        │   ├── PredictionFailedError       the model failed; see its log
+        │   └── PredictionCanceledError     the prediction was canceled
         ├── ServerError                     the server failed
-        ├── ProviderConnectionError         the server cannot be reached, or hung up
-        │   └── ProviderTimeoutError        the server took too long
-        └── MalformedResponseError          the server's answer makes no sense
+        ├── ProviderConnectionError         the server cannot be reached, or closed the connection
+        │   └── ProviderTimeoutError        the server took longer than the timeout
+        └── MalformedResponseError          the server's answer cannot be understood
 
-Messages are one or two sentences: what is wrong, in which source, and what to do next. An error that was
-translated from a library's own keeps that one as ``__cause__``. No message carries a key.
+A message has one or two sentences: what failed, with which input, and what to do. An error that was mapped from a
+library's exception has that exception as its ``__cause__``. No message contains an API key.
 
 >>> try:
 ...     vn.connect("demo").complete("What is this?", ["no-such-file.jpg"])
@@ -51,10 +51,9 @@ from typing import Any
 
 
 class VisionError(Exception):
-    """The root of every error that vision_nb raises on purpose.
+    """The base class of the errors that vision_nb raises.
 
-    In IPython and notebooks it is shown with the lines of the user's own code, and without the way through the
-    package; ``%tb`` in a later cell shows all of it.
+    IPython shows only the lines of the user's code and the message; ``%tb`` in a later cell shows the whole traceback.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -64,18 +63,18 @@ class VisionError(Exception):
 
 
 class SettingsError(VisionError, ValueError):
-    """An argument, an option or an environment variable has a value that cannot be used."""
+    """An argument, option or environment variable has an invalid value."""
 
 
 class MissingKeyError(SettingsError):
-    """A provider needs an API key and none was given."""
+    """A provider needs an API key, and none was given."""
 
 
 class BudgetExceededError(VisionError):
-    """A call could cost more than is left of the budget; it was not sent.
+    """A call could exceed the budget, and was not sent.
 
     Attributes:
-        may_pass_later: Whether only calls that are still under way stand against it.
+        may_pass_later: Whether the call may fit once the calls in progress have ended and cost less than reserved.
     """
 
     def __init__(self, message: str, *, may_pass_later: bool = False) -> None:
@@ -84,41 +83,41 @@ class BudgetExceededError(VisionError):
 
 
 class StoreError(VisionError):
-    """The file of finished answers cannot be opened, read or written."""
+    """The store of finished answers cannot be opened, read or written."""
 
 
 class ImageError(VisionError):
-    """A picture cannot be used."""
+    """An image cannot be used."""
 
 
 class ImageNotFoundError(ImageError, FileNotFoundError):
-    """There is no file at the path, or a pattern matches none."""
+    """A file does not exist, or a folder or pattern contains no image."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 class ImageDownloadError(ImageError):
-    """A URL did not give a picture: it is unreachable, refused, endless or too slow."""
+    """An image could not be downloaded: the URL is unreachable, slow or too large, or returns an error status."""
 
 
 class UnsupportedImageError(ImageError):
-    """The data is not a picture, or a kind of picture that cannot be read here."""
+    """The data is not an image, or an image of a type that cannot be read."""
 
 
 class CorruptImageError(ImageError):
-    """The picture breaks off or does not decode."""
+    """The image is truncated or damaged."""
 
 
 class ImageTooLargeError(ImageError):
-    """The picture has more pixels, bytes or patches than can be handled."""
+    """The image has too many pixels, bytes or patches."""
 
 
 class EngineError(VisionError):
-    """An engine on this machine did not start.
+    """A local engine did not start.
 
     Attributes:
-        log: The engine's own last lines; empty where it was not started.
+        log: The last lines of the engine's log; empty if it was not started.
     """
 
     def __init__(self, message: str, *, log: str = "") -> None:
@@ -127,7 +126,7 @@ class EngineError(VisionError):
 
 
 class EngineMissingError(EngineError):
-    """The engine, or what downloads its models, is not installed."""
+    """The engine, or the package that downloads its models, is not installed."""
 
 
 class EngineMemoryError(EngineError):
@@ -135,27 +134,27 @@ class EngineMemoryError(EngineError):
 
 
 class ModelFileError(EngineError):
-    """A file of weights is of the wrong kind, incomplete, or of a kind that the engine does not know."""
+    """A model file is incomplete, of the wrong type, or of a type that the engine does not support."""
 
 
 class ModelFileNotFoundError(ModelFileError, FileNotFoundError):
-    """There is no such file of weights, here or on the hub."""
+    """A model file does not exist on this machine or on the hub."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 class ProjectorMismatchError(ModelFileError):
-    """The image encoder (mmproj) was made for another text model."""
+    """The image encoder (mmproj) belongs to another text model."""
 
 
 class ProviderError(VisionError):
     """A model did not answer.
 
     Attributes:
-        status_code: The HTTP status of the server's answer, or None where there was none.
-        partial_text: What a streamed answer had said before it broke off.
-        retry_after: Seconds after which the server wants to be asked again, or None where it did not say.
+        status_code: The HTTP status of the server's response, or None if there was none.
+        partial_text: The part of a streamed answer that had arrived.
+        retry_after: Seconds to wait before a retry, as requested by the server, or None.
     """
 
     def __init__(
@@ -173,7 +172,7 @@ class ProviderError(VisionError):
 
 
 class AuthenticationError(ProviderError):
-    """The key is wrong, expired, or not allowed to do this."""
+    """The API key is wrong or expired, or lacks permission."""
 
 
 class UnknownModelError(ProviderError):
@@ -181,15 +180,15 @@ class UnknownModelError(ProviderError):
 
 
 class RateLimitError(ProviderError):
-    """Too many requests in too short a time."""
+    """Too many requests were sent in a short time."""
 
 
 class QuotaExceededError(RateLimitError):
-    """The account's quota is spent: asking again later does not help."""
+    """The account's quota is used up: a retry will fail too."""
 
 
 class ContextLengthError(ProviderError):
-    """The request holds more tokens than the model takes."""
+    """The request has more tokens than the model accepts."""
 
 
 class ContentFilterError(ProviderError):
@@ -204,30 +203,30 @@ class PredictionError(ProviderError):
     """A prediction on Replicate ended without an answer.
 
     Attributes:
-        prediction_id: What Replicate calls it; replicate.com/p/ID shows it for an hour.
-        logs: The last lines of its log.
+        prediction_id: The prediction's id; replicate.com/p/ID shows it for an hour.
+        logs: The last lines of the prediction's log.
     """
 
-    def __init__(self, message: str, *, prediction_id: str = "", logs: str = "", **facts: Any) -> None:
-        super().__init__(message, **facts)
+    def __init__(self, message: str, *, prediction_id: str = "", logs: str = "", **details: Any) -> None:
+        super().__init__(message, **details)
         self.prediction_id = prediction_id
         self.logs = logs
 
 
 class PredictionFailedError(PredictionError):
-    """The model broke down while it worked on the prediction."""
+    """The model failed while it processed the prediction."""
 
 
 class PredictionCanceledError(PredictionError):
-    """Somebody canceled the prediction."""
+    """The prediction was canceled."""
 
 
 class ServerError(ProviderError):
-    """The server failed while it worked on the request."""
+    """The server failed while it processed the request."""
 
 
 class ProviderConnectionError(ProviderError):
-    """The server cannot be reached, or hung up before its answer was whole."""
+    """The server cannot be reached, or closed the connection before the answer was complete."""
 
 
 class ProviderTimeoutError(ProviderConnectionError):
@@ -235,4 +234,4 @@ class ProviderTimeoutError(ProviderConnectionError):
 
 
 class MalformedResponseError(ProviderError):
-    """The server's answer does not have the form that its protocol prescribes."""
+    """The server's answer does not follow its protocol."""

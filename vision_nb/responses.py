@@ -1,4 +1,4 @@
-"""What a model answered: frozen values that show themselves as Markdown."""
+"""Responses and token usage: frozen values that are displayed as Markdown."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vision_nb.rendering.markdown.blocks import safe_markdown
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one or more calls; ``usage + usage`` and ``sum(usages)`` add them up.
+    """The tokens of one or more calls; add them with ``usage + usage`` or ``sum(usages)``.
 
     Attributes:
-        input_tokens: Tokens of the request, images included, or None where the server did not say.
-        output_tokens: Tokens of the answer, thinking included, or None where the server did not say.
-        cached_input_tokens: Those of the input tokens that were read from the server's cache.
+        input_tokens: Tokens of the request, images included, or None if the server did not report them.
+        output_tokens: Tokens of the answer, reasoning included, or None if the server did not report them.
+        cached_input_tokens: The part of the input tokens that the server read from its cache.
 
     >>> sum([vn.Usage(765, 40), vn.Usage(85, 12)]).total_tokens
     902
-    >>> (vn.Usage(765, 40) + vn.Usage(None, 12)).input_tokens is None  # unknown is not zero
+    >>> (vn.Usage(765, 40) + vn.Usage(None, 12)).input_tokens is None  # None: unknown
     True
     """
 
@@ -35,7 +35,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int | None:
-        """Input and output together; None where either is not known."""
+        """Input and output tokens together; None if either is unknown."""
         return _plus(self.input_tokens, self.output_tokens)
 
     def __add__(self, other: object) -> Usage:
@@ -52,40 +52,40 @@ class Usage:
     __radd__ = __add__
 
 
-NONSENSE = 10
-"""A server that reports fewer input tokens than a tenth of those it was sent did not count them."""
+IMPLAUSIBLE_FACTOR = 10
+"""A reported count of input tokens is implausible if at least this many times as many were sent."""
 
 
 def is_implausible(reported: int | None, sent: int | None) -> bool:
-    """Whether a reported count of input tokens cannot be one.
+    """Return whether a reported count of input tokens is far too small.
 
     Args:
-        reported: The count, or None where there is none.
-        sent: The tokens that were sent at least, by our own count; None where that is not known.
+        reported: The reported count, or None.
+        sent: A lower limit of the tokens that were sent, by our own count; None if it is unknown.
     """
-    return reported is not None and sent is not None and reported * NONSENSE < sent
+    return reported is not None and sent is not None and reported * IMPLAUSIBLE_FACTOR < sent
 
 
-def _plus(one: int | None, other: int | None) -> int | None:
-    """Add token counts; unknown is not zero."""
-    return None if one is None or other is None else one + other
+def _plus(first: int | None, second: int | None) -> int | None:
+    """Add token counts; the sum is unknown if either is."""
+    return None if first is None or second is None else first + second
 
 
 @dataclass(frozen=True)
 class Response(DisplayOnce):
-    """What `CompletionResponse` and `ChatResponse` have in common.
+    """The base of `CompletionResponse` and `ChatResponse`.
 
     Attributes:
-        text: The answer; while streaming, all of it so far.
-        delta: While streaming, the piece that is new.
-        raw: The vendor client's own response or last chunk.
+        text: The answer; while streaming, the part that has arrived.
+        delta: The part that is new since the previous response of a stream.
+        raw: The vendor client's response or last chunk.
         usage: The tokens that the server reported, or None.
-        model: The model that answered, as the server names it.
-        finish_reason: Why the answer ended: "stop", "length" when it was cut off at the length limit,
-            "content_filter" when a filter stopped it; None while streaming or where the server did not say.
-        latency: Seconds from the request to this point.
-        pricing: Works out the price in US dollars from the usage.
-        sent_tokens: The input tokens at least, by our own count; None where they were not counted.
+        model: The model that answered, as the server calls it.
+        finish_reason: Why the answer ended: "stop", "length" if it was cut off at the length limit, or
+            "content_filter"; None while streaming, or if the server did not say.
+        latency: Seconds from the request until this response.
+        pricing: A function from the usage to the price in US dollars.
+        sent_tokens: A lower limit of the input tokens, by our own count, or None.
     """
 
     text: str = ""
@@ -100,14 +100,14 @@ class Response(DisplayOnce):
 
     @property
     def usage_is_implausible(self) -> bool:
-        """Whether the server reported fewer input tokens than it can have read: it counted no picture, or nothing."""
+        """Whether the server reported far fewer input tokens than were sent, as if it had not counted the images."""
         return self.usage is not None and is_implausible(self.usage.input_tokens, self.sent_tokens)
 
     @property
     def cost(self) -> Decimal | None:
-        """The price in US dollars, worked out when asked for; None where usage or price is not known.
+        """The price in US dollars; None if the usage is unknown or implausible, or the price is unknown.
 
-        Nonsense is no usage: nothing is priced by it. The ledger has an estimate.
+        The ledger has an estimate in this case.
         """
         if self.usage is None or self.pricing is None:
             return None
@@ -115,7 +115,7 @@ class Response(DisplayOnce):
 
     @property
     def remark(self) -> str | None:
-        """What a reader should know about how the answer ended; None where it ended well."""
+        """A note for the reader if the answer did not end normally, or None."""
         return {
             "length": "The answer was cut off at the length limit: raise max_new_tokens for more.",
             "content_filter": "The answer was stopped by the server's content filter.",
@@ -146,13 +146,13 @@ class ChatResponse(Response):
     >>> response = vn.connect("demo").chat([{"role": "user", "content": "Is there a picture?"}])
     >>> print(response)
     assistant: This conversation has no image yet. ...
-    >>> response.message.role.value  # to go on with the conversation
+    >>> response.message.role.value  # to continue the conversation
     'assistant'
     """
 
     @property
     def message(self) -> ChatMessage:
-        """The answer as a message, to be put at the end of the conversation."""
+        """The answer as a message, to append to the conversation."""
         return ChatMessage(MessageRole.ASSISTANT, self.text)
 
     def __str__(self) -> str:
@@ -160,20 +160,18 @@ class ChatResponse(Response):
 
 
 def response_markdown(response: Response) -> str:
-    """A response as Markdown that is safe to show: the text, how it ended, and folded facts below."""
-    remark = f"\n\n> **Note:** {response.remark}" if response.remark else ""
-    return safe_markdown(response.text) + remark + html.footnote(response_details(response))
+    """Return a response as safe Markdown: the text, a note on how it ended, and collapsed details."""
+    note = f"\n\n> **Note:** {response.remark}" if response.remark else ""
+    return safe_markdown(response.text) + note + html.footnote(response_details(response))
 
 
 def response_details(response: Response) -> list[str]:
-    """Model, tokens and time of a response, each in a few words."""
-    found = [response.model] if response.model else []
+    """Return a response's model, tokens and latency as short texts."""
+    details = [response.model] if response.model else []
     if response.usage is not None:
-        usage = response.usage
-        doubt = (
-            f" (as reported, but at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""
-        )
-        found.append(f"{format_count(usage.input_tokens)} tokens in{doubt}, {format_count(usage.output_tokens)} out")
+        tokens_in, tokens_out = (format_count(n) for n in (response.usage.input_tokens, response.usage.output_tokens))
+        doubt = f" (as reported; at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""
+        details.append(f"{tokens_in} tokens in{doubt}, {tokens_out} out")
     if response.latency is not None:
-        found.append(f"{response.latency:.1f} s")
-    return found
+        details.append(f"{response.latency:.1f} s")
+    return details

@@ -1,1 +1,3 @@
-"""Output in IPython: display, progress, tracebacks, and async code in cells."""
+"""Output in IPython and Jupyter: display, progress, short tracebacks, and running coroutines in a cell."""
+
+__all__: list[str] = []  # nothing here is public: import from vision_nb

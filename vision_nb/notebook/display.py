@@ -1,4 +1,4 @@
-"""Pictures and answers in a notebook: the image grid, and answers that are shown while they arrive."""
+"""Display in a notebook: grids of images, figures, and answers while they are streamed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import sys
 import time
 from asyncio import CancelledError
 from collections.abc import AsyncIterable, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.decode import Size
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Response)
 
-UPDATES_A_SECOND = 12
-"""How often a growing answer is redrawn at most: faster flickers, and fills the message queue."""
+UPDATES_PER_SECOND = 12
+"""How often a streamed answer is redrawn at most: more often flickers, and fills the message queue."""
 
-_GRID_SIDE = 640  # pixels of a picture in the grid
-_LARGE_FIGURE = 100_000  # bytes of PNG from which on a figure is kept as JPEG, so that notebooks stay small
+_GRID_SIDE = 640  # longest side of an image in the grid, in pixels
+_MAX_PNG_BYTES = 100_000  # larger figures are displayed as JPEG, so that notebooks stay small
 
 
 def display_image_uris(
@@ -36,19 +38,19 @@ def display_image_uris(
     image_matrix: tuple[int, int] = (3, 3),
     top_k: int | None = None,
 ) -> Figure:
-    """Show pictures in a grid, in their true colours, each with its name and size.
+    """Show images in a grid, each with its name and size.
 
     Args:
-        image_paths: Paths, URLs or other sources of pictures.
-        image_matrix: Rows and columns; rows are added until every picture has its place.
-        top_k: Show only so many of them.
+        image_paths: Paths, URLs or other image sources.
+        image_matrix: The numbers of rows and columns; rows are added if there are more images.
+        top_k: How many images to show; None for all.
 
     Returns:
-        The matplotlib figure, already displayed where there is a notebook. A picture that cannot be loaded
-        is a labelled tile in it, and stops no other.
+        The matplotlib figure, which is already displayed in a notebook. An image that cannot be loaded is replaced
+        by the error message.
 
     Raises:
-        SettingsError: There is no picture, or the grid has no column.
+        SettingsError: There are no images, or the grid has no columns.
 
     >>> figure = vn.display_image_uris([vn.samples.path("chart"), vn.samples.path("label")], image_matrix=(1, 2))
     >>> [axis.get_title() for axis in figure.axes]
@@ -57,38 +59,40 @@ def display_image_uris(
     sources = as_images(image_paths)[:top_k]
     columns = min(image_matrix[1], len(sources))
     if columns < 1:
-        raise SettingsError("There is nothing to show: give at least one picture, and a grid of at least one column.")
+        raise SettingsError(
+            "There is nothing to show: pass at least one image, and an image_matrix with at least one column."
+        )
     rows = math.ceil(len(sources) / columns)
     figure = new_figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
         axis.set_axis_off()
     for axis, source in zip(axes, sources, strict=False):
-        _draw_picture(axis, source)
+        _draw_image(axis, source)
     if in_notebook():
         show_figure(figure)
     return figure
 
 
-def _draw_picture(axis: Axes, source: ImageSource) -> None:
+def _draw_image(axis: Axes, source: ImageSource) -> None:
     import numpy as np
 
     name = source if isinstance(source, str) else type(source).__name__
     try:
         document = ImageDocument.of(source)
         name = document.title
-        size, picture = _small_picture(document)
+        size, image = _small_image(document)
     except ImageError as error:
         axis.text(
             0.5, 0.5, f"could not be loaded\n\n{error}", ha="center", va="center", wrap=True, transform=axis.transAxes
         )
-        axis.set_title(_short(name), fontsize=9)
+        axis.set_title(_shortened(name), fontsize=9)
         return
-    axis.imshow(np.asarray(picture.convert("RGB")))
-    axis.set_title(f"{_short(name)}   {size[0]} x {size[1]}", fontsize=9)
+    axis.imshow(np.asarray(image.convert("RGB")))
+    axis.set_title(f"{_shortened(name)}   {size[0]} x {size[1]}", fontsize=9)
 
 
-def _small_picture(document: ImageDocument) -> tuple[Size, Any]:
+def _small_image(document: ImageDocument) -> tuple[Size, Any]:
     import io
 
     from PIL import Image
@@ -99,26 +103,26 @@ def _small_picture(document: ImageDocument) -> tuple[Size, Any]:
     return in_memory.size, Image.open(io.BytesIO(small.data))
 
 
-def _short(name: str) -> str:
-    """A title, cut in the middle where it is long."""
+def _shortened(name: str) -> str:
+    """Return a title, with its middle left out if it is long."""
     return name if len(name) <= 36 else f"{name[:20]}...{name[-13:]}"
 
 
 def new_figure(**options: Any) -> Figure:
-    """A matplotlib figure, without pyplot and its state, that is shown where it is made and once."""
+    """Return a matplotlib figure that is independent of pyplot, and is displayed once in the cell that makes it."""
     from matplotlib.figure import Figure
 
-    class ShownFigure(DisplayOnce, Figure):
-        """A figure that is shown where it is made, and not again as its cell's value."""
+    class OnceDisplayedFigure(DisplayOnce, Figure):
+        """A figure that is not displayed again as the value of its cell."""
 
         def _repr_png_(self) -> bytes:
             return figure_png(self)
 
-    return ShownFigure(**options)
+    return OnceDisplayedFigure(**options)
 
 
 def figure_png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file, on white so that it reads in dark themes too."""
+    """Return a figure as PNG, on white so that it is readable in dark themes too."""
     import io
 
     buffer = io.BytesIO()
@@ -127,11 +131,11 @@ def figure_png(figure: Figure) -> bytes:
 
 
 def show_figure(figure: Figure) -> None:
-    """Display a figure in the running cell, once: as PNG, or as JPEG where photographs make that too large."""
+    """Display a figure in the running cell, as PNG or, if that is too large, as JPEG."""
     from IPython.display import Image, display
 
     png = figure_png(figure)
-    if len(png) <= _LARGE_FIGURE:
+    if len(png) <= _MAX_PNG_BYTES:
         display(Image(data=png, format="png"))
     else:
         display(Image(data=to_jpeg(png, quality=80), format="jpeg"))
@@ -140,13 +144,13 @@ def show_figure(figure: Figure) -> None:
 
 
 class StreamingDisplay:
-    """An answer that is shown while it grows: live Markdown in a notebook, plain text elsewhere.
+    """A display of an answer while it is streamed: Markdown in a notebook, plain text elsewhere.
 
     Args:
-        below: Markdown to put under the answer, such as who gave it.
+        below: Markdown to show below the answer, such as the model's name.
 
     Attributes:
-        response: The response as it was last shown, or None.
+        response: The response that was shown last, or None.
     """
 
     def __init__(self, below: str = "") -> None:
@@ -157,23 +161,23 @@ class StreamingDisplay:
         self._written = 0
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
-        """What a notebook is to show of a response, by MIME type."""
+        """Return what a notebook displays of a response, by MIME type."""
         return {"text/markdown": response_markdown(response) + self.below, "text/plain": response.text}
 
     def metadata(self, response: Response) -> dict[str, Any]:
-        """What a notebook is to keep beside the finished answer."""
+        """Return the metadata that is saved with the finished answer in the notebook."""
         return {}
 
     def show(self, response: Response) -> None:
-        """Show a response as far as it has come, unless the last redraw was a moment ago."""
+        """Show a partial response, unless the last update was a moment ago."""
         self.response = response
         if not in_notebook():
             self._write(response)
-        elif time.monotonic() - self._drawn_at >= 1 / UPDATES_A_SECOND:
+        elif time.monotonic() - self._drawn_at >= 1 / UPDATES_PER_SECOND:
             self._draw(self.bundle(response, finished=False), {})
 
     def finish(self, response: Response) -> None:
-        """Leave the finished answer as plain output, and note that it has been shown."""
+        """Show the final response, and mark it as displayed."""
         self.response = response
         if in_notebook():
             self._draw(self.bundle(response, finished=True), self.metadata(response))
@@ -201,54 +205,42 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: StreamingDispl
     """Show a streamed answer while it arrives, and leave it as plain Markdown.
 
     Args:
-        stream: What `stream_complete` or `stream_chat` gives.
-        below: Markdown to put under the finished answer.
-        live: How to show it; None shows Markdown.
+        stream: The stream that `stream_complete` or `stream_chat` returns.
+        below: Markdown to show below the finished answer.
+        live: The display to use; None shows Markdown.
 
     Returns:
         The whole response.
 
     Raises:
-        SettingsError: The stream has nothing in it.
-        ProviderError: The stream broke; what had arrived stays shown.
+        SettingsError: The stream is empty.
+        ProviderError: The stream broke; the part that has arrived stays on the page.
 
     >>> llm = vn.connect("demo")
     >>> answer = vn.display_stream(llm.stream_complete("How large is it?", [vn.samples.path("chart")]))
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
-    live, response = live or StreamingDisplay(below), None
-    try:
+    shown = _StreamedAnswer[R](live or StreamingDisplay(below))
+    with shown, _closing(stream):
         for response in stream:
-            live.show(response)
-    except KeyboardInterrupt:
-        response = _interrupted(response)
-        raise
-    finally:
-        # An interrupt leaves what had arrived on the page, and the connection closed.
-        close = getattr(stream, "close", None)
-        if close is not None:
-            close()
-        if response is not None:
-            live.finish(response)
-    if response is None:
-        raise SettingsError("The stream has nothing in it: it has been read already, perhaps.")
-    return response
+            shown.update(response)
+    return shown.result()
 
 
 async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: StreamingDisplay | None = None) -> R:
-    """The asynchronous twin of `display_stream`, for what `astream_complete` or `astream_chat` give.
+    """Show an asynchronously streamed answer while it arrives; the twin of `display_stream`.
 
     Args:
-        stream: What awaiting one of them gives.
-        below: Markdown to put under the finished answer.
-        live: How to show it; None shows Markdown.
+        stream: The stream that awaiting `astream_complete` or `astream_chat` returns.
+        below: Markdown to show below the finished answer.
+        live: The display to use; None shows Markdown.
 
     Returns:
         The whole response.
 
     Raises:
-        SettingsError: The stream has nothing in it.
-        ProviderError: The stream broke; what had arrived stays shown.
+        SettingsError: The stream is empty.
+        ProviderError: The stream broke; the part that has arrived stays on the page.
 
     >>> async def ask():
     ...     stream = await vn.connect("demo").astream_complete("How large is it?", [vn.samples.path("chart")])
@@ -257,24 +249,46 @@ async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: St
     >>> answer = asyncio.run(ask())  # in a notebook: answer = await ask()
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
-    live, response = live or StreamingDisplay(below), None
-    try:
-        async for response in stream:
-            live.show(response)
-    except (KeyboardInterrupt, CancelledError):
-        response = _interrupted(response)
-        raise
-    finally:
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
-        if response is not None:
-            live.finish(response)
-    if response is None:
-        raise SettingsError("The stream has nothing in it: it has been read already, perhaps.")
-    return response
+    shown = _StreamedAnswer[R](live or StreamingDisplay(below))
+    with shown:
+        async with _aclosing(stream):
+            async for response in stream:
+                shown.update(response)
+    return shown.result()
 
 
-def _interrupted(response: R | None) -> R | None:
-    """A response that was stopped midway, marked as such."""
-    return None if response is None else replace(response, finish_reason="interrupted")
+def _closing(stream: Any) -> AbstractContextManager[Any]:
+    return closing(stream) if hasattr(stream, "close") else nullcontext()
+
+
+def _aclosing(stream: Any) -> AbstractAsyncContextManager[Any]:
+    return aclosing(stream) if hasattr(stream, "aclose") else nullcontext()
+
+
+class _StreamedAnswer(Generic[R]):
+    """The latest response of a stream, which stays on the page even if the stream breaks or is interrupted."""
+
+    def __init__(self, display: StreamingDisplay) -> None:
+        self._display = display
+        self._response: R | None = None
+
+    def update(self, response: R) -> None:
+        self._response = response
+        self._display.show(response)
+
+    def result(self) -> R:
+        if self._response is None:
+            raise SettingsError("The stream is empty: a stream can be read only once, so make a new request.")
+        return self._response
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._response is None:
+            return
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, CancelledError)):
+            self._response = replace(self._response, finish_reason="interrupted")
+        self._display.finish(self._response)

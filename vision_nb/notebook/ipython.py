@@ -1,4 +1,4 @@
-"""Values that were displayed where they were made, and are not to be shown again as their cell's value."""
+"""The running IPython shell, and values that must not be displayed twice in one cell."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Any
 
 
 def shell() -> Any:
-    """The running IPython shell, or None outside one; IPython is not imported to find out."""
+    """Return the running IPython shell, or None; does not import IPython."""
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()
 
 
 def in_notebook() -> bool:
-    """Whether output goes to a Jupyter front end, which can show Markdown and pictures."""
+    """Return whether output goes to a Jupyter front end, which displays Markdown and images."""
     return hasattr(shell(), "kernel")
 
 
 def current_cell_id() -> str | None:
-    """The id of the cell that is running, where the front end tells it."""
+    """Return the id of the running cell, or None if the front end does not send it."""
     running = shell()
     parent = running.get_parent() if hasattr(running, "get_parent") else None
-    found = (parent or {}).get("metadata", {}).get("cellId")
-    return found if isinstance(found, str) else None
+    cell_id = (parent or {}).get("metadata", {}).get("cellId")
+    return cell_id if isinstance(cell_id, str) else None
 
 
 class DisplayOnce:
-    """A value that may have been displayed already in the cell that made it."""
+    """Base class of values that are displayed while they are made, and not again as the value of their cell."""
 
     _displayed_in = None
 
     @property
     def is_displayed(self) -> bool:
-        """Whether it was displayed in the cell that is running."""
+        """Whether the value was displayed in the running cell."""
         running = shell()
         return running is not None and self._displayed_in == running.execution_count
 
@@ -40,10 +40,10 @@ class DisplayOnce:
         if self.is_displayed:
             object.__setattr__(self, "_displayed_in", None)
             return
-        raise NotImplementedError  # IPython then shows the value as it shows any other
+        raise NotImplementedError  # IPython then uses its other display methods
 
 
 def mark_displayed(value: DisplayOnce) -> None:
-    """Note that a value has been displayed: as the value of the running cell it is not shown again."""
+    """Record that a value was displayed, so that it is not displayed again as the value of the running cell."""
     running = shell()
     object.__setattr__(value, "_displayed_in", None if running is None else running.execution_count)

@@ -1,4 +1,4 @@
-"""A line that says how far something slow has come, and stays as one plain line when it is done."""
+"""A line of progress for slow operations, which ends as one plain line of output."""
 
 from __future__ import annotations
 
@@ -10,62 +10,53 @@ from typing import Any, Self
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
 
-_LEAST_PAUSE = 0.2  # seconds between two changes of the line
+_MIN_INTERVAL = 0.2  # seconds between two updates of the line
 
 
 class ProgressLine:
-    """Shows one line: in a notebook below the cell, in a terminal on standard error, elsewhere nowhere.
+    """A line of progress: below the cell in a notebook, on standard error in a terminal, otherwise hidden.
 
     Args:
-        what: What is under way, such as "Loading model.gguf (4.1 GB)".
+        task: What is being done, such as "Loading model.gguf (4.1 GB)".
         enabled: Whether to show anything.
     """
 
-    def __init__(self, what: str, *, enabled: bool = True) -> None:
-        self._what, self._enabled = what, enabled
+    def __init__(self, task: str, *, enabled: bool = True) -> None:
+        self._task, self._enabled = task, enabled
         self._started = time.monotonic()
         self._handle: Any = None
-        self._last = 0.0
+        self._last_update = 0.0
 
     @property
     def seconds(self) -> float:
-        """How long it has been under way."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     def __enter__(self) -> Self:
-        self._write(f"{self._what} ...")
+        self._write(f"{self._task} ...")
         return self
 
-    def update(self, part: float | None) -> None:
-        """Show how much is done, from 0 to 1, or None where that is not known; often called, seldom shown."""
-        if time.monotonic() - self._last >= _LEAST_PAUSE:
-            done = "" if part is None else f"{part:.0%}, "
-            self._write(f"{self._what}: {done}{self.seconds:.0f} s")
+    def update(self, fraction: float | None) -> None:
+        """Show how much is done, from 0 to 1, or None if that is unknown; frequent updates are skipped."""
+        if time.monotonic() - self._last_update >= _MIN_INTERVAL:
+            done = "" if fraction is None else f"{fraction:.0%}, "
+            self._write(f"{self._task}: {done}{self.seconds:.0f} s")
 
     def finish(self, result: str) -> None:
-        """Show what came of it."""
-        self._write(result)
-        if self._on_terminal:
-            sys.stderr.write("\n")
+        """Replace the line by its result."""
+        self._write(result, last=True)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._write(f"{self._what}: stopped after {self.seconds:.0f} s")
-            if self._on_terminal:
-                sys.stderr.write("\n")
+            self._write(f"{self._task}: stopped after {self.seconds:.0f} s", last=True)
 
-    @property
-    def _on_terminal(self) -> bool:
-        return self._enabled and not in_notebook() and sys.stderr.isatty()
-
-    def _write(self, line: str) -> None:
-        self._last = time.monotonic()
-        if self._on_terminal:
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
-        elif self._enabled and in_notebook():
+    def _write(self, line: str, *, last: bool = False) -> None:
+        self._last_update = time.monotonic()
+        if not self._enabled:
+            return
+        if in_notebook():
             from IPython.display import display
 
             data = {"text/plain": line, "text/html": html.muted_text(line)}
@@ -73,3 +64,6 @@ class ProgressLine:
                 self._handle = display(data, raw=True, display_id=True)
             else:
                 self._handle.update(data, raw=True)
+        elif sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{line}" + "\n" * last)
+            sys.stderr.flush()

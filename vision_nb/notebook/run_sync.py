@@ -1,4 +1,4 @@
-"""Asynchronous work from a synchronous call, whether or not an event loop is already running."""
+"""Running a coroutine from synchronous code, whether or not an event loop is already running."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end and give its result.
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end and return its result.
 
-    With no loop running, it gets one. In a notebook the kernel's loop is running, and is patched to run
-    nested work. A loop that cannot be patched (uvloop) is left alone: the work gets a loop in a thread.
+    Without a running event loop, a new one is used. In a notebook, the kernel's running loop is patched so that it
+    can be run again. If it cannot be patched (uvloop), a new loop is run in a thread.
 
-    An interrupt cancels the work, lets it clean up, and is raised again.
+    An interrupt cancels the coroutine, waits until it has cleaned up, and is raised again.
     """
     try:
         running = asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return asyncio.run(coroutine)
     if isinstance(running, asyncio.BaseEventLoop):
-        return _run_nested(running, work)
-    return _run_in_thread(work)
+        return _run_nested(running, coroutine)
+    return _run_in_thread(coroutine)
 
 
-def _run_nested(running: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+def _run_nested(running: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
     import nest_asyncio2
 
     nest_asyncio2.apply(running)
-    task = running.create_task(work)
+    task = running.create_task(coroutine)
     try:
         return running.run_until_complete(task)
     except KeyboardInterrupt:
@@ -42,27 +42,27 @@ def _run_nested(running: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]
         raise
 
 
-def _run_in_thread(work: Coroutine[Any, Any, T]) -> T:
+def _run_in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
     loop = asyncio.new_event_loop()
-    task = loop.create_task(work)
+    task = loop.create_task(coroutine)
 
     def run() -> None:
         try:
             results.append(loop.run_until_complete(task))
-        except BaseException as error:  # handed over to the caller's thread
+        except BaseException as error:  # raised again in the caller's thread
             errors.append(error)
         finally:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
-    thread = threading.Thread(target=run, name="vision_nb work", daemon=True)
+    thread = threading.Thread(target=run, name="vision_nb run_sync", daemon=True)
     thread.start()
     try:
         thread.join()
     except KeyboardInterrupt:
-        with suppress(RuntimeError):  # the loop may have closed in this moment
+        with suppress(RuntimeError):  # the loop may have just been closed
             loop.call_soon_threadsafe(task.cancel)
         thread.join()
         raise

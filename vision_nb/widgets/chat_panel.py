@@ -18,7 +18,7 @@ from vision_nb.conversation.chat import Chat
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, as_images, user_message
-from vision_nb.notebook.display import UPDATES_A_SECOND
+from vision_nb.notebook.display import UPDATES_PER_SECOND
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, shell
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import DEMO
@@ -229,7 +229,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         """Redraw now, or a moment later if the last redraw was a moment ago."""
         if self._is_closed:
             return
-        pause = 1 / UPDATES_A_SECOND
+        pause = 1 / UPDATES_PER_SECOND
         if self.chat.answering is not None:
             pause = max(pause, 4 * self._draw_seconds)  # leave the kernel most of its time while a long answer grows
         delay = self._drawn_at + pause - time.monotonic()
