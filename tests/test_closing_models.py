@@ -62,6 +62,8 @@ async def test_closing_a_model_that_was_never_used_does_nothing(llm):
 
 def test_closing_while_no_loop_runs_leaves_finished_loops_alone(llm, recwarn):
     asyncio.run(llm.acomplete("What?", IMAGE))
+    gc.collect()  # what other tests left behind
+    recwarn.clear()
     llm.close()
     gc.collect()
     assert not recwarn.list

@@ -16,7 +16,7 @@ from vision_nb import errors
 from vision_nb.cost import image_rules
 from vision_nb.cost import ledger as module
 from vision_nb.demo import Fault
-from vision_nb.images import document as document_module
+from vision_nb.images import content
 
 
 @pytest.fixture(autouse=True)
@@ -220,8 +220,8 @@ def test_a_stream_that_is_garbage_collected_while_the_ledger_is_locked_does_not_
 
 def test_a_call_reads_an_images_header_once(llm, ledger, photo, monkeypatch):
     read = []
-    header = document_module.read_header
-    monkeypatch.setattr(document_module, "read_header", lambda *args: read.append(1) or header(*args))
+    header = content.read_header
+    monkeypatch.setattr(content, "read_header", lambda *args: read.append(1) or header(*args))
     ledger.budget = 1
     for image in (photo, photo.read_bytes()):
         llm.complete("What?", image)

@@ -262,7 +262,7 @@ def test_a_model_with_unknown_context_length_is_not_limited(server):
 
 def test_a_servers_own_context_error_is_a_context_length_error(server, llm):
     server.fail(Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 4220 > 4096"}}))
-    with pytest.raises(errors.ContextLengthError, match="fewer or smaller pictures"):
+    with pytest.raises(errors.ContextLengthError, match="fewer or smaller images"):
         llm.complete("x")
 
 

@@ -169,14 +169,14 @@ def test_a_server_that_refuses_stream_options_is_asked_without_and_remembered(se
 
 FAULTS = {
     "wrong key": (Fault(status=401), errors.AuthenticationError, "key is right"),
-    "forbidden": (Fault(status=403), errors.AuthenticationError, "allowed"),
+    "forbidden": (Fault(status=403), errors.AuthenticationError, "may use"),
     "unknown model": (
         Fault(status=404, body={"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}),
         errors.UnknownModelError,
         "'gpt-4o'",
     ),
     "wrong path": (Fault(status=404, body={"detail": "Not Found"}), errors.RequestRejectedError, "404"),
-    "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "wait a moment"),
+    "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "Wait a moment"),
     "no quota": (
         Fault(status=429, retry_after=0.01, body={"error": {"message": "quota", "code": "insufficient_quota"}}),
         errors.RateLimitError,
@@ -185,16 +185,16 @@ FAULTS = {
     "too long": (
         Fault(status=400, body={"error": {"message": "maximum context length", "code": "context_length_exceeded"}}),
         errors.ContextLengthError,
-        "smaller pictures",
+        "smaller images",
     ),
     "filtered": (
         Fault(status=400, body={"error": {"message": "filtered", "code": "content_filter"}}),
         errors.ContentFilterError,
-        "change the question",
+        "Change the question",
     ),
     "bad request": (Fault(status=400), errors.RequestRejectedError, "400"),
-    "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "try again"),
-    "garbage": (Fault(garbage=True), errors.MalformedResponseError, "no valid answer"),
+    "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "Try again"),
+    "garbage": (Fault(garbage=True), errors.MalformedResponseError, "is not valid"),
     "HTML": (
         Fault(status=200, content_type="text/html", body="<html>proxy</html>"),
         errors.MalformedResponseError,
@@ -276,7 +276,7 @@ def test_no_server_at_all():
 async def test_a_cut_stream_keeps_what_had_arrived(server, llm):
     server.fail(Fault(cut_after=4), times=2)
     stream = llm.stream_complete("What?")
-    with pytest.raises(errors.ProviderConnectionError, match="mid-answer") as caught:
+    with pytest.raises(errors.ProviderConnectionError, match="in the middle of the answer") as caught:
         list(stream)
     assert "The sky is blue".startswith(stream.text.strip()) and stream.text
     assert caught.value.partial_text == stream.text == stream.response.text
@@ -440,7 +440,7 @@ def test_bad_arguments_are_refused(llm):
         llm.chat([vn.ChatMessage("user", "x")], image_documents=[picture()])
     with pytest.raises(errors.SettingsError, match="prompt is a text"):
         llm.complete(None)
-    with pytest.raises(errors.SettingsError, match="accepts 1500 images"):
+    with pytest.raises(errors.SettingsError, match="accepts 1,500 images"):
         llm.complete("What?", [vn.ImageDocument(image_url=f"https://example.org/{n}.png") for n in range(1501)])
     with pytest.raises(errors.SettingsError, match="auto, low, high"):
         llm.complete("What?", image_detail="enormous")

@@ -1,1 +1,3 @@
-"""The models: one wrapper a protocol, eight methods for all."""
+"""The models: one interface, and a package for each provider."""
+
+__all__: list[str] = []  # nothing here is public: import from vision_nb

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
-from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, is_budget_set, longest_answer
+from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
 from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images.detail import Detail, check_detail
-from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.providers.call import Call, Messages, Request, check_messages, merge_settings
+from vision_nb.providers.call import (
+    Call,
+    GetMessages,
+    Images,
+    Messages,
+    Overrides,
+    Request,
+    check_image_count,
+    check_messages,
+    merge_settings,
+)
 from vision_nb.providers.clients import ClientOwner
 from vision_nb.providers.outgoing_image import OutgoingImage, prepare_image
+from vision_nb.providers.redaction import redact
 from vision_nb.providers.streaming import AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 from vision_nb.user_warnings import to_thread
 
 R = TypeVar("R", bound=Response)
-Images = ImageSource | Iterable[ImageSource]
-
-_SECRET = re.compile(r"\b(?:sk|r8)[-_][\w*-]{6,}|(?<=Bearer )\S+")
 
 
 class MultiModalLLM(ClientOwner):
@@ -222,26 +229,22 @@ class MultiModalLLM(ClientOwner):
         Args:
             text: For example a server's error message.
         """
-        for secret in self._secrets():
-            text = text.replace(secret, "***")
-        return _SECRET.sub("***", text)
+        return redact(text, self._secrets())
 
-    def _answer(self, kind: type[R], get_messages: Callable[[], Messages], overrides: dict[str, Any]) -> R:
+    def _answer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
         call = self._prepare(kind, get_messages, overrides, stream=False)
         call.accounting.reserve()
         with self._sending(call):
             call.accumulator.add(self._parse_response(self._call(call.request)), last=True)
         return call.settle()
 
-    async def _aanswer(self, kind: type[R], get_messages: Callable[[], Messages], overrides: dict[str, Any]) -> R:
+    async def _aanswer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
         call = await self._aprepare(kind, get_messages, overrides, stream=False)
         with self._sending(call):
             call.accumulator.add(self._parse_response(await self._acall(call.request)), last=True)
         return call.settle()
 
-    def _start_stream(
-        self, kind: type[R], get_messages: Callable[[], Messages], overrides: dict[str, Any]
-    ) -> ResponseStream[R]:
+    def _start_stream(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> ResponseStream[R]:
         call = self._prepare(kind, get_messages, overrides, stream=True)
         call.accounting.reserve()
         with self._sending(call):
@@ -249,16 +252,14 @@ class MultiModalLLM(ClientOwner):
         return ResponseStream(chunks, self._parse_chunk, call.accumulator, self._mapped, call.accounting.settle)
 
     async def _astart_stream(
-        self, kind: type[R], get_messages: Callable[[], Messages], overrides: dict[str, Any]
+        self, kind: type[R], get_messages: GetMessages, overrides: Overrides
     ) -> AsyncResponseStream[R]:
         call = await self._aprepare(kind, get_messages, overrides, stream=True)
         with self._sending(call):
             chunks = await self._astream(call.request)
         return AsyncResponseStream(chunks, self._parse_chunk, call.accumulator, self._mapped, call.accounting.settle)
 
-    def _prepare(
-        self, kind: type[R], get_messages: Callable[[], Messages], overrides: dict[str, Any], *, stream: bool
-    ) -> Call[R]:
+    def _prepare(self, kind: type[R], get_messages: GetMessages, overrides: Overrides, *, stream: bool) -> Call[R]:
         """Read and prepare the images, count the tokens and build the request: everything slow but the call itself.
 
         Args:
@@ -269,11 +270,7 @@ class MultiModalLLM(ClientOwner):
         """
         messages, settings = check_messages(get_messages(), overrides), self._merged_settings(overrides)
         documents = self._images_to_send(messages)
-        if self.image_limit is not None and len(documents) > self.image_limit:
-            raise SettingsError(
-                f"{self} accepts {self.image_limit} image{'s' if self.image_limit > 1 else ''} per request and got "
-                f"{len(documents)}: send fewer at a time."
-            )
+        check_image_count(len(documents), self.image_limit, str(self))
         images = {document: self._prepare_image(document, settings) for document in documents}
         for image in images.values():
             image.warn_of_dropped_frames()
@@ -286,7 +283,7 @@ class MultiModalLLM(ClientOwner):
         return Call(request, accounting, ResponseAccumulator(empty, self._trim))
 
     async def _aprepare(
-        self, kind: type[R], get_messages: Callable[[], Messages], overrides: dict[str, Any], *, stream: bool
+        self, kind: type[R], get_messages: GetMessages, overrides: Overrides, *, stream: bool
     ) -> Call[R]:
         """Prepare a call in a thread, and reserve its price."""
         await self._aload_facts()
@@ -295,13 +292,8 @@ class MultiModalLLM(ClientOwner):
         return call
 
     def _prepare_image(self, document: ImageDocument, settings: Mapping[str, Any]) -> OutgoingImage:
-        return prepare_image(
-            document,
-            model=self.counted_model,
-            detail=document.detail or settings.get("image_detail"),
-            inline_urls=self.inline_urls,
-            count_remote=is_budget_set(),
-        )
+        detail = document.detail or settings.get("image_detail")
+        return prepare_image(document, model=self.counted_model, detail=detail, inline_urls=self.inline_urls)
 
     def _merged_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of a call: the model's own, overridden by additional_kwargs, then by the call's."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from vision_nb.cost.accounting import CallAccounting
 from vision_nb.errors import SettingsError
 from vision_nb.images.detail import check_detail
+from vision_nb.images.document import ImageSource
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.streaming import ResponseAccumulator
 from vision_nb.responses import Response
 
 R = TypeVar("R", bound=Response)
+Images = ImageSource | Iterable[ImageSource]
 Messages = Iterable[ChatMessage | Mapping[str, Any]]
+GetMessages = Callable[[], Messages]
+Overrides = dict[str, Any]
 Request = dict[str, Any]
 
 
@@ -61,6 +65,22 @@ def check_messages(messages: Messages, overrides: Mapping[str, Any]) -> list[Cha
     if not checked:
         raise SettingsError("The list of messages is empty: pass at least one message.")
     return checked
+
+
+def check_image_count(count: int, limit: int | None, model: str) -> None:
+    """Raise an error if a request has more images than the model accepts.
+
+    Args:
+        count: The number of images.
+        limit: The most images in one request, or None if there is no limit.
+        model: The model's name, for the error message.
+
+    Raises:
+        SettingsError: There are too many images.
+    """
+    if limit is not None and count > limit:
+        images = "image" if limit == 1 else "images"
+        raise SettingsError(f"{model} accepts {limit:,} {images} per request and got {count:,}: send fewer at a time.")
 
 
 def merge_settings(*layers: Mapping[str, Any], length_limits: tuple[str, ...]) -> dict[str, Any]:

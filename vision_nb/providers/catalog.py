@@ -1,4 +1,4 @@
-"""Which models there are by name, and which of them can be asked with the keys at hand."""
+"""The models that are known by name, and which of them have an API key in the environment."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from vision_nb.cost.image_rules import RULES
+from vision_nb.providers.replicate.catalog import REPLICATE_MULTI_MODAL_LLM_MODELS
 
 DEMO = "demo"
 KEY_VARIABLES = {
@@ -15,13 +16,11 @@ KEY_VARIABLES = {
     "local": None,
     "demo": None,
 }
-"""Where each provider finds its key; None for those that need none."""
+"""The environment variable of each provider's API key; None if the provider needs no key."""
 
 
 def known_models() -> Iterator[str]:
-    """Models by their full names: there are more, and every name is passed on."""
-    from vision_nb.providers.replicate.catalog import REPLICATE_MULTI_MODAL_LLM_MODELS
-
+    """Yield the full names of known models. Other names work too: they are passed on to the provider."""
     for name, rule in RULES.items():
         if rule is not None and not name.startswith(("llava", "demo")):
             yield f"openai:{name}"
@@ -30,14 +29,14 @@ def known_models() -> Iterator[str]:
 
 
 def has_key(provider: str) -> bool | None:
-    """Whether a provider's key is in the environment; None where it needs none."""
+    """Return whether a provider's API key is in the environment, or None if the provider needs no key."""
     variable = KEY_VARIABLES.get(provider)
     return None if variable is None else bool(os.environ.get(variable))
 
 
 def ready_models() -> list[str]:
-    """Models that need no more than their name: those whose key is in the environment, and the demo.
+    """Return the models that need nothing but their name: those whose key is set, and the demo model.
 
-    A deployment on Azure and a server on this machine are not among them, as nobody has named one.
+    Azure deployments and local servers are not included, because their names are not known in advance.
     """
     return [name for name in known_models() if has_key(name.partition(":")[0]) or name == DEMO]

@@ -1,27 +1,44 @@
-"""`connect`: a model from a short name."""
+"""`connect`: make a model from its name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.demo import DemoMultiModal
+from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, running_engines
+from vision_nb.providers.local.model import LocalMultiModal
+from vision_nb.providers.openai.azure import AzureOpenAIMultiModal
+from vision_nb.providers.openai.model import OpenAIMultiModal
+from vision_nb.providers.replicate.model import ReplicateMultiModal
+
+PROVIDERS: Mapping[str, Callable[..., MultiModalLLM]] = {
+    "openai": OpenAIMultiModal,
+    "azure": AzureOpenAIMultiModal,
+    "replicate": ReplicateMultiModal,
+    "local": LocalMultiModal,
+    "demo": DemoMultiModal,
+}
+"""The class of each provider's models, by the name that `connect` knows it by."""
+
+_WITHOUT_DEFAULT_MODEL = ("azure", "replicate")
 
 
 def connect(name: str, **options: Any) -> MultiModalLLM:
-    """Make a model from ``"provider:model"``.
+    """Return a model by its name, written ``"provider:model"``.
 
     Args:
         name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" or "demo". Without
-            ``api_base``, "local:" looks on this machine for a server that has the model, and "local" alone for
-            one that has a model which sees pictures. A server of unknown kind is taken only where it lists the
-            model.
-        **options: What the provider's class takes: max_new_tokens, api_base and so on.
+            ``api_base``, "local:MODEL" uses the server on this machine that has the model, and "local" a server
+            that has a model which accepts images. A server of an unknown type is used only if it lists the model.
+        **options: Arguments of the model's class: max_new_tokens, api_base and so on.
 
     Raises:
-        SettingsError: The provider does not exist, or the model is missing.
+        SettingsError: The provider does not exist, the name lacks a model, or an option is invalid.
+        MissingKeyError: The provider's API key is missing.
         ProviderConnectionError: No local server answers.
         UnknownModelError: No local server has the model.
 
@@ -31,22 +48,24 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     provider, _, model = name.strip().partition(":")
     if provider not in PROVIDERS:
         nearest = get_close_matches(provider, PROVIDERS, n=1)
-        guess = f"did you mean {nearest[0]!r}?" if nearest else "write provider:model, as in openai:gpt-4o."
-        raise SettingsError(f"There is no provider {provider!r} (there are {', '.join(PROVIDERS)}): {guess}")
-    if not model and provider in ("azure", "replicate"):
-        raise SettingsError(f"{name!r} names no model: write {provider}:NAME.")
+        hint = f"did you mean {nearest[0]!r}?" if nearest else "write provider:model, for example openai:gpt-4o."
+        raise SettingsError(f"Unknown provider {provider!r:.80} (available: {', '.join(PROVIDERS)}): {hint}")
+    if not model and provider in _WITHOUT_DEFAULT_MODEL:
+        raise SettingsError(f"{name!r} does not include a model: write {provider}:NAME.")
+    if provider == "local" and options.get("api_base") is None:
+        return _connect_local(model, options)
     return PROVIDERS[provider](*([model] if model else []), **options)
 
 
 def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
-    """A model whose questions are counted and priced, and never sent: it needs no key.
+    """Return a model for counting and pricing questions without sending them: it needs no API key.
 
     Args:
         name: As for `connect`.
         **options: As for `connect`.
 
     Raises:
-        SettingsError: As for `connect`; a missing key is none.
+        SettingsError: As for `connect`, except for a missing key.
     """
     try:
         return connect(name, **options)
@@ -55,48 +74,10 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
         return connect(name, **{**options, argument: "not needed to count"})
 
 
-def _openai(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.openai.model import OpenAIMultiModal
-
-    return OpenAIMultiModal(*model, **options)
-
-
-def _azure(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.openai.azure import AzureOpenAIMultiModal
-
-    return AzureOpenAIMultiModal(*model, **options)
-
-
-def _replicate(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.replicate.model import ReplicateMultiModal
-
-    return ReplicateMultiModal(*model, **options)
-
-
-def _local(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, running_engines
-    from vision_nb.providers.local.model import LocalMultiModal
-
-    if options.get("api_base") is None:
-        server, found = LocalMultiModal.detect(api_key=options.get("api_key")).choose(*model)
-        own = any(engine.api_base == server.api_base for engine in running_engines())
-        told = {"context_length": found.context_length, **(CLIENT_OPTIONS if own else {}), **options}
-        told["api_base"] = server.api_base
-        return LocalMultiModal(found.name, **told)
-    return LocalMultiModal(*model, **options)
-
-
-def _demo(*model: str, **options: Any) -> MultiModalLLM:
-    from vision_nb.providers.demo import DemoMultiModal
-
-    return DemoMultiModal(*model, **options)
-
-
-PROVIDERS: dict[str, Callable[..., MultiModalLLM]] = {
-    "openai": _openai,
-    "azure": _azure,
-    "replicate": _replicate,
-    "local": _local,
-    "demo": _demo,
-}
-"""How to make a model of each provider; a provider's client is imported only when it is used."""
+def _connect_local(model: str, options: Mapping[str, Any]) -> MultiModalLLM:
+    """Return a model of a server that is found on this machine."""
+    servers = LocalMultiModal.detect(api_key=options.get("api_key"))
+    server, found = servers.choose(*([model] if model else []))
+    is_ours = any(engine.api_base == server.api_base for engine in running_engines())
+    defaults = {"context_length": found.context_length, **(CLIENT_OPTIONS if is_ours else {})}
+    return LocalMultiModal(found.name, **{**defaults, **options, "api_base": server.api_base})

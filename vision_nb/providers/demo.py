@@ -1,22 +1,20 @@
-"""The demo model as a model like any other."""
+"""`DemoMultiModal`: the demo model, which needs no key and no network."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from vision_nb.demo import shared_server
 from vision_nb.providers.openai.model import OpenAIMultiModal
 
 
 class DemoMultiModal(OpenAIMultiModal):
-    """A demo model that needs no key and no network.
+    """The demo model. It needs no key and no network, and every answer says that it comes from the demo model.
 
-    It measures pixels (size, colors and where they are, brightness, sharpness, similarity) and is not a language
-    model, as each of its answers says. Requests go through the real openai client to a server that this process
-    runs on 127.0.0.1.
+    It measures pixels (size, brightness, colors and where they are, sharpness, similarity of images); it is not a
+    language model. Requests go through the real openai client to a server in this process, on 127.0.0.1.
 
     Args:
-        model: Any name; tokens are counted by the rule of the model of this name, if it is known.
+        model: Its name. If a token rule is known for a model of this name, tokens are counted by it.
         **options: As for `OpenAIMultiModal`.
 
     >>> print(vn.DemoMultiModal().complete("How large is it?", [vn.samples.path("chart")]))
@@ -29,17 +27,18 @@ class DemoMultiModal(OpenAIMultiModal):
     def __init__(self, model: str = "demo", **options: Any) -> None:
         super().__init__(model, "demo", **options)
 
-    def _client_options(self) -> dict[str, Any]:
-        return {**super()._client_options(), "base_url": self.server}
-
     @property
     def server(self) -> str | None:
-        """The server's address on this machine."""
-        return self.api_base or shared_server().openai_base
+        """The address on this machine."""
+        if self.api_base:
+            return self.api_base
+        from vision_nb.demo import shared_server  # loads tornado, numpy and Pillow, which other models do not need
+
+        return shared_server().openai_base
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Without the address, because its port changes and the answers do not."""
+        """What an answer depends on besides the question; not the server's address, whose port changes."""
         return {**super().identity, "server": None}
 
     def _secrets(self) -> tuple[str, ...]:
@@ -47,7 +46,7 @@ class DemoMultiModal(OpenAIMultiModal):
 
     @property
     def is_free(self) -> bool:
-        """Return True: the demo model costs nothing."""
+        """Always true: the demo model costs nothing."""
         return True
 
     def __str__(self) -> str:

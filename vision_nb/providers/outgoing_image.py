@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vision_nb.cost.accounting import is_budget_set
 from vision_nb.cost.image_rules import fixed_tokens, sent_size, view_of
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.detail import Detail
@@ -44,36 +45,32 @@ class OutgoingImage:
 
 
 def prepare_image(
-    document: ImageDocument,
-    *,
-    model: str,
-    detail: Detail | None,
-    inline_urls: bool = False,
-    count_remote: bool = False,
+    document: ImageDocument, *, model: str, detail: Detail | None, inline_urls: bool = False
 ) -> OutgoingImage:
     """Prepare an image for a model, and count its tokens. Reads the image's header once.
+
+    The header of an image whose URL is sent is downloaded only if a budget needs its tokens.
 
     Args:
         document: The image.
         model: The model whose rule decides the size to send and the tokens.
         detail: The detail level, or None to leave it to the server.
         inline_urls: Whether to download an image behind a URL and send the file instead of the URL.
-        count_remote: Whether to download the header of an image whose URL is sent, to count its tokens.
 
     Raises:
         SettingsError: The model does not have the detail level.
         ImageError: The image cannot be used.
     """
     if document.is_remote and not inline_urls:
-        return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail, count=count_remote))
+        return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail))
     prepared = document.prepare(lambda size: sent_size(size, model, detail))
     view = view_of(prepared.original_size, model, detail)
     return OutgoingImage(document, prepared, detail, None if view is None else view.tokens)
 
 
-def _remote_tokens(document: ImageDocument, model: str, detail: Detail | None, *, count: bool) -> int | None:
+def _remote_tokens(document: ImageDocument, model: str, detail: Detail | None) -> int | None:
     fixed = fixed_tokens(model)
-    if fixed is not None or not count:
+    if fixed is not None or not is_budget_set():
         return fixed
     try:
         view = view_of(document.size, model, detail)

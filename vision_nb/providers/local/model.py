@@ -11,11 +11,12 @@ from vision_nb.cost.text_tokens import context_length as known_context_length
 from vision_nb.errors import ContextLengthError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
+from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.call import Request
 from vision_nb.providers.local.discovery import LocalServers, detect
 from vision_nb.providers.local.empty_stream import AsyncEmptyStreamCheck, EmptyStreamCheck
 from vision_nb.providers.openai.errors import refuses
-from vision_nb.providers.openai.model import OpenAIMultiModal, is_on_this_machine
+from vision_nb.providers.openai.model import OpenAIMultiModal
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.user_warnings import warn_user
 

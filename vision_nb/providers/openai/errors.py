@@ -1,4 +1,4 @@
-"""What the openai client's errors mean, in our own words: the one edge where they are translated."""
+"""Map the openai client's exceptions to ours: the one place that does."""
 
 from __future__ import annotations
 
@@ -37,32 +37,32 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
     429: RateLimitError,
 }
 _ADVICE: dict[type[ProviderError], str] = {
-    AuthenticationError: "check that the key is right, not expired, and allowed to use this model",
-    UnknownModelError: "check the spelling, and that the key may use it",
-    RateLimitError: "wait a moment, ask less at a time, or raise max_retries",
-    QuotaExceededError: "look at the account's plan and billing",
-    ContextLengthError: "send fewer or smaller pictures, or a shorter conversation",
-    ContentFilterError: "change the question or the picture",
-    RequestRejectedError: "change the request as the message says",
-    ServerError: "try again in a moment",
+    AuthenticationError: "Check that the key is right, has not expired, and may use this model.",
+    UnknownModelError: "Check the spelling, and that the key may use the model.",
+    RateLimitError: "Wait a moment, send fewer requests at a time, or raise max_retries.",
+    QuotaExceededError: "Check the account's plan and billing.",
+    ContextLengthError: "Send fewer or smaller images, or a shorter conversation.",
+    ContentFilterError: "Change the question or the image.",
+    RequestRejectedError: "Change the request accordingly.",
+    ServerError: "Try again in a moment.",
 }
 
 
 def refuses(error: Exception, parameter: str) -> bool:
-    """Whether a server refused a request because of one of its parameters, which its error then names."""
+    """Return whether a server rejected a request because of a parameter, which its error message then names."""
     import openai
 
     if not isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)) and not (
-        # llama-cpp-python's server calls a request that does not validate its own failure
+        # llama-cpp-python's server reports an invalid request as its own failure
         isinstance(error, openai.InternalServerError) and "validation error" in str(error)
     ):
         return False
-    # The values alone: "detail" is also what FastAPI calls the error itself.
+    # Only the values are searched: "detail" is also the name of the field in which FastAPI puts the error.
     return any(re.search(rf"\b{re.escape(parameter)}\b", text) for text in _texts(error.body or str(error)))
 
 
 def _texts(body: object) -> Iterator[str]:
-    """Every text within a JSON value, without the names of its fields."""
+    """Yield every text in a JSON value, but not the names of its fields."""
     if isinstance(body, str):
         yield body
     elif isinstance(body, Mapping):
@@ -74,12 +74,12 @@ def _texts(body: object) -> Iterator[str]:
 
 
 def map_error(error: Exception, *, service: str, server: str | None, model: str, partial_text: str) -> Exception:
-    """The error of ours for one of the openai client's; an error that is not the client's stays itself.
+    """Return our exception for one of the openai client's; return any other exception unchanged.
 
     Args:
-        error: The client's error.
-        service: What to call who was asked.
-        server: Its address, where it is not the service's own.
+        error: The exception.
+        service: What to call the server in the message.
+        server: Its address, or None if it is the service's own.
         model: The model's name.
         partial_text: What had arrived of the answer.
     """
@@ -94,35 +94,36 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
         reason = f" ({error.__cause__})" if error.__cause__ is not None and str(error.__cause__) else ""
         if partial_text:
             return ProviderConnectionError(
-                f"{place} hung up in mid-answer{reason}: what had arrived is kept; ask again for the whole.",
+                f"{place} closed the connection in the middle of the answer{reason}: ask again. The text so far is in "
+                ".partial_text.",
                 partial_text=partial_text,
             )
         return ProviderConnectionError(
-            f"{place} cannot be reached{reason}: check the address, the network, and that the server runs."
+            f"{place} cannot be reached{reason}: check the address, the network, and that the server is running."
         )
     if isinstance(error, (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError)):
         return MalformedResponseError(
-            f"{service} sent something that is no valid answer: check that the base URL ends in /v1, or ask again.",
+            f"The response from {service} is not valid: check that the base URL ends in /v1, or ask again.",
             partial_text=partial_text,
         )
     if isinstance(error, openai.APIError):
-        return _refusal(error, service, model, partial_text)
+        return _api_error(error, service, model, partial_text)
     if isinstance(error, openai.OpenAIError):
-        return RequestRejectedError(f"The openai client refused: {error}", partial_text=partial_text)
+        return RequestRejectedError(f"The openai client rejected the request: {error}", partial_text=partial_text)
     return error
 
 
-def _refusal(error: Exception, service: str, model: str, partial_text: str) -> ProviderError:
-    """An error that the server itself told."""
+def _api_error(error: Exception, service: str, model: str, partial_text: str) -> ProviderError:
+    """Return our exception for an error that the server reported."""
     status = getattr(error, "status_code", None)
-    body = getattr(error, "body", None)  # text where a server's error is no object: the client calls it "Error"
-    said = str(body if isinstance(body, str) and body.strip() else getattr(error, "message", error)).strip().rstrip(".")
-    said = re.sub(r"^Error code: \d+ - ", "", said)  # the client's own words, of a number that stands before them
-    kind = _kind(str(getattr(error, "code", None)), status, said)
-    about = f" about {model!r}" if kind is UnknownModelError else ""
-    number = f" ({status})" if status else ""
+    body = getattr(error, "body", None)  # a server's error that is only text; its message would be "Error"
+    text = str(body if isinstance(body, str) and body.strip() else getattr(error, "message", error)).strip()
+    text = re.sub(r"^Error code: \d+ - ", "", text)  # added by the client; the status is in our message anyway
+    kind = _kind(str(getattr(error, "code", None)), status, text)
+    about = f" for {model!r}" if kind is UnknownModelError else ""
+    number = f" {status}" if status else ""
     return kind(
-        f"{service} refused{about}{number}: {said[:400]}. What to do: {_ADVICE[kind]}.",
+        f"{service} returned error{number}{about}: {text[:400].rstrip('.')}. {_ADVICE[kind]}",
         status_code=status,
         partial_text=partial_text,
         retry_after=_retry_after(error),
@@ -130,7 +131,7 @@ def _refusal(error: Exception, service: str, model: str, partial_text: str) -> P
 
 
 def _retry_after(error: Exception) -> float | None:
-    """The Retry-After header in seconds; its other form, a date, is rare and left to the caller's own pace."""
+    """Return the Retry-After header in seconds, or None; its other form, a date, is rare and not supported."""
     response = getattr(error, "response", None)
     value = "" if response is None else response.headers.get("retry-after", "")
     try:
@@ -139,15 +140,15 @@ def _retry_after(error: Exception) -> float | None:
         return None
 
 
-def _kind(code: str, status: int | None, said: str) -> type[ProviderError]:
+def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
     if code in _BY_CODE:
         return _BY_CODE[code]
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    lowered = said.lower()
+    lowered = text.lower()
     if status == 404 and "model" in lowered:
         return UnknownModelError
-    # Within a stream an error has no status of its own.
+    # An error within a stream has no status.
     if status in (None, 400, 413) and "context" in lowered and ("length" in lowered or "exceed" in lowered):
         return ContextLengthError
     if "exceeds n_ctx" in lowered:  # llama-cpp-python's server, with status 500

@@ -1,0 +1,133 @@
+"""Requests and responses of OpenAI's Chat Completions protocol, as pure functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from vision_nb.cost.model_names import base_name
+from vision_nb.errors import MalformedResponseError
+from vision_nb.images.document import ImageDocument
+from vision_nb.messages import ChatMessage
+from vision_nb.providers.call import Request
+from vision_nb.providers.outgoing_image import OutgoingImage
+from vision_nb.providers.streaming import Delta
+from vision_nb.responses import Usage
+
+LENGTH_LIMIT_NAMES: Mapping[str, str] = {
+    "o1": "max_completion_tokens",
+    "o3": "max_completion_tokens",
+    "o4": "max_completion_tokens",
+    "gpt-5": "max_completion_tokens",
+    "gpt-6": "max_completion_tokens",
+}
+"""The name of the length limit by the beginning of the model's name; "max_tokens" for all other models.
+
+The reasoning models reject ``max_tokens`` (OpenAI, Chat Completions reference, read 2026-11), and many compatible
+servers accept nothing else.
+"""
+
+
+def length_limit_name(model: str) -> str:
+    """Return the name of the parameter that limits the answer's length.
+
+    >>> length_limit_name("gpt-4o"), length_limit_name("o3")
+    ('max_tokens', 'max_completion_tokens')
+    """
+    name = base_name(model)
+    return next((limit for prefix, limit in LENGTH_LIMIT_NAMES.items() if name.startswith(prefix)), "max_tokens")
+
+
+def write_message(message: ChatMessage, images: Mapping[ImageDocument, OutgoingImage]) -> dict[str, Any]:
+    """Return a message as the protocol writes it.
+
+    Args:
+        message: The message.
+        images: What to send of each of its images.
+    """
+    if isinstance(message.content, str):
+        return {"role": message.role.value, "content": message.content}
+    parts = [
+        {"type": "text", "text": part} if isinstance(part, str) else _image_part(images[part])
+        for part in message.content
+    ]
+    return {"role": message.role.value, "content": parts}
+
+
+def _image_part(image: OutgoingImage) -> dict[str, Any]:
+    detail = {} if image.detail is None else {"detail": image.detail}
+    return {"type": "image_url", "image_url": {"url": image.url, **detail}}
+
+
+def move_unknown_parameters(request: Request) -> Request:
+    """Move parameters that the openai client does not know, such as vLLM's ``top_k``, into ``extra_body``."""
+    unknown = {name: value for name, value in request.items() if name not in _client_parameters()}
+    if not unknown:
+        return request
+    known = {name: value for name, value in request.items() if name not in unknown}
+    return {**known, "extra_body": {**unknown, **(known.get("extra_body") or {})}}
+
+
+@cache
+def _client_parameters() -> frozenset[str]:
+    from openai.resources.chat.completions import Completions
+
+    return frozenset(inspect.signature(Completions.create).parameters)
+
+
+def parse_response(raw: Any, service: str) -> Delta:
+    """Return what a whole response says.
+
+    Args:
+        raw: The openai client's response. Its types are not to be relied on: the client does not check them.
+        service: What to call the server in an error.
+
+    Raises:
+        MalformedResponseError: It does not contain an answer.
+    """
+    choices = getattr(raw, "choices", None)
+    if not isinstance(choices, list) or not choices or not hasattr(getattr(choices[0], "message", None), "content"):
+        raise MalformedResponseError(
+            f"The response from {service} has no choices: check that the base URL ends in /v1, or ask again."
+        )
+    text = _text(choices[0].message, service)
+    return Delta(text, _usage(raw), _string(choices[0], "finish_reason") or "stop", _string(raw, "model"), raw)
+
+
+def parse_chunk(raw: Any, service: str) -> Delta:
+    """Return what one chunk of a stream says; arguments and errors as `parse_response`."""
+    choices = getattr(raw, "choices", None)
+    if not isinstance(choices, list) or not choices:  # the last chunk reports the usage, and has no choices
+        return Delta(usage=_usage(raw), model=_string(raw, "model"), raw=raw)
+    text = _text(getattr(choices[0], "delta", None), service)
+    return Delta(text, _usage(raw), _string(choices[0], "finish_reason") or None, _string(raw, "model"), raw)
+
+
+def _text(message: Any, service: str) -> str:
+    text = getattr(message, "content", None) or getattr(message, "refusal", None) or ""
+    if not isinstance(text, str):
+        raise MalformedResponseError(f"The answer from {service} is not text: check the model's name and the base URL.")
+    return text
+
+
+def _usage(raw: Any) -> Usage | None:
+    usage = getattr(raw, "usage", None)
+    if usage is None:
+        return None
+    input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    cached = _count(getattr(usage, "prompt_tokens_details", None), "cached_tokens") or 0
+    return Usage(input_tokens, output_tokens, min(cached, input_tokens or 0))
+
+
+def _count(usage: Any, name: str) -> int | None:
+    """Return a token count, or None if it is missing or not a count: some servers report text or negative numbers."""
+    value = getattr(usage, name, None)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _string(raw: Any, name: str) -> str:
+    """Return a text field, or "" if it is missing or not text."""
+    value = getattr(raw, name, None)
+    return value if isinstance(value, str) else ""
