@@ -1,4 +1,4 @@
-"""`%%vision` in a real kernel: asking, pictures, text, conversations, interrupts, and the extension itself."""
+"""`%%vision` in a real kernel: asking, images, text, conversations, interrupts, and loading the extension."""
 
 import json
 
@@ -15,13 +15,13 @@ SERVER = "from vision_nb.demo import shared_server\nserver = shared_server()\nla
 
 
 def value_of(cell):
-    """The text of a cell's value, or None."""
+    """Return the text of a cell's value, or None."""
     return next((output.data["text/plain"] for output in cell.outputs if output.output_type == "execute_result"), None)
 
 
-def test_a_cell_asks_streams_and_leaves_its_answer_once(photo):
+def test_a_cell_streams_its_answer_and_shows_it_once(photo):
     asked, kept, named, same, silent, quiet = run_cells(
-        f"%%vision -i {photo}\nWhat are the main colours?",
+        f"%%vision -i {photo}\nWhat are the main colors?",
         "print(type(_vision).__name__, Out[2] is _vision, len(_vision.text) > 40, _vision.usage.input_tokens > 85)",
         f"%%vision demo answer << -i {photo}\nWhat are they?",
         "answer is _vision",
@@ -41,7 +41,7 @@ def test_a_cell_asks_streams_and_leaves_its_answer_once(photo):
     assert facts["input_tokens"] > 85 and facts["output_tokens"] > 10
 
 
-def test_pictures_come_from_everywhere(tmp_path):
+def test_images_come_from_variables_files_patterns_folders_and_urls(tmp_path):
     (tmp_path / "folder").mkdir()
     for name in ("a1.png", "a2.png", "with space ü.png", "写真.png", "folder/b.png", "C:\\win\\c.png", "night.png"):
         (tmp_path / name).write_bytes(encoded(picture(seed=len(name))))
@@ -74,7 +74,7 @@ def test_pictures_come_from_everywhere(tmp_path):
     assert json.loads(text_of(cells[-1])) == [*questions.values(), 1]
 
 
-def test_text_arrives_as_typed_but_for_double_braces():
+def test_text_is_sent_as_typed_except_for_double_braces():
     body = "  Sum $x_i$ {y} \\alpha %d \"quoted\" 'single' `code` #no /slash ?\n!ls ~ \\frac{a}{b} 夜空の色は何ですか。\n\tIt's ("
     cells = run_cells(
         f"{SERVER}\nx = y = z = 'WRONG'",
@@ -82,19 +82,19 @@ def test_text_arrives_as_typed_but_for_double_braces():
         f"last()['messages'][0]['content'] == {body!r}",
         "%%vision demo\n{{x.lower()}} {{ {'a': {'b': 1}}['a'] }} \\{{z}} {{ {'k': 2} }}",
         "print(last()['messages'][0]['content'])",
-        "%%vision demo\nThis is {{colour}}.",
+        "%%vision demo\nThis is {{color}}.",
         "%%vision demo\nThis is {{1 +}}.",
         "len(server.requests)",
         allow_errors=True,
     )
     assert value_of(cells[2]) == "True"
     assert text_of(cells[4]) == "wrong {'b': 1} {{z}} {'k': 2}\n"
-    assert "{{colour}}: colour is not defined" in error_of(cells[5])
-    assert "is no Python expression" in error_of(cells[6])
+    assert "{{color}}: color is not defined" in error_of(cells[5])
+    assert "is not a valid Python expression" in error_of(cells[6])
     assert value_of(cells[7]) == "2"
 
 
-def test_the_same_cell_again_costs_nothing_and_says_so(photo):
+def test_an_unchanged_cell_takes_its_answer_from_the_cache_and_says_so(photo):
     ask = f"%%vision demo -i {photo} -s short -t 0.5\nWhat?"
     cells = run_cells(
         SERVER,
@@ -110,15 +110,15 @@ def test_the_same_cell_again_costs_nothing_and_says_so(photo):
         ask.replace("demo", "demo --cache"),
         "print(len(server.requests), _vision.usage.input_tokens > 0)",
     )
-    assert "from the store" in markdown_of(cells[2])[0]
+    assert "from the cache" in markdown_of(cells[2])[0]
     assert cells[2].outputs[0].metadata["vision_nb"]["from_store"] is True
-    assert all("from the store" not in markdown_of(cell)[0] for cell in cells[3:7])
+    assert all("from the cache" not in markdown_of(cell)[0] for cell in cells[3:7])
     assert value_of(cells[7]) == "5"
-    assert "from the store" in markdown_of(cells[10])[0]
+    assert "from the cache" in markdown_of(cells[10])[0]
     assert text_of(cells[11]) == "6 True\n"
 
 
-def test_conversations_go_on_side_by_side(photo):
+def test_conversations_continue_independently(photo):
     said = "print([m['role'][0] for m in last()['messages']])"
     cells = run_cells(
         f"{SERVER}\nserver.answer_with(lambda question: f'Answer {{len(server.requests)}}')",
@@ -150,7 +150,7 @@ def test_conversations_go_on_side_by_side(photo):
     assert text_of(cells[15]) == text_of(cells[17]) == "['u']\n"
 
 
-def test_an_interrupt_keeps_what_had_arrived_marks_it_and_closes_the_connection():
+def test_an_interrupt_keeps_the_partial_answer_and_closes_the_connection():
     cells = run_cells(
         f"{SERVER}\nimport signal, os, threading, time\n"
         "server.answer_with('word ' * 4000)\n"
@@ -171,19 +171,19 @@ def test_an_interrupt_keeps_what_had_arrived_marks_it_and_closes_the_connection(
     assert len(markdown_of(cells[1])) == 1
     assert error_of(cells[1]).splitlines()[0] == "KeyboardInterrupt: stopped."
     assert text_of(cells[2]) == "1 interrupted word word\n"
-    assert "Done." in markdown_of(cells[4])[0] and text_of(cells[5]) == "2\n"  # what was cut short is not kept
+    assert "Done." in markdown_of(cells[4])[0] and text_of(cells[5]) == "2\n"  # a partial answer is not cached
 
 
 @pytest.mark.parametrize("cell", ["%%vision demo -i missing.jpg\nWhat?", "%%vision demo --sytem x\nWhat?"])
 def test_an_error_stops_run_all(cell):
-    cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext vision_nb", cell, "print('went on')")]
+    cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext vision_nb", cell, "print('continued')")]
     notebook = nbformat.v4.new_notebook(cells=cells)
     with pytest.raises(CellExecutionError):
         NotebookClient(notebook, timeout=60).execute()
     assert notebook.cells[2].outputs == []
 
 
-def test_an_error_is_two_lines_and_tb_shows_it_whole(tmp_path):
+def test_an_error_is_two_lines_and_tb_shows_the_full_traceback(tmp_path):
     cells = run_cells(
         "%%vision demo -i missing.jpg\nWhat?",
         "%tb",
@@ -204,7 +204,7 @@ def test_an_error_is_two_lines_and_tb_shows_it_whole(tmp_path):
     assert error_of(cells[3]) is None and "no file missing.jpg" in cells[3].outputs[0].data["text/html"]
 
 
-def test_a_long_stream_is_redrawn_twelve_times_a_second_at_most():
+def test_a_long_stream_is_redrawn_at_most_twelve_times_a_second():
     cells = run_cells(
         f"{SERVER}\nserver.tokens_per_second = 2000\nserver.answer_with('word ' * 4000)\n"
         "import vision_nb.notebook.display, time\n"
@@ -216,7 +216,7 @@ def test_a_long_stream_is_redrawn_twelve_times_a_second_at_most():
     assert text_of(cells[2]) == "True True\n"
 
 
-def test_the_extension_loads_twice_and_leaves_nothing_behind():
+def test_the_extension_can_be_reloaded_and_unloading_removes_everything():
     left = (
         "ip = get_ipython()\n"
         "print([name for kind in ip.magics_manager.magics.values() for name in kind if 'vision' in name], "
@@ -245,7 +245,7 @@ def test_the_extension_loads_twice_and_leaves_nothing_behind():
     assert "not found" in (error_of(cells[8]) or text_of(cells[8]))
 
 
-def test_display_stream_and_its_twin_leave_one_plain_markdown_output():
+def test_display_stream_and_adisplay_stream_leave_one_markdown_output():
     cells = run_cells(
         "llm = vn.connect('demo')",
         "vn.display_stream(llm.stream_complete('What?'))",
@@ -258,7 +258,7 @@ def test_display_stream_and_its_twin_leave_one_plain_markdown_output():
         assert set(cell.outputs[0].data) == {"text/markdown", "text/plain"}
 
 
-def test_the_grid_is_shown_once_as_a_value_or_not(photo):
+def test_the_image_grid_is_shown_once_whether_or_not_it_is_the_cells_value(photo):
     cells = run_cells(
         f"vn.display_image_uris(['{photo}'])",
         f"figure = vn.display_image_uris(['{photo}'])\nother = 1",

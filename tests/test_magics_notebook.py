@@ -1,4 +1,4 @@
-"""The notebook about `%%vision`: a second run asks nothing."""
+"""The notebook about `%%vision`."""
 
 import re
 
@@ -8,11 +8,13 @@ from kernels import text_of
 from nbclient import NotebookClient
 from save_notebooks import NOTEBOOKS
 
+from vision_nb.magics.options import OPTIONS
+
 COUNT = "from vision_nb.demo import shared_server\nprint(len(shared_server().requests))"
 
 
-def requests_of_a_run(path):
-    """Run the notebook in a fresh kernel, and count the requests that reached the server."""
+def count_requests(path):
+    """Run a notebook in a fresh kernel, and return the number of requests that reached the demo server."""
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(COUNT))
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
@@ -20,15 +22,13 @@ def requests_of_a_run(path):
 
 
 @pytest.mark.kernel
-def test_run_a_second_time_it_sends_no_request():
+def test_a_second_run_sends_no_request():
     path = NOTEBOOKS / "02_magics.ipynb"
-    assert requests_of_a_run(path) > 15
-    assert requests_of_a_run(path) == 0
+    assert count_requests(path) > 15
+    assert count_requests(path) == 0
 
 
-def test_it_shows_every_option():
-    from vision_nb.magics.options import OPTIONS
-
+def test_the_notebook_shows_every_option():
     notebook = nbformat.read(NOTEBOOKS / "02_magics.ipynb", as_version=4)
     text = "\n".join(cell.source for cell in notebook.cells)
     not_shown = [

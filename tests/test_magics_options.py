@@ -1,4 +1,4 @@
-"""Every option of `%%vision` and every subcommand of `%vision`, and what is said of a slip, in a real kernel."""
+"""The options of `%%vision`, the subcommands of `%vision`, and their error messages, in a real kernel."""
 
 import json
 import re
@@ -8,7 +8,8 @@ from conftest import encoded, picture
 from kernels import error_of, markdown_of, run_cells, text_of
 from test_magics import SERVER, value_of
 
-from vision_nb.magics.reference import as_markdown, public_names, reference
+import vision_nb as vn
+from vision_nb.magics.help import docstring_markdown, public_names, reference
 
 pytestmark = pytest.mark.kernel
 
@@ -52,7 +53,7 @@ def test_options_reach_the_request(photo, server):
     assert json.loads(text_of(cells[9]))["model"] == "here" and json.loads(text_of(cells[9]))["max_tokens"] == 3
 
 
-def test_formats_show_and_give_what_they_say():
+def test_formats_display_and_parse_the_answer():
     fence = "```"
     cells = run_cells(
         f"{SERVER}\nanswers = {{}}\nserver.answer_with(lambda question: answers[question.prompt.split()[0]])\n"
@@ -85,19 +86,19 @@ def test_formats_show_and_give_what_they_say():
     assert "x = 1" in markdown_of(cells[2])[0]
     assert value_of(cells[3]) == "{'a': [1, 2]}" and value_of(cells[4]) == "[1, 2]"
     assert cells[3].outputs[0].metadata["vision_nb"]["model"] == "demo"
-    assert "The answer is no JSON: Expecting value at line 2, column 7" in error_of(cells[5])
+    assert "The answer is not valid JSON: Expecting value at line 2, column 7" in error_of(cells[5])
     assert '"b"' in value_of(cells[6]) and '"b"' in markdown_of(cells[5])[0]
     assert "people" in value_of(cells[7]) and "30" in value_of(cells[8])
     assert "people" in value_of(cells[9])
-    assert "has no table" in error_of(cells[10]) and "Nothing, really" in markdown_of(cells[10])[0]
+    assert "neither a Markdown table nor CSV" in error_of(cells[10]) and "Nothing, really" in markdown_of(cells[10])[0]
     assert "<b>bold</b>" in html_of(cells[11]) and "evil" not in html_of(cells[11])
     assert "$$\nx^2 + \\alpha\n$$" in markdown_of(cells[12])[0]
     assert "| city | people |" in markdown_of(cells[13])[0]
     assert "did you mean json?" in error_of(cells[14])
-    assert "from the store" in markdown_of(cells[15])[0] and value_of(cells[15]) == "{'a': [1, 2]}"
+    assert "from the cache" in markdown_of(cells[15])[0] and value_of(cells[15]) == "{'a': [1, 2]}"
 
 
-def test_several_models_stand_side_by_side(photo):
+def test_several_models_answer_side_by_side(photo):
     cells = run_cells(
         f"{SERVER}\nfrom vision_nb.demo import Fault\n"
         "server.answer_with(lambda question: f'Model **{question.model}** <script>')",
@@ -118,7 +119,7 @@ def test_several_models_stand_side_by_side(photo):
     assert "a conversation has one" in error_of(cells[6])
 
 
-def test_dry_run_cost_and_many_pictures(tmp_path):
+def test_dry_run_cost_and_many_images(tmp_path):
     for number in range(22):
         (tmp_path / f"{number}.png").write_bytes(encoded(picture(seed=number)))
     picture(3000, 2000).save(tmp_path / "large.jpg")
@@ -138,15 +139,15 @@ def test_dry_run_cost_and_many_pictures(tmp_path):
     shown = html_of(cells[1])
     assert "1152 x 768 JPEG" in shown and "data:image/jpeg" in shown and "Nothing was sent" in shown
     assert "What is here?" in shown and "max_new_tokens" in shown and "0.00" in shown and "USD" in shown
-    assert "22 pictures would be sent to demo, and it is free. Add --yes" in error_of(cells[2])
-    assert "22 pictures would be sent to openai:gpt-4o, and the price is about 0.0" in error_of(cells[3])
+    assert "22 images would be sent to demo for free. Add --yes" in error_of(cells[2])
+    assert "22 images would be sent to openai:gpt-4o for about 0.0" in error_of(cells[3])
     assert html_of(cells[4]).count("<img") == 22
     assert value_of(cells[5]) == "0" and value_of(cells[7]) == "1"
     assert "Cost: free" in markdown_of(cells[6])[0]
-    assert "The store has the answer" in html_of(cells[8])
+    assert "The cache has the answer" in html_of(cells[8])
 
 
-SLIPS = {
+MISTAKES = {
     "%%vision demo\n\n": "has no question",
     "%%vision demo --imagee x\nx": "did you mean --image?",
     "%%vision demo -d hihg\nx": "did you mean high?",
@@ -154,20 +155,22 @@ SLIPS = {
     "%%vision gpt-4o-mini\nx": "did you mean openai:gpt-4o-mini?",
     "%%vision fsat\nx": "did you mean fast?",
     "%%vision demo What is this?\nx": "one word too many",
-    "%%vision demo -i nothing\nx": "nothing: it is None",
+    "%%vision demo -i nothing\nx": "nothing: the value is None",
     "%%vision demo -i number\nx": "An image cannot be made from a int",
     "%%vision demo -i table['y']\nx": "no such item",
     "%%vision demo -i smal\nx": "did you mean small?",
     '%%vision demo -s "open\nx': "is not closed",
     "%%vision demo -p seed\nx": "is not KEY=VALUE",
-    "%%vision demo -p 'stop=[\"a\"'\nx": "is no JSON",
-    "%%vision demo -t warm\nx": "is no number",
-    "%%vision demo --max-tokens 0\nx": "whole number from 1",
-    "%%vision demo class <<\nx": "is a word of Python's",
+    "%%vision demo -p prompt=x\nx": "write the question in the cell's body",
+    "%%vision demo --chat ''\nx": "needs a name",
+    "%%vision demo -p 'stop=[\"a\"'\nx": "is not valid JSON",
+    "%%vision demo -t warm\nx": "is not a number",
+    "%%vision demo --max-tokens 0\nx": "whole number of at least 1",
+    "%%vision demo class <<\nx": "is a Python keyword",
     "%%vision demo my-name <<\nx": "did you mean my_name?",
     "%%vision demo --api-key-env sk-abc\nx": "never the key itself",
-    "%%vision loop\nx": "goes round in a circle",
-    "%vision alias fast fastest": "goes round in a circle",
+    "%%vision loop\nx": "refers to itself",
+    "%vision alias fast fastest": "refers to itself",
     "%vision alias demo openai:gpt-4o": "cannot be an alias",
     "%vision alias x": "Write %vision alias NAME MODEL.",
     "%vision dealias fsat": "did you mean fast?",
@@ -180,17 +183,17 @@ SLIPS = {
 }
 
 
-def test_a_slip_is_one_line_with_the_nearest_right_spelling():
+def test_a_mistake_is_one_line_that_suggests_a_correction():
     cells = run_cells(
         f"{SERVER}\nfrom PIL import Image\nsmall, nothing, number = Image.new('L', (9, 9)), None, 5\ntable = {{'x': small}}",
         "%vision alias fast openai:gpt-4o-mini\n%vision alias fastest fast",
         "get_ipython().magics_manager.registry['VisionMagics'].aliases = "
         "{'fast': 'openai:gpt-4o-mini', 'fastest': 'fast', 'loop': 'pool', 'pool': 'loop'}",
-        *SLIPS,
+        *MISTAKES,
         "len(server.requests)",
         allow_errors=True,
     )
-    for cell, (source, said) in zip(cells[3:], SLIPS.items(), strict=False):
+    for cell, (source, said) in zip(cells[3:], MISTAKES.items(), strict=False):
         shown = error_of(cell)
         assert shown is not None and said in shown and shown.startswith("UsageError"), (source, shown)
         assert len(shown.strip().splitlines()) == 1
@@ -224,16 +227,16 @@ def test_subcommands(photo):
     )
     assert "openai:gpt-4o " in markdown_of(cells[1])[0] and "OPENAI_API_KEY is not set" in markdown_of(cells[1])[0]
     assert "2.5 / 10" in markdown_of(cells[1])[0]
-    assert "asks demo:mine from now on" in text_of(cells[2]) and text_of(cells[4]) == "mine\n"
+    assert "now asks demo:mine by default" in text_of(cells[2]) and text_of(cells[4]) == "mine\n"
     assert "nickname = mine" in markdown_of(cells[5])[0]
-    assert "1 answer," in value_of(cells[7]) and "1 answer forgotten" in text_of(cells[8])
+    assert "1 answer," in value_of(cells[7]) and "Deleted 1 answer" in text_of(cells[8])
     assert "0 answers, " in value_of(cells[9]) and text_of(cells[11]).strip().endswith("answers.sqlite3")
     assert "--dry-run" in value_of(cells[10]) and "-i, --image SRC" in value_of(cells[10])
     assert value_of(cells[11]).startswith("vision_nb 0.")
     assert "No cell has failed" in error_of(cells[12])
     assert "1 / 0" in text_of(cells[14]) and "would be sent to demo" in text_of(cells[14])
-    assert "explains no error: name a model" in text_of(cells[14]) and "explains no" not in text_of(cells[15])
-    assert "%vision fix --yes sends" in error_of(cells[14])
+    assert "cannot explain errors: name a model" in text_of(cells[14]) and "cannot explain" not in text_of(cells[15])
+    assert "use %vision fix --yes" in error_of(cells[14])
     assert "It is so." in markdown_of(cells[15])[0] and text_of(cells[16]) == "mine True\n"
     assert "dealias" in value_of(cells[17])
     assert "sk-abcdefghijklmnop" not in text_of(cells[20]) and "ValueError: ***" in text_of(cells[20])
@@ -243,8 +246,8 @@ def test_help_explains_options_subcommands_and_public_names():
     asked = ["--detail", "chat", "compare", "Chat.ask", "vn.errors.RateLimitError", "errors", "comparre"]
     cells = run_cells("%load_ext vision_nb", *(f"%vision help {name}" for name in asked), allow_errors=True)
     option, command, function, method, error, module = (markdown_of(cell)[0] for cell in cells[1:7])
-    assert "| -d, --detail DETAIL | how closely to look" in option and option.count("\n") == 3
-    assert "--chat NAME" in command and "Lists the conversations" in command
+    assert "| -d, --detail DETAIL | detail level" in option and option.count("\n") == 3
+    assert "--chat NAME" in command and "List the conversations" in command
     assert function.startswith("```python\nvn.compare(models, prompts, images") and "- `models`: " in function
     assert "```python\n>>> " in function
     assert "vn.Chat.ask(prompt, images=(), **overrides)" in method and "- `SettingsError`: " in method
@@ -252,26 +255,25 @@ def test_help_explains_options_subcommands_and_public_names():
     assert "did you mean compare?" in error_of(cells[7])
 
 
-def test_every_public_name_and_every_class_s_method_has_a_page():
-    for name in public_names():
-        page = reference(name)
+def test_every_public_name_and_method_has_a_reference():
+    for name in public_names(vn):
+        page = reference(vn, name)
         assert page is not None and page.doc, name
         for member, line in page.members:
             if name not in ("errors", "samples", "compat"):
-                assert line and reference(f"{name}.{member}").doc, (name, member)
-        assert not re.search(r"^(Args|Raises|Attributes|Returns|::)", as_markdown(page.doc), re.MULTILINE), name
-    assert reference("Chat._turns") is None and reference("importlib") is None and reference("Chat.nothing") is None
+                assert line and reference(vn, f"{name}.{member}").doc, (name, member)
+        assert not re.search(r"^(Args|Raises|Attributes|Returns|::)", docstring_markdown(page.doc), re.MULTILINE), name
+    assert all(reference(vn, name) is None for name in ("Chat._turns", "importlib", "Chat.nothing"))
 
 
-def test_the_ledger_is_shown():
-    pytest.importorskip("vision_nb.cost.ledger")
+def test_cost_shows_and_resets_the_ledger():
     cells = run_cells(
         "%%vision demo\nWhat?", "%vision cost", "%vision cost reset", "%vision cost rest", allow_errors=True
     )
-    assert value_of(cells[1]) and "begins anew" in text_of(cells[2]) and "did you mean reset" in error_of(cells[3])
+    assert value_of(cells[1]) and "is empty now" in text_of(cells[2]) and "did you mean reset" in error_of(cells[3])
 
 
-def test_the_nearest_pyproject_sets_defaults(tmp_path):
+def test_the_nearest_pyproject_toml_sets_defaults(tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / "pyproject.toml").write_text(
         '[tool.vision_nb]\nmodel = "quick"\nsystem = "Be kind."\nmodle = "x"\nmax_tokens = "many"\n'

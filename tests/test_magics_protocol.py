@@ -1,4 +1,4 @@
-"""What only the kernel protocol shows: completion as the front ends ask for it, and the ids of cells."""
+"""`%%vision` over the kernel protocol: completion as front ends request it, and cell IDs."""
 
 import pytest
 from conftest import encoded, picture
@@ -15,9 +15,9 @@ SETUP = (
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     (folder / "phone.png").write_bytes(encoded(picture()))
-    (folder / "phone.txt").write_text("no picture")
+    (folder / "phone.txt").write_text("not an image")
     manager, client = start_new_kernel(cwd=str(folder))
     try:
         assert client.execute_interactive(SETUP, timeout=60)["content"]["status"] == "ok"
@@ -50,17 +50,18 @@ def complete(tmp_path_factory):
         ("%vision dealias f", "%vision dealias fast"),
         ("%vision chat e", "%vision chat export"),
         ("%vision cache c", "%vision cache clear"),
+        ("%vision cache p", "%vision cache path"),
     ],
 )
-def test_tab_offers(complete, typed, offered):
+def test_tab_completes(complete, typed, offered):
     assert offered in complete(typed)
 
 
-def test_only_pictures_are_offered_as_pictures(complete):
+def test_tab_offers_only_images_after_the_image_option(complete):
     assert complete("%%vision demo -i ph") == {f"%%vision demo -i {name}" for name in ("photo", "photos", "phone.png")}
 
 
-def test_the_first_line_of_a_cell_completes_with_a_body_below(complete):
+def test_tab_completes_the_first_line_of_a_cell_with_a_body(complete):
     assert "%%vision demo --dry-run" in complete("%%vision demo --dr\nWhat is this?", 18)
 
 

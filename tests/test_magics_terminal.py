@@ -1,4 +1,4 @@
-"""`%%vision` in a plain terminal IPython: text alone, streamed, and not printed twice."""
+"""`%%vision` in IPython in a terminal: plain text, streamed, and printed once."""
 
 import re
 import sys
@@ -32,13 +32,13 @@ def terminal(tmp_path):
     child.close(force=True)
 
 
-def test_a_terminal_shows_text_once(terminal):
+def test_a_terminal_prints_an_answer_once(terminal):
     terminal.run("from vision_nb.demo import shared_server; shared_server().answer_with('Some **plain** words.')")
     shown = terminal.run("%%vision demo", "What?", "", "")
     assert shown.count("Some **plain** words.") == 1
     assert "Out[" not in shown and "<details>" not in shown
     again = terminal.run("%%vision demo", "What?", "", "")
-    assert again.count("Some **plain** words.") == 1 and "from the store" in again
+    assert again.count("Some **plain** words.") == 1 and "from the cache" in again
     assert "'Some **plain** words.'" in terminal.run("_vision.text")
     terminal.run("shared_server().answer_with('[1, 2]')")
     assert "[1, 2]" in terminal.run("%%vision demo -f json", "Numbers?", "", "")
@@ -46,14 +46,14 @@ def test_a_terminal_shows_text_once(terminal):
     assert "demo:a (" in terminal.run("%%vision demo:a -m demo:b", "What?", "", "")
 
 
-def test_a_terminal_shows_errors_in_two_lines_and_the_whole_on_request(terminal):
+def test_a_terminal_shows_errors_in_two_lines_and_tb_the_full_traceback(terminal):
     shown = terminal.run("%%vision demo -i missing.jpg", "What?", "", "")
     assert "ImageNotFoundError: There is no file missing.jpg" in shown and len(shown.strip().splitlines()) <= 4
     assert "Traceback" in terminal.run("%tb")
     assert "did you mean --image?" in terminal.run("%%vision demo --imgae x", "What?", "", "")
 
 
-def test_ctrl_c_stops_and_keeps_the_part(terminal):
+def test_ctrl_c_keeps_the_partial_answer(terminal):
     terminal.run("from vision_nb.demo import shared_server; shared_server().answer_with('word ' * 4000)")
     for line in ("%%vision demo", "What?", "", ""):
         terminal.sendline(line)
@@ -64,7 +64,7 @@ def test_ctrl_c_stops_and_keeps_the_part(terminal):
     assert "interrupted" in terminal.run("_vision.finish_reason")
 
 
-def test_fix_asks_before_it_sends(terminal):
+def test_fix_asks_for_confirmation_before_sending(terminal):
     terminal.run("1 / 0")
     terminal.sendline("%vision fix demo")
     terminal.expect(r"Send it\? \[y/N\] ")

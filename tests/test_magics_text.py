@@ -1,7 +1,8 @@
-"""The magics' pure parts, and what reaches the server from a cell, in this process for speed."""
+"""The parsers of the magics, and the text that reaches the server, tested in this process for speed."""
 
 import re
 import string
+import sys
 
 import pytest
 from conftest import picture
@@ -13,9 +14,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from vision_nb.demo import DemoServer
 from vision_nb.errors import MalformedResponseError
 from vision_nb.magics import parsers
+from vision_nb.magics.image_args import image_variables
 from vision_nb.magics.models import resolve
 from vision_nb.magics.options import split
-from vision_nb.magics.template import insert
+from vision_nb.magics.template import insert_values
 
 PRINTABLE = st.text(
     st.characters(exclude_categories=["C", "Zl", "Zp"]) | st.sampled_from("\n\t{}$\\\"'`%!?;<>"), min_size=1
@@ -24,7 +26,7 @@ PRINTABLE = st.text(
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
-    """An IPython shell with the extension, a store of its own, and a server that answers at once."""
+    """An IPython shell with the extension, its own store, and a demo server that answers at once."""
     shell = InteractiveShell()
     shell.run_line_magic("load_ext", "vision_nb")
     magics = shell.magics_manager.registry["VisionMagics"]
@@ -48,14 +50,14 @@ def test_any_printable_text_reaches_the_server_unchanged(shell, capsys, body):
 
 
 @given(st.text(st.sampled_from("ab{}\\ "), max_size=30))
-def test_a_template_without_double_braces_is_itself_and_escaped_ones_come_out(text):
+def test_a_template_without_double_braces_is_unchanged_and_escaped_braces_are_literal(text):
     plain = re.sub(r"\{(?=\{)", "{ ", text)
-    assert insert(plain, {}) == plain
-    assert insert("\\{{" + plain, {}) == "{{" + plain
+    assert insert_values(plain, {}) == plain
+    assert insert_values("\\{{" + plain, {}) == "{{" + plain
 
 
 @given(st.lists(st.text(string.ascii_letters + "üñ日本/\\:.*?[]' ", min_size=1).filter(str.strip), max_size=5))
-def test_quoted_words_come_back_whatever_they_hold(words):
+def test_quoted_words_are_preserved(words):
     words = [word.replace('" ', "") for word in words]
     assert split(" ".join(f'"{word}"' for word in words)) == words
 
@@ -72,47 +74,43 @@ def test_quoted_words_come_back_whatever_they_hold(words):
         ('-s ""', ["-s", ""]),
     ],
 )
-def test_words_are_split_as_one_would_read_them(line, words):
+def test_a_line_is_split_into_words(line, words):
     assert split(line) == words
 
 
-def test_an_alias_leads_to_a_model_and_never_in_a_circle():
+def test_aliases_resolve_to_models_and_cycles_are_refused():
     assert resolve("a", {"a": "b", "b": "openai:ft:gpt-4o:me::1"}) == "openai:ft:gpt-4o:me::1"
     with pytest.raises(UsageError, match="a -> b -> a"):
         resolve("a", {"a": "b", "b": "a"})
 
 
-def test_json_is_found_and_its_faults_are_placed():
-    assert parsers.json_of("```\n[1]\n```") == [1]
-    assert parsers.json_of(' {"a": null} ') == {"a": None}
-    assert parsers.json_of("```python\nx\n```\nthen\n~~~json\n{}\n~~~") == {}
+def test_json_is_found_and_errors_have_a_position():
+    assert parsers.parse_json("```\n[1]\n```") == [1]
+    assert parsers.parse_json(' {"a": null} ') == {"a": None}
+    assert parsers.parse_json("```python\nx\n```\nthen\n~~~json\n{}\n~~~") == {}
     with pytest.raises(MalformedResponseError, match="line 3, column 9"):
-        parsers.json_of('So:\n```json\n{"a": 1 2}\n```')
-    with pytest.raises(MalformedResponseError, match="where it ends"):
-        parsers.json_of('{"a": [1,')
+        parsers.parse_json('So:\n```json\n{"a": 1 2}\n```')
+    with pytest.raises(MalformedResponseError, match="at the end"):
+        parsers.parse_json('{"a": [1,')
 
 
-def test_tables_are_read_with_their_numbers():
-    table = parsers.table_of(
+def test_tables_are_parsed_with_numbers_as_numbers():
+    table = parsers.parse_table(
         "Here:\n\ncity | people | note\n:--|--:|---\nA | 1.5 | **x**\nB | 2 | a\\|b\n\nDone | here."
     )
     assert list(table.columns) == ["city", "people", "note"] and table["people"].sum() == 3.5
     assert table["note"].tolist() == ["x", "a|b"]
-    assert parsers.table_of('```csv\na,b\n"x, y",2\n```')["a"].tolist() == ["x, y"]
+    assert parsers.parse_table('```csv\na,b\n"x, y",2\n```')["a"].tolist() == ["x, y"]
     with pytest.raises(MalformedResponseError, match="Row 2 of the answer's table has 1 cells"):
-        parsers.table_of("|a|b|\n|-|-|\n|1|2|\n|3|")
+        parsers.parse_table("|a|b|\n|-|-|\n|1|2|\n|3|")
 
 
-def test_formulas_are_written_as_every_front_end_knows_them():
-    assert parsers.formula_of(r"So \( x \) and \[ y \].") == "So $x$ and $$ y $$."
-    assert parsers.formula_of("It is red. No formula.") == "It is red. No formula."
-    assert parsers.formula_of("```latex\n\\frac{1}{2}\n```") == "$$\n\\frac{1}{2}\n$$"
+def test_formulas_are_put_between_dollar_signs():
+    assert parsers.normalize_math(r"So \( x \) and \[ y \].") == "So $x$ and $$ y $$."
+    assert parsers.normalize_math("It is red. No formula.") == "It is red. No formula."
+    assert parsers.normalize_math("```latex\n\\frac{1}{2}\n```") == "$$\n\\frac{1}{2}\n$$"
 
 
-def test_pictures_that_tab_offers_are_pictures():
-    import sys
-
-    from vision_nb.magics.image_args import image_variables
-
+def test_only_variables_with_images_are_offered():
     variables = {"a": picture(), "b": [picture()], "c": "x.png", "d": 5, "e": [], "_f": picture(), "g": sys, "h": dict}
     assert image_variables(variables) == ["a", "b", "c"]

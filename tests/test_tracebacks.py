@@ -1,4 +1,4 @@
-"""How errors of the package look in a notebook: the user's lines, the message, and what to do."""
+"""The short tracebacks of the package's errors in a notebook."""
 
 import re
 
@@ -14,7 +14,7 @@ def shown(cell):
     return ESCAPES.sub("", "\n".join(error.traceback))
 
 
-def test_an_error_shows_the_users_lines_alone_and_tb_all_of_it():
+def test_an_error_shows_only_the_users_lines_and_tb_the_full_traceback():
     cells = run_cells(
         "import vision_nb as vn\nllm = vn.OpenAIMultiModal('gpt-4o', 'sk-x', 'http://127.0.0.1:9/v1', max_retries=0)",
         "def ask():\n    return llm.complete('What?')\n\nask()",
@@ -26,7 +26,7 @@ def test_an_error_shows_the_users_lines_alone_and_tb_all_of_it():
     )
     first = shown(cells[1])
     assert "----> 4 ask()" in first and "llm.complete('What?')" in first
-    assert "ProviderConnectionError: " in first and "%tb shows where" in first
+    assert "ProviderConnectionError: " in first and "%tb shows the full" in first
     assert "httpx" not in first and "vision_nb/" not in first and len(first.splitlines()) < 20
     whole = ESCAPES.sub("", str(cells[2].outputs))
     assert "vision_nb/providers" in whole and "ConnectError" in whole
@@ -34,6 +34,6 @@ def test_an_error_shows_the_users_lines_alone_and_tb_all_of_it():
         assert "vision_nb/" not in shown(cell) and len(shown(cell).splitlines()) < 12
 
 
-def test_another_error_is_shown_as_ever():
+def test_other_errors_keep_their_full_traceback():
     (_, cell) = run_cells("import vision_nb", "1 / 0", allow_errors=True)
     assert "%tb shows" not in shown(cell) and "ZeroDivisionError" in shown(cell)

@@ -6,6 +6,7 @@ Every public name is here; what it needs is imported when it is first used.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import vision_nb.comparison.hooks as _comparison_hooks
@@ -128,7 +129,7 @@ def load_ipython_extension(shell: Any) -> None:
     """Register the magics: what ``%load_ext vision_nb`` calls."""
     from vision_nb.magics.extension import load
 
-    load(shell)
+    load(shell, sys.modules[__name__])
 
 
 def unload_ipython_extension(shell: Any) -> None:

@@ -57,9 +57,9 @@ class VisionError(Exception):
     """
 
     def _render_traceback_(self) -> list[str]:
-        from vision_nb.notebook.tracebacks import short
+        from vision_nb.notebook.tracebacks import short_traceback
 
-        return short(self)
+        return short_traceback(self)
 
 
 class SettingsError(VisionError, ValueError):

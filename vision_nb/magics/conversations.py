@@ -1,34 +1,32 @@
-"""The conversations of a notebook, by name, and which cell said what."""
+"""The conversations of a notebook, by name, and the cell of each turn."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from dataclasses import dataclass, field
 
 from vision_nb.conversation.chat import Chat
 from vision_nb.magics.usage_errors import UsageError, unknown
-from vision_nb.providers.base import MultiModalLLM
 
-THE_NOTEBOOKS = "notebook"
-"""What the conversation is called that ``-c`` goes on with."""
+DEFAULT_NAME = "notebook"
+"""The name of the conversation that ``-c`` continues."""
 
 
 @dataclass
 class Conversation:
-    """One conversation.
+    """A conversation.
 
     Attributes:
-        chat: What was said.
-        model: The model's name, as the cell that began it had it.
-        cells: The id of the cell of each turn, or None where the front end gives none.
+        chat: The questions and answers.
+        model: The model's name as the user wrote it; empty for the demo model.
+        cells: The ID of each turn's cell, or None if the front end sends no IDs.
     """
 
     chat: Chat
-    model: str | None
+    model: str = ""
     cells: list[str | None] = field(default_factory=list)
 
     def before(self, cell: str | None) -> Conversation:
-        """A copy as it stood before a cell was first run: run again, a cell takes its own turn's place."""
+        """Return a copy as it was before a cell first ran, so that rerunning the cell replaces its turn."""
         kept = self.cells.index(cell) if cell is not None and cell in self.cells else len(self.cells)
         chat = self.chat.fork()
         chat.undo(len(self.cells) - kept)
@@ -38,30 +36,14 @@ class Conversation:
 class Conversations(dict[str, Conversation]):
     """Conversations by name."""
 
-    def name_of(self, options: Namespace) -> str:
-        """The conversation that a cell belongs to."""
-        if options.chat is not None and not options.chat.strip():
-            raise UsageError("--chat needs a name: --chat cats.")
-        return options.chat or THE_NOTEBOOKS
-
-    def opened(self, options: Namespace, cell: str | None) -> Conversation | None:
-        """The conversation that a cell goes on with, as it stood before that cell; None where it begins one."""
-        found = self.get(self.name_of(options))
-        return found.before(cell) if found is not None and (options.continue_ or options.chat) else None
-
-    def named(self, name: str | None) -> Conversation:
-        """A conversation for a subcommand.
+    def find(self, name: str | None) -> Conversation:
+        """Return the conversation with a name, or the notebook's for None.
 
         Raises:
-            UsageError: There is none of this name.
+            UsageError: There is none.
         """
-        if (name or THE_NOTEBOOKS) not in self:
-            if name is None:
-                raise UsageError("Nothing has been said in this notebook yet: ask with %%vision first.")
-            raise unknown("conversation", name, self)
-        return self[name or THE_NOTEBOOKS]
-
-
-def begun(llm: MultiModalLLM, model: str | None, system: str) -> Conversation:
-    """A new conversation."""
-    return Conversation(Chat(llm, system=system), model)
+        if (name or DEFAULT_NAME) in self:
+            return self[name or DEFAULT_NAME]
+        if name is None:
+            raise UsageError("There is no conversation yet: ask a question with %%vision first.")
+        raise unknown("conversation", name, self)

@@ -1,69 +1,190 @@
-"""Asks: takes an answer from the store, or lets it arrive, and shows it."""
+"""Run a ``%%vision`` cell: ask its question, or take the answer from the store, and display it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import replace
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from vision_nb.magics.output import AnswerView
-from vision_nb.magics.question import Question, stored
+from IPython.display import display
+
+from vision_nb.conversation.chat import Chat
+from vision_nb.magics.compare import ask_all
+from vision_nb.magics.conversations import DEFAULT_NAME, Conversation
+from vision_nb.magics.image_args import load_image_args
+from vision_nb.magics.models import request_settings
+from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView
+from vision_nb.magics.parsers import extract_code
+from vision_nb.magics.preview import check_image_count, preview
+from vision_nb.magics.question import Question, as_completion
+from vision_nb.magics.session import LAST_ANSWER, Session
+from vision_nb.magics.template import insert_values
+from vision_nb.magics.usage_errors import UsageError
 from vision_nb.notebook.display import display_stream
-from vision_nb.responses import ChatResponse
-from vision_nb.store import Store
+from vision_nb.notebook.ipython import DisplayOnce, current_cell_id, in_notebook, mark_displayed
+from vision_nb.providers.catalog import DEMO
+from vision_nb.rendering.html import error_box
+
+_DEMO_NOTE = (
+    "No model was named, so the demo model answered; it is not a language model. "
+    "To ask a real model, begin the cell with %%vision openai:gpt-4o."
+)
+_MAX_SKIPPED = 3  # skipped files that are named
 
 
-def answer(
-    question: Question,
-    store: Store,
-    view: Callable[[bool], AnswerView],
-    *,
-    cache: bool,
-    stream: bool,
-    keep: Callable[[ChatResponse], object],
-) -> AnswerView:
-    """Answer a question, from the store where it can, and show it.
+def run_cell(session: Session, options: Namespace, cell: str, variables: Mapping[str, Any]) -> Any:
+    """Ask the question of a cell and display the answer.
 
     Args:
-        question: What is asked.
-        store: Where answers are kept.
-        view: Makes the view, told whether the answer was there already.
-        cache: Whether an answer of the store is taken.
-        stream: Whether to show the answer while it arrives.
-        keep: Called with the answer, before it is shown as whole; also with what an interrupt left of it.
+        session: The session.
+        options: The options on the cell's first line.
+        cell: The body of the cell.
+        variables: The variables that the cell can use.
 
     Returns:
-        The view, with the response in it.
+        The cell's value: the response, the parsed answer, the answers of several models, or a preview; None if the
+        body ends in a semicolon.
+
+    Raises:
+        UsageError: The cell is incomplete, or its options contradict each other.
+        VisionError: An image cannot be used, or the model did not answer.
     """
-    key = question.key(store)  # before the answer becomes a part of the conversation
-    found = stored(question, store) if cache else None
-    shown = view(found is not None)
-    if found is not None:
-        question.chat.add(question.message, found)
-        keep(found)
-        shown.finish(found)
-        return shown
-    if stream:
-        display_stream(_watched(question, keep), live=shown)
+    if not cell.strip():
+        raise UsageError("The cell has no question: write it below the first line.")
+    questions, conversation, notes = _prepare(session, options, cell, variables)
+    # IPython's own test for a semicolon parses the body as Python, which fails for most prose.
+    silent = cell.rstrip().endswith(";")
+    if options.dry_run:
+        value = _preview(session, options, questions, notes)
     else:
-        whole = question.chat.ask(question.prompt, question.images)
-        keep(whole)
-        shown.finish(whole)
-    store.put(key, str(question.llm), question.chat.responses[-1])
-    return shown
+        if not options.yes:
+            check_image_count(questions[0], session.settings.many_images)
+        if options.compare:
+            value = _compare(session, options, questions, silent=silent)
+        else:
+            value = _answer(session, options, questions[0], conversation, notes, silent=silent)
+    if silent:
+        return None
+    if not in_notebook() and isinstance(value, DisplayOnce) and value.is_displayed:
+        session.shell.displayhook.update_user_ns(value)  # a terminal would print an empty Out[n] for it
+        return None
+    return value
 
 
-def _watched(question: Question, keep: Callable[[ChatResponse], object]) -> Iterator[ChatResponse]:
-    """The stream of an answer; what has arrived is kept also where an interrupt or an error ends it."""
-    latest = None
-    with closing(question.chat.stream(question.prompt, question.images)) as stream:
-        try:
-            for latest in stream:
-                yield latest
-        except (GeneratorExit, KeyboardInterrupt):
-            if latest is not None:
-                latest = replace(latest, finish_reason="interrupted")
-            raise
-        finally:
-            if latest is not None:
-                keep(latest)
+def show_error(error: Exception) -> None:
+    """Display an error as output, so that the notebook continues to run (``--no-raise``)."""
+    text = f"{type(error).__name__}: {error}"
+    display({"text/html": error_box(text), "text/plain": text}, raw=True)
+
+
+def _prepare(
+    session: Session, options: Namespace, cell: str, variables: Mapping[str, Any]
+) -> tuple[list[Question], Conversation, list[str]]:
+    """Return the question for each model, the conversation that it belongs to, and notes for the user."""
+    if options.compare and (options.continue_ or options.chat):
+        raise UsageError("-m asks several models, but a conversation has one: leave out -m, or -c and --chat.")
+    settings = session.settings
+    prompt = insert_values(cell.removesuffix("\n"), variables)
+    images = load_image_args(options.image, variables)
+    earlier = session.conversations.get(options.chat or DEFAULT_NAME) if options.continue_ or options.chat else None
+    name = options.model or (earlier.model if earlier else "") or settings.model
+    names = [*([name] if options.model or not options.compare else []), *options.compare]
+    llms = [
+        session.models.get(
+            name or DEMO, api_base=options.api_base, api_key_env=options.api_key_env, dry_run=options.dry_run
+        )
+        for name in names
+    ]
+    conversation = earlier.before(current_cell_id()) if earlier else Conversation(Chat(llms[0]))
+    conversation.model, conversation.chat.llm = name, llms[0]
+    conversation.chat.system = options.system or conversation.chat.system or settings.system
+    call_settings = request_settings(
+        settings,
+        detail=options.detail,
+        temperature=options.temperature,
+        max_tokens=options.max_tokens,
+        parameters=options.param,
+    )
+    questions = [Question(llm, conversation.chat, prompt, images, call_settings) for llm in llms]
+    return questions, conversation, [*([] if names[0] else [_DEMO_NOTE]), *_skipped_notes(images.skipped)]
+
+
+def _skipped_notes(skipped: list[tuple[Path, str]]) -> list[str]:
+    notes = [f"Skipped {path.name}: {reason}." for path, reason in skipped[:_MAX_SKIPPED]]
+    more = len(skipped) - _MAX_SKIPPED
+    return [*notes, f"Skipped {more} more files."] if more > 0 else notes
+
+
+def _uses_cache(session: Session, options: Namespace) -> bool:
+    return bool(session.settings.cache if options.cache is None else options.cache)
+
+
+def _preview(session: Session, options: Namespace, questions: list[Question], notes: list[str]) -> Any:
+    """Display the previews of all questions but the last, which is the cell's value."""
+    store, cache = session.store, _uses_cache(session, options)
+    previews = [
+        preview(question, is_stored=cache and store.get(question.key(store)) is not None, notes=tuple(notes))
+        for question in questions
+    ]
+    for one in previews[:-1]:
+        display(one)
+    return previews[-1]
+
+
+def _answer(
+    session: Session,
+    options: Namespace,
+    question: Question,
+    conversation: Conversation,
+    notes: list[str],
+    *,
+    silent: bool,
+) -> Any:
+    """Ask one model, or take the answer from the store, and display the answer."""
+    chat, store = question.chat, session.store
+    key = question.key(store)  # before the answer becomes part of the conversation
+    stored = question.stored_answer(store, key) if _uses_cache(session, options) else None
+    format_name = options.format or session.settings.format
+    view = AnswerView(
+        OUTPUT_FORMATS[format_name], notes, from_store=stored is not None, with_cost=options.cost, silent=silent
+    )
+    turns = len(chat)
+    try:
+        if stored is not None:
+            view.finish(chat.add(question.message, stored))
+        elif session.settings.stream if options.stream is None else options.stream:
+            display_stream(chat.stream(question.prompt, question.images, **question.settings), live=view)
+        else:
+            view.finish(chat.ask(question.prompt, question.images, **question.settings))
+        if stored is None:
+            store.put(key, str(question.llm), chat.responses[-1])
+    finally:  # an interrupt leaves the part of the answer that had arrived
+        if view.response is not None:
+            session.variables[LAST_ANSWER] = as_completion(view.response)
+        if len(chat) > turns:
+            conversation.cells.append(current_cell_id())
+            session.conversations[options.chat or DEFAULT_NAME] = conversation
+    response = session.variables[LAST_ANSWER]
+    mark_displayed(response)
+    if view.problem is not None:
+        raise view.problem
+    if format_name == "code" and stored is None:  # a cached answer already has its cell
+        session.shell.set_next_input(extract_code(response.text))
+    value = response if view.output_format.parse is None else view.value
+    if options.name:
+        session.variables[options.name] = value
+    return value
+
+
+def _compare(session: Session, options: Namespace, questions: list[Question], *, silent: bool) -> Any:
+    """Ask several models, and display their answers side by side."""
+    answers = ask_all(questions, session.store, cache=_uses_cache(session, options))
+    session.variables[LAST_ANSWER] = answers
+    if options.name:
+        session.variables[options.name] = answers
+    if in_notebook() and not silent:
+        bundle = {"text/html": answers._repr_html_(), "text/plain": repr(answers)}
+        display(bundle, raw=True, metadata=answers.metadata())
+        mark_displayed(answers)
+    return answers

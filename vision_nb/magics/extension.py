@@ -1,8 +1,9 @@
-"""Puts the magics into a shell, and takes everything out again."""
+"""Register the magics in an IPython shell, and remove them again."""
 
 from __future__ import annotations
 
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from vision_nb.magics.magic import VisionMagics
@@ -10,18 +11,23 @@ from vision_nb.magics.magic import VisionMagics
 COMMANDS = ("%vision", "%%vision")
 
 
-def load(shell: Any) -> None:
-    """Register the magics, their completion, and the memory of the last error."""
-    unload(shell)  # loaded twice, they are there once
-    magics = VisionMagics(shell)
+def load(shell: Any, package: ModuleType) -> None:
+    """Register the magics, their completion and the recording of failed cells.
+
+    Args:
+        shell: The IPython shell.
+        package: The module with the public names that ``%vision help`` explains.
+    """
+    unload(shell)
+    magics = VisionMagics(shell, package)
     shell.register_magics(magics)
     for command in COMMANDS:
         shell.set_hook("complete_command", partial(_complete, magics), str_key=command)
-    shell.events.register("post_run_cell", magics.remember_failure)
+    shell.events.register("post_run_cell", magics.record_failure)
 
 
 def unload(shell: Any) -> None:
-    """Take out what `load` has put in."""
+    """Remove everything that `load` registered."""
     magics = shell.magics_manager.registry.pop(VisionMagics.__name__, None)
     if magics is None:
         return
@@ -29,12 +35,12 @@ def unload(shell: Any) -> None:
         shell.magics_manager.magics[kind].pop("vision", None)
     for command in COMMANDS:
         shell.strdispatchers["complete_command"].strs.pop(command, None)
-    shell.events.unregister("post_run_cell", magics.remember_failure)
+    shell.events.unregister("post_run_cell", magics.record_failure)
     shell.configurables.remove(magics)
     magics.close()
 
 
 def _complete(magics: VisionMagics, _: Any, event: Any) -> list[str]:
-    from vision_nb.magics.completion import complete  # first needed when Tab is pressed
+    from vision_nb.magics.completion import complete  # %load_ext does not load it
 
-    return complete(magics, event)
+    return complete(magics.session, event)

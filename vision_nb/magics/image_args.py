@@ -1,4 +1,4 @@
-"""What ``-i`` names: a variable or an item of one, or else a path, pattern, folder or URL."""
+"""Load the images that ``-i`` names: variables and their items, paths, patterns, folders and URLs."""
 
 from __future__ import annotations
 
@@ -12,66 +12,75 @@ from typing import Any
 
 from vision_nb.errors import ImageNotFoundError, UnsupportedImageError
 from vision_nb.images.loading import ImageList, load_images
-from vision_nb.magics.usage_errors import UsageError, nearest
+from vision_nb.magics.usage_errors import UsageError, closest, truncate
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
+"""The file name endings that completion offers. Loading ignores them: a file's type comes from its bytes."""
 
 _VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?P<steps>(?:\.[^\W\d]\w*|\[(?:-?\d+|'[^']*'|\"[^\"]*\")\])*)")
 _STEP = re.compile(r"\.(\w+)|\[(.+?)\]")
 
 
-def images_named(words: Iterable[str], variables: Mapping[str, Any]) -> ImageList:
-    """The pictures that the words after ``-i`` lead to, in order; what was left out is in ``.skipped``.
+def load_image_args(words: Iterable[str], variables: Mapping[str, Any]) -> ImageList:
+    """Load the images that the values of ``-i`` name, in order; ``.skipped`` lists the files left out.
+
+    Args:
+        words: The values of ``-i``.
+        variables: The notebook's variables.
 
     Raises:
-        UsageError: A variable is None or holds no picture, or a word is neither a variable nor a file.
-        ImageError: A file, folder or pattern has no picture.
+        UsageError: A variable is None or not an image, or a word names neither a variable nor a file.
+        ImageError: A file, folder or pattern contains no image.
     """
     found = ImageList()
     for word in words:
-        images = _images(word, variables)
+        images = _load(word, variables)
         found.extend(images)
         found.skipped.extend(images.skipped)
     return found
 
 
-def _images(word: str, variables: Mapping[str, Any]) -> ImageList:
+def _load(word: str, variables: Mapping[str, Any]) -> ImageList:
     source, is_variable = _source(word, variables)
     try:
-        with warnings.catch_warnings():  # the cell says below its answer what was skipped
+        with warnings.catch_warnings():  # skipped files are listed below the answer
             warnings.simplefilter("ignore", UserWarning)
             return load_images(source)
     except UnsupportedImageError as error:
         if is_variable:
-            raise UsageError(f"-i {word}: {error}") from error
+            raise UsageError(f"-i {truncate(word)}: {error}") from error
         raise
     except ImageNotFoundError as error:
-        guess = nearest(word, image_variables(variables))
+        guess = closest(word, image_variables(variables))
         if is_variable or guess is None:
             raise
-        raise UsageError(f"There is no variable and no file {word!r}: did you mean {guess}?") from error
+        raise UsageError(f"There is no variable and no file {truncate(word)!r}: did you mean {guess}?") from error
 
 
 def _source(word: str, variables: Mapping[str, Any]) -> tuple[Any, bool]:
-    """The value of a variable, or the word itself; and which of them it is."""
+    """Return the value of a variable, or the word itself, and whether it is a variable."""
     match = _VARIABLE.fullmatch(word)
     if match is None or match["name"] not in variables:
         if match is not None and match["name"] in ("Out", "In", "_") and not Path(word).exists():
-            raise UsageError(f"-i {word}: there is no output yet.")
+            raise UsageError(f"-i {truncate(word)}: there is no output yet.")
         return word, False
     if match["steps"].startswith(".") and Path(word).is_file():
-        return word, False  # photo.jpg is a file, also where there is a variable photo
+        return word, False  # photo.jpg names the file, even if there is a variable photo
     value = variables[match["name"]]
     for attribute, index in _STEP.findall(match["steps"]):
         try:
             value = getattr(value, attribute) if attribute else value[ast.literal_eval(index)]
         except (LookupError, TypeError, AttributeError) as error:
-            raise UsageError(f"-i {word}: there is no such item ({type(error).__name__}: {error}).") from error
+            raise UsageError(
+                f"-i {truncate(word)}: there is no such item ({type(error).__name__}: {error})."
+            ) from error
     if value is None:
-        raise UsageError(f"-i {word}: it is None: run the cell that sets it.")
+        raise UsageError(f"-i {truncate(word)}: the value is None; run the cell that sets it.")
     return (list(value) if isinstance(value, (set, frozenset)) else value), True
 
 
 def image_variables(variables: Mapping[str, Any]) -> list[str]:
-    """The names of variables that hold a picture or a list of them, without looking far into them."""
+    """Return the names of variables that appear to hold an image or a list of images."""
     return [
         name for name, value in variables.items() if not name.startswith("_") and name != "Out" and _may_be_image(value)
     ]
@@ -84,7 +93,3 @@ def _may_be_image(value: Any, depth: int = 1) -> bool:
         return str(value).lower().endswith(IMAGE_SUFFIXES)
     marks = ("image_path", "getbands", "savefig", "__array_interface__")
     return not isinstance(value, (type, ModuleType)) and any(hasattr(value, mark) for mark in marks)
-
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
-"""Endings that are offered for completion; what a file really is, its first bytes tell."""

@@ -1,95 +1,139 @@
-"""Which model a cell asks: names, aliases, and the objects behind them."""
+"""The models that cells ask: names, aliases, connections and request settings."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
 from vision_nb.cost.image_rules import RULES
 from vision_nb.errors import MissingKeyError
 from vision_nb.magics.settings import VisionSettings
-from vision_nb.magics.usage_errors import UsageError, nearest
+from vision_nb.magics.usage_errors import UsageError, closest, truncate
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import known_models
 from vision_nb.providers.connect import PROVIDERS, connect, connect_to_count
 
-_KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # how the key is called where not api_key
+_KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # by provider; api_key for all others
 _BASE_ARGUMENTS = {"azure": "azure_endpoint"}
 _ENVIRONMENT = ("OPENAI_", "AZURE_", "REPLICATE_", "VISION_NB_")
+_LENGTH_LIMITS = ("max_new_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class Models:
-    """Model objects by name and options; one is kept, with its open connections, for the next cell that asks it.
+    """The connected models: one for each name, server and API key.
 
     Args:
-        settings: The defaults, and the aliases.
+        settings: The settings, with the aliases.
     """
 
     def __init__(self, settings: VisionSettings) -> None:
         self._settings = settings
-        self._made: dict[str, MultiModalLLM] = {}
+        self._connected: dict[tuple[str, str, str], tuple[str, MultiModalLLM]] = {}
 
-    def get(self, name: str, options: Namespace) -> MultiModalLLM:
-        """The model of a name, with a cell's options.
+    def get(
+        self, name: str, *, api_base: str | None = None, api_key_env: str | None = None, dry_run: bool = False
+    ) -> MultiModalLLM:
+        """Return the model with a name, connecting to it if necessary.
+
+        A model is reused until its API key or another variable in the environment changes.
+
+        Args:
+            name: The model's name, or an alias.
+            api_base: The server's base URL; None for the setting.
+            api_key_env: The environment variable that holds the API key; None for the setting.
+            dry_run: Whether a missing API key is accepted, because nothing will be sent.
 
         Raises:
-            UsageError: There is no such model, or an option does not fit it.
-            SettingsError: A key or a setting is missing.
+            UsageError: There is no such model, or it takes no API key.
+            SettingsError: The API key or a setting is missing.
         """
-        full = resolve(name, self._settings.aliases)
-        arguments = {key: value for key, value in self._arguments(full, options).items() if value not in (None, {})}
-        # A changed key or endpoint makes another model; so does every option.
-        environment = sorted((key, value) for key, value in os.environ.items() if key.startswith(_ENVIRONMENT))
-        made_of = repr((full, arguments, environment, options.dry_run))
-        if made_of not in self._made:
-            self._made[made_of] = (connect_to_count if options.dry_run else connect)(full, **arguments)
-        return self._made[made_of]
+        full_name = resolve(name, self._settings.aliases)
+        base = api_base or self._settings.api_base
+        key_variable = api_key_env or self._settings.api_key_env
+        arguments = _connection_arguments(full_name, base, key_variable)
+        place, fingerprint = (full_name, base, key_variable), _fingerprint(arguments)
+        known = self._connected.get(place)
+        if known is not None and known[0] == fingerprint:
+            return known[1]
+        if dry_run:
+            return connect_to_count(full_name, **arguments)
+        llm = connect(full_name, **arguments)
+        if known is not None:
+            known[1].close()
+        self._connected[place] = fingerprint, llm
+        return llm
 
-    def _arguments(self, name: str, options: Namespace) -> dict[str, Any]:
-        settings, provider = self._settings, name.partition(":")[0]
-        base, key = options.api_base or settings.api_base, options.api_key_env or settings.api_key_env
-        arguments = {
-            "image_detail": options.detail or settings.detail or None,
-            "temperature": settings.temperature if options.temperature is None else options.temperature,
-            "max_new_tokens": options.max_tokens or settings.max_tokens,
-            "additional_kwargs": options.param,
-            _BASE_ARGUMENTS.get(provider, "api_base"): base or None,
-        }
-        if key:
-            argument, value = _KEY_ARGUMENTS.get(provider, "api_key"), _key(key)
-            if argument is None:
-                raise UsageError(f"{name} takes no key: leave --api-key-env out.")
-            arguments[argument] = value
-        return arguments
+    def close(self) -> None:
+        """Close all connections."""
+        for _, llm in self._connected.values():
+            llm.close()
+        self._connected.clear()
 
 
-def _key(variable: str) -> str:
+def _connection_arguments(name: str, base: str, key_variable: str) -> dict[str, Any]:
+    provider = name.partition(":")[0]
+    arguments = {_BASE_ARGUMENTS.get(provider, "api_base"): base} if base else {}
+    if key_variable:
+        argument, key = _KEY_ARGUMENTS.get(provider, "api_key"), _read_key(key_variable)
+        if argument is None:
+            raise UsageError(f"{name} takes no API key: leave out --api-key-env.")
+        arguments[argument] = key
+    return arguments
+
+
+def _read_key(variable: str) -> str:
     if not variable.isidentifier():
         raise UsageError("--api-key-env takes the name of an environment variable, never the key itself.")
     if not os.environ.get(variable):
-        raise MissingKeyError(f"The environment variable {variable} is not set: set it, or name another.")
+        raise MissingKeyError(f"The environment variable {variable} is not set: set it, or name another one.")
     return os.environ[variable]
 
 
+def _fingerprint(arguments: Mapping[str, Any]) -> str:
+    """Return a digest of what decides a connection, so that no API key is kept here."""
+    environment = sorted((name, value) for name, value in os.environ.items() if name.startswith(_ENVIRONMENT))
+    return hashlib.sha256(repr((arguments, environment)).encode()).hexdigest()
+
+
+def request_settings(
+    settings: VisionSettings,
+    *,
+    detail: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the keyword arguments of a call: the options of a cell, and the settings for those not given."""
+    parameters = parameters or {}
+    chosen = {
+        "image_detail": detail or settings.detail or None,
+        "temperature": settings.temperature if temperature is None else temperature,
+        "max_new_tokens": max_tokens or settings.max_tokens,
+    }
+    if any(name in parameters for name in _LENGTH_LIMITS):
+        del chosen["max_new_tokens"]
+    return {**{name: value for name, value in chosen.items() if value is not None}, **parameters}
+
+
 def resolve(name: str, aliases: Mapping[str, str]) -> str:
-    """What a name stands for, through aliases of aliases.
+    """Return the full name of a model, following aliases.
 
     Raises:
-        UsageError: The aliases go round in a circle, or the name is neither an alias nor a model.
+        UsageError: The aliases form a cycle, or the name is neither an alias nor a model.
     """
     seen = [name]
     while (target := aliases.get(seen[-1])) is not None:
         if target in seen:
-            raise UsageError(f"The alias {name!r} goes round in a circle: {' -> '.join([*seen, target])}.")
+            raise UsageError(f"The alias {name!r} refers to itself: {' -> '.join([*seen, target])}.")
         seen.append(target)
     provider, colon, model = seen[-1].partition(":")
     if provider in PROVIDERS and (model or not colon):
         return seen[-1]
     known = [*aliases, *PROVIDERS, *known_models()]
     guess = f"openai:{seen[-1]}" if seen[-1] in RULES else None
-    guess = guess or (f"{nearest(provider, PROVIDERS)}:{model}" if colon and nearest(provider, PROVIDERS) else None)
-    guess = guess or nearest(seen[-1], known) or nearest(f"openai:{seen[-1]}", known)
+    guess = guess or (f"{closest(provider, PROVIDERS)}:{model}" if colon and closest(provider, PROVIDERS) else None)
+    guess = guess or closest(seen[-1], known) or closest(f"openai:{seen[-1]}", known)
     hint = f"did you mean {guess}?" if guess else "write provider:model, as in openai:gpt-4o."
-    raise UsageError(f"There is no model {seen[-1]!r}: {hint} %vision list shows what there is.")
+    raise UsageError(f"There is no model {truncate(seen[-1])!r}: {hint} %vision list shows the known models.")

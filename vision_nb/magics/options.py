@@ -1,4 +1,4 @@
-"""The words on the line of ``%%vision``: the table of options, and how the line is read."""
+"""The options of ``%%vision``, and the parser of a cell's first line."""
 
 from __future__ import annotations
 
@@ -13,27 +13,35 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 
 from vision_nb.images.detail import DETAILS
 from vision_nb.magics.settings import FORMATS
-from vision_nb.magics.usage_errors import UsageError, unknown
+from vision_nb.magics.usage_errors import UsageError, truncate, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _WORD = re.compile(
     r"""(?P<head>-{0,2}[\w.-]+=)?(?P<quote>["'])(?P<quoted>.*?)(?P=quote)(?=\s|$)|(?P<bare>\S+)""", re.DOTALL
 )
+_NOT_PARAMETERS = {  # the keyword arguments of a call that are not request parameters
+    "prompt": "write the question in the cell's body.",
+    "messages": "write the question in the cell's body.",
+    "images": "use -i.",
+    "image_documents": "use -i.",
+    "stream": "use --no-stream.",
+    "self": "choose another name.",
+}
 
 
-def _one_of(what: str, known: tuple[str, ...]) -> Callable[[str], str]:
+def _one_of(kind: str, known: tuple[str, ...]) -> Callable[[str], str]:
     def check(word: str) -> str:
         if word not in known:
-            raise ArgumentTypeError(str(unknown(what, word, known)))
+            raise ArgumentTypeError(str(unknown(kind, word, known)))
         return word
 
     return check
 
 
-def _positive(word: str) -> int:
+def _token_count(word: str) -> int:
     if not word.isdecimal() or int(word) < 1:
-        raise ArgumentTypeError(f"{word!r} is no number of tokens: write a whole number from 1 on.")
+        raise ArgumentTypeError(f"{truncate(word)!r} is not a number of tokens: use a whole number of at least 1.")
     return int(word)
 
 
@@ -41,103 +49,107 @@ def _temperature(word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        raise ArgumentTypeError(f"{word!r} is no number, such as 0.2.") from None
+        raise ArgumentTypeError(f"{truncate(word)!r} is not a number: use a value such as 0.2.") from None
+
+
+def _conversation_name(word: str) -> str:
+    if not word.strip():
+        raise ArgumentTypeError("a conversation needs a name, as in --chat cats.")
+    return word
 
 
 def _parameter(word: str) -> tuple[str, Any]:
-    """KEY=VALUE, the value as JSON where it is JSON."""
+    """Parse KEY=VALUE; the value is JSON if it is valid JSON."""
     key, equals, value = word.partition("=")
     if not equals or not key:
-        raise ArgumentTypeError(f"{word!r} is not KEY=VALUE, such as seed=7.")
+        raise ArgumentTypeError(f"{truncate(word)!r} is not KEY=VALUE: write it as in seed=7.")
+    if key in _NOT_PARAMETERS:
+        raise ArgumentTypeError(f"{key} is not a request parameter: {_NOT_PARAMETERS[key]}")
     try:
         return key, json.loads(value)
     except json.JSONDecodeError as error:
         if value[:1] in ("{", "["):
             raise ArgumentTypeError(
-                f"{key}: {value} is no JSON ({error.msg} at character {error.pos + 1}). Quotes go around the whole, "
-                """as in -p 'stop=["a", "b"]'."""
+                f"{key}: {truncate(value)} is not valid JSON ({error.msg} at character {error.pos + 1}). "
+                """Quote the whole parameter, as in -p 'stop=["a", "b"]'."""
             ) from None
         return key, value
 
 
 OPTIONS = (
-    argument("model", nargs="*", metavar="MODEL", help="provider:model or an alias; left out: the default or the demo"),
+    argument("model", nargs="*", metavar="MODEL", help="provider:model or an alias; NAME << assigns the answer"),
     argument(
         "-i", "--image", metavar="SRC", action="append", default=[],
-        help="a path, glob, folder, URL, Out[3], _ or a variable (repeat)",
+        help="an image: path, glob pattern, folder, URL, Out[3], _ or a variable (repeatable)",
     ),
-    argument(
-        "-d", "--detail", type=_one_of("detail level", DETAILS), help=f"how closely to look: {', '.join(DETAILS)}"
-    ),
-    argument("-s", "--system", metavar="TEXT", help="what the model is told before the question"),
-    argument("-t", "--temperature", type=_temperature, metavar="T", help="how freely the model picks its words"),
-    argument("--max-tokens", type=_positive, metavar="N", help="the most tokens of the answer"),
+    argument("-d", "--detail", type=_one_of("detail level", DETAILS), help=f"detail level: {', '.join(DETAILS)}"),
+    argument("-s", "--system", metavar="TEXT", help="system message"),
+    argument("-t", "--temperature", type=_temperature, metavar="T", help="sampling temperature"),
+    argument("--max-tokens", type=_token_count, metavar="N", help="maximum number of tokens in the answer"),
     argument(
         "-p", "--param", metavar="KEY=VALUE", type=_parameter, action="append", default=[],
-        help="any other request parameter; the value is JSON where it parses (repeat)",
+        help="any other request parameter; the value is parsed as JSON if possible (repeatable)",
     ),
     argument(
         "-f", "--format", type=_one_of("format", FORMATS),
-        help="markdown, text, html, code (a new cell below), json (parsed), math, dataframe (a table, parsed)",
+        help="output format: markdown, text, html, code (in a new cell), json (parsed), math, dataframe (parsed table)",
     ),
     argument(
         "-c", "--continue", dest="continue_", action="store_true",
-        help="go on with this notebook's conversation, its pictures included",
+        help="continue this notebook's conversation, including its images",
     ),
-    argument("--chat", metavar="NAME", help="go on with the conversation of this name"),
+    argument("--chat", type=_conversation_name, metavar="NAME", help="continue or start the conversation of this name"),
     argument(
         "-m", "--compare", metavar="MODEL", action="append", default=[],
-        help="ask this model too, answers side by side (repeat)",
+        help="also ask this model, and show the answers side by side (repeatable)",
     ),
-    argument("--dry-run", action="store_true", help="show what would be sent, and send nothing"),
+    argument("--dry-run", action="store_true", help="show what would be sent, without sending it"),
     argument("--cost", action="store_true", help="show the price with the answer"),
-    argument("--no-stream", dest="stream", action="store_false", default=None, help="show the answer when it is whole"),
-    argument("--no-raise", dest="raises", action="store_false", help="show an error, and let the notebook run on"),
+    argument("--no-stream", dest="stream", action="store_false", default=None, help="wait for the complete answer"),
+    argument("--no-raise", action="store_true", help="show an error without stopping Run All"),
     argument(
         "--cache", dest="cache", action="store_true", default=None,
-        help="take the answer from the store where the same was asked before (the default)",
+        help="reuse the cached answer to an identical question (default)",
     ),
-    argument("--no-cache", dest="cache", action="store_false", default=None, help="ask again"),
-    argument("--api-base", metavar="URL", help="the base URL of another server"),
-    argument("--api-key-env", metavar="NAME", help="the environment variable that holds the key"),
-    argument("--yes", action="store_true", help="send many pictures without being asked"),
+    argument("--no-cache", dest="cache", action="store_false", default=None, help="ask again, ignoring the cache"),
+    argument("--api-base", metavar="URL", help="base URL of the server"),
+    argument("--api-key-env", metavar="NAME", help="environment variable that holds the API key"),
+    argument("--yes", action="store_true", help="send many images without confirmation"),
 )  # fmt: skip
-"""What a line may hold; the order is that of the help."""
+"""The options, in the order of ``%vision help``."""
+
+OPTION_NAMES = tuple(name for option in OPTIONS for name in option.args if name.startswith("-"))
+"""Every short and long option name."""
 
 
 def with_options(function: F) -> F:
-    """Give a magic the table of options, and its help."""
+    """Decorate a magic with the options, their parser and their help."""
     for option in reversed(OPTIONS):
         function = option(function)
     decorated: F = magic_arguments()(function)
     return decorated
 
 
-def option_names(parser: MagicArgumentParser) -> list[str]:
-    """Every spelling of every option."""
-    return [spelling for action in parser._actions for spelling in action.option_strings]
-
-
 def parse(parser: MagicArgumentParser, line: str) -> Namespace:
-    """Read the line of a cell.
+    """Parse the first line of a cell.
 
     Returns:
-        The options; ``name`` is what stands before ``<<``, ``model`` one word or None, ``param`` a dict.
+        The options. ``name`` is the variable before ``<<``, ``model`` one name or None, ``param`` a dict.
 
     Raises:
-        UsageError: A word makes no sense there.
+        UsageError: An option or a value is invalid.
     """
     words = split(line)
-    name = _assigned(words)
+    name = _take_assignment(words)
     options, rest = parser.parse_known_args(words)
     for word in rest:
         if word.startswith("-"):
-            raise unknown("option", word.partition("=")[0], option_names(parser))
+            raise unknown("option", word.partition("=")[0], OPTION_NAMES)
     models = [*options.model, *rest]
     if len(models) > 1:
         raise UsageError(
-            f"{models[1]!r} is one word too many after the model {models[0]!r}: the question goes below the first "
-            "line, and a text with spaces into quotes."
+            f"{truncate(models[1])!r} is one word too many after the model {truncate(models[0])!r}: write the question "
+            "below the first line, and put values with spaces in quotes."
         )
     options.model, options.name = (models[0] if models else None), name
     options.param = dict(options.param)
@@ -145,9 +157,9 @@ def parse(parser: MagicArgumentParser, line: str) -> Namespace:
 
 
 def split(line: str) -> list[str]:
-    r"""The words of a line, without the quotes around them; backslashes are as good as any other character.
+    r"""Split a line into words and remove the quotes around them. Backslashes have no special meaning.
 
-    A quote of one kind holds the other, and one in the middle of a word is part of it.
+    Quotes of one kind may contain the other kind, and a quote inside a word is part of the word.
 
     Raises:
         UsageError: A quote is not closed.
@@ -161,32 +173,30 @@ def split(line: str) -> list[str]:
         if bare is None:
             words.append((match["head"] or "") + match["quoted"])
         elif bare[0] in "\"'":
-            raise UsageError(
-                f"The quote before {bare[1:] or 'the end'} is not closed: a text stands between two alike."
-            )
+            raise UsageError(f"The quote in {truncate(bare)} is not closed: end the text with the same quote.")
         else:
             words.append(bare)
     return words
 
 
-def _assigned(words: list[str]) -> str | None:
-    """Take ``NAME <<`` out of the words."""
-    for place, word in enumerate(words):
+def _take_assignment(words: list[str]) -> str | None:
+    """Remove ``NAME <<`` from the words and return the name."""
+    for position, word in enumerate(words):
         if word.endswith("<<"):
             name = word[:-2]
-            if not name and place:
-                name = words.pop(place - 1)
-                place -= 1
-            del words[place]
-            _check_name(name)
+            if not name and position:
+                name = words.pop(position - 1)
+                position -= 1
+            del words[position]
+            _check_variable_name(name)
             return name
     return None
 
 
-def _check_name(name: str) -> None:
+def _check_variable_name(name: str) -> None:
     if keyword.iskeyword(name):
-        raise UsageError(f"{name!r} is a word of Python's and cannot be a name: write another before <<.")
+        raise UsageError(f"{name!r} is a Python keyword: write another variable name before <<.")
     if not name.isidentifier():
         guess = re.sub(r"\W+|^(?=\d)", "_", name)
-        hint = f"did you mean {guess}?" if guess.isidentifier() else "write NAME <<, as in answer <<."
-        raise UsageError(f"{name!r} cannot be a name for the answer: {hint}")
+        hint = f"did you mean {truncate(guess)}?" if guess.isidentifier() else "write NAME <<, as in answer <<."
+        raise UsageError(f"{truncate(name)!r} is not a valid variable name: {hint}")

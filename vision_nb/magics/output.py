@@ -1,4 +1,4 @@
-"""How the answer of a cell is shown: while it arrives, when it is whole, and what is noted beside it."""
+"""Display the answer of a cell in its output format, with notes below it."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.responses import Response, response_details
 
-FROM_STORE = "Answered from the store, at no cost: the same was asked before. --no-cache asks again."
+_FROM_CACHE = "This answer came from the cache, at no cost. Use --no-cache to ask again."
 
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """A form in which answers are shown.
+    """An output format.
 
     Attributes:
-        mimetype: The type of what is shown.
-        show: Makes it of the text.
-        read: Makes the cell's value of the text; None where the value is the response.
+        mimetype: The MIME type of the output.
+        render: Returns the output for the answer's text.
+        parse: Returns the cell's value for the answer's text; None if the value is the response.
     """
 
     mimetype: str
-    show: Callable[[str], str]
-    read: Callable[[str], Any] | None = None
+    render: Callable[[str], str]
+    parse: Callable[[str], Any] | None = None
 
 
 OUTPUT_FORMATS = {
     "markdown": OutputFormat("text/markdown", safe_markdown),
     "text": OutputFormat("text/plain", str),
-    "html": OutputFormat("text/html", parsers.html_of),
+    "html": OutputFormat("text/html", parsers.answer_html),
     "code": OutputFormat("text/markdown", safe_markdown),
-    "json": OutputFormat("text/markdown", safe_markdown, parsers.json_of),
-    "math": OutputFormat("text/markdown", lambda text: safe_markdown(parsers.formula_of(text))),
-    "dataframe": OutputFormat("text/markdown", safe_markdown, parsers.table_of),
+    "json": OutputFormat("text/markdown", safe_markdown, parsers.parse_json),
+    "math": OutputFormat("text/markdown", lambda text: safe_markdown(parsers.normalize_math(text))),
+    "dataframe": OutputFormat("text/markdown", safe_markdown, parsers.parse_table),
 }
 
 
 class AnswerView(StreamingDisplay):
-    """Shows the answer of a cell.
+    """Displays the answer of a cell.
 
     Args:
-        form: In which form.
-        notes: What to say below it.
-        from_store: Whether it was there already.
-        with_cost: Whether to name its price.
-        silent: Whether to show nothing, and only read the answer.
+        output_format: The output format.
+        notes: Notes to show below the answer.
+        from_store: Whether the answer came from the store.
+        with_cost: Whether to show the price.
+        silent: Whether to display nothing, and only parse the answer.
 
     Attributes:
-        value: What the form reads in the answer, such as the parsed JSON.
-        problem: Why it could not be read, or None.
+        value: The parsed answer, if the format parses it.
+        problem: The error, if the answer could not be parsed; the text is displayed then.
     """
 
     def __init__(
         self,
-        form: OutputFormat,
+        output_format: OutputFormat,
         notes: Sequence[str] = (),
         *,
         from_store: bool = False,
@@ -71,66 +71,72 @@ class AnswerView(StreamingDisplay):
         silent: bool = False,
     ) -> None:
         super().__init__()
-        self.form, self.notes = form, notes
+        self.output_format, self.notes = output_format, notes
         self.from_store, self.with_cost, self.silent = from_store, with_cost, silent
         self.value: Any = None
         self.problem: MalformedResponseError | None = None
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
-        """The answer in its form, with notes and facts below it when it is whole."""
-        is_read = finished and self.form.read is not None and self.problem is None
-        text = "" if is_read else self.form.show(response.text)  # a value that was read is shown as the cell's own
+        """Return the output by MIME type; a finished answer has notes and details below it."""
+        is_parsed = finished and self._hides_text
+        text = "" if is_parsed else self.output_format.render(response.text)  # IPython displays the parsed value
         below = self._below(response) if finished else ""
-        if self.form.mimetype == "text/plain":  # as HTML too: of plain text, pages make links as they like
+        if self.output_format.mimetype == "text/plain":  # also as HTML: some front ends turn plain text into links
             return {"text/html": f"<pre>{escape(text + below)}</pre>", "text/plain": text + below}
-        return {self.form.mimetype: text + below, "text/plain": response.text}
+        return {self.output_format.mimetype: text + below, "text/plain": response.text}
 
     def metadata(self, response: Response) -> dict[str, Any]:
-        """What made the answer, for who reads the saved notebook."""
-        return {"vision_nb": facts_of(response, from_store=self.from_store)}
+        """Return the model, tokens and price, for the saved notebook."""
+        return {"vision_nb": answer_metadata(response, from_store=self.from_store)}
 
     def show(self, response: Response) -> None:
-        """Show the answer as far as it has come."""
+        """Display the part of the answer that has arrived."""
+        self.response = response
         if not self.silent:
             super().show(response)
 
     def finish(self, response: Response) -> None:
-        """Show the whole answer, and read it where its form has a value."""
-        if self.form.read is not None and response.finish_reason != "interrupted":
+        """Display the finished answer, and parse it if the format does."""
+        self.response = response
+        if self.output_format.parse is not None and response.finish_reason != "interrupted":
             try:
-                self.value = self.form.read(response.text)
+                self.value = self.output_format.parse(response.text)
             except MalformedResponseError as problem:
                 self.problem = problem
         if self.silent and self.problem is None:
             return
         super().finish(response)
         if not in_notebook():
-            for note in self._remarks(response):
-                print(f"({note})")  # noqa: T201 - a terminal shows text alone
+            for note in self._notes(response):
+                print(f"({note})")  # noqa: T201 - the output of a terminal
+
+    @property
+    def _hides_text(self) -> bool:
+        return self.output_format.parse is not None and self.problem is None
 
     def _write(self, response: Response) -> None:
-        if self.form.read is None or self.problem is not None:
+        if not self._hides_text:
             super()._write(response)
 
-    def _remarks(self, response: Response) -> list[str]:
+    def _notes(self, response: Response) -> list[str]:
         cost = "unknown" if response.cost is None else format_price(response.cost, decimals=6)
         price = [f"Cost: {cost}."] if self.with_cost else []
-        store = [FROM_STORE] if self.from_store else []
-        return [*([response.remark] if response.remark else []), *store, *price, *self.notes]
+        cached = [_FROM_CACHE] if self.from_store else []
+        return [*([response.remark] if response.remark else []), *cached, *price, *self.notes]
 
     def _below(self, response: Response) -> str:
-        remarks = self._remarks(response)
-        if self.form.mimetype == "text/plain":
-            return "".join(f"\n\n({remark})" for remark in remarks)
-        if self.form.mimetype == "text/html":
-            shown = "".join(f"<blockquote><b>Note:</b> {escape(remark)}</blockquote>" for remark in remarks)
+        notes = self._notes(response)
+        if self.output_format.mimetype == "text/plain":
+            return "".join(f"\n\n({note})" for note in notes)
+        if self.output_format.mimetype == "text/html":
+            shown = "".join(f"<blockquote><b>Note:</b> {escape(note)}</blockquote>" for note in notes)
         else:
-            shown = "".join(f"\n\n> **Note:** {_as_markdown(remark)}" for remark in remarks)
+            shown = "".join(f"\n\n> **Note:** {_note_markdown(note)}" for note in notes)
         return shown + html.footnote(response_details(response))
 
 
-def facts_of(response: Response, *, from_store: bool) -> dict[str, Any]:
-    """Model, tokens and price of an answer, as plain values."""
+def answer_metadata(response: Response, *, from_store: bool) -> dict[str, Any]:
+    """Return the model, tokens and price of an answer as values that JSON can hold."""
     usage, cost = response.usage, response.cost
     return {
         "model": response.model,
@@ -141,6 +147,6 @@ def facts_of(response: Response, *, from_store: bool) -> dict[str, Any]:
     }
 
 
-def _as_markdown(remark: str) -> str:
-    """A remark of ours, its options and magics as code."""
-    return re.sub(r"(?<![\w`])(--[\w-]+|%%?vision(?:[^.;:,]|[.:](?=\w))*\w)", r"`\1`", safe_markdown(remark))
+def _note_markdown(note: str) -> str:
+    """Return a note as Markdown, with its options and magics as code."""
+    return re.sub(r"(?<![\w`])(--[\w-]+|%%?vision(?:[^.;:,]|[.:](?=\w))*\w)", r"`\1`", safe_markdown(note))

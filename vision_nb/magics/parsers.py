@@ -1,4 +1,4 @@
-"""An answer's text in another form: JSON and tables as values, formulas, HTML and code as they are shown."""
+"""Read an answer's text as JSON, a table, code, formulas or HTML."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import MalformedResponseError
+from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.rendering.sanitize import clean_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,36 +18,36 @@ if TYPE_CHECKING:
 _FENCED = re.compile(
     r"^[ \t]*(`{3,}|~{3,})[ \t]*(?P<language>[\w+#.-]*)[^\n]*\n(?P<code>.*?)^[ \t]*\1[ \t]*$", re.M | re.S
 )
-_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
+_TABLE_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 _CELL_END = re.compile(r"(?<!\\)\|")
-_KEPT = "The text is in _vision."
+_TEXT_IS_KEPT = "_vision holds the text."
 
 
-def fenced(text: str, *languages: str) -> list[str]:
-    """The fenced blocks of a text that are in one of some languages, or in none; all where none is asked for."""
+def fenced_blocks(text: str, *languages: str) -> list[str]:
+    """Return the fenced code blocks in some languages or without a language; all blocks if none is given."""
     wanted = {*languages, ""} if languages else None
     return [match["code"] for match in _FENCED.finditer(text) if wanted is None or match["language"].lower() in wanted]
 
 
-def code_of(text: str) -> str:
-    r"""The code in an answer, or all of it where nothing is fenced.
+def extract_code(text: str) -> str:
+    r"""Return the code blocks of an answer, or the whole answer if it has none.
 
-    >>> code_of("Here:\n```python\nx = 1\n```\nDone.")
+    >>> extract_code("Here:\n```python\nx = 1\n```\nDone.")
     'x = 1'
     """
-    return "\n\n".join(block.rstrip() for block in fenced(text)) or text.strip()
+    return "\n\n".join(block.rstrip() for block in fenced_blocks(text)) or text.strip()
 
 
-def json_of(text: str) -> Any:
-    r"""The JSON that an answer is, or that is fenced in it.
+def parse_json(text: str) -> Any:
+    r"""Parse an answer that is JSON or contains a code block of JSON.
 
     Raises:
-        MalformedResponseError: There is none; the message names the place in the answer.
+        MalformedResponseError: The JSON is invalid; the message has its position in the answer.
 
-    >>> json_of('Here it is:\n```json\n{"a": [1, 2]}\n```')
+    >>> parse_json('Here it is:\n```json\n{"a": [1, 2]}\n```')
     {'a': [1, 2]}
     """
-    blocks = fenced(text, "json")
+    blocks = fenced_blocks(text, "json")
     for block in blocks:
         try:
             return json.loads(block)
@@ -55,52 +57,52 @@ def json_of(text: str) -> Any:
     try:
         return json.loads(candidate)
     except json.JSONDecodeError as error:
-        at = text.index(candidate) + error.pos
-        line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-        near = text[at : at + 20].split("\n")[0]
-        where = f"at line {line}, column {column}" + (f", before {near!r}" if near else ", where it ends")
+        position = text.index(candidate) + error.pos
+        line, column = text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
+        following = text[position : position + 20].split("\n")[0]
+        where = f"at line {line}, column {column}" + (f", before {following!r}" if following else ", at the end")
         raise MalformedResponseError(
-            f"The answer is no JSON: {error.msg} {where}. {_KEPT} Ask for JSON and nothing else.", partial_text=text
+            f"The answer is not valid JSON: {error.msg} {where}. {_TEXT_IS_KEPT} Ask for JSON only.", partial_text=text
         ) from error
 
 
-def table_of(text: str) -> pd.DataFrame:
-    """The first Markdown table of an answer, or else its CSV, as a DataFrame; numbers become numbers.
+def parse_table(text: str) -> pd.DataFrame:
+    """Parse the first Markdown table of an answer, or else its CSV, with numbers as numbers.
 
     Raises:
-        MalformedResponseError: There is no table, or a row does not fit its head; the message says which.
+        MalformedResponseError: There is no table, or a row has the wrong number of cells.
     """
     import pandas as pd
 
     rows = _markdown_rows(text) or _csv_rows(text)
     if not rows:
         raise MalformedResponseError(
-            f"The answer has no table: no line of it is followed by one like |---|---|, and it is no CSV. {_KEPT} "
-            "Ask for a Markdown table.",
+            f"The answer contains neither a Markdown table nor CSV. {_TEXT_IS_KEPT} Ask for a Markdown table.",
             partial_text=text,
         )
     head, *body = rows
-    for place, row in enumerate(body, 1):
+    for number, row in enumerate(body, 1):
         if len(row) != len(head):
             raise MalformedResponseError(
-                f"Row {place} of the answer's table has {len(row)} cells, and its head has {len(head)}. {_KEPT}",
+                f"Row {number} of the answer's table has {len(row)} cells, but the header has {len(head)}. "
+                f"{_TEXT_IS_KEPT}",
                 partial_text=text,
             )
     buffer = io.StringIO()
-    csv.writer(buffer).writerows(rows)  # pandas then tells numbers from words, as in any file
+    csv.writer(buffer).writerows(rows)  # so that pandas infers the types, as for any file
     return pd.read_csv(io.StringIO(buffer.getvalue()), skipinitialspace=True)
 
 
 def _markdown_rows(text: str) -> list[list[str]]:
     lines = text.splitlines()
-    for place in range(len(lines) - 1):
-        if "|" in lines[place] and "|" in lines[place + 1] and _RULE.fullmatch(lines[place + 1]):
+    for number in range(len(lines) - 1):
+        if "|" in lines[number] and "|" in lines[number + 1] and _TABLE_RULE.fullmatch(lines[number + 1]):
             body = []
-            for line in lines[place + 2 :]:
+            for line in lines[number + 2 :]:
                 if "|" not in line:
                     break
                 body.append(_cells(line))
-            return [_cells(lines[place]), *body]
+            return [_cells(lines[number]), *body]
     return []
 
 
@@ -111,36 +113,32 @@ def _cells(line: str) -> list[str]:
 
 
 def _csv_rows(text: str) -> list[list[str]]:
-    blocks = fenced(text, "csv")
+    blocks = fenced_blocks(text, "csv")
     rows = [row for row in csv.reader((blocks[0] if blocks else text).strip().splitlines()) if row]
     if len(rows) < 2 or len(rows[0]) < 2 or (not blocks and len({len(row) for row in rows}) > 1):
-        return []  # prose has commas too
+        return []  # prose contains commas too
     return [[cell.strip() for cell in row] for row in rows]
 
 
-def formula_of(text: str) -> str:
-    r"""An answer as Markdown in which its formulas are typeset.
+def normalize_math(text: str) -> str:
+    r"""Return an answer as Markdown whose formulas are between dollar signs, as every front end renders them.
 
-    ``\[ \]`` and ``\( \)`` become dollars, which every notebook front end knows; an answer that is nothing but a
-    formula becomes one.
+    ``\[ \]`` and ``\( \)`` are replaced, and an answer that is only a formula becomes a display formula.
 
-    >>> formula_of(r"\(x^2\)")
+    >>> normalize_math(r"\(x^2\)")
     '$x^2$'
     """
-    blocks = fenced(text, "latex", "tex", "math")
+    blocks = fenced_blocks(text, "latex", "tex", "math")
     text = "\n\n".join(blocks).strip() if blocks else text.strip()
     text = re.sub(r"\\\[(.+?)\\\]", lambda match: f"$${match[1]}$$", text, flags=re.S)
     text = re.sub(r"\\\((.+?)\\\)", lambda match: f"${match[1].strip()}$", text, flags=re.S)
-    looks_like_one = re.search(r"\\[A-Za-z]|[\^_=]", text) is not None and re.search(r"[.!?]\s", text) is None
-    return f"$$\n{text}\n$$" if "$" not in text and looks_like_one else text
+    is_formula = re.search(r"\\[A-Za-z]|[\^_=]", text) is not None and re.search(r"[.!?]\s", text) is None
+    return f"$$\n{text}\n$$" if "$" not in text and is_formula else text
 
 
-def html_of(text: str) -> str:
-    """An answer as HTML that is safe to show, from HTML or from Markdown."""
-    from vision_nb.rendering.markdown.html import markdown_to_html
-    from vision_nb.rendering.sanitize import clean_html
-
-    blocks = fenced(text, "html")
+def answer_html(text: str) -> str:
+    """Return an answer as sanitized HTML; it may be HTML, contain a block of it, or be Markdown."""
+    blocks = fenced_blocks(text, "html")
     source = "\n".join(blocks) if blocks else re.sub(r"\A\s*```\s*html[^\n]*\n", "", text)
     is_html = re.search(r"<(/?[a-zA-Z][\w-]*)\b[^>]*>", source) is not None
     return clean_html(source) if is_html else markdown_to_html(text)

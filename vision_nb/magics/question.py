@@ -1,13 +1,14 @@
-"""What a cell asks, as a value: the model, the conversation so far, the prompt and its pictures."""
+"""`Question`: what a cell asks a model, as a value."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from vision_nb.conversation.chat import Chat
-from vision_nb.cost.estimate import Estimate, estimate_cost
+from vision_nb.cost.accounting import longest_answer
+from vision_nb.cost.estimate import EXPECTED_OUTPUT, Estimate, estimate_cost
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.providers.base import MultiModalLLM
@@ -19,19 +20,21 @@ R = TypeVar("R", bound=Response)
 
 @dataclass(frozen=True)
 class Question:
-    """One question to one model.
+    """A question to a model.
 
     Attributes:
         llm: The model.
-        chat: What was said before, and the system message.
-        prompt: The question.
-        images: Its pictures; those of the conversation are in ``chat``.
+        chat: The earlier turns and the system message.
+        prompt: The text of the question.
+        images: The images of the question; those of earlier questions are in ``chat``.
+        settings: Keyword arguments of the call, such as ``temperature``.
     """
 
     llm: MultiModalLLM
     chat: Chat
     prompt: str
     images: Sequence[ImageDocument] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def message(self) -> ChatMessage:
@@ -40,24 +43,23 @@ class Question:
 
     @property
     def messages(self) -> list[ChatMessage]:
-        """All that is sent."""
-        return [*self.chat.to_messages(), self.message]
+        """The messages that are sent."""
+        return self.chat.messages_with(self.message)
 
     @property
-    def all_images(self) -> list[ImageDocument]:
-        """The pictures of the whole conversation."""
-        return [document for message in self.messages for document in message.image_documents]
+    def parameters(self) -> dict[str, Any]:
+        """The request's parameters."""
+        return {**self.llm.settings(), **self.settings}
 
     def key(self, store: Store) -> str:
-        """The key of the answer in a store: all that decides it.
+        """Return the key of the answer in a store.
 
-        Where there is one picture and no conversation, it is the key that `compare` uses.
+        For a question with one image and no earlier turns, it is the key that `compare` uses.
         """
-        identity = {**self.llm.identity}
-        parameters = identity.pop("parameters")
+        identity = {name: value for name, value in self.llm.identity.items() if name != "parameters"}
         return answer_key(
             model=repr(sorted(identity.items())),
-            parameters=parameters,
+            parameters=self.parameters,
             prompt=self.prompt,
             image_digests=_digests(self.images, store),
             system=self.chat.system,
@@ -67,24 +69,37 @@ class Question:
             ],
         )
 
+    def stored_answer(self, store: Store, key: str) -> ChatResponse | None:
+        """Return the stored answer for the question's key, or None."""
+        found = store.get(key)
+        return None if found is None else _convert(replace(found, pricing=self.llm.price), ChatResponse)
+
+    @property
+    def documents(self) -> list[ImageDocument]:
+        """All images that are sent, those of earlier questions included, each with its detail level."""
+        detail = self.parameters.get("image_detail")
+        return [
+            ImageDocument.of(document, detail=document.detail or detail)
+            for message in self.messages
+            for document in message.image_documents
+        ]
+
     def estimate(self) -> Estimate:
-        """What it would cost, about."""
-        texts = "\n".join(message.text for message in self.messages)
-        return estimate_cost(texts, self.all_images, self.llm)
+        """Estimate the tokens and the price."""
+        return estimate_cost(
+            "\n".join(message.text for message in self.messages),
+            self.documents,
+            self.llm,
+            max_new_tokens=longest_answer(self.parameters, EXPECTED_OUTPUT),
+        )
 
 
-def stored(question: Question, store: Store) -> ChatResponse | None:
-    """The answer that a store has to a question, or None."""
-    found = store.get(question.key(store))
-    return None if found is None else _as(ChatResponse, replace(found, pricing=question.llm.price))
+def as_completion(response: Response) -> CompletionResponse:
+    """Return a response as the value of a cell: its ``str`` is only the text."""
+    return _convert(response, CompletionResponse)
 
 
-def completion(response: Response) -> CompletionResponse:
-    """An answer as the value of a cell: its ``str`` is the text alone."""
-    return _as(CompletionResponse, response)
-
-
-def _as(kind: type[R], response: Response) -> R:
+def _convert(response: Response, kind: type[R]) -> R:
     return kind(**{one.name: getattr(response, one.name) for one in fields(Response)})
 
 

@@ -1,4 +1,4 @@
-"""A table or text that a subcommand gives: Markdown in a notebook, plain text in a terminal."""
+"""The output of a subcommand: a table or text, as Markdown in a notebook and as plain text in a terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from vision_nb.rendering import html
 
 @dataclass(frozen=True)
 class Table:
-    """What a subcommand found out.
+    """A table with lines of text below it.
 
     Attributes:
-        head: The names of the columns; empty for a report of remarks alone.
+        head: The column names; empty if there are only remarks.
         rows: The cells of each row.
-        remarks: Lines below the table.
+        remarks: Lines of Markdown below the table.
     """
 
     head: Sequence[str] = ()
@@ -28,6 +28,6 @@ class Table:
 
     def __repr__(self) -> str:
         lines = [self.head, *self.rows] if self.rows else []
-        widths = [max(len(line[place]) for line in lines) for place in range(len(self.head))] if lines else []
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         return "\n".join([*table, *([""] if table and self.remarks else []), *self.remarks])

@@ -1,48 +1,61 @@
-"""Tracebacks of the package's own errors in IPython: the user's lines and what to do, and not the way between them."""
+"""Short tracebacks in IPython: the user's own lines and the message, without the frames of this package."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-_PACKAGE = str(Path(__file__).parent.parent)
-_MORE = "%tb shows where it was raised; %vision fix explains it."
+HINT = "%tb shows the full traceback; %vision fix explains the error."
 
 
-def short(error: BaseException) -> list[str]:
-    """The lines that IPython shows of an error: the frames outside the package, and the message.
+def short_traceback(error: BaseException) -> list[str]:
+    """Return the lines that IPython shows for an error: the frames outside this package, and the message.
 
-    Asked once more in a later cell, as ``%tb`` does, it gives all of it.
+    If IPython asks again in a later cell, as ``%tb`` does, the full traceback is returned.
     """
+
+    def users_frames(handler: Any) -> list[str]:
+        cause, context, suppressed = error.__cause__, error.__context__, error.__suppress_context__
+        try:
+            error.__cause__, error.__context__ = None, None
+            lines: list[str] = handler.structured_traceback(type(error), error, without_package(error.__traceback__))
+        finally:
+            error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppressed
+        return [*lines, HINT]
+
+    return _short_once(error, users_frames)
+
+
+def set_short_traceback(error: BaseException, *lines: str) -> None:
+    """Make IPython show only these lines for an error, and the full traceback for ``%tb`` in a later cell."""
+    render = lambda: _short_once(error, lambda handler: list(lines))  # noqa: E731 - IPython calls it without arguments
+    error._render_traceback_ = render  # type: ignore[attr-defined]  # IPython's protocol
+
+
+def _short_once(error: BaseException, short: Callable[[Any], list[str]]) -> list[str]:
     from IPython.core.getipython import get_ipython
 
     shell: Any = get_ipython()
-    handler = shell.InteractiveTB
-    raised_in = error.__dict__.setdefault("_shown_in_cell", shell.execution_count)
-    if raised_in != shell.execution_count:
-        whole: list[str] = handler.structured_traceback(type(error), error, error.__traceback__)
-        return whole
-    cause, context, suppressed = error.__cause__, error.__context__, error.__suppress_context__
-    try:
-        error.__cause__, error.__context__ = None, None
-        lines: list[str] = handler.structured_traceback(type(error), error, users_part(error.__traceback__))
-    finally:
-        error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppressed
-    return [*lines, _MORE]
+    shown_in = error.__dict__.setdefault("_shown_in_cell", shell.execution_count)
+    if shown_in == shell.execution_count:
+        return short(shell.InteractiveTB)
+    lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+    return lines
 
 
-def users_part(traceback: TracebackType | None) -> TracebackType | None:
-    """A traceback up to where it enters the package."""
-    frames = []
-    while traceback is not None and not _is_ours(traceback.tb_frame):
-        frames.append(traceback)
+def without_package(traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback up to the first frame of this package."""
+    entries = []
+    while traceback is not None and not _is_in_package(traceback.tb_frame):
+        entries.append(traceback)
         traceback = traceback.tb_next
-    rest = None
-    for one in reversed(frames):
-        rest = TracebackType(rest, one.tb_frame, one.tb_lasti, one.tb_lineno)
-    return rest
+    shortened = None
+    for entry in reversed(entries):
+        shortened = TracebackType(shortened, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return shortened
 
 
-def _is_ours(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(_PACKAGE)
+def _is_in_package(frame: FrameType) -> bool:
+    module: str = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] == "vision_nb"

@@ -1,8 +1,7 @@
-"""``%vision help NAME``: an option, a subcommand or a public name, explained."""
+"""``%vision help``: the list of options and subcommands, and the reference of a public name."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import textwrap
@@ -21,12 +20,13 @@ _TITLES = {"Args": "Arguments"}
 
 @dataclass(frozen=True)
 class Reference:
-    """A public name with its signature, its docstring, and what belongs to it.
+    """The signature, docstring and members of a public name.
 
     Attributes:
-        signature: How it is written.
-        doc: Its docstring, in Google's style.
-        members: The public methods and properties of a class, or the names of a module, each with its first line.
+        signature: The name with its parameters.
+        doc: The docstring, in Google's style.
+        members: The public methods and properties of a class, or the names of a module, each with the first line of
+            its docstring.
     """
 
     signature: str
@@ -34,9 +34,9 @@ class Reference:
     members: tuple[tuple[str, str], ...] = ()
 
     def _repr_markdown_(self) -> str:
-        parts = [f"```python\n{self.signature}\n```", as_markdown(self.doc)]
+        parts = [f"```python\n{self.signature}\n```", docstring_markdown(self.doc)]
         if self.members:
-            parts.append(html.markdown_table(("name", "what it is"), self.members, numbers_from=2))
+            parts.append(html.markdown_table(("name", "description"), self.members, numbers_from=2))
         return "\n\n".join(parts) + "\n"
 
     def __repr__(self) -> str:
@@ -45,40 +45,34 @@ class Reference:
         return "\n".join([self.signature, "", self.doc, *([""] if members else []), *members])
 
 
-def public_names() -> list[str]:
-    """The names that can be explained, without the methods, which are written after their class: ``Chat.ask``."""
-    return [*_package().__all__, *(name for name, _ in _classes(errors))]
+def public_names(package: ModuleType) -> list[str]:
+    """Return the public names of a package and its errors. A method is written after its class, as in ``Chat.ask``."""
+    return [*package.__all__, *(name for name, _ in _error_classes(errors))]
 
 
-def _package() -> ModuleType:
-    """The package whose names are explained: asked for by name, as it stands above this room."""
-    return importlib.import_module("vision_nb")
-
-
-def reference(name: str) -> Reference | None:
-    """The explanation of a public name, such as ``compare`` or ``vn.Chat.ask``; None where there is none."""
+def reference(package: ModuleType, name: str) -> Reference | None:
+    """Return the reference of a public name, such as ``compare`` or ``vn.Chat.ask``; None if there is none."""
     path = name.removesuffix("()").removeprefix("vn.").removeprefix("vision_nb.").removeprefix("errors.").split(".")
-    if path[0] not in public_names() or any(part.startswith("_") for part in path):
+    if path[0] not in public_names(package) or any(part.startswith("_") for part in path):
         return None
     value: Any
-    home, value = ("vn", _package()) if path[0] in _package().__all__ else ("vn.errors", errors)
+    prefix, value = ("vn", package) if path[0] in package.__all__ else ("vn.errors", errors)
     for part in path:
         value = inspect.getattr_static(value, part, None) or getattr(value, part, None)
         if value is None:
             return None
     value = inspect.unwrap(value.__func__ if isinstance(value, (classmethod, staticmethod)) else value)
-    return Reference(
-        f"{home}.{'.'.join(path)}{_parameters(value)}", inspect.getdoc(value) or "", tuple(_members(value))
-    )
+    signature = f"{prefix}.{'.'.join(path)}{_parameters(value)}"
+    return Reference(signature, inspect.getdoc(value) or "", tuple(_members(value)))
 
 
 def _parameters(value: Any) -> str:
-    """What stands between the parentheses, without types, which the text explains."""
+    """Return the parameter list of a callable without types, which the docstring describes."""
     if not callable(value):
         return ""
     try:
         signature = inspect.signature(value)
-    except ValueError:  # an exception that takes what every exception takes
+    except ValueError:  # an exception without a constructor of its own
         return "(message)"
     parameters = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
     if inspect.isfunction(value) and parameters and parameters[0].name in ("self", "cls"):
@@ -87,9 +81,8 @@ def _parameters(value: Any) -> str:
 
 
 def _members(value: Any) -> Iterator[tuple[str, str]]:
-    """The public members, each with the first line of its docstring."""
     if isinstance(value, ModuleType):
-        found = [(name, getattr(value, name)) for name in getattr(value, "__all__", ())] or _classes(value)
+        found = [(name, getattr(value, name)) for name in getattr(value, "__all__", ())] or _error_classes(value)
     elif inspect.isclass(value):
         owners = [owner for owner in value.__mro__ if owner.__module__.startswith("vision_nb")]
         found = sorted({name: one for owner in reversed(owners) for name, one in vars(owner).items()}.items())
@@ -101,18 +94,18 @@ def _members(value: Any) -> Iterator[tuple[str, str]]:
             yield name, doc.partition("\n")[0]
 
 
-def _classes(module: ModuleType) -> list[tuple[str, Any]]:
+def _error_classes(module: ModuleType) -> list[tuple[str, Any]]:
     return [(name, one) for name, one in vars(module).items() if inspect.isclass(one) and name.endswith("Error")]
 
 
-def as_markdown(doc: str) -> str:
-    """A docstring in Google's style as Markdown: its sections as lists, its examples as code."""
+def docstring_markdown(doc: str) -> str:
+    """Return a docstring in Google's style as Markdown: sections as lists, examples as code."""
     doc = doc.replace("\n::\n", "")
     return _EXAMPLE.sub(
-        lambda match: f"```python\n{match[0]}```\n", _SECTION.sub(_section, doc.rstrip() + "\n\n")
+        lambda match: f"```python\n{match[0]}```\n", _SECTION.sub(_section_markdown, doc.rstrip() + "\n\n")
     ).rstrip()
 
 
-def _section(match: re.Match[str]) -> str:
+def _section_markdown(match: re.Match[str]) -> str:
     listed = re.sub(r"^(\*{0,2}\w[\w.]*): ", r"- `\1`: ", textwrap.dedent(match[2]), flags=re.MULTILINE)
     return f"**{_TITLES.get(match[1], match[1])}**\n\n{listed.strip()}\n\n"

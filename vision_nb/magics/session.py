@@ -1,0 +1,62 @@
+"""`Session`: the state that the cells of a notebook share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from vision_nb.magics.conversations import Conversations
+from vision_nb.magics.models import Models
+from vision_nb.magics.settings import VisionSettings
+from vision_nb.store import Store, default_path
+
+LAST_ANSWER = "_vision"
+"""The notebook variable that holds the latest answer."""
+
+
+class Session:
+    """The state that ``%%vision`` and ``%vision`` keep between cells.
+
+    Args:
+        shell: The IPython shell.
+        settings: The settings; ``%config`` changes them.
+        package: The module with the public names that ``%vision help`` explains.
+
+    Attributes:
+        models: The connected models.
+        conversations: The conversations.
+        failure: The source and the exception of the last cell that failed, or None.
+    """
+
+    def __init__(self, shell: Any, settings: VisionSettings, package: ModuleType) -> None:
+        self.shell = shell
+        self.settings = settings
+        self.package = package
+        self.models = Models(settings)
+        self.conversations = Conversations()
+        self.failure: tuple[str, BaseException] | None = None
+        self._store: Store | None = None
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The notebook's variables."""
+        variables: dict[str, Any] = self.shell.user_ns
+        return variables
+
+    @property
+    def store(self) -> Store:
+        """The store of answers that the settings name. Only one is open at a time."""
+        path = Path(self.settings.store or default_path()).expanduser()
+        if self._store is None or self._store.path != path or not path.exists():
+            if self._store is not None:
+                self._store.close()
+            self._store = Store(path)
+        return self._store
+
+    def close(self) -> None:
+        """Close the store and the connections of the models."""
+        self.models.close()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
