@@ -1,4 +1,4 @@
-"""`compare` in a real kernel, whose event loop is running: results, interrupts, and the kernel's health afterwards."""
+"""`compare` in a real kernel with its running event loop: results, and interrupts that leave the kernel usable."""
 
 import pytest
 from kernels import error_of, run_cells, text_of
@@ -8,7 +8,7 @@ pytestmark = pytest.mark.kernel
 SLOW = """
 import os, signal, threading, time
 from vision_nb.demo import shared_server
-picture = vn.samples.path("chart")
+image = vn.samples.path("chart")
 shared_server().answer_with(lambda question: time.sleep(0.2) or "x")
 def interrupt():
     asked = len(shared_server().requests)
@@ -18,17 +18,17 @@ def interrupt():
 """
 
 
-def test_it_runs_beside_the_kernels_own_loop_and_survives_an_interrupt(tmp_path):
+def test_compare_in_a_kernel_survives_an_interrupt(tmp_path):
     cells = run_cells(
         SLOW,
         "threading.Thread(target=interrupt).start()\n"
-        "found = vn.compare('demo', [f'{n}?' for n in range(40)], picture, store='a.sqlite3', concurrency=2, progress=False)",
+        "found = vn.compare('demo', [f'{n}?' for n in range(40)], image, store='a.sqlite3', concurrency=2, progress=False)",
         "print(found.incomplete, 0 < sum(row.finished for row in found) < 40)",
         "shared_server().answer_with('x')\n"
-        "again = vn.compare('demo', [f'{n}?' for n in range(40)], picture, store='a.sqlite3')\n"
+        "again = vn.compare('demo', [f'{n}?' for n in range(40)], image, store='a.sqlite3')\n"
         "print(sum(row.finished for row in again))",
         "import asyncio\nawait asyncio.sleep(0.01)\n"
-        "print(len(await vn.acompare('demo', 'What?', picture, store='a.sqlite3', progress=False)))",
+        "print(len(await vn.acompare('demo', 'What?', image, store='a.sqlite3', progress=False)))",
         "found",
         folder=tmp_path,
     )
@@ -36,4 +36,4 @@ def test_it_runs_beside_the_kernels_own_loop_and_survives_an_interrupt(tmp_path)
     assert text_of(cells[2]).startswith("interrupted; ") and text_of(cells[2]).strip().endswith("True")
     assert "40" in text_of(cells[3])
     assert text_of(cells[4]).strip() == "1"
-    assert "not asked" in cells[5].outputs[0].data["text/html"]
+    assert "call not made" in cells[5].outputs[0].data["text/html"]

@@ -1,6 +1,6 @@
-"""`compare` over a grid of 1,000 calls to a server that takes 200 ms, beside a bare asyncio loop and a sequential one.
+"""Throughput of `compare` with 1,000 calls to a server that takes 200 ms, against plain asyncio and a sequential loop.
 
-Also: what the store adds to a row, and how long a resumed grid of 10,000 finished rows takes to open.
+Also measured: the time that the store adds per row, and the time to resume a grid of 10,000 finished rows.
 
 Run: python tests/benchmarks/compare_throughput.py
 """
@@ -40,7 +40,7 @@ with DemoServer(tokens_per_second=1_000_000, keep=1) as server:
 
 @contextlib.contextmanager
 def slow_server(seconds=SECONDS):
-    """A server in a process of its own, so that it takes nothing from the client's."""
+    """Run a server in another process, so that it does not use the client's processor time."""
     child = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -55,13 +55,13 @@ def memory_mb():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def grid(folder, pictures, prompts):
-    for number in range(pictures):
+def make_grid(folder, images, prompts):
+    for number in range(images):
         Image.new("RGB", (64, 48), (number % 256, number // 256, 90)).save(folder / f"{number}.png")
     return [f"question {number}?" for number in range(prompts)]
 
 
-async def bare(base, uri):
+async def plain_asyncio(base, uri):
     gate = asyncio.Semaphore(CONCURRENCY)
 
     async def ask(number):
@@ -75,15 +75,15 @@ async def bare(base, uri):
 
 def main():
     work = Path(tempfile.mkdtemp())
-    folder = work / "pictures"
+    folder = work / "images"
     folder.mkdir()
-    prompts = grid(folder, 20, 50)
+    prompts = make_grid(folder, 20, 50)
     with slow_server() as base:
         llm = vn.OpenAIMultiModal("gpt-4o", "k", base)
         _ = llm.complete("warm up", folder / "0.png").cost
 
         started = time.perf_counter()
-        asyncio.run(bare(base, vn.ImageDocument.of(folder / "0.png").data_uri()))
+        asyncio.run(plain_asyncio(base, vn.ImageDocument.of(folder / "0.png").data_uri()))
         peer = time.perf_counter() - started
 
         before = memory_mb()
@@ -97,21 +97,21 @@ def main():
             llm.complete(prompts[number], folder / "0.png")
         sequential = (time.perf_counter() - started) / SEQUENTIAL * CALLS
 
-        print(f"{CALLS} calls of {SECONDS * 1000:.0f} ms, {CONCURRENCY} at once; ideal {IDEAL:.2f} s")
-        print(f"compare         {ours:7.2f} s   {IDEAL / ours:.0%} of the ideal throughput (wanted: at least 90 %)")
-        print(f"bare asyncio    {peer:7.2f} s   ratio {ours / peer:.2f}, sending the same, keeping nothing")
+        print(f"{CALLS} calls of {SECONDS * 1000:.0f} ms, {CONCURRENCY} concurrent; ideal {IDEAL:.2f} s")
+        print(f"compare         {ours:7.2f} s   {IDEAL / ours:.0%} of the ideal throughput (limit: at least 90 %)")
+        print(f"plain asyncio   {peer:7.2f} s   ratio {ours / peer:.2f}, with the same requests and without a store")
         print(f"sequential loop {sequential:7.2f} s   ratio 1/{sequential / ours:.0f} (extrapolated from {SEQUENTIAL})")
-        print(f"memory at most  {memory_mb():.0f} MB, {memory_mb() - before:+.0f} MB through the run")
+        print(f"peak memory     {memory_mb():.0f} MB, {memory_mb() - before:+.0f} MB in the run")
 
     store, answer = Store(work / "b.sqlite3"), vn.CompletionResponse("x" * 500, usage=vn.Usage(10, 5))
     started = time.perf_counter()
     for number in range(3000):
         store.put(str(number), "m", answer)
-    print(f"the store adds {(time.perf_counter() - started) / 3:.3f} ms a row (limit 1 ms)")
+    print(f"the store adds {(time.perf_counter() - started) / 3:.3f} ms per row (limit 1 ms)")
 
     many = work / "many"
     many.mkdir()
-    prompts = grid(many, 1000, 10)
+    prompts = make_grid(many, 1000, 10)
     filled = vn.DemoMultiModal(api_base="http://127.0.0.1:9/v1", max_retries=0)
     kept = Store(work / "c.sqlite3")
     for path in many.iterdir():
@@ -122,7 +122,7 @@ def main():
     resumed = vn.compare(filled, prompts, many, store=kept, progress=False)
     seconds = time.perf_counter() - started
     assert len(resumed) == 10_000 and all(row.from_store for row in resumed)
-    print(f"a resumed grid of 10,000 rows opens in {seconds:.2f} s, {seconds / 2:.2f} of the limit of 2 s")
+    print(f"a grid of 10,000 finished rows is resumed in {seconds:.2f} s, {seconds / 2:.2f} of the limit of 2 s")
 
 
 if __name__ == "__main__":

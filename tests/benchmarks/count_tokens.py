@@ -1,4 +1,4 @@
-"""How fast images are counted: 10,000 local files by their headers, and 1,000,000 sizes.
+"""Time to count the tokens of 10,000 local files by their headers, and of 1,000,000 sizes.
 
 Run: python tests/benchmarks/count_tokens.py
 """

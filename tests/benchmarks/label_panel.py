@@ -1,6 +1,6 @@
-"""How long a key press in the label panel takes, by the number of answers.
+"""Time of a key press in the label panel with 100, 1,000 and 10,000 answers.
 
-Between two key presses, the panel has time to prepare the next answer, as with a person.
+Between key presses the panel prepares the next answer; the benchmark waits for that, as a person would.
 
 Run: python tests/benchmarks/label_panel.py
 """
