@@ -179,6 +179,12 @@ def test_stop_ends_the_child_at_once_and_can_be_called_twice(own):
     assert engine_process.free_port(port) == port
 
 
+async def test_async_with_stops_the_engine(weights):
+    async with vn.serve_llava(*weights, progress=False, max_new_tokens=2) as served:
+        assert (await served.acomplete("What?")).usage
+    assert served.engine.exit_code is not None
+
+
 def test_a_child_that_does_not_end_on_its_own_is_killed(own, monkeypatch):
     monkeypatch.setattr(engine_process, "_STOP_TIMEOUT", 0.3)
     os.kill(own.engine.pid, signal.SIGSTOP)  # it no longer notices that its pipe closes

@@ -135,11 +135,14 @@ async def test_the_vendor_clients_own_retries_are_off(server, make):
         server.requests.clear()
 
 
-def test_a_creation_is_not_repeated_after_the_server_hung_up(server, make):
-    server.fail(Fault(cut_after=0))
-    with pytest.raises(errors.ProviderConnectionError):
-        make(max_retries=3).complete("What?", picture())
-    assert len(server.requests) == 1
+@pytest.mark.parametrize("fault", [Fault(cut_after=0), Fault(delay=5)], ids=["hung up", "timed out"])
+async def test_a_creation_without_a_response_is_not_repeated(server, make, fault):
+    llm = make(max_retries=3, timeout=0.5)
+    for number in range(4):
+        server.fail(fault)
+        error = await error_of_call(llm, number)
+        assert isinstance(error, errors.ProviderConnectionError) and "replicate.com/predictions" in str(error)
+        assert len(server.requests) == number + 1
 
 
 def test_the_pause_that_the_server_requests_is_read(server, make):
@@ -183,7 +186,7 @@ async def test_the_error_of_a_failed_prediction_has_its_id_reason_and_log(server
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
 async def test_a_prediction_canceled_elsewhere_is_an_error_of_its_own(server, make, model):
     llm = make(model)
-    server.answer_with("word " * 5000)
+    server.answer_with("word " * 50_000)
     for number in range(4):
         stop = asyncio.create_task(asyncio.to_thread(cancel_next, server))
         error = await (

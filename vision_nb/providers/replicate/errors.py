@@ -42,7 +42,7 @@ _LOG_LINES = 8
 _RESET_TIME = re.compile(r"\bin ~?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
 
-def translate(error: Exception, *, model: str, timeout: float, partial_text: str) -> Exception:
+def map_error(error: Exception, *, model: str, timeout: float, partial_text: str) -> Exception:
     """Map an exception of replicate or httpx to ours; return other exceptions unchanged.
 
     Args:
@@ -55,16 +55,24 @@ def translate(error: Exception, *, model: str, timeout: float, partial_text: str
     from replicate.exceptions import ModelError, ReplicateError
 
     prediction = getattr(error, "prediction", None)
+    not_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL))
+    advice = "Check the network, and api_base if you set it" if prediction or not_sent else _MAYBE_CREATED
     if isinstance(error, ModelError):
         return _ended(error.prediction, model, partial_text)
     if isinstance(error, (httpx.TimeoutException, TimeoutError)):
-        return ProviderTimeoutError(_timed_out(prediction, model, timeout), partial_text=partial_text)
+        if prediction is None:
+            message = f"Replicate did not respond within {timeout:g} seconds. {advice}, or raise timeout."
+        else:
+            message = (
+                f"Prediction {prediction.id} of {model} did not finish within {timeout:g} seconds and was canceled. "
+                "Raise timeout: a model that was not used for a while takes minutes to start."
+            )
+        return ProviderTimeoutError(message, partial_text=partial_text)
     if isinstance(error, (httpx.TransportError, httpx.InvalidURL)):
-        reason = f" ({error})" if str(error) else ""
-        during = f" while prediction {prediction.id} was running" if prediction is not None else ""
+        reason = f" ({error!s:.80})" if str(error) else ""
+        during = f" while prediction {prediction.id} was running" if prediction else ""
         return ProviderConnectionError(
-            f"The connection to Replicate failed{during}{reason}. Check the network, and api_base if you set it.",
-            partial_text=partial_text,
+            f"The connection to Replicate failed{during}{reason}. {advice}.", partial_text=partial_text
         )
     if isinstance(error, ReplicateError):
         return _refused(error, prediction, model, partial_text)
@@ -98,15 +106,6 @@ def _ended(prediction: Any, model: str, partial_text: str) -> PredictionError:
         f"Prediction {prediction.id} of {model} failed on Replicate: {reason}. Try again, or change the question or "
         f"the image.{log_end}",
         **details,
-    )
-
-
-def _timed_out(prediction: Any, model: str, timeout: float) -> str:
-    if prediction is None:
-        return f"Replicate did not respond within {timeout:g} seconds. Try again, or raise timeout."
-    return (
-        f"Prediction {prediction.id} of {model} did not finish within {timeout:g} seconds and was canceled. Raise "
-        "timeout: a model that was not used for a while takes minutes to start."
     )
 
 

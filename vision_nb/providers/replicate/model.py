@@ -24,7 +24,7 @@ from vision_nb.providers.replicate.catalog import (
     known_model,
     write_prompt,
 )
-from vision_nb.providers.replicate.errors import translate
+from vision_nb.providers.replicate.errors import map_error
 from vision_nb.providers.replicate.predictions import Chunk, PredictionRequest, afollow, follow
 from vision_nb.providers.streaming import Delta
 from vision_nb.user_warnings import warn_user
@@ -294,7 +294,7 @@ class ReplicateMultiModal(MultiModalLLM):
         for name in ("title", "detail"):  # shown by ReplicateError
             if isinstance(text := getattr(error, name, None), str):
                 setattr(error, name, self.redacted(text))
-        own = translate(error, model=self.model, timeout=self.timeout, partial_text=partial_text)
+        own = map_error(error, model=self.model, timeout=self.timeout, partial_text=partial_text)
         if isinstance(own, PredictionError):
             own.logs = self.redacted(own.logs)
         return own
