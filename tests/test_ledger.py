@@ -1,4 +1,4 @@
-"""The ledger: every call once, with estimate and bill, and a budget that is kept before sending."""
+"""The ledger records every call once, and a budget is checked before a call is sent."""
 
 import asyncio
 import gc
@@ -34,7 +34,7 @@ def llm(server):
     return vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_new_tokens=100)
 
 
-async def test_each_of_the_eight_methods_is_written_down_once(llm, ledger):
+async def test_each_of_the_eight_methods_records_one_call(llm, ledger):
     message = vn.ChatMessage("user", ["What?", picture()])
     llm.complete("What?", picture())
     llm.chat([message])
@@ -51,7 +51,7 @@ async def test_each_of_the_eight_methods_is_written_down_once(llm, ledger):
     assert ledger.total == 8 * entry.usd == ledger.by_model()["openai:gpt-4o"][2]
 
 
-def test_retries_count_once_and_failures_not_at_all(server, llm, ledger):
+def test_retries_count_as_one_call_and_failures_do_not_count(server, llm, ledger):
     server.fail(Fault(status=500, retry_after=0.01), times=2)
     llm.complete("What?")
     assert len(server.requests) == 3 and len(ledger.entries) == 1
@@ -61,13 +61,13 @@ def test_retries_count_once_and_failures_not_at_all(server, llm, ledger):
     assert len(ledger.entries) == 1
 
 
-def test_answers_from_the_store_are_no_calls(llm, ledger, tmp_path):
+def test_answers_from_the_store_do_not_count(llm, ledger, tmp_path):
     for _ in range(2):
         vn.compare(llm, ["a?", "b?"], picture(), store=tmp_path / "a.sqlite3", progress=False)
     assert len(ledger.entries) == 2
 
 
-def test_a_broken_or_left_stream_is_written_down_as_far_as_it_came_and_marked(server, llm, ledger):
+def test_a_broken_or_abandoned_stream_is_recorded_with_estimated_usage(server, llm, ledger):
     server.fail(Fault(cut_after=4))
     with pytest.raises(errors.ProviderConnectionError):
         list(llm.stream_complete("What?", picture()))
@@ -77,8 +77,8 @@ def test_a_broken_or_left_stream_is_written_down_as_far_as_it_came_and_marked(se
     assert all(entry.usage.output_tokens > 0 and entry.usage.input_tokens > 255 for entry in ledger.entries)
 
 
-@pytest.mark.parametrize("fault", [Fault(no_usage=True), None], ids=["none", "nonsense"])
-def test_missing_and_nonsensical_usage_is_estimated_and_marked(server, llm, ledger, fault):
+@pytest.mark.parametrize("fault", [Fault(no_usage=True), None], ids=["missing", "implausible"])
+def test_missing_or_implausible_usage_is_estimated_and_marked(server, llm, ledger, fault):
     body = {
         "id": "x",
         "object": "chat.completion",
@@ -95,14 +95,14 @@ def test_missing_and_nonsensical_usage_is_estimated_and_marked(server, llm, ledg
         assert response.usage == vn.Usage(1, 138) and entry.usage.output_tokens == 138
 
 
-def test_unknown_prices_are_counted_and_not_zero(server, ledger):
+def test_calls_of_unknown_price_are_counted_separately(server, ledger):
     vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?")
     assert ledger.unpriced == 1 and ledger.total == 0
     assert ledger.by_model()["openai:a-model-of-tomorrow"][2] is None
     assert "1 call of unknown price" in str(ledger) and "unknown" in ledger._repr_html_()
 
 
-def test_a_budget_refuses_the_call_that_could_pass_it_before_it_is_sent(server, llm, ledger):
+def test_a_call_that_could_exceed_the_budget_is_not_sent(server, llm, ledger):
     one = vn.estimate_cost("What?", [(64, 48)], llm).usd
     ledger.budget = one * Decimal("1.5")
     llm.complete("What?", picture())
@@ -119,7 +119,7 @@ def test_a_budget_refuses_the_call_that_could_pass_it_before_it_is_sent(server, 
     llm.complete("What?", picture())
 
 
-async def test_calls_under_way_are_counted_too(server, llm, ledger):
+async def test_a_budget_includes_calls_in_progress(server, llm, ledger):
     server.fail(Fault(delay=0.2), times=50)
     ledger.budget = vn.estimate_cost("What?", [(64, 48)], llm).usd * 4
     results = await asyncio.gather(*(llm.acomplete("What?", picture()) for _ in range(20)), return_exceptions=True)
@@ -128,7 +128,7 @@ async def test_calls_under_way_are_counted_too(server, llm, ledger):
     assert all(isinstance(result, errors.BudgetExceededError) for result in results if isinstance(result, Exception))
 
 
-def test_a_budget_refuses_what_has_no_known_price(server, ledger):
+def test_a_budget_refuses_calls_of_unknown_price(server, ledger):
     ledger.budget = "0.01"
     with pytest.raises(errors.BudgetExceededError, match="set_price"):
         vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?")
@@ -136,7 +136,7 @@ def test_a_budget_refuses_what_has_no_known_price(server, ledger):
     assert len(server.requests) == 1
 
 
-def test_a_budget_of_one_cent_stops_a_grid(server, llm, ledger, tmp_path):
+def test_the_budget_stops_a_comparison(server, llm, ledger, tmp_path):
     ledger.budget = Decimal("0.01")
     prompts = [f"question {number}?" for number in range(30)]
     comparison = vn.compare(llm, prompts, picture(), store=tmp_path / "a.sqlite3", progress=False)
@@ -147,7 +147,7 @@ def test_a_budget_of_one_cent_stops_a_grid(server, llm, ledger, tmp_path):
 
 
 @pytest.mark.parametrize("amount", [-1, "much", float("nan"), float("inf")])
-def test_a_budget_that_is_no_amount_is_refused(ledger, amount):
+def test_an_invalid_budget_is_rejected(ledger, amount):
     with pytest.raises(errors.SettingsError, match="amount of US dollars"):
         ledger.budget = amount
 
@@ -163,7 +163,7 @@ def test_calls_from_many_threads_are_all_recorded_and_release_their_reservations
     ledger.spending.reserve(ledger.budget - ledger.total, "everything that is left")
 
 
-def test_the_table_shows_estimate_and_bill_side_by_side(llm, ledger):
+def test_the_table_shows_expected_and_reported_tokens(llm, ledger):
     llm.complete("What?", picture())
     frame = ledger.to_dataframe()
     assert frame.difference[0] == frame.input_tokens[0] - frame.expected_tokens[0]
@@ -236,7 +236,7 @@ def azure(server, engine):
     "engine, family",
     [("gpt-4o", "gpt-4o"), ("gpt-5.4", "gpt-5.4"), ("gpt-6-astra", "gpt-6-astra"), ("gpt-4o-mini", "gpt-4o-mini")],
 )
-def test_three_blank_squares_name_the_family_behind_a_deployment(server, monkeypatch, engine, family):
+def test_calibrate_finds_the_model_family_of_a_deployment(server, monkeypatch, engine, family):
     monkeypatch.setattr(image_rules, "_calibrated_rules", {})
     llm = azure(server, engine)
     assert vn.image_tokens((800, 600), "mystery").tokens is None
@@ -246,7 +246,7 @@ def test_three_blank_squares_name_the_family_behind_a_deployment(server, monkeyp
     assert vn.image_tokens((800, 600), "mystery").tokens == vn.image_tokens((800, 600), family).tokens
 
 
-def test_a_family_that_is_not_known_is_not_made_up(server):
+def test_calibrate_reports_no_family_if_none_fits(server):
     usage = {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}
     body = {
         "id": "x",

@@ -1,4 +1,4 @@
-"""The OpenAI dialect through the true openai clients: what travels, and what comes back."""
+"""OpenAI and Azure models: what the real openai clients send to the demo server, and what comes back."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ def last(server):
 
 
 async def all_eight(llm, question, image, messages):
-    """The text that each of the eight methods answers with."""
+    """Return the answer of each of the eight methods."""
     texts = {
         "complete": llm.complete(question, [image]).text,
         "chat": llm.chat(messages).text,
@@ -61,7 +61,7 @@ async def test_all_eight_methods_send_and_answer_the_same(server, llm):
     assert len(bodies) == 8 and all(body == bodies[0] for body in bodies)
 
 
-def test_the_last_response_of_a_stream_equals_the_whole_answer(llm):
+def test_the_last_response_of_a_stream_equals_the_response_without_streaming(llm):
     whole, parts = llm.complete("What?"), list(llm.stream_complete("What?"))
     assert parts[-1].text == whole.text
     assert parts[-1].usage == whole.usage and whole.usage.total_tokens > 0
@@ -70,12 +70,12 @@ def test_the_last_response_of_a_stream_equals_the_whole_answer(llm):
     assert str(whole) == whole.text and str(llm.chat([vn.ChatMessage("user", "x")])).startswith("assistant: ")
 
 
-def test_only_what_was_set_travels(server, llm):
+def test_parameters_that_are_not_set_are_not_sent(server, llm):
     llm.complete("What?")
     assert last(server) == {"model": "gpt-4o", "messages": [{"role": "user", "content": "What?"}]}
 
 
-def test_a_call_wins_over_additional_kwargs_and_these_over_the_models_own(server):
+def test_a_calls_parameters_override_additional_kwargs_which_override_the_models(server):
     llm = vn.OpenAIMultiModal(
         "gpt-4o",
         "k",
@@ -108,13 +108,13 @@ def test_a_call_wins_over_additional_kwargs_and_these_over_the_models_own(server
         ("a-model-of-tomorrow", "max_tokens"),
     ],
 )
-def test_the_length_limit_has_the_models_own_name(server, model, name):
+def test_the_length_limit_is_sent_under_the_name_that_the_model_accepts(server, model, name):
     vn.OpenAIMultiModal(model, "k", server.openai_base, max_new_tokens=9).complete("What?")
     assert last(server)[name] == 9
 
 
 def request_image(llm, document, **overrides):
-    """The image_url of an image in the request that a call would send."""
+    """Return what a call would send of an image."""
     messages = [vn.ChatMessage("user", [document])]
     call = llm._prepare(vn.ChatResponse, lambda: messages, overrides, stream=False)
     (part,) = call.request["messages"][0]["content"]
@@ -128,7 +128,7 @@ def test_an_image_url_is_sent_as_it_is_with_its_detail_level(server, llm):
     assert request_image(llm, vn.ImageDocument(image_url=url), image_detail="high") == {"url": url, "detail": "high"}
 
 
-def test_a_picture_goes_out_fitted_and_freed_of_its_metadata(server, llm):
+def test_images_are_resized_and_stripped_of_metadata(server, llm):
     exif = picture().getexif()
     exif[0x010F] = "SecretCamera"
     llm.complete("What?", [encoded(picture(3000, 2000), "JPEG", exif=exif)], image_detail="high")
@@ -140,18 +140,18 @@ def test_a_picture_goes_out_fitted_and_freed_of_its_metadata(server, llm):
     assert b"SecretCamera" not in sent
 
 
-def test_text_and_pictures_keep_their_order(server, llm):
+def test_text_and_images_keep_their_order(server, llm):
     llm.chat([{"role": "user", "content": ["first", vn.ImageDocument.of(picture()), "second"]}])
     assert [part["type"] for part in last(server)["messages"][0]["content"]] == ["text", "image_url", "text"]
 
 
-def test_a_lone_picture_needs_no_brackets(server, llm, photo):
+def test_a_single_image_does_not_need_a_list(server, llm, photo):
     llm.complete("What?", photo)
     llm.complete("What?", str(photo))
     assert all(len(request.body["messages"][0]["content"]) == 2 for request in server.requests)
 
 
-def test_retries_are_the_clients_own_and_do_not_nest(server):
+def test_only_the_openai_client_retries(server):
     llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_retries=3)
     server.fail(Fault(status=500, retry_after=0.01), times=10)
     with pytest.raises(errors.ServerError):
@@ -159,7 +159,7 @@ def test_retries_are_the_clients_own_and_do_not_nest(server):
     assert len(server.requests) == 4
 
 
-def test_a_server_that_refuses_stream_options_is_asked_without_and_remembered(server, llm):
+def test_stream_options_are_dropped_for_good_when_the_server_rejects_them(server, llm):
     refusal = {"error": {"message": "Unrecognized field: stream_options", "type": "invalid_request_error"}}
     server.fail(Fault(status=422, body=refusal))
     assert list(llm.stream_complete("What?"))[-1].text
@@ -207,7 +207,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault, kind, words", FAULTS.values(), ids=FAULTS)
-async def test_each_fault_is_an_error_of_its_own_in_sync_and_async(server, fault, kind, words):
+async def test_each_fault_raises_its_own_error_in_sync_and_async_calls(server, fault, kind, words):
     llm = vn.OpenAIMultiModal("gpt-4o", SECRET, server.openai_base, max_retries=1, timeout=0.5)
     server.fail(fault, times=4)
     with pytest.raises(kind, match=words) as caught:
@@ -228,7 +228,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
-def test_an_answer_of_an_odd_form_is_a_typed_error(server, llm, body):
+def test_a_malformed_response_raises_an_error(server, llm, body):
     server.fail(Fault(body={"id": "x", "object": "chat.completion", "created": 1, "model": "m", **body}))
     with pytest.raises(errors.MalformedResponseError):
         llm.complete("What?")
@@ -243,21 +243,21 @@ def test_an_answer_of_an_odd_form_is_a_typed_error(server, llm, body):
         "many",
     ],
 )
-def test_odd_usage_loses_no_answer(server, llm, usage):
+def test_malformed_usage_does_not_lose_the_answer(server, llm, usage):
     choices = [{"message": {"role": "assistant", "content": "Blue."}, "finish_reason": ["x"]}]
     server.fail(Fault(body={"id": "x", "model": ["m"], "choices": choices, "usage": usage}))
     response = llm.complete("What?")
     assert response.text == "Blue." and response._repr_markdown_() and (response.cost is None or response.cost > 0)
 
 
-def test_a_server_on_this_machine_is_asked_without_a_proxy(server, llm, monkeypatch):
+def test_a_server_on_this_machine_is_reached_without_a_proxy(server, llm, monkeypatch):
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert llm.complete("What?").text
     assert asyncio.run(vn.LocalMultiModal(api_base=server.openai_base).acomplete("What?")).text
 
 
-def test_a_stream_that_is_left_is_written_down_when_it_is_dropped(server, llm):
+def test_an_abandoned_stream_is_recorded_when_it_is_collected(server, llm):
     import gc
 
     vn.ledger.reset()
@@ -267,13 +267,13 @@ def test_a_stream_that_is_left_is_written_down_when_it_is_dropped(server, llm):
     assert len(vn.ledger.entries) == 1
 
 
-def test_no_server_at_all():
+def test_an_unreachable_server_raises_a_connection_error():
     llm = vn.OpenAIMultiModal("gpt-4o", "k", "http://127.0.0.1:9/v1", max_retries=0)
     with pytest.raises(errors.ProviderConnectionError, match="cannot be reached"):
         llm.complete("What?")
 
 
-async def test_a_cut_stream_keeps_what_had_arrived(server, llm):
+async def test_a_broken_stream_keeps_the_text_so_far(server, llm):
     server.fail(Fault(cut_after=4), times=2)
     stream = llm.stream_complete("What?")
     with pytest.raises(errors.ProviderConnectionError, match="in the middle of the answer") as caught:
@@ -286,7 +286,7 @@ async def test_a_cut_stream_keeps_what_had_arrived(server, llm):
     assert astream.text == stream.text
 
 
-def test_garbage_in_a_stream_is_an_error_of_ours(server, llm):
+def test_an_invalid_chunk_raises_a_malformed_response_error(server, llm):
     server.fail(Fault(garbage=True))
     with pytest.raises(errors.MalformedResponseError):
         list(llm.stream_complete("What?"))
@@ -315,7 +315,7 @@ async def test_an_interrupted_stream_closes_its_connection(server, llm):
     assert await wait_for(lambda: server.disconnects == 1)
 
 
-async def test_leaving_a_stream_or_cancelling_its_task_closes_the_connection(server, llm):
+async def test_closing_a_stream_or_cancelling_its_task_closes_the_connection(server, llm):
     server.answer_with("word " * 5000)
     with llm.stream_complete("What?") as stream:
         next(stream)
@@ -336,7 +336,7 @@ async def test_leaving_a_stream_or_cancelling_its_task_closes_the_connection(ser
     assert await wait_for(lambda: server.disconnects == 2)
 
 
-def test_one_model_serves_several_event_loops(server, llm):
+def test_one_model_works_in_several_event_loops(server, llm):
     for _ in range(3):
         assert asyncio.run(llm.acomplete("What?")).text
     results = []
@@ -363,8 +363,8 @@ asyncio.run(ask())
 """
 
 
-def test_a_loops_end_closes_its_client_without_a_word(server):
-    """In a Python of its own: a test before may have patched asyncio for nested loops."""
+def test_the_end_of_an_event_loop_closes_its_client_silently(server):
+    """Runs in a new process, because other tests patch asyncio."""
     run = subprocess.run([sys.executable, "-c", SHORT_LOOPS, server.openai_base], capture_output=True, text=True)
     assert (run.stdout, run.stderr) == ("[True, True, True]\n", "")
 
@@ -396,19 +396,19 @@ async def test_encoding_an_array_does_not_block_the_event_loop(server, llm, meth
     assert duration > 0.3 and gap < duration / 3
 
 
-def test_cut_off_and_filtered_answers_say_so(server, llm):
+def test_cut_off_and_filtered_answers_are_marked(server, llm):
     assert llm.complete("What?", max_tokens=3).finish_reason == "length"
     assert "cut off" in llm.complete("What?", max_tokens=3)._repr_markdown_()
     server.fail(Fault(finish_reason="content_filter"))
     assert "content filter" in llm.complete("What?")._repr_markdown_()
 
 
-def test_a_missing_key_names_the_variable_and_the_demo():
+def test_the_error_for_a_missing_key_names_the_variable_and_the_demo_model():
     with pytest.raises(errors.MissingKeyError, match=r"OPENAI_API_KEY.*\"demo\""):
         vn.OpenAIMultiModal()
 
 
-async def test_the_key_is_in_no_repr_error_or_cause(server):
+async def test_the_key_does_not_appear_in_reprs_errors_or_their_causes(server):
     server.require_key = "another"
     llm = vn.OpenAIMultiModal("gpt-4o", SECRET, server.openai_base, max_retries=0)
     server.fail(Fault(status=400, body={"error": {"message": f"bad key {SECRET} and sk-other-123456789"}}))
@@ -425,20 +425,20 @@ async def test_the_key_is_in_no_repr_error_or_cause(server):
     [
         ([], "list of messages is empty"),
         ("What?", "list of messages"),
-        ([3], "no message: use ChatMessage"),
-        ([{"role": "king", "content": "x"}], "no role 'king'"),
+        ([3], "not a message: pass ChatMessage"),
+        ([{"role": "king", "content": "x"}], "role .king."),
         ([{"role": "user", "content": [{"type": "audio"}]}], "'audio'"),
     ],
 )
-def test_bad_messages_are_refused(llm, messages, words):
+def test_invalid_messages_are_rejected(llm, messages, words):
     with pytest.raises(errors.SettingsError, match=words):
         llm.chat(messages)
 
 
-def test_bad_arguments_are_refused(llm):
+def test_invalid_arguments_are_rejected(llm):
     with pytest.raises(errors.SettingsError, match="part of the messages"):
         llm.chat([vn.ChatMessage("user", "x")], image_documents=[picture()])
-    with pytest.raises(errors.SettingsError, match="prompt is a text"):
+    with pytest.raises(errors.SettingsError, match="prompt must be a string"):
         llm.complete(None)
     with pytest.raises(errors.SettingsError, match="accepts 1,500 images"):
         llm.complete("What?", [vn.ImageDocument(image_url=f"https://example.org/{n}.png") for n in range(1501)])
@@ -448,7 +448,7 @@ def test_bad_arguments_are_refused(llm):
         vn.OpenAIMultiModal("gpt-4o", "k", image_detail="enormous")
 
 
-def test_a_failed_call_sends_nothing(server, llm, tmp_path):
+def test_nothing_is_sent_if_an_image_cannot_be_read(server, llm, tmp_path):
     with pytest.raises(errors.ImageNotFoundError):
         llm.complete("What?", [picture(), tmp_path / "missing.png"])
     assert server.requests == []
@@ -459,7 +459,7 @@ def azure(server, **options):
     return vn.AzureOpenAIMultiModal(**{**chosen, "api_key": SECRET, **options})
 
 
-async def test_azure_asks_its_deployment_in_all_eight_ways(server):
+async def test_azure_calls_its_deployment_with_all_eight_methods(server):
     server.answer_with("An answer.")
     llm = azure(server)
     message = vn.generate_openai_multi_modal_chat_message("What?", "user", [picture()])
@@ -470,7 +470,7 @@ async def test_azure_asks_its_deployment_in_all_eight_ways(server):
     assert SECRET not in repr(llm)
 
 
-def test_azure_takes_its_settings_from_the_environment_and_its_aliases(server, monkeypatch):
+def test_azure_reads_settings_from_the_environment_and_from_aliases(server, monkeypatch):
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", SECRET)
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url)
     monkeypatch.setenv("OPENAI_API_VERSION", "2023-12-01-preview")
@@ -479,26 +479,26 @@ def test_azure_takes_its_settings_from_the_environment_and_its_aliases(server, m
     assert vn.connect("azure:d", model="gpt-5").counted_model == "gpt-5"
 
 
-def test_azure_names_everything_that_is_missing():
+def test_the_azure_error_names_every_missing_setting():
     with pytest.raises(errors.SettingsError, match=r"engine=.*AZURE_OPENAI_ENDPOINT.*OPENAI_API_VERSION"):
         vn.AzureOpenAIMultiModal(api_key="k")
     with pytest.raises(errors.MissingKeyError, match="AZURE_OPENAI_API_KEY"):
         vn.AzureOpenAIMultiModal("d", azure_endpoint="https://x.openai.azure.com", api_version="2024-06-01")
 
 
-def test_azure_takes_a_token_instead_of_a_key(server):
+def test_azure_accepts_a_token_provider_instead_of_a_key(server):
     llm = azure(server, api_key=None, azure_ad_token_provider=lambda: "token-123")
     assert llm.complete("What?").text
     assert server.requests[-1].headers["authorization"] == "Bearer token-123"
 
 
-def test_an_unknown_deployment(server):
+def test_an_unknown_deployment_raises_an_unknown_model_error(server):
     server.models = ["other"]
     with pytest.raises(errors.UnknownModelError):
         azure(server, max_retries=0).complete("What?")
 
 
-async def test_a_local_server_has_its_leading_newline_and_its_end_mark_trimmed(server):
+async def test_the_newline_and_end_marker_around_a_local_answer_are_trimmed(server):
     server.answer_with("\nA llama in glasses.</s>")
     llm = vn.LocalMultiModal(api_base=server.openai_base, max_new_tokens=9)
     texts = await all_eight(llm, "どんな画像ですか？", picture(), [vn.ChatMessage("user", "x")])
@@ -509,7 +509,7 @@ async def test_a_local_server_has_its_leading_newline_and_its_end_mark_trimmed(s
     assert "".join(r.delta for r in llm.stream_complete("x")) == "a < b </s or </x>"
 
 
-def test_prices_are_worked_out_when_asked_for(server, llm):
+def test_responses_know_their_price(server, llm):
     assert llm.complete("What?").cost > 0
     assert vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?").cost is None
     assert vn.LocalMultiModal(api_base=server.openai_base).complete("What?").cost == 0
@@ -517,7 +517,7 @@ def test_prices_are_worked_out_when_asked_for(server, llm):
     assert vn.connect("demo", api_base=server.openai_base).complete("What?").cost == 0
 
 
-def test_connect(monkeypatch):
+def test_connect_returns_the_model_that_its_name_describes(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     assert vn.connect("openai").model == "gpt-4o"
     assert vn.connect("openai:ft:gpt-4o:team::1").model == "ft:gpt-4o:team::1"

@@ -1,4 +1,4 @@
-"""What `vision_nb` offers, what importing it costs, and that its twins are twins."""
+"""The public names, what importing the package loads, and that async methods match their sync twins."""
 
 import inspect
 import json
@@ -28,17 +28,17 @@ METHODS = ("complete", "chat", "stream_complete", "stream_chat")
 
 
 def modules_after(code):
-    """The modules that a fresh Python has loaded after running some code."""
+    """Return the modules that a new Python process has loaded after running some code."""
     script = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(json.loads(run.stdout.splitlines()[-1]))
 
 
-def test_importing_loads_nothing_heavy():
+def test_import_loads_no_heavy_package():
     assert not modules_after("import vision_nb") & set(HEAVY)
 
 
-def test_load_ext_loads_nothing_heavy():
+def test_load_ext_loads_no_heavy_package():
     bare = "from IPython.core.interactiveshell import InteractiveShell\nshell = InteractiveShell.instance()"
     before = modules_after(bare)
     after = modules_after(f"{bare}\nshell.run_line_magic('load_ext', 'vision_nb')")
@@ -46,25 +46,25 @@ def test_load_ext_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize("name", vn.__all__)
-def test_every_public_name_is_there_and_documented(name):
+def test_every_public_name_exists_and_has_a_docstring(name):
     value = getattr(vn, name)
     assert inspect.getdoc(value), f"{name} has no docstring"
     assert name in dir(vn)
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_an_unknown_name_raises_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = vn.nothing
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_twins_have_the_same_signature(name):
+def test_async_methods_have_the_signatures_of_their_sync_twins(name):
     sync, twin = (inspect.signature(getattr(MultiModalLLM, prefix + name)) for prefix in ("", "a"))
     assert sync.parameters == twin.parameters
     assert inspect.iscoroutinefunction(getattr(MultiModalLLM, f"a{name}"))
 
 
-def test_every_error_of_ours_stands_in_the_tree():
+def test_the_docstring_of_errors_draws_every_exception():
     tree = vn.errors.__doc__
     for name, kind in vars(vn.errors).items():
         if inspect.isclass(kind) and issubclass(kind, vn.errors.VisionError):

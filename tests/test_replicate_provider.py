@@ -393,7 +393,7 @@ def test_a_closed_model_can_be_used_again(make):
 def test_an_invalid_call_sends_nothing(server, make, tmp_path):
     with pytest.raises(errors.ImageNotFoundError):
         make().complete("What?", tmp_path / "missing.png")
-    with pytest.raises(errors.SettingsError, match="prompt is a text"):
+    with pytest.raises(errors.SettingsError, match="prompt must be a string"):
         make().complete(None, picture())
     with pytest.raises(errors.SettingsError, match="auto, low, high"):
         make().complete("What?", picture(), image_detail="enormous")
