@@ -29,12 +29,12 @@ from vision_nb.errors import (
 )
 
 HOST = "127.0.0.1"
-MODULE = "llama_cpp.server"
-_MAX_LOG_LINES = 12  # in an error
 
 CLIENT_OPTIONS: Mapping[str, Any] = {"inline_urls": True, "max_retries": 0}
-"""Options for a model on an engine, which would download any URL itself, and fails again if a request fails."""
+"""Options for the client of an engine: it would download any URL itself, and a failed request fails again."""
 
+_MODULE = "llama_cpp.server"
+_MAX_LOG_LINES = 12  # in an error
 _REQUIRED = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
 _POLL_INTERVAL = 0.05  # seconds, while the model loads
 _STOP_TIMEOUT = 5.0  # seconds for the child to end on its own
@@ -88,7 +88,7 @@ class Engine:
                 'pip install "vision-nb[llama]", which takes a few minutes to compile.'
             )
         self.model, self.context_length, self.port = model, context_length, free_port(port)
-        command = [sys.executable, "-P", str(_CHILD), MODULE, *arguments]
+        command = [sys.executable, "-P", str(_CHILD), _MODULE, *arguments]
         # With "=", because a name may start with a dash.
         command += [f"--model_alias={model}", f"--n_ctx={context_length}", f"--host={HOST}", f"--port={self.port}"]
         # Opened twice: on Windows, reading through the child's own handle would move its write position.
@@ -172,10 +172,7 @@ class Engine:
         if code is not None and code < 0:
             message = f"The engine was ended by signal {-code}."
         if code == -9:
-            kind, message = (
-                EngineMemoryError,
-                "The engine was ended by signal 9, which the system sends when memory runs out.",
-            )
+            kind, message = EngineMemoryError, "The engine was ended by signal 9, usually for lack of memory."
         for pattern, pattern_kind, pattern_message in _FAILURES:
             if re.search(pattern, log, re.IGNORECASE):
                 kind, message = pattern_kind, pattern_message

@@ -56,7 +56,7 @@ def serve_llava(
         **options: As for `LocalMultiModal`: max_new_tokens, temperature and so on.
 
     Raises:
-        EngineMissingError: llama-cpp-python is not installed with its server.
+        EngineMissingError: The extra ``vision-nb[llama]`` is not installed.
         ModelFileNotFoundError: A file does not exist.
         ModelFileError: A file is not a GGUF file, is incomplete, or is of the wrong kind.
         ProjectorMismatchError: The image encoder was made for another text model.
@@ -87,9 +87,8 @@ def serve_llava(
         "interrupt_requests": False,
     }
     arguments = [word for key, value in settings.items() if value is not None for word in (f"--{key}", str(value))]
-    engine = Engine(
-        arguments, model=name or _DEFAULT_NAMES.get(chat_format, chat_format), context_length=n_ctx, port=port
-    )
+    name = name or _DEFAULT_NAMES.get(chat_format, chat_format)
+    engine = Engine(arguments, model=name, context_length=n_ctx, port=port)
     what = " and ".join(f"{path.name} ({format_bytes(path.stat().st_size)})" for path in paths)
     try:
         with ProgressLine(f"Loading {what}", enabled=progress) as line:
