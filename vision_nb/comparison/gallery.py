@@ -64,7 +64,7 @@ def answer_html(text: str, *, facts: Sequence[str], remark: str | None = None) -
 
 
 def error_html(message: str) -> str:
-    """Return an error that takes the place of an answer."""
+    """Return an error as HTML, to show instead of an answer."""
     return f"&#9888; {escape(message)}"
 
 
