@@ -83,8 +83,8 @@ class CallAccounting:
         self._run_budget = active_budget()
         self._reserved: dict[Budget, Decimal] = {}
         self._is_settled = False
-        if is_budget_set():
-            pricing(self._most_usage)  # loads the prices here: asynchronous calls are still in a thread
+        if self._run_budget is not None or is_limited():
+            pricing(self._most_usage)  # loads the price list now: an asynchronous call is still in a thread
 
     def reserve(self) -> None:
         """Reserve the call's highest price in the budgets that apply to it.
@@ -93,8 +93,7 @@ class CallAccounting:
             BudgetExceededError: The call could exceed a budget, or its price is unknown.
             SettingsError: Only a comparison's own budget applies, and the call's price is unknown.
         """
-        budgets = [ledger.spending, *([self._run_budget] if self._run_budget is not None else [])]
-        limited = [budget for budget in budgets if budget.limit is not None]
+        limited = [budget for budget in _budgets(self._run_budget) if budget.limit is not None]
         highest = self._pricing(self._most_usage) if limited else Decimal(0)
         if highest is None:
             raise self._unknown_price()
@@ -163,9 +162,13 @@ class CallAccounting:
         return Usage(self.tokens.total, output), True
 
 
-def is_budget_set() -> bool:
-    """Return whether a call made now has to be priced before it is sent."""
-    return ledger.budget is not None or active_budget() is not None
+def is_limited() -> bool:
+    """Return whether a budget limits the calls that are made now."""
+    return any(budget.limit is not None for budget in _budgets(active_budget()))
+
+
+def _budgets(run_budget: Budget | None) -> list[Budget]:
+    return [ledger.spending] if run_budget is None else [ledger.spending, run_budget]
 
 
 def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vision_nb.cost.accounting import is_budget_set
+from vision_nb.cost.accounting import is_limited
 from vision_nb.cost.image_rules import fixed_tokens, sent_size, view_of
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.detail import Detail
@@ -70,7 +70,7 @@ def prepare_image(
 
 def _remote_tokens(document: ImageDocument, model: str, detail: Detail | None) -> int | None:
     fixed = fixed_tokens(model)
-    if fixed is not None or not is_budget_set():
+    if fixed is not None or not is_limited():
         return fixed
     try:
         view = view_of(document.size, model, detail)
