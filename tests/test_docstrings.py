@@ -1,4 +1,4 @@
-"""The reference: every public name is explained with its arguments and errors, and by an example that runs."""
+"""Every public name is documented with its arguments, its errors and an example that runs."""
 
 import doctest
 import importlib
@@ -15,32 +15,32 @@ import vision_nb as vn
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(vn.__path__, "vision_nb.") if not module.name.endswith("__main__")
 )
-ELSEWHERE = re.compile(r"(?:[Aa]s(?: for)?|twin of) `(?:\w+\.)?(\w+)`")
-HOMES = {  # where a name that is no class or function is explained
+REFERENCE = re.compile(r"(?:[Aa]s(?: for)?|twin of) `(?:\w+\.)?(\w+)`")
+DOCUMENTED_IN = {  # names that are neither a class nor a function
     "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate.catalog",
 }
 
 
-def explained(name):
-    """The docstring that a reader of a public name gets, or its module's."""
-    value = importlib.import_module(HOMES[name]) if name in HOMES else getattr(vn, name)
+def documentation(name):
+    """The docstring of a public name, or of the module that documents it."""
+    value = importlib.import_module(DOCUMENTED_IN[name]) if name in DOCUMENTED_IN else getattr(vn, name)
     return inspect.getdoc(value) or ""
 
 
 def section(doc, *titles):
-    """The lines of a docstring's sections of these titles."""
+    """The text of a docstring's sections with these titles."""
     found = re.findall(rf"^(?:{'|'.join(titles)}):\n((?:[ ].*\n?|\n)+)", doc + "\n", re.MULTILINE)
     return "".join(found)
 
 
-def unexplained(function, docs):
-    """The parameters of a function that none of some docstrings explains."""
-    told = "".join(section(doc, "Args", "Attributes") for doc in docs)
+def undocumented(function, docs):
+    """The parameters of a function that are in none of the docstrings."""
+    sections = "".join(section(doc, "Args", "Attributes") for doc in docs)
     names = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
-    return [name for name in names if not re.search(rf"^ +\*{{0,2}}{name}:", told, re.MULTILINE)]
+    return [name for name in names if not re.search(rf"^ +\*{{0,2}}{name}:", sections, re.MULTILINE)]
 
 
-def raises_by_itself(function):
+def raises_directly(function):
     source = textwrap.dedent(inspect.getsource(function))
     return bool(re.search(r"^\s+raise \w+Error\(", source, re.MULTILINE))
 
@@ -64,7 +64,7 @@ METHODS = methods()
 
 @pytest.fixture
 def demo_as_every_provider(server, monkeypatch, tmp_path):
-    """The examples are written as for the real services; here the demo server answers for each."""
+    """The examples use the real services' names; here the demo server answers for all of them."""
     for name, value in {
         "OPENAI_API_KEY": "demo",
         "OPENAI_BASE_URL": server.openai_base,
@@ -84,53 +84,53 @@ def demo_as_every_provider(server, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_every_example_gives_what_it_says(name, demo_as_every_provider, capsys):
+def test_every_example_prints_what_its_docstring_shows(name, demo_as_every_provider, capsys):
     module = importlib.import_module(name)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failed, _ = doctest.testmod(module, extraglobs={"vn": vn}, optionflags=flags)
     assert failed == 0, capsys.readouterr().out
 
 
-def test_an_example_that_is_wrong_is_found(capsys):
+def test_a_wrong_example_is_detected(capsys):
     example = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
     assert doctest.DocTestRunner().run(example).failed == 1
 
 
 @pytest.mark.parametrize("name", vn.__all__)
 def test_every_public_name_has_an_example(name):
-    assert ">>> " in explained(name)
+    assert ">>> " in documentation(name)
 
 
 @pytest.mark.parametrize("name", vn.__all__)
-def test_every_public_name_explains_its_arguments_and_errors(name):
+def test_every_public_name_documents_its_arguments_and_errors(name):
     value = getattr(vn, name)
     if inspect.isclass(value) and not hasattr(value, "__members__"):
         owners = [owner for owner in value.__mro__ if owner.__module__.startswith("vision_nb")]
-        assert unexplained(value, [inspect.cleandoc(owner.__doc__ or "") for owner in owners]) == []
-        made_here = [value.__dict__[init] for init in ("__init__", "__post_init__") if init in value.__dict__]
-        written_here = [init for init in made_here if init.__code__.co_filename.endswith(".py")]  # not by @dataclass
-        assert "Raises:" in explained(name) or not any(map(raises_by_itself, written_here))
+        assert undocumented(value, [inspect.cleandoc(owner.__doc__ or "") for owner in owners]) == []
+        initializers = [value.__dict__[init] for init in ("__init__", "__post_init__") if init in value.__dict__]
+        written_here = [init for init in initializers if init.__code__.co_filename.endswith(".py")]  # not by @dataclass
+        assert "Raises:" in documentation(name) or not any(map(raises_directly, written_here))
     elif inspect.isfunction(value):
-        docs = [explained(name), *(explained(other) for other in ELSEWHERE.findall(explained(name)))]
-        assert unexplained(value, docs) == []
-        assert "Raises:" in docs[0] or not raises_by_itself(value)
+        docs = [documentation(name), *(documentation(other) for other in REFERENCE.findall(documentation(name)))]
+        assert undocumented(value, docs) == []
+        assert "Raises:" in docs[0] or not raises_directly(value)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_public_method_explains_its_arguments_and_errors(name):
-    """Either by itself, or by naming the method that does, as the asynchronous twins do."""
+def test_every_public_method_documents_its_arguments_and_errors(name):
+    """Either itself, or by reference to another method, as the asynchronous twins do."""
     function = METHODS[name]
     doc = inspect.getdoc(function)
     assert doc, f"{name} has no docstring"
     docs = [doc]
-    for _ in range(2):  # the twin of a method that itself refers to another
-        referred = [METHODS[other] for other in METHODS if other.partition(".")[2] in ELSEWHERE.findall("".join(docs))]
+    for _ in range(2):  # a twin may refer to a method that refers to another
+        referred = [METHODS[other] for other in METHODS if other.partition(".")[2] in REFERENCE.findall("".join(docs))]
         docs += [inspect.getdoc(other) for other in referred]
-    assert unexplained(function, docs) == []
-    assert any("Raises:" in one for one in docs) or not raises_by_itself(function)
+    assert undocumented(function, docs) == []
+    assert any("Raises:" in one for one in docs) or not raises_directly(function)
 
 
-def test_a_docstring_without_an_argument_is_found():
+def test_a_docstring_that_lacks_an_argument_is_detected():
     def half(one, other):
         """Do it.
 
@@ -138,4 +138,4 @@ def test_a_docstring_without_an_argument_is_found():
             one: The first.
         """
 
-    assert unexplained(half, [inspect.getdoc(half)]) == ["other"]
+    assert undocumented(half, [inspect.getdoc(half)]) == ["other"]

@@ -1,4 +1,4 @@
-"""Names from common walkthroughs, so that their code runs with only its imports changed.
+"""Names from common walkthroughs: their code runs with only its imports changed.
 
 >>> vn.compat.SimpleDirectoryReader("photos").load_data()
 [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg')]
@@ -24,5 +24,8 @@ class SimpleDirectoryReader:
         self.recursive = recursive
 
     def load_data(self) -> ImageList:
-        """Return a document for each image, in natural order; other files are skipped with a warning."""
+        """Return a document for each image, in natural order.
+
+        Other files are skipped with a warning.
+        """
         return load_images(self.input_dir, recursive=self.recursive)

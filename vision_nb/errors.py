@@ -98,7 +98,10 @@ class ImageNotFoundError(ImageError, FileNotFoundError):
 
 
 class ImageDownloadError(ImageError):
-    """An image could not be downloaded: the URL is unreachable, slow or too large, or returns an error status."""
+    """An image could not be downloaded.
+
+    Its URL is unreachable, slow or too large, or returns an error status.
+    """
 
 
 class UnsupportedImageError(ImageError):
@@ -134,7 +137,7 @@ class EngineMemoryError(EngineError):
 
 
 class ModelFileError(EngineError):
-    """A model file is incomplete, of the wrong type, or of a type that the engine does not support."""
+    """A model file is incomplete, of the wrong type, or not supported by the engine."""
 
 
 class ModelFileNotFoundError(ModelFileError, FileNotFoundError):
@@ -226,7 +229,7 @@ class ServerError(ProviderError):
 
 
 class ProviderConnectionError(ProviderError):
-    """The server cannot be reached, or closed the connection before the answer was complete."""
+    """The server cannot be reached, or closed the connection too early."""
 
 
 class ProviderTimeoutError(ProviderConnectionError):

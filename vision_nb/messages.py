@@ -53,7 +53,9 @@ class ChatMessage:
 
     @classmethod
     def of(cls, message: ChatMessage | Mapping[str, Any]) -> ChatMessage:
-        """Return a message unchanged, or create one from a ``{"role": ..., "content": ...}`` mapping.
+        """Create a message from a ``{"role": ..., "content": ...}`` mapping.
+
+        A `ChatMessage` is returned unchanged.
 
         Args:
             message: The message or mapping.
@@ -126,7 +128,7 @@ def user_message(
 
 
 def as_images(images: ImageSource | Iterable[ImageSource] | None) -> list[ImageSource]:
-    """Return a list of image sources from None, one source, or a collection or iterator of sources."""
+    """Return a list of image sources from one source, several, or None."""
     if images is None:
         return []
     is_iterator = hasattr(images, "__next__") and not hasattr(images, "read")  # an open file is a source

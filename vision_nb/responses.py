@@ -16,7 +16,7 @@ from vision_nb.rendering.markdown.blocks import safe_markdown
 
 @dataclass(frozen=True)
 class Usage:
-    """The tokens of one or more calls; add them with ``usage + usage`` or ``sum(usages)``.
+    """Token counts of one or more calls; add them with ``+`` or ``sum(usages)``.
 
     Attributes:
         input_tokens: Tokens of the request, images included, or None if the server did not report them.
@@ -100,12 +100,17 @@ class Response(DisplayOnce):
 
     @property
     def usage_is_implausible(self) -> bool:
-        """Whether the server reported far fewer input tokens than were sent, as if it had not counted the images."""
+        """Whether the server reported far fewer input tokens than were sent.
+
+        Some servers do not count images.
+        """
         return self.usage is not None and is_implausible(self.usage.input_tokens, self.sent_tokens)
 
     @property
     def cost(self) -> Decimal | None:
-        """The price in US dollars; None if the usage is unknown or implausible, or the price is unknown.
+        """The price in US dollars, or None.
+
+        It is None if the usage is unknown or implausible, or the price is unknown.
 
         The ledger has an estimate in this case.
         """
@@ -160,7 +165,7 @@ class ChatResponse(Response):
 
 
 def response_markdown(response: Response) -> str:
-    """Return a response as safe Markdown: the text, a note on how it ended, and collapsed details."""
+    """Return a response as safe Markdown: text, note and collapsed details."""
     note = f"\n\n> **Note:** {response.remark}" if response.remark else ""
     return safe_markdown(response.text) + note + html.footnote(response_details(response))
 

@@ -1,4 +1,6 @@
-"""Finished answers and labels in an SQLite file, so that a run can be resumed and no answer is paid for twice.
+"""A store of finished answers and labels, so that no answer is paid for twice.
+
+It is an SQLite file.
 
 The file is in the user's cache folder unless another path is given. Each answer is committed when it arrives, so
 it survives a killed process. Several kernels may write to the same file.
@@ -64,7 +66,7 @@ class Label:
 
 
 def default_path() -> Path:
-    """Return the path of the store that is used when none is given: a file in the user's cache folder."""
+    """Return the default path of the store, a file in the user's cache folder."""
     from platformdirs import user_cache_path
 
     return user_cache_path("vision_nb", appauthor=False) / "answers.sqlite3"
@@ -123,7 +125,10 @@ class Store:
             raise StoreError(f"The store {self.path} cannot be written ({error}): choose another store=.") from error
 
     def _is_sqlite(self) -> bool:
-        """Whether the file is a database, damaged or not; any other file belongs to the user and is not touched."""
+        """Return whether the file is an SQLite database, even a damaged one.
+
+        Any other file belongs to the user and is not touched.
+        """
         with self.path.open("rb") as file:
             return file.read(16) == b"SQLite format 3\0"
 
@@ -175,7 +180,7 @@ class Store:
         return self.get_many([key]).get(key)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Response]:
-        """Return the stored answers for some keys, by key; keys without an answer are left out."""
+        """Return the stored answers for some keys, by key."""
         found: dict[str, Response] = {}
         with self._locked() as connection:
             rows = connection.execute(
@@ -220,7 +225,7 @@ class Store:
             return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def clear(self) -> None:
-        """Delete all answers and the paths of their images, from the disk too; labels are kept."""
+        """Delete all answers and image paths, from the disk too; labels are kept."""
         with self._locked() as connection:
             connection.execute("DELETE FROM answers")
             connection.execute("DELETE FROM files")
@@ -239,7 +244,7 @@ class Store:
             connection.execute("DELETE FROM labels WHERE key = ? AND annotator = ?", (key, annotator))
 
     def labels(self, keys: Iterable[str]) -> dict[str, list[Label]]:
-        """Return the labels of some answers, by key, oldest first; keys without a label are left out."""
+        """Return the labels of some answers, by key, oldest first."""
         found: dict[str, list[Label]] = {}
         with self._locked() as connection:
             rows = connection.execute(

@@ -22,7 +22,7 @@ _CALLER: ContextVar[FrameType | None] = ContextVar("vision_nb caller", default=N
 
 
 def warn_user(message: str) -> None:
-    """Issue a UserWarning that names the line outside the package from which it was called.
+    """Issue a UserWarning that names the user's line.
 
     ``stacklevel`` needs a known depth, and ``skip_file_prefixes`` needs Python 3.12; this works in both.
     """
@@ -38,7 +38,7 @@ def warn_user(message: str) -> None:
 
 
 async def to_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function as `asyncio.to_thread` does; its warnings name the line that called the package."""
+    """Run a function in a thread; its warnings name the user's line."""
     token = _CALLER.set(_users_frame())
     try:
         return await asyncio.to_thread(function, *args, **kwargs)
@@ -47,7 +47,7 @@ async def to_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
 
 
 def _users_frame() -> FrameType | None:
-    """Return the innermost frame of the user's code, or None where the stack has none, as in a thread of ours."""
+    """Return the innermost frame of the user's code, or None if there is none."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INTERNAL:
         frame = frame.f_back

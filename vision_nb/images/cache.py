@@ -1,4 +1,4 @@
-"""A cache of prepared images, so that sending an image again does not encode it again."""
+"""A cache of prepared images: an image that is sent again is not encoded again."""
 
 from __future__ import annotations
 

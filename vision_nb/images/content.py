@@ -74,7 +74,10 @@ class MemoryContent(ImageContent):
 
 
 class FileContent(ImageContent):
-    """An image file on this machine. It may change; nothing is kept of it but its header."""
+    """An image file on this machine.
+
+    The file may change, so only its header is kept.
+    """
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(str(path), str(path))
@@ -127,7 +130,7 @@ def _file_header(content: FileContent, fingerprint: Hashable) -> Header:
 
 
 class RemoteContent(ImageContent):
-    """An image behind an http or https URL; it is downloaded once, by the first thread that needs it.
+    """An image behind an http or https URL, which is downloaded once.
 
     Attributes:
         show_as_link: Whether the image is to be shown as a link until it has been downloaded for a model.
@@ -160,7 +163,7 @@ class RemoteContent(ImageContent):
             return self._data
 
     def header(self) -> Header:
-        """Return type and size; the first 64 KiB are downloaded for it if the image is not in memory."""
+        """Return type and size; download the first 64 KiB if necessary."""
         with self._lock:
             if self._header is None:
                 self._header = self._read_header()

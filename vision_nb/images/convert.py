@@ -1,4 +1,4 @@
-"""Conversion of in-memory sources (bytes, base64, files, arrays, figures) to the bytes of an image file."""
+"""Conversion of bytes, base64, open files, arrays and figures to image files."""
 
 from __future__ import annotations
 

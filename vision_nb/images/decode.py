@@ -1,4 +1,4 @@
-"""Decoding of images of any mode, color profile and orientation to upright 8-bit sRGB pixels."""
+"""Decoding of images to upright 8-bit sRGB pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
 
 @contextmanager
 def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
-    """Open an image lazily, and convert everything that Pillow raises in the ``with`` block to an `ImageError`.
+    """Open an image lazily.
+
+    Everything that Pillow raises in the ``with`` block is converted to an `ImageError`.
 
     Args:
         file: A seekable binary file, at its start.
@@ -81,7 +83,7 @@ def upright_size(image: Image.Image) -> Size:
 
 
 def is_srgb(image: Image.Image) -> bool:
-    """Return whether an image's colors are sRGB; an image without a color profile counts as sRGB."""
+    """Return whether an image's color profile is sRGB or missing."""
     profile = image.info.get("icc_profile")
     if not profile:
         return True
@@ -133,7 +135,7 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str]) -> Image.
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert palette, 1-bit, 16-bit, 32-bit and float images to 8 bits; keep the color space."""
+    """Convert palette, 1-bit, 16-bit, 32-bit and float images to 8 bits per channel."""
     import numpy as np
     from PIL import Image
 

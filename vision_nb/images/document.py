@@ -116,7 +116,7 @@ class ImageDocument:
         return cls(image=source, detail=detail)
 
     def with_detail(self, detail: Detail | None) -> ImageDocument:
-        """Return the document with another detail level; both share what has been downloaded.
+        """Return the document with another detail level; both share a download.
 
         Args:
             detail: "auto", "low", "high" or "original"; None uses the model's setting.
@@ -132,7 +132,7 @@ class ImageDocument:
 
     @property
     def name(self) -> str:
-        """The path, the URL without its query, the name that was given, or the image's type and size in bytes."""
+        """The path, the URL without its query, or the name of an image in memory."""
         return self._content.name
 
     @property
@@ -144,7 +144,7 @@ class ImageDocument:
 
     @property
     def title(self) -> str:
-        """The file name, for a caption; an image in memory without a name is called by its type."""
+        """The file name, or the type of an image in memory without a name."""
         if isinstance(self._content, MemoryContent):
             kind = (sniff(self._content.read()) or "image/unknown").partition("/")[2]
             return replace_surrogates(self.image_name or f"{kind.upper()} image")
@@ -157,7 +157,7 @@ class ImageDocument:
 
     @property
     def size(self) -> Size:
-        """Width and height in pixels, EXIF orientation applied; only the header is read, and only once."""
+        """Width and height in pixels, EXIF orientation applied; read from the header."""
         return self._content.header().size
 
     @property
@@ -193,7 +193,10 @@ class ImageDocument:
         )
 
     def show_as_link(self) -> None:
-        """Show the image as a link until it has been downloaded for a model; for URLs from untrusted files."""
+        """Show the image as a link until it has been downloaded for a model.
+
+        Use it for URLs from untrusted files: displaying them must not send requests.
+        """
         if isinstance(self._content, RemoteContent):
             self._content.show_as_link = True
 
@@ -214,7 +217,7 @@ class ImageDocument:
             return decode_upright(image, upright_size(image), [])
 
     def data_uri(self) -> str:
-        """Return the image as a data URI, without metadata, in a type that browsers and providers accept."""
+        """Return the image as a data URI, in a type that browsers and providers accept."""
         prepared = self.prepare()
         return html.data_uri(prepared.data, prepared.mimetype)
 

@@ -84,7 +84,7 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
 
 @functools.cache
 def _client() -> httpx2.Client:
-    """Return the client of all downloads, which keeps connections open and loads the certificates once."""
+    """Return the HTTP client, which is shared so that connections are reused."""
     import httpx2
 
     return httpx2.Client(

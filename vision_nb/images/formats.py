@@ -16,7 +16,7 @@ _WEBP_PIXEL_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the MIME type of an image by its first bytes, or None if they do not belong to a known image type.
+    """Return the MIME type of an image by its first bytes, or None if unknown.
 
     >>> sniff(bytes.fromhex("89504e470d0a1a0a"))
     'image/png'
@@ -70,7 +70,9 @@ def describe_data(data: bytes) -> str:
 
 
 def has_only_pixels(data: bytes, mimetype: str) -> bool:
-    """Return whether a PNG, JPEG, WEBP or GIF file contains pixels and a color profile, and nothing else.
+    """Return whether an image file contains nothing but pixels and a color profile.
+
+    The types PNG, JPEG, WEBP and GIF are supported.
 
     Everything else (EXIF, XMP, GPS, comments, an embedded video, trailing bytes) can reveal where and by whom an
     image was taken. The answer for a file that cannot be parsed is False.
@@ -90,7 +92,7 @@ def _png(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> bool:
-    """Check every segment, also between scans: metadata can be anywhere before the end."""
+    """Check every segment: metadata can be anywhere, even between scans."""
     position = 2
     while data[position : position + 1] == b"\xff" and position + 1 < len(data):
         marker = data[position + 1]
@@ -116,7 +118,10 @@ def _is_plain_application(marker: int, content: bytes) -> bool:
 
 
 def _end_of_scan(data: bytes, position: int) -> int:
-    """Return the position of the next marker: within a scan, FF is followed by 00 or by a restart marker."""
+    """Return the position of the next marker after a scan.
+
+    Within a scan, FF is followed by 00 or by a restart marker.
+    """
     while 0 <= (position := data.find(b"\xff", position)) < len(data) - 1:
         if data[position + 1] != 0 and not 0xD0 <= data[position + 1] <= 0xD7:
             return position

@@ -34,7 +34,7 @@ class ImageList(list[ImageDocument]):
 
 
 def _thumbnail_and_caption(document: ImageDocument) -> tuple[str | None, str]:
-    """Return a thumbnail and its caption, or None and the reason if the image cannot be read."""
+    """Return a thumbnail and its caption, or None and an error message."""
     try:
         return document.thumbnail(side=120), document.title
     except ImageError as error:

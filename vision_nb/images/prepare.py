@@ -1,4 +1,4 @@
-"""Preparation of an image for a request: upright, sRGB, resized, in a format that the providers accept.
+"""Preparation of an image for a request: upright, sRGB, resized, encoded.
 
 A prepared image contains pixels and nothing else: EXIF data, GPS positions, comments and thumbnails are removed.
 The functions take and return bytes, and know nothing about models.
@@ -114,7 +114,7 @@ def prepare(
 
 
 def fit_within(size: Size, side: int) -> Size:
-    """Scale a size down so that its longest side is at most ``side`` pixels; sizes are rounded down.
+    """Scale a size down so that its longest side is at most ``side`` pixels.
 
     >>> fit_within((4000, 3000), 2048)
     (2048, 1536)
@@ -148,13 +148,13 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
 
 
 def to_jpeg(data: bytes, *, quality: int) -> bytes:
-    """Convert an image file to JPEG at its own size, on white; ``quality`` is from 1 to 95."""
+    """Convert an image file to JPEG, on white; ``quality`` is from 1 to 95."""
     with open_image(io.BytesIO(data), "The figure") as (image, _):
         return _save(_on_white(decode_upright(image, upright_size(image), [])), "JPEG", quality=quality)
 
 
 def to_png(image: Image.Image) -> bytes:
-    """Encode a Pillow image of any mode as an upright 8-bit sRGB PNG; speed matters more than size."""
+    """Encode a Pillow image of any mode as an upright 8-bit sRGB PNG."""
     return _save(decode_upright(image, upright_size(image), []), "PNG", compress_level=1)
 
 

@@ -1,3 +1,3 @@
-"""Output in IPython and Jupyter: display, progress, short tracebacks, and running coroutines in a cell."""
+"""Output in IPython and Jupyter, and running coroutines in a cell."""
 
 __all__: list[str] = []  # nothing here is public: import from vision_nb

@@ -1,7 +1,8 @@
-"""Display in a notebook: grids of images, figures, and answers while they are streamed."""
+"""Display in a notebook: image grids, figures, and streamed answers."""
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import time
@@ -13,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from vision_nb.errors import ImageError, SettingsError
-from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, to_jpeg
 from vision_nb.messages import as_images
@@ -76,31 +76,22 @@ def display_image_uris(
 
 def _draw_image(axis: Axes, source: ImageSource) -> None:
     import numpy as np
+    from PIL import Image
 
     name = source if isinstance(source, str) else type(source).__name__
     try:
         document = ImageDocument.of(source)
         name = document.title
-        size, image = _small_image(document)
+        prepared = document.prepare(lambda size: fit_within(size, _GRID_SIDE))
     except ImageError as error:
         axis.text(
             0.5, 0.5, f"could not be loaded\n\n{error}", ha="center", va="center", wrap=True, transform=axis.transAxes
         )
         axis.set_title(_shortened(name), fontsize=9)
         return
-    axis.imshow(np.asarray(image.convert("RGB")))
-    axis.set_title(f"{_shortened(name)}   {size[0]} x {size[1]}", fontsize=9)
-
-
-def _small_image(document: ImageDocument) -> tuple[Size, Any]:
-    import io
-
-    from PIL import Image
-
-    data = document.read()
-    in_memory = ImageDocument(image=data) if document.is_remote else document
-    small = in_memory.prepare(lambda size: fit_within(size, _GRID_SIDE))
-    return in_memory.size, Image.open(io.BytesIO(small.data))
+    axis.imshow(np.asarray(Image.open(io.BytesIO(prepared.data)).convert("RGB")))
+    width, height = prepared.original_size
+    axis.set_title(f"{_shortened(name)}   {width} x {height}", fontsize=9)
 
 
 def _shortened(name: str) -> str:
@@ -109,7 +100,7 @@ def _shortened(name: str) -> str:
 
 
 def new_figure(**options: Any) -> Figure:
-    """Return a matplotlib figure that is independent of pyplot, and is displayed once in the cell that makes it."""
+    """Return a matplotlib figure that does not use pyplot, and is displayed once."""
     from matplotlib.figure import Figure
 
     class OnceDisplayedFigure(DisplayOnce, Figure):
@@ -123,8 +114,6 @@ def new_figure(**options: Any) -> Figure:
 
 def figure_png(figure: Figure) -> bytes:
     """Return a figure as PNG, on white so that it is readable in dark themes too."""
-    import io
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, facecolor="white", bbox_inches="tight")
     return buffer.getvalue()
@@ -144,7 +133,7 @@ def show_figure(figure: Figure) -> None:
 
 
 class StreamingDisplay:
-    """A display of an answer while it is streamed: Markdown in a notebook, plain text elsewhere.
+    """A display of a streamed answer: Markdown in a notebook, otherwise plain text.
 
     Args:
         below: Markdown to show below the answer, such as the model's name.
@@ -228,7 +217,7 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: StreamingDispl
 
 
 async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: StreamingDisplay | None = None) -> R:
-    """Show an asynchronously streamed answer while it arrives; the twin of `display_stream`.
+    """Show an asynchronously streamed answer; the twin of `display_stream`.
 
     Args:
         stream: The stream that awaiting `astream_complete` or `astream_chat` returns.
@@ -266,7 +255,10 @@ def _aclosing(stream: Any) -> AbstractAsyncContextManager[Any]:
 
 
 class _StreamedAnswer(Generic[R]):
-    """The latest response of a stream, which stays on the page even if the stream breaks or is interrupted."""
+    """The latest response of a stream.
+
+    It stays on the page even if the stream breaks or is interrupted.
+    """
 
     def __init__(self, display: StreamingDisplay) -> None:
         self._display = display

@@ -1,4 +1,4 @@
-"""The running IPython shell, and values that must not be displayed twice in one cell."""
+"""The running IPython shell, and values that are displayed only once per cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def shell() -> Any:
 
 
 def in_notebook() -> bool:
-    """Return whether output goes to a Jupyter front end, which displays Markdown and images."""
+    """Return whether output goes to a Jupyter front end."""
     return hasattr(shell(), "kernel")
 
 
@@ -26,7 +26,7 @@ def current_cell_id() -> str | None:
 
 
 class DisplayOnce:
-    """Base class of values that are displayed while they are made, and not again as the value of their cell."""
+    """A value that is displayed while it is made, and not again as its cell's value."""
 
     _displayed_in = None
 
@@ -44,6 +44,6 @@ class DisplayOnce:
 
 
 def mark_displayed(value: DisplayOnce) -> None:
-    """Record that a value was displayed, so that it is not displayed again as the value of the running cell."""
+    """Keep a value from being displayed again as the value of the running cell."""
     running = shell()
     object.__setattr__(value, "_displayed_in", None if running is None else running.execution_count)

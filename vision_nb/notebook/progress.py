@@ -14,7 +14,9 @@ _MIN_INTERVAL = 0.2  # seconds between two updates of the line
 
 
 class ProgressLine:
-    """A line of progress: below the cell in a notebook, on standard error in a terminal, otherwise hidden.
+    """A line that shows the progress of a slow operation.
+
+    It is shown below the cell in a notebook, on standard error in a terminal, and not at all elsewhere.
 
     Args:
         task: What is being done, such as "Loading model.gguf (4.1 GB)".
@@ -37,7 +39,7 @@ class ProgressLine:
         return self
 
     def update(self, fraction: float | None) -> None:
-        """Show how much is done, from 0 to 1, or None if that is unknown; frequent updates are skipped."""
+        """Show how much is done (0 to 1, None if unknown); frequent updates are skipped."""
         if time.monotonic() - self._last_update >= _MIN_INTERVAL:
             done = "" if fraction is None else f"{fraction:.0%}, "
             self._write(f"{self._task}: {done}{self.seconds:.0f} s")

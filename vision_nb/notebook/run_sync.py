@@ -1,4 +1,4 @@
-"""Running a coroutine from synchronous code, whether or not an event loop is already running."""
+"""Running a coroutine from synchronous code, even inside a running event loop."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def format_usd(amount: Decimal | None, *, decimals: int = 4) -> str:
 
 
 def format_price(amount: Decimal | None, *, decimals: int = 4) -> str:
-    """Return a price for text in which the number stands alone: "free" for 0, "price unknown" for None.
+    """Return a price: "free" for 0, "price unknown" for None.
 
     >>> format_price(Decimal("0.0125")), format_price(Decimal(0)), format_price(None)
     ('0.0125 USD', 'free', 'price unknown')

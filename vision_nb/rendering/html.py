@@ -1,4 +1,4 @@
-"""Small pieces of HTML and Markdown for notebook output; everything that is passed in is escaped."""
+"""HTML and Markdown snippets for notebook output; their arguments are escaped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def image_figure(thumbnail: str, name: str, size: tuple[int, int], mimetype: str
 
 
 def thumbnail_grid(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) -> str:
-    """Return a grid of thumbnails with captions; None instead of a thumbnail shows a warning sign."""
+    """Return a grid of thumbnails with captions; None is shown as a warning sign."""
     cells = []
     for thumbnail, caption in tiles:
         image = (
@@ -45,7 +45,7 @@ def thumbnail_grid(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[st
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
-    """Return a Markdown table; the columns from ``numbers_from`` on are aligned to the right."""
+    """Return a Markdown table; columns from ``numbers_from`` on are right-aligned."""
     rule = ["---" if column < numbers_from else "---:" for column in range(len(head))]
     return "\n".join("| " + " | ".join(map(_markdown_cell, row)) + " |" for row in (head, rule, *rows))
 
@@ -55,7 +55,7 @@ def _markdown_cell(text: str) -> str:
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
-    """Return an HTML table; the columns from ``numbers_from`` on are aligned to the right."""
+    """Return an HTML table; columns from ``numbers_from`` on are right-aligned."""
 
     def html_row(tag: str, cells: Sequence[str]) -> str:
         html = ""
@@ -68,7 +68,7 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from:
 
 
 def error_box(message: str) -> str:
-    """Return an error message in a box with a warning sign, so that it does not depend on color alone."""
+    """Return an error message in a box with a warning sign."""
     return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape(message)}</div>'
 
 
@@ -83,6 +83,6 @@ def file_listing(name: str, text: str) -> str:
 
 
 def footnote(details: Sequence[str]) -> str:
-    """Return the details of an answer (model, tokens, time) as a collapsed line of Markdown."""
+    """Return an answer's details (model, tokens, time) as collapsed Markdown."""
     text = " &middot; ".join(map(inline_text, details))
     return f"\n\n<details><summary><small>about this answer</small></summary><small>{text}</small></details>\n"

@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers typeset without scripts, fonts or requests to another host."""
+"""Formulas as MathML, which browsers typeset without scripts, fonts and requests."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _is_within_limits(value: str) -> bool:
 
 
 def _serialize(element: Element) -> str:
-    """Return the allowed MathML elements and attributes of an element, and all its text."""
+    """Return an element with its allowed MathML descendants and attributes."""
     tag = element.tag.removeprefix(_NAMESPACE)
     content = escape(element.text or "") + "".join(_serialize(child) + escape(child.tail or "") for child in element)
     if tag not in _ELEMENTS:

@@ -1,4 +1,4 @@
-"""Untrusted text (a model's answer, a server's message, a file name), made safe to show.
+"""Making untrusted text safe to show: answers, server messages, file names.
 
 ``html.escape`` of the standard library escapes a value inside our own markup. Here are ``inline_text`` for a name in a
 line of Markdown or HTML, ``clean_html`` for HTML that is shown as such, and ``replace_surrogates`` for text that is
@@ -18,7 +18,7 @@ from vision_nb.rendering.markdown.prose import escape_punctuation, is_safe_url
 
 
 def replace_surrogates(text: str) -> str:
-    r"""Make text encodable: join the surrogate pairs in it, and replace lone surrogates.
+    r"""Make text encodable: join surrogate pairs, and replace lone surrogates.
 
     Args:
         text: Any text. JSON escapes and file names can contain surrogates, which cannot be written to a file.
@@ -97,7 +97,10 @@ def _image_to_link(match: re.Match[str]) -> str:
 
 
 def link_to_image(url: str, name: str) -> str:
-    """Return a link instead of an image: loading an image tells its server who reads the answer and when."""
+    """Return a link to an image.
+
+    It replaces the image, because loading an image tells its server who reads the answer and when.
+    """
     return f'<a href="{html.escape(url)}">{html.escape(name or "image")}</a>' if is_safe_url(url) else ""
 
 

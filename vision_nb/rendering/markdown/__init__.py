@@ -1,4 +1,4 @@
-r"""Untrusted Markdown, made safe for the Markdown parser of every front end, and rendered as HTML.
+r"""Untrusted Markdown: made safe for every front end's parser, or rendered as HTML.
 
 Front ends render ``text/markdown`` with different parsers: marked in JupyterLab, markdown-it in VS Code, cmark-gfm on
 GitHub, mistune in nbconvert. They disagree about where code and formulas begin and end, and some set formulas aside

@@ -69,7 +69,9 @@ def safe_markdown(text: str) -> str:
 
 
 def _block(lines: list[str], index: int) -> tuple[str | None, int]:
-    """Return the blank line, code block or link definition that starts at a line, made safe.
+    """Return the safe form of the block that starts at a line.
+
+    A block is a blank line, a code block or a link definition.
 
     Returns:
         The block (None for a line of prose) and the index of the line after it.
@@ -90,7 +92,7 @@ def _block(lines: list[str], index: int) -> tuple[str | None, int]:
 
 
 def _fenced(lines: list[str], start: int, fence: re.Match[str]) -> tuple[str, int]:
-    """Read a fenced block up to its closing fence, or to the end of the text if it is not closed.
+    """Read a fenced block up to its closing fence, or to the end of the text.
 
     Returns:
         The text in the block and the index of the line after it.
@@ -107,7 +109,7 @@ def _fenced(lines: list[str], start: int, fence: re.Match[str]) -> tuple[str, in
 
 
 def _code_block(fence: re.Match[str], code: str) -> str:
-    """Return a code block: fenced at the left margin, as HTML on one line if it is indented."""
+    """Return a code block: fenced if at the left margin, otherwise as a line of HTML."""
     word = _LANGUAGE.match((fence["info"] or "").strip())
     language = word[0] if word else ""
     for name, shown_as in _ACTIVE_LANGUAGES.items():

@@ -1,4 +1,4 @@
-r"""The formulas in untrusted Markdown: finding the unambiguous ones, and writing them safely.
+r"""Formulas in untrusted Markdown: finding unambiguous ones, writing them safely.
 
 All front ends support ``$x$`` and ``$$x$$``; some also ``\\(x\\)``, ``\\[x\\]`` and LaTeX environments. They find
 formulas in different ways, and some set them aside before they look for code: an unclosed delimiter could then
@@ -89,7 +89,7 @@ class _OpenFormula:
         return self.opener not in _INLINE and not self.indent.strip(" \t") and text.startswith(self.indent, line_start)
 
     def after(self, token: re.Match[str], before: str, after: str) -> Literal["closed", "open", "broken"]:
-        """Return the state of the formula after a token, given the characters before and after the token."""
+        """Return the formula's state after a token, given the characters around the token."""
         mark = token[0]
         if token["step"] == "begin":
             self.environments.append(token["environment"])
@@ -148,7 +148,9 @@ def find_formulas(text: str) -> Iterator[tuple[int, int]]:
 
 
 def safe_formula(text: str, start: int, end: int) -> str:
-    """Return a formula that is harmless even if it is taken for text: TeX ignores the spaces that are added.
+    """Return a formula that is harmless even if a parser takes it for text.
+
+    Spaces are added, which TeX ignores.
 
     Args:
         text: The paragraph.
@@ -160,5 +162,8 @@ def safe_formula(text: str, start: int, end: int) -> str:
 
 
 def break_after_display_formulas(text: str) -> str:
-    """Break the line after ``$$x$$``, because VS Code would otherwise continue the formula to the next ``$$``."""
+    """Break the line after ``$$x$$``.
+
+    VS Code would otherwise continue the formula to the next ``$$``.
+    """
     return _DISPLAY_FORMULA.sub(lambda match: match[1] + ("\n" if match[2] else ""), text)

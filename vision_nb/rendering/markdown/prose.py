@@ -1,4 +1,4 @@
-r"""The prose of untrusted Markdown: words, inline code, formulas and links, made safe for every parser.
+r"""Prose in untrusted Markdown: words, inline code, formulas and links.
 
 * A ``<`` that could open a tag, a stray backtick and a stray math delimiter become character references such as
   ``&lt;``, which no parser takes for HTML.
@@ -60,7 +60,7 @@ def is_safe_url(url: str) -> bool:
 
 
 def safe_url(url: str) -> str | None:
-    """Return a URL with the characters percent-encoded that could end a link, or None if it is not safe."""
+    """Return a URL that cannot end its link early, or None if it is not safe."""
     url = unescape(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", url))
     if not is_safe_url(url):
         return None
@@ -68,7 +68,7 @@ def safe_url(url: str) -> str | None:
 
 
 def unescape(text: str) -> str:
-    """Resolve character references; return the text unchanged if one has too many digits for Python."""
+    """Resolve character references, if none has too many digits for Python."""
     try:
         return html.unescape(text)
     except ValueError:  # more than 4300 digits
@@ -76,7 +76,7 @@ def unescape(text: str) -> str:
 
 
 def escape_punctuation(text: str) -> str:
-    """Write punctuation as character references, which every parser displays and none takes for markup."""
+    """Write punctuation as character references, which no parser takes for markup."""
     return text.translate(_REFERENCES)
 
 
@@ -122,7 +122,7 @@ def safe_prose(lines: list[str]) -> str:
 
 
 def _code_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Find inline code: a run of backticks up to the next run of the same length on the line."""
+    """Find inline code: from some backticks to as many backticks on the same line."""
     if "`" not in text:
         return
     runs = list(_TICKS.finditer(text))
@@ -153,7 +153,7 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def _inline_code(code: str, agreed: bool, in_table: bool) -> str:
-    """Return inline code between backticks if all parsers agree about it, otherwise as HTML."""
+    """Return inline code in backticks if all parsers agree on it, otherwise as HTML."""
     if agreed and _PLAIN_CODE.fullmatch(code) and defuse_tex(code) == code:
         return f"`{code}`"
     if code.startswith(" ") and code.endswith(" ") and code.strip(" "):
@@ -208,5 +208,5 @@ def _prose_mark(match: re.Match[str], in_table: bool) -> str:
 
 
 def _is_harmless(reference: str) -> bool:
-    """Return whether a character reference may stay: it must not stand for a letter, digit or backslash."""
+    """Return whether a character reference stands for no letter, digit or backslash."""
     return not re.search(r"[\\A-Za-z0-9\x00-\x1f]", unescape(reference))
