@@ -1,4 +1,4 @@
-"""Environments of their own for tests that install the project, and the project's files without what git ignores."""
+"""Virtual environments for tests that install the project, and a copy of the project as git has it."""
 
 import os
 import shutil
@@ -9,34 +9,41 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PIP_CACHE = os.environ.get("PIP_CACHE_DIR") or str(
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pip"
-)  # read before a test hides the developer's cache: what was downloaded once need not be again
+)  # read at import, before a fixture hides the developer's cache
 
 
-def clean(**more):
-    """The environment variables of a process that shall see neither this checkout nor this environment."""
+def clean_environment(**more):
+    """Return the environment variables without those that point to this checkout or virtual environment."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     return {**kept, "PIP_CACHE_DIR": PIP_CACHE, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **more}
 
 
 def run(*command, folder=None, timeout=600, **variables):
-    """Run a command, and fail with what it wrote where it fails."""
+    """Run a command and return its output; fail with everything it wrote if it fails."""
+    words = [str(word) for word in command]
     done = subprocess.run(
-        [str(word) for word in command],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        timeout=timeout,
-        env=clean(**variables),
+        words, capture_output=True, text=True, cwd=folder, timeout=timeout, env=clean_environment(**variables)
     )
-    assert done.returncode == 0, f"{' '.join(map(str, command))[:300]}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, f"{' '.join(words)[:300]}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
 
+def interpreter(version):
+    """Return the path of a Python of this version, from PATH or pyenv, or None."""
+    installed = sorted(Path("~/.pyenv/versions").expanduser().glob(f"{version}.*/bin/python"))
+    for candidate in [sys.executable, shutil.which(f"python{version}"), *map(str, installed)]:
+        probe = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+        result = candidate and subprocess.run([candidate, "-c", probe], capture_output=True, text=True)
+        if result and result.returncode == 0 and result.stdout.strip() == version:
+            return candidate
+    return None
+
+
 def new_environment(folder, python=sys.executable):
-    """Make an empty virtual environment; gives its python."""
+    """Make an empty virtual environment and return the path of its Python."""
     run(python, "-m", "venv", folder)
-    return folder / "bin" / "python"
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def install(python, *requirements):
@@ -45,24 +52,14 @@ def install(python, *requirements):
 
 
 def project_files():
-    """The files that git knows or would take: what a clone or a build has."""
-    listed = run(
-        "git",
-        "-c",
-        f"safe.directory={ROOT}",
-        "-C",
-        ROOT,
-        "ls-files",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-        "-z",
-    )
+    """Return the names of the files that git tracks or would add."""
+    command = ["git", "-c", f"safe.directory={ROOT}", "-C", ROOT, "ls-files", "-z"]
+    listed = run(*command, "--cached", "--others", "--exclude-standard")
     return sorted({name for name in listed.split("\0") if name and (ROOT / name).is_file()})
 
 
 def copy_project(target):
-    """Copy the project as a clone would have it."""
+    """Copy the project's files, as a clone would have them."""
     for name in project_files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target / name)
@@ -70,5 +67,5 @@ def copy_project(target):
 
 
 def size_of(folder):
-    """Bytes of all files in a folder."""
+    """Return the bytes of all files in a folder."""
     return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink())

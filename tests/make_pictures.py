@@ -1,4 +1,4 @@
-"""Make the README's pictures from the notebooks, in a real JupyterLab and browser.
+"""Take the README's screenshots from the notebooks, in a real JupyterLab and browser.
 
 Run: python tests/make_pictures.py [NAME ...]
 """
@@ -17,7 +17,7 @@ from PIL import Image
 from save_notebooks import NOTEBOOKS
 
 PICTURES = NOTEBOOKS / "pictures"
-SHOTS = {  # picture: (notebook, words in the cell's input, height in pixels at most)
+SHOTS = {  # name: (notebook, text in the cell's input, maximum height in pixels)
     "tiles": ("04_vision_guide_and_cost.ipynb", "vn.show_tiles(receipt", 640),
     "gallery": ("03_replicate_compare_label.ipynb", "comparison = vn.compare(", 620),
     "labels": ("03_replicate_compare_label.ipynb", "comparison.label(", 620),
@@ -27,25 +27,25 @@ STREAMED = (
     "%load_ext vision_nb\nimport vision_nb as vn\nfrom vision_nb.demo import shared_server\n\n"
     "shared_server().tokens_per_second = 30",
     'night = vn.ImageDocument.of(vn.samples.path("night_scene"))\nnight',
-    "%%vision demo -i night\nWhat are the main colours, and where are they?",
+    "%%vision demo -i night\nWhat are the main colors, and where are they?",
 )
 SECONDS, FRAMES_A_SECOND = 6, 8
 
 
 def shoot(page, address, name):
-    """A still of one cell, after its notebook has run."""
+    """Save a screenshot of one cell, after its notebook has run."""
     notebook, words, height = SHOTS[name]
     run_all(page, address, notebook)
     page.keyboard.press("Control+b")
     page.wait_for_timeout(3000)
     cell = page.locator(".jp-CodeCell", has_text=words).first
     cell.locator(".vnb-list").evaluate_all("lists => lists.forEach((list) => { list.scrollTop = 0; })")
-    with Image.open(io.BytesIO(picture_of(page, cell, height))) as shot:
+    with Image.open(io.BytesIO(screenshot_of(page, cell, height))) as shot:
         shot.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
 
 
 def film(page, address, root):
-    """A picture, and what happens from running a magic's cell until its answer has come."""
+    """Save an animation of a magic cell, from running it until its answer is complete."""
     cells = [nbformat.v4.new_code_cell(source) for source in STREAMED]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), root / "film.ipynb")
     open_notebook(page, address, "film.ipynb")
@@ -71,8 +71,8 @@ def film(page, address, root):
     images[0].save(PICTURES / "start.webp", save_all=True, append_images=images[1:], duration=times, loop=0, quality=60)
 
 
-def picture_of(page, cell, height):
-    """A cell as PNG, cut at a height in pixels."""
+def screenshot_of(page, cell, height):
+    """Return a cell as PNG, cropped to a height in pixels."""
     cell.evaluate("element => element.scrollIntoView({block: 'start'})")
     page.wait_for_timeout(800)
     box = cell.bounding_box()
@@ -82,7 +82,7 @@ def picture_of(page, cell, height):
 def main():
     PICTURES.mkdir(exist_ok=True)
     work = Path(tempfile.mkdtemp())
-    os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # no earlier answer is taken from the store
+    os.environ["XDG_CACHE_HOME"] = str(work / "cache")  # an empty store
     names = sys.argv[1:] or ["start", *SHOTS]
     for name in names:
         is_film = name == "start"

@@ -1,4 +1,4 @@
-"""Pin what Binder installs, all of it: run it when pyproject.toml's dependencies change or are to be renewed.
+"""Pin every package that Binder installs. Run it when the dependencies in pyproject.toml change.
 
 Run: python tests/pin_binder.py
 """
@@ -11,8 +11,8 @@ from environments import ROOT, install, new_environment, run
 
 REQUIREMENTS = ROOT / "binder" / "requirements.txt"
 NOT_PINNED = ("vision-nb", "vision_nb", "pip", "setuptools", "wheel")
-HEAD = """# Every package that the notebooks need, at one version; JupyterLab itself comes with Binder's image.
-# Made by: python tests/pin_binder.py
+HEAD = """# Every package that the notebooks need, pinned; JupyterLab comes with Binder's image.
+# Written by: python tests/pin_binder.py
 """
 
 
