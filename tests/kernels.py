@@ -4,8 +4,11 @@ import contextlib
 import re
 
 import nbformat
+from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
+
+from vision_nb.demo import DemoServer
 
 LOAD = "%load_ext vision_nb\nimport vision_nb as vn"
 
@@ -17,6 +20,24 @@ def run_cells(*cells, folder=None, allow_errors=False, load=True):
     resources = {"metadata": {"path": str(folder)}} if folder else {}
     NotebookClient(notebook, timeout=120, resources=resources, allow_errors=allow_errors).execute()
     return notebook.cells[1:] if load else notebook.cells
+
+
+@contextlib.contextmanager
+def in_process_shell(folder):
+    """Make an IPython shell in this process, with the extension, its own store, and a demo server as ``.server``."""
+    shell = InteractiveShell()
+    shell.run_line_magic("load_ext", "vision_nb")
+    magics = shell.magics_manager.registry["VisionMagics"]
+    magics.store = str(folder / "answers.sqlite3")
+    try:
+        with DemoServer(tokens_per_second=1_000_000) as server:
+            server.answer_with("Yes.")
+            magics.api_base = server.openai_base
+            shell.server, shell.magics = server, magics
+            yield shell
+    finally:
+        shell.run_line_magic("unload_ext", "vision_nb")
+        InteractiveShell.clear_instance()
 
 
 @contextlib.contextmanager

@@ -9,9 +9,8 @@ from conftest import picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
+from kernels import in_process_shell
 
-from vision_nb.demo import DemoServer
 from vision_nb.errors import MalformedResponseError
 from vision_nb.magics import parsers
 from vision_nb.magics.image_args import image_variables
@@ -26,18 +25,8 @@ PRINTABLE = st.text(
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
-    """An IPython shell with the extension, its own store, and a demo server that answers at once."""
-    shell = InteractiveShell()
-    shell.run_line_magic("load_ext", "vision_nb")
-    magics = shell.magics_manager.registry["VisionMagics"]
-    magics.store = str(tmp_path_factory.mktemp("store") / "answers.sqlite3")
-    with DemoServer(tokens_per_second=1_000_000) as server:
-        server.answer_with("Yes.")
-        magics.api_base = server.openai_base
-        shell.server = server
+    with in_process_shell(tmp_path_factory.mktemp("store")) as shell:
         yield shell
-    shell.run_line_magic("unload_ext", "vision_nb")
-    InteractiveShell.clear_instance()
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

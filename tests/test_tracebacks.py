@@ -1,11 +1,16 @@
 """The short tracebacks of the package's errors in a notebook."""
 
 import re
+import traceback
+import types
+from pathlib import Path
 
 import pytest
 from kernels import run_cells
 
-pytestmark = pytest.mark.kernel
+import vision_nb as vn
+from vision_nb.notebook.tracebacks import without_package
+
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -14,6 +19,7 @@ def shown(cell):
     return ESCAPES.sub("", "\n".join(error.traceback))
 
 
+@pytest.mark.kernel
 def test_an_error_shows_only_the_users_lines_and_tb_the_full_traceback():
     cells = run_cells(
         "import vision_nb as vn\nllm = vn.OpenAIMultiModal('gpt-4o', 'sk-x', 'http://127.0.0.1:9/v1', max_retries=0)",
@@ -34,6 +40,17 @@ def test_an_error_shows_only_the_users_lines_and_tb_the_full_traceback():
         assert "vision_nb/" not in shown(cell) and len(shown(cell).splitlines()) < 12
 
 
+@pytest.mark.kernel
 def test_other_errors_keep_their_full_traceback():
     (_, cell) = run_cells("import vision_nb", "1 / 0", allow_errors=True)
     assert "%tb shows" not in shown(cell) and "ZeroDivisionError" in shown(cell)
+
+
+def test_frames_of_a_package_with_a_similar_name_are_shown():
+    extras = types.ModuleType("vision_nb_extras")
+    path = Path(vn.__file__).parent.with_name("vision_nb_extras") / "tool.py"
+    exec(compile("def connect(vn):\n    vn.connect('no-such-provider:x')", str(path), "exec"), vars(extras))
+    with pytest.raises(vn.errors.SettingsError) as caught:
+        extras.connect(vn)
+    shown = traceback.extract_tb(without_package(caught.value.__traceback__))
+    assert [Path(frame.filename).name for frame in shown] == ["test_tracebacks.py", "tool.py"]

@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
+from vision_nb.comparison.gallery import answer_facts, answer_html, answer_table, cell, error_html
 from vision_nb.errors import VisionError
 from vision_nb.magics.output import answer_metadata
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.rendering import html
-from vision_nb.rendering.format import format_price
-from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.responses import CompletionResponse
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
-
-_CELL = "vertical-align:top;text-align:left;padding:6px 10px;overflow-wrap:anywhere"
 
 
 @dataclass(frozen=True)
@@ -58,35 +53,25 @@ class Answers(DisplayOnce, Sequence[Answer]):
         return {"vision_nb": {"answers": answered}}
 
     def _repr_html_(self) -> str:
-        width = f"width:{100 // len(self)}%"
-        head = "".join(f'<th scope="col" style="{_CELL};{width}">{escape(one.model)}</th>' for one in self)
-        body = "".join(f'<td style="{_CELL}">{_answer_html(one)}</td>' for one in self)
-        return (
-            '<table style="border-collapse:collapse;width:100%;table-layout:fixed">'
-            f"<thead><tr>{head}</tr></thead><tbody><tr>{body}</tr></tbody></table>"
-        )
+        return answer_table([one.model for one in self], ["".join(cell(_answer_html(one)) for one in self)])
 
     def __repr__(self) -> str:
-        return "\n\n".join(
-            f"--- {one.model} ({', '.join(_details(one)) or 'failed'})\n{one.response or one.error}" for one in self
-        )
+        return "\n\n".join(f"--- {one.model} ({', '.join(_facts(one))})\n{one.response or one.error}" for one in self)
 
 
 def _answer_html(answer: Answer) -> str:
     if answer.response is None:
-        return f"&#9888; {escape(f'{type(answer.error).__name__}: {answer.error}')}"
-    remark = f"<p><b>Note:</b> {escape(answer.response.remark)}</p>" if answer.response.remark else ""
-    return markdown_to_html(answer.response.text) + remark + html.muted_text(", ".join(_details(answer)))
+        return error_html(f"{type(answer.error).__name__}: {answer.error}")
+    return answer_html(answer.response.text, facts=_facts(answer), remark=answer.response.remark)
 
 
-def _details(answer: Answer) -> list[str]:
-    if answer.response is None:
-        return []
-    usage, latency = answer.response.usage, answer.response.latency
-    seconds = [] if latency is None else [f"{latency:.1f} s"]
-    tokens = [] if usage is None or usage.total_tokens is None else [f"{usage.total_tokens:,} tokens"]
-    price = format_price(answer.response.cost, decimals=6)
-    return [*seconds, *tokens, price, *(["from the cache"] if answer.from_store else [])]
+def _facts(answer: Answer) -> list[str]:
+    response = answer.response
+    if response is None:
+        return ["failed"]
+    tokens = None if response.usage is None else response.usage.total_tokens
+    facts = answer_facts(latency_s=response.latency, tokens=tokens, usd=response.cost)
+    return [*facts, *(["from the cache"] if answer.from_store else [])]
 
 
 def ask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> Answers:
@@ -100,14 +85,15 @@ def ask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> Answ
     Raises:
         VisionError: Every model failed; this is the first one's error.
     """
-    answers = run_sync(_gather(questions, store, cache))
+    answers = run_sync(aask_all(questions, store, cache=cache))
     errors = [answer.error for answer in answers if answer.error is not None]
     if len(errors) == len(answers):
         raise errors[0]
     return Answers(answers)
 
 
-async def _gather(questions: Sequence[Question], store: Store, cache: bool) -> list[Answer]:
+async def aask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> list[Answer]:
+    """Ask several models at once: the asynchronous twin of `ask_all`, which also returns when every model failed."""
     return list(await asyncio.gather(*(_ask(question, store, cache) for question in questions)))
 
 
