@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one request; the default is nothing.
+    r"""What goes wrong with one request; the default is nothing.
 
-    Attributes:
-        status: The HTTP status of an error that is sent instead of the answer.
-        retry_after: Seconds, sent as the Retry-After header.
-        body: The JSON value or text that is sent instead of the answer, or of the status's usual error.
-        delay: Seconds before anything is sent.
-        cut_after: Close the connection after this many events of a stream, or bytes of any other answer; 0 closes
-            it before anything is sent. A shorter answer is sent whole.
-        garbage: A stream contains an event that is not JSON; any other answer is HTML.
+    Attributes of an error or another answer:
+        status: The HTTP status; without a ``body`` or ``events``, the status's usual error is sent.
+        body: The JSON value, text or bytes that are sent instead of the answer, or of the status's usual error.
+        events: The events that are sent instead of the answer, streamed or not, at the server's speed. Text and bytes
+            are sent unchanged, other values as ``data: JSON``. The answer ends after the last one: no end marker is
+            added. The iterable may be endless, as is ``itertools.repeat(": keep-alive\n\n")``.
+        headers: Headers that are added to the answer or replace its own, such as Location or Content-Encoding. A
+            Content-Length may be wrong.
+        retry_after: Seconds, or any text, sent as the Retry-After header.
         content_type: The Content-Type header, whatever the body is.
+        garbage: A stream contains an event that is not JSON; any other answer is HTML.
+
+    Attributes that change the demo model's answer:
+        text: The answer's text, such as "<think>Hm.</think>Three."
+        message: Fields that are added to the message or replace its own, such as ``reasoning_content``, or
+            ``content`` as a list of parts. In a stream, texts become deltas in the order given here, with those of
+            ``content`` last; any other value becomes one delta.
+        choice: Fields of the choice, such as ``error`` or ``finish_reason``; in a stream, of its last event.
+        answer: Fields of the whole JSON object, at any depth, such as ``{"usage": {"cost": 0.01}}``. In a stream,
+            ``usage`` belongs to the event with the token counts, ``error`` to the last event with a choice, and all
+            others to every event.
+        finish_reason: The finish reason, instead of "stop" or "length".
         empty_choices: The list of choices is empty, in every event of a stream.
         no_usage: The answer contains no token counts.
-        hang: Seconds of silence in the middle of the answer.
-        finish_reason: The finish reason, instead of "stop" or "length".
-        text: The answer's text, instead of the demo model's.
         prediction_error: Replicate only: the error with which a prediction fails in the middle of its output.
         prediction_logs: Replicate only: the logs of a prediction.
+
+    Attributes of the connection:
+        cut_after: Stop after this many events of a stream, or bytes of any other answer; a negative number counts from
+            the end, so that -1 leaves out a stream's end marker. 0 closes the connection before anything is sent. A
+            shorter answer is sent whole.
+        end: How an answer stops at ``cut_after``: "broken" closes the connection in mid-answer, "clean" ends the answer
+            as if it were complete, and "mid_line" sends half of the next event first and then ends cleanly.
+        content_length: False sends neither a Content-Length header nor chunks: the answer ends when the connection
+            does, so that a client cannot tell whether it is complete.
+        delay: Seconds before anything is sent.
+        hang: Seconds of silence in the middle of the answer.
+        drip: Seconds between the single bytes of the body.
+        header_drip: Seconds between the single bytes of the status line and the headers.
     """
 
     status: int | None = None
-    retry_after: float | None = None
+    retry_after: float | str | None = None
     body: Any | None = None
     delay: float = 0
     cut_after: int | None = None
@@ -42,6 +66,35 @@ class Fault:
     text: str | None = None
     prediction_error: str | None = None
     prediction_logs: str = ""
+    events: Iterable[Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    message: Mapping[str, Any] = field(default_factory=dict)
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    end: Literal["broken", "clean", "mid_line"] = "broken"
+    content_length: bool = True
+    drip: float = 0
+    header_drip: float = 0
+
+    def cut_at(self, length: int) -> int | None:
+        """Return after how many of an answer's events or bytes it is cut off; None if it is not."""
+        if self.cut_after is None or self.cut_after >= length:
+            return None
+        return self.cut_after if self.cut_after >= 0 else max(0, length + self.cut_after)
+
+
+def merged(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with changed fields; objects in objects are merged too, other values replaced.
+
+    >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    result = dict(value)
+    for name, change in changes.items():
+        old = value.get(name)
+        both = isinstance(old, Mapping) and isinstance(change, Mapping)
+        result[name] = merged(old, change) if both else change  # type: ignore[arg-type]  # old is a mapping
+    return result
 
 
 class Refusal(Exception):  # noqa: N818  # it becomes an HTTP answer and never leaves the server

@@ -6,15 +6,15 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Finish, RequestHandler
 
-from vision_nb.demo.faults import Fault, Refusal, status_error
+from vision_nb.demo.faults import Fault, Refusal, merged, status_error
 from vision_nb.demo.state import DemoState, RecordedRequest
 
 _HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -33,6 +33,8 @@ class ProtocolHandler(RequestHandler):
     demo: DemoState
     body: Any = None
     fault: Fault = Fault()
+    _raw: IOStream | None = None  # the connection, where tornado does not write the answer
+    _started = False
 
     def initialize(self, demo: DemoState) -> None:
         """Set the server's state; called by tornado for each request."""
@@ -59,32 +61,42 @@ class ProtocolHandler(RequestHandler):
         if "Origin" in self.request.headers:  # sent by browsers only: no web page may use this server
             raise Refusal(403, self.error_body(403, "Requests from web pages are refused."))
         await self.pause(fault.delay)
-        if fault.cut_after == 0:
+        if fault.cut_after == 0 and fault.end == "broken":
             self.close_connection()
-        if fault.retry_after is not None:
-            self.set_header("Retry-After", f"{fault.retry_after:g}")
-        if fault.status is not None or fault.body is not None:
-            status = fault.status or 200
-            await self.send_json(self.error_body(status) if fault.body is None else fault.body, status)
+        self.set_status(fault.status or 200)
+        if fault.events is not None:
+            events = fault.events
+            if isinstance(events, Sequence):
+                events = [_event_of(value) for value in events]
+            await self.send_events(events if isinstance(events, list) else map(_event_of, events))
+        elif fault.body is not None:
+            await self._send(fault.body, self.get_status())
+        elif fault.status is not None:
+            await self._send(self.error_body(fault.status), fault.status)
 
     def error_body(self, status: int, message: str | None = None) -> Any:
         """Return an error in the protocol's format, by default with the status's usual message."""
         return status_error(status, message)
 
     async def send_json(self, value: Any, status: int = 200) -> None:
-        """Send a complete answer as JSON; a string is sent unchanged."""
+        """Send a complete answer as JSON."""
+        await self._send(merged(value, self.fault.answer) if isinstance(value, dict) else value, status)
+
+    async def _send(self, value: Any, status: int) -> None:
+        """Send a JSON value, a text or bytes."""
         fault = self.fault
         data = _HTML if fault.garbage else to_bytes(value)
-        end = len(data) if fault.cut_after is None else min(fault.cut_after, len(data))
-        middle = end // 2 if fault.hang else 0
+        cut = fault.cut_at(len(data))
+        kept = data[:cut]
+        middle = len(kept) // 2 if fault.hang else 0
         self.set_status(status)
         self.set_header("Content-Type", fault.content_type or "application/json")
-        self.set_header("Content-Length", str(len(data)))
+        self.set_header("Content-Length", str(len(data if fault.end == "broken" else kept)))
         if middle:
-            await self.write_now(data[:middle])
+            await self.write_now(kept[:middle])
             await self.pause(fault.hang)
-        await self.write_now(data[middle:end])
-        if end < len(data):
+        await self.write_now(kept[middle:])
+        if len(kept) < len(data) and fault.end == "broken":
             self.close_connection()
         await self.finish()
 
@@ -94,31 +106,94 @@ class ProtocolHandler(RequestHandler):
         self.set_header("Cache-Control", "no-cache")
         self._connection().stream.set_nodelay(True)
 
-    async def send_events(self, events: Sequence[bytes]) -> None:
+    async def send_events(self, events: Iterable[bytes]) -> None:
         """Send server-sent events one at a time, at the server's speed."""
         fault = self.fault
-        if fault.garbage:
-            events = [*events[: len(events) // 2], event(_HTML), *events[len(events) // 2 :]]
+        cut = middle = None
+        if isinstance(events, Sequence):
+            middle = len(events) // 2
+            if fault.garbage:
+                events = [*events[:middle], event(_HTML), *events[middle:]]
+            cut = fault.cut_at(len(events))
         self.start_stream()
+        await self.write_now(b"")
         started = time.monotonic()
         for index, data in enumerate(events):
-            if index == fault.cut_after:
-                self.close_connection()
-            if fault.hang and index == len(events) // 2:
+            if index == cut:
+                await self.cut_off(data)
+            if fault.hang and index == middle:
                 await self.pause(fault.hang)
                 started += fault.hang
             await self.pause(started + index / self.demo.tokens_per_second - time.monotonic())
             await self.write_now(data)
         await self.finish()
 
+    async def cut_off(self, following: bytes) -> NoReturn:
+        """Stop an answer in the way that the fault says, before the event that would follow."""
+        if self.fault.end == "broken":
+            self.close_connection()
+        if self.fault.end == "mid_line":
+            await self.write_now(following[: len(following) // 2])
+        await self.finish()
+        raise Finish
+
     async def write_now(self, data: bytes) -> None:
         """Write and flush; end the request if the client has disconnected."""
-        self.write(data)
         try:
-            await self.flush()
+            if not self._started:
+                await self._start()
+            if self.fault.drip:
+                await self._drip(data, self.fault.drip)
+            else:
+                await self._write(data)
         except StreamClosedError:
             self.on_connection_close()  # tornado calls it too, but not after the request is finished
             raise Finish from None
+
+    async def _start(self) -> None:
+        """Set the fault's headers; where tornado cannot send them, send them here."""
+        self._started = True
+        fault = self.fault
+        self._set_fault_headers()
+        if fault.content_length and not fault.header_drip and "Content-Length" not in fault.headers:
+            return
+        if not fault.content_length:
+            self.clear_header("Content-Length")
+        self.set_header("Connection", "close")
+        lines = [f"HTTP/1.1 {self.get_status()} {self._reason}"]
+        lines += [f"{name}: {value}" for name, value in self._headers.get_all()]
+        self._raw = self.detach()
+        self._raw.set_close_callback(self.on_connection_close)
+        await self._drip("".join(f"{line}\r\n" for line in [*lines, ""]).encode(), fault.header_drip)
+
+    def _set_fault_headers(self) -> None:
+        after = self.fault.retry_after
+        if after is not None:
+            self.set_header("Retry-After", after if isinstance(after, str) else f"{after:g}")
+        for name, value in self.fault.headers.items():
+            self.set_header(name, value)
+
+    async def _drip(self, data: bytes, seconds: float) -> None:
+        for byte in data:
+            await self._write(bytes([byte]))
+            await self.pause(seconds)
+
+    async def _write(self, data: bytes) -> None:
+        if self._raw is not None:
+            await self._raw.write(data)
+        else:
+            self.write(data)
+            await self.flush()
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """End the answer; closes the connection where tornado does not write to it."""
+        if self._raw is None:
+            return super().finish(chunk)
+        self._raw.set_close_callback(None)
+        self._raw.close()
+        done: asyncio.Future[None] = asyncio.Future()
+        done.set_result(None)
+        return done
 
     async def pause(self, seconds: float) -> None:
         """Wait, but end the request as soon as its client disconnects."""
@@ -132,7 +207,7 @@ class ProtocolHandler(RequestHandler):
 
     def close_connection(self) -> NoReturn:
         """Close the connection in the middle of the answer."""
-        self._connection().stream.close()
+        (self._raw or self._connection().stream).close()
         raise Finish
 
     def on_connection_close(self) -> None:
@@ -155,6 +230,7 @@ class ProtocolHandler(RequestHandler):
         else:
             body = self.error_body(status_code, f"{self._reason} ({self.request.method} {self.request.path})")
         self.set_header("Content-Type", "application/json")
+        self._set_fault_headers()
         self.finish(to_bytes(body))
 
     def log_exception(self, *_: Any) -> None:
@@ -176,7 +252,9 @@ class NotFound(ProtocolHandler):
 
 
 def to_bytes(value: Any) -> bytes:
-    """Serialize a JSON value; a string is encoded unchanged."""
+    """Serialize a JSON value; a string is encoded unchanged, and bytes are returned as they are."""
+    if isinstance(value, bytes):
+        return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
 
@@ -184,3 +262,7 @@ def to_bytes(value: Any) -> bytes:
 def event(data: bytes) -> bytes:
     """Return a server-sent event."""
     return b"data: " + data + b"\n\n"
+
+
+def _event_of(value: Any) -> bytes:
+    return to_bytes(value) if isinstance(value, (str, bytes)) else event(to_bytes(value))

@@ -93,8 +93,7 @@ class ChatCompletions(OpenAIHandler):
             finish_reason=self.fault.finish_reason or ("stop" if kept == pieces else "length"),
             prompt_tokens=tokens,
             azure=self.azure,
-            empty_choices=self.fault.empty_choices,
-            no_usage=self.fault.no_usage,
+            fault=self.fault,
         )
         if chat.stream:
             chunks = [to_bytes(chunk) for chunk in schema.chunks(reply, include_usage=chat.include_usage)]

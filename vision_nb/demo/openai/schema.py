@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from vision_nb.cost.image_rules import view_of
-from vision_nb.demo.faults import Refusal, error_body
+from vision_nb.demo.faults import Fault, Refusal, error_body, merged
 from vision_nb.errors import VisionError
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
@@ -73,9 +73,8 @@ class Reply:
         pieces: The text, split into tokens.
         finish_reason: Such as "stop".
         prompt_tokens: The tokens of the request.
+        fault: What is wrong with the answer.
         azure: Whether to include the results of Azure's content filter.
-        empty_choices: Whether to leave out the choices, as a fault.
-        no_usage: Whether to leave out the token counts, as a fault.
     """
 
     id: str
@@ -84,9 +83,8 @@ class Reply:
     pieces: tuple[str, ...]
     finish_reason: str
     prompt_tokens: int
+    fault: Fault
     azure: bool = False
-    empty_choices: bool = False
-    no_usage: bool = False
 
 
 def read_chat(body: Any) -> Chat:
@@ -250,36 +248,49 @@ def split_tokens(text: str) -> tuple[str, ...]:
 
 
 def completion(reply: Reply) -> dict[str, Any]:
-    """Return a complete answer."""
+    """Return a complete answer; `ProtocolHandler.send_json` changes the fields that the fault names."""
+    fault = reply.fault
     text = "".join(reply.pieces)
-    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+    message = {"role": "assistant", "content": text, "refusal": None, "annotations": [], **fault.message}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reply.finish_reason}
     if reply.azure:
         choice["content_filter_results"] = _FILTERS
     return {
         **_envelope(reply, "chat.completion"),
-        "choices": [] if reply.empty_choices else [choice],
-        **({} if reply.no_usage else {"usage": _usage(reply)}),
+        "choices": [] if fault.empty_choices else [merged(choice, fault.choice)],
+        **({} if fault.no_usage else {"usage": _usage(reply)}),
         **({"prompt_filter_results": _PROMPT_FILTERS} if reply.azure else {}),
     }
 
 
 def chunks(reply: Reply, *, include_usage: bool) -> Iterator[dict[str, Any]]:
     """Yield the events of a streamed answer: the role, the pieces, the finish reason, and the usage on request."""
+    fault = reply.fault
+    everywhere = {name: value for name, value in fault.answer.items() if name not in ("usage", "error")}
+    only = {name: {name: fault.answer[name]} for name in ("usage", "error") if name in fault.answer}
     envelope = _envelope(reply, "chat.completion.chunk")
-    with_usage = include_usage and not reply.no_usage
+    with_usage = include_usage and not fault.no_usage
     if with_usage:
         envelope["usage"] = None
     if reply.azure:  # Azure's first event has no choices
-        yield {**envelope, "choices": [], "prompt_filter_results": _PROMPT_FILTERS}
-    deltas: list[tuple[dict[str, Any], str | None]] = [({"role": "assistant", "content": "", "refusal": None}, None)]
-    deltas += [({"content": piece}, None) for piece in reply.pieces]
-    deltas.append(({}, reply.finish_reason))
-    for delta, reason in deltas:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        yield {**envelope, "choices": [] if reply.empty_choices else [choice]}
+        yield merged({**envelope, "choices": [], "prompt_filter_results": _PROMPT_FILTERS}, everywhere)
+    for delta in ({"role": "assistant", "content": "", "refusal": None}, *_deltas(reply)):
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
+        yield merged({**envelope, "choices": [] if fault.empty_choices else [choice]}, everywhere)
+    choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": reply.finish_reason}
+    last = {**envelope, "choices": [] if fault.empty_choices else [merged(choice, fault.choice)]}
+    yield merged(last, everywhere | only.get("error", {}))
     if with_usage:
-        yield {**envelope, "choices": [], "usage": _usage(reply)}
+        yield merged({**envelope, "choices": [], "usage": _usage(reply)}, everywhere | only.get("usage", {}))
+
+
+def _deltas(reply: Reply) -> Iterator[dict[str, Any]]:
+    """Yield the deltas of a streamed answer, those of its content last."""
+    fields = {name: value for name, value in reply.fault.message.items() if name != "content"}
+    fields["content"] = reply.fault.message.get("content", "".join(reply.pieces))
+    for name, value in fields.items():
+        for piece in split_tokens(value) if isinstance(value, str) else [value]:
+            yield {name: piece}
 
 
 def _envelope(reply: Reply, kind: str) -> dict[str, Any]:

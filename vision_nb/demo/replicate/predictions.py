@@ -135,25 +135,34 @@ class Stream(ReplicateHandler):
         while True:
             now = time.monotonic()
             for piece in prediction.output(now)[sent:]:
-                await self._apply_fault(sent, prediction)
-                await self.write_now(schema.event("output", piece, f"{int(time.time())}:{sent}"))
+                await self._send_event(schema.event("output", piece, f"{int(time.time())}:{sent}"), sent, prediction)
                 sent += 1
             if prediction.is_finished(now):
                 break
             await self.pause(_POLL_INTERVAL)
-        status = prediction.status(now)
-        if prediction.logs:
-            await self.write_now(schema.event("logs", prediction.logs))
-        if status == "failed":
-            await self.write_now(schema.event("error", json.dumps({"detail": prediction.error})))
-        reason = {"failed": "error", "canceled": "canceled"}.get(status)
-        await self.write_now(schema.event("done", json.dumps({"reason": reason} if reason else {})))
+        for data in _last_events(prediction, prediction.status(now)):
+            await self._send_event(data, sent, prediction)
+            sent += 1
         await self.finish()
 
-    async def _apply_fault(self, index: int, prediction: schema.Prediction) -> None:
-        if index == self.fault.cut_after:
-            self.close_connection()
-        if index == len(prediction.pieces or ()) // 2:
+    async def _send_event(self, data: bytes, index: int, prediction: schema.Prediction) -> None:
+        """Send an event, unless the fault cuts the stream off before it."""
+        pieces = len(prediction.pieces or ())
+        failed = prediction.error is not None
+        outputs = pieces // 2 if failed else pieces
+        if index == self.fault.cut_at(outputs + len(_last_events(prediction, "failed" if failed else "succeeded"))):
+            await self.cut_off(data)
+        if index == pieces // 2:
             await self.pause(self.fault.hang)
             if self.fault.garbage:
                 await self.write_now(b"<html><body>502 Bad Gateway</body></html>\n\ndata: {\n\n")
+        await self.write_now(data)
+
+
+def _last_events(prediction: schema.Prediction, status: str) -> list[bytes]:
+    """Return the events after the output: the logs, the error, and how the prediction ended."""
+    events = [schema.event("logs", prediction.logs)] if prediction.logs else []
+    if status == "failed":
+        events.append(schema.event("error", json.dumps({"detail": prediction.error})))
+    reason = {"failed": "error", "canceled": "canceled"}.get(status)
+    return [*events, schema.event("done", json.dumps({"reason": reason} if reason else {}))]

@@ -24,10 +24,10 @@ def problem(status: int, title: str, detail: str) -> dict[str, Any]:
     return {"title": title, "detail": detail, "status": status}
 
 
-def status_problem(status: int, retry_after: float | None = None) -> dict[str, Any]:
+def status_problem(status: int, retry_after: float | str | None = None) -> dict[str, Any]:
     """Return the error that Replicate usually sends with a status."""
     if status == 429:
-        reset = f" Your rate limit resets in ~{retry_after:g}s." if retry_after is not None else ""
+        reset = "" if retry_after is None else f" Your rate limit resets in ~{retry_after}s."
         return problem(status, "Request was throttled", f"Request was throttled.{reset}")
     title, detail = _USUAL_PROBLEMS.get(status, (f"Status {status}", f"The request failed with status {status}."))
     return problem(status, title, detail)
