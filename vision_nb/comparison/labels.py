@@ -91,6 +91,20 @@ class ModelScores:
     usd: Decimal | None
 
 
+_SUMMARY_COLUMNS = (  # title, attribute of ModelScores, format
+    ("model", "model", ""),
+    ("answered", "answered", ","),
+    ("failed", "failed", ","),
+    ("correctness", "correctness", ".2f"),
+    ("relevance", "relevance", ".2f"),
+    ("labels", "labels", ","),
+    ("mean latency (s)", "latency_s", ".2f"),
+    ("input tokens", "input_tokens", ","),
+    ("output tokens", "output_tokens", ","),
+    ("USD", "usd", ".4f"),
+)
+
+
 @dataclass(frozen=True)
 class Summary:
     """A `ModelScores` for each model; displays as a table."""
@@ -104,33 +118,8 @@ class Summary:
         return pd.DataFrame([vars(one) for one in self.models])
 
     def _repr_markdown_(self) -> str:
-        head = (
-            "model",
-            "answered",
-            "failed",
-            "correctness",
-            "relevance",
-            "labels",
-            "mean latency (s)",
-            "input tokens",
-            "output tokens",
-            "USD",
-        )
-        rows = [
-            (
-                one.model,
-                f"{one.answered:,}",
-                f"{one.failed:,}",
-                _format(one.correctness, ".2f"),
-                _format(one.relevance, ".2f"),
-                f"{one.labels:,}",
-                _format(one.latency_s, ".2f"),
-                _format(one.input_tokens, ","),
-                _format(one.output_tokens, ","),
-                _format(one.usd, ".4f"),
-            )
-            for one in self.models
-        ]
+        head = [title for title, _, _ in _SUMMARY_COLUMNS]
+        rows = [[_format(getattr(one, name), spec) for _, name, spec in _SUMMARY_COLUMNS] for one in self.models]
         return html.markdown_table(head, rows)
 
     def __str__(self) -> str:
