@@ -14,7 +14,7 @@ def test_the_notebook_runs_on_the_engine_and_stops_it(tmp_path):
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert all(output.output_type != "error" and output.get("name") != "stderr" for output in outputs)
     shown = "".join(output.get("text") or output.data.get("text/plain", "") for output in outputs)
-    assert "llava is served at http://127.0.0.1:" in shown and "llama.cpp answers, with the weights" in shown
+    assert "llava is served at http://127.0.0.1:" in shown and "llama.cpp answers, with your model files" in shown
     assert "llama.cpp at http://127.0.0.1:" in shown  # detect finds it
     assert "demo model" not in shown and "The conversation has about 4,6" in shown
     assert engines() == before

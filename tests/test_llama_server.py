@@ -1,4 +1,4 @@
-"""The real llama.cpp server as a child process, with random weights: asked, stopped and killed."""
+"""The real llama.cpp server as a child process, with random weights."""
 
 import asyncio
 import contextlib
@@ -101,8 +101,8 @@ def test_concurrent_requests_are_all_answered_completely(llm):
 
 
 def test_a_conversation_that_is_too_long_is_rejected_before_it_is_sent(llm):
-    told = r"about 4,6\d\d tokens, but local:llava holds 4,096.*serve it with a larger n_ctx"
-    with pytest.raises(errors.ContextLengthError, match=told):
+    message = r"about 4,6\d\d tokens, but local:llava holds 4,096.*serve it with a larger n_ctx"
+    with pytest.raises(errors.ContextLengthError, match=message):
         llm.complete(PROMPT, [picture()] * 8)
     assert " POST " not in llm.engine.log().splitlines()[-1]
 
@@ -211,8 +211,8 @@ def test_requests_from_web_pages_are_rejected(llm, page):
     with httpx2.Client(trust_env=False, timeout=60) as client:
         assert client.post(f"{llm.api_base}/chat/completions", json=question).status_code == 200
         for method, path in (("GET", "/models"), ("POST", "/chat/completions"), ("OPTIONS", "/chat/completions")):
-            asked = {"Origin": page, "Access-Control-Request-Method": "POST"}
-            answer = client.request(method, llm.api_base + path, headers=asked, json=question)
+            headers = {"Origin": page, "Access-Control-Request-Method": "POST"}
+            answer = client.request(method, llm.api_base + path, headers=headers, json=question)
             assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
 
 

@@ -118,11 +118,11 @@ def test_a_stream_without_text_or_finish_reason_is_an_error(server, llm):
 
 @pytest.mark.parametrize("silent", [events(), events(delta("stop"))], ids=["nothing", "only a reason"])
 async def test_an_empty_stream_is_repeated_once_unstreamed_for_the_error(server, silent):
-    told = Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 63209 > 4096"}})
+    failure = Fault(status=500, body={"error": {"message": "Prompt exceeds n_ctx: 63209 > 4096"}})
     llm = vn.LocalMultiModal(api_base=server.openai_base, max_retries=3)
     for times in (1, 2):
         server.fail(silent)
-        server.fail(told)
+        server.fail(failure)
         with pytest.raises(errors.ContextLengthError, match="63209 > 4096"):
             if times == 1:
                 list(llm.stream_complete("What?", max_tokens=9, stream_options={"include_usage": True}))
@@ -266,7 +266,7 @@ def test_a_servers_own_context_error_is_a_context_length_error(server, llm):
         llm.complete("x")
 
 
-SAID_MIDWAY = {
+STREAMED_ERRORS = {
     "vLLM": {
         "message": "This model's maximum context length is 4096 tokens. However, you asked for 9000.",
         "code": 400,
@@ -275,9 +275,9 @@ SAID_MIDWAY = {
 }
 
 
-@pytest.mark.parametrize("told", SAID_MIDWAY.values(), ids=SAID_MIDWAY)
-def test_a_context_error_inside_a_stream_is_a_context_length_error(server, llm, told):
-    server.fail(Fault(body=f"data: {json.dumps({'error': told})}\n\n", content_type="text/event-stream"))
+@pytest.mark.parametrize("error", STREAMED_ERRORS.values(), ids=STREAMED_ERRORS)
+def test_a_context_error_inside_a_stream_is_a_context_length_error(server, llm, error):
+    server.fail(Fault(body=f"data: {json.dumps({'error': error})}\n\n", content_type="text/event-stream"))
     with pytest.raises(errors.ContextLengthError, match="maximum context length is 4096"):
         list(llm.stream_complete("What?"))
 

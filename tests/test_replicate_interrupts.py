@@ -176,9 +176,9 @@ async def test_async_calls_make_no_synchronous_request_or_sleep(server, make, mo
         if fault.prediction_error and model == "demo/anything":
             await llm.acomplete("What?", picture())  # its schema is read by now
         server.fail(fault)
-        asked = asyncio.create_task(llm.acomplete("What?", noise(1200, 900) if fault == Fault() else picture()))
-        await asyncio.wait([asked])
-        assert isinstance(asked.exception(), (errors.PredictionFailedError, type(None)))
+        call = asyncio.create_task(llm.acomplete("What?", noise(1200, 900) if fault == Fault() else picture()))
+        await asyncio.wait([call])
+        assert isinstance(call.exception(), (errors.PredictionFailedError, type(None)))
         async with await llm.astream_complete("What?", picture()) as stream:
             await anext(stream)
 

