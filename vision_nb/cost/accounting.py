@@ -1,4 +1,4 @@
-"""Account for one call: reserve its highest price before it is sent, record it in the ledger when it has ended."""
+"""The accounting of a call: reserve its price, then record it in the ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BUDGET_POLL = 0.05
 
 @dataclass(frozen=True)
 class ModelPricing:
-    """Price a model's tokens. Holds the model's name, and neither the model nor its key.
+    """Prices a model's tokens without keeping the model or its key in memory.
 
     Args:
         provider: "openai", "azure", "local" and so on.
@@ -57,7 +57,7 @@ class InputTokens:
 
     @property
     def known(self) -> int:
-        """The tokens of the text and of the images whose tokens are known: the request has at least these."""
+        """The tokens that are known; the request has at least as many."""
         return self.text + sum(tokens or 0 for tokens in self.images)
 
     @property
@@ -67,7 +67,7 @@ class InputTokens:
 
 
 class CallAccounting:
-    """Account for one call.
+    """The accounting of one call, from before it is sent until it has ended.
 
     Args:
         model: The model's full name.
@@ -105,7 +105,7 @@ class CallAccounting:
             raise
 
     async def areserve(self) -> None:
-        """Reserve as `reserve` does, but wait for calls in progress to settle if a comparison's budget is active."""
+        """Reserve as `reserve` does, but wait for other calls if a budget is active."""
         while True:
             try:
                 self.reserve()
@@ -117,9 +117,9 @@ class CallAccounting:
             await asyncio.sleep(_BUDGET_POLL)
 
     def settle(self, response: Response) -> None:
-        """Record the call with what has arrived of its answer; a call that brought nothing costs nothing.
+        """Record the call with what has arrived of its answer.
 
-        Only the first call has an effect. It never blocks, as garbage collection may be what ends a stream.
+        Only the first invocation has an effect. It never blocks, because garbage collection may invoke it.
         """
         if self._is_settled:
             return
@@ -172,7 +172,7 @@ def _budgets(run_budget: Budget | None) -> list[Budget]:
 
 
 def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER) -> int:
-    """Return the most output tokens that a call's settings allow, by whichever name they limit them.
+    """Return the most output tokens that a call's settings allow.
 
     Args:
         settings: The call's settings.

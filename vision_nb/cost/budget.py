@@ -90,9 +90,10 @@ class Budget:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Apply this budget to the calls made in a ``with`` block, in addition to the ledger's.
+        """Apply this budget to the calls made in a ``with`` block.
 
-        Asynchronous calls wait while only calls in progress stand in their way; others raise BudgetExceededError.
+        The ledger's budget applies too. Asynchronous calls wait as long as calls in progress might leave enough of
+        the budget; other calls raise BudgetExceededError.
         """
         token = _active.set(self)
         try:

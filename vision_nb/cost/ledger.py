@@ -1,4 +1,4 @@
-"""The ledger: what the calls of this process have cost, and a limit on what they may cost."""
+"""The ledger: what the calls of this process cost, and a limit on it."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Entry:
 
 
 class Ledger:
-    """Every call of this process with its price, and a budget that is checked before each call.
+    """The calls of this process with their prices, and a budget for them.
 
-    Safe to use from several threads. Retries by the provider's client count as part of their call. Answers that
-    come from the store are not calls.
+    The budget is checked before each call. The ledger is safe to use from several threads. Retries by the provider's
+    client count as part of their call, and answers that come from the store do not count.
 
     Attributes:
         spending: The `Budget` behind `budget` and `total`.
@@ -116,7 +116,7 @@ class Ledger:
         self.spending.settle(reserved, lambda: entry.usd)
 
     def by_model(self) -> dict[str, tuple[int, Usage, Decimal | None]]:
-        """Return each model's number of calls, its tokens, and its price, or None if a part of the price is unknown."""
+        """Return each model's number of calls, tokens, and price or None if unknown."""
         found: dict[str, tuple[int, Usage, Decimal | None]] = {}
         for entry in self.entries:
             calls, usage, usd = found.get(entry.model, (0, Usage(0, 0), Decimal(0)))
@@ -125,7 +125,7 @@ class Ledger:
         return found
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a pandas DataFrame with one row per call, including expected and reported tokens."""
+        """Return a pandas DataFrame with one row per call."""
         import pandas as pd
 
         columns = [
@@ -191,7 +191,7 @@ class Ledger:
 
 
 def _sum(values: list[int | None]) -> str:
-    """The sum of what is known, and a word where some is not."""
+    """Return the sum of the known values as text, and whether some are unknown."""
     known = [value for value in values if value is not None]
     if not known:
         return "unknown"

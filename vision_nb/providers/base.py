@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
 from vision_nb.cost.text_tokens import text_tokens
@@ -14,29 +13,28 @@ from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
-from vision_nb.messages import ChatMessage, user_message
+from vision_nb.messages import user_message
 from vision_nb.providers.call import (
     Call,
     GetMessages,
     Images,
     Messages,
     Overrides,
-    Request,
     check_image_count,
     check_messages,
     merge_settings,
 )
-from vision_nb.providers.clients import ClientOwner
 from vision_nb.providers.outgoing_image import OutgoingImage, prepare_image
+from vision_nb.providers.provider import Provider
 from vision_nb.providers.redaction import redact
-from vision_nb.providers.streaming import AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
+from vision_nb.providers.streaming import AsyncResponseStream, ResponseAccumulator, ResponseStream
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 from vision_nb.user_warnings import to_thread
 
 R = TypeVar("R", bound=Response)
 
 
-class MultiModalLLM(ClientOwner):
+class MultiModalLLM(Provider):
     """A model that answers questions about images.
 
     There are eight methods. `complete` answers a prompt about images, `chat` the last message of a conversation;
@@ -58,19 +56,6 @@ class MultiModalLLM(ClientOwner):
         additional_kwargs: More request parameters, passed on unchanged.
         inline_urls: Whether images behind URLs are downloaded and sent as files, for servers that cannot reach them.
     """
-
-    # A provider implements the abstract methods at the end of this class. What a request contains and what a response
-    # means is in pure functions (`_request`, `_parse_response`, `_parse_chunk`, `_map_error`); only `_call`, `_acall`,
-    # `_stream` and `_astream` reach the network.
-
-    provider: ClassVar[str]
-    """The provider's name in ``"provider:model"``."""
-    image_limit: ClassVar[int | None] = None
-    """The most images in one request, or None if there is no limit."""
-    _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
-    """What the server puts around its answers: leading characters to strip, and endings to remove."""
-    _length_limits: ClassVar[tuple[str, ...]] = ("max_new_tokens", "max_tokens", "max_completion_tokens")
-    """The names of the one parameter that limits the answer's length."""
 
     def __init__(
         self,
@@ -113,7 +98,7 @@ class MultiModalLLM(ClientOwner):
         return self._answer(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
 
     def chat(self, messages: Messages, **overrides: Any) -> ChatResponse:
-        """Answer the last message of a conversation. Images are part of the messages.
+        """Answer the last message of a conversation; images are part of the messages.
 
         Args:
             messages: `ChatMessage` objects or ``{"role": ..., "content": ...}`` mappings, oldest first.
@@ -130,7 +115,9 @@ class MultiModalLLM(ClientOwner):
     def stream_complete(
         self, prompt: str, image_documents: Images = (), **overrides: Any
     ) -> ResponseStream[CompletionResponse]:
-        """Answer a prompt about images as a stream; arguments and errors as `complete`.
+        """Stream the answer to a prompt about images.
+
+        Arguments and errors as `complete`.
 
         Returns:
             An iterator of responses: ``.delta`` is the new text, ``.text`` all of it so far.
@@ -138,7 +125,9 @@ class MultiModalLLM(ClientOwner):
         return self._start_stream(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
 
     def stream_chat(self, messages: Messages, **overrides: Any) -> ResponseStream[ChatResponse]:
-        """Answer the last message of a conversation as a stream; arguments and errors as `chat`.
+        """Stream the answer to the last message of a conversation.
+
+        Arguments and errors as `chat`.
 
         Returns:
             An iterator of responses: ``.delta`` is the new text, ``.text`` all of it so far.
@@ -146,21 +135,27 @@ class MultiModalLLM(ClientOwner):
         return self._start_stream(ChatResponse, lambda: messages, overrides)
 
     async def acomplete(self, prompt: str, image_documents: Images = (), **overrides: Any) -> CompletionResponse:
-        """The asynchronous twin of `complete`."""
+        """Answer a prompt about images; the asynchronous twin of `complete`."""
         return await self._aanswer(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
 
     async def achat(self, messages: Messages, **overrides: Any) -> ChatResponse:
-        """The asynchronous twin of `chat`."""
+        """Answer a conversation's last message; the asynchronous twin of `chat`."""
         return await self._aanswer(ChatResponse, lambda: messages, overrides)
 
     async def astream_complete(
         self, prompt: str, image_documents: Images = (), **overrides: Any
     ) -> AsyncResponseStream[CompletionResponse]:
-        """The asynchronous twin of `stream_complete`: await it, then iterate with ``async for``."""
+        """Stream the answer to a prompt about images; the twin of `stream_complete`.
+
+        Await the call, then iterate over the responses with ``async for``.
+        """
         return await self._astart_stream(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
 
     async def astream_chat(self, messages: Messages, **overrides: Any) -> AsyncResponseStream[ChatResponse]:
-        """The asynchronous twin of `stream_chat`: await it, then iterate with ``async for``."""
+        """Stream the answer to a conversation's last message; the twin of `stream_chat`.
+
+        Await the call, then iterate over the responses with ``async for``.
+        """
         return await self._astart_stream(ChatResponse, lambda: messages, overrides)
 
     @property
@@ -180,12 +175,12 @@ class MultiModalLLM(ClientOwner):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What an answer depends on besides the question: the model, its server and the request's parameters."""
+        """What an answer depends on besides the question: model, server and parameters."""
         return {"model": str(self), "server": self.server, "parameters": self.settings()}
 
     @property
     def pricing(self) -> ModelPricing:
-        """The prices of the model's tokens, as an object that does not refer to the model."""
+        """Prices the model's tokens without keeping the model or its key in memory."""
         return ModelPricing(self.provider, self.counted_model, self.is_free)
 
     def price(self, usage: Usage) -> Decimal | None:
@@ -212,7 +207,9 @@ class MultiModalLLM(ClientOwner):
         return self._prepare_image(document, self.settings()).prepared
 
     def count_input_tokens(self, prompt: str, image_documents: Images = ()) -> int:
-        """Return the provider's own count of the input tokens of a question, without asking the question.
+        """Return the provider's own count of the input tokens of a question.
+
+        The question is not asked.
 
         Args:
             prompt: The question.
@@ -233,21 +230,22 @@ class MultiModalLLM(ClientOwner):
 
     def _answer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
         call = self._prepare(kind, get_messages, overrides, stream=False)
-        call.accounting.reserve()
         with self._sending(call):
+            call.reserve()
             call.accumulator.add(self._parse_response(self._call(call.request)), last=True)
         return call.settle()
 
     async def _aanswer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
         call = await self._aprepare(kind, get_messages, overrides, stream=False)
         with self._sending(call):
+            await call.areserve()
             call.accumulator.add(self._parse_response(await self._acall(call.request)), last=True)
         return call.settle()
 
     def _start_stream(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> ResponseStream[R]:
         call = self._prepare(kind, get_messages, overrides, stream=True)
-        call.accounting.reserve()
         with self._sending(call):
+            call.reserve()
             chunks = self._stream(call.request)
         return ResponseStream(chunks, self._parse_chunk, call.accumulator, self._mapped, call.accounting.settle)
 
@@ -256,11 +254,12 @@ class MultiModalLLM(ClientOwner):
     ) -> AsyncResponseStream[R]:
         call = await self._aprepare(kind, get_messages, overrides, stream=True)
         with self._sending(call):
+            await call.areserve()
             chunks = await self._astream(call.request)
         return AsyncResponseStream(chunks, self._parse_chunk, call.accumulator, self._mapped, call.accounting.settle)
 
     def _prepare(self, kind: type[R], get_messages: GetMessages, overrides: Overrides, *, stream: bool) -> Call[R]:
-        """Read and prepare the images, count the tokens and build the request: everything slow but the call itself.
+        """Prepare the images, count the tokens and build the request; may be slow.
 
         Args:
             kind: The class of the response.
@@ -285,25 +284,22 @@ class MultiModalLLM(ClientOwner):
     async def _aprepare(
         self, kind: type[R], get_messages: GetMessages, overrides: Overrides, *, stream: bool
     ) -> Call[R]:
-        """Prepare a call in a thread, and reserve its price."""
+        """Prepare a call in a thread."""
         await self._aload_facts()
-        call = await to_thread(self._prepare, kind, get_messages, overrides, stream=stream)
-        await call.accounting.areserve()  # not in the thread, where a cancelled call would leave its reservation behind
-        return call
+        return await to_thread(self._prepare, kind, get_messages, overrides, stream=stream)
 
     def _prepare_image(self, document: ImageDocument, settings: Mapping[str, Any]) -> OutgoingImage:
         detail = document.detail or settings.get("image_detail")
         return prepare_image(document, model=self.counted_model, detail=detail, inline_urls=self.inline_urls)
 
     def _merged_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of a call: the model's own, overridden by additional_kwargs, then by the call's."""
+        """Return a call's settings: the model's own, additional_kwargs, then the call's."""
         own = {name: getattr(self, name) for name in ("max_new_tokens", "temperature", "image_detail")}
         return merge_settings(own, self.additional_kwargs, overrides, length_limits=self._length_limits)
 
     @contextmanager
     def _sending(self, call: Call[Any]) -> Iterator[None]:
         """Map errors, and settle the call if it fails."""
-        call.accumulator.start()
         try:
             with self._mapping_errors():
                 yield
@@ -329,66 +325,6 @@ class MultiModalLLM(ClientOwner):
         for shown in (error, mapped):
             shown.args = tuple(self.redacted(arg) if isinstance(arg, str) else arg for arg in shown.args)
         return mapped
-
-    def _secrets(self) -> tuple[str, ...]:
-        """Return the texts that must not appear in an error message."""
-        return ()
-
-    def _images_to_send(self, messages: list[ChatMessage]) -> list[ImageDocument]:
-        """Return the images of a conversation that a request contains."""
-        return [document for message in messages for document in message.image_documents]
-
-    def _check_length(self, tokens: InputTokens) -> None:
-        """Raise ContextLengthError if a request cannot fit into the model's context."""
-
-    async def _aload_facts(self) -> None:
-        """Load what `_request` has to know about the model, if it is not known yet."""
-
-    @abstractmethod
-    def _call(self, request: Request) -> Any:
-        """Send a request and return the vendor's response."""
-
-    @abstractmethod
-    async def _acall(self, request: Request) -> Any:
-        """Send a request and return the vendor's response."""
-
-    @abstractmethod
-    def _stream(self, request: Request) -> Iterator[Any]:
-        """Send a request and return an iterator of the vendor's chunks; its ``close``, if any, is called."""
-
-    @abstractmethod
-    async def _astream(self, request: Request) -> AsyncIterator[Any]:
-        """Send a request and return an iterator of the vendor's chunks; its ``aclose`` or ``close`` is awaited."""
-
-    @abstractmethod
-    def _request(
-        self,
-        messages: list[ChatMessage],
-        images: Mapping[ImageDocument, OutgoingImage],
-        settings: Mapping[str, Any],
-        *,
-        stream: bool,
-    ) -> Request:
-        """Return a request's parameters.
-
-        Args:
-            messages: The conversation.
-            images: What to send of each image that `_images_to_send` returned.
-            settings: The parameters that are set.
-            stream: Whether the answer is to be streamed.
-        """
-
-    @abstractmethod
-    def _parse_response(self, raw: Any) -> Delta:
-        """Return what a whole response says."""
-
-    @abstractmethod
-    def _parse_chunk(self, raw: Any) -> Delta:
-        """Return what one chunk of a stream says."""
-
-    @abstractmethod
-    def _map_error(self, error: Exception, partial_text: str) -> Exception:
-        """Return our exception for a vendor exception; return any other exception unchanged."""
 
     def __repr__(self) -> str:
         settings = {name: getattr(self, name) for name in ("max_new_tokens", "temperature", "image_detail")}

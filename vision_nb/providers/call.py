@@ -1,4 +1,4 @@
-"""What one call to a model consists of, before it is sent: its messages, settings and request."""
+"""A call to a model before it is sent: its messages, settings and request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Request = dict[str, Any]
 
 @dataclass(frozen=True)
 class Call(Generic[R]):
-    """A call that is ready to be sent.
+    """A call that has been prepared.
 
     Attributes:
         request: The request's parameters.
@@ -35,6 +35,16 @@ class Call(Generic[R]):
     request: Request
     accounting: CallAccounting
     accumulator: ResponseAccumulator[R]
+
+    def reserve(self) -> None:
+        """Reserve the call's price, and measure the latency from now on."""
+        self.accounting.reserve()
+        self.accumulator.start()
+
+    async def areserve(self) -> None:
+        """Do as `reserve` does; within a comparison's budget, wait for other calls."""
+        await self.accounting.areserve()
+        self.accumulator.start()
 
     def settle(self) -> R:
         """Record what the call has cost, and return what has arrived of the answer."""
@@ -84,7 +94,9 @@ def check_image_count(count: int, limit: int | None, model: str) -> None:
 
 
 def merge_settings(*layers: Mapping[str, Any], length_limits: tuple[str, ...]) -> dict[str, Any]:
-    """Return the settings of a call: later layers override earlier ones, and None is left out.
+    """Return the settings of a call; later layers override earlier ones.
+
+    Settings that are None are left out.
 
     Args:
         *layers: The model's own settings, its additional_kwargs and the call's arguments.

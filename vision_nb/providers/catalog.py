@@ -1,4 +1,4 @@
-"""The models that are known by name, and which of them have an API key in the environment."""
+"""The known models, and which of them have an API key in the environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY_VARIABLES = {
 
 
 def known_models() -> Iterator[str]:
-    """Yield the full names of known models. Other names work too: they are passed on to the provider."""
+    """Yield the full names of the known models; others work too."""
     for name, rule in RULES.items():
         if rule is not None and not name.startswith(("llava", "demo")):
             yield f"openai:{name}"
@@ -29,13 +29,13 @@ def known_models() -> Iterator[str]:
 
 
 def has_key(provider: str) -> bool | None:
-    """Return whether a provider's API key is in the environment, or None if the provider needs no key."""
+    """Return whether a provider's API key is set, or None if it does not need one."""
     variable = KEY_VARIABLES.get(provider)
     return None if variable is None else bool(os.environ.get(variable))
 
 
 def ready_models() -> list[str]:
-    """Return the models that need nothing but their name: those whose key is set, and the demo model.
+    """Return the models that need no further setup: those with a key, and the demo.
 
     Azure deployments and local servers are not included, because their names are not known in advance.
     """

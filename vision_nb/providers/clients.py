@@ -1,4 +1,4 @@
-"""The vendor clients of a model: one synchronous client, and one asynchronous client per event loop."""
+"""The vendor clients of a model: a synchronous one, and one per event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ClientPerLoop(Generic[T]):
-    """Create a client for each event loop that asks for one, and close it when that loop ends.
+    """One client per event loop, created on first use and closed when its loop ends.
 
     A client's connections belong to one loop and cannot be used on another.
 
@@ -38,7 +38,7 @@ class ClientPerLoop(Generic[T]):
         return self._clients[loop][0]
 
     def close(self) -> None:
-        """Start closing every client; each open loop closes its own client the next time it runs."""
+        """Have each open loop close its own client the next time it runs."""
         self._clients.clear()  # a loop closes an asynchronous generator that nothing refers to any more
 
     async def aclose(self) -> None:
@@ -49,7 +49,7 @@ class ClientPerLoop(Generic[T]):
         self.close()
 
     def _closer(self, client: T, loop: Callable[[], asyncio.AbstractEventLoop | None]) -> AsyncGenerator[None, None]:
-        """Return a suspended generator that closes the client; a loop finishes its generators when it ends."""
+        """Return a suspended generator that closes the client when the loop finishes it."""
 
         async def wait_for_close() -> AsyncGenerator[None, None]:
             try:
@@ -89,7 +89,7 @@ class ClientOwner(ABC):
         self._async_clients.close()
 
     async def aclose(self) -> None:
-        """Close the model's connections and wait until they are closed; a later call opens new ones.
+        """Close the model's connections and wait for it; a later call opens new ones.
 
         Leaving an ``async with`` block does the same.
         """
@@ -113,7 +113,7 @@ class ClientOwner(ABC):
         await self.aclose()
 
     def _close_client(self, client: Any) -> None:
-        """Close the vendor's synchronous client, which subclasses keep as the cached property ``client``."""
+        """Close the vendor's synchronous client."""
         client.close()
 
     async def _aclose_client(self, client: Any) -> None:

@@ -58,7 +58,7 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
 
 
 def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
-    """Return a model for counting and pricing questions without sending them: it needs no API key.
+    """Return a model to count and price questions with; it does not need an API key.
 
     Args:
         name: As for `connect`.

@@ -8,10 +8,11 @@ from vision_nb.providers.openai.model import OpenAIMultiModal
 
 
 class DemoMultiModal(OpenAIMultiModal):
-    """The demo model. It needs no key and no network, and every answer says that it comes from the demo model.
+    """The demo model: it needs no API key and no network.
 
-    It measures pixels (size, brightness, colors and where they are, sharpness, similarity of images); it is not a
-    language model. Requests go through the real openai client to a server in this process, on 127.0.0.1.
+    It measures pixels: size, brightness, colors and where they are, sharpness, similarity of images. It is not a
+    language model, and every answer says so. Requests go through the real openai client to a server in this process,
+    on 127.0.0.1.
 
     Args:
         model: Its name. If a token rule is known for a model of this name, tokens are counted by it.
@@ -38,7 +39,7 @@ class DemoMultiModal(OpenAIMultiModal):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What an answer depends on besides the question; not the server's address, whose port changes."""
+        """What an answer depends on besides the question; the server's address changes."""
         return {**super().identity, "server": None}
 
     def _secrets(self) -> tuple[str, ...]:

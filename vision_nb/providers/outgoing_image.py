@@ -1,4 +1,4 @@
-"""An image on its way into a request: what is sent of it, and how many tokens that is."""
+"""Images as requests carry them, with their token counts."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ class OutgoingImage:
 def prepare_image(
     document: ImageDocument, *, model: str, detail: Detail | None, inline_urls: bool = False
 ) -> OutgoingImage:
-    """Prepare an image for a model, and count its tokens. Reads the image's header once.
+    """Prepare an image for a model, and count its tokens.
 
-    The header of an image whose URL is sent is downloaded only if a budget needs its tokens.
+    The image's header is read once. If only the image's URL is sent, the header is downloaded if a budget needs the
+    token count, and not otherwise.
 
     Args:
         document: The image.

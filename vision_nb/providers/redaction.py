@@ -9,7 +9,7 @@ _KEY = re.compile(r"\b(?:sk|r8)[-_][\w*-]{6,}|(?<=Bearer )\S+")
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with the given secrets, and everything that looks like an API key, replaced.
+    """Return a text with secrets and whatever looks like an API key replaced.
 
     >>> redact("Incorrect API key provided: sk-abcdef123456", [])
     'Incorrect API key provided: ***'

@@ -1,4 +1,4 @@
-"""Streamed answers: iterate over them, and read what has arrived so far at any time."""
+"""Streamed answers, which can be iterated over and read at any time."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ResponseAccumulator(Generic[R]):
         return bool(self._held_back or self._half_pair)
 
     def _join_surrogates(self, text: str, last: bool) -> str:
-        """Join surrogate pairs that arrive in two deltas, and replace halves that stay alone."""
+        """Join surrogate pairs that are split between deltas; replace lone surrogates."""
         text, self._half_pair = self._half_pair + text, ""
         if not last and "\ud800" <= text[-1:] <= "\udbff":
             text, self._half_pair = text[:-1], text[-1]
@@ -101,7 +101,7 @@ class ResponseAccumulator(Generic[R]):
 
 
 class _Stream(Generic[R]):
-    """What `ResponseStream` and `AsyncResponseStream` share: everything but waiting for chunks.
+    """What the synchronous and the asynchronous stream share: all but the iteration.
 
     Args:
         source: The vendor client's stream.
@@ -143,7 +143,11 @@ class _Stream(Generic[R]):
         return self._accumulator.add(delta) if delta.text or delta.usage or delta.finish_reason else None
 
     def _add_rest(self) -> R | None:
-        """Return the response with the text that was held back, or None; check that there was an answer at all."""
+        """Return the response with the text that was held back, or None if there is none.
+
+        Raises:
+            MalformedResponseError: There was no answer at all.
+        """
         if self._accumulator.has_held_back:
             return self._accumulator.add(Delta(), last=True)
         if not (self.response.text or self.response.finish_reason):
@@ -151,7 +155,7 @@ class _Stream(Generic[R]):
         return None
 
     def _failure(self, error: BaseException) -> BaseException:
-        """Return what to raise for an error; an interrupt or cancellation becomes the response's finish reason."""
+        """Return what to raise for an error; mark the response if it is an interrupt."""
         if not isinstance(error, Exception):
             self._accumulator.add(Delta(finish_reason="interrupted"))
             return error
@@ -159,10 +163,11 @@ class _Stream(Generic[R]):
 
 
 class ResponseStream(_Stream[R]):
-    """A streamed answer: an iterator of responses whose ``.text`` grows and whose ``.delta`` is the new part.
+    """A streamed answer: an iterator of responses.
 
-    The connection is closed at the end of the answer, on an error or interrupt, and at the end of a ``with``
-    block. What has arrived stays in ``.text`` and ``.response``.
+    Each response's ``.text`` is the text so far, and its ``.delta`` the part that is new. The connection is closed at
+    the end of the answer, on an error or interrupt, and at the end of a ``with`` block. What has arrived stays in
+    ``.text`` and ``.response``.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Requests and responses of OpenAI's Chat Completions protocol, as pure functions."""
+"""Pure functions for OpenAI's Chat Completions protocol: requests and responses."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _image_part(image: OutgoingImage) -> dict[str, Any]:
 
 
 def move_unknown_parameters(request: Request) -> Request:
-    """Move parameters that the openai client does not know, such as vLLM's ``top_k``, into ``extra_body``."""
+    """Move parameters that the openai client does not know into ``extra_body``."""
     unknown = {name: value for name, value in request.items() if name not in _client_parameters()}
     if not unknown:
         return request
@@ -97,7 +97,7 @@ def parse_response(raw: Any, service: str) -> Delta:
 
 
 def parse_chunk(raw: Any, service: str) -> Delta:
-    """Return what one chunk of a stream says; arguments and errors as `parse_response`."""
+    """Return what a chunk of a stream says; arguments and errors as `parse_response`."""
     choices = getattr(raw, "choices", None)
     if not isinstance(choices, list) or not choices:  # the last chunk reports the usage, and has no choices
         return Delta(usage=_usage(raw), model=_string(raw, "model"), raw=raw)
@@ -122,7 +122,7 @@ def _usage(raw: Any) -> Usage | None:
 
 
 def _count(usage: Any, name: str) -> int | None:
-    """Return a token count, or None if it is missing or not a count: some servers report text or negative numbers."""
+    """Return a token count, or None: some servers report text or negative numbers."""
     value = getattr(usage, name, None)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 

@@ -49,7 +49,10 @@ _ADVICE: dict[type[ProviderError], str] = {
 
 
 def refuses(error: Exception, parameter: str) -> bool:
-    """Return whether a server rejected a request because of a parameter, which its error message then names."""
+    """Return whether a server rejected a request because of a parameter.
+
+    Servers name the parameter in the error message.
+    """
     import openai
 
     if not isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)) and not (
@@ -74,7 +77,7 @@ def _texts(body: object) -> Iterator[str]:
 
 
 def map_error(error: Exception, *, service: str, server: str | None, model: str, partial_text: str) -> Exception:
-    """Return our exception for one of the openai client's; return any other exception unchanged.
+    """Map an exception of the openai client to ours; return others unchanged.
 
     Args:
         error: The exception.
@@ -131,7 +134,7 @@ def _api_error(error: Exception, service: str, model: str, partial_text: str) ->
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Return the Retry-After header in seconds, or None; its other form, a date, is rare and not supported."""
+    """Return the Retry-After header in seconds, or None if it is missing or a date."""
     response = getattr(error, "response", None)
     value = "" if response is None else response.headers.get("retry-after", "")
     try:

@@ -1,4 +1,4 @@
-"""`OpenAIMultiModal`: a model of OpenAI, or of any server that speaks OpenAI's protocol."""
+"""`OpenAIMultiModal`: a model of OpenAI or of a compatible server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MIN_KEY_LENGTH = 8
 
 
 class OpenAIMultiModal(MultiModalLLM):
-    """A model of OpenAI, or of any server that speaks OpenAI's Chat Completions protocol.
+    """A model of OpenAI, or of a server that speaks its Chat Completions protocol.
 
     Args:
         model: The model's name; it is not checked against a list.
@@ -113,7 +113,7 @@ class OpenAIMultiModal(MultiModalLLM):
 
     @property
     def async_client(self) -> AsyncOpenAI:
-        """The openai package's asynchronous client for the running event loop, created on first use."""
+        """The openai package's client for the running event loop, created on first use."""
         client: AsyncOpenAI = self._async_clients.get()
         return client
 
@@ -139,7 +139,7 @@ class OpenAIMultiModal(MultiModalLLM):
         return options
 
     def _endpoint_options(self) -> dict[str, Any]:
-        """Return the client's arguments that say where requests go, and with which credentials."""
+        """Return the client's arguments for the server's address and the credentials."""
         return {"api_key": self._api_key, "base_url": self.server}
 
     @property
@@ -174,7 +174,10 @@ class OpenAIMultiModal(MultiModalLLM):
         return chunks
 
     def _drop_unsupported(self, request: Request, error: Exception) -> Request:
-        """Return the request without an optional parameter that the server rejected; raise any other error."""
+        """Return the request without an optional parameter that the server rejected.
+
+        Any other error is raised again.
+        """
         if "stream_options" not in request or not refuses(error, "stream_options"):
             raise error
         self._sends_stream_options = False
@@ -218,7 +221,9 @@ class OpenAIMultiModal(MultiModalLLM):
         return map_error(error, service=self.service, server=server, model=self.model, partial_text=partial_text)
 
     def count_input_tokens(self, prompt: str, image_documents: Images = ()) -> int:
-        """Return OpenAI's own count of the input tokens of a question. Images are uploaded, at no charge.
+        """Return OpenAI's own count of a question's input tokens, without asking it.
+
+        The images are uploaded to be counted, free of charge.
 
         Args:
             prompt: The question.

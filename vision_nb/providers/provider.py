@@ -1,0 +1,99 @@
+"""`Provider`: what a provider implements, behind the methods of every model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, ClassVar
+
+from vision_nb.cost.accounting import InputTokens
+from vision_nb.images.document import ImageDocument
+from vision_nb.messages import ChatMessage
+from vision_nb.providers.call import Request
+from vision_nb.providers.clients import ClientOwner
+from vision_nb.providers.outgoing_image import OutgoingImage
+from vision_nb.providers.streaming import Delta
+
+
+class Provider(ClientOwner):
+    """What a provider implements.
+
+    Pure methods say what a request contains and what a response means: `_request`, `_parse_response`,
+    `_parse_chunk` and `_map_error`. Only `_call`, `_acall`, `_stream` and `_astream` use the network. The vendor's
+    clients are created and closed as `ClientOwner` describes.
+    """
+
+    provider: ClassVar[str]
+    """The provider's name in ``"provider:model"``."""
+    image_limit: ClassVar[int | None] = None
+    """The most images in one request, or None if there is no limit."""
+    _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
+    """What the server puts around its answers: leading characters to strip, and endings to remove."""
+    _length_limits: ClassVar[tuple[str, ...]] = ("max_new_tokens", "max_tokens", "max_completion_tokens")
+    """The names of the one parameter that limits the answer's length."""
+
+    def _secrets(self) -> tuple[str, ...]:
+        """Return the texts that must not appear in an error message."""
+        return ()
+
+    def _images_to_send(self, messages: list[ChatMessage]) -> list[ImageDocument]:
+        """Return the images of a conversation that a request contains."""
+        return [document for message in messages for document in message.image_documents]
+
+    def _check_length(self, tokens: InputTokens) -> None:
+        """Raise ContextLengthError if a request cannot fit into the model's context."""
+
+    async def _aload_facts(self) -> None:
+        """Load what `_request` has to know about the model, if it is not known yet."""
+
+    @abstractmethod
+    def _call(self, request: Request) -> Any:
+        """Send a request and return the vendor's response."""
+
+    @abstractmethod
+    async def _acall(self, request: Request) -> Any:
+        """Send a request and return the vendor's response."""
+
+    @abstractmethod
+    def _stream(self, request: Request) -> Iterator[Any]:
+        """Send a request and return an iterator of the vendor's chunks.
+
+        Its ``close`` method, if it has one, is called when the stream ends.
+        """
+
+    @abstractmethod
+    async def _astream(self, request: Request) -> AsyncIterator[Any]:
+        """Send a request and return an asynchronous iterator of the vendor's chunks.
+
+        Its ``aclose`` or ``close`` method, if it has one, is awaited when the stream ends.
+        """
+
+    @abstractmethod
+    def _request(
+        self,
+        messages: list[ChatMessage],
+        images: Mapping[ImageDocument, OutgoingImage],
+        settings: Mapping[str, Any],
+        *,
+        stream: bool,
+    ) -> Request:
+        """Return a request's parameters.
+
+        Args:
+            messages: The conversation.
+            images: What to send of each image that `_images_to_send` returned.
+            settings: The parameters that are set.
+            stream: Whether the answer is to be streamed.
+        """
+
+    @abstractmethod
+    def _parse_response(self, raw: Any) -> Delta:
+        """Return what a whole response says."""
+
+    @abstractmethod
+    def _parse_chunk(self, raw: Any) -> Delta:
+        """Return what one chunk of a stream says."""
+
+    @abstractmethod
+    def _map_error(self, error: Exception, partial_text: str) -> Exception:
+        """Map a vendor exception to ours; return other exceptions unchanged."""
