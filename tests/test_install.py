@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 
 USE = """
 import asyncio, importlib, pkgutil, sys
+from pathlib import Path
 import vision_nb as vn
 from vision_nb.tutorials import copy_notebooks
 NEED_AN_EXTRA = ("vision_nb.__main__", "vision_nb.providers.llamacpp.gguf_reader")
@@ -22,7 +23,7 @@ assert asyncio.run(llm.acomplete("What?", [image])).usage.input_tokens > 85
 assert vn.image_tokens(image).tokens > 85
 assert vn.display_image_uris([image]).axes
 assert "replicate" not in sys.modules and "pydantic.v1" not in sys.modules
-assert "00_start_here.ipynb" in copy_notebooks("mine").written
+assert copy_notebooks("mine") == [] and Path("mine/00_start_here.ipynb").is_file()
 for module in pkgutil.walk_packages(vn.__path__, "vision_nb."):
     if module.name not in NEED_AN_EXTRA:
         importlib.import_module(module.name)

@@ -1,5 +1,6 @@
 """The public names, what importing the package loads, and that async methods match their sync twins."""
 
+import ast
 import inspect
 import json
 import subprocess
@@ -50,6 +51,12 @@ def test_every_public_name_exists_and_has_a_docstring(name):
     value = getattr(vn, name)
     assert inspect.getdoc(value), f"{name} has no docstring"
     assert name in dir(vn)
+
+
+def test_type_checkers_find_every_public_name_in_its_module():
+    (block,) = [node for node in ast.parse(inspect.getsource(vn)).body if isinstance(node, ast.If)]
+    imported = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert imported == {**vn._MODULES, **dict.fromkeys(vn._SUBMODULES, "vision_nb")}
 
 
 def test_an_unknown_name_raises_an_attribute_error():

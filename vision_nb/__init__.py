@@ -1,6 +1,6 @@
-"""Ask models about pictures, in a notebook.
+"""Ask vision models about images, in a notebook.
 
-Every public name is here; what it needs is imported when it is first used.
+Every public name is an attribute of this package. Its module is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -58,53 +58,47 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "AzureOpenAIMultiModal": "vision_nb.providers.openai.azure",
-    "Comparison": "vision_nb.comparison.result",
-    "Chat": "vision_nb.conversation.chat",
-    "ChatMessage": "vision_nb.messages",
-    "ChatPanel": "vision_nb.widgets.chat_panel",
-    "ChatResponse": "vision_nb.responses",
-    "CompletionResponse": "vision_nb.responses",
-    "DemoMultiModal": "vision_nb.providers.demo",
-    "ImageDocument": "vision_nb.images.document",
-    "LabelPanel": "vision_nb.widgets.label_panel",
-    "LocalMultiModal": "vision_nb.providers.local.model",
-    "MessageRole": "vision_nb.messages",
-    "OpenAIMultiModal": "vision_nb.providers.openai.model",
-    "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate.catalog",
-    "ReplicateMultiModal": "vision_nb.providers.replicate.model",
-    "Usage": "vision_nb.responses",
-    "acompare": "vision_nb.comparison.compare",
-    "adisplay_stream": "vision_nb.notebook.display",
-    "calibrate": "vision_nb.cost.calibrate",
-    "cheapest_fit": "vision_nb.cost.cheapest_fit",
-    "compare": "vision_nb.comparison.compare",
-    "connect": "vision_nb.providers.connect",
-    "display_image_uris": "vision_nb.notebook.display",
-    "display_stream": "vision_nb.notebook.display",
-    "download_gguf": "vision_nb.providers.llamacpp.download",
-    "generate_openai_multi_modal_chat_message": "vision_nb.messages",
-    "estimate_cost": "vision_nb.cost.estimate",
-    "image_tokens": "vision_nb.cost.image_tokens",
-    "image_tokens_array": "vision_nb.cost.image_tokens",
-    "ledger": "vision_nb.cost.ledger",
-    "serve_llava": "vision_nb.providers.llamacpp.serve",
-    "set_price": "vision_nb.cost.prices",
-    "show_tiles": "vision_nb.cost.show_tiles",
-    "load_image_urls": "vision_nb.images.loading",
-    "load_images": "vision_nb.images.loading",
-    "write_localai_config": "vision_nb.providers.local.localai_config",
+_EXPORTS = {
+    "vision_nb.comparison.compare": ("acompare", "compare"),
+    "vision_nb.comparison.result": ("Comparison",),
+    "vision_nb.conversation.chat": ("Chat",),
+    "vision_nb.cost.calibrate": ("calibrate",),
+    "vision_nb.cost.cheapest_fit": ("cheapest_fit",),
+    "vision_nb.cost.estimate": ("estimate_cost",),
+    "vision_nb.cost.image_tokens": ("image_tokens", "image_tokens_array"),
+    "vision_nb.cost.ledger": ("ledger",),
+    "vision_nb.cost.prices": ("set_price",),
+    "vision_nb.cost.show_tiles": ("show_tiles",),
+    "vision_nb.images.document": ("ImageDocument",),
+    "vision_nb.images.loading": ("load_image_urls", "load_images"),
+    "vision_nb.messages": ("ChatMessage", "MessageRole", "generate_openai_multi_modal_chat_message"),
+    "vision_nb.notebook.display": ("adisplay_stream", "display_image_uris", "display_stream"),
+    "vision_nb.providers.connect": ("connect",),
+    "vision_nb.providers.demo": ("DemoMultiModal",),
+    "vision_nb.providers.llamacpp.download": ("download_gguf",),
+    "vision_nb.providers.llamacpp.serve": ("serve_llava",),
+    "vision_nb.providers.local.localai_config": ("write_localai_config",),
+    "vision_nb.providers.local.model": ("LocalMultiModal",),
+    "vision_nb.providers.openai.azure": ("AzureOpenAIMultiModal",),
+    "vision_nb.providers.openai.model": ("OpenAIMultiModal",),
+    "vision_nb.providers.replicate.catalog": ("REPLICATE_MULTI_MODAL_LLM_MODELS",),
+    "vision_nb.providers.replicate.model": ("ReplicateMultiModal",),
+    "vision_nb.responses": ("ChatResponse", "CompletionResponse", "Usage"),
+    "vision_nb.widgets.chat_panel": ("ChatPanel",),
+    "vision_nb.widgets.label_panel": ("LabelPanel",),
 }
-_MODULES = ("compat", "errors", "samples")
+"""The public names by the module that defines them, as in the imports above, which type checkers and editors read."""
 
-__all__ = [*sorted(_HOMES), *_MODULES]
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
+_SUBMODULES = ("compat", "errors", "samples")
+
+__all__ = [*sorted(_MODULES), *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name in _MODULES:
+    if name in _MODULES:
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+    elif name in _SUBMODULES:
         value = importlib.import_module(f"vision_nb.{name}")
     else:
         raise AttributeError(f"module 'vision_nb' has no attribute {name!r}")
@@ -126,14 +120,14 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register the magics: what ``%load_ext vision_nb`` calls."""
+    """Register the magics; ``%load_ext vision_nb`` calls this."""
     from vision_nb.magics.extension import load
 
     load(shell, sys.modules[__name__])
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take the magics away again: what ``%unload_ext vision_nb`` calls."""
+    """Remove the magics; ``%unload_ext vision_nb`` calls this."""
     from vision_nb.magics.extension import unload
 
     unload(shell)

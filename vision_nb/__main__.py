@@ -1,4 +1,4 @@
-"""``python -m vision_nb tutorials``: the notebooks, copied and opened."""
+"""``python -m vision_nb tutorials``: copy the tutorial notebooks, and open JupyterLab on them."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from vision_nb.tutorials import DEFAULT_FOLDER, check_jupyterlab, copy_notebooks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command and return the exit status: 0, or 1 with an error message on stderr.
 
     Args:
-        arguments: The words after ``python -m vision_nb``; None takes them from the command line.
-
-    Returns:
-        The exit status: 0, or 1 with the reason on stderr.
+        arguments: The words after ``python -m vision_nb``; None reads them from the command line.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m vision_nb", description="Ask models about pictures, in a notebook."
+        prog="python -m vision_nb", description="Ask vision models about images, in a notebook."
     )
     parser.add_argument("--version", action="version", version=f"vision_nb {vision_nb.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tutorials = commands.add_parser(
         "tutorials",
-        help="copy the tutorial notebooks into a folder and open JupyterLab on them",
-        description="Copy the tutorial notebooks into a folder and open JupyterLab on them. A notebook that you "
-        "have changed there is kept. Options not listed here go to jupyter lab.",
+        help="copy the tutorial notebooks to a folder and open JupyterLab there",
+        description="Copy the tutorial notebooks to a folder and open JupyterLab there. Notebooks that you have "
+        "changed are not overwritten. Options not listed here are passed to jupyter lab.",
     )
     tutorials.add_argument("folder", nargs="?", default=DEFAULT_FOLDER, metavar="FOLDER", help="default: %(default)s")
     tutorials.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
-    known, others = parser.parse_known_args(arguments)
+    options, jupyterlab_options = parser.parse_known_args(arguments)
     try:
         check_jupyterlab()
-        copied = copy_notebooks(known.folder)
-        sys.stdout.write(f"{copied}\n")
+        kept = copy_notebooks(options.folder)
+        print(f"The notebooks are in {options.folder}.")  # noqa: T201 - the output of a command
+        if kept:
+            print(f"Not overwritten: {', '.join(kept)}. To get a new copy, rename or delete yours.")  # noqa: T201
         sys.stdout.flush()
-        return start_jupyterlab(copied.folder, browser=not known.no_browser, options=others)
+        return start_jupyterlab(options.folder, browser=not options.no_browser, options=jupyterlab_options)
     except VisionError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -1,125 +1,92 @@
-"""The tutorial notebooks: where they are, a copy of one's own, and JupyterLab on it."""
+"""The tutorial notebooks: copy them to a folder, and open JupyterLab there."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vision_nb.errors import SettingsError
 
 START = "00_start_here.ipynb"
 DEFAULT_FOLDER = "vision_nb_tutorials"
-_RECORD = ".vision_nb_tutorials.json"  # what was copied, to tell an old copy from a changed one
-
-
-@dataclass(frozen=True)
-class CopyResult:
-    """What became of each notebook.
-
-    Attributes:
-        folder: Where the copies are.
-        written: Names of the notebooks that were copied, or brought up to date.
-        kept: Names of those that are no copy as it was made, and were left alone.
-        unchanged: Names of those that were there already.
-    """
-
-    folder: Path
-    written: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-    unchanged: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{len(self.written) + len(self.unchanged) + len(self.kept)} notebooks are in {self.folder}."]
-        if self.kept:
-            lines.append(f"Kept as you left them: {', '.join(self.kept)}. Rename or delete one to get it afresh.")
-        return "\n".join(lines)
+_RECORD = ".vision_nb_tutorials.json"  # the digest of each copy, which tells an old copy from a changed one
 
 
 def notebooks_folder() -> Path:
-    """Where the notebooks are: inside an installed package, or beside the package in a checkout.
+    """Return the folder of the notebooks: in an installed package, or next to the package in a checkout.
+
+    Raises:
+        SettingsError: This installation has no notebooks.
 
     >>> (notebooks_folder() / "00_start_here.ipynb").is_file()
     True
-
-    Raises:
-        SettingsError: There are none.
     """
     package = Path(__file__).parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / START).is_file():
             return folder
-    raise SettingsError("The notebooks are not in this installation: install vision-nb from PyPI or from a checkout.")
+    raise SettingsError("This installation has no notebooks: reinstall vision-nb, or use a checkout of its repository.")
 
 
-def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> CopyResult:
-    """Copy the notebooks into a folder, and overwrite nothing that was changed there.
+def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> list[str]:
+    """Copy the notebooks to a folder, without overwriting notebooks that were changed there.
 
-    A copy that is as an earlier call has made it is brought up to date.
+    A copy that is still as an earlier call wrote it is updated.
 
     Args:
-        folder: The folder; made where it is not there.
+        folder: The folder; it is created if necessary.
+
+    Returns:
+        The names of the notebooks that were not overwritten.
 
     Raises:
-        SettingsError: The folder cannot be made or written to, or there are no notebooks.
+        SettingsError: The folder cannot be written to, or this installation has no notebooks.
     """
-    target = Path(folder).expanduser()
+    target, kept = Path(folder).expanduser(), []
     sources = sorted(notebooks_folder().glob("*.ipynb"))
-    found: dict[str, list[str]] = {"written": [], "kept": [], "unchanged": []}
     try:
         target.mkdir(parents=True, exist_ok=True)
         record = _read_record(target)
-        for source in sources:
-            data = source.read_bytes()
-            found[_copy(data, target / source.name, record.get(source.name))].append(source.name)
-            if source.name not in found["kept"]:
-                record[source.name] = _digest(data)
+        for source in sources:  # shutil.copytree would also change the permissions of an existing folder
+            copy, current = target / source.name, _digest(source)
+            if (copy.exists() or copy.is_symlink()) and _digest(copy) not in (current, record.get(source.name)):
+                kept.append(source.name)
+                continue
+            if _digest(copy) != current:
+                shutil.copyfile(source, copy)
+            record[source.name] = current
         (target / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise SettingsError(f"The notebooks cannot be copied to {target} ({reason}): name another folder.") from error
-    return CopyResult(target, *(tuple(names) for names in found.values()))
+    return kept
 
 
-def _copy(data: bytes, target: Path, digest_when_copied: str | None) -> str:
-    """Write a notebook unless there is another one of the reader's own; say which of the three it was."""
-    if target.exists() or target.is_symlink():
-        there = target.read_bytes() if target.is_file() else b""
-        if there == data:
-            return "unchanged"
-        if _digest(there) != digest_when_copied:
-            return "kept"
-    target.write_bytes(data)
-    return "written"
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _read_record(folder: Path) -> dict[str, str]:
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return {}  # without a record, whatever differs counts as changed
+        return {}  # without a record, every notebook that differs counts as changed
     return record if isinstance(record, dict) else {}
 
 
 def start_jupyterlab(folder: str | Path, *, browser: bool = True, options: Sequence[str] = ()) -> int:
-    """Start JupyterLab on the start notebook of a folder, and wait until it ends.
+    """Start JupyterLab on the first notebook of a folder, and return its exit status when it ends.
 
     Args:
-        folder: Where the copies are.
-        browser: Also open a browser.
+        folder: The folder with the copies.
+        browser: Whether to open a browser.
         options: Further options of ``jupyter lab``, such as ``--port=9000``.
-
-    Returns:
-        JupyterLab's exit status.
 
     Raises:
         SettingsError: JupyterLab is not installed.
@@ -133,15 +100,11 @@ def start_jupyterlab(folder: str | Path, *, browser: bool = True, options: Seque
             try:
                 return process.wait()
             except KeyboardInterrupt:
-                continue  # JupyterLab got it too, and asks whether to stop
+                continue  # JupyterLab received it too, and asks for confirmation
 
 
 def check_jupyterlab() -> None:
-    """Make sure that there is a JupyterLab to start, and a kernel for it.
-
-    Raises:
-        SettingsError: One is missing; the message has the command that installs both.
-    """
+    """Raise SettingsError, with the command that installs it, if JupyterLab or its kernel is missing."""
     missing = [name for name in ("jupyterlab", "ipykernel") if importlib.util.find_spec(name) is None]
     if missing:
         raise SettingsError(
