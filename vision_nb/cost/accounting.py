@@ -80,7 +80,7 @@ class CallAccounting:
         self.tokens = tokens
         self._model, self._pricing = model, pricing
         self._most_usage = Usage(tokens.total, longest_answer)
-        self._run_budget = active_budget()
+        self._run_budget = active_budget.get()
         self._reserved: dict[Budget, Decimal] = {}
         self._is_settled = False
         if self._run_budget is not None or is_limited():
@@ -164,7 +164,7 @@ class CallAccounting:
 
 def is_limited() -> bool:
     """Return whether a budget limits the calls that are made now."""
-    return any(budget.limit is not None for budget in _budgets(active_budget()))
+    return any(budget.limit is not None for budget in _budgets(active_budget.get()))
 
 
 def _budgets(run_budget: Budget | None) -> list[Budget]:

@@ -12,7 +12,8 @@ from decimal import Decimal
 from vision_nb.errors import BudgetExceededError
 from vision_nb.rendering.format import format_usd
 
-_active: ContextVar[Budget | None] = ContextVar("active_budget", default=None)
+active_budget: ContextVar[Budget | None] = ContextVar("active_budget", default=None)
+"""The budget whose `Budget.active` block is running, or None."""
 
 
 class Budget:
@@ -95,11 +96,11 @@ class Budget:
         The ledger's budget applies too. Asynchronous calls wait as long as calls in progress might leave enough of
         the budget; other calls raise BudgetExceededError.
         """
-        token = _active.set(self)
+        token = active_budget.set(self)
         try:
             yield
         finally:
-            _active.reset(token)
+            active_budget.reset(token)
 
     def _update(self) -> None:
         """Add up what has been settled since the last time; call it with the lock held."""
@@ -109,8 +110,3 @@ class Budget:
             self._settled.popleft()
             self._reserved -= reserved
             self._spent += reserved if usd is None else usd
-
-
-def active_budget() -> Budget | None:
-    """Return the budget whose `Budget.active` block is running, or None."""
-    return _active.get()

@@ -20,7 +20,6 @@ from vision_nb.providers.call import (
     Images,
     Messages,
     Overrides,
-    check_image_count,
     check_messages,
     merge_settings,
 )
@@ -230,22 +229,22 @@ class MultiModalLLM(Provider):
 
     def _answer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
         call = self._prepare(kind, get_messages, overrides, stream=False)
+        call.accounting.reserve()
         with self._sending(call):
-            call.reserve()
             call.accumulator.add(self._parse_response(self._call(call.request)), last=True)
         return call.settle()
 
     async def _aanswer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
         call = await self._aprepare(kind, get_messages, overrides, stream=False)
+        await call.accounting.areserve()
         with self._sending(call):
-            await call.areserve()
             call.accumulator.add(self._parse_response(await self._acall(call.request)), last=True)
         return call.settle()
 
     def _start_stream(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> ResponseStream[R]:
         call = self._prepare(kind, get_messages, overrides, stream=True)
+        call.accounting.reserve()
         with self._sending(call):
-            call.reserve()
             chunks = self._stream(call.request)
         return ResponseStream(chunks, self._parse_chunk, call.accumulator, self._mapped, call.accounting.settle)
 
@@ -253,8 +252,8 @@ class MultiModalLLM(Provider):
         self, kind: type[R], get_messages: GetMessages, overrides: Overrides
     ) -> AsyncResponseStream[R]:
         call = await self._aprepare(kind, get_messages, overrides, stream=True)
+        await call.accounting.areserve()
         with self._sending(call):
-            await call.areserve()
             chunks = await self._astream(call.request)
         return AsyncResponseStream(chunks, self._parse_chunk, call.accumulator, self._mapped, call.accounting.settle)
 
@@ -269,7 +268,9 @@ class MultiModalLLM(Provider):
         """
         messages, settings = check_messages(get_messages(), overrides), self._merged_settings(overrides)
         documents = self._images_to_send(messages)
-        check_image_count(len(documents), self.image_limit, str(self))
+        if self.image_limit is not None and len(documents) > self.image_limit:
+            limit = f"{self.image_limit:,} image{'s' if self.image_limit > 1 else ''}"
+            raise SettingsError(f"{self} accepts {limit} per request and got {len(documents):,}: send fewer at a time.")
         images = {document: self._prepare_image(document, settings) for document in documents}
         for image in images.values():
             image.warn_of_dropped_frames()
@@ -300,6 +301,7 @@ class MultiModalLLM(Provider):
     @contextmanager
     def _sending(self, call: Call[Any]) -> Iterator[None]:
         """Map errors, and settle the call if it fails."""
+        call.accumulator.start()
         try:
             with self._mapping_errors():
                 yield

@@ -36,16 +36,6 @@ class Call(Generic[R]):
     accounting: CallAccounting
     accumulator: ResponseAccumulator[R]
 
-    def reserve(self) -> None:
-        """Reserve the call's price, and measure the latency from now on."""
-        self.accounting.reserve()
-        self.accumulator.start()
-
-    async def areserve(self) -> None:
-        """Do as `reserve` does; within a comparison's budget, wait for other calls."""
-        await self.accounting.areserve()
-        self.accumulator.start()
-
     def settle(self) -> R:
         """Record what the call has cost, and return what has arrived of the answer."""
         self.accounting.settle(self.accumulator.response)
@@ -75,22 +65,6 @@ def check_messages(messages: Messages, overrides: Mapping[str, Any]) -> list[Cha
     if not checked:
         raise SettingsError("The list of messages is empty: pass at least one message.")
     return checked
-
-
-def check_image_count(count: int, limit: int | None, model: str) -> None:
-    """Raise an error if a request has more images than the model accepts.
-
-    Args:
-        count: The number of images.
-        limit: The most images in one request, or None if there is no limit.
-        model: The model's name, for the error message.
-
-    Raises:
-        SettingsError: There are too many images.
-    """
-    if limit is not None and count > limit:
-        images = "image" if limit == 1 else "images"
-        raise SettingsError(f"{model} accepts {limit:,} {images} per request and got {count:,}: send fewer at a time.")
 
 
 def merge_settings(*layers: Mapping[str, Any], length_limits: tuple[str, ...]) -> dict[str, Any]:

@@ -111,6 +111,8 @@ class _Stream(Generic[R]):
         settle: Records the call with what has arrived; only its first call has an effect.
     """
 
+    _iterate: Callable[[Any], Any]
+
     def __init__(
         self,
         source: Any,
@@ -122,10 +124,6 @@ class _Stream(Generic[R]):
         self._source = source
         self._parse, self._accumulator, self._map_error, self._settle = parse, accumulator, map_error, settle
         self._chunks = self._iterate(source)
-
-    @staticmethod
-    def _iterate(source: Any) -> Any:
-        raise NotImplementedError
 
     @property
     def response(self) -> R:
@@ -170,9 +168,7 @@ class ResponseStream(_Stream[R]):
     ``.text`` and ``.response``.
     """
 
-    @staticmethod
-    def _iterate(source: Any) -> Any:
-        return iter(source)
+    _iterate = staticmethod(iter)
 
     def __iter__(self) -> Self:
         return self
@@ -215,9 +211,7 @@ class ResponseStream(_Stream[R]):
 class AsyncResponseStream(_Stream[R]):
     """The asynchronous twin of `ResponseStream`."""
 
-    @staticmethod
-    def _iterate(source: Any) -> Any:
-        return aiter(source)
+    _iterate = staticmethod(aiter)
 
     def __aiter__(self) -> Self:
         return self
