@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import warnings
 from collections.abc import Callable
@@ -39,6 +38,8 @@ def warn_user(message: str) -> None:
 
 async def to_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function in a thread; its warnings name the user's line."""
+    import asyncio  # the callers have loaded it; `%load_ext vision_nb` need not
+
     token = _CALLER.set(_users_frame())
     try:
         return await asyncio.to_thread(function, *args, **kwargs)

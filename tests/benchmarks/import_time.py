@@ -1,4 +1,4 @@
-"""What `import vision_nb` and `%load_ext vision_nb` take in a running IPython.
+"""Time `import vision_nb` and `%load_ext vision_nb` in a running IPython.
 
 Run: python tests/benchmarks/import_time.py
 """

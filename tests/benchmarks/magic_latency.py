@@ -1,4 +1,4 @@
-"""How soon after Enter a `%%vision` cell's request is on the wire, and how often a long answer is redrawn.
+"""Time from running a `%%vision` cell to its request, and the redraws per second of a long answer.
 
 Run: python tests/benchmarks/magic_latency.py
 """
@@ -18,7 +18,7 @@ TOKENS = 10_000
 
 
 def execute(client, code):
-    """Run a cell, and give the times at which its displays were drawn, and the last text."""
+    """Run a cell, and return the times at which its output was drawn, and the last text."""
     drawn, text = [], ""
 
     def hook(message):
@@ -40,7 +40,7 @@ def main():
             server.answer_with("A short answer of eight words, no more.")
             execute(client, "%load_ext vision_nb\nimport vision_nb as vn\nnight = vn.samples.path('night_scene')")
             execute(client, f"%config VisionMagics.api_base = {server.openai_base!r}")
-            print(f"{'Enter to request on the wire':42} {'first':>9} {'median':>9} {'worst':>9}   (limit: 30 ms)")
+            print(f"{'from Enter to the request':42} {'first':>9} {'median':>9} {'worst':>9}   (limit: 30 ms)")
             for name, words in (("text alone", ""), (f"{samples.path('night_scene').name}, 1,024 x 640", "-i night")):
                 times = []
                 for number in range(ROUNDS):
@@ -54,8 +54,8 @@ def main():
             drawn, text = execute(client, "%%vision demo\nA long answer?")
             seconds = drawn[-1] - drawn[0]
             rate = (len(drawn) - 1) / seconds
-            print(f"{TOKENS:,} tokens in {seconds:.1f} s: {len(drawn)} redraws, {rate:.1f} a second   (limit: 12)")
-            print(f"the text is there once: {text.count('word') == TOKENS}")
+            print(f"{TOKENS:,} tokens in {seconds:.1f} s: {len(drawn)} redraws, {rate:.1f} per second   (limit: 12)")
+            print(f"the text is shown once: {text.count('word') == TOKENS}")
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
