@@ -113,7 +113,7 @@ class ServedLlava(LocalMultiModal):
     """
 
     service: ClassVar[str] = "The llama.cpp engine"
-    _longer_context: ClassVar[str] = "or serve it with a larger n_ctx"
+    _longer_context: ClassVar[str] = "serve it with a larger n_ctx"
 
     def __init__(self, engine: Engine, weights: Sequence[Path], **options: Any) -> None:
         defaults = {"context_length": engine.context_length, **CLIENT_OPTIONS}

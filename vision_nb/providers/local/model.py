@@ -53,7 +53,7 @@ class LocalMultiModal(OpenAIMultiModal):
     provider: ClassVar[str] = "local"
     service: ClassVar[str] = "The local server"
     image_limit: ClassVar[int | None] = None
-    _longer_context: ClassVar[str] = "if the server has a longer context, pass context_length="
+    _longer_context: ClassVar[str] = "pass context_length= if the server has a longer context"
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("\n ", ("</s>",))  # what llama.cpp adds to answers
 
     def __init__(
@@ -113,15 +113,13 @@ class LocalMultiModal(OpenAIMultiModal):
 
         Images with an unknown number of tokens count as 0, so that nothing that may fit is rejected.
         """
-        if self.context_length is None:
-            return
-        if tokens.known + _TEMPLATE_TOKENS < self.context_length:
+        if self.context_length is None or tokens.known + _TEMPLATE_TOKENS < self.context_length:
             return
         count, image_total = len(tokens.images), tokens.known - tokens.text
         raise ContextLengthError(
             f"The conversation has about {tokens.known:,} tokens, but {self} holds {self.context_length:,} including "
             f"the answer: {count} image{'' if count == 1 else 's'} ({image_total:,} tokens) and text (about "
-            f"{tokens.text:,}). Send fewer images or a shorter conversation; {self._longer_context}."
+            f"{tokens.text:,}). Send fewer images, shorten the conversation, or {self._longer_context}."
         )
 
     def _stream(self, request: Request) -> Iterator[Any]:

@@ -53,11 +53,6 @@ class PredictionRequest:
     image_is_list: bool
     stream: bool
 
-    def upload_arguments(self, image: Prepared) -> dict[str, Any]:
-        """Return the client's arguments for uploading an image."""
-        extension = image.mimetype.removeprefix("image/")
-        return {"file": io.BytesIO(image.data), "filename": f"image.{extension}", "content_type": image.mimetype}
-
     def arguments(self, target: dict[str, str], url: str | None) -> dict[str, Any]:
         """Return the client's arguments for creating the prediction with the image at ``url``."""
         inputs = dict(self.inputs)
@@ -234,12 +229,17 @@ async def afollow(
         raise
 
 
+def _upload_arguments(image: Prepared) -> dict[str, Any]:
+    extension = image.mimetype.removeprefix("image/")
+    return {"file": io.BytesIO(image.data), "filename": f"image.{extension}", "content_type": image.mimetype}
+
+
 def _create(client: Client, request: PredictionRequest) -> Prediction:
     from replicate.exceptions import ReplicateError
 
     url = request.image
     if isinstance(url, Prepared):
-        url = client.files.create(**request.upload_arguments(url)).urls["get"]
+        url = client.files.create(**_upload_arguments(url)).urls["get"]
     while True:
         target = request.targets[0]
         try:
@@ -253,7 +253,7 @@ async def _acreate(client: Client, request: PredictionRequest) -> Prediction:
 
     url = request.image
     if isinstance(url, Prepared):
-        url = (await client.files.async_create(**request.upload_arguments(url))).urls["get"]
+        url = (await client.files.async_create(**_upload_arguments(url))).urls["get"]
     while True:
         target = request.targets[0]
         try:

@@ -1,7 +1,7 @@
 """Connections to Replicate, with timeouts and retries.
 
-On its own, the replicate client (1.0.7) retries a GET up to ten times, ignores how long the server asks to wait,
-and sets no timeout for uploads. It is given the transports of this module instead.
+The replicate client (1.0.7) retries a GET up to ten times, does not read the pause that Replicate's errors ask for, and
+sets no timeout for creating predictions and uploading files. The transports of this module replace its own.
 """
 
 from __future__ import annotations
@@ -53,30 +53,27 @@ def connect(api_token: str, base_url: str | None, policy: RetryPolicy) -> Connec
         policy: Timeouts and retries.
     """
     transport = Transport(policy)
-    http = httpx.Client(transport=transport, timeout=policy.timeout, headers=_authorization(api_token))
-    return Connection(_replicate_client(api_token, base_url, policy, transport), http)
+    http = httpx.Client(transport=transport, headers=_authorization(api_token))
+    return Connection(_replicate_client(api_token, base_url, transport), http)
 
 
 def aconnect(api_token: str, base_url: str | None, policy: RetryPolicy) -> Connection[httpx.AsyncClient]:
     """Make the clients for asynchronous calls; see `connect`."""
     transport = AsyncTransport(policy)
-    http = httpx.AsyncClient(transport=transport, timeout=policy.timeout, headers=_authorization(api_token))
-    return Connection(_replicate_client(api_token, base_url, policy, transport), http)
+    http = httpx.AsyncClient(transport=transport, headers=_authorization(api_token))
+    return Connection(_replicate_client(api_token, base_url, transport), http)
 
 
 def _authorization(api_token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_token}"}
 
 
-def _replicate_client(
-    api_token: str, base_url: str | None, policy: RetryPolicy, transport: Transport | AsyncTransport
-) -> Client:
+def _replicate_client(api_token: str, base_url: str | None, transport: Transport | AsyncTransport) -> Client:
     from replicate.client import Client
 
     return Client(
         api_token=api_token,
         base_url=base_url,
-        timeout=httpx.Timeout(policy.timeout),
         transport=transport,
         mounts={"all://": transport},  # bypasses the retries that the client wraps around any transport
     )
@@ -95,12 +92,9 @@ class RetryPolicy:
     timeout: float
 
     def set_timeouts(self, request: httpx.Request) -> None:
-        """Set the timeouts that a request lacks, and short ones for a cancellation."""
-        requested, timeout = request.extensions.get("timeout", {}), self.timeout
-        if _is_cancellation(request):
-            requested, timeout = {}, min(self.timeout, _CANCEL_TIMEOUT)
-        timeouts = {name: requested.get(name) or timeout for name in ("connect", "read", "write", "pool")}
-        request.extensions = {**request.extensions, "timeout": timeouts}
+        """Set the timeouts of a request, which the replicate client leaves out in places."""
+        timeout = min(self.timeout, _CANCEL_TIMEOUT) if _is_cancellation(request) else self.timeout
+        request.extensions = {**request.extensions, "timeout": httpx.Timeout(timeout).as_dict()}
 
     def pause(
         self, request: httpx.Request, outcome: httpx.Response | httpx.TransportError, retries: int
