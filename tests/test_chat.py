@@ -414,7 +414,7 @@ def test_a_loaded_file_causes_no_download_and_cannot_choose_an_unknown_server(ch
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"llm": 3}, "not int"), ({"llm": "nobody:x"}, "no provider"), ({"system": 3}, "system= must be a string"),
+        ({"llm": 3}, "not int"), ({"llm": "nobody:x"}, "Unknown provider"), ({"system": 3}, "system= must be a string"),
         ({"keep_images": "two"}, "keep_images='two'"), ({"keep_images": -1}, "keep_images=-1"),
         ({"keep_images": True}, "keep_images=True"),
     ],
