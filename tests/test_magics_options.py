@@ -226,7 +226,7 @@ def test_subcommands(photo):
         allow_errors=True,
     )
     assert "openai:gpt-4o " in markdown_of(cells[1])[0] and "OPENAI_API_KEY is not set" in markdown_of(cells[1])[0]
-    assert "2.5 / 10" in markdown_of(cells[1])[0]
+    assert "2.5 / 10" in markdown_of(cells[1])[0] and "unknown /" not in markdown_of(cells[1])[0]
     assert "now asks demo:mine by default" in text_of(cells[2]) and text_of(cells[4]) == "mine\n"
     assert "nickname = mine" in markdown_of(cells[5])[0]
     assert "1 answer," in value_of(cells[7]) and "Deleted 1 answer" in text_of(cells[8])

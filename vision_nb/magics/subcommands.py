@@ -72,7 +72,8 @@ def _prices(provider: str, model: str) -> str:
         return "free"
     usages = (Usage(1_000_000, 0), Usage(0, 1_000_000))
     amounts = [price(usage, provider=provider, model=model) for usage in usages]
-    return " / ".join("unknown" if amount is None else f"{amount.normalize():f}" for amount in amounts)
+    known = [f"{amount.normalize():f}" for amount in amounts if amount is not None]
+    return " / ".join(known) if len(known) == len(amounts) else "unknown"
 
 
 def _use(session: Session, name: str) -> None:
