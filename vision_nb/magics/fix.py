@@ -21,12 +21,12 @@ _PROMPT = (
 )
 
 
-def fix(session: Session, words: tuple[str, ...]) -> Any:
-    """Show what would be sent, ask for confirmation, and display the model's explanation.
+def fix(session: Session, *words: str) -> Any:
+    """Ask a model to explain the last error, after showing what would be sent.
 
     Args:
         session: The session.
-        words: The words after ``%vision fix``: a model, and ``--yes`` to send without confirmation.
+        *words: The words after ``%vision fix``: a model, and ``--yes`` to send without confirmation.
 
     Returns:
         The response, or None if nothing was sent.

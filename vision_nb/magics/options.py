@@ -77,7 +77,7 @@ def _parameter(word: str) -> tuple[str, Any]:
 
 
 OPTIONS = (
-    argument("model", nargs="*", metavar="MODEL", help="model to ask: provider:model or an alias; NAME << assigns the answer"),
+    argument("model", nargs="*", metavar="MODEL", help="provider:model or an alias; NAME << assigns the answer"),
     argument(
         "-i", "--image", metavar="SRC", action="append", default=[],
         help="an image: path, glob pattern, folder, URL, Out[3], _ or a variable (repeatable)",

@@ -72,7 +72,7 @@ class Question:
     def stored_answer(self, store: Store, key: str) -> ChatResponse | None:
         """Return the stored answer for the question's key, or None."""
         found = store.get(key)
-        return None if found is None else _convert(replace(found, pricing=self.llm.price), ChatResponse)
+        return None if found is None else _convert(replace(found, pricing=self.llm.pricing), ChatResponse)
 
     @property
     def documents(self) -> list[ImageDocument]:

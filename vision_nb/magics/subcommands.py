@@ -167,11 +167,6 @@ def _cache(session: Session, action: str | None = None) -> Any:
     return None
 
 
-def _fix(session: Session, *words: str) -> Any:
-    """Ask a model to explain the last error, after showing what would be sent."""
-    return fix(session, words)
-
-
 def _help(session: Session, name: str | None = None) -> Table | Reference:
     """List the options and subcommands, or explain one of them or a public name."""
     options = {_option_usage(option): (option.args, option.kwds["help"]) for option in OPTIONS}
@@ -223,7 +218,7 @@ SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "chat": (_chat, "[show|reset|export] [NAME] [FILE]"),
     "cost": (_cost, "[reset]"),
     "cache": (_cache, "[clear|path]"),
-    "fix": (_fix, "[MODEL] [--yes]"),
+    "fix": (fix, "[MODEL] [--yes]"),
     "help": (_help, "[NAME]"),
     "version": (_version, ""),
 }
