@@ -18,7 +18,7 @@ one = vn.ReplicateMultiModal("llava-13b", api_token="r8_verysecret", api_base=se
 def open_panel(page, address, root, name, *cells, speed=300):
     """Run a notebook whose second cell displays a chat panel, and return the panel on the page."""
     run_all(page, address, write_notebook(root, name, *cells, speed=speed))
-    page.wait_for_selector(".vnb-composer textarea", timeout=30_000)
+    page.wait_for_selector(".vnb-composer textarea:enabled", timeout=30_000)  # disabled until the kernel answers
     return Panel(page)
 
 

@@ -93,7 +93,6 @@ def test_shift_enter_starts_a_line_and_up_recalls_earlier_questions(opened):
     for key, expected in ((None, ""), ("ArrowUp", "third"), ("ArrowUp", "first\nsecond"), ("ArrowUp", "first\nsecond"),
                           ("ArrowDown", "third"), ("ArrowDown", "")):  # fmt: skip
         if key:
-            panel.page.wait_for_timeout(700)  # wait for the messages that still follow an answer
             panel.box.press(key)
         panel.page.wait_for_function(
             "(text) => document.querySelector('.vnb-composer textarea').value === text", arg=expected, timeout=15_000

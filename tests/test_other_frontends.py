@@ -5,7 +5,10 @@ from lab import JUPYTER, browser_page, run_cells, running
 from panel_lab import Panel, write_notebook
 
 pytestmark = pytest.mark.browser
-PANEL = "panel = vn.ChatPanel([llm, small], images=vn.samples.path('chart'))\npanel"
+PANEL = """answers = iter(["a long answer " * 500, "white"])
+server.answer_with(lambda question: next(answers))
+panel = vn.ChatPanel([llm, small], images=vn.samples.path('chart'))
+panel"""
 MAGIC = """get_ipython().run_line_magic('load_ext', 'vision_nb')
 get_ipython().run_cell_magic('vision', 'demo', 'How large is the image [[vn.samples.path("label")]]?')"""
 
@@ -28,7 +31,7 @@ def test_panel_and_magic_work_in_notebook_7(tmp_path):
     with running("notebook", options, tmp_path) as address, browser_page() as page:
         page.goto(f"{address}/notebooks/{name}")
         run_cells(page)
-        page.wait_for_selector(".vnb-composer textarea", timeout=60_000)
+        page.wait_for_selector(".vnb-composer textarea:enabled", timeout=60_000)
         converse(Panel(page))
         assert "What colors?" in page.locator("[class*=vnb-static]").first.text_content()
         assert "pixels" in page.locator(".jp-OutputArea").last.inner_text()
@@ -39,6 +42,6 @@ def test_panel_and_magic_work_in_voila(tmp_path):
     with running("voila", [str(tmp_path / name)], tmp_path) as address, browser_page() as page:
         page.route("https://**", lambda route: route.abort())  # Voila's template loads fonts
         page.goto(address, timeout=90_000)
-        page.wait_for_selector(".vnb-composer textarea", timeout=60_000)
+        page.wait_for_selector(".vnb-composer textarea:enabled", timeout=60_000)
         converse(Panel(page))
         assert "pixels" in page.locator(".jp-OutputArea").last.inner_text()
