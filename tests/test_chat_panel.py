@@ -189,8 +189,10 @@ async def test_two_panels_share_a_conversation_and_only_one_asks_at_a_time(serve
     first = vn.ChatPanel(llm)
     second = vn.ChatPanel(chat=first.chat)
     write(first, do="send", text="one")
-    await asyncio.sleep(0.3)
-    assert second._composer.state == "answering" and second._view.turns[-1]["html"]
+    async with asyncio.timeout(20):
+        while not (second._view.turns and second._view.turns[-1]["html"]):
+            await asyncio.sleep(0.01)
+    assert second._composer.state == "answering"
     write(second, do="send", text="two")
     assert "still answer" in second._composer.error
     press(second, do="delete", id="answering")
