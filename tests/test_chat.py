@@ -391,9 +391,7 @@ def test_load_rejects_values_of_the_wrong_type(rich_chat, tmp_path, field, value
 
 def test_a_loaded_file_causes_no_download_and_cannot_choose_an_unknown_server(chat, tmp_path, monkeypatch):
     fetched = []
-    monkeypatch.setattr(
-        "vision_nb.images.content.download", lambda url, **_: fetched.append(url) or encoded(picture())
-    )
+    monkeypatch.setattr("vision_nb.images.content.download", lambda url, **_: fetched.append(url) or encoded(picture()))
     document = vn.ImageDocument(image_url="https://example.org/beacon.png")
     chat.add(vn.ChatMessage("user", ["one?", document]), ChatResponse("one", model="m"))
     content = json.loads(chat.export(tmp_path / "talk.json").read_text())
