@@ -1,4 +1,4 @@
-"""``python -m vision_nb tutorials``: copy the tutorial notebooks, and open JupyterLab on them."""
+"""``python -m vision_nb tutorials``: copy the tutorials, and open JupyterLab."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_nb.tutorials import DEFAULT_FOLDER, check_jupyterlab, copy_notebooks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status: 0, or 1 with an error message on stderr.
+    """Run a command and return its exit status; an error is printed to stderr.
 
     Args:
         arguments: The words after ``python -m vision_nb``; None reads them from the command line.

@@ -19,7 +19,7 @@ _RECORD = ".vision_nb_tutorials.json"  # the digest of each copy, which tells an
 
 
 def notebooks_folder() -> Path:
-    """Return the folder of the notebooks: in an installed package, or next to the package in a checkout.
+    """Return the folder of the notebooks.
 
     Raises:
         SettingsError: This installation has no notebooks.
@@ -35,7 +35,7 @@ def notebooks_folder() -> Path:
 
 
 def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> list[str]:
-    """Copy the notebooks to a folder, without overwriting notebooks that were changed there.
+    """Copy the notebooks to a folder, but do not overwrite changed ones.
 
     A copy that is still as an earlier call wrote it is updated.
 
@@ -81,7 +81,7 @@ def _read_record(folder: Path) -> dict[str, str]:
 
 
 def start_jupyterlab(folder: str | Path, *, browser: bool = True, options: Sequence[str] = ()) -> int:
-    """Start JupyterLab on the first notebook of a folder, and return its exit status when it ends.
+    """Run JupyterLab on the first notebook of a folder, and return its exit status.
 
     Args:
         folder: The folder with the copies.
@@ -104,7 +104,7 @@ def start_jupyterlab(folder: str | Path, *, browser: bool = True, options: Seque
 
 
 def check_jupyterlab() -> None:
-    """Raise SettingsError, with the command that installs it, if JupyterLab or its kernel is missing."""
+    """Raise SettingsError if JupyterLab or its kernel is not installed."""
     missing = [name for name in ("jupyterlab", "ipykernel") if importlib.util.find_spec(name) is None]
     if missing:
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""Ask several models the same question at once (``-m``), and show their answers side by side."""
+"""Ask several models the same question, and compare their answers (``-m``)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Answer:
 
 
 class Answers(DisplayOnce, Sequence[Answer]):
-    """The answers of several models to one question, shown side by side in a notebook."""
+    """The answers of several models, shown side by side in a notebook."""
 
     def __init__(self, answers: Sequence[Answer]) -> None:
         self._answers = tuple(answers)
@@ -75,7 +75,7 @@ def _facts(answer: Answer) -> list[str]:
 
 
 def ask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> Answers:
-    """Ask several models at once; the error of a model that fails is part of the result.
+    """Ask several models at once; a failed model's error is in the result.
 
     Args:
         questions: The same question to each model.
@@ -93,7 +93,7 @@ def ask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> Answ
 
 
 async def aask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> list[Answer]:
-    """Ask several models at once: the asynchronous twin of `ask_all`, which also returns when every model failed."""
+    """Ask several models at once, as `ask_all`, but return if every model failed."""
     return list(await asyncio.gather(*(_ask(question, store, cache) for question in questions)))
 
 

@@ -21,7 +21,9 @@ _FREE_VALUES = (
 
 
 def complete(session: Session, event: Any) -> list[str]:
-    """Return the words that are valid at the cursor; IPython keeps those that match the typed prefix.
+    """Return the words that are valid at the cursor.
+
+    IPython keeps those that begin with the typed prefix.
 
     Args:
         session: The session.
@@ -62,7 +64,7 @@ def _subcommand_words(session: Session, words: list[str]) -> list[str]:
 
 
 def _models(session: Session, before: str) -> list[str]:
-    """Return aliases and models; after "openai:" only the part behind the colon, where IPython completes."""
+    """Return aliases and models; after "openai:", only what follows the colon."""
     names = [*session.settings.aliases, *known_models()]
     typed = before.split()[-1] if before and not before[-1].isspace() else ""
     if typed.endswith(":"):

@@ -26,7 +26,7 @@ class Conversation:
     cells: list[str | None] = field(default_factory=list)
 
     def before(self, cell: str | None) -> Conversation:
-        """Return a copy as it was before a cell first ran, so that rerunning the cell replaces its turn."""
+        """Return a copy without the turns from a cell on, which a rerun replaces."""
         kept = self.cells.index(cell) if cell is not None and cell in self.cells else len(self.cells)
         chat = self.chat.fork()
         chat.undo(len(self.cells) - kept)

@@ -1,4 +1,4 @@
-"""Run a ``%%vision`` cell: ask its question, or take the answer from the store, and display it."""
+"""Run a ``%%vision`` cell: get the answer from a model or the store, and show it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def run_cell(session: Session, options: Namespace, cell: str, variables: Mapping
 
 
 def show_error(error: Exception) -> None:
-    """Display an error as output, so that the notebook continues to run (``--no-raise``)."""
+    """Display an error as output, so that Run All continues (``--no-raise``)."""
     text = f"{type(error).__name__}: {error}"
     display({"text/html": error_box(text), "text/plain": text}, raw=True)
 
@@ -81,7 +81,7 @@ def show_error(error: Exception) -> None:
 def _prepare(
     session: Session, options: Namespace, cell: str, variables: Mapping[str, Any]
 ) -> tuple[list[Question], Conversation, list[str]]:
-    """Return the question for each model, the conversation that it belongs to, and notes for the user."""
+    """Return the question for each model, its conversation, and notes to display."""
     if options.compare and (options.continue_ or options.chat):
         raise UsageError("-m asks several models, but a conversation has one: leave out -m, or -c and --chat.")
     settings = session.settings

@@ -1,4 +1,4 @@
-"""``%vision fix``: ask a model to explain the last error, after confirming what is sent."""
+"""``%vision fix``: ask a model to explain the last error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``%vision help``: the list of options and subcommands, and the reference of a public name."""
+"""The reference of a public name, for ``%vision help NAME``."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Reference:
 
 
 def public_names(package: ModuleType) -> list[str]:
-    """Return the public names of a package and its errors. A method is written after its class, as in ``Chat.ask``."""
+    """Return the public names of a package, and the names of the errors."""
     return [*package.__all__, *(name for name, _ in _error_classes(errors))]
 
 
 def reference(package: ModuleType, name: str) -> Reference | None:
-    """Return the reference of a public name, such as ``compare`` or ``vn.Chat.ask``; None if there is none."""
+    """Return the reference of a name such as ``vn.Chat.ask``, or None."""
     path = name.removesuffix("()").removeprefix("vn.").removeprefix("vision_nb.").removeprefix("errors.").split(".")
     if path[0] not in public_names(package) or any(part.startswith("_") for part in path):
         return None
@@ -67,7 +67,7 @@ def reference(package: ModuleType, name: str) -> Reference | None:
 
 
 def _parameters(value: Any) -> str:
-    """Return the parameter list of a callable without types, which the docstring describes."""
+    """Return the parameter list of a callable, without type annotations."""
     if not callable(value):
         return ""
     try:
@@ -99,7 +99,7 @@ def _error_classes(module: ModuleType) -> list[tuple[str, Any]]:
 
 
 def docstring_markdown(doc: str) -> str:
-    """Return a docstring in Google's style as Markdown: sections as lists, examples as code."""
+    """Convert a docstring in Google's style to Markdown."""
     doc = doc.replace("\n::\n", "")
     return _EXAMPLE.sub(
         lambda match: f"```python\n{match[0]}```\n", _SECTION.sub(_section_markdown, doc.rstrip() + "\n\n")

@@ -1,4 +1,4 @@
-"""Load the images that ``-i`` names: variables and their items, paths, patterns, folders and URLs."""
+"""Load the images that ``-i`` names: variables, files, folders and URLs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STEP = re.compile(r"\.(\w+)|\[(.+?)\]")
 
 
 def load_image_args(words: Iterable[str], variables: Mapping[str, Any]) -> ImageList:
-    """Load the images that the values of ``-i`` name, in order; ``.skipped`` lists the files left out.
+    """Load the images that the values of ``-i`` name, in order.
 
     Args:
         words: The values of ``-i``.
@@ -58,7 +58,7 @@ def _load(word: str, variables: Mapping[str, Any]) -> ImageList:
 
 
 def _source(word: str, variables: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Return the value of a variable, or the word itself, and whether it is a variable."""
+    """Return a variable's value or the word itself, and whether it is a variable."""
     match = _VARIABLE.fullmatch(word)
     if match is None or match["name"] not in variables:
         if match is not None and match["name"] in ("Out", "In", "_") and not Path(word).exists():

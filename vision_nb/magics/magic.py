@@ -1,4 +1,4 @@
-"""`VisionMagics`: the magics ``%%vision`` and ``%vision``, which parse their line and delegate.
+"""`VisionMagics`: the magics ``%%vision`` and ``%vision``.
 
 ``%load_ext vision_nb`` imports this module, so it imports the rest of the package only when a cell runs.
 """

@@ -105,7 +105,7 @@ def request_settings(
     max_tokens: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the keyword arguments of a call: the options of a cell, and the settings for those not given."""
+    """Return the keyword arguments of a call, from a cell's options and the settings."""
     parameters = parameters or {}
     chosen = {
         "image_detail": detail or settings.detail or None,

@@ -157,9 +157,10 @@ def parse(parser: MagicArgumentParser, line: str) -> Namespace:
 
 
 def split(line: str) -> list[str]:
-    r"""Split a line into words and remove the quotes around them. Backslashes have no special meaning.
+    r"""Split a line into words, without the quotes around them.
 
-    Quotes of one kind may contain the other kind, and a quote inside a word is part of the word.
+    Backslashes have no special meaning. Quotes of one kind may contain the other kind, and a quote inside a word is
+    part of the word.
 
     Raises:
         UsageError: A quote is not closed.

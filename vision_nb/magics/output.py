@@ -77,7 +77,7 @@ class AnswerView(StreamingDisplay):
         self.problem: MalformedResponseError | None = None
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
-        """Return the output by MIME type; a finished answer has notes and details below it."""
+        """Return the output by MIME type, with notes below a finished answer."""
         is_parsed = finished and self._hides_text
         text = "" if is_parsed else self.output_format.render(response.text)  # IPython displays the parsed value
         below = self._below(response) if finished else ""

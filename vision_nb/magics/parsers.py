@@ -24,7 +24,10 @@ _TEXT_IS_KEPT = "_vision holds the text."
 
 
 def fenced_blocks(text: str, *languages: str) -> list[str]:
-    """Return the fenced code blocks in some languages or without a language; all blocks if none is given."""
+    """Return the fenced code blocks in some languages, or all of them.
+
+    Blocks without a language are always included.
+    """
     wanted = {*languages, ""} if languages else None
     return [match["code"] for match in _FENCED.finditer(text) if wanted is None or match["language"].lower() in wanted]
 
@@ -67,7 +70,7 @@ def parse_json(text: str) -> Any:
 
 
 def parse_table(text: str) -> pd.DataFrame:
-    """Parse the first Markdown table of an answer, or else its CSV, with numbers as numbers.
+    """Parse the first Markdown table of an answer, or else its CSV.
 
     Raises:
         MalformedResponseError: There is no table, or a row has the wrong number of cells.
@@ -121,7 +124,7 @@ def _csv_rows(text: str) -> list[list[str]]:
 
 
 def normalize_math(text: str) -> str:
-    r"""Return an answer as Markdown whose formulas are between dollar signs, as every front end renders them.
+    r"""Put the formulas of an answer between dollar signs, as all front ends need.
 
     ``\[ \]`` and ``\( \)`` are replaced, and an answer that is only a formula becomes a display formula.
 
@@ -137,7 +140,7 @@ def normalize_math(text: str) -> str:
 
 
 def answer_html(text: str) -> str:
-    """Return an answer as sanitized HTML; it may be HTML, contain a block of it, or be Markdown."""
+    """Return an answer, which can be HTML or Markdown, as sanitized HTML."""
     blocks = fenced_blocks(text, "html")
     source = "\n".join(blocks) if blocks else re.sub(r"\A\s*```\s*html[^\n]*\n", "", text)
     is_html = re.search(r"<(/?[a-zA-Z][\w-]*)\b[^>]*>", source) is not None

@@ -1,4 +1,4 @@
-"""The preview that ``--dry-run`` shows, and the check before a cell sends many images."""
+"""The preview of ``--dry-run``, and the check before many images are sent."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def preview(question: Question, *, is_stored: bool, notes: tuple[str, ...] = ())
 
 
 def check_image_count(question: Question, limit: int) -> None:
-    """Raise UsageError, with the price, if a question has more images than may be sent without ``--yes``."""
+    """Raise UsageError, with the price, if a question has too many images."""
     count = len(question.images)
     if count <= limit:
         return

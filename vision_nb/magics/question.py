@@ -76,7 +76,7 @@ class Question:
 
     @property
     def documents(self) -> list[ImageDocument]:
-        """All images that are sent, those of earlier questions included, each with its detail level."""
+        """All images that are sent, each with its detail level."""
         detail = self.parameters.get("image_detail")
         return [
             ImageDocument.of(document, detail=document.detail or detail)

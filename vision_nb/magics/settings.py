@@ -1,4 +1,4 @@
-"""The settings of ``%%vision``, from ``%config VisionMagics`` or the nearest ``pyproject.toml``."""
+"""The settings of ``%%vision``, from ``%config`` or ``pyproject.toml``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class VisionSettings(HasTraits):
 
 
 def load_project_settings(settings: Any, folder: Path) -> None:
-    """Apply ``[tool.vision_nb]`` of the nearest pyproject.toml, except what IPython's own configuration sets.
+    """Apply ``[tool.vision_nb]`` of the nearest pyproject.toml.
+
+    IPython's own configuration takes precedence.
 
     Args:
         settings: The settings, an IPython configurable.

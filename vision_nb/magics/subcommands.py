@@ -102,7 +102,7 @@ def _dealias(session: Session, name: str) -> None:
 
 
 def _chat(session: Session, action: str | None = None, *words: str) -> Any:
-    """List the conversations; show one of them, delete it (reset) or write it to a file (export)."""
+    """List the conversations; show, delete (reset) or export one of them."""
     actions = {"show": _show_chat, "reset": _reset_chat, "export": _export_chat}
     if action is None:
         rows = [
@@ -139,7 +139,7 @@ def _export_chat(session: Session, *words: str) -> None:
 
 
 def _cost(session: Session, action: str | None = None) -> Any:
-    """Show the calls, tokens and costs of each model, or start again from zero (reset)."""
+    """Show each model's calls, tokens and costs; start again from zero (reset)."""
     if action is None:
         return ledger
     if action != "reset":
@@ -150,7 +150,7 @@ def _cost(session: Session, action: str | None = None) -> Any:
 
 
 def _cache(session: Session, action: str | None = None) -> Any:
-    """Show the size of the answer cache; delete its answers (clear), or show its file (path)."""
+    """Show the size of the answer cache; delete its answers (clear); show its path."""
     store = session.store
     count = store.count()
     answers = "1 answer" if count == 1 else f"{count:,} answers"

@@ -1,4 +1,4 @@
-"""The output of a subcommand: a table or text, as Markdown in a notebook and as plain text in a terminal."""
+"""`Table`: the output of a subcommand, as Markdown or plain text."""
 
 from __future__ import annotations
 

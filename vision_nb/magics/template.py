@@ -1,4 +1,4 @@
-r"""Insert the values of ``{{expressions}}`` into a text; ``\{{`` stands for two literal braces."""
+r"""Insert the values of ``{{expressions}}`` into a text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def insert_values(text: str, variables: Mapping[str, Any]) -> str:
 
 
 def _compile(text: str, start: int) -> tuple[str, CodeType, int]:
-    """Return the expression that begins at a position, its code and its end; it may contain braces, as a dict does."""
+    """Return the expression that begins at a position, its code, and its end."""
     end, first_error, first_end = start, None, None
     while (end := text.find("}}", end)) != -1:
         while text[end : end + 3] == "}}}":

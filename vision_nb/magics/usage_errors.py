@@ -14,7 +14,7 @@ __all__ = ["UsageError", "closest", "truncate", "unknown"]
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word whose spelling is closest to another word, or None if none is similar.
+    """Return the known word whose spelling is closest, or None if none is similar.
 
     >>> closest("sytem", ["stream", "system"])
     'system'
@@ -30,7 +30,7 @@ def truncate(text: str, length: int = _MAX_SHOWN) -> str:
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
-    """Return the error for an unknown name, with the closest known name or a list of the known names.
+    """Return the error for an unknown name, with a suggestion.
 
     Args:
         kind: What the word should have named, such as "option".

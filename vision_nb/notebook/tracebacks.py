@@ -1,4 +1,4 @@
-"""Short tracebacks in IPython: the user's own lines and the message, without the frames of this package."""
+"""Short tracebacks in IPython, without the frames of this package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HINT = "%tb shows the full traceback; %vision fix explains the error."
 
 
 def short_traceback(error: BaseException) -> list[str]:
-    """Return the lines that IPython shows for an error: the frames outside this package, and the message.
+    """Return the traceback that IPython shows, without the frames of this package.
 
     If IPython asks again in a later cell, as ``%tb`` does, the full traceback is returned.
     """
@@ -28,7 +28,7 @@ def short_traceback(error: BaseException) -> list[str]:
 
 
 def set_short_traceback(error: BaseException, *lines: str) -> None:
-    """Make IPython show only these lines for an error, and the full traceback for ``%tb`` in a later cell."""
+    """Make IPython show only these lines for an error, except for ``%tb``."""
     render = lambda: _short_once(error, lambda handler: list(lines))  # noqa: E731 - IPython calls it without arguments
     error._render_traceback_ = render  # type: ignore[attr-defined]  # IPython's protocol
 
