@@ -222,6 +222,7 @@ def test_load_connects_to_the_model_named_in_the_file(tmp_path):
     chat.add(vn.ChatMessage("user", "a?"), vn.ChatResponse("b"))
     again = vn.Chat.load(chat.export(tmp_path / "a.json"))
     assert str(again.llm) == "demo" and len(again) == 1
+    assert str(vn.Chat.load(tmp_path / "a.json", "demo").llm) == "demo"
 
 
 def test_exports_contain_no_api_key_metadata_or_folder(rich_chat, tmp_path):

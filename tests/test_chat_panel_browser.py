@@ -103,7 +103,7 @@ def test_shift_enter_starts_a_line_and_up_recalls_earlier_questions(opened):
     assert panel.box.input_value() == "my own"
 
 
-def test_pictures_are_pasted_dropped_picked_and_added(opened, tmp_path):
+def test_images_are_pasted_dropped_picked_and_added(opened, tmp_path):
     panel = opened("panel = vn.ChatPanel(llm, images=vn.samples.path('chart'))\npanel")
     chips = panel.page.locator(".vnb-attachments li")
     # paste an image from the clipboard by keyboard

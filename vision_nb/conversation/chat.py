@@ -177,7 +177,7 @@ class Chat:
         step. `ask` blocks the thread, so only a keyboard interrupt stops it.
 
         >>> chat = vn.Chat(vn.connect("demo"))
-        >>> for response in chat.stream("Is there a picture?"):
+        >>> for response in chat.stream("What can you see?"):
         ...     chat.stop()
         >>> chat.responses[0].finish_reason
         'interrupted'
