@@ -1,4 +1,4 @@
-"""Every test runs without keys, without a network, and against servers on this machine alone."""
+"""Every test runs without API keys, and can reach servers on this machine only."""
 
 import io
 import os
@@ -8,33 +8,36 @@ import numpy as np
 import pytest
 from PIL import Image
 
-_KEYS = ("OPENAI_", "AZURE_", "REPLICATE_", "VISION_NB_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_HIDDEN = ("OPENAI_", "AZURE_", "REPLICATE_", "VISION_NB_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark every test that runs a kernel or a browser as slow."""
+    """Mark kernel and browser tests as slow, and skip POSIX tests on Windows."""
     for item in items:
         if item.get_closest_marker("kernel") or item.get_closest_marker("browser"):
             item.add_marker("slow")
+        if os.name == "nt" and item.get_closest_marker("posix"):
+            item.add_marker(pytest.mark.skip(reason="needs POSIX"))
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
-    """No key, endpoint or proxy of the developer's reaches a test, and no store of theirs is written."""
+    """Hide the developer's keys, endpoints, proxies and store from the tests."""
     for name in list(os.environ):
-        if name.upper().startswith(_KEYS):
+        if name.upper().startswith(_HIDDEN):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", str(tmp_path / "cache"))  # the same for platformdirs on Windows
 
 
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch):
-    """A connection to any other host is a failure, not a slow test."""
+    """Fail a test that connects to another host."""
     connect = socket.socket.connect
 
     def guarded(self, address):
         if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-            raise AssertionError(f"a test tried to reach {address[0]}")
+            raise AssertionError(f"a test tried to connect to {address[0]}")
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
@@ -42,7 +45,7 @@ def only_loopback(monkeypatch):
 
 @pytest.fixture
 def server():
-    """A demo server of the test's own, quick to answer."""
+    """Start a demo server that streams fast."""
     from vision_nb.demo import DemoServer
 
     with DemoServer(tokens_per_second=5000) as running:
@@ -50,7 +53,7 @@ def server():
 
 
 def picture(width=64, height=48, mode="RGB", seed=0):
-    """A small picture with smooth shapes and some noise, the same for the same seed."""
+    """Return a small image with smooth shapes and some noise, the same for the same seed."""
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
     waves = [127 + 100 * np.sin(columns / (7 + n) + rows / (11 - n) + seed) for n in range(3)]
@@ -59,7 +62,7 @@ def picture(width=64, height=48, mode="RGB", seed=0):
 
 
 def encoded(image, kind="PNG", **options):
-    """The bytes of an image file."""
+    """Return an image as the bytes of an image file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -67,7 +70,7 @@ def encoded(image, kind="PNG", **options):
 
 @pytest.fixture
 def photo(tmp_path):
-    """A JPEG file of 640 x 480 pixels."""
+    """Return the path of a JPEG file of 640 x 480 pixels."""
     path = tmp_path / "photo.jpg"
     picture(640, 480).save(path, quality=90)
     return path
