@@ -1,5 +1,6 @@
 """A prepared image is upright, sRGB, resized, and contains nothing but pixels."""
 
+import base64
 import io
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from vision_nb import errors
+from vision_nb import ImageDocument, errors
 from vision_nb.cost.image_rules import RULES, sent_size, view_of
 from vision_nb.images.formats import has_only_pixels
 from vision_nb.images.prepare import fit_within, prepare
@@ -99,20 +100,48 @@ def test_no_metadata_leaves_the_machine(make, side):
     assert has_only_pixels(prepared.data, prepared.mimetype)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("side", [90, 45], ids=["full", "half"])
-def test_every_exif_orientation_is_applied(orientation, side):
+ORIENTED = {
+    "JPEG": {"quality": 95},
+    "TIFF": {},
+    "TIFF LZW": {"compression": "tiff_lzw"},
+    "TIFF JPEG": {"compression": "jpeg", "quality": 95},
+    "PNG": {},
+    "WEBP": {"quality": 95},
+    "HEIF": {"quality": 95},
+    "AVIF": {"quality": 95},
+}
+
+
+def oriented(kind, orientation):
+    """A file whose pixels are stored in an orientation; the viewer sees 60 x 90 pixels with red at top left."""
     upright = Image.new("RGB", (60, 90), "white")
-    upright.paste((220, 20, 20), (0, 0, 30, 45))  # red is top left
+    upright.paste((220, 20, 20), (0, 0, 30, 45))
     turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # how a camera stores what a viewer shows
     stored = upright.transpose(Image.Transpose(turns[orientation])) if orientation > 1 else upright
-    exif = stored.getexif()
+    exif = Image.Exif()
     exif[0x0112] = orientation
-    prepared = ready(encoded(stored, "JPEG", exif=exif, quality=95), fit=lambda size: fit_within(size, side))
-    result = opened(prepared)
-    assert prepared.size == result.size == (side * 2 // 3, side)
-    red = result.getpixel((side // 6, side // 6))
-    assert red[0] > 180 and red[1] < 80
+    if kind.startswith("TIFF"):
+        return encoded(stored, "TIFF", tiffinfo={0x0112: orientation}, **ORIENTED[kind])
+    if kind == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return encoded(stored, kind, exif=exif.tobytes(), **ORIENTED[kind])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ORIENTED)
+def test_every_orientation_is_applied_once_in_every_format(kind, orientation):
+    data = oriented(kind, orientation)
+    document = ImageDocument(image=data)
+    assert document.size == (60, 90)
+    small = Image.open(io.BytesIO(base64.b64decode(document.thumbnail(45).partition(",")[2])))
+    half = opened(ready(data, fit=lambda size: fit_within(size, 45)))
+    for result in (opened(ready(data)), half, document.to_pil(), small):
+        width, height = result.size
+        assert width * 3 == height * 2
+        corners = {(x, y): result.getpixel((x * width // 4, y * height // 4)) for x in (1, 3) for y in (1, 3)}
+        assert {place for place, (_, green, _) in corners.items() if green < 90} == {(1, 1)}
 
 
 def p3_profile():
@@ -186,14 +215,53 @@ def test_sixteen_bits_and_floats_keep_their_brightness():
     assert opened(ready(encoded(measured, "TIFF"))).getextrema() == (0, 255)
 
 
-def test_transparency_is_kept_in_png_and_becomes_white_in_jpeg():
-    clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
-    assert opened(ready(encoded(clear), fit=lambda _: (32, 32))).mode == "RGBA"
+def hidden(mode):
+    """Transparent pixels over a hidden color, in a mode that can hold both."""
+    clear = Image.new("RGBA", (64, 64), (13, 200, 77, 0))
+    if mode == "LA":
+        return encoded(clear.convert("LA"))
+    if mode == "P":
+        indexed = Image.new("P", (64, 64), 1)
+        indexed.putpalette([0, 0, 0, 13, 200, 77])
+        return encoded(indexed, transparency=1)
+    if mode == "RGB":
+        return encoded(clear.convert("RGB"), transparency=(13, 200, 77))
+    if mode == "GIF":
+        indexed = Image.new("P", (64, 64), 1)
+        indexed.putpalette([0, 0, 0, 13, 200, 77])
+        return encoded(indexed, "GIF", transparency=1)
+    return encoded(clear, mode, **({"exact": True, "lossless": True} if mode == "WEBP" else {}))
+
+
+@pytest.mark.parametrize("mode", ["PNG", "LA", "P", "RGB", "GIF", "WEBP", "TIFF"])
+@pytest.mark.parametrize("side", [64, 32], ids=["fits", "scaled"])
+def test_transparent_pixels_are_sent_as_opaque_white(mode, side):
+    prepared = ready(hidden(mode), fit=lambda size: fit_within(size, side))
+    result = opened(prepared)
+    assert "transparency" not in result.info and result.mode in ("L", "RGB")
+    assert set(result.convert("RGB").get_flattened_data()) == {(255, 255, 255)}
+    assert any("transparent parts" in note for note in prepared.notes)
+
+
+def test_an_opaque_alpha_channel_is_removed_without_a_note():
+    prepared = ready(encoded(picture(mode="RGBA")))
+    assert opened(prepared).mode == "RGB" and prepared.notes == ()
+
+
+def test_a_transparent_photo_is_sent_as_jpeg_on_white():
     noise = np.random.default_rng(0).integers(0, 255, (900, 900, 4), dtype=np.uint8)
     noise[:, :450, 3] = 0
     prepared = ready(encoded(Image.fromarray(noise)), fit=lambda _: (800, 800))
     assert prepared.mimetype == "image/jpeg"
     assert opened(prepared).getpixel((50, 400)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF"])
+def test_a_type_that_the_server_does_not_take_is_converted_with_a_note(kind):
+    prepared = ready(encoded(picture(), kind), types=frozenset({"image/png", "image/jpeg"}))
+    assert prepared.mimetype in ("image/png", "image/jpeg")
+    assert opened(prepared).format == prepared.mimetype.removeprefix("image/").upper()
+    assert prepared.notes == (f"converted from {kind}",)
 
 
 def test_only_the_first_frame_of_an_animation_is_sent_with_a_note():

@@ -70,6 +70,9 @@ def _register_heif(name: str) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
+    """Return the orientation that is still to be applied; Pillow applies a TIFF's own while it loads the pixels."""
+    if image.format == "TIFF":
+        return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # the pixels can be used even if the EXIF data is damaged

@@ -18,7 +18,7 @@ from vision_nb.images.convert import from_data_uri, image_bytes
 from vision_nb.images.decode import Size, decode_upright, open_image, upright_size
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.download import redact_url
-from vision_nb.images.formats import sniff
+from vision_nb.images.formats import SENDABLE, sniff
 from vision_nb.images.prepare import MAX_BYTES, Prepared, prepare, thumbnail
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import replace_surrogates
@@ -173,14 +173,21 @@ class ImageDocument:
         """
         return self._content.read()
 
-    def prepare(self, fit: Callable[[Size], Size] = lambda size: size, *, max_bytes: int = MAX_BYTES) -> Prepared:
-        """Return the image ready to be sent: upright, sRGB, resized, without metadata.
+    def prepare(
+        self,
+        fit: Callable[[Size], Size] = lambda size: size,
+        *,
+        max_bytes: int = MAX_BYTES,
+        types: frozenset[str] = SENDABLE,
+    ) -> Prepared:
+        """Return the image ready to be sent: upright, opaque, sRGB, resized, without metadata.
 
         The result is cached: preparing the image again at the same size does not decode it again.
 
         Args:
             fit: A function from the image's (width, height) in pixels to the size to send it at.
             max_bytes: The largest file to send, in bytes.
+            types: The MIME types that the server takes; an image of another type is converted to PNG or JPEG.
 
         Raises:
             ImageError: The image cannot be found, read or decoded, or is too large.
@@ -188,8 +195,8 @@ class ImageDocument:
         fingerprint = self._content.fingerprint()  # first: the header is then read from the downloaded bytes
         target = fit(self.size)
         return PREPARED_IMAGES.get(
-            (fingerprint, target, max_bytes),
-            lambda: prepare(self.read(), name=self.name, fit=lambda _: target, max_bytes=max_bytes),
+            (fingerprint, target, max_bytes, types),
+            lambda: prepare(self.read(), name=self.name, fit=lambda _: target, max_bytes=max_bytes, types=types),
         )
 
     def show_as_link(self) -> None:

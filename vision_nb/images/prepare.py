@@ -73,18 +73,24 @@ def read_header(file: IO[bytes], name: str) -> Header:
 
 
 def prepare(
-    data: bytes, *, name: str, fit: Callable[[Size], Size] = lambda size: size, max_bytes: int = MAX_BYTES
+    data: bytes,
+    *,
+    name: str,
+    fit: Callable[[Size], Size] = lambda size: size,
+    max_bytes: int = MAX_BYTES,
+    types: frozenset[str] = SENDABLE,
 ) -> Prepared:
     """Prepare an image for sending.
 
-    A file that has the right size and type and no metadata is returned unchanged. Any other file is decoded,
-    rotated upright, converted to 8-bit sRGB, resized and encoded again.
+    A file that has the right size and type, no transparency and no metadata is returned unchanged. Any other file is
+    decoded, rotated upright, converted to 8-bit sRGB, placed on white, resized and encoded again.
 
     Args:
         data: The image file.
         name: What to call the image in an error.
         fit: A function from the image's (width, height) in pixels to the size to send it at, which is not larger.
         max_bytes: The largest file to send, in bytes.
+        types: The MIME types that the server takes; PNG and JPEG are always among them.
 
     Raises:
         UnsupportedImageError: The data is not an image, or has a type that cannot be read.
@@ -94,16 +100,16 @@ def prepare(
     with open_image(io.BytesIO(data), name) as (image, mimetype):
         size = upright_size(image)
         target = fit(size)
-        if target == size and len(data) <= max_bytes and _is_ready(image, data, mimetype):
+        if target == size and len(data) <= max_bytes and mimetype in types and _is_ready(image, data, mimetype):
             image.load()  # raises an error if the file is truncated
             return Prepared(data, mimetype, size, original_size=size)
         notes: list[str] = []
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and mimetype != "image/jpeg":
             notes.append(f"only the first of its {frames} frames is sent")
-        if mimetype not in SENDABLE:
+        if mimetype not in types:
             notes.append(f"converted from {mimetype.removeprefix('image/').upper()}")
-        pixels = decode_upright(image, target, notes)
+        pixels = _on_white(decode_upright(image, target, notes), notes)
     encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
     if len(encoded) > max_bytes:
         raise ImageTooLargeError(
@@ -139,7 +145,7 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
         ImageError: As `prepare`.
     """
     with open_image(io.BytesIO(data), name) as (image, _):
-        pixels = _on_white(decode_upright(image, fit_within(upright_size(image), side), []))
+        pixels = _on_white(decode_upright(image, fit_within(upright_size(image), side), []), [])
     encoded = _save(pixels, "JPEG", quality=75)
     while len(encoded) > max_bytes:
         pixels.thumbnail((pixels.width * 4 // 5, pixels.height * 4 // 5))
@@ -150,7 +156,7 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
 def to_jpeg(data: bytes, *, quality: int) -> bytes:
     """Convert an image file to JPEG, on white; ``quality`` is from 1 to 95."""
     with open_image(io.BytesIO(data), "The figure") as (image, _):
-        return _save(_on_white(decode_upright(image, upright_size(image), [])), "JPEG", quality=quality)
+        return _save(_on_white(decode_upright(image, upright_size(image), []), []), "JPEG", quality=quality)
 
 
 def to_png(image: Image.Image) -> bytes:
@@ -160,8 +166,8 @@ def to_png(image: Image.Image) -> bytes:
 
 def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
     return (
-        mimetype in SENDABLE
-        and image.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+        image.mode in ("1", "L", "P", "RGB")
+        and "transparency" not in image.info
         and not getattr(image, "is_animated", False)
         and has_only_pixels(data, mimetype)
         and is_srgb(image)
@@ -169,27 +175,29 @@ def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
 
 
 def _encode(pixels: Image.Image, source_type: str, max_bytes: int) -> tuple[bytes, str]:
-    """Encode lossy sources without transparency as JPEG, and other sources as PNG.
+    """Encode opaque pixels of lossy sources as JPEG, and of other sources as PNG.
 
     A PNG of more than one byte per pixel is probably a photograph, and is encoded as JPEG too.
     """
-    has_alpha = pixels.mode in ("LA", "RGBA") and pixels.getchannel("A").getextrema() != (255, 255)
-    if not has_alpha:
-        pixels = pixels.convert(pixels.mode.removesuffix("A"))
-    if source_type not in _LOSSY or has_alpha:
+    if source_type not in _LOSSY:
         png = _save(pixels, "PNG")
         if len(png) <= min(max(pixels.width * pixels.height, 100_000), max_bytes):
             return png, "image/png"
-    return _save(_on_white(pixels), "JPEG", quality=_JPEG_QUALITY), "image/jpeg"
+    return _save(pixels, "JPEG", quality=_JPEG_QUALITY), "image/jpeg"
 
 
-def _on_white(pixels: Image.Image) -> Image.Image:
+def _on_white(pixels: Image.Image, notes: list[str]) -> Image.Image:
+    """Return opaque pixels: some servers ignore transparency, and show the colors that it hides."""
     from PIL import Image
 
     if pixels.mode not in ("LA", "RGBA"):
         return pixels
+    opaque_mode = pixels.mode.removesuffix("A")
+    if pixels.getchannel("A").getextrema() == (255, 255):
+        return pixels.convert(opaque_mode)
+    notes.append("its transparent parts are sent as white")
     white = Image.new("RGBA", pixels.size, "white")
-    return Image.alpha_composite(white, pixels.convert("RGBA")).convert("RGB")
+    return Image.alpha_composite(white, pixels.convert("RGBA")).convert("RGB").convert(opaque_mode)
 
 
 def _save(pixels: Image.Image, kind: str, **options: int) -> bytes:

@@ -291,7 +291,13 @@ class MultiModalLLM(Provider):
 
     def _prepare_image(self, document: ImageDocument, settings: Mapping[str, Any]) -> OutgoingImage:
         detail = document.detail or settings.get("image_detail")
-        return prepare_image(document, model=self.counted_model, detail=detail, inline_urls=self.inline_urls)
+        return prepare_image(
+            document,
+            model=self.counted_model,
+            detail=detail,
+            inline_urls=self.inline_urls,
+            types=self.image_types,
+        )
 
     def _merged_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return a call's settings: the model's own, additional_kwargs, then the call's."""

@@ -9,6 +9,7 @@ from vision_nb.cost.image_rules import fixed_tokens, sent_size, view_of
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
+from vision_nb.images.formats import SENDABLE
 from vision_nb.images.prepare import Prepared
 from vision_nb.rendering.html import data_uri
 from vision_nb.user_warnings import warn_user
@@ -45,7 +46,12 @@ class OutgoingImage:
 
 
 def prepare_image(
-    document: ImageDocument, *, model: str, detail: Detail | None, inline_urls: bool = False
+    document: ImageDocument,
+    *,
+    model: str,
+    detail: Detail | None,
+    inline_urls: bool = False,
+    types: frozenset[str] = SENDABLE,
 ) -> OutgoingImage:
     """Prepare an image for a model, and count its tokens.
 
@@ -57,6 +63,7 @@ def prepare_image(
         model: The model whose rule decides the size to send and the tokens.
         detail: The detail level, or None to leave it to the server.
         inline_urls: Whether to download an image behind a URL and send the file instead of the URL.
+        types: The MIME types that the server takes.
 
     Raises:
         SettingsError: The model does not have the detail level.
@@ -64,7 +71,7 @@ def prepare_image(
     """
     if document.is_remote and not inline_urls:
         return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail))
-    prepared = document.prepare(lambda size: sent_size(size, model, detail))
+    prepared = document.prepare(lambda size: sent_size(size, model, detail), types=types)
     view = view_of(prepared.original_size, model, detail)
     return OutgoingImage(document, prepared, detail, None if view is None else view.tokens)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from vision_nb.cost.accounting import InputTokens
 from vision_nb.images.document import ImageDocument
+from vision_nb.images.formats import SENDABLE
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.call import Request
 from vision_nb.providers.clients import ClientOwner
@@ -27,6 +28,8 @@ class Provider(ClientOwner):
     """The provider's name in ``"provider:model"``."""
     image_limit: ClassVar[int | None] = None
     """The most images in one request, or None if there is no limit."""
+    image_types: ClassVar[frozenset[str]] = SENDABLE
+    """The MIME types that the servers take; images of other types are converted to PNG or JPEG."""
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
     """What the server puts around its answers: leading characters to strip, and endings to remove."""
     _length_limits: ClassVar[tuple[str, ...]] = ("max_new_tokens", "max_tokens", "max_completion_tokens")

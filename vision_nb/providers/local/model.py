@@ -53,6 +53,8 @@ class LocalMultiModal(OpenAIMultiModal):
     provider: ClassVar[str] = "local"
     service: ClassVar[str] = "The local server"
     image_limit: ClassVar[int | None] = None
+    image_types: ClassVar[frozenset[str]] = frozenset({"image/png", "image/jpeg"})
+    """Several local servers reject WEBP or drop it silently."""
     _longer_context: ClassVar[str] = "pass context_length= if the server has a longer context"
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("\n ", ("</s>",))  # what llama.cpp adds to answers
 
