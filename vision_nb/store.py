@@ -3,7 +3,8 @@
 It is an SQLite file.
 
 The file is in the user's cache folder unless another path is given. Each answer is committed when it arrives, so
-it survives a killed process. Several kernels may write to the same file.
+it survives a killed process. Several kernels may write to the same file; `Store.claim` keeps them from asking the
+same question at the same time.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vision_nb import claims
+from vision_nb.claims import Claim
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
 from vision_nb.responses import Response, Usage
@@ -31,7 +34,9 @@ VERSION = 1
 
 _APPLICATION_ID = 0x766E6273  # "vnbs": marks the file as ours
 _BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
-_SCHEMA = """
+_CHECKPOINT_PAUSE = 2.0  # seconds after a write in which others are awaited, before the log is emptied
+_SCHEMA = f"""
+{claims.SCHEMA}
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, time REAL NOT NULL, asked_model TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
     finish_reason TEXT, latency REAL, input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER
@@ -91,7 +96,8 @@ class Store:
         self.path = default_path() if path is None else Path(path).expanduser()
         self._lock = threading.Lock()
         self._connection = self._open()
-        weakref.finalize(self, self._connection.close)  # a store that nobody closed
+        self._checkpoint_timer: threading.Timer | None = None
+        weakref.finalize(self, _close, self._connection)  # a store that nobody closed
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +110,23 @@ class Store:
     def close(self) -> None:
         """Close the file; closing it again has no effect."""
         with self._lock:
-            self._connection.close()
+            _close(self._connection)
+
+    def checkpoint(self) -> None:
+        """Move everything from the write-ahead log, the file ending in ``-wal``, into the store's own file.
+
+        This also happens a few seconds after a write, when the store is closed, and when Python exits.
+        """
+        with self._lock:
+            _checkpoint(self._connection)
+
+    def _checkpoint_soon(self) -> None:
+        with self._lock:
+            if self._checkpoint_timer is None or not self._checkpoint_timer.is_alive():
+                reference = weakref.ref(self)
+                self._checkpoint_timer = threading.Timer(_CHECKPOINT_PAUSE, _checkpoint_referenced, [reference])
+                self._checkpoint_timer.daemon = True
+                self._checkpoint_timer.start()
 
     def _open(self) -> sqlite3.Connection:
         if self.path.is_dir():
@@ -175,23 +197,47 @@ class Store:
             except sqlite3.Error as error:
                 raise StoreError(f"The store {self.path} cannot be used ({error}): choose another store=.") from error
 
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._locked() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # a full disk ends it
+                    connection.execute("ROLLBACK")
+                raise
+
+    def claim(self, key: str, *, reuse: bool = True) -> Claim:
+        """Return a claim on a question, for `claimed` or `aclaimed`.
+
+        Args:
+            key: The question's key.
+            reuse: Use the answer that is stored or is being asked for; if False, ask again in any case.
+        """
+        return Claim(
+            key, self._transaction, (lambda connection, key: _select(connection, [key]).get(key)) if reuse else None
+        )
+
+    def check_writable(self) -> None:
+        """Raise an error if no answer could be written, for instance because the disk is full.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        probe = self.claim("probe", reuse=False)
+        probe.attempt()
+        probe.release()
+
     def get(self, key: str) -> Response | None:
         """Return the answer for a key, or None."""
         return self.get_many([key]).get(key)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Response]:
         """Return the stored answers for some keys, by key."""
-        found: dict[str, Response] = {}
         with self._locked() as connection:
-            rows = connection.execute(
-                "SELECT key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens "
-                "FROM answers WHERE key IN (SELECT value FROM json_each(?))",
-                [json.dumps(list(keys))],
-            )
-            for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached in rows:
-                usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
-                found[key] = Response(text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency)
-        return found
+            return _select(connection, list(keys))
 
     def put(self, key: str, asked_model: str, response: Response) -> None:
         """Write an answer; it is on disk when this returns.
@@ -214,10 +260,12 @@ class Store:
             "output_tokens": usage and usage.output_tokens,
             "cached_input_tokens": usage and usage.cached_input_tokens,
         }
-        with self._locked() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 f"INSERT OR REPLACE INTO answers ({', '.join(values)}) VALUES (:{', :'.join(values)})", values
             )
+            connection.execute("DELETE FROM claims WHERE key = ?", [key])  # whoever waits for the answer has it now
+        self._checkpoint_soon()
 
     def count(self) -> int:
         """Return the number of stored answers."""
@@ -237,11 +285,13 @@ class Store:
         values = (key, label.annotator, label.time or time.time(), label.correctness, label.relevance, label.comment)
         with self._locked() as connection:
             connection.execute("INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._checkpoint_soon()
 
     def remove_label(self, key: str, annotator: str) -> None:
         """Delete an annotator's label of an answer."""
         with self._locked() as connection:
             connection.execute("DELETE FROM labels WHERE key = ? AND annotator = ?", (key, annotator))
+        self._checkpoint_soon()
 
     def labels(self, keys: Iterable[str]) -> dict[str, list[Label]]:
         """Return the labels of some answers, by key, oldest first."""
@@ -282,6 +332,39 @@ class Store:
         with self._locked() as connection:
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (*version, digest))
         return digest
+
+
+def _select(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Response]:
+    found: dict[str, Response] = {}
+    rows = connection.execute(
+        "SELECT key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens "
+        "FROM answers WHERE key IN (SELECT value FROM json_each(?))",
+        [json.dumps(keys)],
+    )
+    for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached in rows:
+        usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
+        found[key] = Response(text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency)
+    return found
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # nothing is lost: the log is read until it can be moved
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")  # another process that is writing does it itself
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT * 1000:.0f}")
+
+
+def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:
+    store = reference()
+    if store is not None:
+        store.checkpoint()
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    _checkpoint(connection)  # closing does it only for the last connection to the file
+    connection.close()
 
 
 def answer_key(

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from vision_nb.claims import aclaimed, finish_in_thread
 from vision_nb.comparison.grid import Grid, Row, row_key
 from vision_nb.comparison.progress import Progress
 from vision_nb.cost.budget import Budget
@@ -18,7 +20,6 @@ from vision_nb.errors import BudgetExceededError, ImageError, QuotaExceededError
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.responses import Response
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
@@ -78,7 +79,11 @@ class Run:
             self.stopped = "interrupted"
 
     async def aexecute(self) -> None:
-        """Make the missing calls."""
+        """Make the missing calls.
+
+        Raises:
+            StoreError: The store cannot be written, and no call was made.
+        """
         limits = self.grid.limits
         queues: list[Queue] = [asyncio.Queue() for _ in limits]
         slots = asyncio.Semaphore(self.grid.max_concurrency) if self.grid.max_concurrency else nullcontext()
@@ -89,6 +94,7 @@ class Run:
         ]
         with self._writer, self._progress:
             try:
+                await finish_in_thread(self._writer, self._store.check_writable)
                 await self._enqueue(queues)
                 for queue, limit in zip(queues, limits, strict=True):
                     for _ in range(limit):
@@ -98,6 +104,7 @@ class Run:
                 for worker in workers:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
+                await finish_in_thread(self._writer, self._store.checkpoint)
 
     async def _enqueue(self, queues: list[Queue]) -> None:
         """Fill the rows that are in the store, and queue the others, image by image."""
@@ -131,7 +138,7 @@ class Run:
                 missing.append((row, model, document))
                 self._pending[document] += 1
             else:
-                response = replace(response, pricing=self.grid.models[model].price)
+                response = replace(response, pricing=self.grid.models[model].pricing)
                 self.rows[row] = self.rows[row].with_answer(response, from_store=True)
         return missing
 
@@ -141,6 +148,27 @@ class Run:
                 await self._complete_row(*item, slots, pause)
 
     async def _complete_row(
+        self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
+    ) -> None:
+        """Claim a row's question, and ask it; or take the answer that another process has asked for."""
+        claim = self._store.claim(self.rows[row].key, reuse=self.resume)
+        try:
+            async with aclaimed(claim, self._writer) as answer:
+                if answer is not None:
+                    response = replace(answer, pricing=self.grid.models[model].pricing)
+                    self.rows[row] = self.rows[row].with_answer(response, from_store=True)
+                elif self.stopped is None:
+                    await self._ask(row, model, document, slots, pause)
+        except StoreError as error:
+            self.stopped = str(error)  # further answers could not be kept
+        if not self.rows[row].finished and self.rows[row].error is None:
+            return
+        self._pending[document] -= 1
+        if not self._pending[document]:
+            self.grid.documents[document].forget_download()
+        self._progress.add(self.rows[row], self.budget.spent)
+
+    async def _ask(
         self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
     ) -> None:
         """Make a row's call, after rate limit errors again, until it has an answer or an error."""
@@ -165,32 +193,19 @@ class Run:
                 pause.begin(error.retry_after or min(2.0**rate_limits, _MAX_PAUSE))
             except BudgetExceededError as error:
                 self.stopped = str(error)
-                return
-            except StoreError as error:
-                self.stopped = str(error)  # the row has its answer, but further answers could not be kept
                 break
+            except StoreError:
+                raise
             except Exception as error:  # no error of a single call may end the run
                 self.rows[row] = self.rows[row].with_error(error)
                 break
-        self._pending[document] -= 1
-        if not self._pending[document]:
-            self.grid.documents[document].forget_download()
-        self._progress.add(self.rows[row], self.budget.spent)
 
     async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument) -> None:
         with self.budget.active():
             response = await llm.acomplete(self.rows[row].prompt, [document])
         self.rows[row] = self.rows[row].with_answer(response, from_store=False)
-        await self._keep(self.rows[row].key, str(llm), response)
-
-    async def _keep(self, key: str, model: str, response: Response) -> None:
-        """Write an answer to the store, in a thread as the file may be locked by another process."""
-        write = asyncio.get_running_loop().run_in_executor(self._writer, self._store.put, key, model, response)
-        try:
-            await asyncio.shield(write)
-        except asyncio.CancelledError:
-            await asyncio.wait([write])  # the answer is paid for: finish writing it
-            raise
+        # In a thread, as the file may be locked by another process; and to its end, as the answer is paid for.
+        await finish_in_thread(self._writer, partial(self._store.put, self.rows[row].key, str(llm), response))
 
 
 class _Pause:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vision_nb.claims import aclaimed
 from vision_nb.comparison.gallery import answer_facts, answer_html, answer_table, cell, error_html
 from vision_nb.errors import VisionError
 from vision_nb.magics.output import answer_metadata
@@ -94,7 +95,9 @@ def ask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> Answ
 
 async def aask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> list[Answer]:
     """Ask several models at once, as `ask_all`, but return if every model failed."""
-    return list(await asyncio.gather(*(_ask(question, store, cache) for question in questions)))
+    answers = list(await asyncio.gather(*(_ask(question, store, cache) for question in questions)))
+    await to_thread(store.checkpoint)
+    return answers
 
 
 async def _ask(question: Question, store: Store, cache: bool) -> Answer:
@@ -102,11 +105,11 @@ async def _ask(question: Question, store: Store, cache: bool) -> Answer:
     name = str(question.llm)
     try:
         key = await to_thread(question.key, store)
-        stored = await to_thread(question.stored_answer, store, key) if cache else None
-        if stored is not None:
-            return Answer(name, as_completion(stored), from_store=True)
-        response = await question.llm.achat(question.messages, **question.settings)
-        await to_thread(store.put, key, name, response)
+        async with aclaimed(store.claim(key, reuse=cache)) as stored:
+            if stored is not None:
+                return Answer(name, as_completion(question.as_answer(stored)), from_store=True)
+            response = await question.llm.achat(question.messages, **question.settings)
+            await to_thread(store.put, key, name, response)
     except VisionError as error:
         return Answer(name, error=error)
     return Answer(name, as_completion(response))

@@ -9,6 +9,7 @@ from typing import Any
 
 from IPython.display import display
 
+from vision_nb.claims import claimed
 from vision_nb.conversation.chat import Chat
 from vision_nb.magics.compare import ask_all
 from vision_nb.magics.conversations import DEFAULT_NAME, Conversation
@@ -144,27 +145,29 @@ def _answer(
     """Ask one model, or take the answer from the store, and display the answer."""
     chat, store = question.chat, session.store
     key = question.key(store)  # before the answer becomes part of the conversation
-    stored = question.stored_answer(store, key) if _uses_cache(session, options) else None
-    format_name = options.format or session.settings.format
-    view = AnswerView(
-        OUTPUT_FORMATS[format_name], notes, from_store=stored is not None, with_cost=options.cost, silent=silent
-    )
-    turns = len(chat)
-    try:
-        if stored is not None:
-            view.finish(chat.add(question.message, stored))
-        elif session.settings.stream if options.stream is None else options.stream:
-            display_stream(chat.stream(question.prompt, question.images, **question.settings), live=view)
-        else:
-            view.finish(chat.ask(question.prompt, question.images, **question.settings))
-        if stored is None:
-            store.put(key, str(question.llm), chat.responses[-1])
-    finally:  # an interrupt leaves the part of the answer that had arrived
-        if view.response is not None:
-            session.variables[LAST_ANSWER] = as_completion(view.response)
-        if len(chat) > turns:
-            conversation.cells.append(current_cell_id())
-            session.conversations[options.chat or DEFAULT_NAME] = conversation
+    with claimed(store.claim(key, reuse=_uses_cache(session, options))) as found:
+        stored = None if found is None else question.as_answer(found)
+        format_name = options.format or session.settings.format
+        view = AnswerView(
+            OUTPUT_FORMATS[format_name], notes, from_store=stored is not None, with_cost=options.cost, silent=silent
+        )
+        turns = len(chat)
+        try:
+            if stored is not None:
+                view.finish(chat.add(question.message, stored))
+            elif session.settings.stream if options.stream is None else options.stream:
+                display_stream(chat.stream(question.prompt, question.images, **question.settings), live=view)
+            else:
+                view.finish(chat.ask(question.prompt, question.images, **question.settings))
+            if stored is None:
+                store.put(key, str(question.llm), chat.responses[-1])
+                store.checkpoint()
+        finally:  # an interrupt leaves the part of the answer that had arrived
+            if view.response is not None:
+                session.variables[LAST_ANSWER] = as_completion(view.response)
+            if len(chat) > turns:
+                conversation.cells.append(current_cell_id())
+                session.conversations[options.chat or DEFAULT_NAME] = conversation
     response = session.variables[LAST_ANSWER]
     mark_displayed(response)
     if view.problem is not None:

@@ -69,10 +69,9 @@ class Question:
             ],
         )
 
-    def stored_answer(self, store: Store, key: str) -> ChatResponse | None:
-        """Return the stored answer for the question's key, or None."""
-        found = store.get(key)
-        return None if found is None else _convert(replace(found, pricing=self.llm.pricing), ChatResponse)
+    def as_answer(self, stored: Response) -> ChatResponse:
+        """Return a stored answer as the model's own, with its price."""
+        return _convert(replace(stored, pricing=self.llm.pricing), ChatResponse)
 
     @property
     def documents(self) -> list[ImageDocument]:

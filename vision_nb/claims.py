@@ -1,0 +1,240 @@
+"""Claims: the right to ask a question, so that two notebooks do not pay for the same answer.
+
+A claim is a row in the store. It is written before the question is sent, and deleted with the same transaction that
+writes the answer, or when the question has failed. Whoever finds a claim of another process waits for its answer. A
+claim is a lease: a thread renews it while the question is being asked. It is free again when the lease has run out,
+or at once when its process has ended on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from vision_nb.errors import StoreError
+from vision_nb.responses import Response
+
+T = TypeVar("T")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS claims (
+    key TEXT PRIMARY KEY, token TEXT NOT NULL, process TEXT NOT NULL, expires REAL NOT NULL, reserved BLOB NOT NULL
+);
+"""
+LEASE = 60.0
+"""Seconds after which a claim that is not renewed is free again."""
+RENEWAL = 15.0
+"""Seconds between renewals."""
+
+_RESERVED = bytes(16384)  # written with each claim, so that a full disk is noticed before the question is sent
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between looks at another process's claim
+
+Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
+LookUp = Callable[[sqlite3.Connection, str], Response | None]
+
+
+class Claim:
+    """The right to ask a question.
+
+    Args:
+        key: The question's key.
+        transaction: Begins a transaction of the store.
+        look_up: Returns the stored answer for a key; None to ask again, whatever is stored or being asked.
+
+    Attributes:
+        answer: The stored answer, or None if the question is to be asked.
+    """
+
+    def __init__(self, key: str, transaction: Transaction, look_up: LookUp | None) -> None:
+        self.answer: Response | None = None
+        self._token = uuid.uuid4().hex
+        self._key = key if look_up is not None else f"{key} {self._token}"
+        self._transaction, self._look_up = transaction, look_up
+
+    def attempt(self) -> bool:
+        """Claim the question, or read its answer; return False while another process or thread asks it.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        with self._transaction() as connection:
+            if self._look_up is not None:
+                self.answer = self._look_up(connection, self._key)
+                if self.answer is not None:
+                    return True
+                row = connection.execute("SELECT process, expires FROM claims WHERE key = ?", [self._key]).fetchone()
+                if row is not None and row[1] > time.time() and is_running(row[0]):
+                    return False
+            connection.execute(
+                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",
+                [self._key, self._token, this_process(), time.time() + LEASE, _RESERVED],
+            )
+        _renewer.add(self)
+        return True
+
+    def renew(self) -> None:
+        """Extend the lease."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE claims SET expires = ? WHERE token = ?", [time.time() + LEASE, self._token])
+
+    def release(self) -> None:
+        """Let others ask the question; releasing it again has no effect."""
+        if _renewer.remove(self):
+            with suppress(StoreError), self._transaction() as connection:  # or else the lease runs out
+                connection.execute("DELETE FROM claims WHERE token = ?", [self._token])
+
+
+@contextmanager
+def claimed(claim: Claim) -> Iterator[Response | None]:
+    """Claim a question for a block, or wait for the answer that another process receives.
+
+    Args:
+        claim: The claim, as ``store.claim(key)`` returns it.
+
+    Yields:
+        The stored answer, or None: then the block is to ask the question, and to store its answer.
+    """
+    try:
+        for pause in _pauses():
+            if claim.attempt():
+                break
+            time.sleep(pause)
+        yield claim.answer
+    finally:
+        claim.release()
+
+
+@asynccontextmanager
+async def aclaimed(claim: Claim, executor: Executor | None = None) -> AsyncIterator[Response | None]:
+    """Claim a question for a block: the asynchronous twin of `claimed`.
+
+    Args:
+        claim: The claim.
+        executor: Where the store is used; None for the event loop's own threads.
+    """
+    try:
+        for pause in _pauses():
+            if await finish_in_thread(executor, claim.attempt):
+                break
+            await asyncio.sleep(pause)
+        yield claim.answer
+    finally:
+        await finish_in_thread(executor, claim.release)
+
+
+async def finish_in_thread(executor: Executor | None, function: Callable[[], T]) -> T:
+    """Run a function in a thread; if the task is canceled meanwhile, wait until the function has ended."""
+    running = asyncio.get_running_loop().run_in_executor(executor, function)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+class _Renewer:
+    """Renews this process's claims in a thread that runs only while there are some."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all claims, as a forked process must: they are its parent's."""
+        self._claims: set[Claim] = set()
+        self._lock = threading.Lock()
+        self._is_running = False
+
+    def add(self, claim: Claim) -> None:
+        """Renew a claim until it is removed."""
+        with self._lock:
+            self._claims.add(claim)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name="vision_nb claims", daemon=True).start()
+
+    def remove(self, claim: Claim) -> bool:
+        """Stop renewing a claim; return whether it was being renewed."""
+        with self._lock:
+            known = claim in self._claims
+            self._claims.discard(claim)
+            return known
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(RENEWAL)
+            with self._lock:
+                claims = list(self._claims)
+                if not claims:
+                    self._is_running = False
+                    return
+            for claim in claims:
+                with suppress(StoreError):  # the next renewal may succeed
+                    claim.renew()
+
+
+_renewer = _Renewer()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renewer.reset)
+
+
+def this_process() -> str:
+    """Return what identifies this process: its machine, its number, and when it was started."""
+    return json.dumps([_machine(), os.getpid(), _start(os.getpid())])
+
+
+def is_running(process: str) -> bool:
+    """Return whether a process may be running; only one that was on this machine is known to have ended.
+
+    Args:
+        process: The process, as `this_process` returned it.
+    """
+    machine, number, start = json.loads(process)
+    if machine != _machine() or os.name != "posix":  # elsewhere, signal 0 would end the process
+        return True
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return start is None or _start(number) == start
+
+
+def _start(number: int) -> str | None:
+    """Return when a process was started; None if that is not known, or if it has ended and is not yet collected."""
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+@cache
+def _machine() -> str:
+    """Return what identifies the machine since it was started, and the container."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts += [
+            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+            str(Path("/proc/self/ns/pid").readlink()),
+        ]
+    return " ".join(parts)
