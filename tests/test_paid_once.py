@@ -161,8 +161,7 @@ def test_without_resume_nothing_is_shared(server, llm, path):
 
 
 def test_a_process_that_has_ended_is_not_running():
-    child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
-    child.stdout.read()
+    child = subprocess.Popen([sys.executable, "-c", ""])
     machine, number, start = json.loads(this_process())
     until(lambda: not is_running(json.dumps([machine, child.pid, claims._start(child.pid) or start])))  # a zombie
     child.wait()
