@@ -42,6 +42,16 @@ def test_the_image_reaches_the_engine(llm):
     assert llm.complete(PROMPT, [picture()]).usage.input_tokens > 576 > llm.complete("What?").usage.input_tokens
 
 
+async def test_the_proxys_own_count_of_a_stream_is_implausible_and_the_ledger_estimates(llm):
+    vn.ledger.reset()
+    streamed = list(llm.stream_complete(PROMPT, [picture()]))[-1]
+    again = [piece async for piece in await llm.astream_complete(PROMPT, [picture()])][-1]
+    for response in (streamed, again):
+        assert response.usage.input_tokens < 576 < response.sent_tokens and response.usage_is_implausible
+    assert [entry.is_estimate for entry in vn.ledger.entries] == [True, True]
+    assert not llm.complete(PROMPT, [picture()]).usage_is_implausible
+
+
 def test_the_proxy_is_recognized_and_its_model_accepts_images(api_base):
     (server,) = detect(ports=[int(api_base.split(":")[2].removesuffix("/v1"))], timeout=5)
     assert (server.kind, server.api_base) == ("LiteLLM", api_base)

@@ -59,7 +59,7 @@ def test_implausible_usage_is_marked_and_never_billed(server, llm):
     server.fail(Fault(body=completion()), times=2)
     response = llm.complete("どんな画像ですか？", [picture()])
     assert response.usage == vn.Usage(1, 138) and response.usage_is_implausible
-    assert "1 tokens in (as reported; at least 593 were sent), 138 out" in html.unescape(response._repr_markdown_())
+    assert "1 tokens in (as reported; at least 577 were sent), 138 out" in html.unescape(response._repr_markdown_())
     assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens == 593
     assert response.cost == 0  # on this machine, whatever was counted
     vn.set_price("llava", input=1, output=1)
@@ -81,14 +81,54 @@ def test_plausible_usage_is_not_marked(server, llm):
 def test_an_image_at_a_url_counts_when_usage_is_checked(server, llm):
     server.fail(Fault(body=completion()))
     response = llm.complete("x", [vn.ImageDocument(image_url="https://example.org/a.png")])
-    assert response.usage_is_implausible and response.sent_tokens == 9 + 576
+    assert response.usage_is_implausible and response.sent_tokens == 1 + 576
 
 
 def test_usage_below_the_texts_tokens_is_implausible_even_if_the_images_are_unknown(server):
     llm = vn.LocalMultiModal("qwen2.5-vl", server.openai_base)
     server.fail(Fault(body=completion()))
     response = llm.complete("Describe each person in this picture, please.", [picture()])
-    assert response.usage_is_implausible and response.sent_tokens == 20
+    assert response.usage_is_implausible and response.sent_tokens == 8
+
+
+async def test_usage_below_what_was_certainly_sent_is_implausible_in_all_eight_methods(server, llm):
+    """A proxy that counts a streamed request itself takes 85 tokens per image, where LLaVA takes 576."""
+    usage = {"prompt_tokens": 93, "completion_tokens": 5, "total_tokens": 98}
+    chunks = events(delta(content="Blue sky."), delta("stop"), {"choices": [], "usage": usage})
+    question = [vn.ChatMessage("user", ["What?", picture()])]
+    vn.ledger.reset()
+    for method in ("complete", "chat", "acomplete", "achat"):
+        given = ("What?", [picture()]) if "complete" in method else (question,)
+        server.fail(Fault(body=completion(usage=usage)))
+        answer = getattr(llm, method)(*given)
+        whole = await answer if method.startswith("a") else answer
+        server.fail(chunks)
+        name = method.replace("complete", "stream_complete").replace("chat", "stream_chat")
+        stream = getattr(llm, name)(*given)
+        last_piece = [piece async for piece in await stream][-1] if method.startswith("a") else list(stream)[-1]
+        for response in (whole, last_piece):
+            assert response.usage.input_tokens == 93 and response.sent_tokens == 577
+            assert response.usage_is_implausible
+    assert [entry.is_estimate for entry in vn.ledger.entries] == [True] * 8
+    assert {entry.usage.input_tokens for entry in vn.ledger.entries} == {8 + 2 + 576}
+
+
+def test_a_correct_count_that_is_small_for_the_text_is_plausible(server):
+    llm = vn.LocalMultiModal("qwen2.5-vl", server.openai_base)
+    usage = {"prompt_tokens": 60, "completion_tokens": 5, "total_tokens": 65}
+    for prompt in ("-" * 5000, " " * 5000 + "What?", "word " * 50, "眼鏡をかけたラマです。" * 50):
+        server.fail(Fault(body=completion(usage=usage)))
+        assert not llm.complete(prompt, [picture()]).usage_is_implausible, prompt[:20]
+
+
+def test_at_detail_auto_the_server_may_have_counted_the_lowest_level(server):
+    usage = {"prompt_tokens": 100, "completion_tokens": 5, "total_tokens": 105}
+    llm = vn.OpenAIMultiModal("gpt-4o", "sk-x", api_base=server.openai_base)
+    found = {}
+    for detail in (None, "auto", "low", "high"):
+        server.fail(Fault(body=completion(usage=usage)))
+        found[detail] = llm.complete("What?", [picture(1024, 1024)], image_detail=detail).usage_is_implausible
+    assert found == {None: False, "auto": False, "low": False, "high": True}
 
 
 async def test_chunks_without_content_choices_or_usage_are_accepted(server, llm):

@@ -52,18 +52,14 @@ class Usage:
     __radd__ = __add__
 
 
-IMPLAUSIBLE_FACTOR = 10
-"""A reported count of input tokens is implausible if at least this many times as many were sent."""
-
-
 def is_implausible(reported: int | None, sent: int | None) -> bool:
-    """Return whether a reported count of input tokens is far too small.
+    """Return whether a reported count of input tokens is smaller than what was certainly sent.
 
     Args:
         reported: The reported count, or None.
         sent: A lower limit of the tokens that were sent, by our own count; None if it is unknown.
     """
-    return reported is not None and sent is not None and reported * IMPLAUSIBLE_FACTOR < sent
+    return reported is not None and sent is not None and reported < sent
 
 
 def _plus(first: int | None, second: int | None) -> int | None:
@@ -100,9 +96,9 @@ class Response(DisplayOnce):
 
     @property
     def usage_is_implausible(self) -> bool:
-        """Whether the server reported far fewer input tokens than were sent.
+        """Whether the server reported fewer input tokens than were certainly sent.
 
-        Some servers do not count images.
+        Some servers and proxies do not count images, or count them by another model's rule.
         """
         return self.usage is not None and is_implausible(self.usage.input_tokens, self.sent_tokens)
 

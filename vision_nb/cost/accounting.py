@@ -57,7 +57,7 @@ class InputTokens:
 
     @property
     def known(self) -> int:
-        """The tokens that are known; the request has at least as many."""
+        """The tokens of the texts, about, and of the images whose tokens are known."""
         return self.text + sum(tokens or 0 for tokens in self.images)
 
     @property

@@ -364,6 +364,15 @@ def fixed_tokens(model: str) -> int | None:
     return rule.tokens if isinstance(rule, Fixed) else None
 
 
+def fewest_tokens(size: Size, model: str, detail: str | None = None) -> int:
+    """Return a lower limit of the tokens of an image: at detail auto, the server may choose any level."""
+    rule = rule_for(model)
+    if rule is None:
+        return 1
+    levels = (detail,) if detail in rule.details and detail != "auto" else rule.details
+    return min(int(rule.count(*size, level)[-1]) for level in levels)
+
+
 def sent_size(size: Size, model: str, detail: str | None = None) -> Size:
     """Return the size at which to send an image: the one to which the model would scale it anyway.
 

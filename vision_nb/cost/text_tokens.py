@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,9 @@ CHARACTERS_PER_TOKEN = 4
 
 MESSAGE_TOKENS = 8
 """Tokens that the format of a message adds, estimated."""
+
+LONGEST_TOKEN = 50
+"""Characters of a vocabulary's longest token, except runs of one character: cl100k_base has one of 42."""
 
 LLAVA_1_5_CONTEXT = 4096
 """LLaVA 1.5 configuration, max_position_embeddings; read 2026-11. LocalAI's example sets the same context_size.
@@ -58,6 +62,18 @@ def text_tokens(text: str, model: str = "gpt-4o") -> TextTokens:
         return TextTokens(MESSAGE_TOKENS + len(encoding.encode(text, disallowed_special=())), False)
     latin = sum(ord(character) < 0x250 for character in text)
     return TextTokens(MESSAGE_TOKENS + math.ceil(latin / CHARACTERS_PER_TOKEN) + len(text) - latin, True)
+
+
+def fewest_text_tokens(text: str) -> int:
+    """Return a lower limit of the tokens of a text, whatever the vocabulary.
+
+    Tokens do not span words, but one may hold a long word or a long run of one character.
+
+    >>> fewest_text_tokens("How large is it? ----------------")
+    5
+    """
+    words = re.sub(r"(.)\1+", r"\1", text).split()
+    return sum(math.ceil(len(word) / LONGEST_TOKEN) for word in words)
 
 
 def context_length(model: str) -> int | None:

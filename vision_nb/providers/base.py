@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
-from vision_nb.cost.text_tokens import text_tokens
+from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
 from vision_nb.errors import SettingsError, VisionError
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument
@@ -276,10 +276,12 @@ class MultiModalLLM(Provider):
             image.warn_of_dropped_frames()
         text = sum(text_tokens(message.text, self.counted_model).tokens for message in messages)
         tokens = InputTokens(text, [images[document].tokens for document in documents])
+        sent = sum(fewest_text_tokens(message.text) for message in messages)
+        sent += sum(images[document].fewest_tokens for document in documents)
         self._check_length(tokens)
         request = self._request(messages, images, settings, stream=stream)
         accounting = CallAccounting(str(self), self.pricing, tokens, longest_answer=longest_answer(settings))
-        empty = kind(model=self.model, pricing=self.pricing, sent_tokens=tokens.known)
+        empty = kind(model=self.model, pricing=self.pricing, sent_tokens=sent)
         return Call(request, accounting, ResponseAccumulator(empty, self._trim))
 
     async def _aprepare(

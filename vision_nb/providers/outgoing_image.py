@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vision_nb.cost.accounting import is_limited
-from vision_nb.cost.image_rules import fixed_tokens, sent_size, view_of
+from vision_nb.cost.image_rules import fewest_tokens, fixed_tokens, sent_size, view_of
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
@@ -24,12 +24,14 @@ class OutgoingImage:
         prepared: The file that is sent, or None if only the image's URL is.
         detail: The detail level, or None to leave it to the server.
         tokens: Input tokens that the image costs, or None if that is unknown.
+        fewest_tokens: A lower limit of these, whatever the server makes of the detail level "auto".
     """
 
     document: ImageDocument
     prepared: Prepared | None
     detail: Detail | None
     tokens: int | None
+    fewest_tokens: int
 
     @property
     def url(self) -> str:
@@ -70,10 +72,12 @@ def prepare_image(
         ImageError: The image cannot be used.
     """
     if document.is_remote and not inline_urls:
-        return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail))
+        fewest = fewest_tokens((1, 1), model, detail)  # its size may be unknown
+        return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail), fewest)
     prepared = document.prepare(lambda size: sent_size(size, model, detail), types=types)
     view = view_of(prepared.original_size, model, detail)
-    return OutgoingImage(document, prepared, detail, None if view is None else view.tokens)
+    fewest = fewest_tokens(prepared.original_size, model, detail)
+    return OutgoingImage(document, prepared, detail, None if view is None else view.tokens, fewest)
 
 
 def _remote_tokens(document: ImageDocument, model: str, detail: Detail | None) -> int | None:
