@@ -33,6 +33,7 @@
         ├── ServerError                     the server failed
         ├── ProviderConnectionError         the server cannot be reached, or closed the connection
         │   └── ProviderTimeoutError        the server took longer than the timeout
+        ├── IncompleteResponseError         the answer ended before the server finished it
         └── MalformedResponseError          the server's answer cannot be understood
 
 A message has one or two sentences: what failed, with which input, and what to do. An error that was mapped from a
@@ -234,6 +235,10 @@ class ProviderConnectionError(ProviderError):
 
 class ProviderTimeoutError(ProviderConnectionError):
     """The server took longer than the timeout."""
+
+
+class IncompleteResponseError(ProviderError):
+    """A stream ended without a finish reason or end marker; the text so far is in ``partial_text``."""
 
 
 class MalformedResponseError(ProviderError):

@@ -78,7 +78,7 @@ class Response(DisplayOnce):
         usage: The tokens that the server reported, or None.
         model: The model that answered, as the server calls it.
         finish_reason: Why the answer ended: "stop", "length" if it was cut off at the length limit, or
-            "content_filter"; None while streaming, or if the server did not say.
+            "content_filter", "incomplete" if a stream broke off, or "interrupted"; None while streaming.
         latency: Seconds from the request until this response.
         pricing: A function from the usage to the price in US dollars.
         sent_tokens: A lower limit of the input tokens, by our own count, or None.
@@ -121,6 +121,7 @@ class Response(DisplayOnce):
             "length": "The answer was cut off at the length limit: raise max_new_tokens for more.",
             "content_filter": "The answer was stopped by the server's content filter.",
             "interrupted": "The answer was interrupted.",
+            "incomplete": "The answer was cut off: the connection ended before it was finished. Ask again.",
         }.get(self.finish_reason or "")
 
     def _repr_markdown_(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from vision_nb.errors import MalformedResponseError
+from vision_nb.errors import IncompleteResponseError, MalformedResponseError
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import Response, Usage
 
@@ -25,6 +25,7 @@ class Delta:
         finish_reason: Why the answer ended, or None.
         model: The model that answered, or "".
         raw: The vendor client's own object.
+        is_complete: Whether the server marked the end of the stream, as some do without a finish reason.
     """
 
     text: str = ""
@@ -32,6 +33,7 @@ class Delta:
     finish_reason: str | None = None
     model: str = ""
     raw: Any = None
+    is_complete: bool = False
 
 
 class ResponseAccumulator(Generic[R]):
@@ -124,6 +126,7 @@ class _Stream(Generic[R]):
         self._source = source
         self._parse, self._accumulator, self._map_error, self._settle = parse, accumulator, map_error, settle
         self._chunks = self._iterate(source)
+        self._is_complete = self._is_over = False
 
     @property
     def response(self) -> R:
@@ -138,18 +141,32 @@ class _Stream(Generic[R]):
     def _add(self, chunk: Any) -> R | None:
         """Add a chunk; return the response, or None if the chunk adds nothing."""
         delta = self._parse(chunk)
+        self._is_complete = self._is_complete or delta.is_complete
         return self._accumulator.add(delta) if delta.text or delta.usage or delta.finish_reason else None
 
     def _add_rest(self) -> R | None:
-        """Return the response with the text that was held back, or None if there is none.
+        """Return the response with the text that was held back and a finish reason, or None at the very end.
 
         Raises:
             MalformedResponseError: There was no answer at all.
+            IncompleteResponseError: The stream ended before the answer did.
         """
+        if self._is_over:
+            return None
+        if not (self.response.text or self.response.finish_reason or self._accumulator.has_held_back):
+            raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")
+        if self.response.finish_reason is None:
+            reason = "stop" if self._is_complete else "incomplete"
+            return self._accumulator.add(Delta(finish_reason=reason), last=True)
         if self._accumulator.has_held_back:
             return self._accumulator.add(Delta(), last=True)
-        if not (self.response.text or self.response.finish_reason):
-            raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")
+        if self.response.finish_reason == "incomplete":
+            self._is_over = True
+            raise IncompleteResponseError(
+                "The answer is incomplete: the connection ended before the server said that the answer was finished. "
+                "Ask again; the text so far is in .partial_text.",
+                partial_text=self.text,
+            )
         return None
 
     def _failure(self, error: BaseException) -> BaseException:

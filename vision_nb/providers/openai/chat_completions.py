@@ -12,6 +12,9 @@ from vision_nb.errors import MalformedResponseError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.call import Request
+from vision_nb.providers.openai.chunk_stream import StreamEnd
+from vision_nb.providers.openai.errors import ReportedError
+from vision_nb.providers.openai.server_message import server_message
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
 from vision_nb.responses import Usage
@@ -86,23 +89,64 @@ def parse_response(raw: Any, service: str) -> Delta:
 
     Raises:
         MalformedResponseError: It does not contain an answer.
+        ReportedError: It reports an error in place of an answer.
     """
-    choices = getattr(raw, "choices", None)
-    if not isinstance(choices, list) or not choices or not hasattr(getattr(choices[0], "message", None), "content"):
+    choice = _first_choice(raw)
+    if choice is None or not hasattr(getattr(choice, "message", None), "content"):
+        _raise_reported(_said_by(raw))
         raise MalformedResponseError(
             f"The response from {service} has no choices: check that the base URL ends in /v1, or ask again."
         )
-    text = _text(choices[0].message, service)
-    return Delta(text, _usage(raw), _string(choices[0], "finish_reason") or "stop", _string(raw, "model"), raw)
+    text = _text(choice.message, service)
+    return Delta(text, _usage(raw), _string(choice, "finish_reason") or "stop", _string(raw, "model"), raw)
 
 
 def parse_chunk(raw: Any, service: str) -> Delta:
     """Return what a chunk of a stream says; arguments and errors as `parse_response`."""
-    choices = getattr(raw, "choices", None)
-    if not isinstance(choices, list) or not choices:  # the last chunk reports the usage, and has no choices
+    if isinstance(raw, StreamEnd):
+        if not raw.has_end_marker:
+            _raise_reported(raw.body, only_errors=True)
+        return Delta(is_complete=raw.has_end_marker)
+    choice = _first_choice(raw)
+    if choice is None:  # the last chunk reports the usage, and has no choices
+        if getattr(raw, "usage", None) is None:
+            _raise_reported(_said_by(raw))
         return Delta(usage=_usage(raw), model=_string(raw, "model"), raw=raw)
-    text = _text(getattr(choices[0], "delta", None), service)
-    return Delta(text, _usage(raw), _string(choices[0], "finish_reason") or None, _string(raw, "model"), raw)
+    text = _text(getattr(choice, "delta", None), service)
+    return Delta(text, _usage(raw), _string(choice, "finish_reason") or None, _string(raw, "model"), raw)
+
+
+def _first_choice(raw: Any) -> Any:
+    """Return the first choice of a response or chunk, or None if there is none.
+
+    Raises:
+        ReportedError: The response or its first choice reports an error.
+    """
+    if error := getattr(raw, "error", None):
+        raise ReportedError(error)
+    choices = getattr(raw, "choices", None)
+    if not isinstance(choices, list) or not choices:
+        return None
+    if error := getattr(choices[0], "error", None):
+        raise ReportedError(error)
+    if _string(choices[0], "finish_reason") == "error":
+        raise ReportedError("the answer ended with an error")
+    return choices[0]
+
+
+def _said_by(raw: Any) -> Any:
+    """Return the parts of a response without an answer that may say why: all that the client does not know."""
+    if isinstance(raw, list):
+        return [_said_by(item) for item in raw[:3]]
+    return raw if isinstance(raw, (str, dict)) else getattr(raw, "model_extra", None)
+
+
+def _raise_reported(body: Any, *, only_errors: bool = False) -> None:
+    """Raise ReportedError if a body reports an error; plain text is one unless only_errors is set."""
+    if only_errors and body.lstrip()[:1] not in (b"{", b"[", b"<"):
+        return
+    if message := server_message(body):
+        raise ReportedError(message)
 
 
 def _text(message: Any, service: str) -> str:

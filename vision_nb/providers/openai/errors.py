@@ -20,6 +20,7 @@ from vision_nb.errors import (
     ServerError,
     UnknownModelError,
 )
+from vision_nb.providers.openai.server_message import server_message
 
 _BY_CODE: dict[str, type[ProviderError]] = {
     "context_length_exceeded": ContextLengthError,
@@ -46,6 +47,18 @@ _ADVICE: dict[type[ProviderError], str] = {
     RequestRejectedError: "Change the request accordingly.",
     ServerError: "Try again in a moment.",
 }
+
+
+class ReportedError(Exception):
+    """An error that a server reported in place of an answer, with status 200.
+
+    Args:
+        body: What it said, as JSON values or text.
+    """
+
+    def __init__(self, body: object) -> None:
+        super().__init__(server_message(body))
+        self.body = body
 
 
 def refuses(error: Exception, parameter: str) -> bool:
@@ -109,7 +122,7 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
             f"The response from {service} is not valid: check that the base URL ends in /v1, or ask again.",
             partial_text=partial_text,
         )
-    if isinstance(error, openai.APIError):
+    if isinstance(error, (openai.APIError, ReportedError)):
         return _api_error(error, service, model, partial_text)
     if isinstance(error, openai.OpenAIError):
         return RequestRejectedError(f"The openai client rejected the request: {error}", partial_text=partial_text)
@@ -119,14 +132,15 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
 def _api_error(error: Exception, service: str, model: str, partial_text: str) -> ProviderError:
     """Return our exception for an error that the server reported."""
     status = getattr(error, "status_code", None)
-    body = getattr(error, "body", None)  # a server's error that is only text; its message would be "Error"
-    text = str(body if isinstance(body, str) and body.strip() else getattr(error, "message", error)).strip()
-    text = re.sub(r"^Error code: \d+ - ", "", text)  # added by the client; the status is in our message anyway
-    kind = _kind(str(getattr(error, "code", None)), status, text)
+    body = getattr(error, "body", None)
+    response = getattr(error, "response", None)
+    text = server_message(body) or (server_message(response.text) if response is not None else "")
+    code = body.get("code") if isinstance(body, Mapping) else None
+    kind = _kind(str(getattr(error, "code", None) or code), status, text)
     about = f" for {model!r}" if kind is UnknownModelError else ""
     number = f" {status}" if status else ""
     return kind(
-        f"{service} returned error{number}{about}: {text[:400].rstrip('.')}. {_ADVICE[kind]}",
+        f"{service} returned error{number}{about}: {text.rstrip('.') or 'it gave no reason'}. {_ADVICE[kind]}",
         status_code=status,
         partial_text=partial_text,
         retry_after=_retry_after(error),

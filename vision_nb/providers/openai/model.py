@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +22,7 @@ from vision_nb.providers.openai.chat_completions import (
     parse_response,
     write_message,
 )
+from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStream
 from vision_nb.providers.openai.errors import map_error, refuses
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
@@ -43,7 +44,8 @@ class OpenAIMultiModal(MultiModalLLM):
         temperature: Sampling temperature; None leaves it to the server.
         image_detail: "auto", "low", "high" or "original", for images that do not set their own level.
         max_retries: How many times the openai client retries a request after a transient failure.
-        timeout: Seconds that a request may take.
+        timeout: Seconds to wait for the next part of the answer.
+        total_timeout: Seconds that the whole answer may take; default: ten times ``timeout``.
         additional_kwargs: More request parameters, passed on unchanged.
         inline_urls: Whether to download images behind URLs and send their data, for servers that cannot reach them.
         default_headers: HTTP headers of every request.
@@ -76,6 +78,7 @@ class OpenAIMultiModal(MultiModalLLM):
         image_detail: Detail | None = None,
         max_retries: int = 3,
         timeout: float = 60.0,
+        total_timeout: float | None = None,
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
         default_headers: Mapping[str, str] | None = None,
@@ -91,6 +94,7 @@ class OpenAIMultiModal(MultiModalLLM):
             inline_urls=inline_urls,
         )
         self.api_base = check_address(api_base, "api_base")
+        self.total_timeout = 10 * timeout if total_timeout is None else total_timeout
         self._default_headers = default_headers
         self._api_key = self._find_key(api_key)
         self._sends_stream_options = True
@@ -109,7 +113,10 @@ class OpenAIMultiModal(MultiModalLLM):
         """The openai package's client, created on first use."""
         from openai import DefaultHttpxClient
 
-        return self._client_classes()[0](**self._client_options(DefaultHttpxClient))
+        from vision_nb.providers.openai.transport import sync_hooks
+
+        http_client = DefaultHttpxClient(event_hooks=sync_hooks(self.total_timeout), **self._http_options())
+        return self._client_classes()[0](http_client=http_client, **self._client_options())
 
     @property
     def async_client(self) -> AsyncOpenAI:
@@ -120,23 +127,29 @@ class OpenAIMultiModal(MultiModalLLM):
     def _make_async_client(self) -> AsyncOpenAI:
         from openai import DefaultAsyncHttpxClient
 
-        return self._client_classes()[1](**self._client_options(DefaultAsyncHttpxClient))
+        from vision_nb.providers.openai.transport import async_hooks
+
+        http_client = DefaultAsyncHttpxClient(event_hooks=async_hooks(self.total_timeout), **self._http_options())
+        return self._client_classes()[1](http_client=http_client, **self._client_options())
 
     def _client_classes(self) -> tuple[type[OpenAI], type[AsyncOpenAI]]:
         from openai import AsyncOpenAI, OpenAI
 
         return OpenAI, AsyncOpenAI
 
-    def _client_options(self, make_http_client: Callable[..., Any]) -> dict[str, Any]:
-        options = {
+    def _client_options(self) -> dict[str, Any]:
+        from vision_nb.providers.openai.transport import ACCEPTED_ENCODINGS
+
+        return {
             **self._endpoint_options(),
             "max_retries": self.max_retries,
             "timeout": self.timeout,
-            "default_headers": self._default_headers,
+            "default_headers": {"Accept-Encoding": ACCEPTED_ENCODINGS, **(self._default_headers or {})},
         }
-        if is_on_this_machine(self.server):
-            options["http_client"] = make_http_client(trust_env=False)  # a proxy would send images off this machine
-        return options
+
+    def _http_options(self) -> dict[str, Any]:
+        # A proxy would send images off this machine.
+        return {"trust_env": False} if is_on_this_machine(self.server) else {}
 
     def _endpoint_options(self) -> dict[str, Any]:
         """Return the client's arguments for the server's address and the credentials."""
@@ -166,12 +179,10 @@ class OpenAIMultiModal(MultiModalLLM):
                 request = self._drop_unsupported(request, error)
 
     def _stream(self, request: Request) -> Iterator[Any]:
-        chunks: Iterator[Any] = self._call(request)
-        return chunks
+        return ChunkStream(self._call(request))
 
     async def _astream(self, request: Request) -> AsyncIterator[Any]:
-        chunks: AsyncIterator[Any] = await self._acall(request)
-        return chunks
+        return AsyncChunkStream(await self._acall(request))
 
     def _drop_unsupported(self, request: Request, error: Exception) -> Request:
         """Return the request without an optional parameter that the server rejected.

@@ -1,0 +1,186 @@
+"""Streams that break off, and errors that a server reports in place of an answer or in an unusual shape."""
+
+import pytest
+from conftest import picture
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.demo import Fault
+from vision_nb.providers.openai.server_message import server_message
+
+FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
+STREAMS = FORMS[2:]
+
+
+@pytest.fixture
+def llm(server):
+    server.answer_with("3, 5 and 7.")
+    return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30)
+
+
+async def ask(llm, form, **overrides):
+    """Ask a question with one of the methods, and return all responses."""
+    result = getattr(llm, form)("Which numbers?", **overrides)
+    if form.startswith("a"):
+        result = await result
+    if form == "stream_complete":
+        return list(result)
+    if form == "astream_complete":
+        return [response async for response in result]
+    return [result]
+
+
+async def responses_and_error(llm, form):
+    """Return the responses of a stream, and the error at its end."""
+    responses = []
+    with pytest.raises(errors.ProviderError) as caught:
+        if form == "stream_complete":
+            for response in llm.stream_complete("Which numbers?"):
+                responses.append(response)
+        else:
+            async for response in await llm.astream_complete("Which numbers?"):
+                responses.append(response)
+    return responses, caught.value
+
+
+UNFINISHED = {
+    "clean end": Fault(cut_after=4, end="clean"),
+    "end in mid-line": Fault(cut_after=4, end="mid_line"),
+    "clean end without a length": Fault(cut_after=4, end="clean", content_length=False),
+    "end in mid-line without a length": Fault(cut_after=4, end="mid_line", content_length=False),
+}
+
+
+@pytest.mark.parametrize("fault", UNFINISHED.values(), ids=UNFINISHED)
+@pytest.mark.parametrize("form", STREAMS)
+async def test_a_stream_without_a_finish_reason_or_end_marker_is_incomplete(server, llm, form, fault):
+    server.fail(fault)
+    responses, error = await responses_and_error(llm, form)
+    assert isinstance(error, errors.IncompleteResponseError)
+    assert error.partial_text == responses[-1].text == "".join(r.delta for r in responses) == "3, 5 and"
+    assert responses[-1].finish_reason == "incomplete" and "cut off" in responses[-1].remark
+    assert "cut off" in responses[-1]._repr_markdown_()
+
+
+@pytest.mark.parametrize("form", STREAMS)
+async def test_a_stream_with_an_end_marker_needs_no_finish_reason(server, llm, form):
+    event = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    event["choices"] = [{"index": 0, "delta": {"content": "3, 5 and 7."}, "finish_reason": None}]
+    server.fail(Fault(events=[event, "data: [DONE]\n\n"]))
+    responses = await ask(llm, form)
+    assert (responses[-1].text, responses[-1].finish_reason) == ("3, 5 and 7.", "stop")
+    assert "".join(r.delta for r in responses) == "3, 5 and 7."
+
+
+@pytest.mark.parametrize("form", STREAMS)
+async def test_a_stream_with_a_finish_reason_needs_no_end_marker(server, llm, form):
+    server.fail(Fault(cut_after=-1, end="clean"))
+    assert (await ask(llm, form))[-1].finish_reason == "stop"
+
+
+@pytest.mark.parametrize("form", STREAMS)
+async def test_an_end_marker_in_the_text_of_an_answer_does_not_finish_it(server, llm, form):
+    server.answer_with("It ends with\ndata: [DONE]\n\n and more.")
+    server.fail(Fault(cut_after=6, end="clean"))
+    _, error = await responses_and_error(llm, form)
+    assert isinstance(error, errors.IncompleteResponseError)
+
+
+def test_a_failed_answer_is_not_stored_and_asked_again(server, llm, tmp_path):
+    from vision_nb.store import Store
+
+    server.fail(Fault(choice={"finish_reason": "error", "error": {"message": "GPU lost"}}))
+    path = tmp_path / "answers.sqlite3"
+    first = vn.compare(llm, ["Which numbers?"], [picture()], store=path, progress=False)
+    assert "GPU lost" in first.rows[0].error
+    with Store(path) as store:
+        assert store.count() == 0
+    second = vn.compare(llm, ["Which numbers?"], [picture()], store=path, progress=False)
+    assert second.rows[0].response == "3, 5 and 7." and len(server.requests) == 2
+
+
+def test_an_incomplete_answer_stays_on_the_page_marked_as_cut_off(server, llm, capsys):
+    server.fail(Fault(cut_after=4, end="clean"))
+    stream = llm.stream_complete("Which numbers?")
+    with pytest.raises(errors.IncompleteResponseError):
+        vn.display_stream(stream)
+    assert "3, 5 and" in capsys.readouterr().out
+    assert "cut off" in stream.response._repr_markdown_()
+
+
+async def test_a_chat_keeps_the_partial_answer_of_a_failed_turn(server, llm):
+    chat = vn.Chat(llm)
+    server.fail(Fault(cut_after=4, end="clean"), times=2)
+    with pytest.raises(errors.IncompleteResponseError):
+        list(chat.stream("Which numbers?"))
+    assert (chat.failed_turn.answer.text, chat.turns) == ("3, 5 and", ())
+    with pytest.raises(errors.IncompleteResponseError):
+        async for _ in chat.astream("Which numbers?"):
+            pass
+    assert "cut off" in chat.failed_turn.answer.remark
+
+
+REPORTED = {
+    "error of a choice": {"choice": {"error": {"message": "GPU lost\x1b[31m"}, "finish_reason": "error"}},
+    "text as the error of a choice": {"choice": {"error": "GPU lost"}},
+    "finish reason and error": {"choice": {"finish_reason": "error"}, "answer": {"error": {"message": "GPU lost"}}},
+    "text as the error": {"answer": {"error": "GPU lost"}},
+    "provider behind a proxy": {"answer": {"error": {"message": "Provider error", "metadata": {"raw": "GPU lost"}}}},
+}
+
+
+@pytest.mark.parametrize("fields", REPORTED.values(), ids=REPORTED)
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_error_in_an_answer_with_status_200_is_raised_in_the_servers_words(server, llm, form, fields):
+    server.fail(Fault(**fields))
+    with pytest.raises(errors.ServerError, match="GPU lost") as caught:
+        await ask(llm, form)
+    assert str(caught.value).isprintable()
+    if form in STREAMS:
+        assert caught.value.partial_text
+
+
+SHAPES = {
+    "error object": {"error": {"message": "GPU lost"}},
+    "error text": {"error": "GPU lost"},
+    "detail text": {"detail": "GPU lost"},
+    "detail list": {"detail": [{"loc": ["body", "model"], "msg": "GPU lost", "type": "value_error"}]},
+    "list": [{"error": {"code": 400, "message": "GPU lost"}}],
+    "choice": {"choices": [{"error": {"message": "GPU lost"}}]},
+    "message": {"object": "error", "message": "GPU lost", "code": 400},
+    "JSON in text": {"error": {"message": '{"error": {"message": "GPU lost"}}'}},
+    "HTML": "<html><head><title>GPU lost</title></head><body>" + "<p>padding</p>" * 1000 + "</body></html>",
+}
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("body", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_servers_sentence_is_in_the_message_in_any_shape(server, llm, form, body, status):
+    html = {"content_type": "text/html"} if isinstance(body, str) else {}
+    server.fail(Fault(status=status, body=body, **html))
+    with pytest.raises(errors.ProviderError, match="GPU lost") as caught:
+        await ask(llm, form)
+    assert "padding" not in str(caught.value) and len(str(caught.value)) <= 300
+
+
+EVENTS = {
+    "error": {"error": {"message": "GPU lost"}},
+    "error text": {"error": "GPU lost"},
+    "detail": {"detail": "GPU lost"},
+    "list": [{"error": {"message": "GPU lost"}}],
+}
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+@pytest.mark.parametrize("form", STREAMS)
+async def test_an_error_event_of_a_stream_is_raised_in_the_servers_words(server, llm, form, event):
+    server.fail(Fault(events=[event]))
+    with pytest.raises(errors.ProviderError, match="GPU lost"):
+        await ask(llm, form)
+
+
+def test_the_servers_sentence_has_no_control_characters_and_is_short():
+    said = server_message({"error": {"message": "\x1b[31mred\x00\u202e" + "x" * 10_000 + "\ud800"}})
+    assert said.isprintable() and len(said) <= 160
+    assert server_message("[" * 100_000) and server_message({"error": {"error": {"error": {}}}}) == ""
