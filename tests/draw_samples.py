@@ -1,4 +1,4 @@
-"""Draw the sample images again: ``python tests/draw_samples.py [FOLDER]``."""
+"""Draw the sample images again: ``python -m tests.draw_samples [FOLDER]``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from sample_drawing.chart import chart
-from sample_drawing.label import label
-from sample_drawing.night import night_scene
-from sample_drawing.street import street_sign
 
+from tests.sample_drawing.chart import chart
+from tests.sample_drawing.label import label
+from tests.sample_drawing.night import night_scene
+from tests.sample_drawing.street import street_sign
 from vision_nb import samples
 
 

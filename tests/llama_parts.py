@@ -37,7 +37,7 @@ def skip_or_fail(reason):
 def write_weights(folder):
     """Write random weights, and return the paths of the model and the image encoder."""
     require_engine()
-    from tiny_llava import write_pair
+    from tests.tiny_llava import write_pair
 
     return write_pair(folder)
 

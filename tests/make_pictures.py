@@ -1,6 +1,6 @@
 """Take the README's screenshots from the notebooks, in a real JupyterLab and browser.
 
-Run: python tests/make_pictures.py [NAME ...]
+Run: python -m tests.make_pictures [NAME ...]
 """
 
 import io
@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import nbformat
-from lab import browser_page, open_notebook, run_all, running_lab
-from panel_lab import KERNEL
 from PIL import Image
-from save_notebooks import NOTEBOOKS
+
+from tests.lab import browser_page, open_notebook, run_all, running_lab
+from tests.panel_lab import KERNEL
+from tests.save_notebooks import NOTEBOOKS
 
 PICTURES = NOTEBOOKS / "pictures"
 SHOTS = {  # name: (notebook, text in the cell's input, maximum height in pixels)

@@ -1,7 +1,8 @@
 """Open a chat panel in JupyterLab and use it as a user does."""
 
 import nbformat
-from lab import run_all
+
+from tests.lab import run_all
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 SERVER = """

@@ -1,18 +1,18 @@
 """Pin every package that Binder installs. Run it when the dependencies in pyproject.toml change.
 
-Run: python tests/pin_binder.py
+Run: python -m tests.pin_binder
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-from environments import ROOT, install, new_environment, run
+from tests.environments import ROOT, install, new_environment, run
 
 REQUIREMENTS = ROOT / "binder" / "requirements.txt"
 NOT_PINNED = ("vision-nb", "vision_nb", "pip", "setuptools", "wheel")
 HEAD = """# Every package that the notebooks need, pinned; JupyterLab comes with Binder's image.
-# Written by: python tests/pin_binder.py
+# Written by: python -m tests.pin_binder
 """
 
 

@@ -4,10 +4,10 @@ import asyncio
 
 import numpy as np
 import pytest
-from conftest import picture
 from PIL import Image
 
 import vision_nb as vn
+from tests.conftest import picture
 from vision_nb import errors
 
 SECRET = "r8_test0123456789abcdef"

@@ -1,6 +1,6 @@
 """Run the notebooks and save them with their outputs, for readers who do not run them.
 
-Run: python tests/save_notebooks.py [notebooks/NAME.ipynb ...]
+Run: python -m tests.save_notebooks [notebooks/NAME.ipynb ...]
 """
 
 import os

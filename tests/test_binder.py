@@ -21,10 +21,20 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from environments import ROOT, clean_environment, copy_project, install, interpreter, new_environment, run, size_of
 from packaging.requirements import Requirement
 from packaging.version import Version
-from save_notebooks import KEYS, NO_WEB
+
+from tests.environments import (
+    ROOT,
+    clean_environment,
+    copy_project,
+    install,
+    interpreter,
+    new_environment,
+    run,
+    size_of,
+)
+from tests.save_notebooks import KEYS, NO_WEB
 
 BINDER = ROOT / "binder"
 BASE = ("jupyterlab==4.*", "notebook==7.*", "ipywidgets==8.*")  # repo2docker's environment.py-3.12.yml, read 2026-11
@@ -39,7 +49,7 @@ def test_every_dependency_is_pinned_to_a_version_that_the_project_accepts():
     versions = {pin.name.lower().replace("_", "-"): str(pin.specifier).removeprefix("==") for pin in pins}
     for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
         needed = Requirement(text)
-        assert needed.name in versions, f"{needed.name} is not pinned: run python tests/pin_binder.py"
+        assert needed.name in versions, f"{needed.name} is not pinned: run python -m tests.pin_binder"
         assert Version(versions[needed.name]) in needed.specifier, f"{needed} and {versions[needed.name]}"
 
 

@@ -4,8 +4,9 @@ import shutil
 
 import nbformat
 import pytest
-from lab import browser_page, run_all, running_lab
-from save_notebooks import NOTEBOOKS
+
+from tests.lab import browser_page, run_all, running_lab
+from tests.save_notebooks import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
 

@@ -4,9 +4,9 @@ import asyncio
 from decimal import Decimal
 
 import pytest
-from conftest import picture
 
 import vision_nb as vn
+from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.cost.budget import Budget
 from vision_nb.demo import Fault

@@ -7,9 +7,9 @@ import os
 
 import nbformat
 import pytest
-from conftest import encoded, picture
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.conversation.export import totals
 from vision_nb.conversation.serialization import FORMAT

@@ -5,11 +5,11 @@ import json
 
 import nbformat
 import pytest
-from conftest import encoded, picture
-from kernels import cell_runner, markdown_of, run_cells, text_of
 from nbconvert import HTMLExporter, MarkdownExporter
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
+from tests.kernels import cell_runner, markdown_of, run_cells, text_of
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.rendering.math import answer_html

@@ -5,10 +5,11 @@ import json
 import re
 
 import pytest
-from conftest import encoded, picture
-from lab import browser_page, running_lab
-from panel_lab import open_panel
-from test_safe_html import HOSTILE
+
+from tests.conftest import encoded, picture
+from tests.lab import browser_page, running_lab
+from tests.panel_lab import open_panel
+from tests.test_safe_html import HOSTILE
 
 pytestmark = pytest.mark.browser
 PANEL = "panel = vn.ChatPanel(llm)\npanel"

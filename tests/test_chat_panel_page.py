@@ -2,10 +2,11 @@
 
 import nbformat
 import pytest
-from conftest import encoded, picture
 from nbclient import NotebookClient
-from panel_lab import write_notebook
-from test_chat_panel_browser import files_transfer, lab, opened, page  # noqa: F401 - fixtures
+
+from tests.conftest import encoded, picture
+from tests.panel_lab import write_notebook
+from tests.test_chat_panel_browser import files_transfer, lab, opened, page  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.browser
 PANEL = "panel = vn.ChatPanel(llm)\npanel"

@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
-from conftest import picture
-from test_chat_panel import llm, press, settled, write  # noqa: F401 - llm is a fixture
 
 import vision_nb as vn
+from tests.conftest import picture
+from tests.test_chat_panel import llm, press, settled, write  # noqa: F401 - llm is a fixture
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.widgets import thumbnails

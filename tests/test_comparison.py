@@ -6,9 +6,9 @@ import time
 from decimal import Decimal
 
 import pytest
-from conftest import encoded, picture
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.demo import DemoServer, Fault
 from vision_nb.store import Store

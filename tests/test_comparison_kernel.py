@@ -1,7 +1,8 @@
 """`compare` in a real kernel with its running event loop: results, and interrupts that leave the kernel usable."""
 
 import pytest
-from kernels import error_of, run_cells, text_of
+
+from tests.kernels import error_of, run_cells, text_of
 
 pytestmark = pytest.mark.kernel
 

@@ -8,9 +8,9 @@ import time
 
 import psutil
 import pytest
-from conftest import picture
 
 import vision_nb as vn
+from tests.conftest import picture
 from vision_nb.store import Store
 
 

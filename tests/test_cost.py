@@ -4,9 +4,9 @@ import hashlib
 from decimal import Decimal
 
 import pytest
-from conftest import encoded, picture
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.cost import prices, text_tokens
 from vision_nb.cost.image_rules import view_of

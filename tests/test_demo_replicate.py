@@ -6,10 +6,10 @@ import threading
 
 import httpx
 import pytest
-from conftest import encoded, picture
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
+from tests.conftest import encoded, picture
 from vision_nb.demo import Fault
 from vision_nb.demo.replicate.catalog import MODELS, openapi_schema
 

@@ -12,9 +12,9 @@ import httpx2
 import openai
 import psutil
 import pytest
-from conftest import encoded, picture
 from PIL import Image
 
+from tests.conftest import encoded, picture
 from vision_nb.demo import DemoServer, Fault, shared_server
 from vision_nb.demo.openai.schema import split_tokens
 from vision_nb.errors import SettingsError

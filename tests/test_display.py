@@ -4,10 +4,10 @@ import asyncio
 
 import numpy as np
 import pytest
-from conftest import encoded, picture
 from PIL import Image
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.notebook.display import StreamingDisplay, figure_png
 

@@ -8,9 +8,9 @@ import re
 import textwrap
 
 import pytest
-from conftest import picture
 
 import vision_nb as vn
+from tests.conftest import picture
 
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(vn.__path__, "vision_nb.") if not module.name.endswith("__main__")

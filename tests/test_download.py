@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import encoded, picture
 
+from tests.conftest import encoded, picture
 from vision_nb import ImageDocument, display_image_uris, errors
 from vision_nb.images import download
 

@@ -5,9 +5,9 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import encoded, picture
 from PIL import Image
 
+from tests.conftest import encoded, picture
 from vision_nb import ImageDocument, errors
 
 KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "ICO")

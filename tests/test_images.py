@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import encoded, picture
 
+from tests.conftest import encoded, picture
 from vision_nb import ImageDocument, errors, load_image_urls, load_images
 from vision_nb.compat import SimpleDirectoryReader
 from vision_nb.images import content

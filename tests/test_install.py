@@ -5,7 +5,8 @@ import tarfile
 import zipfile
 
 import pytest
-from environments import copy_project, install, interpreter, new_environment, project_files, run
+
+from tests.environments import copy_project, install, interpreter, new_environment, project_files, run
 
 pytestmark = pytest.mark.slow
 

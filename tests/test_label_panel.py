@@ -2,10 +2,10 @@
 
 import nbformat
 import pytest
-from conftest import encoded, picture
-from lab import browser_page, run_all, running_lab
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
+from tests.lab import browser_page, run_all, running_lab
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.store import Store

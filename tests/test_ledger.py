@@ -9,9 +9,9 @@ import weakref
 from decimal import Decimal
 
 import pytest
-from conftest import picture
 
 import vision_nb as vn
+from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.cost import image_rules
 from vision_nb.cost import ledger as module

@@ -5,12 +5,12 @@ import json
 import urllib.request
 
 import pytest
-from conftest import encoded, picture
-from llama_parts import require_litellm, running_litellm, write_weights
-from test_openai_provider import all_eight
-from walkthrough_llava import both_samples_run
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
+from tests.llama_parts import require_litellm, running_litellm, write_weights
+from tests.test_openai_provider import all_eight
+from tests.walkthrough_llava import both_samples_run
 from vision_nb import errors
 from vision_nb.providers.local.discovery import detect
 

@@ -9,7 +9,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from llama_parts import require_engine
+
+from tests.llama_parts import require_engine
 
 DATA = b"GGUF" + b"weights" * 200_000
 COMMIT = "a" * 40

@@ -1,8 +1,9 @@
 """The notebook about local LLaVA runs on the real engine."""
 
 import pytest
-from llama_parts import engines, write_weights
-from save_notebooks import NOTEBOOKS, execute
+
+from tests.llama_parts import engines, write_weights
+from tests.save_notebooks import NOTEBOOKS, execute
 
 
 @pytest.mark.kernel

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from conftest import picture
-from kernels import error_of, run_cells, text_of
-from llama_parts import ends, engines, is_alive, require_engine, write_weights
-from test_openai_provider import all_eight
-from walkthrough_llava import both_samples_run
 
 import vision_nb as vn
+from tests.conftest import picture
+from tests.kernels import error_of, run_cells, text_of
+from tests.llama_parts import ends, engines, is_alive, require_engine, write_weights
+from tests.test_openai_provider import all_eight
+from tests.walkthrough_llava import both_samples_run
 from vision_nb import errors
 from vision_nb.providers.llamacpp import process as engine_process
 from vision_nb.providers.llamacpp.gguf import read_header
@@ -318,7 +318,7 @@ def test_headers_written_by_the_gguf_package_are_read(weights):
 
 def test_unusable_files_and_arguments_are_rejected_before_anything_is_started(weights, tmp_path):
     require_engine()
-    from tiny_llava import write_mmproj
+    from tests.tiny_llava import write_mmproj
 
     model, mmproj = weights
     page = tmp_path / "page.gguf"

@@ -6,9 +6,9 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from local_fakes import SERVERS, listing, running
 
 import vision_nb as vn
+from tests.local_fakes import SERVERS, listing, running
 from vision_nb import errors
 from vision_nb.providers.local import discovery
 from vision_nb.providers.local.discovery import detect

@@ -6,10 +6,10 @@ import json
 import warnings
 
 import pytest
-from conftest import picture
-from test_openai_provider import all_eight, last
 
 import vision_nb as vn
+from tests.conftest import picture
+from tests.test_openai_provider import all_eight, last
 from vision_nb import errors
 from vision_nb.cost.text_tokens import context_length
 from vision_nb.demo import Fault

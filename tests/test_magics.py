@@ -4,10 +4,11 @@ import json
 
 import nbformat
 import pytest
-from conftest import encoded, picture
-from kernels import error_of, markdown_of, run_cells, text_of
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from tests.conftest import encoded, picture
+from tests.kernels import error_of, markdown_of, run_cells, text_of
 
 pytestmark = pytest.mark.kernel
 

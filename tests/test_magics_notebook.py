@@ -4,10 +4,10 @@ import re
 
 import nbformat
 import pytest
-from kernels import text_of
 from nbclient import NotebookClient
-from save_notebooks import NOTEBOOKS
 
+from tests.kernels import text_of
+from tests.save_notebooks import NOTEBOOKS
 from vision_nb.magics.options import OPTIONS
 
 COUNT = "from vision_nb.demo import shared_server\nprint(len(shared_server().requests))"

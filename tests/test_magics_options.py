@@ -4,11 +4,11 @@ import json
 import re
 
 import pytest
-from conftest import encoded, picture
-from kernels import error_of, markdown_of, run_cells, text_of
-from test_magics import SERVER, value_of
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
+from tests.kernels import error_of, markdown_of, run_cells, text_of
+from tests.test_magics import SERVER, value_of
 from vision_nb.magics.help import docstring_markdown, public_names, reference
 
 pytestmark = pytest.mark.kernel

@@ -1,9 +1,10 @@
 """`%%vision` over the kernel protocol: completion as front ends request it, and cell IDs."""
 
 import pytest
-from conftest import encoded, picture
 from jupyter_client.manager import start_new_kernel
-from kernels import cell_runner
+
+from tests.conftest import encoded, picture
+from tests.kernels import cell_runner
 
 pytestmark = pytest.mark.kernel
 

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import picture
-from kernels import in_process_shell
 from openai import OpenAI
 
 import vision_nb as vn
+from tests.conftest import picture
+from tests.kernels import in_process_shell
 from vision_nb.magics.compare import aask_all
 from vision_nb.magics.question import Question
 from vision_nb.store import Store

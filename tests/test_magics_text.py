@@ -5,12 +5,12 @@ import string
 import sys
 
 import pytest
-from conftest import picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
-from kernels import in_process_shell
 
+from tests.conftest import picture
+from tests.kernels import in_process_shell
 from vision_nb.errors import MalformedResponseError
 from vision_nb.magics import parsers
 from vision_nb.magics.image_args import image_variables

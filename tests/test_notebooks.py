@@ -10,7 +10,8 @@ from urllib.parse import unquote
 
 import nbformat
 import pytest
-from save_notebooks import NOTEBOOKS, execute
+
+from tests.save_notebooks import NOTEBOOKS, execute
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 SECRETS = re.compile(
@@ -96,7 +97,7 @@ def test_its_saved_outputs_are_current(path):
         for kind in sorted({*old, *new}):
             lines = (old.get(kind, "").splitlines(), new.get(kind, "").splitlines())
             stale += [f"{before['id']} {kind} {line[:200]}" for line in difflib.unified_diff(*lines, n=0, lineterm="")]
-    assert not stale, "run python tests/save_notebooks.py, or fix what changed:\n" + "\n".join(stale[:40])
+    assert not stale, "run python -m tests.save_notebooks, or fix what changed:\n" + "\n".join(stale[:40])
 
 
 @pytest.mark.kernel
@@ -131,7 +132,7 @@ def test_with_a_key_it_calls_the_service(name, server):
 
 def test_it_is_saved_with_outputs_and_is_small(path):
     nbformat.validate(saved(path))
-    assert outputs(saved(path)), "save it with its outputs: python tests/save_notebooks.py"
+    assert outputs(saved(path)), "save it with its outputs: python -m tests.save_notebooks"
     assert path.stat().st_size < 400_000
     assert "widgets" not in json.loads(path.read_text())["metadata"]
 

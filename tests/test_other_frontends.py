@@ -1,8 +1,9 @@
 """The chat panel and the cell magic in Notebook 7 and in Voila."""
 
 import pytest
-from lab import JUPYTER, browser_page, run_cells, running
-from panel_lab import Panel, write_notebook
+
+from tests.lab import JUPYTER, browser_page, run_cells, running
+from tests.panel_lab import Panel, write_notebook
 
 pytestmark = pytest.mark.browser
 PANEL = """answers = iter(["a long answer " * 500, "white"])

@@ -1,9 +1,9 @@
 """What a request carries of an image, by provider and setting."""
 
 import pytest
-from conftest import encoded, picture
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "GIF"])

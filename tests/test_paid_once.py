@@ -12,9 +12,9 @@ import threading
 import time
 
 import pytest
-from conftest import picture
 
 import vision_nb as vn
+from tests.conftest import picture
 from vision_nb import claims, errors
 from vision_nb.claims import aclaimed, claimed, is_running, this_process
 from vision_nb.demo import Fault

@@ -5,11 +5,11 @@ import io
 
 import numpy as np
 import pytest
-from conftest import encoded, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
+from tests.conftest import encoded, picture
 from vision_nb import ImageDocument, errors
 from vision_nb.cost.image_rules import RULES, sent_size, view_of
 from vision_nb.images.formats import has_only_pixels

@@ -4,9 +4,9 @@ import ast
 import re
 
 import pytest
-from save_notebooks import NOTEBOOKS
 
 import vision_nb as vn
+from tests.save_notebooks import NOTEBOOKS
 
 ROOT = NOTEBOOKS.parent
 README = (ROOT / "README.md").read_text()

@@ -6,10 +6,10 @@ import time
 
 import httpx
 import pytest
-from conftest import picture
-from replicate_calls import SECRET, TEXT, created, error_of_call, maker, noise
 
 import vision_nb as vn
+from tests.conftest import picture
+from tests.replicate_calls import SECRET, TEXT, created, error_of_call, maker, noise
 from vision_nb import errors
 from vision_nb.demo import DemoServer, Fault
 from vision_nb.providers.replicate.errors import requested_pause

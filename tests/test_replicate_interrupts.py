@@ -8,9 +8,9 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from conftest import picture
-from replicate_calls import TEXT, created, maker, noise, wait_for
 
+from tests.conftest import picture
+from tests.replicate_calls import TEXT, created, maker, noise, wait_for
 from vision_nb import errors
 from vision_nb.demo import Fault
 

@@ -5,11 +5,11 @@ import io
 import warnings
 
 import pytest
-from conftest import encoded, picture
 from PIL import Image
-from replicate_calls import SECRET, TEXT, created, maker, noise, question
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
+from tests.replicate_calls import SECRET, TEXT, created, maker, noise, question
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.demo.replicate.catalog import MODELS as PUBLISHED

@@ -6,8 +6,8 @@ import warnings
 from io import BytesIO
 
 import pytest
-from conftest import encoded, picture
 
+from tests.conftest import encoded, picture
 from vision_nb import (
     REPLICATE_MULTI_MODAL_LLM_MODELS,
     ImageDocument,

@@ -5,10 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from draw_samples import main
 from PIL import Image
-from sample_drawing.label import bars
 
+from tests.draw_samples import main
+from tests.sample_drawing.label import bars
 from vision_nb import samples
 from vision_nb.errors import ImageNotFoundError
 

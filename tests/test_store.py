@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import encoded, picture
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.store import Label, Store, answer_key, default_path
 

@@ -6,9 +6,9 @@ import types
 from pathlib import Path
 
 import pytest
-from kernels import run_cells
 
 import vision_nb as vn
+from tests.kernels import run_cells
 from vision_nb.notebook.tracebacks import without_package
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")

@@ -12,9 +12,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from save_notebooks import NOTEBOOKS
 
 import vision_nb
+from tests.save_notebooks import NOTEBOOKS
 from vision_nb import tutorials
 from vision_nb.errors import SettingsError
 from vision_nb.tutorials import START, copy_notebooks

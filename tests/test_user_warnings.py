@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import picture
-from replicate_calls import maker
 
 import vision_nb as vn
+from tests.conftest import picture
+from tests.replicate_calls import maker
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from save_notebooks import NOTEBOOKS
+
+from tests.save_notebooks import NOTEBOOKS
 
 TABLE = tomllib.loads((Path(__file__).parent / "walkthrough_steps.toml").read_text(encoding="utf-8"))
 

@@ -4,9 +4,9 @@ import base64
 import os
 
 import pytest
-from conftest import encoded, picture
 
 import vision_nb as vn
+from tests.conftest import encoded, picture
 from vision_nb import (
     AzureOpenAIMultiModal,
     ImageDocument,

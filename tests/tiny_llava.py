@@ -2,7 +2,7 @@
 
 The pair has about 1 MB instead of 4.7 GB. Everything is real, including 576 tokens per image, but the answers are noise.
 
-Run: python tests/tiny_llava.py FOLDER
+Run: python -m tests.tiny_llava FOLDER
 """
 
 import sys

@@ -6,7 +6,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import openai
-from conftest import encoded, picture
+
+from tests.conftest import encoded, picture
 
 
 @contextlib.contextmanager

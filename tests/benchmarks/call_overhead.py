@@ -1,6 +1,6 @@
 """What each of the eight methods adds to the raw openai client's time for the same request on loopback.
 
-Run: python tests/benchmarks/call_overhead.py
+Run: python -m tests.benchmarks.call_overhead
 """
 
 import asyncio

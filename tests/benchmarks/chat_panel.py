@@ -1,17 +1,14 @@
 """Measure the chat panel in a real browser: typing latency, redraws, traffic and Stop, each with its limit.
 
-Run: PYTHONPATH=tests python tests/benchmarks/chat_panel.py
+Run: python -m tests.benchmarks.chat_panel
 """
 
 import re
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from lab import browser_page, running_lab
-from panel_lab import open_panel
+from tests.lab import browser_page, running_lab
+from tests.panel_lab import open_panel
 
 LONG = """
 from PIL import Image

@@ -1,6 +1,6 @@
 """Memory of a comparison over a folder of 10,000 images.
 
-Run: python tests/benchmarks/compare_memory.py
+Run: python -m tests.benchmarks.compare_memory
 """
 
 import resource
@@ -8,10 +8,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from compare_throughput import memory_mb, slow_server
 from PIL import Image
 
 import vision_nb as vn
+from tests.benchmarks.compare_throughput import memory_mb, slow_server
 
 IMAGES, LIMIT_MB = 10_000, 500
 

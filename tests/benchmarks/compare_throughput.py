@@ -2,7 +2,7 @@
 
 Also measured: the time that the store adds per row, and the time to resume a grid of 10,000 finished rows.
 
-Run: python tests/benchmarks/compare_throughput.py
+Run: python -m tests.benchmarks.compare_throughput
 """
 
 import asyncio

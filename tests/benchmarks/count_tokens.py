@@ -1,6 +1,6 @@
 """Time to count the tokens of 10,000 local files by their headers, and of 1,000,000 sizes.
 
-Run: python tests/benchmarks/count_tokens.py
+Run: python -m tests.benchmarks.count_tokens
 """
 
 import tempfile

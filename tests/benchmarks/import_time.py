@@ -1,6 +1,6 @@
 """Time `import vision_nb` and `%load_ext vision_nb` in a running IPython.
 
-Run: python tests/benchmarks/import_time.py
+Run: python -m tests.benchmarks.import_time
 """
 
 import statistics

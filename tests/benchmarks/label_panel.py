@@ -2,7 +2,7 @@
 
 Between key presses the panel prepares the next answer; the benchmark waits for that, as a person would.
 
-Run: python tests/benchmarks/label_panel.py
+Run: python -m tests.benchmarks.label_panel
 """
 
 import statistics

@@ -3,7 +3,7 @@
 Both are measured with the real llama.cpp server and random weights (pip install -e ".[test,llama-test]"), for answers
 of 20 tokens. With real weights, each token takes longer, so the relative overhead is even smaller.
 
-Run: PYTHONPATH=tests python tests/benchmarks/local_overhead.py
+Run: python -m tests.benchmarks.local_overhead
 """
 
 import base64
@@ -20,9 +20,9 @@ from pathlib import Path
 
 from openai import DefaultHttpxClient, OpenAI
 from PIL import Image
-from tiny_llava import write_pair
 
 import vision_nb as vn
+from tests.tiny_llava import write_pair
 from vision_nb.providers.llamacpp.process import free_port
 
 ROUNDS = 200

@@ -1,6 +1,6 @@
 """Time from running a `%%vision` cell to its request, and the redraws per second of a long answer.
 
-Run: python tests/benchmarks/magic_latency.py
+Run: python -m tests.benchmarks.magic_latency
 """
 
 import os

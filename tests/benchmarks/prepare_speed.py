@@ -1,6 +1,6 @@
 """How fast a 24-megapixel photograph is made ready, against decoding it whole and scaling it down.
 
-Run: python tests/benchmarks/prepare_speed.py
+Run: python -m tests.benchmarks.prepare_speed
 """
 
 import base64

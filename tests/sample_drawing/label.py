@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
-from sample_drawing.canvas import SCALE, Canvas, Color, Point, font, gradient
+
+from tests.sample_drawing.canvas import SCALE, Canvas, Color, Point, font, gradient
 
 _WIDTH, _HEIGHT = 900, 1040
 _CREAM: Color = (251, 246, 232)

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
-from sample_drawing.people import figures
+
+from tests.sample_drawing.people import figures
 
 _WIDTH, _HEIGHT, _SCALE = 1024, 640, 2
 _HORIZON = 496.0  # pixels from the top

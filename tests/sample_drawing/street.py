@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from PIL import Image, ImageFilter
-from sample_drawing.canvas import SCALE, Canvas, Color, Point, font, gradient, in_perspective
+
+from tests.sample_drawing.canvas import SCALE, Canvas, Color, Point, font, gradient, in_perspective
 
 _WIDTH, _HEIGHT = 960, 720
 _WHITE: Color = (250, 251, 250)
