@@ -69,7 +69,7 @@ def test_a_conversation_that_is_too_long_is_a_context_length_error(llm, api_base
 
 
 def test_an_unknown_model_is_named_in_the_error(api_base):
-    with pytest.raises(errors.ProviderError, match="no-such-model"):
+    with pytest.raises(errors.UnknownModelError, match="no-such-model"):
         vn.LocalMultiModal("no-such-model", api_base, max_retries=0).complete("What?")
 
 

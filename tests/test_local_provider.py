@@ -220,6 +220,45 @@ def test_an_answer_without_usage_is_estimated(server, llm):
     assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens == 586
 
 
+UNKNOWN_MODELS = {
+    "LiteLLM": (
+        400,
+        {
+            "error": {
+                "message": "{'error': '/chat/completions: Invalid model name passed in model=llava. Call `/v1/models` "
+                "to view available models for your key.'}",
+                "type": "None",
+                "param": "None",
+                "code": "400",
+            }
+        },
+    ),
+    "FastAPI": (400, {"detail": "Model llava-v1.5 not found"}),
+    "FastAPI, quoted": (422, {"detail": "Model 'llava' was not found. Available: a, b"}),
+    "FastAPI, not found": (404, {"detail": "Model llava not found"}),
+    "vLLM": (400, {"object": "error", "message": "The model `llava` does not exist.", "code": 400}),
+}
+
+
+@pytest.mark.parametrize("status, body", UNKNOWN_MODELS.values(), ids=UNKNOWN_MODELS)
+async def test_an_unknown_model_is_an_unknown_model_error_whatever_the_server_calls_it(server, llm, status, body):
+    server.fail(Fault(status=status, body=body), times=4)
+    for stream in (False, True):
+        with pytest.raises(errors.UnknownModelError, match="'llava'"):
+            list(llm.stream_complete("What?")) if stream else llm.complete("What?")
+        with pytest.raises(errors.UnknownModelError):
+            [_ async for _ in await llm.astream_complete("What?")] if stream else await llm.acomplete("What?")
+
+
+@pytest.mark.parametrize(
+    "message", ["This model does not support images.", "Your model got a URL that was not found.", "No file not found"]
+)
+def test_other_refusals_that_mention_the_model_are_not_unknown_models(server, llm, message):
+    server.fail(Fault(status=400, body={"error": {"message": message}}))
+    with pytest.raises(errors.RequestRejectedError):
+        llm.complete("What?")
+
+
 REFUSALS = {
     "FastAPI": (
         422,

@@ -118,6 +118,14 @@ def test_mistakes_on_the_command_line_print_no_traceback(tmp_path):
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
+@pytest.mark.skipif(not tutorials.is_root(), reason="JupyterLab refuses to start only for root")
+def test_for_root_the_command_says_which_option_to_add(tmp_path):
+    done = run("tutorials", "my notes", "--no-browser", folder=tmp_path)
+    assert done.returncode == 1
+    hint = done.stderr.splitlines()[-1]
+    assert hint.endswith("add --allow-root: python -m vision_nb tutorials 'my notes' --no-browser --allow-root")
+
+
 def test_the_command_opens_jupyterlab_on_the_start_notebook(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

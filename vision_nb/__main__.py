@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
 import vision_nb
 from vision_nb.errors import VisionError
-from vision_nb.tutorials import DEFAULT_FOLDER, check_jupyterlab, copy_notebooks, start_jupyterlab
+from vision_nb.tutorials import DEFAULT_FOLDER, check_jupyterlab, copy_notebooks, is_root, start_jupyterlab
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     tutorials.add_argument("folder", nargs="?", default=DEFAULT_FOLDER, metavar="FOLDER", help="default: %(default)s")
     tutorials.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
-    options, jupyterlab_options = parser.parse_known_args(arguments)
+    command_line = sys.argv[1:] if arguments is None else list(arguments)
+    options, jupyterlab_options = parser.parse_known_args(command_line)
     try:
         check_jupyterlab()
         kept = copy_notebooks(options.folder)
@@ -38,7 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if kept:
             print(f"Not overwritten: {', '.join(kept)}. To get a new copy, rename or delete yours.")  # noqa: T201
         sys.stdout.flush()
-        return start_jupyterlab(options.folder, browser=not options.no_browser, options=jupyterlab_options)
+        status = start_jupyterlab(options.folder, browser=not options.no_browser, options=jupyterlab_options)
+        if status and is_root() and not any("allow" in option and "root" in option for option in jupyterlab_options):
+            sys.stderr.write(
+                "JupyterLab does not start for the user root by default. To allow it, add --allow-root: "
+                f"{shlex.join(['python', '-m', 'vision_nb', *command_line])} --allow-root\n"
+            )
+        return status
     except VisionError as error:
         sys.stderr.write(f"{error}\n")
         return 1

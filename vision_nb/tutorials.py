@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -101,6 +102,11 @@ def start_jupyterlab(folder: str | Path, *, browser: bool = True, options: Seque
                 return process.wait()
             except KeyboardInterrupt:
                 continue  # JupyterLab received it too, and asks for confirmation
+
+
+def is_root() -> bool:
+    """Return whether the user is root, for whom JupyterLab refuses to start unless it is allowed."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def check_jupyterlab() -> None:

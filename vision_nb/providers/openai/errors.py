@@ -48,6 +48,13 @@ _ADVICE: dict[type[ProviderError], str] = {
     ServerError: "Try again in a moment.",
 }
 
+_UNKNOWN_MODEL = re.compile(
+    # LiteLLM; then servers that report "Model 'NAME' not found" with another status than 404
+    r"(invalid|unknown) model name"
+    r"|\bmodel:? [^\s.,;]+(\.[^\s.,;]+)* ((was|is) )?(not found|(does not|doesn't) exist|is not a valid model)",
+    re.IGNORECASE,
+)
+
 
 class ReportedError(Exception):
     """An error that a server reported in place of an answer, with status 200.
@@ -164,6 +171,8 @@ def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
         return _BY_STATUS[status]
     lowered = text.lower()
     if status == 404 and "model" in lowered:
+        return UnknownModelError
+    if (status is None or status < 500) and _UNKNOWN_MODEL.search(text):
         return UnknownModelError
     # An error within a stream has no status.
     if status in (None, 400, 413) and "context" in lowered and ("length" in lowered or "exceed" in lowered):
