@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vision_nb.images.loading import ImageList, load_images
+from vision_nb.images.document import ImageList
+from vision_nb.images.loading import load_images
 
 
 class SimpleDirectoryReader:

@@ -81,6 +81,8 @@ class Response(DisplayOnce):
             "content_filter", "incomplete" if a stream broke off, or "interrupted"; None while streaming.
         latency: Seconds from the request until this response.
         pricing: A function from the usage to the price in US dollars.
+        image_notes: What was done to each image before it was sent: a text per changed image, such as
+            "scan.png: scaled from 4000 x 3000 pixels to 2048 x 1536".
         sent_tokens: A lower limit of the input tokens, by our own count, or None.
     """
 
@@ -92,6 +94,7 @@ class Response(DisplayOnce):
     finish_reason: str | None = None
     latency: float | None = field(default=None, compare=False)
     pricing: Callable[[Usage], Decimal | None] | None = field(default=None, repr=False, compare=False)
+    image_notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -187,7 +187,15 @@ def _estimate(
     if longest < 1:
         raise SettingsError(f"max_new_tokens must be at least 1: got {longest}.")
     text = text_tokens(prompt, name)
-    images = tuple(count_images(sources, name, detail, default_detail=settings.get("image_detail")))
+    images = tuple(
+        count_images(
+            sources,
+            name,
+            detail,
+            default_detail=settings.get("image_detail"),
+            max_side=getattr(model, "max_side", None),
+        )
+    )
     tokens = _exact_count(model, prompt, sources) if exact else _total(text.tokens, images)
 
     def price_with(output: int) -> Decimal | None:

@@ -373,10 +373,22 @@ def fewest_tokens(size: Size, model: str, detail: str | None = None) -> int:
     return min(int(rule.count(*size, level)[-1]) for level in levels)
 
 
-def sent_size(size: Size, model: str, detail: str | None = None) -> Size:
+def sent_size(size: Size, model: str, detail: str | None = None, max_side: int | None = None) -> Size:
     """Return the size at which to send an image: the one to which the model would scale it anyway.
 
-    If no rule is known, the longest side is at most 2,048 pixels.
+    If no rule is known, the longest side is at most 2,048 pixels, except at detail "original".
+
+    Args:
+        size: Width and height in pixels.
+        model: The model's name.
+        detail: "auto", "low", "high" or "original"; None means "auto".
+        max_side: The longest side in pixels, in place of the 2,048; the model's own rule still applies.
     """
+    if max_side is not None:
+        size = fit_within(size, max_side)
     view = view_of(size, model, detail)
-    return fit_within(size, UNKNOWN_RULE_SIDE) if view is None else view.size
+    if view is not None and fixed_tokens(model) is None:
+        return view.size
+    if max_side is not None or detail == "original":
+        return size
+    return fit_within(size, UNKNOWN_RULE_SIDE)

@@ -10,6 +10,7 @@ from vision_nb.cost.image_rules import MAX_PATCHES, checked_rule, rule_for, view
 from vision_nb.errors import ImageError, ImageTooLargeError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.prepare import fit_within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +75,12 @@ def image_tokens(image_or_size: Any, model: str = "gpt-4o", detail: str | None =
 
 
 def count_images(
-    images_or_sizes: Iterable[Any], model: str, detail: str | None, *, default_detail: str | None = None
+    images_or_sizes: Iterable[Any],
+    model: str,
+    detail: str | None,
+    *,
+    default_detail: str | None = None,
+    max_side: int | None = None,
 ) -> list[ImageTokens]:
     """Count the tokens of each image; an image that cannot be counted has an error instead.
 
@@ -83,25 +89,31 @@ def count_images(
         model: The model's name.
         detail: The detail level of all images, or None for each document's own.
         default_detail: The detail level of sizes and of documents without their own; None means "auto".
+        max_side: The longest side in pixels at which the images are sent, or None for the rule's own.
     """
-    return [_count_or_error(one, model, detail, default_detail or "auto") for one in images_or_sizes]
+    return [_count_or_error(one, model, detail, default_detail or "auto", max_side) for one in images_or_sizes]
 
 
-def _count_or_error(image_or_size: Any, model: str, detail: str | None, default_detail: str) -> ImageTokens:
+def _count_or_error(
+    image_or_size: Any, model: str, detail: str | None, default_detail: str, max_side: int | None
+) -> ImageTokens:
     try:
-        return _count(image_or_size, model, detail, default_detail)
+        return _count(image_or_size, model, detail, default_detail, max_side)
     except ImageError as error:
         return ImageTokens(None, model, detail or default_detail, error=str(error))
 
 
-def _count(image_or_size: Any, model: str, detail: str | None, default_detail: str) -> ImageTokens:
+def _count(
+    image_or_size: Any, model: str, detail: str | None, default_detail: str, max_side: int | None = None
+) -> ImageTokens:
     if is_size(image_or_size):
         size: Size = image_or_size
     else:
         document = ImageDocument.of(image_or_size)
         size, detail = document.size, detail or document.detail
     detail = detail or default_detail
-    view, rule = view_of(size, model, detail), rule_for(model)
+    sent = size if max_side is None else fit_within(size, max_side)
+    view, rule = view_of(sent, model, detail), rule_for(model)
     if view is None or rule is None:
         return ImageTokens(None, model, detail, size)
     return ImageTokens(view.tokens, model, detail, size, view.size, view.grid, rule.name, rule.source)

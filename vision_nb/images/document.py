@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -223,6 +223,43 @@ class ImageDocument:
         with open_image(io.BytesIO(self.read()), self.name) as (image, _):
             return decode_upright(image, upright_size(image), [])
 
+    def split(self, rows: int, columns: int = 1, *, overlap: int = 0) -> ImageList:
+        """Cut the image into tiles, row by row, to send a long or large image at full resolution.
+
+        Args:
+            rows: How many tiles the image has from top to bottom.
+            columns: How many tiles it has from left to right.
+            overlap: How many pixels neighboring tiles share, so that a line of text is whole in one of them.
+
+        Returns:
+            A list of documents with the image's detail level.
+
+        Raises:
+            SettingsError: There are more tiles than pixels on a side, or a number is negative or not whole.
+            ImageError: The image cannot be found, read or decoded.
+
+        >>> tiles = ImageDocument.of(vn.samples.path("chart")).split(2, 2, overlap=20)
+        >>> [tile.size for tile in tiles]
+        [(510, 310), (510, 310), (510, 310), (510, 310)]
+        """
+        width, height = self.size
+        for name, number, least, most in (
+            ("rows", rows, 1, height),
+            ("columns", columns, 1, width),
+            ("overlap", overlap, 0, max(width, height)),
+        ):
+            if not isinstance(number, int) or not least <= number <= most:
+                raise SettingsError(f"{name} must be a whole number from {least} to {most:,}, not {number!r:.80}.")
+        pixels, tiles = self.to_pil(), ImageList()
+        for row in range(rows):
+            for column in range(columns):
+                left, right = _edges(width, columns, column, overlap)
+                top, bottom = _edges(height, rows, row, overlap)
+                name = f"{self.title} (row {row + 1} of {rows}, column {column + 1} of {columns})"
+                tile = pixels.crop((left, top, right, bottom))
+                tiles.append(ImageDocument(image=tile, detail=self.detail, image_name=name))
+        return tiles
+
     def data_uri(self) -> str:
         """Return the image as a data URI, in a type that browsers and providers accept."""
         prepared = self.prepare()
@@ -253,6 +290,13 @@ class ImageDocument:
             return html.error_box(str(error))
 
 
+def _edges(length: int, count: int, number: int, overlap: int) -> tuple[int, int]:
+    """Return where a tile begins and ends on one side of an image."""
+    begin = length * number // count - (overlap // 2 if number else 0)
+    end = length * (number + 1) // count + (overlap - overlap // 2 if number + 1 < count else 0)
+    return max(begin, 0), min(end, length)
+
+
 def _content_of_url(url: str, name: str | None) -> ImageContent:
     if url.startswith("data:"):
         return MemoryContent(from_data_uri(url), name)
@@ -261,3 +305,29 @@ def _content_of_url(url: str, name: str | None) -> ImageContent:
             f"{redact_url(url)} is not an http or https URL: download the image first, or pass a path."
         )
     return RemoteContent(url)
+
+
+class ImageList(list[ImageDocument]):
+    """A list of documents, displayed as thumbnails in a notebook.
+
+    Attributes:
+        skipped: (path, reason) for each file in a folder or pattern that is not an image.
+    """
+
+    def __init__(self, documents: Iterable[ImageDocument] = (), skipped: Iterable[tuple[Path, str]] = ()) -> None:
+        super().__init__(documents)
+        self.skipped = list(skipped)
+
+    def _repr_html_(self) -> str:
+        first = self[:24]
+        remarks = [f"and {len(self) - len(first)} more"] if len(self) > len(first) else []
+        remarks += [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:5]]
+        return html.thumbnail_grid([_thumbnail_and_caption(document) for document in first], remarks)
+
+
+def _thumbnail_and_caption(document: ImageDocument) -> tuple[str | None, str]:
+    """Return a thumbnail and its caption, or None and an error message."""
+    try:
+        return document.thumbnail(side=120), document.title
+    except ImageError as error:
+        return None, str(error)

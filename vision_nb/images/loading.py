@@ -7,38 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
+from vision_nb.errors import ImageNotFoundError, SettingsError
 from vision_nb.images.content import working_folder
-from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument, ImageList, ImageSource
 from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff
-from vision_nb.rendering import html
 from vision_nb.user_warnings import warn_user
-
-
-class ImageList(list[ImageDocument]):
-    """A list of documents, displayed as thumbnails in a notebook.
-
-    Attributes:
-        skipped: (path, reason) for each file in a folder or pattern that is not an image.
-    """
-
-    def __init__(self, documents: Iterable[ImageDocument] = (), skipped: Iterable[tuple[Path, str]] = ()) -> None:
-        super().__init__(documents)
-        self.skipped = list(skipped)
-
-    def _repr_html_(self) -> str:
-        first = self[:24]
-        remarks = [f"and {len(self) - len(first)} more"] if len(self) > len(first) else []
-        remarks += [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:5]]
-        return html.thumbnail_grid([_thumbnail_and_caption(document) for document in first], remarks)
-
-
-def _thumbnail_and_caption(document: ImageDocument) -> tuple[str | None, str]:
-    """Return a thumbnail and its caption, or None and an error message."""
-    try:
-        return document.thumbnail(side=120), document.title
-    except ImageError as error:
-        return None, str(error)
 
 
 def load_image_urls(image_urls: Iterable[str]) -> ImageList:

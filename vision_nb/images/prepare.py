@@ -48,7 +48,7 @@ class Prepared:
         size: Width and height in pixels.
         original_size: Width and height of the image it was made from, EXIF orientation applied: what
             `ImageDocument.size` returns, so that tokens can be counted without reading the header again.
-        notes: Changes that the user should know about, such as dropped frames.
+        notes: What was changed: the size, the type, transparency, dropped frames.
     """
 
     data: bytes
@@ -109,6 +109,8 @@ def prepare(
             notes.append(f"only the first of its {frames} frames is sent")
         if mimetype not in types:
             notes.append(f"converted from {mimetype.removeprefix('image/').upper()}")
+        if target != size:
+            notes.append(f"scaled from {size[0]} x {size[1]} pixels to {target[0]} x {target[1]}")
         pixels = _on_white(decode_upright(image, target, notes), notes)
     encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
     if len(encoded) > max_bytes:

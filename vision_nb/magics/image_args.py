@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Any
 
 from vision_nb.errors import ImageNotFoundError, UnsupportedImageError
-from vision_nb.images.loading import ImageList, load_images
+from vision_nb.images.document import ImageList
+from vision_nb.images.loading import load_images
 from vision_nb.magics.usage_errors import UsageError, closest, truncate
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")

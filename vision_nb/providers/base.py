@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -53,6 +54,7 @@ class MultiModalLLM(Provider):
         max_retries: How many times the provider's client retries a request after a transient failure.
         timeout: Seconds that a request may take.
         additional_kwargs: More request parameters, passed on unchanged.
+        max_side: The longest side at which images are sent, in pixels; None for the side of the model's rule.
         inline_urls: Whether images behind URLs are downloaded and sent as files, for servers that cannot reach them.
     """
 
@@ -67,8 +69,11 @@ class MultiModalLLM(Provider):
         timeout: float = 60.0,
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
+        max_side: int | None = None,
     ) -> None:
         super().__init__()
+        if max_side is not None and (not isinstance(max_side, int) or max_side < 1):
+            raise SettingsError(f"max_side must be a whole number of pixels of at least 1, not {max_side!r:.80}.")
         if image_detail is not None:
             check_detail(image_detail)
         self.model = model
@@ -79,6 +84,7 @@ class MultiModalLLM(Provider):
         self.timeout = timeout
         self.additional_kwargs = dict(additional_kwargs or {})
         self.inline_urls = inline_urls
+        self.max_side = max_side
 
     def complete(self, prompt: str, image_documents: Images = (), **overrides: Any) -> CompletionResponse:
         """Answer a prompt about images.
@@ -175,7 +181,8 @@ class MultiModalLLM(Provider):
     @property
     def identity(self) -> dict[str, Any]:
         """What an answer depends on besides the question: model, server and parameters."""
-        return {"model": str(self), "server": self.server, "parameters": self.settings()}
+        sizes = {} if self.max_side is None else {"max_side": self.max_side}
+        return {"model": str(self), "server": self.server, "parameters": self.settings(), **sizes}
 
     @property
     def pricing(self) -> ModelPricing:
@@ -273,7 +280,7 @@ class MultiModalLLM(Provider):
             raise SettingsError(f"{self} accepts {limit} per request and got {len(documents):,}: send fewer at a time.")
         images = {document: self._prepare_image(document, settings) for document in documents}
         for image in images.values():
-            image.warn_of_dropped_frames()
+            image.warn_of_losses()
         text = sum(text_tokens(message.text, self.counted_model).tokens for message in messages)
         tokens = InputTokens(text, [images[document].tokens for document in documents])
         sent = sum(fewest_text_tokens(message.text) for message in messages)
@@ -282,6 +289,7 @@ class MultiModalLLM(Provider):
         request = self._request(messages, images, settings, stream=stream)
         accounting = CallAccounting(str(self), self.pricing, tokens, longest_answer=longest_answer(settings))
         empty = kind(model=self.model, pricing=self.pricing, sent_tokens=sent)
+        empty = replace(empty, image_notes=tuple(note for image in images.values() for note in image.notes))
         return Call(request, accounting, ResponseAccumulator(empty, self._trim))
 
     async def _aprepare(
@@ -297,6 +305,7 @@ class MultiModalLLM(Provider):
             document,
             model=self.counted_model,
             detail=detail,
+            max_side=self.max_side,
             inline_urls=self.inline_urls,
             types=self.image_types,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from vision_nb.cost.accounting import is_limited
@@ -10,9 +11,12 @@ from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.formats import SENDABLE
-from vision_nb.images.prepare import Prepared
+from vision_nb.images.prepare import Prepared, fit_within
 from vision_nb.rendering.html import data_uri
 from vision_nb.user_warnings import warn_user
+
+_NARROW = 256  # pixels of the short side
+_TILE_SHAPE = 1.5  # the longest shape of a suggested tile, as long side / short side
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,26 @@ class OutgoingImage:
             return str(self.document.image_url)
         return data_uri(self.prepared.data, self.prepared.mimetype)
 
-    def warn_of_dropped_frames(self) -> None:
-        """Warn the user if only the first of several frames is sent."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the image before it is sent, in one text with its name; empty if it is sent unchanged."""
         notes = () if self.prepared is None else self.prepared.notes
-        if any("frames" in note for note in notes):
-            warn_user(f"{self.document.name}: {'; '.join(notes)}")
+        return (f"{self.document.title}: {'; '.join(notes)}",) if notes else ()
+
+    def warn_of_losses(self) -> None:
+        """Warn the user if frames are dropped, or if a long image becomes so narrow that text is unreadable."""
+        prepared = self.prepared
+        if prepared is None:
+            return
+        if any("frames" in note for note in prepared.notes):
+            warn_user(f"{self.document.name}: {'; '.join(prepared.notes)}")
+        (width, height), (sent_width, sent_height) = prepared.original_size, prepared.size
+        if min(prepared.size) < _NARROW and 2 * max(prepared.size) <= max(width, height) >= 3 * min(width, height):
+            rows, columns = math.ceil(height / width / _TILE_SHAPE), math.ceil(width / height / _TILE_SHAPE)
+            warn_user(
+                f"{self.document.title}: scaled from {width} x {height} pixels to {sent_width} x {sent_height}, where "
+                f"text may be unreadable. Send tiles instead: ImageDocument.split({rows}, {columns}, overlap=50)."
+            )
 
 
 def prepare_image(
@@ -52,6 +71,7 @@ def prepare_image(
     *,
     model: str,
     detail: Detail | None,
+    max_side: int | None = None,
     inline_urls: bool = False,
     types: frozenset[str] = SENDABLE,
 ) -> OutgoingImage:
@@ -64,6 +84,7 @@ def prepare_image(
         document: The image.
         model: The model whose rule decides the size to send and the tokens.
         detail: The detail level, or None to leave it to the server.
+        max_side: The longest side to send, in pixels; None for the side of the model's rule.
         inline_urls: Whether to download an image behind a URL and send the file instead of the URL.
         types: The MIME types that the server takes.
 
@@ -74,8 +95,8 @@ def prepare_image(
     if document.is_remote and not inline_urls:
         fewest = fewest_tokens((1, 1), model, detail)  # its size may be unknown
         return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail), fewest)
-    prepared = document.prepare(lambda size: sent_size(size, model, detail), types=types)
-    view = view_of(prepared.original_size, model, detail)
+    prepared = document.prepare(lambda size: sent_size(size, model, detail, max_side), types=types)
+    view = view_of(fit_within(prepared.original_size, max_side or max(prepared.original_size)), model, detail)
     fewest = fewest_tokens(prepared.original_size, model, detail)
     return OutgoingImage(document, prepared, detail, None if view is None else view.tokens, fewest)
 

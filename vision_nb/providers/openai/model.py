@@ -48,6 +48,8 @@ class OpenAIMultiModal(MultiModalLLM):
         total_timeout: Seconds that the whole answer may take; default: ten times ``timeout``.
         additional_kwargs: More request parameters, passed on unchanged.
         inline_urls: Whether to download images behind URLs and send their data, for servers that cannot reach them.
+        max_side: The longest side at which images are sent, in pixels. The default is what the model sees at the
+            detail level by its rule; a model without a known rule gets 2,048, or all pixels at detail "original".
         default_headers: HTTP headers of every request.
 
     Raises:
@@ -81,6 +83,7 @@ class OpenAIMultiModal(MultiModalLLM):
         total_timeout: float | None = None,
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
+        max_side: int | None = None,
         default_headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
@@ -92,6 +95,7 @@ class OpenAIMultiModal(MultiModalLLM):
             timeout=timeout,
             additional_kwargs=additional_kwargs,
             inline_urls=inline_urls,
+            max_side=max_side,
         )
         self.api_base = check_address(api_base, "api_base")
         self.total_timeout = 10 * timeout if total_timeout is None else total_timeout

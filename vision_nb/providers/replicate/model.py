@@ -72,6 +72,7 @@ class ReplicateMultiModal(MultiModalLLM):
         image_detail: Ignored, with a warning: models on Replicate have no detail levels.
         additional_kwargs: Inputs by the model's own names.
         inline_urls: Whether to download images from URLs and send their data.
+        max_side: The longest side at which images are sent, in pixels; None for 2,048.
 
     Raises:
         MissingKeyError: There is no API token.
@@ -103,6 +104,7 @@ class ReplicateMultiModal(MultiModalLLM):
         image_detail: Detail | None = None,
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
+        max_side: int | None = None,
     ) -> None:
         known = known_model(model)
         super().__init__(
@@ -114,6 +116,7 @@ class ReplicateMultiModal(MultiModalLLM):
             timeout=timeout,
             additional_kwargs=additional_kwargs,
             inline_urls=inline_urls,
+            max_side=max_side,
         )
         _check_num_input_files(num_input_files)
         self.num_input_files = num_input_files
