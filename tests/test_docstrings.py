@@ -15,7 +15,7 @@ from tests.conftest import picture
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(vn.__path__, "vision_nb.") if not module.name.endswith("__main__")
 )
-REFERENCE = re.compile(r"(?:[Aa]s(?: for)?|twin of) `(?:\w+\.)?(\w+)`")
+REFERENCE = re.compile(r"(?:[Aa]s(?: for)?|version of) `(?:\w+\.)?(\w+)`")
 DOCUMENTED_IN = {  # names that are neither a class nor a function
     "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate.catalog",
 }

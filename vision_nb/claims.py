@@ -1,9 +1,9 @@
-"""Claims: the right to ask a question, so that two notebooks do not pay for the same answer.
+"""Claims on questions, so that two notebooks do not pay for the same answer.
 
-A claim is a row in the store. It is written before the question is sent, and deleted with the same transaction that
-writes the answer, or when the question has failed. Whoever finds a claim of another process waits for its answer. A
-claim is a lease: a thread renews it while the question is being asked. It is free again when the lease has run out,
-or at once when its process has ended on this machine.
+A claim is a row in the store. It is written before the question is sent, and deleted in the transaction that writes the
+answer, or when the question fails. A process that finds another process's claim waits for its answer. A claim is a
+lease: a thread renews it while the question is being asked. The claim is released when the lease expires, or
+immediately if its process on this machine has ended.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ CREATE TABLE IF NOT EXISTS claims (
 );
 """
 LEASE = 60.0
-"""Seconds after which a claim that is not renewed is free again."""
+"""Seconds after which a claim that is not renewed expires."""
 RENEWAL = 15.0
 """Seconds between renewals."""
 
 _RESERVED = bytes(16384)  # written with each claim, so that a full disk is noticed before the question is sent
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between looks at another process's claim
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between checks of another process's claim
 
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
 LookUp = Callable[[sqlite3.Connection, str], Response | None]
@@ -54,7 +54,7 @@ class Claim:
         look_up: Returns the stored answer for a key; None to ask again, whatever is stored or being asked.
 
     Attributes:
-        answer: The stored answer, or None if the question is to be asked.
+        answer: The stored answer, or None if the question must be asked.
     """
 
     def __init__(self, key: str, transaction: Transaction, look_up: LookUp | None) -> None:
@@ -104,7 +104,7 @@ def claimed(claim: Claim) -> Iterator[Response | None]:
         claim: The claim, as ``store.claim(key)`` returns it.
 
     Yields:
-        The stored answer, or None: then the block is to ask the question, and to store its answer.
+        The stored answer, or None if the block must ask the question and store its answer.
     """
     try:
         for pause in _pauses():
@@ -118,7 +118,7 @@ def claimed(claim: Claim) -> Iterator[Response | None]:
 
 @asynccontextmanager
 async def aclaimed(claim: Claim, executor: Executor | None = None) -> AsyncIterator[Response | None]:
-    """Claim a question for a block: the asynchronous twin of `claimed`.
+    """Claim a question for a block: the asynchronous version of `claimed`.
 
     Args:
         claim: The claim.
@@ -158,7 +158,7 @@ class _Renewer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all claims, as a forked process must: they are its parent's."""
+        """Forget all claims: in a forked process, they belong to the parent."""
         self._claims: set[Claim] = set()
         self._lock = threading.Lock()
         self._is_running = False
@@ -197,12 +197,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def this_process() -> str:
-    """Return what identifies this process: its machine, its number, and when it was started."""
+    """Return an identifier of this process: its machine, its PID and its start time."""
     return json.dumps([_machine(), os.getpid(), _start(os.getpid())])
 
 
 def is_running(process: str) -> bool:
-    """Return whether a process may be running; only one that was on this machine is known to have ended.
+    """Return whether a process may be running; on another machine, it is assumed to be.
 
     Args:
         process: The process, as `this_process` returned it.
@@ -220,7 +220,7 @@ def is_running(process: str) -> bool:
 
 
 def _start(number: int) -> str | None:
-    """Return when a process was started; None if that is not known, or if it has ended and is not yet collected."""
+    """Return a process's start time; None if it is unknown, or if the process is a zombie."""
     try:
         fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -230,7 +230,7 @@ def _start(number: int) -> str | None:
 
 @cache
 def _machine() -> str:
-    """Return what identifies the machine since it was started, and the container."""
+    """Return an identifier of the machine's current boot and of the container."""
     parts = [platform.node()]
     with suppress(OSError):
         parts += [

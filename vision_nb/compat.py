@@ -1,4 +1,4 @@
-"""Names from common walkthroughs: their code runs with only its imports changed.
+"""Names used in common walkthroughs: their code runs after changing only the imports.
 
 >>> vn.compat.SimpleDirectoryReader("photos").load_data()
 [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg')]

@@ -75,7 +75,7 @@ class BudgetExceededError(VisionError):
     """A call could exceed the budget, and was not sent.
 
     Attributes:
-        may_pass_later: Whether the call may fit once the calls in progress have ended and cost less than reserved.
+        may_pass_later: Whether the call may fit the budget once the calls in progress have cost less than reserved.
     """
 
     def __init__(self, message: str, *, may_pass_later: bool = False) -> None:

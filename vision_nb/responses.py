@@ -57,7 +57,7 @@ def is_implausible(reported: int | None, sent: int | None) -> bool:
 
     Args:
         reported: The reported count, or None.
-        sent: A lower limit of the tokens that were sent, by our own count; None if it is unknown.
+        sent: A lower bound on the tokens that were sent, by our own count; None if it is unknown.
     """
     return reported is not None and sent is not None and reported < sent
 
@@ -83,7 +83,7 @@ class Response(DisplayOnce):
         pricing: A function from the usage to the price in US dollars.
         image_notes: What was done to each image before it was sent: a text per changed image, such as
             "scan.png: scaled from 4000 x 3000 pixels to 2048 x 1536".
-        sent_tokens: A lower limit of the input tokens, by our own count, or None.
+        sent_tokens: A lower bound on the input tokens, by our own count, or None.
     """
 
     text: str = ""

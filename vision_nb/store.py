@@ -34,7 +34,7 @@ VERSION = 1
 
 _APPLICATION_ID = 0x766E6273  # "vnbs": marks the file as ours
 _BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
-_CHECKPOINT_PAUSE = 2.0  # seconds after a write in which others are awaited, before the log is emptied
+_CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""
 {claims.SCHEMA}
 CREATE TABLE IF NOT EXISTS answers (

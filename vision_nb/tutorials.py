@@ -16,7 +16,7 @@ from vision_nb.errors import SettingsError
 
 START = "00_start_here.ipynb"
 DEFAULT_FOLDER = "vision_nb_tutorials"
-_RECORD = ".vision_nb_tutorials.json"  # the digest of each copy, which tells an old copy from a changed one
+_RECORD = ".vision_nb_tutorials.json"  # the digest of each copy, to distinguish an outdated copy from a changed one
 
 
 def notebooks_folder() -> Path:
@@ -36,9 +36,9 @@ def notebooks_folder() -> Path:
 
 
 def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> list[str]:
-    """Copy the notebooks to a folder, but do not overwrite changed ones.
+    """Copy the notebooks to a folder without overwriting changed ones.
 
-    A copy that is still as an earlier call wrote it is updated.
+    Copies that have not changed since an earlier call are updated.
 
     Args:
         folder: The folder; it is created if necessary.
@@ -87,7 +87,7 @@ def start_jupyterlab(folder: str | Path, *, browser: bool = True, options: Seque
     Args:
         folder: The folder with the copies.
         browser: Whether to open a browser.
-        options: Further options of ``jupyter lab``, such as ``--port=9000``.
+        options: Additional options for ``jupyter lab``, such as ``--port=9000``.
 
     Raises:
         SettingsError: JupyterLab is not installed.

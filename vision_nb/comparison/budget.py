@@ -1,4 +1,4 @@
-"""The limit on what a comparison may cost."""
+"""The budget of a comparison."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def run_budget(
     """Return the budget of a run.
 
     Args:
-        models: The models that are compared.
+        models: The models to compare.
         limit: US dollars that the run may cost, or None for no limit.
-        spent: What an earlier part of the run has cost.
+        spent: The cost of an earlier part of the run in US dollars.
 
     Raises:
         SettingsError: The limit is not an amount, or the price of a model is unknown.

@@ -21,7 +21,7 @@ StoreOrPath = Store | str | Path | None
 
 
 class _Options(TypedDict, total=False):
-    """The options of `compare` that do not decide its return type."""
+    """The options of `compare` that do not affect its return type."""
 
     concurrency: Concurrency
     budget: float | Decimal | None
@@ -51,7 +51,7 @@ def compare(
     """Ask every model every question about every image.
 
     Each answer is written to a store when it arrives. After an interrupt, an error or a killed kernel, the same call
-    makes only the missing calls. A call that fails is a row with an error; the other calls are still made. An
+    makes only the missing calls. A failed call becomes a row with an error; the other calls are still made. An
     interrupt returns the rows so far, marked as incomplete.
 
     Args:
@@ -104,7 +104,7 @@ async def acompare(
     progress: bool = True,
     store: StoreOrPath = None,
 ) -> Comparison | Plan:
-    """Do the same as `compare`, asynchronously.
+    """Compare models: the asynchronous version of `compare`.
 
     >>> import asyncio
     >>> asyncio.run(vn.acompare("demo", "How bright is it?", vn.samples.path("chart"), progress=False))

@@ -15,14 +15,14 @@ from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.responses import Response, Usage
 
 MAX_IMAGES = 20
-"""The most images in a gallery; the DataFrame has all rows."""
+"""The maximum number of images in a gallery; the DataFrame has all rows."""
 
 _THUMBNAIL_SIDE = 150
 _THUMBNAIL_BYTES = 9_000  # 20 thumbnails are under 250 kB as base64
 _MAX_ANSWER = 1_200  # characters
 _MAX_ANSWERS = 180_000  # characters of all answers together
 _MAX_PROMPT = 400  # characters
-_MAX_HTML = 480_000  # characters; images that would exceed it are left to the DataFrame
+_MAX_HTML = 480_000  # characters; images beyond it are only in the DataFrame
 _CELL_STYLE = (
     "vertical-align:top;text-align:left;padding:6px 10px;overflow-wrap:anywhere;"
     "border-top:1px solid var(--jp-border-color2,#ccc)"
@@ -34,8 +34,8 @@ def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequenc
 
     Args:
         models: The names of the models.
-        rows: The cells of each row, as `cell` makes them.
-        leading: The name and CSS width of each column before those of the models.
+        rows: The cells of each row, as returned by `cell`.
+        leading: The name and CSS width of each column to the left of the models.
     """
     head = "".join(f'<th scope="col" style="{_CELL_STYLE};width:{width}">{name}</th>' for name, width in leading)
     head += "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape(model)}</th>' for model in models)
@@ -56,8 +56,8 @@ def answer_html(text: str, *, facts: Sequence[str], remark: str | None = None) -
 
     Args:
         text: The answer as Markdown; it is sanitized.
-        facts: Such as those of `answer_facts`.
-        remark: What the reader should know about how the answer ended, or None.
+        facts: Short texts, such as those from `answer_facts`.
+        remark: A note about how the answer ended, or None.
     """
     note = f"<p><b>Note:</b> {escape(remark)}</p>" if remark else ""
     return markdown_to_html(text) + note + muted_text(", ".join(facts))

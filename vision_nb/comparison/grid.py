@@ -1,4 +1,4 @@
-"""The grid of a comparison: its models, prompts and images, checked, and its rows in order."""
+"""The grid of a comparison: validated models, prompts and images, and the rows in order."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def make_grid(
         prompts: Texts, one or several.
         images: Image sources, one or several.
         concurrency: The number of concurrent calls, or a mapping from model names to numbers.
-        connect: Makes a model object from a string.
+        connect: A function that creates a model object from a string.
 
     Raises:
         SettingsError: An argument is empty, has duplicates, or has a wrong type.
@@ -160,7 +160,7 @@ def make_grid(
 
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
-    """Load the images; a single missing file stays in the grid, and its rows get the error."""
+    """Load the images; a missing file stays in the grid, and its rows contain the error."""
     for source in flatten(sources):
         try:
             yield from load_images(source)

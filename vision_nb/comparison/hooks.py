@@ -1,4 +1,4 @@
-"""Functions of higher layers that this package calls; `vision_nb/__init__.py` sets them."""
+"""Functions from higher layers that this package calls; set by `vision_nb/__init__.py`."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class ModelScores:
         failed: The number of rows with an error.
         correctness: The mean correctness score, or None.
         relevance: The mean relevance score, or None.
-        labels: The number of labels behind the means.
+        labels: The number of labels that the means are based on.
         latency_s: The mean latency of an answer in seconds, or None.
         input_tokens: The total of all answers, or None if a server did not report it.
         output_tokens: The total of all answers, or None if a server did not report it.

@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def usd(self) -> Decimal | None:
-        """The maximum price in US dollars, or None if a part of it is not known."""
+        """The maximum price in US dollars, or None if any part of it is unknown."""
         prices = [planned.usd for planned in self.models]
         return None if None in prices else sum((price for price in prices if price is not None), Decimal(0))
 
@@ -89,7 +89,7 @@ class Plan:
 def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
     """Plan the calls of a grid.
 
-    Of the images, only headers are decoded; files that are new to the store are read for their digest.
+    Only image headers are decoded; files that are new to the store are read to compute their digest.
     """
     return Plan(tuple(_plan_model(grid, llm, store, resume=resume) for llm in grid.models))
 

@@ -1,4 +1,4 @@
-"""The result of a comparison: a table, a gallery, labels, and what is still missing."""
+"""The result of a comparison: a table, a gallery, labels, and the missing calls."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Comparison(Sequence[Row]):
         rows: The rows, also available as ``comparison[index]``.
         incomplete: Why some calls were not made, or None.
         grid: The models, prompts and images.
-        store: Where answers and labels are kept; a closed one is opened again when it is needed.
-        budget: What the run was allowed to cost, and what it has cost.
+        store: The store of answers and labels; if closed, it is reopened when needed.
+        budget: The run's budget, with its cost so far.
         resume: Whether answers from the store were used.
 
     >>> comparison = vn.compare(["demo"], ["How large is it?"], [vn.samples.path("chart")], progress=False)
@@ -88,7 +88,7 @@ class Comparison(Sequence[Row]):
 
     @property
     def store(self) -> Store:
-        """Where answers and labels are kept."""
+        """The store of answers and labels."""
         if isinstance(self._store, Path):
             self._store = Store(self._store)
         return self._store
@@ -128,15 +128,15 @@ class Comparison(Sequence[Row]):
         """Write the table as CSV.
 
         Args:
-            path: The file; an existing one is replaced.
+            path: The file; it is overwritten if it exists.
         """
         self.to_dataframe().to_csv(path, index=False)
 
     def to_parquet(self, path: str | Path) -> None:
-        """Write the table as Parquet; pandas needs pyarrow for it.
+        """Write the table as Parquet; requires pyarrow.
 
         Args:
-            path: The file; an existing one is replaced.
+            path: The file; it is overwritten if it exists.
         """
         self.to_dataframe().to_parquet(path, index=False)
 
@@ -239,7 +239,7 @@ class Comparison(Sequence[Row]):
         return plot(self.rows, self._labels())
 
     def retry_errors(self, *, progress: bool = True) -> Comparison:
-        """Repeat the calls that failed or were not made, within the rest of the budget.
+        """Repeat the calls that failed or were not made, within the remaining budget.
 
         Args:
             progress: Show a progress bar.
@@ -268,8 +268,8 @@ def comparison_from(run: Run, store: Store | Path) -> Comparison:
     """Return a run's results.
 
     Args:
-        run: The run, ended.
-        store: Its store; or the path of a store that is opened when it is needed.
+        run: The finished run.
+        store: Its store, or the path of a store to open when needed.
     """
     return Comparison(
         run.rows, grid=run.grid, store=store, budget=run.budget, incomplete=run.incomplete, resume=run.resume

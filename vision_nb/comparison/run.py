@@ -23,9 +23,9 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
-_LOOKUP_BATCH = 200  # images whose answers are looked up in the store at a time
+_LOOKUP_BATCH = 200  # images per lookup in the store
 _MAX_RATE_LIMITS = 6  # rate limit errors of one call before its row fails
-_MAX_PAUSE = 60.0  # seconds after a rate limit error that does not say how long to wait
+_MAX_PAUSE = 60.0  # seconds to wait after a rate limit error without a Retry-After
 
 Queue = asyncio.Queue[tuple[int, int, int] | None]
 """Indices of a row, its model and its image; None ends a worker."""
@@ -36,8 +36,8 @@ class Run:
 
     Args:
         grid: The models, prompts and images.
-        store: Where answers are kept.
-        budget: What the run may cost.
+        store: The store of answers.
+        budget: The run's budget.
         resume: Use the answers that are already in the store.
         progress: Show a progress bar.
         rows: Rows of an earlier run; the finished ones are kept.
@@ -107,7 +107,7 @@ class Run:
                 await finish_in_thread(self._writer, self._store.checkpoint)
 
     async def _enqueue(self, queues: list[Queue]) -> None:
-        """Fill the rows that are in the store, and queue the others, image by image."""
+        """Fill in the rows whose answers are in the store, and queue the others, image by image."""
         for start in range(0, len(self.grid.documents), _LOOKUP_BATCH):
             batch = range(start, min(start + _LOOKUP_BATCH, len(self.grid.documents)))
             for row, model, document in await to_thread(self._look_up, batch):
@@ -115,7 +115,7 @@ class Run:
             self._progress.recount(self.rows, self.budget.spent)
 
     def _look_up(self, batch: range) -> list[tuple[int, int, int]]:
-        """Fill the rows of some images that are in the store; return the others as (row, model, document)."""
+        """Fill in the stored rows of some images; return the others as (row, model, document)."""
         rows: list[tuple[int, int, int]] = []
         for document in batch:
             unfinished = [indices for indices in self.grid.rows_of(document) if not self.rows[indices[0]].finished]
@@ -150,7 +150,7 @@ class Run:
     async def _complete_row(
         self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
     ) -> None:
-        """Claim a row's question, and ask it; or take the answer that another process has asked for."""
+        """Claim and ask a row's question, or take the answer that another process receives."""
         claim = self._store.claim(self.rows[row].key, reuse=self.resume)
         try:
             async with aclaimed(claim, self._writer) as answer:
@@ -171,7 +171,7 @@ class Run:
     async def _ask(
         self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
     ) -> None:
-        """Make a row's call, after rate limit errors again, until it has an answer or an error."""
+        """Make a row's call, retrying after rate limit errors, until it has an answer or an error."""
         rate_limits = 0
         while True:
             await pause.wait()
@@ -196,7 +196,7 @@ class Run:
                 break
             except StoreError:
                 raise
-            except Exception as error:  # no error of a single call may end the run
+            except Exception as error:  # an error in one call must not end the run
                 self.rows[row] = self.rows[row].with_error(error)
                 break
 
@@ -204,7 +204,7 @@ class Run:
         with self.budget.active():
             response = await llm.acomplete(self.rows[row].prompt, [document])
         self.rows[row] = self.rows[row].with_answer(response, from_store=False)
-        # In a thread, as the file may be locked by another process; and to its end, as the answer is paid for.
+        # In a thread, because another process may have locked the file; to completion, because the answer is paid for.
         await finish_in_thread(self._writer, partial(self._store.put, self.rows[row].key, str(llm), response))
 
 
@@ -212,7 +212,7 @@ class _Pause:
     """Holds back one model's workers after a rate limit error.
 
     Attributes:
-        quota_error: The error after which the model is not called any more, or None.
+        quota_error: The error after which the model is no longer called, or None.
     """
 
     def __init__(self) -> None:

@@ -1,3 +1,3 @@
-"""Conversations about images: `Chat`, the files that it is saved to, and the formats that it is exported to."""
+"""Conversations about images: `Chat`, its saved files, and its export formats."""
 
 __all__: list[str] = []  # nothing here is public: import from vision_nb

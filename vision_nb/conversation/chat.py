@@ -137,7 +137,7 @@ class Chat:
     async def aask(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
-        """Ask the next question and return the answer: the asynchronous twin of `ask`."""
+        """Ask the next question and return the answer: the asynchronous version of `ask`."""
         question = _as_question(prompt, images)
         with self._turn_in_progress(question, current_task()):
             self._update_answer(await self.llm.achat(self.messages_with(question), **overrides))
@@ -159,9 +159,9 @@ class Chat:
     async def astream(
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> AsyncGenerator[ChatResponse, None]:
-        """Ask the next question and yield the growing answer: the asynchronous twin of `stream`.
+        """Ask the next question and yield the growing answer: the asynchronous version of `stream`.
 
-        It is an async generator: use it in ``async for`` without awaiting it first. Cancelling it stops the answer.
+        It is an async generator: use it in ``async for`` without awaiting it first. Canceling it stops the answer.
         """
         question = _as_question(prompt, images)
         with self._turn_in_progress(question, current_task()):

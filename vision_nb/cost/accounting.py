@@ -19,7 +19,7 @@ LONGEST_ANSWER = 4096
 """Output tokens to reserve for an answer without a length limit."""
 
 _BUDGET_POLL = 0.05
-"""Seconds between attempts to reserve: calls settle on any thread, so there is no one event loop to notify."""
+"""Seconds between attempts to reserve: calls settle on any thread, so there is no single event loop to notify."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class InputTokens:
     """The input tokens of a request, counted before it is sent.
 
     Attributes:
-        text: Tokens of all texts, about.
+        text: Approximate tokens of all texts.
         images: Tokens of each image, or None where they are unknown.
     """
 
@@ -57,7 +57,7 @@ class InputTokens:
 
     @property
     def known(self) -> int:
-        """The tokens of the texts, about, and of the images whose tokens are known."""
+        """The approximate tokens of the texts, plus the known tokens of the images."""
         return self.text + sum(tokens or 0 for tokens in self.images)
 
     @property
@@ -73,7 +73,7 @@ class CallAccounting:
         model: The model's full name.
         pricing: Prices its tokens.
         tokens: The request's input tokens.
-        longest_answer: The most output tokens that the answer can have.
+        longest_answer: The maximum number of output tokens.
     """
 
     def __init__(self, model: str, pricing: ModelPricing, tokens: InputTokens, *, longest_answer: int) -> None:
@@ -117,7 +117,7 @@ class CallAccounting:
             await asyncio.sleep(_BUDGET_POLL)
 
     def settle(self, response: Response) -> None:
-        """Record the call with what has arrived of its answer.
+        """Record the call with the part of the answer that has arrived.
 
         Only the first invocation has an effect. It never blocks, because garbage collection may invoke it.
         """
@@ -152,7 +152,7 @@ class CallAccounting:
         )
 
     def _usage_of(self, response: Response) -> tuple[Usage, bool]:
-        """Return the reported usage, or an estimate, and whether it is one."""
+        """Return the reported or estimated usage, and whether it is an estimate."""
         reported = response.usage
         if reported is not None and reported.input_tokens is not None and not response.usage_is_implausible:
             return reported, False
@@ -172,7 +172,7 @@ def _budgets(run_budget: Budget | None) -> list[Budget]:
 
 
 def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER) -> int:
-    """Return the most output tokens that a call's settings allow.
+    """Return the maximum number of output tokens that a call's settings allow.
 
     Args:
         settings: The call's settings.

@@ -1,4 +1,4 @@
-"""Limits on what calls may cost together, enforced before each call is sent."""
+"""Limits on the total cost of calls, enforced before each call is sent."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ active_budget: ContextVar[Budget | None] = ContextVar("active_budget", default=N
 class Budget:
     """A limit on the total price of calls. Safe to use from several threads.
 
-    Each call reserves its highest possible price before it is sent. When the call has ended, what it really cost
-    replaces the reservation.
+    Each call reserves its highest possible price before it is sent. When the call ends, its actual cost replaces the
+    reservation.
 
     Args:
         limit: US dollars that all calls together may cost; None for no limit.
-        spent: US dollars that count as spent from the start.
+        spent: US dollars already spent at the start.
         name: How to refer to the limit in an error message, such as "vn.ledger.budget".
     """
 
@@ -39,7 +39,7 @@ class Budget:
 
     @property
     def spent(self) -> Decimal:
-        """US dollars that the calls so far have cost."""
+        """The cost of the calls so far in US dollars."""
         with self._lock:
             self._update()
             return self._spent
@@ -52,7 +52,7 @@ class Budget:
             model: The model's name, for the error message.
 
         Returns:
-            What was reserved, to be passed to `settle`.
+            The reserved amount, to pass to `settle`.
 
         Raises:
             BudgetExceededError: The call could exceed the limit.
@@ -73,10 +73,10 @@ class Budget:
         )
 
     def settle(self, reserved: Decimal, price: Callable[[], Decimal | None] | None) -> None:
-        """Replace a reservation by what the call cost. Never blocks.
+        """Replace a reservation with the call's actual cost. Never blocks.
 
         Args:
-            reserved: What `reserve` returned.
+            reserved: The amount that `reserve` returned.
             price: Returns the price in US dollars, or None if it is unknown, in which case the reservation counts
                 as spent. It is called when the total is next needed. None if the call failed and cost nothing.
         """
@@ -103,7 +103,7 @@ class Budget:
             active_budget.reset(token)
 
     def _update(self) -> None:
-        """Add up what has been settled since the last time; call it with the lock held."""
+        """Add the amounts settled since the last update; the caller must hold the lock."""
         while self._settled:
             reserved, price = self._settled[0]
             usd = Decimal(0) if price is None else price()

@@ -11,7 +11,7 @@ from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 
 TEST_IMAGES: tuple[tuple[int, Detail], ...] = ((1024, "high"), (2048, "high"), (2048, "original"))
-"""Side in pixels and detail level of the square test images, which tell the known rules apart."""
+"""Side in pixels and detail level of the square test images, which distinguish the known rules."""
 
 _PROMPT = "Answer with one word: blank."
 _TOLERANCE = 3  # tokens: reported counts vary by one, and an image part adds one or two of its own
@@ -22,7 +22,7 @@ class Calibration:
     """The token counts of three test images, and the models that count the same.
 
     Attributes:
-        model: The name of the model whose rule is wanted.
+        model: The name of the calibrated model.
         tokens: Tokens of each image; None if the server refused the detail level.
         families: The models in the rule table with the same counts, in the table's order.
         rule: The rule of these models, or None if no known rule fits.
@@ -34,7 +34,7 @@ class Calibration:
     rule: Rule | None
 
     def keep(self) -> None:
-        """Use the rule for this model from now on in this process.
+        """Use the rule for this model for the rest of this process.
 
         Raises:
             SettingsError: No known rule fits.
@@ -45,7 +45,7 @@ class Calibration:
 
 
 def calibrate(llm: Any) -> Calibration:
-    """Find out how a model counts images with four small calls: a text and three blank images.
+    """Infer how a model counts images from four small calls: a text and three blank images.
 
     Args:
         llm: The model object, such as an Azure deployment of an unknown model.

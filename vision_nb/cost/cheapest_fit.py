@@ -14,7 +14,7 @@ from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
 from vision_nb.responses import Usage
 
-_MIN_SAVING = 0.25  # of the previous step: without it, patches would give thousands of steps
+_MIN_SAVING = 0.25  # of the previous step: without it, patches would produce thousands of steps
 _MIN_TOKENS = 0.1  # of the full count: below it, little is left of the image
 
 
@@ -65,8 +65,8 @@ class Fits:
 def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detail: str = "auto") -> Fits:
     """Find the smaller sizes at which an image costs fewer tokens.
 
-    Scaling that the model would do anyway is done before an image is sent, so it saves nothing here. At the sizes
-    found, the model does see less detail.
+    Images are always scaled down to the size that the model uses before they are sent, so that size saves nothing. At
+    the sizes returned here, the model sees less detail.
 
     Args:
         image_or_size: A (width, height) in pixels, or any image source.

@@ -54,7 +54,7 @@ class Estimate:
         text: The tokens of the prompt.
         images: The tokens of each image.
         max_new_tokens: The maximum tokens of the answer.
-        tokens: All input tokens, or None if a part of them is not known.
+        tokens: All input tokens, or None if any of them are unknown.
         usd_low: US dollars with an answer of one token, or None if the price is not known.
         usd: US dollars with the longest answer, or None if the price is not known.
         is_exact: Whether the input tokens are the provider's own count.

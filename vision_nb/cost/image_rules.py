@@ -1,7 +1,7 @@
 """Token rules: how many tokens a model counts for an image, and the size at which it sees the image.
 
-Three kinds of rule and a table with a row per model. A model without a row has no known rule, and never gets
-another model's. Every row names its source and the date on which the source was read.
+There are three kinds of rules, and a table with a row per model. A model without a row has no known rule, and never
+uses the rule of another model. Every row names its source and the date on which the source was read.
 
 The rules use integer arithmetic only, so that the same code takes one size or numpy arrays of a million sizes.
 """
@@ -23,7 +23,7 @@ from vision_nb.images.detail import DETAILS, check_detail
 from vision_nb.images.prepare import fit_within
 
 MAX_PATCHES = 30_000
-"""OpenAI's API refuses an image with more patches than this (images and vision guide, 2026-11)."""
+"""The maximum number of patches per image in OpenAI's API (images and vision guide, 2026-11)."""
 
 UNKNOWN_RULE_SIDE = 2048
 """The longest side, in pixels, of an image sent to a model without a known rule."""
@@ -61,7 +61,7 @@ class Rule(ABC):
 
     Attributes:
         name: The rule in a few words.
-        source: Where the rule comes from, and when it was read there.
+        source: Where the rule comes from, and when the source was read.
     """
 
     name: ClassVar[str]
@@ -106,7 +106,7 @@ class Tiles(Rule):
     """Count tiles of 512 x 512 pixels: ``base + tile * columns * rows``.
 
     Attributes:
-        base: Tokens of any image, and all that it costs at detail low.
+        base: Tokens of every image, and the total at detail low.
         tile: Tokens per tile.
     """
 
@@ -177,7 +177,7 @@ class Patches(Rule):
 
 @dataclass(frozen=True)
 class Fixed(Rule):
-    """Count the same for every image; the server's own encoder decides the size.
+    """Count the same number for every image; the server's encoder determines the size.
 
     Attributes:
         tokens: Tokens of any image.
@@ -288,13 +288,13 @@ RULES: Mapping[str, Rule | None] = MappingProxyType(
         "o1-pro": _O_SERIES,
         "o3": _O_SERIES,
         "computer-use-preview": Tiles(65, 129),
-        # LLaVA 1.5 alone. LLaVA-NeXT takes up to 2,880 tokens (5 x 576), and how many depends on the server.
+        # LLaVA 1.5 only. LLaVA-NeXT uses up to 2,880 tokens (5 x 576), depending on the server.
         "llava": Fixed(576, _LLAVA),
         "demo": Tiles(85, 170, "the demo model counts as gpt-4o does"),
     }
 )
-"""A row per model. Snapshots and fine-tunes use the longest row whose name theirs begins with, except for LLaVA:
-only the names of LLaVA 1.5 use its row, as other models with "llava" in their name count differently."""
+"""A row per model. Snapshots and fine-tunes use the row with the longest matching prefix. The exception is LLaVA: only
+the names of LLaVA 1.5 use its row, because other models with "llava" in their name count differently."""
 
 _calibrated_rules: dict[str, Rule] = {}
 
@@ -313,7 +313,7 @@ def _table_rule(model: str) -> Rule | None:
 
 
 def keep_rule(model: str, rule: Rule) -> None:
-    """Use a rule for a model from now on in this process, such as one that `calibrate` found."""
+    """Use a rule for a model for the rest of this process, such as one that `calibrate` found."""
     _calibrated_rules[model] = rule
 
 
@@ -343,7 +343,7 @@ def checked_rule(model: str, detail: str) -> Rule | None:
     """Return a model's rule after checking the detail level; None if no rule is known.
 
     Raises:
-        SettingsError: There is no such detail level, or the model does not support it.
+        SettingsError: The detail level does not exist, or the model does not support it.
     """
     check_detail(detail)
     rule = rule_for(model)
@@ -365,7 +365,7 @@ def fixed_tokens(model: str) -> int | None:
 
 
 def fewest_tokens(size: Size, model: str, detail: str | None = None) -> int:
-    """Return a lower limit of the tokens of an image: at detail auto, the server may choose any level."""
+    """Return a lower bound on the tokens of an image: at detail auto, the server may choose any level."""
     rule = rule_for(model)
     if rule is None:
         return 1

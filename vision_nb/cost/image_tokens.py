@@ -29,7 +29,7 @@ class ImageTokens:
         seen_size: Its width and height as the model sees it, or None.
         grid: Columns and rows of tiles or patches, or None.
         rule: The rule in a few words, or None.
-        source: Where the rule comes from, and when it was read there, or None.
+        source: Where the rule comes from, and when the source was read, or None.
         error: Why the image cannot be counted, or None.
     """
 

@@ -1,4 +1,4 @@
-"""The ledger: what the calls of this process cost, and a limit on it."""
+"""The ledger: the cost of the calls in this process, and a budget for them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Entry:
     """One call in the ledger.
 
     Attributes:
-        model: The model, as ``str(llm)`` names it.
+        model: The model's name, ``str(llm)``.
         usage: The tokens that the server reported, or an estimate.
         is_estimate: Whether the tokens are an estimate because the server reported none, or implausible ones.
         expected_tokens: Input tokens as counted before the call, or None if they were unknown.
@@ -103,14 +103,14 @@ class Ledger:
     def budget(self, amount: float | str | Decimal | None) -> None:
         self.spending.limit = None if amount is None else parse_usd(amount, "vn.ledger.budget")
         if amount is not None:
-            _ = self.spending.spent  # prices the calls so far now, and not before the next call
+            _ = self.spending.spent  # price the earlier calls now rather than before the next call
 
     def record(self, entry: Entry, reserved: Decimal = Decimal(0)) -> None:
         """Add a call that has ended. Never blocks: see `Budget.settle`.
 
         Args:
             entry: The call.
-            reserved: What was reserved for it in `spending`.
+            reserved: The amount reserved for it in `spending`.
         """
         self._entries.append(entry)
         self.spending.settle(reserved, lambda: entry.usd)
@@ -156,7 +156,7 @@ class Ledger:
         return pd.DataFrame.from_records(records, columns=columns)
 
     def reset(self) -> None:
-        """Delete all entries; the budget stays, and nothing of it is spent."""
+        """Delete all entries, and reset the amount spent; the budget stays."""
         self._entries.clear()
         self.spending.reset()
 

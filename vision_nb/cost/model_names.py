@@ -39,7 +39,7 @@ def match_prefix(model: str, names: Iterable[str]) -> str | None:
 def is_llava_1_5(model: str) -> bool:
     """Return whether a model's name is one of LLaVA 1.5's.
 
-    Many models are named after LLaVA, and have other encoders and longer contexts.
+    Many models named after LLaVA have other encoders and longer contexts.
 
     >>> is_llava_1_5("liuhaotian/llava-v1.5-7b")
     True

@@ -9,14 +9,14 @@ from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 
 PROVIDER_IDS = {"openai": "openai", "azure": "azure"}
-"""Our provider names and those of genai-prices. The other providers have no price per token."""
+"""Maps our provider names to those of genai-prices. The other providers have no price per token."""
 
 _MILLION = 1_000_000
 _set_prices: dict[str, tuple[Decimal, Decimal]] = {}
 
 
 def set_price(model: str, input: float | str | Decimal, output: float | str | Decimal) -> None:
-    """Set a model's price, if the price list does not have it or has another.
+    """Set a model's price, which overrides the price list.
 
     Args:
         model: The model's name, without the provider.
@@ -74,7 +74,7 @@ def parse_usd(value: float | str | Decimal, name: str) -> Decimal:
 
     Args:
         value: The amount; not negative.
-        name: What to call the argument in an error.
+        name: The argument's name in error messages.
 
     Raises:
         SettingsError: The value is not a number, is negative, or is not finite.

@@ -55,7 +55,7 @@ def text_tokens(text: str, model: str = "gpt-4o") -> TextTokens:
     """Count or estimate the tokens of a text.
 
     tiktoken counts them if it is installed and the model's vocabulary is already in its cache; nothing is
-    downloaded. Otherwise, a token is assumed per four Latin characters and per other character.
+    downloaded. Otherwise, the estimate is one token per four Latin characters, and one per other character.
     """
     encoding = _encoding(model)
     if encoding is not None:
@@ -65,9 +65,9 @@ def text_tokens(text: str, model: str = "gpt-4o") -> TextTokens:
 
 
 def fewest_text_tokens(text: str) -> int:
-    """Return a lower limit of the tokens of a text, whatever the vocabulary.
+    """Return a lower bound on the tokens of a text, for any vocabulary.
 
-    Tokens do not span words, but one may hold a long word or a long run of one character.
+    A token does not span words, but it may contain a long word or a long run of one character.
 
     >>> fewest_text_tokens("How large is it? ----------------")
     5
@@ -77,7 +77,7 @@ def fewest_text_tokens(text: str) -> int:
 
 
 def context_length(model: str) -> int | None:
-    """Return the maximum tokens of a model's conversations, answers included; None if not known.
+    """Return a model's context length in tokens, including the answer; None if unknown.
 
     >>> context_length("llava-v1.5-13b")
     4096

@@ -1,4 +1,4 @@
-"""The demo server: a real HTTP server on loopback that answers from pixels, without a key or a network."""
+"""The demo server: a real HTTP server on loopback that measures pixels, without an API key or a network."""
 
 from vision_nb.demo.faults import Fault
 from vision_nb.demo.sample_urls import reachable_or_sample, sample_url

@@ -1,4 +1,4 @@
-"""Faults that a demo server can be told to produce, and the errors it sends by itself."""
+"""Faults that a demo server can produce on request, and its regular errors."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Fault:
-    r"""What goes wrong with one request; the default is nothing.
+    r"""A fault in the response to one request; by default, none.
 
     Attributes of an error or another answer:
         status: The HTTP status; without a ``body`` or ``events``, the status's usual error is sent.
         body: The JSON value, text or bytes that are sent instead of the answer, or of the status's usual error.
         events: The events that are sent instead of the answer, streamed or not, at the server's speed. Text and bytes
             are sent unchanged, other values as ``data: JSON``. The answer ends after the last one: no end marker is
-            added. The iterable may be endless, as is ``itertools.repeat(": keep-alive\n\n")``.
+            added. The iterable may be endless, such as ``itertools.repeat(": keep-alive\n\n")``.
         headers: Headers that are added to the answer or replace its own, such as Location or Content-Encoding. A
             Content-Length may be wrong.
         retry_after: Seconds, or any text, sent as the Retry-After header.
-        content_type: The Content-Type header, whatever the body is.
+        content_type: The Content-Type header, regardless of the body.
         garbage: A stream contains an event that is not JSON; any other answer is HTML.
 
     Attributes that change the demo model's answer:
@@ -48,8 +48,8 @@ class Fault:
             does, so that a client cannot tell whether it is complete.
         delay: Seconds before anything is sent.
         hang: Seconds of silence in the middle of the answer.
-        drip: Seconds between the single bytes of the body.
-        header_drip: Seconds between the single bytes of the status line and the headers.
+        drip: Seconds between the individual bytes of the body.
+        header_drip: Seconds between the individual bytes of the status line and the headers.
     """
 
     status: int | None = None
@@ -77,14 +77,14 @@ class Fault:
     header_drip: float = 0
 
     def cut_at(self, length: int) -> int | None:
-        """Return after how many of an answer's events or bytes it is cut off; None if it is not."""
+        """Return the number of events or bytes after which an answer is cut off; None if it is not."""
         if self.cut_after is None or self.cut_after >= length:
             return None
         return self.cut_after if self.cut_after >= 0 else max(0, length + self.cut_after)
 
 
 def merged(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON object with changed fields; objects in objects are merged too, other values replaced.
+    """Merge changed fields into a JSON object; nested objects are merged too, other values replaced.
 
     >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
     {'a': {'b': 3, 'c': 2}}

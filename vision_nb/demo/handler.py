@@ -1,4 +1,4 @@
-"""What all protocols of the demo server share: recording requests, applying faults and sending answers."""
+"""The base handler of all demo server protocols: record requests, apply faults and send answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ProtocolHandler(RequestHandler):
     Attributes:
         demo: The server's state.
         body: The request's JSON value; None if the body is not JSON.
-        fault: What goes wrong with this request.
+        fault: The fault to apply to this request.
     """
 
     demo: DemoState
@@ -42,7 +42,7 @@ class ProtocolHandler(RequestHandler):
         self._disconnected = asyncio.Event()
 
     def set_default_headers(self) -> None:
-        """Give the answer a request ID, as the vendors do."""
+        """Add a request ID to the answer, as the vendors do."""
         self.set_header("x-request-id", f"req_{uuid.uuid4().hex}")
 
     async def prepare(self) -> None:
@@ -129,7 +129,7 @@ class ProtocolHandler(RequestHandler):
         await self.finish()
 
     async def cut_off(self, following: bytes) -> NoReturn:
-        """Stop an answer in the way that the fault says, before the event that would follow."""
+        """Stop an answer before its next event, as the fault specifies."""
         if self.fault.end == "broken":
             self.close_connection()
         if self.fault.end == "mid_line":
@@ -186,7 +186,7 @@ class ProtocolHandler(RequestHandler):
             await self.flush()
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
-        """End the answer; closes the connection where tornado does not write to it."""
+        """End the answer; close the connection if tornado does not write to it."""
         if self._raw is None:
             return super().finish(chunk)
         self._raw.set_close_callback(None)
@@ -252,7 +252,7 @@ class NotFound(ProtocolHandler):
 
 
 def to_bytes(value: Any) -> bytes:
-    """Serialize a JSON value; a string is encoded unchanged, and bytes are returned as they are."""
+    """Serialize a JSON value; a string is encoded unchanged, and bytes are returned unchanged."""
     if isinstance(value, bytes):
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -15,7 +15,7 @@ class SampleFile(RequestHandler):
     """Serve a sample image by its file name."""
 
     def get(self, name: str) -> None:
-        """Send the file, or status 404 if there is no such sample."""
+        """Send the file, or status 404 if the sample does not exist."""
         try:
             data = samples.path(name).read_bytes()
         except ImageNotFoundError as error:

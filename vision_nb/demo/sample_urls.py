@@ -1,4 +1,4 @@
-"""URLs of the sample images, for notebooks whose image URLs cannot be reached."""
+"""URLs of the sample images, for notebooks with unreachable image URLs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def sample_url(demo: DemoServer, name: str) -> str:
     """Return the URL of a sample image at a running demo server.
 
     Raises:
-        ImageNotFoundError: There is no sample of that name.
+        ImageNotFoundError: The sample does not exist.
         SettingsError: The server is not running.
     """
     return f"{demo.url}{PATH}{samples.path(name).name}"
 
 
 def reachable_or_sample(urls: Mapping[str, str], demo: DemoServer, *, seconds: float = 3.0) -> list[str]:
-    """Replace each URL at which there is no image by the URL of a sample image.
+    """Replace each URL that does not lead to an image with the URL of a sample image.
 
     All URLs are tried at the same time, and only their first bytes are read.
 
@@ -38,7 +38,7 @@ def reachable_or_sample(urls: Mapping[str, str], demo: DemoServer, *, seconds: f
         As many URLs as were given, in the same order.
 
     Raises:
-        ImageNotFoundError: There is no sample of a name.
+        ImageNotFoundError: A sample does not exist.
         SettingsError: The server is not running.
     """
     replacements = {url: sample_url(demo, name) for url, name in urls.items()}

@@ -1,4 +1,4 @@
-"""The demo server: HTTP on loopback, in a thread of its own, for the vendors' own clients."""
+"""The demo server: HTTP on loopback, in a separate thread, for the vendors' own clients."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _THREAD_TIMEOUT = 5.0  # seconds for the thread to start or to end
 
 
 class DemoServer(DemoState):
-    """A server that speaks the vendors' protocols and answers from the pixels of the images it receives.
+    """A server that implements the vendors' APIs and measures the pixels of the images it receives.
 
-    It runs an event loop of its own in a separate thread, so it works inside a Jupyter kernel. Use it as a context
+    It runs its own event loop in a separate thread, so it works inside a Jupyter kernel. Use it as a context
     manager, or with ``start`` and ``stop``; it stops when Python exits.
 
     >>> with DemoServer() as server:

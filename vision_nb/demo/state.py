@@ -91,11 +91,11 @@ class DemoState:
         self._script: Callable[[Question], str] | None = None
 
     def fail(self, fault: Fault, times: int = 1) -> None:
-        """Let the next ``times`` requests fail; faults apply in the order in which they were added."""
+        """Make the next ``times`` requests fail; faults are applied in the order in which they were added."""
         self._faults.extend([fault] * times)
 
     def answer_with(self, script: Callable[[Question], str] | str | None) -> None:
-        """Replace the demo model's answers by a function of the question or by a fixed text; None restores them.
+        """Replace the demo model's answers with a function of the question or a fixed text; None restores them.
 
         The function runs in a worker thread. If it raises, the client receives status 500.
         """

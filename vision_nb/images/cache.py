@@ -23,10 +23,10 @@ class _Entry:
 class PreparedImageCache:
     """A least-recently-used cache of prepared images, limited by their total size.
 
-    It may be used by several threads: those that ask for the same image wait for the one that makes it.
+    It is thread-safe: threads that request the same image wait for the one that prepares it.
 
     Args:
-        max_bytes: The limit of the encoded images together; the image that was used last is always kept.
+        max_bytes: The maximum total size of the encoded images; the most recently used image is always kept.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:

@@ -1,6 +1,6 @@
 """The bytes of an image: in memory, in a file or behind a URL.
 
-An `ImageDocument` is a frozen value. Everything that is kept while it is used (its header, a download) is kept here.
+An `ImageDocument` is a frozen value. State that is cached while it is used (its header, a download) is kept here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ImageContent(ABC):
 
     Args:
         source: The bytes, the path or the URL.
-        name: What to call the image in captions and errors.
+        name: The image's name in captions and errors.
     """
 
     def __init__(self, source: Hashable, name: str) -> None:
@@ -43,7 +43,7 @@ class ImageContent(ABC):
 
     @abstractmethod
     def header(self) -> Header:
-        """Return type and size, without decoding the image."""
+        """Return the type and size, without decoding the image."""
 
     @abstractmethod
     def fingerprint(self) -> Hashable:
@@ -63,13 +63,13 @@ class MemoryContent(ImageContent):
         return self._data
 
     def header(self) -> Header:
-        """Return type and size; they are read once."""
+        """Return the type and size; they are read once."""
         if self._header is None:
             self._header = read_header(io.BytesIO(self._data), self.name)
         return self._header
 
     def fingerprint(self) -> Hashable:
-        """Return length and hash of the bytes."""
+        """Return the length and hash of the bytes."""
         return len(self._data), hash(self._data)
 
 
@@ -89,11 +89,11 @@ class FileContent(ImageContent):
             return file.read()
 
     def header(self) -> Header:
-        """Return type and size; they are read once for each version of the file."""
+        """Return the type and size; they are read once for each version of the file."""
         return _file_header(self, self.fingerprint())
 
     def fingerprint(self) -> Hashable:
-        """Return path, size and modification time."""
+        """Return the path, size and modification time."""
         try:
             state = self._path.stat()
         except (OSError, ValueError):
@@ -163,14 +163,14 @@ class RemoteContent(ImageContent):
             return self._data
 
     def header(self) -> Header:
-        """Return type and size; download the first 64 KiB if necessary."""
+        """Return the type and size; download the first 64 KiB if necessary."""
         with self._lock:
             if self._header is None:
                 self._header = self._read_header()
             return self._header
 
     def fingerprint(self) -> Hashable:
-        """Download the image, and return length and hash of the bytes."""
+        """Download the image, and return the length and hash of the bytes."""
         data = self.read()
         return len(data), hash(data)
 
@@ -188,5 +188,5 @@ class RemoteContent(ImageContent):
 
 
 def working_folder() -> str:
-    """Return where relative paths start, for an error message."""
+    """Describe the folder that relative paths start from, for an error message."""
     return f"the working folder is {Path.cwd()}"

@@ -22,7 +22,7 @@ def image_bytes(source: Any, name: str | None = None) -> bytes:
     Args:
         source: Encoded bytes, a base64 string or data URI, a binary file, a matplotlib figure, a Pillow image
             or a numpy array.
-        name: What to call bytes in an error.
+        name: The name of bytes in error messages.
 
     Raises:
         UnsupportedImageError: The source has another type, or does not contain an image.

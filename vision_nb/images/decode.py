@@ -28,7 +28,7 @@ def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
 
     Args:
         file: A seekable binary file, at its start.
-        name: What to call the image in an error.
+        name: The image's name in error messages.
 
     Yields:
         The image, not decoded yet, and its MIME type.
@@ -70,7 +70,7 @@ def _register_heif(name: str) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the orientation that is still to be applied; Pillow applies a TIFF's own while it loads the pixels."""
+    """Return the orientation that remains to be applied; Pillow applies a TIFF's own while it loads the pixels."""
     if image.format == "TIFF":
         return 1
     try:
@@ -105,7 +105,7 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str]) -> Image.
     Args:
         image: The image, not decoded yet.
         target: The (width, height) to scale to, orientation applied.
-        notes: A list to which problems are appended that the user should know about.
+        notes: A list to which problems that the user should know about are appended.
     """
     from PIL import Image
 

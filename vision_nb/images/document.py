@@ -39,7 +39,7 @@ class ImageDocument:
 
     Args:
         image: Encoded bytes, a base64 string, a data URI, a binary file, a Pillow image, a numpy array (see
-            `png_from_array` for its shapes) or a matplotlib figure. A str is never taken as a path.
+            `png_from_array` for its shapes) or a matplotlib figure. A str is never interpreted as a path.
         image_path: A file on this machine.
         image_url: An http or https URL, or a data URI.
         image_mimetype: The type that the caller expects; informative only. The type that is sent is detected from
@@ -49,7 +49,7 @@ class ImageDocument:
 
     Raises:
         SettingsError: No source or more than one was given, or the detail level does not exist.
-        UnsupportedImageError: The source is not an image or a type that can hold one.
+        UnsupportedImageError: The source is not an image, or its type is not supported.
 
     >>> ImageDocument(image_url="https://example.org/colosseum.jpg")
     ImageDocument('https://example.org/colosseum.jpg')
@@ -98,7 +98,7 @@ class ImageDocument:
             detail: The detail level of this image; None keeps a document's own.
 
         Raises:
-            UnsupportedImageError: The source is not an image or a type that can hold one.
+            UnsupportedImageError: The source is not an image, or its type is not supported.
         """
         if isinstance(source, ImageDocument):
             return source if detail is None else source.with_detail(detail)
@@ -187,7 +187,7 @@ class ImageDocument:
         Args:
             fit: A function from the image's (width, height) in pixels to the size to send it at.
             max_bytes: The largest file to send, in bytes.
-            types: The MIME types that the server takes; an image of another type is converted to PNG or JPEG.
+            types: The MIME types that the server accepts; an image of another type is converted to PNG or JPEG.
 
         Raises:
             ImageError: The image cannot be found, read or decoded, or is too large.
@@ -209,7 +209,7 @@ class ImageDocument:
 
     @property
     def is_link(self) -> bool:
-        """Whether the image must not be downloaded to be shown; see `show_as_link`."""
+        """Whether the image must not be downloaded for display; see `show_as_link`."""
         content = self._content
         return isinstance(content, RemoteContent) and content.show_as_link and not content.is_downloaded
 

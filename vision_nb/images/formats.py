@@ -47,7 +47,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def describe_data(data: bytes) -> str:
-    """Return what data that is not an image seems to be, for an error message."""
+    """Describe what non-image data seems to be, for an error message."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
         return "it is empty"
@@ -75,7 +75,7 @@ def has_only_pixels(data: bytes, mimetype: str) -> bool:
     The types PNG, JPEG, WEBP and GIF are supported.
 
     Everything else (EXIF, XMP, GPS, comments, an embedded video, trailing bytes) can reveal where and by whom an
-    image was taken. The answer for a file that cannot be parsed is False.
+    image was taken. If a file cannot be parsed, the result is False.
     """
     reader = {"image/png": _png, "image/jpeg": _jpeg, "image/webp": _webp, "image/gif": _gif}.get(mimetype)
     return reader is not None and reader(data)

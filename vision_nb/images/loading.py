@@ -35,7 +35,7 @@ def load_image_urls(image_urls: Iterable[str]) -> ImageList:
 def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
     """Create documents from files, folders, glob patterns, URLs and in-memory images.
 
-    The images of a folder or pattern are found by their first bytes, and come in natural order (``img2`` before
+    The images of a folder or pattern are found by their first bytes, and sorted in natural order (``img2`` before
     ``img10``). Other files in it are skipped: a warning counts them, and ``.skipped`` lists them with the reason.
 
     Args:

@@ -1,7 +1,7 @@
 """Preparation of an image for a request: upright, sRGB, resized, encoded.
 
 A prepared image contains pixels and nothing else: EXIF data, GPS positions, comments and thumbnails are removed.
-The functions take and return bytes, and know nothing about models.
+The functions take and return bytes, and do not depend on models.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
 
     Args:
         file: A seekable binary file, at its start. It may be truncated after the header.
-        name: What to call the image in an error.
+        name: The image's name in error messages.
 
     Raises:
         ImageError: The file is not an image, cannot be read, or has too many pixels.
@@ -87,10 +87,10 @@ def prepare(
 
     Args:
         data: The image file.
-        name: What to call the image in an error.
+        name: The image's name in error messages.
         fit: A function from the image's (width, height) in pixels to the size to send it at, which is not larger.
         max_bytes: The largest file to send, in bytes.
-        types: The MIME types that the server takes; PNG and JPEG are always among them.
+        types: The MIME types that the server accepts; PNG and JPEG are always among them.
 
     Raises:
         UnsupportedImageError: The data is not an image, or has a type that cannot be read.
@@ -139,12 +139,12 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
 
     Args:
         data: The image file.
-        name: What to call the image in an error.
+        name: The image's name in error messages.
         side: The longest side in pixels; it is reduced further until the file is small enough.
         max_bytes: The largest file in bytes; 22 kB are less than 30 kB as base64.
 
     Raises:
-        ImageError: As `prepare`.
+        ImageError: As for `prepare`.
     """
     with open_image(io.BytesIO(data), name) as (image, _):
         pixels = _on_white(decode_upright(image, fit_within(upright_size(image), side), []), [])

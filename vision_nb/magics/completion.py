@@ -73,7 +73,7 @@ def _models(session: Session, before: str) -> list[str]:
 
 
 def _files(symbol: str) -> list[str]:
-    """Return the folders and image files whose path begins as typed."""
+    """Return the folders and image files whose path starts with the typed text."""
     found = []
     for name in sorted(glob.glob(f"{glob.escape(symbol)}*")):  # noqa: PTH207 - keeps "./" and "~" as typed
         if name.lower().endswith(IMAGE_SUFFIXES):

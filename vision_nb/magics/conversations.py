@@ -26,7 +26,7 @@ class Conversation:
     cells: list[str | None] = field(default_factory=list)
 
     def before(self, cell: str | None) -> Conversation:
-        """Return a copy without the turns from a cell on, which a rerun replaces."""
+        """Return a copy without a cell's turn and all later turns, which a rerun replaces."""
         kept = self.cells.index(cell) if cell is not None and cell in self.cells else len(self.cells)
         chat = self.chat.fork()
         chat.undo(len(self.cells) - kept)
@@ -37,10 +37,10 @@ class Conversations(dict[str, Conversation]):
     """Conversations by name."""
 
     def find(self, name: str | None) -> Conversation:
-        """Return the conversation with a name, or the notebook's for None.
+        """Return a conversation by name; None means the notebook's own.
 
         Raises:
-            UsageError: There is none.
+            UsageError: The conversation does not exist.
         """
         if (name or DEFAULT_NAME) in self:
             return self[name or DEFAULT_NAME]

@@ -46,7 +46,7 @@ class Models:
             dry_run: Whether a missing API key is accepted, because nothing will be sent.
 
         Raises:
-            UsageError: There is no such model, or it takes no API key.
+            UsageError: The model does not exist, or does not take an API key.
             SettingsError: The API key or a setting is missing.
         """
         full_name = resolve(name, self._settings.aliases)
@@ -92,7 +92,7 @@ def _read_key(variable: str) -> str:
 
 
 def _fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Return a digest of what decides a connection, so that no API key is kept here."""
+    """Return a digest of everything that determines a connection, so that no API key is kept here."""
     environment = sorted((name, value) for name, value in os.environ.items() if name.startswith(_ENVIRONMENT))
     return hashlib.sha256(repr((arguments, environment)).encode()).hexdigest()
 

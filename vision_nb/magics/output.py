@@ -58,7 +58,7 @@ class AnswerView(StreamingDisplay):
 
     Attributes:
         value: The parsed answer, if the format parses it.
-        problem: The error, if the answer could not be parsed; the text is displayed then.
+        problem: The error, if the answer could not be parsed; its text is displayed instead.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class AnswerView(StreamingDisplay):
 
 
 def answer_metadata(response: Response, *, from_store: bool) -> dict[str, Any]:
-    """Return the model, tokens and price of an answer as values that JSON can hold."""
+    """Return the model, tokens and price of an answer as JSON-serializable values."""
     usage, cost = response.usage, response.cost
     return {
         "model": response.model,

@@ -45,7 +45,7 @@ def parse_json(text: str) -> Any:
     r"""Parse an answer that is JSON or contains a code block of JSON.
 
     Raises:
-        MalformedResponseError: The JSON is invalid; the message has its position in the answer.
+        MalformedResponseError: The JSON is invalid; the message states the position in the answer.
 
     >>> parse_json('Here it is:\n```json\n{"a": [1, 2]}\n```')
     {'a': [1, 2]}
@@ -124,7 +124,7 @@ def _csv_rows(text: str) -> list[list[str]]:
 
 
 def normalize_math(text: str) -> str:
-    r"""Put the formulas of an answer between dollar signs, as all front ends need.
+    r"""Delimit the formulas of an answer with dollar signs, which all front ends support.
 
     ``\[ \]`` and ``\( \)`` are replaced, and an answer that is only a formula becomes a display formula.
 

@@ -35,7 +35,7 @@ def run_subcommand(session: Session, line: str) -> Any:
         line: The words after ``%vision``; ``help`` if there are none.
 
     Raises:
-        UsageError: There is no such subcommand, or its arguments are wrong.
+        UsageError: The subcommand does not exist, or its arguments are invalid.
     """
     name, *words = split(line) or ["help"]
     if name not in SUBCOMMANDS:
@@ -77,7 +77,7 @@ def _prices(provider: str, model: str) -> str:
 
 
 def _use(session: Session, name: str) -> None:
-    """Set the model that is asked if a cell names none."""
+    """Set the default model for cells that do not name one."""
     full_name = resolve(name, session.settings.aliases)
     session.settings.model = name
     _print(f"%%vision now asks {full_name} by default.")
@@ -193,7 +193,7 @@ def _help(session: Session, name: str | None = None) -> Table | Reference:
 
 
 def _option_usage(option: Any) -> str:
-    """Return an option as it is written on the line, with its value."""
+    """Return an option's usage, with its value."""
     if not option.args[0].startswith("-"):
         return "[MODEL] [NAME <<]"
     names = ", ".join(option.args)

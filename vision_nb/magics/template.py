@@ -14,7 +14,7 @@ _MAX_SHOWN = 60  # characters of an expression in an error message
 
 
 def insert_values(text: str, variables: Mapping[str, Any]) -> str:
-    r"""Replace each ``{{expression}}`` by its value.
+    r"""Replace each ``{{expression}}`` with its value.
 
     Everything else is unchanged: single braces, ``$``, backslashes, and ``{{`` without a ``}}`` after it.
 
@@ -41,7 +41,7 @@ def insert_values(text: str, variables: Mapping[str, Any]) -> str:
 
 
 def _compile(text: str, start: int) -> tuple[str, CodeType, int]:
-    """Return the expression that begins at a position, its code, and its end."""
+    """Return the expression that starts at a position, its code, and its end."""
     end, first_error, first_end = start, None, None
     while (end := text.find("}}", end)) != -1:
         while text[end : end + 3] == "}}}":

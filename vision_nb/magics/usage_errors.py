@@ -33,7 +33,7 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
     """Return the error for an unknown name, with a suggestion.
 
     Args:
-        kind: What the word should have named, such as "option".
+        kind: The kind of name that was expected, such as "option".
         word: The word.
         known: The known names.
     """

@@ -150,7 +150,7 @@ class StreamingDisplay:
         self._written = 0
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
-        """Return what a notebook displays of a response, by MIME type."""
+        """Return the notebook output for a response, by MIME type."""
         return {"text/markdown": response_markdown(response) + self.below, "text/plain": response.text}
 
     def metadata(self, response: Response) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: StreamingDispl
 
 
 async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: StreamingDisplay | None = None) -> R:
-    """Show an asynchronously streamed answer; the twin of `display_stream`.
+    """Show an asynchronously streamed answer; the asynchronous version of `display_stream`.
 
     Args:
         stream: The stream that awaiting `astream_complete` or `astream_chat` returns.

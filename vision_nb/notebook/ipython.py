@@ -26,7 +26,7 @@ def current_cell_id() -> str | None:
 
 
 class DisplayOnce:
-    """A value that is displayed while it is made, and not again as its cell's value."""
+    """A value that is displayed as it is created, and not again as its cell's value."""
 
     _displayed_in = None
 

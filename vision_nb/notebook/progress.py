@@ -1,4 +1,4 @@
-"""A line of progress for slow operations, which ends as one plain line of output."""
+"""A progress line for slow operations, which ends as one plain line of output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ProgressLine:
     It is shown below the cell in a notebook, on standard error in a terminal, and not at all elsewhere.
 
     Args:
-        task: What is being done, such as "Loading model.gguf (4.1 GB)".
+        task: The operation, such as "Loading model.gguf (4.1 GB)".
         enabled: Whether to show anything.
     """
 
@@ -45,7 +45,7 @@ class ProgressLine:
             self._write(f"{self._task}: {done}{self.seconds:.0f} s")
 
     def finish(self, result: str) -> None:
-        """Replace the line by its result."""
+        """Replace the line with its result."""
         self._write(result, last=True)
 
     def __exit__(

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end and return its result.
+    """Run a coroutine to completion and return its result.
 
     Without a running event loop, a new one is used. In a notebook, the kernel's running loop is patched so that it
     can be run again. If it cannot be patched (uvloop), a new loop is run in a thread.

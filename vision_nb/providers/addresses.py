@@ -1,4 +1,4 @@
-"""Addresses of servers: which are valid, and which are on this machine."""
+"""Server addresses: check that they are valid, and whether they are on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def check_address(address: str | None, argument: str) -> str | None:
 
     Args:
         address: The address, or None.
-        argument: What to call it in the error, such as "api_base".
+        argument: Its name in error messages, such as "api_base".
 
     Raises:
         SettingsError: The address does not start with http:// or https://.

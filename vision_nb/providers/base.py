@@ -39,7 +39,7 @@ class MultiModalLLM(Provider):
 
     There are eight methods. `complete` answers a prompt about images, `chat` the last message of a conversation;
     `stream_complete` and `stream_chat` return the answer while it is being written. Each of the four has an
-    asynchronous twin: `acomplete`, `achat`, `astream_complete` and `astream_chat`.
+    asynchronous version: `acomplete`, `achat`, `astream_complete` and `astream_chat`.
 
     Keyword arguments of a call override the model's settings for that call: ``max_new_tokens``, ``temperature``,
     ``image_detail``, and every other parameter of the provider's API, under the API's own name.
@@ -48,7 +48,7 @@ class MultiModalLLM(Provider):
 
     Attributes:
         model: The model's name.
-        max_new_tokens: The most tokens an answer can have; None leaves it to the server.
+        max_new_tokens: The maximum number of tokens in an answer; None leaves it to the server.
         temperature: The sampling temperature; None leaves it to the server.
         image_detail: The detail level of images that do not set their own; None leaves it to the server.
         max_retries: How many times the provider's client retries a request after a transient failure.
@@ -140,24 +140,24 @@ class MultiModalLLM(Provider):
         return self._start_stream(ChatResponse, lambda: messages, overrides)
 
     async def acomplete(self, prompt: str, image_documents: Images = (), **overrides: Any) -> CompletionResponse:
-        """Answer a prompt about images; the asynchronous twin of `complete`."""
+        """Answer a prompt about images; the asynchronous version of `complete`."""
         return await self._aanswer(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
 
     async def achat(self, messages: Messages, **overrides: Any) -> ChatResponse:
-        """Answer a conversation's last message; the asynchronous twin of `chat`."""
+        """Answer a conversation's last message; the asynchronous version of `chat`."""
         return await self._aanswer(ChatResponse, lambda: messages, overrides)
 
     async def astream_complete(
         self, prompt: str, image_documents: Images = (), **overrides: Any
     ) -> AsyncResponseStream[CompletionResponse]:
-        """Stream the answer to a prompt about images; the twin of `stream_complete`.
+        """Stream the answer to a prompt about images; the asynchronous version of `stream_complete`.
 
         Await the call, then iterate over the responses with ``async for``.
         """
         return await self._astart_stream(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
 
     async def astream_chat(self, messages: Messages, **overrides: Any) -> AsyncResponseStream[ChatResponse]:
-        """Stream the answer to a conversation's last message; the twin of `stream_chat`.
+        """Stream the answer to a conversation's last message; the asynchronous version of `stream_chat`.
 
         Await the call, then iterate over the responses with ``async for``.
         """
@@ -230,7 +230,7 @@ class MultiModalLLM(Provider):
         """Return a text with everything that is or looks like an API key replaced.
 
         Args:
-            text: For example a server's error message.
+            text: A text, such as a server's error message.
         """
         return redact(text, self._secrets())
 
@@ -337,7 +337,7 @@ class MultiModalLLM(Provider):
             raise mapped from error
 
     def _mapped(self, error: Exception, partial_text: str) -> Exception:
-        """Return our exception for a vendor exception, and remove API keys from both."""
+        """Map a vendor exception to ours, and remove API keys from both."""
         if isinstance(error, VisionError):
             return error
         mapped = self._map_error(error, partial_text)

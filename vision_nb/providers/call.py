@@ -37,7 +37,7 @@ class Call(Generic[R]):
     accumulator: ResponseAccumulator[R]
 
     def settle(self) -> R:
-        """Record what the call has cost, and return what has arrived of the answer."""
+        """Record the cost of the call, and return the part of the answer that has arrived."""
         self.accounting.settle(self.accumulator.response)
         return self.accumulator.response
 

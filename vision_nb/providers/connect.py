@@ -1,4 +1,4 @@
-"""`connect`: make a model from its name."""
+"""`connect`: create a model from its name."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     Raises:
         SettingsError: The provider does not exist, the name lacks a model, or an option is invalid.
         MissingKeyError: The provider's API key is missing.
-        ProviderConnectionError: No local server answers.
+        ProviderConnectionError: No local server responds.
         UnknownModelError: No local server has the model.
 
     >>> connect("demo")
@@ -58,7 +58,7 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
 
 
 def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
-    """Return a model to count and price questions with; it does not need an API key.
+    """Return a model for counting tokens and prices; it does not need an API key.
 
     Args:
         name: As for `connect`.
@@ -75,7 +75,7 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
 
 
 def _connect_local(model: str, options: Mapping[str, Any]) -> MultiModalLLM:
-    """Return a model of a server that is found on this machine."""
+    """Return a model from a server found on this machine."""
     servers = LocalMultiModal.detect(api_key=options.get("api_key"))
     server, found = servers.choose(*([model] if model else []))
     is_ours = any(engine.api_base == server.api_base for engine in running_engines())

@@ -15,7 +15,7 @@ class DemoMultiModal(OpenAIMultiModal):
     on 127.0.0.1.
 
     Args:
-        model: Its name. If a token rule is known for a model of this name, tokens are counted by it.
+        model: Its name. If there is a token rule for this name, it is used to count tokens.
         **options: As for `OpenAIMultiModal`.
 
     >>> print(vn.DemoMultiModal().complete("How large is it?", [vn.samples.path("chart")]))

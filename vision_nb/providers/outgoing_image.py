@@ -28,7 +28,7 @@ class OutgoingImage:
         prepared: The file that is sent, or None if only the image's URL is.
         detail: The detail level, or None to leave it to the server.
         tokens: Input tokens that the image costs, or None if that is unknown.
-        fewest_tokens: A lower limit of these, whatever the server makes of the detail level "auto".
+        fewest_tokens: A lower bound on the tokens, however the server handles the detail level "auto".
     """
 
     document: ImageDocument
@@ -77,8 +77,8 @@ def prepare_image(
 ) -> OutgoingImage:
     """Prepare an image for a model, and count its tokens.
 
-    The image's header is read once. If only the image's URL is sent, the header is downloaded if a budget needs the
-    token count, and not otherwise.
+    The image's header is read once. If only the image's URL is sent, the header is downloaded only if a budget needs
+    the token count.
 
     Args:
         document: The image.
@@ -86,7 +86,7 @@ def prepare_image(
         detail: The detail level, or None to leave it to the server.
         max_side: The longest side to send, in pixels; None for the side of the model's rule.
         inline_urls: Whether to download an image behind a URL and send the file instead of the URL.
-        types: The MIME types that the server takes.
+        types: The MIME types that the server accepts.
 
     Raises:
         SettingsError: The model does not have the detail level.

@@ -19,7 +19,7 @@ from vision_nb.providers.streaming import Delta
 class Provider(ClientOwner):
     """What a provider implements.
 
-    Pure methods say what a request contains and what a response means: `_request`, `_parse_response`,
+    Pure methods build requests and parse responses: `_request`, `_parse_response`,
     `_parse_chunk` and `_map_error`. Only `_call`, `_acall`, `_stream` and `_astream` use the network. The vendor's
     clients are created and closed as `ClientOwner` describes.
     """
@@ -27,7 +27,7 @@ class Provider(ClientOwner):
     provider: ClassVar[str]
     """The provider's name in ``"provider:model"``."""
     image_limit: ClassVar[int | None] = None
-    """The most images in one request, or None if there is no limit."""
+    """The maximum number of images per request, or None for no limit."""
     image_types: ClassVar[frozenset[str]] = SENDABLE
     """The MIME types that the servers take; images of other types are converted to PNG or JPEG."""
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
@@ -47,7 +47,7 @@ class Provider(ClientOwner):
         """Raise ContextLengthError if a request cannot fit into the model's context."""
 
     async def _aload_facts(self) -> None:
-        """Load what `_request` has to know about the model, if it is not known yet."""
+        """Load the facts about the model that `_request` needs, unless they are already known."""
 
     @abstractmethod
     def _call(self, request: Request) -> Any:
@@ -84,18 +84,18 @@ class Provider(ClientOwner):
 
         Args:
             messages: The conversation.
-            images: What to send of each image that `_images_to_send` returned.
+            images: The data to send for each image that `_images_to_send` returned.
             settings: The parameters that are set.
             stream: Whether the answer is to be streamed.
         """
 
     @abstractmethod
     def _parse_response(self, raw: Any) -> Delta:
-        """Return what a whole response says."""
+        """Parse a complete response."""
 
     @abstractmethod
     def _parse_chunk(self, raw: Any) -> Delta:
-        """Return what one chunk of a stream says."""
+        """Parse one chunk of a stream."""
 
     @abstractmethod
     def _map_error(self, error: Exception, partial_text: str) -> Exception:

@@ -41,7 +41,7 @@ class ResponseAccumulator(Generic[R]):
 
     Args:
         empty: A response with everything that is known before the first delta.
-        trim: What the server puts around its answers: leading characters to strip, and endings to remove.
+        trim: The leading characters to strip and the endings to remove from the server's answers.
     """
 
     def __init__(self, empty: R, trim: tuple[str, tuple[str, ...]] = ("", ())) -> None:
@@ -103,7 +103,7 @@ class ResponseAccumulator(Generic[R]):
 
 
 class _Stream(Generic[R]):
-    """What the synchronous and the asynchronous stream share: all but the iteration.
+    """The code that the synchronous and asynchronous streams share: all but the iteration.
 
     Args:
         source: The vendor client's stream.
@@ -130,12 +130,12 @@ class _Stream(Generic[R]):
 
     @property
     def response(self) -> R:
-        """The response as far as it has arrived."""
+        """The response so far."""
         return self._accumulator.response
 
     @property
     def text(self) -> str:
-        """The text as far as it has arrived."""
+        """The text so far."""
         return self.response.text
 
     def _add(self, chunk: Any) -> R | None:
@@ -170,7 +170,7 @@ class _Stream(Generic[R]):
         return None
 
     def _failure(self, error: BaseException) -> BaseException:
-        """Return what to raise for an error; mark the response if it is an interrupt."""
+        """Return the exception to raise for an error; mark the response if it is an interrupt."""
         if not isinstance(error, Exception):
             self._accumulator.add(Delta(finish_reason="interrupted"))
             return error
@@ -207,7 +207,7 @@ class ResponseStream(_Stream[R]):
         raise StopIteration
 
     def close(self) -> None:
-        """Close the connection; what has arrived stays."""
+        """Close the connection, and keep the part of the answer that has arrived."""
         self._settle(self.response)
         close = getattr(self._source, "close", None)
         if close is not None:
@@ -226,7 +226,7 @@ class ResponseStream(_Stream[R]):
 
 
 class AsyncResponseStream(_Stream[R]):
-    """The asynchronous twin of `ResponseStream`."""
+    """The asynchronous version of `ResponseStream`."""
 
     _iterate = staticmethod(aiter)
 
@@ -250,7 +250,7 @@ class AsyncResponseStream(_Stream[R]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Close the connection; what has arrived stays."""
+        """Close the connection, and keep the part of the answer that has arrived."""
         self._settle(self.response)
         close = getattr(self._source, "aclose", None) or getattr(self._source, "close", None)
         if close is not None:

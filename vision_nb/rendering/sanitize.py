@@ -1,8 +1,8 @@
-"""Making untrusted text safe to show: answers, server messages, file names.
+"""Make untrusted text safe to display: answers, server messages, file names.
 
-``html.escape`` of the standard library escapes a value inside our own markup. Here are ``inline_text`` for a name in a
-line of Markdown or HTML, ``clean_html`` for HTML that is shown as such, and ``replace_surrogates`` for text that is
-about to be encoded. For Markdown, see `vision_nb.rendering.markdown`.
+``html.escape`` of the standard library escapes a value inside our own markup. This module adds ``inline_text`` for a
+name in a line of Markdown or HTML, ``clean_html`` for HTML that is displayed as HTML, and ``replace_surrogates`` for
+text that is about to be encoded. For Markdown, see `vision_nb.rendering.markdown`.
 """
 
 from __future__ import annotations

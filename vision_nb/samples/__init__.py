@@ -27,7 +27,7 @@ def path(name: str) -> pathlib.Path:
     """Return the path of a sample image.
 
     ``grace_hopper`` is the portrait of Grace Hopper that comes with matplotlib: a photograph by the US Navy, in the
-    public domain. The other images are drawn, and what they show is invented.
+    public domain. The other images are drawings with invented content.
 
     Args:
         name: One of :func:`names`, with or without the file extension.
@@ -36,7 +36,7 @@ def path(name: str) -> pathlib.Path:
         The path of an existing file.
 
     Raises:
-        ImageNotFoundError: There is no sample of that name.
+        ImageNotFoundError: The sample does not exist.
     """
     for file in _FILES:
         if name in (file, pathlib.Path(file).stem):

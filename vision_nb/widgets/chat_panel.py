@@ -53,7 +53,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         llm: The model, its name such as "openai:gpt-4o", or several to choose from. None offers the demo model and
             every model whose API key is set.
         images: Images for the first question.
-        system: The system message; None keeps the one of ``chat``.
+        system: The system message; None keeps that of ``chat``.
         height: The maximum height of the transcript: a number of pixels, or a CSS length.
         chat: A conversation to continue, which the panel then shares with your code. None starts a new one.
         keep_images: The maximum number of images to send, the most recent first; None keeps the setting of ``chat``.
@@ -226,7 +226,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             self._redraw_soon()
 
     def _redraw_soon(self) -> None:
-        """Redraw now, or a moment later if the last redraw was a moment ago."""
+        """Redraw now, or after a short delay if the last redraw was very recent."""
         if self._is_closed:
             return
         pause = 1 / UPDATES_PER_SECOND

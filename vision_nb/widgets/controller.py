@@ -50,7 +50,7 @@ class PanelController:
         self._is_closed = False
         self._turns_before: tuple[Turn, ...] = ()  # the turns before the last removal, to restore them
         self._failed_before: FailedTurn | None = None
-        self._unanswered: list[tuple[int, str]] = []  # questions that others replaced, and the number of turns then
+        self._unanswered: list[tuple[int, str]] = []  # replaced questions, each with the number of turns at that time
         self._enlarge_task: asyncio.Task[None] | None = None
         self._error = ""
 
@@ -62,14 +62,14 @@ class PanelController:
         self.view.status = {"totals": totals(self._chat.turns), "error": self._error, "removed": removed}
 
     def start(self, question: ChatMessage, overrides: Mapping[str, Any]) -> asyncio.Task[ChatResponse]:
-        """Start to ask a question.
+        """Start asking a question.
 
         Args:
             question: The question.
             overrides: Request parameters for this call only.
 
         Raises:
-            SettingsError: The panel is closed, or see `check`.
+            SettingsError: The panel is closed, or the question cannot be asked; see `check`.
         """
         if self._is_closed:
             raise SettingsError("The panel is closed: create another one with vn.ChatPanel(chat=panel.chat).")
@@ -83,7 +83,7 @@ class PanelController:
         return self._task
 
     def send(self, question: ChatMessage) -> None:
-        """Ask a question whose error, if any, is only displayed."""
+        """Ask a question, and display any error instead of raising it."""
         self.start(question, {}).add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def stop(self) -> None:

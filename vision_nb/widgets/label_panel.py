@@ -33,7 +33,7 @@ class LabelPanel(anywidget.AnyWidget):
         comparison: The comparison to label; rows without an answer are left out.
         annotator: The name of the person; None uses the user's name on this machine.
         blind: Hide the model's name; it is not in the page's source either.
-        shuffle: Show the answers in random order, so that no model or image comes in a block.
+        shuffle: Show the answers in random order, so that the answers of a model or image are not grouped.
         seed: The seed of the order; None derives it from the annotator, so that the order is the same after a reload.
 
     Raises:
@@ -83,7 +83,7 @@ class LabelPanel(anywidget.AnyWidget):
 
     @property
     def row(self) -> int:
-        """The index in the comparison of the current answer."""
+        """The index of the current answer in the comparison."""
         return self._order[self._position]
 
     @property
@@ -153,7 +153,7 @@ class LabelPanel(anywidget.AnyWidget):
         return self.comparison.get_label(self.row, self.annotator)
 
     def _read_labels(self) -> None:
-        """Read which answers are labelled: once, as every key press would otherwise read all labels."""
+        """Read once which answers are labeled; otherwise, every key press would read all labels."""
         labels = self.comparison.store.labels(self._row_counts)
         self._labelled_keys = {
             key
@@ -164,7 +164,7 @@ class LabelPanel(anywidget.AnyWidget):
         self._labelled = sum(self._row_counts[key] for key in self._labelled_keys)
 
     def _count(self, label: Label | None) -> None:
-        """Update the number of labelled answers from the current answer's label."""
+        """Update the number of labeled answers from the current answer's label."""
         key = self.comparison[self.row].key
         if _is_complete(label) and key not in self._labelled_keys:
             self._labelled_keys.add(key)

@@ -19,7 +19,7 @@ class StaticTranscript:
         thumbnails: The thumbnails of the images.
 
     Attributes:
-        css_class: The CSS class of the output, with which a live panel hides it.
+        css_class: The CSS class of the output, which a live panel uses to hide it.
     """
 
     def __init__(self, thumbnails: ThumbnailCache) -> None:

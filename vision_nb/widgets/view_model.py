@@ -1,4 +1,4 @@
-"""The turns of a conversation in the form in which the transcript view displays them."""
+"""The turns of a conversation, as the transcript view displays them."""
 
 from __future__ import annotations
 

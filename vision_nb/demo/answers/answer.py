@@ -1,4 +1,4 @@
-"""Answer a question about images with what can be measured on them: a pure function that returns Markdown.
+"""Answer questions about images by measuring them: a pure function that returns Markdown.
 
 Words in the question decide the form of the answer (prose, a table, JSON or code) and what comes first.
 """
@@ -14,7 +14,7 @@ from vision_nb.demo.answers import templates
 from vision_nb.demo.answers.measure import Measurement, measure
 
 MAX_IMAGES = 16
-"""More images than this are not measured; the answer says how many were left out."""
+"""The maximum number of images to measure; the answer states how many were left out."""
 
 NOTE = (
     "This is vision_nb's demo model: it measures pixels and is not a language model, "

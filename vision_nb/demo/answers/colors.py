@@ -1,4 +1,4 @@
-"""Name an image's main colors and say where they are."""
+"""Name an image's main colors and their locations."""
 
 from __future__ import annotations
 

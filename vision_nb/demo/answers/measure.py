@@ -22,7 +22,7 @@ _UNLIKE = 0.4  # a mean OKLab distance at which two images count as entirely dif
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured on one image.
+    """The measurements of one image.
 
     Attributes:
         width: In pixels.

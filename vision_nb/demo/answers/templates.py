@@ -11,7 +11,7 @@ from vision_nb.demo.answers.measure import Measurement, similarity
 
 
 def sentences(image: Measurement) -> dict[str, str]:
-    """Return a sentence each on size, colors, brightness and sharpness; all begin with "Its"."""
+    """Return one sentence each about size, colors, brightness and sharpness; each starts with "Its"."""
     colors = [f"**{color.name}** {color.where} ({max(color.share, 0.01):.0%})" for color in image.colors]
     kind = "" if image.kind == "image" else f", and it looks like a {image.kind}"
     return {
@@ -34,7 +34,7 @@ def listing(images: Sequence[Measurement]) -> str:
 
 
 def comparison(images: Sequence[Measurement]) -> str:
-    """Say how similar two or more images are, how they differ, and which main colors they share."""
+    """Describe how similar two or more images are, how they differ, and which main colors they share."""
     one, other, share = most_similar(images)
     if len(images) == 2:
         texts = [f"The images are **{share:.0%}** similar."]
@@ -79,7 +79,7 @@ def _superlatives(images: Sequence[Measurement]) -> dict[int, list[str]]:
 
 
 def facts(image: Measurement) -> dict[str, Any]:
-    """Return what a table and JSON say about an image."""
+    """Return the facts about an image for a table or JSON."""
     return {
         "width": image.width,
         "height": image.height,
@@ -136,7 +136,7 @@ def as_code(images: Sequence[Measurement]) -> str:
 
 
 def join(parts: Sequence[str]) -> str:
-    """Join words as prose does.
+    """Join words with commas and a final "and".
 
     >>> join(["red", "green", "blue"])
     'red, green and blue'

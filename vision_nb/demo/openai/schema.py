@@ -64,7 +64,7 @@ class Chat:
 
 @dataclass(frozen=True)
 class Reply:
-    """What an answer is built from.
+    """The data from which an answer is built.
 
     Attributes:
         id: Such as "chatcmpl-...".
@@ -73,7 +73,7 @@ class Reply:
         pieces: The text, split into tokens.
         finish_reason: Such as "stop".
         prompt_tokens: The tokens of the request.
-        fault: What is wrong with the answer.
+        fault: The fault to apply to the answer.
         azure: Whether to include the results of Azure's content filter.
     """
 
@@ -315,5 +315,5 @@ def _usage(reply: Reply) -> dict[str, Any]:
 
 
 def model_object(name: str) -> dict[str, Any]:
-    """Return a model as the list of models shows it."""
+    """Return a model as it appears in the list of models."""
     return {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "vision_nb"}

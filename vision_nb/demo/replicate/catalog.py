@@ -60,7 +60,7 @@ class PublishedModel:
     Attributes:
         version: The ID of its latest version.
         schema: Its ``openapi_schema``.
-        official: Whether it runs by its name alone; others need a version.
+        official: Whether its name is enough to run it; other models need a version.
     """
 
     version: str
@@ -111,7 +111,7 @@ MODELS: dict[str, PublishedModel] = {
         openapi_schema({"image": _IMAGE, "prompt": _PROMPT}, required=("image",)),
     ),
 }
-"""The walkthrough's models with their published schemas (read 2026-11; the one of cogvlm is a guess)."""
+"""The walkthrough's models with their published schemas (read 2026-11; the schema of cogvlm is a guess)."""
 
 _DEMO_SCHEMA = openapi_schema(
     {
@@ -125,7 +125,7 @@ _DEMO_SCHEMA = openapi_schema(
 
 
 def find_model(name: str, registered: Mapping[str, Mapping[str, Any]]) -> PublishedModel | None:
-    """Return the model of a name: a registered one, one of `MODELS`, or any whose owner is "demo"."""
+    """Return the model with a name: a registered one, one of `MODELS`, or any with the owner "demo"."""
     if name in registered:
         return PublishedModel(version_of(name), dict(registered[name]))
     if name.startswith("demo/"):
@@ -178,7 +178,7 @@ def image_urls(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str
 
 
 def problems(schema: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a prediction's inputs, in the API's words; empty if they are valid."""
+    """Return the problems with a prediction's inputs, as the API words them; empty if they are valid."""
     described = schema["components"]["schemas"]["Input"]
     found = [f"input: {name} is required" for name in described["required"] if name not in inputs]
     for name, value in inputs.items():

@@ -1,4 +1,4 @@
-"""What the demo server's Replicate handlers share: stored predictions and files, errors and keys."""
+"""The base of the demo server's Replicate handlers: stored predictions and files, errors and keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StoredFile:
 
 @dataclass
 class Store:
-    """What the server keeps between requests.
+    """The server's state between requests.
 
     Attributes:
         predictions: By ID, oldest first.

@@ -68,7 +68,7 @@ class Predictions(ReplicateHandler):
         raise Refusal(422, schema.UNKNOWN_VERSION)
 
     async def _wait_for(self, prediction: schema.Prediction) -> None:
-        """Wait until the prediction ends, for as long as the Prefer header says."""
+        """Wait until the prediction ends, but no longer than the Prefer header requests."""
         asked = re.search(r"\bwait(?:=(\d+))?", self.request.headers.get("Prefer", ""))
         if asked is None:
             return
@@ -77,7 +77,7 @@ class Predictions(ReplicateHandler):
             await self.pause(_POLL_INTERVAL)
 
     async def _run(self, prediction: schema.Prediction, model_schema: dict[str, Any]) -> None:
-        """Compute the output; an exception lets the prediction fail, as an exception in a model does."""
+        """Compute the output; an exception fails the prediction, as an exception in a model would."""
         inputs = prediction.inputs
         text, error = self.fault.text, self.fault.prediction_error
         try:

@@ -82,7 +82,7 @@ class Prediction:
 
     @property
     def _length(self) -> int:
-        """How many tokens the output will have."""
+        """Return the number of tokens that the output will have."""
         pieces = self.pieces or ()
         return len(pieces) // 2 if self.error else len(pieces)
 
@@ -164,7 +164,7 @@ def file_json(id: str, name: str, content_type: str, data: bytes, base: str) -> 
 
 
 def event(kind: str, data: str, id: str | None = None) -> bytes:
-    """Return a server-sent event; each line of the text needs a line of its own."""
+    """Return a server-sent event; each line of the text becomes a separate data line."""
     lines = "".join(f"data: {line}\n" for line in re.split("\r\n|\r|\n", data))
     head = f"event: {kind}\n" if id is None else f"event: {kind}\nid: {id}\n"
     return f"{head}{lines}\n".encode("utf-8", "replace")

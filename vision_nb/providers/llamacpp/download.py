@@ -75,7 +75,7 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
 
 
 def _check_space(folder: Path, size: int | None, filename: str) -> None:
-    """Raise an error if the disk has not enough space."""
+    """Raise an error if the disk does not have enough space."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if size is not None and size > free:

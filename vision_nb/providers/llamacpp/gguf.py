@@ -17,7 +17,7 @@ class GgufHeader:
     Attributes:
         path: The file.
         architecture: Such as "llama", or "clip" for an image encoder.
-        embedding_length: Length of a token's vector in a text model; None if the file does not say.
+        embedding_length: Length of a token's vector in a text model; None if it is not in the file.
         projected_length: Length of the vectors that LLaVA's projector returns; None for other projectors.
     """
 
@@ -95,7 +95,7 @@ def _value(reader: Any, key: str) -> Any:
 
 
 def _diagnosis(start: bytes) -> str:
-    """Return how a message about another kind of file goes on."""
+    """Return the rest of an error message about another kind of file."""
     if not start:
         return ": it is empty. Download it again."
     if start.lstrip()[:1] == b"<":

@@ -13,8 +13,8 @@ class HeaderReader(GGUFReader):
     """Read metadata and tensor shapes of a GGUF file, without its arrays and weights.
 
     GGUFReader maps the weights into memory without reading them, but makes several objects per array element: a
-    vocabulary of 152,000 tokens takes it 6 s and 400 MB (gguf 0.19, measured in 2026-11). Nobody needs the
-    vocabulary here.
+    vocabulary of 152,000 tokens takes it 6 s and 400 MB (gguf 0.19, measured in 2026-11). The vocabulary is not needed
+    here.
     """
 
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[GGUFValueType]]:

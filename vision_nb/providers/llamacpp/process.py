@@ -127,13 +127,13 @@ class Engine:
         return self._process.poll()
 
     def has_ended(self, within: float = 0.0) -> bool:
-        """Return whether the child has ended or ends within some seconds: its connections close slightly earlier."""
+        """Return whether the child has ended or ends within a few seconds: its connections close slightly earlier."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(within)
         return self.exit_code is not None
 
     def log(self) -> str:
-        """Return what the engine has logged so far; empty after it was stopped."""
+        """Return the engine's log so far; empty after it was stopped."""
         with self._log_lock:
             if self._log.closed:
                 return ""

@@ -36,8 +36,8 @@ def serve_llava(
 ) -> ServedLlava:
     """Start llama.cpp's server with two files of weights, and return the model that it serves.
 
-    The server listens on 127.0.0.1 only. It ends with ``stop()``, at the end of a ``with`` block, and when this
-    Python process ends for any reason.
+    The server listens on 127.0.0.1 only. It stops when you call ``stop()``, at the end of a ``with`` block, and when
+    this Python process ends for any reason.
 
     Args:
         model: GGUF file of the text model, such as "ggml-model-q4_k.gguf".

@@ -79,7 +79,7 @@ class LocalServers(Sequence[LocalServer]):
         """Return the server and model to use.
 
         Args:
-            name: Name of the model; None for one that accepts images, or the only one there is.
+            name: Name of the model; None for a model that accepts images, or the only model.
 
         Raises:
             ProviderConnectionError: No server was found.
@@ -101,7 +101,7 @@ class LocalServers(Sequence[LocalServer]):
 
     def _with_name(self, name: str) -> list[tuple[LocalServer, LocalModel]]:
         listed = [(server, model) for server in self if (model := server.find(name))]
-        # Images must not go to just any program: without a list of models, only a known type of server is used.
+        # Images must not be sent to an arbitrary program: a server without a list of models must be of a known type.
         unlisted = (server for server in self if server.models is None and server.kind != OTHER.name)
         return listed or [(server, LocalModel(name)) for server in unlisted]
 

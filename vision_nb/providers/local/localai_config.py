@@ -1,4 +1,4 @@
-"""Configuration files with which LocalAI and a LiteLLM proxy serve LLaVA."""
+"""Configuration files for serving LLaVA with LocalAI and a LiteLLM proxy."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ _TEMPLATE_TOKENS = 50
 
 
 class LocalMultiModal(OpenAIMultiModal):
-    """A model on a server on this machine or network that speaks OpenAI's protocol.
+    """A model on an OpenAI-compatible server on this machine or network.
 
-    LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp's server all do; `detect` finds those that are running.
+    LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp have such servers; `detect` finds those that are running.
     Their differences are handled: the newline before and the ``</s>`` after an answer are removed from its text. If a
-    server rejects ``stream_options`` or a detail level, the request is repeated without. If a stream from this
-    machine ends without any text, the request is repeated without streaming, to get the server's error. A token
-    count that cannot be right is marked, and never used for billing.
+    server rejects ``stream_options`` or a detail level, the request is repeated without it. If a stream from this
+    machine ends without any text, the request is repeated without streaming, to get the server's error. An implausible
+    token count is marked, and never used for billing.
 
     Args:
         model: The server's name for the model.
@@ -77,7 +77,7 @@ class LocalMultiModal(OpenAIMultiModal):
 
         The default ports are tried at the same time, on loopback only: LocalAI and llama.cpp 8080 (the
         walkthrough's container 28000), LiteLLM 4000, Ollama 11434, LM Studio 1234, vLLM 8000, and those of
-        `serve_llava`. No model is loaded or asked.
+        `serve_llava`. No model is loaded or queried.
 
         Args:
             timeout: Seconds allowed for each response.
@@ -113,7 +113,7 @@ class LocalMultiModal(OpenAIMultiModal):
     def _check_length(self, tokens: InputTokens) -> None:
         """Reject a conversation that leaves no tokens for the answer.
 
-        Images with an unknown number of tokens count as 0, so that nothing that may fit is rejected.
+        Images with an unknown number of tokens count as 0, so that a conversation that may fit is not rejected.
         """
         if self.context_length is None or tokens.known + _TEMPLATE_TOKENS < self.context_length:
             return

@@ -1,4 +1,4 @@
-"""HTTP requests to a port on this machine, safe against whatever program listens there."""
+"""HTTP requests to a port on this machine, safe whatever program is listening there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ProbeResponse:
 
     @property
     def requires_key(self) -> bool:
-        """Return whether an API refused the request for lack of a key: a web page would not do so in JSON."""
+        """Return whether an API refused the request because it needs a key: a web page would not do so in JSON."""
         refusal = self.json if self.status in (401, 403) and isinstance(self.json, dict) else {}
         return not refusal.keys().isdisjoint(("error", "detail", "message"))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from vision_nb.providers.local.probe import Probe
 
-_MAX_OLLAMA_DETAILS = 50  # each takes a request of its own
+_MAX_OLLAMA_DETAILS = 50  # each needs a separate request
 _MISSING_PATH = "/v1/vision-nb-path-that-does-not-exist"
 
 
@@ -24,8 +24,8 @@ class LocalModel:
 
     Attributes:
         name: The server's name for it.
-        sees_images: Whether it accepts images; None if the server does not say.
-        context_length: Tokens per conversation; None if the server does not say.
+        sees_images: Whether it accepts images; None if the server does not report it.
+        context_length: Tokens per conversation; None if the server does not report it.
     """
 
     name: str
@@ -57,7 +57,7 @@ def _owned_by(owner: str) -> Callable[[Probe], bool]:
 
 
 def _is_loading(probe: Probe) -> bool:
-    """Recognize llama.cpp's own server while it loads its model: it answers every request like this."""
+    """Recognize llama.cpp's own server while it loads its model: it answers every request in this way."""
     error = _dict(_dict(probe.listing.json).get("error"))
     return probe.listing.status == 503 and error.get("message") == "Loading model"
 
@@ -83,7 +83,7 @@ def _is_openai_compatible(probe: Probe) -> bool:
     chat = probe.get("/v1/chat/completions")
     if chat.status in (401, 403):
         return chat.requires_key
-    # Many programs that are not model servers give the same answer for every path.
+    # Many programs that are not model servers return the same response for every path.
     return chat.status in (400, 405, 422) and probe.get(_MISSING_PATH).status == 404
 
 
@@ -221,7 +221,7 @@ SERVER_TYPES: Sequence[ServerType] = (
     ServerType("llama.cpp", _owned_by("llamacpp"), _llamacpp_models),
     ServerType("llama.cpp", _owned_by("me"), _openai_models),  # llama-cpp-python's server
     ServerType("llama.cpp", _is_loading, _openai_models),
-    ServerType("LocalAI", _is_localai, _localai_models),  # before Ollama, whose protocol it speaks too
+    ServerType("LocalAI", _is_localai, _localai_models),  # before Ollama, because it also implements Ollama's API
     ServerType("LiteLLM", _is_litellm, _litellm_models),
     ServerType("Ollama", _is_ollama, _ollama_models),
 )

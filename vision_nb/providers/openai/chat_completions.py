@@ -44,11 +44,11 @@ def length_limit_name(model: str) -> str:
 
 
 def write_message(message: ChatMessage, images: Mapping[ImageDocument, OutgoingImage]) -> dict[str, Any]:
-    """Return a message as the protocol writes it.
+    """Return a message in the protocol's format.
 
     Args:
         message: The message.
-        images: What to send of each of its images.
+        images: The data to send for each of its images.
     """
     if isinstance(message.content, str):
         return {"role": message.role.value, "content": message.content}
@@ -81,11 +81,11 @@ def _client_parameters() -> frozenset[str]:
 
 
 def parse_response(raw: Any, service: str) -> Delta:
-    """Return what a whole response says.
+    """Parse a complete response.
 
     Args:
-        raw: The openai client's response. Its types are not to be relied on: the client does not check them.
-        service: What to call the server in an error.
+        raw: The openai client's response. Its types are unreliable, because the client does not check them.
+        service: The server's name in error messages.
 
     Raises:
         MalformedResponseError: It does not contain an answer.
@@ -102,7 +102,7 @@ def parse_response(raw: Any, service: str) -> Delta:
 
 
 def parse_chunk(raw: Any, service: str) -> Delta:
-    """Return what a chunk of a stream says; arguments and errors as `parse_response`."""
+    """Parse a chunk of a stream; arguments and errors as `parse_response`."""
     if isinstance(raw, StreamEnd):
         if not raw.has_end_marker:
             _raise_reported(raw.body, only_errors=True)

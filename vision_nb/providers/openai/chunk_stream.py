@@ -55,7 +55,7 @@ class ChunkStream:
 
 
 class AsyncChunkStream:
-    """The asynchronous twin of `ChunkStream`."""
+    """The asynchronous version of `ChunkStream`."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

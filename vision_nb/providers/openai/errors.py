@@ -1,4 +1,4 @@
-"""Map the openai client's exceptions to ours: the one place that does."""
+"""Map the openai client's exceptions to ours; no other module does this."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
 
     Args:
         error: The exception.
-        service: What to call the server in the message.
+        service: The server's name in the message.
         server: Its address, or None if it is the service's own.
         model: The model's name.
-        partial_text: What had arrived of the answer.
+        partial_text: The part of the answer that had arrived.
     """
     import openai
 

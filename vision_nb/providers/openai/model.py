@@ -34,7 +34,7 @@ _MIN_KEY_LENGTH = 8
 
 
 class OpenAIMultiModal(MultiModalLLM):
-    """A model of OpenAI, or of a server that speaks its Chat Completions protocol.
+    """A model of OpenAI, or of a server with a compatible Chat Completions API.
 
     Args:
         model: The model's name; it is not checked against a list.
@@ -53,7 +53,7 @@ class OpenAIMultiModal(MultiModalLLM):
         default_headers: HTTP headers of every request.
 
     Raises:
-        MissingKeyError: There is no API key.
+        MissingKeyError: The API key is missing.
         SettingsError: An argument is invalid.
 
     >>> llm = vn.OpenAIMultiModal("gpt-4o", max_new_tokens=300)  # the key is in OPENAI_API_KEY

@@ -116,7 +116,7 @@ def sync_hooks(total_timeout: float) -> dict[str, list[Any]]:
 
 
 def async_hooks(total_timeout: float) -> dict[str, list[Any]]:
-    """Return the hooks of an asynchronous HTTP client; the twin of `sync_hooks`."""
+    """Return the hooks of an asynchronous HTTP client; the asynchronous version of `sync_hooks`."""
 
     async def start(request: httpx2.Request) -> None:
         _start(request)

@@ -49,7 +49,7 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
         error: The exception; its attribute ``prediction``, if it has one, is the prediction that was running.
         model: The model's name.
         timeout: The timeout in seconds, for the message.
-        partial_text: What a stream had brought before the error.
+        partial_text: The text that a stream had delivered before the error.
     """
     import httpx
     from replicate.exceptions import ModelError, ReplicateError
@@ -136,7 +136,7 @@ def error_class(status: int | None, title: str) -> type[ProviderError]:
 
 
 def requested_pause(header: str, body: str = "") -> float | None:
-    """Return the seconds after which a server allows the next request; None if it does not say.
+    """Return the seconds after which a server allows the next request; None if it is not specified.
 
     Args:
         header: The Retry-After header: seconds, or a date.

@@ -75,7 +75,7 @@ class ReplicateMultiModal(MultiModalLLM):
         max_side: The longest side at which images are sent, in pixels; None for 2,048.
 
     Raises:
-        MissingKeyError: There is no API token.
+        MissingKeyError: The API token is missing.
         SettingsError: The model's name is invalid, or num_input_files is not 1.
 
     >>> llm = vn.ReplicateMultiModal("llava-13b", max_new_tokens=100)  # the token is in REPLICATE_API_TOKEN
@@ -144,7 +144,7 @@ class ReplicateMultiModal(MultiModalLLM):
 
     @property
     def counted_model(self) -> str:
-        """Return a name without token rule and price: Replicate bills by compute time."""
+        """Return a name without a token rule or price, because Replicate bills by compute time."""
         return str(self)
 
     @property

@@ -1,4 +1,4 @@
-"""Predictions on Replicate: create one, receive its answer, and cancel it if nobody waits for it any more.
+"""Predictions on Replicate: create one, receive its answer, and cancel it if it is no longer needed.
 
 The prediction itself holds the complete answer; its event stream only shows the answer sooner. A stream that breaks
 off, which happens after half a minute without an event, therefore loses nothing.
@@ -132,7 +132,7 @@ class _Tracker:
             pause = min(max(pause * 1.5, _FIRST_PAUSE), self._poll_interval)
 
     def last_chunk(self) -> Chunk:
-        """Return the text of a finished prediction that its stream has not brought.
+        """Return the text of a finished prediction that its stream has not delivered.
 
         Raises:
             ModelError: The prediction failed or was canceled.
@@ -162,7 +162,7 @@ def follow(connection: Connection[httpx.Client], request: PredictionRequest, tim
 
     Args:
         connection: The clients.
-        request: What to ask.
+        request: The prediction to create.
         timeout: Seconds for the prediction to finish once its stream has ended, or if it has none.
 
     Raises:

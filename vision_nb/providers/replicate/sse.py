@@ -1,8 +1,8 @@
 """Decoder for server-sent events, from bytes.
 
-The replicate client has a decoder of its own, but it turns text that starts with ``https://`` or ``data:`` into a
+The replicate client has its own decoder, but it turns text that starts with ``https://`` or ``data:`` into a
 file, drops events without an ID, and loses the rest of a line after a U+2028 (replicate 1.0.7 with httpx 0.28,
-tried in 2026-11).
+tested in 2026-11).
 """
 
 from __future__ import annotations

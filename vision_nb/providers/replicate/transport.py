@@ -1,6 +1,6 @@
 """Connections to Replicate, with timeouts and retries.
 
-The replicate client (1.0.7) retries a GET up to ten times, does not read the pause that Replicate's errors ask for, and
+The replicate client (1.0.7) retries a GET up to ten times, ignores the pause that Replicate's errors request, and
 sets no timeout for creating predictions and uploading files. The transports of this module replace its own.
 """
 
@@ -151,7 +151,7 @@ class Transport(httpx.BaseTransport):
         self._policy, self._inner = policy, httpx.HTTPTransport(verify=_certificates())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and repeat it while the policy says so."""
+        """Send a request, and retry it according to the policy."""
         self._policy.set_timeouts(request)
         retries = 0
         while True:
@@ -182,7 +182,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         self._policy, self._inner = policy, httpx.AsyncHTTPTransport(verify=_certificates())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and repeat it while the policy says so."""
+        """Send a request, and retry it according to the policy."""
         self._policy.set_timeouts(request)
         retries = 0
         while True:

@@ -107,7 +107,7 @@ class _OpenFormula:
 
 
 def _open_formula(token: re.Match[str], before: str, after: str, indent: str) -> _OpenFormula | None:
-    """Return the formula that a token begins, or None if it cannot begin one."""
+    """Return the formula that a token starts, or None if it cannot start one."""
     opener = token["step"] or token[0]
     if opener not in ("begin", *_CLOSERS) or before in ("\\", "$") or (opener == "$" and after.isspace()):
         return None
@@ -148,7 +148,7 @@ def find_formulas(text: str) -> Iterator[tuple[int, int]]:
 
 
 def safe_formula(text: str, start: int, end: int) -> str:
-    """Return a formula that is harmless even if a parser takes it for text.
+    """Return a formula that is harmless even if a parser treats it as text.
 
     Spaces are added, which TeX ignores.
 

@@ -3,7 +3,7 @@ r"""Prose in untrusted Markdown: words, inline code, formulas and links.
 * A ``<`` that could open a tag, a stray backtick and a stray math delimiter become character references such as
   ``&lt;``, which no parser takes for HTML.
 * Inline code stays between backticks if all parsers agree about it. Otherwise it becomes ``<code>`` with its
-  punctuation written as character references, which is harmless even if it is taken for text.
+  punctuation written as character references, which is harmless even if it is parsed as text.
 * Unambiguous formulas stay. A space, which TeX ignores, keeps ``a<b`` from being a tag.
 * Links to ``http``, ``https`` and ``mailto`` stay, without their title. Images become links.
 """
@@ -68,7 +68,7 @@ def safe_url(url: str) -> str | None:
 
 
 def unescape(text: str) -> str:
-    """Resolve character references, if none has too many digits for Python."""
+    """Resolve character references, unless one has too many digits for Python."""
     try:
         return html.unescape(text)
     except ValueError:  # more than 4300 digits
@@ -208,5 +208,5 @@ def _prose_mark(match: re.Match[str], in_table: bool) -> str:
 
 
 def _is_harmless(reference: str) -> bool:
-    """Return whether a character reference stands for no letter, digit or backslash."""
+    """Return whether a character reference is neither a letter, a digit nor a backslash."""
     return not re.search(r"[\\A-Za-z0-9\x00-\x1f]", unescape(reference))
