@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import httpx2
@@ -24,6 +25,7 @@ from tests.test_openai_provider import all_eight
 from tests.walkthrough_llava import both_samples_run
 from vision_nb import errors
 from vision_nb.providers.llamacpp import process as engine_process
+from vision_nb.providers.llamacpp.chat_formats import image_formats
 from vision_nb.providers.llamacpp.gguf import read_header
 from vision_nb.providers.llamacpp.process import Engine, loaded_part
 
@@ -158,9 +160,7 @@ def test_a_killed_engine_is_a_connection_error_with_the_partial_text(own):
     for _ in range(5):
         next(stream)
     os.kill(own.engine.pid, signal.SIGKILL)
-    with pytest.raises(
-        errors.ProviderConnectionError, match=r"ended by signal 9.*(\n.*)*Call serve_llava to start it again"
-    ) as caught:
+    with pytest.raises(errors.ProviderConnectionError, match=r"ended by signal 9.*\nCall serve_llava to") as caught:
         list(stream)
     assert caught.value.partial_text == stream.text != ""
     with pytest.raises(errors.ProviderConnectionError, match="to start it again"):
@@ -168,6 +168,21 @@ def test_a_killed_engine_is_a_connection_error_with_the_partial_text(own):
     own.stop()
     with pytest.raises(errors.ProviderConnectionError, match="was stopped: call serve_llava to start another"):
         own.complete("What?")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])
+def test_earlier_errors_in_the_log_are_not_the_reason_for_which_an_engine_ended(own, number):
+    unchecked = vn.LocalMultiModal("llava", own.api_base, context_length=10**6, max_retries=0)
+    with pytest.raises(errors.ContextLengthError):
+        unchecked.complete("What? " * 3000)
+    assert "exceed" in own.engine.log()
+    with own.stream_complete("What?", **long_answer()) as stream:
+        next(stream)
+        os.kill(own.engine.pid, number)
+        with pytest.raises(errors.ProviderConnectionError) as caught:
+            list(stream)
+    assert f"ended by signal {int(number)}" in str(caught.value) and "serve_llava" in str(caught.value)
+    assert "exceed" not in str(caught.value) and "HTTP/1.1" not in str(caught.value)
 
 
 def test_stop_ends_the_child_at_once_and_can_be_called_twice(own):
@@ -336,7 +351,16 @@ def test_unusable_files_and_arguments_are_rejected_before_anything_is_started(we
     ):
         with pytest.raises(kind):
             vn.serve_llava(*files)
-    for wrong in ({"n_ctx": 0}, {"name": ""}, {"name": " "}, {"port": "8080"}, {"port": True}):
+    for wrong in (
+        {"n_ctx": 0},
+        {"n_ctx": "4096"},
+        {"name": ""},
+        {"name": " "},
+        {"port": "8080"},
+        {"port": True},
+        {"load_timeout": 0},
+        {"load_timeout": "60"},
+    ):
         with pytest.raises(errors.SettingsError, match=next(iter(wrong))):
             vn.serve_llava(*weights, **wrong)
     assert engines() == before
@@ -392,16 +416,74 @@ def test_a_lack_of_memory_is_an_engine_memory_error(weights):
 
 def test_an_engine_that_loads_too_slowly_is_stopped(weights):
     before = engines()
-    with pytest.raises(errors.EngineError, match="did not respond within 0 seconds: raise load_timeout"):
+    with pytest.raises(errors.EngineError, match=r"did not respond within 0\.01 seconds: raise load_timeout"):
         vn.serve_llava(*weights, load_timeout=0.01, progress=False)
     assert engines() == before
 
 
-def test_an_unknown_option_leaves_no_child(weights):
+MISTAKES = [
+    ({"max_new_token": 3}, "max_new_token'.* did you mean max_new_tokens"),
+    ({"n_gpu_layer": 1}, "n_gpu_layer'.* did you mean n_gpu_layers"),
+    ({"temprature": 0}, "temprature'.* did you mean temperature"),
+    ({"colour": "red"}, "colour'.* the options are .*max_new_tokens"),
+    ({"api_base": "http://x/v1"}, "no option 'api_base'"),
+    ({"image_detail": "hgih"}, "hgih"),
+]
+
+
+@pytest.mark.parametrize("options, message", MISTAKES)
+def test_a_mistaken_option_is_found_before_the_model_is_loaded(weights, monkeypatch, options, message):
+    def started(*_, **__):
+        pytest.fail("the engine was started")
+
+    monkeypatch.setattr("vision_nb.providers.llamacpp.serve.Engine", started)
+    monkeypatch.setattr("vision_nb.providers.llamacpp.serve.download_gguf", started)
+    with pytest.raises(errors.SettingsError, match=message) as caught:
+        vn.serve_llava(*weights, repo_id="owner/name", **options)
+    assert len(str(caught.value)) <= 300
+
+
+def test_a_chat_format_that_drops_images_is_rejected_before_the_model_is_loaded(weights):
+    require_engine()
     before = engines()
-    with pytest.raises(TypeError):
-        vn.serve_llava(*weights, progress=False, colour="red")
+    for chat_format in (
+        "vicuna",
+        "chatml",
+        "llama-2",
+        "no-such",
+        "",
+        None,
+        "hf-autotokenizer",
+        "chat_template.default",
+    ):
+        with pytest.raises(errors.SettingsError, match=r"images do not reach the model.*llava-1-5, llava-1-6"):
+            vn.serve_llava(*weights, chat_format=chat_format)
+    with pytest.raises(errors.SettingsError, match="Did you mean 'llava-1-6'"):
+        vn.serve_llava(*weights, chat_format="llava-1.6")
     assert engines() == before
+
+
+def test_the_formats_for_images_are_read_from_the_installed_engine_and_have_a_handler():
+    require_engine()
+    code = "import sys, llama_cpp.llama_chat_format as f\nprint(*f.LlamaChatCompletionHandlerRegistry()._chat_handlers)"
+    texts = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"vicuna", "chatml", "llama-2"} <= set(texts)
+    assert not image_formats() & set(texts) and {"llava-1-5", "llava-1-6", "mtmd"} <= image_formats()
+
+
+@pytest.mark.parametrize("chat_format", ["vicuna", "chatml", "llama-2"])
+async def test_an_answer_whose_tokens_cannot_include_the_image_warns(weights, monkeypatch, chat_format):
+    monkeypatch.setattr("vision_nb.providers.llamacpp.serve.check_chat_format", lambda chat_format: None)
+    options = {"chat_format": chat_format, "name": "llava", "max_new_tokens": 2, "progress": False}
+    with vn.serve_llava(*weights, **options) as served:
+        for ask in (served.complete, served.acomplete):
+            with pytest.warns(UserWarning, match="image probably did not reach the model: check that chat_format="):
+                answer = ask("What is in this picture?", [picture()])
+                response = answer if ask == served.complete else await answer
+            assert response.usage_is_implausible
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert served.complete("What?").usage
 
 
 def test_an_interrupt_during_loading_leaves_no_child(weights, monkeypatch):

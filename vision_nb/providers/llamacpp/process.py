@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -62,6 +63,14 @@ _FAILURES: Sequence[tuple[str, type[EngineError], str]] = (
     ),
 )
 """Patterns in the log, with the exception and message for each; the first match counts."""
+
+_ANSWERED = r'"[A-Z]+ /\S* HTTP/[\d.]+" \d{3}.*\n'
+"""A line of the log for a request that was answered, from the method on."""
+
+_SIGNALS_OF_OTHERS = frozenset(
+    -getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+)
+"""Exit codes of an engine that another program has ended; its log says nothing about it."""
 
 _running: weakref.WeakSet[Engine] = weakref.WeakSet()
 
@@ -158,8 +167,8 @@ class Engine:
             if time.monotonic() > deadline:
                 last_lines = "\n".join(log.splitlines()[-_MAX_LOG_LINES:])
                 raise EngineError(
-                    f"The engine did not respond within {seconds:.0f} seconds: raise load_timeout, or use smaller "
-                    f"weights.\n{last_lines}",
+                    f"The engine did not respond within {seconds:g} second{'' if seconds == 1 else 's'}: raise "
+                    f"load_timeout, or use smaller weights.\n{last_lines}",
                     log=last_lines,
                 )
             on_progress(loaded_part(log))
@@ -167,18 +176,22 @@ class Engine:
 
     def failure(self) -> EngineError:
         """Return the error that explains why the engine ended."""
-        log, code = self.log(), self.exit_code
+        code = self.exit_code
+        if code == -9:
+            return EngineMemoryError("The engine was ended by signal 9, usually for lack of memory.")
+        if code is not None and code in _SIGNALS_OF_OTHERS:
+            return EngineError(f"The engine was ended by signal {-code}, which another program sent.")
+        # Errors before its last answer did not end it.
+        log = re.split(_ANSWERED, self.log())[-1]
         kind, message = EngineError, f"The engine ended with exit code {code}; its log says why."
         if code is not None and code < 0:
             message = f"The engine was ended by signal {-code}."
-        if code == -9:
-            kind, message = EngineMemoryError, "The engine was ended by signal 9, usually for lack of memory."
         for pattern, pattern_kind, pattern_message in _FAILURES:
             if re.search(pattern, log, re.IGNORECASE):
                 kind, message = pattern_kind, pattern_message
                 break
         lines = relevant_lines(log)
-        return kind(f"{message}\n{lines}", log=lines)
+        return kind(f"{message}\n{lines}".rstrip(), log=lines)
 
     def _is_ready(self) -> bool:
         """Return whether this engine serves its model: another program may have taken the port in the meantime."""

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, NoReturn
 
 from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
+from vision_nb.providers.call import GetMessages, Overrides, R
+from vision_nb.providers.llamacpp.chat_formats import check_chat_format
 from vision_nb.providers.llamacpp.download import download_gguf
 from vision_nb.providers.llamacpp.gguf import check_pair, read_header
 from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, Engine, relevant_lines
 from vision_nb.providers.local.model import LocalMultiModal
+from vision_nb.providers.openai.model import OpenAIMultiModal
 from vision_nb.rendering.format import format_bytes
+from vision_nb.user_warnings import warn_user
 
 _DEFAULT_NAMES = {"llava-1-5": "llava", "llava-1-6": "llava-1.6"}
 """Name of the model for each chat format of llama.cpp, as in the token rules."""
@@ -49,7 +56,7 @@ def serve_llava(
         n_threads: Number of CPU threads; None for llama.cpp's default.
         n_gpu_layers: Number of layers on the graphics card, -1 for all; requires a build of llama-cpp-python that
             supports the card.
-        chat_format: llama.cpp's name for the chat format of the model.
+        chat_format: llama.cpp's name for the chat format of the model; one that passes images to it.
         name: Name under which the model is served; None for the usual name for the chat format.
         load_timeout: Seconds allowed for loading the model.
         progress: Whether to display the progress.
@@ -67,10 +74,15 @@ def serve_llava(
     >>> with serve_llava("ggml-model-q4_k.gguf", "mmproj-model-f16.gguf") as llm:  # doctest: +SKIP
     ...     print(llm.complete("What is it?", "photo.jpg"))
     """
-    if n_ctx < 1:
-        raise SettingsError(f"n_ctx must be at least 1, not {n_ctx}.")
+    if isinstance(n_ctx, bool) or not isinstance(n_ctx, int) or n_ctx < 1:
+        raise SettingsError(f"n_ctx must be an integer of at least 1, not {n_ctx!r:.80}.")
+    if not isinstance(load_timeout, (int, float)) or math.isnan(load_timeout) or load_timeout <= 0:
+        raise SettingsError(f"load_timeout must be a positive number of seconds, not {load_timeout!r:.80}.")
     if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
         raise SettingsError(f"name={name!r:.80} is not a valid name: leave it out for the usual one.")
+    check_chat_format(chat_format)
+    name = name or _DEFAULT_NAMES.get(chat_format, chat_format)
+    _check_options(name, options)
     if repo_id is not None:
         model, mmproj = (
             download_gguf(repo_id, PurePath(file).as_posix(), progress=progress) for file in (model, mmproj)
@@ -87,7 +99,6 @@ def serve_llava(
         "interrupt_requests": False,
     }
     arguments = [word for key, value in settings.items() if value is not None for word in (f"--{key}", str(value))]
-    name = name or _DEFAULT_NAMES.get(chat_format, chat_format)
     engine = Engine(arguments, model=name, context_length=n_ctx, port=port)
     what = " and ".join(f"{path.name} ({format_bytes(path.stat().st_size)})" for path in paths)
     try:
@@ -98,6 +109,28 @@ def serve_llava(
     except BaseException:
         engine.stop()
         raise
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check the options of the model before it is loaded, which can take minutes.
+
+    Raises:
+        SettingsError: An option does not exist, or its value is invalid.
+    """
+    known = _named_arguments(LocalMultiModal, OpenAIMultiModal) - {"model", "api_base"}
+    for option in options:
+        if option not in known:
+            own = inspect.signature(serve_llava).parameters.keys() - {"options"}
+            nearest = get_close_matches(option, sorted(known | own), n=1)
+            advice = f"did you mean {nearest[0]}?" if nearest else f"the options are {', '.join(sorted(known))}."
+            raise SettingsError(f"serve_llava has no option {option!r:.80}: {advice}")
+    LocalMultiModal(name, "http://127.0.0.1:1/v1", **options)  # checks the values; it connects to nothing
+
+
+def _named_arguments(*classes: Any) -> set[str]:
+    """Return the names of the constructors' arguments, without ``*args`` and ``**kwargs``."""
+    parameters = [one for kind in classes for one in inspect.signature(kind).parameters.values()]
+    return {one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
 
 
 class ServedLlava(LocalMultiModal):
@@ -145,6 +178,21 @@ class ServedLlava(LocalMultiModal):
         """Close the connections and stop the engine without blocking the event loop."""
         await asyncio.to_thread(self.engine.stop)
         await super().aclose()
+
+    def _answer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
+        return self._checked(super()._answer(kind, get_messages, overrides))
+
+    async def _aanswer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
+        return self._checked(await super()._aanswer(kind, get_messages, overrides))
+
+    def _checked(self, response: R) -> R:
+        """Warn if the engine cannot have read everything that was sent; a stream of this engine reports no tokens."""
+        if response.usage_is_implausible:
+            warn_user(
+                f"{self} reports fewer input tokens than were sent, so the image probably did not reach the model: "
+                "check that chat_format= is the one of the model."
+            )
+        return response
 
     def _map_error(self, error: Exception, partial_text: str) -> Exception:
         own = super()._map_error(error, partial_text)
