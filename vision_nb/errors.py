@@ -50,17 +50,37 @@ from __future__ import annotations
 
 from typing import Any
 
+from vision_nb.rendering.sanitize import replace_surrogates
+
+MAX_MESSAGE_LENGTH = 300
+"""The most characters of an error message, whatever it quotes."""
+
+_MAX_END = 120  # characters of a longer message's end to keep: it says what to do
+
 
 class VisionError(Exception):
     """The base class of the errors that vision_nb raises.
 
+    A message is at most 300 characters long: the middle of a longer one, which quotes some input, is left out.
     IPython shows only the lines of the user's code and the message; ``%tb`` in a later cell shows the whole traceback.
     """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_shortened(arg) if isinstance(arg, str) else arg for arg in args))
 
     def _render_traceback_(self) -> list[str]:
         from vision_nb.notebook.tracebacks import short_traceback
 
         return short_traceback(self)
+
+
+def _shortened(message: str) -> str:
+    """Return a message without lone surrogates and control characters, and without the middle if it is long."""
+    if len(message) > MAX_MESSAGE_LENGTH:
+        start = message[: MAX_MESSAGE_LENGTH - _MAX_END - 5]
+        message = f"{start.rstrip()} ... {message[-_MAX_END:].lstrip()}"
+    message = replace_surrogates(message)
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in message)
 
 
 class SettingsError(VisionError, ValueError):

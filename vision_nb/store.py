@@ -26,6 +26,7 @@ from vision_nb import claims
 from vision_nb.claims import Claim
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
+from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import Response, Usage
 from vision_nb.user_warnings import warn_user
 
@@ -129,9 +130,9 @@ class Store:
                 self._checkpoint_timer.start()
 
     def _open(self) -> sqlite3.Connection:
-        if self.path.is_dir():
-            raise StoreError(f"{self.path} is a folder: name a file in it, such as {self.path / 'answers.sqlite3'}.")
         try:
+            if self.path.is_dir():
+                raise StoreError(f"{self.path} is a folder: name a file in it, such as {self.path / 'a.sqlite3'}.")
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self.path.exists():
                 self.path.touch(mode=0o600)  # questions are private; SQLite gives its log the same mode
@@ -143,7 +144,7 @@ class Store:
                 ) from error
             self._rename_damaged(error)
             return self._connect()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise StoreError(f"The store {self.path} cannot be written ({error}): choose another store=.") from error
 
     def _is_sqlite(self) -> bool:
@@ -282,7 +283,14 @@ class Store:
 
     def put_label(self, key: str, label: Label) -> None:
         """Write a label; it replaces the annotator's earlier label of this answer."""
-        values = (key, label.annotator, label.time or time.time(), label.correctness, label.relevance, label.comment)
+        values = (
+            key,
+            replace_surrogates(label.annotator),
+            label.time or time.time(),
+            label.correctness,
+            label.relevance,
+            replace_surrogates(label.comment),
+        )
         with self._locked() as connection:
             connection.execute("INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?)", values)
         self._checkpoint_soon()
@@ -390,7 +398,7 @@ def answer_key(
     asked = [model, dict(sorted(parameters.items())), prompt, list(image_digests), system]
     if history:
         asked.append(list(history))
-    return _sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True, default=repr).encode())
+    return _sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True, default=repr).encode("utf-8", "surrogatepass"))
 
 
 def _sha256(data: bytes) -> str:

@@ -179,4 +179,8 @@ def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER)
         unlimited: What to return if there is no limit.
     """
     limits = (settings[name] for name in ("max_new_tokens", "max_tokens", "max_completion_tokens") if name in settings)
-    return int(next(limits, unlimited))
+    limit = next(limits, unlimited)
+    try:
+        return int(limit)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SettingsError(f"The length limit must be a number of tokens, not {limit!r:.80}.") from error

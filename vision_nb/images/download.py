@@ -73,7 +73,7 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
         raise ImageDownloadError(f"{name} timed out: try again, or download the file first.") from error
     except httpx2.TooManyRedirects as error:
         raise ImageDownloadError(f"{name} redirects too often: use the URL of the image itself.") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:  # UnicodeError: a name that is too long
         raise ImageDownloadError(f"{name} cannot be reached ({error}): check the URL and the network.") from error
     if first_bytes is None and len(received) >= MAX_DOWNLOAD:
         raise ImageDownloadError(

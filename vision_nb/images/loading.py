@@ -55,10 +55,15 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
             continue
         document = ImageDocument.of(source)
         path = None if document.image_path is None else Path(str(document.image_path)).expanduser()
-        if path is None or path.is_file():
+        try:
+            found = None if path is None or path.is_file() else _expand(path, recursive)
+        except OSError as error:
+            if isinstance(error, ImageError):
+                raise
+            raise ImageNotFoundError(f"{path} cannot be read ({error.strerror}): {working_folder()}.") from error
+        if found is None:
             documents.append(document)
         else:
-            found = _expand(path, recursive)
             documents.extend(found)
             documents.skipped.extend(found.skipped)
     if documents.skipped:

@@ -54,7 +54,13 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
         raise SettingsError(f"{name!r} does not include a model: write {provider}:NAME.")
     if provider == "local" and options.get("api_base") is None:
         return _connect_local(model, options)
-    return PROVIDERS[provider](*([model] if model else []), **options)
+    try:
+        return PROVIDERS[provider](*([model] if model else []), **options)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        reason = str(error).partition("() ")[2] or str(error)
+        raise SettingsError(f"{name!r:.80} could not be connected: {reason}. Check the options.") from error
 
 
 def connect_to_count(name: str, **options: Any) -> MultiModalLLM:

@@ -65,8 +65,8 @@ class ResponseAccumulator(Generic[R]):
             delta=text,
             raw=delta.raw if delta.raw is not None else so_far.raw,
             usage=delta.usage or so_far.usage,
-            model=delta.model or so_far.model,
-            finish_reason=delta.finish_reason or so_far.finish_reason,
+            model=replace_surrogates(delta.model) or so_far.model,
+            finish_reason=replace_surrogates(delta.finish_reason or "") or so_far.finish_reason,
             latency=time.perf_counter() - self._started,
         )
         return self.response

@@ -39,7 +39,11 @@ def read_header(path: Path) -> GgufHeader:
         from vision_nb.providers.llamacpp.gguf_reader import HeaderReader
     except ImportError as error:
         raise EngineMissingError('gguf is not installed: pip install "vision-nb[llama]".') from error
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except (OSError, ValueError):  # for example a name that is too long
+        is_file = False
+    if not is_file:
         raise ModelFileNotFoundError(f"Model file {path} not found: check the path, or download it first.")
     try:
         with path.open("rb") as file:

@@ -18,9 +18,10 @@ from vision_nb.errors import (
     RateLimitError,
     RequestRejectedError,
     ServerError,
+    SettingsError,
     UnknownModelError,
 )
-from vision_nb.providers.openai.server_message import server_message
+from vision_nb.providers.openai.server_message import clean, server_message
 
 _BY_CODE: dict[str, type[ProviderError]] = {
     "context_length_exceeded": ContextLengthError,
@@ -97,7 +98,7 @@ def _texts(body: object) -> Iterator[str]:
 
 
 def map_error(error: Exception, *, service: str, server: str | None, model: str, partial_text: str) -> Exception:
-    """Map an exception of the openai client to ours; return others unchanged.
+    """Map an exception of the openai client, or one that it lets through, to ours.
 
     Args:
         error: The exception.
@@ -106,6 +107,7 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
         model: The model's name.
         partial_text: The part of the answer that had arrived.
     """
+    import httpx2
     import openai
 
     place = service if server is None else f"{service} at {server}"
@@ -133,7 +135,14 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
         return _api_error(error, service, model, partial_text)
     if isinstance(error, openai.OpenAIError):
         return RequestRejectedError(f"The openai client rejected the request: {error}", partial_text=partial_text)
-    return error
+    if isinstance(error, AssertionError):  # raised by a test, or by an internal mistake
+        return error
+    reason = clean(f"{type(error).__name__}: {error}")
+    if isinstance(error, (TypeError, UnicodeError, httpx2.InvalidURL, OverflowError)):
+        return SettingsError(f"The request to {place} could not be sent ({reason}): check its parameters.")
+    return MalformedResponseError(  # for example a RecursionError, or a number of 6,000 digits
+        f"The response from {service} cannot be read ({reason}): ask again.", partial_text=partial_text
+    )
 
 
 def _api_error(error: Exception, service: str, model: str, partial_text: str) -> ProviderError:

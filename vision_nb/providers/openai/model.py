@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vision_nb.errors import MissingKeyError
+from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.download import redact_url
@@ -26,11 +26,13 @@ from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStrea
 from vision_nb.providers.openai.errors import map_error, refuses
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
+from vision_nb.rendering.sanitize import replace_surrogates
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
 _MIN_KEY_LENGTH = 8
+_MAX_DEPTH = 100  # levels of a request's parameters
 
 
 class OpenAIMultiModal(MultiModalLLM):
@@ -217,7 +219,8 @@ class OpenAIMultiModal(MultiModalLLM):
             request["stream"] = True
             if self._sends_stream_options:
                 request.setdefault("stream_options", {"include_usage": True})
-        return move_unknown_parameters(request)
+        cleaned: Request = _without_surrogates(move_unknown_parameters(request))
+        return cleaned
 
     def _requested_model(self) -> str:
         return self.model
@@ -259,3 +262,16 @@ class OpenAIMultiModal(MultiModalLLM):
         with self._mapping_errors():
             counted = self.client.responses.input_tokens.count(model=self._requested_model(), input=question)
             return int(counted.input_tokens)
+
+
+def _without_surrogates(value: Any, depth: int = 0) -> Any:
+    """Return request parameters with lone surrogates, which cannot be sent, replaced in every text."""
+    if isinstance(value, str):
+        return replace_surrogates(value)
+    if depth > _MAX_DEPTH:
+        raise SettingsError("The request's parameters are nested too deeply: pass fewer levels.")
+    if isinstance(value, Mapping):
+        return {_without_surrogates(key): _without_surrogates(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_surrogates(item, depth + 1) for item in value]
+    return value
