@@ -58,7 +58,7 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
         try:
             found = None if path is None or path.is_file() else _expand(path, recursive)
         except OSError as error:
-            if isinstance(error, ImageError):
+            if isinstance(error, ImageNotFoundError):
                 raise
             raise ImageNotFoundError(f"{path} cannot be read ({error.strerror}): {working_folder()}.") from error
         if found is None:
