@@ -1,14 +1,19 @@
 """Files made to break a decoder are read, or are an ImageError; no other exception escapes."""
 
+import functools
+import io
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tests.conftest import encoded, picture
-from vision_nb import ImageDocument, errors
+from vision_nb import ImageDocument, errors, load_images
+from vision_nb.images.prepare import fit_within
 
 KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "ICO")
 
@@ -147,3 +152,55 @@ def test_no_decoder_setting_of_the_user_is_changed():
     before = Image.MAX_IMAGE_PIXELS
     ImageDocument.of(encoded(picture())).prepare()
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_only_regular_files_are_read(tmp_path):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    link = tmp_path / "link.png"
+    link.symlink_to(pipe)
+    for path in (pipe, link, "/dev/zero"):
+        for use in (lambda d: d.size, lambda d: d.read(), lambda d: d.prepare()):
+            with pytest.raises(errors.UnsupportedImageError, match="not a regular file"):
+                use(load_images(path)[0])
+    for path in ("/proc/self/mem", "/proc/self/status"):
+        with pytest.raises(errors.UnsupportedImageError, match="empty"):
+            ImageDocument.of(path).prepare()
+
+
+class Broken(io.BytesIO):
+    def read(self, size=-1):
+        raise OSError(5, "Input/output error")
+
+
+def test_a_file_that_cannot_be_read_is_an_image_error(tmp_path, monkeypatch):
+    path = tmp_path / "it.png"
+    path.write_bytes(encoded(picture()))
+    monkeypatch.setattr(Path, "open", lambda *arguments: Broken())
+    for use in (lambda: ImageDocument.of(path).size, ImageDocument.of(path).read):
+        with pytest.raises(errors.UnsupportedImageError, match="cannot be read"):
+            use()
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's own warning about many pixels
+def test_an_image_with_more_pixels_than_the_limit_is_not_decoded(monkeypatch):
+    row = zlib.compress(bytes(13_001) * 1000)
+    header = struct.pack(">IIBBBBB", 13_000, 13_000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+    document = ImageDocument.of(bomb)
+    with monkeypatch.context() as context:
+        context.setattr(Image.Image, "load", None)  # the header is enough for the size
+        context.setattr(ImageFile.ImageFile, "load", None)
+        assert document.size == (13_000, 13_000)
+    shrunk = functools.partial(document.prepare, lambda size: fit_within(size, 2048))
+    for use in (document.prepare, shrunk, document.to_pil, document.thumbnail):
+        with pytest.raises(errors.ImageTooLargeError, match=r"13,000 x 13,000 pixels.*89,478,485.*MAX_IMAGE_PIXELS"):
+            use()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_large_jpeg_is_decoded_at_a_smaller_size():
+    large = ImageDocument.of(encoded(Image.new("L", (10_000, 9_000)), "JPEG"))
+    assert large.prepare(lambda size: fit_within(size, 2048)).size == (2048, 1843)
+    with pytest.raises(errors.ImageTooLargeError, match="MAX_IMAGE_PIXELS"):
+        large.to_pil()

@@ -66,7 +66,7 @@ def test_a_str_is_a_path_unless_it_is_passed_as_base64(tmp_path, monkeypatch):
         (np.full((4, 6), 200, np.uint8), (200, 200, 200)),
         (np.full((4, 6), 0.5), (128, 128, 128)),
         (np.full((4, 6, 1), True), (255, 255, 255)),
-        (np.full((4, 6), 257 * 10, np.uint16), (10, 10, 10)),
+        (np.full((4, 6), 257 * 100, np.uint16), (100, 100, 100)),
         (np.full((4, 6, 3), [10, 20, 30], np.int64), (10, 20, 30)),
         (np.full((4, 6, 4), [10, 20, 30, 255], np.uint8), (10, 20, 30)),
         (np.full((4, 6, 3), np.nan, np.float32), (0, 0, 0)),

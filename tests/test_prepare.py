@@ -1,7 +1,10 @@
 """A prepared image is upright, sRGB, resized, and contains nothing but pixels."""
 
 import base64
+import functools
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -144,9 +147,23 @@ def test_every_orientation_is_applied_once_in_every_format(kind, orientation):
         assert {place for place, (_, green, _) in corners.items() if green < 90} == {(1, 1)}
 
 
+def late_exif(data):
+    """Move the EXIF data of a PNG behind its pixels."""
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    return data[:start] + data[end:-12] + data[start:end] + data[-12:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_a_png_may_follow_its_pixels(orientation):
+    data = late_exif(oriented("PNG", orientation))
+    assert data.index(b"IDAT") < data.index(b"eXIf")
+    assert ImageDocument(image=data).size == (60, 90)
+    assert opened(ready(data)).convert("RGB").getpixel((5, 5))[1] < 90
+
+
 def p3_profile():
     """A wide-gamut RGB profile as phones embed one, built from the Display P3 primaries."""
-    import struct
 
     def s15(value):
         return struct.pack(">i", round(value * 65536))
@@ -273,11 +290,79 @@ def test_only_the_first_frame_of_an_animation_is_sent_with_a_note():
         assert opened(prepared).convert("RGB").getpixel((5, 5))[0] > 200
 
 
-@pytest.mark.parametrize("kind", ["BMP", "TIFF", "ICO", "JPEG2000", "AVIF"])
-def test_formats_that_providers_reject_are_converted_with_a_note(kind):
-    prepared = ready(encoded(picture(), kind))
-    assert prepared.mimetype in ("image/png", "image/jpeg")
-    assert "converted from" in prepared.notes[0]
+def gradient(bits, *, steps=256):
+    """A row from black to the brightest value of a camera with this many bits, as 16-bit values."""
+    return np.tile(np.linspace(0, (1 << bits) - 1, steps).round().astype(np.uint16), (8, 1))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_gray_values_of_fewer_than_16_bits_keep_their_brightness(kind, bits):
+    prepared = ready(encoded(Image.fromarray(gradient(bits)), kind))
+    pixels = np.asarray(opened(prepared))
+    assert pixels[0, 0] == 0 and pixels[0, -1] == 255 and abs(int(pixels[0, 128]) - 128) <= 1
+    assert any(f"use {bits} of 16 bits" in note for note in prepared.notes) == (bits < 16)
+
+
+def test_an_array_of_12_bit_values_keeps_its_brightness_with_a_warning():
+    with pytest.warns(UserWarning, match="use 12 of 16 bits"):
+        document = ImageDocument.of(gradient(12))
+    assert document.to_pil().getextrema() == (0, 255)
+
+
+def test_colors_of_12_bits_in_a_16_bit_file_keep_their_brightness():
+    values = np.repeat(gradient(12, steps=64)[:, :, None], 3, axis=2).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", 64, 8, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    prepared = ready(data)
+    assert opened(prepared).convert("L").getextrema() == (0, 255)
+    assert any("use 12 of 16 bits" in note for note in prepared.notes)
+
+
+def big_tiff():
+    return encoded(picture(), "TIFF", big_tiff=True)
+
+
+OTHER_FORMATS = {
+    **{
+        kind: functools.partial(encoded, picture(), kind)
+        for kind in ("BMP", "TIFF", "ICO", "JPEG2000", "AVIF", "PPM", "TGA", "QOI", "ICNS", "DDS", "SGI", "PCX", "DIB")
+    },
+    "BigTIFF": big_tiff,
+    "PGM": lambda: encoded(picture(mode="L"), "PPM"),
+    "PBM": lambda: encoded(picture(mode="1"), "PPM"),
+    "XBM": lambda: encoded(picture(mode="1"), "XBM"),
+    "MSP": lambda: encoded(picture(mode="1"), "MSP"),
+    "TGA gray, run lengths": lambda: encoded(picture(mode="L"), "TGA", compression="tga_rle"),
+    "TGA palette": lambda: encoded(picture(mode="P"), "TGA"),
+    "JPEG 2000 codestream": lambda: encoded(picture(), "JPEG2000", no_jp2=True),
+    "PSD": lambda: b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 48, 64, 8, 3) + bytes(14) + bytes(3 * 64 * 48),
+}
+
+
+@pytest.mark.parametrize("make", OTHER_FORMATS.values(), ids=OTHER_FORMATS)
+def test_every_format_that_pillow_reads_safely_is_converted(make):
+    prepared = ready(make())
+    assert prepared.mimetype in ("image/png", "image/jpeg") and prepared.notes[0].startswith("converted from")
+    assert min(opened(prepared).size) > 1
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "only Ghostscript"),
+        (b"\xd7\xcd\xc6\x9a" + bytes(40), "only Windows"),
+        (b"SIMPLE  =                    T" + b" " * 200, "astropy"),
+    ],
+    ids=["EPS", "WMF", "FITS"],
+)
+def test_a_format_without_a_safe_reader_is_refused_with_the_reason(data, words):
+    with pytest.raises(errors.UnsupportedImageError, match=words):
+        ready(data)
 
 
 def test_heic_without_its_package_is_an_error_that_names_the_extra(monkeypatch):

@@ -6,6 +6,7 @@ An `ImageDocument` is a frozen value. State that is cached while it is used (its
 from __future__ import annotations
 
 import io
+import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
@@ -86,7 +87,10 @@ class FileContent(ImageContent):
     def read(self) -> bytes:
         """Read the file."""
         with self.open() as file:
-            return file.read()
+            try:
+                return file.read()
+            except OSError as error:
+                raise UnsupportedImageError(f"{self.name} cannot be read ({error.strerror}).") from error
 
     def header(self) -> Header:
         """Return the type and size; they are read once for each version of the file."""
@@ -105,10 +109,17 @@ class FileContent(ImageContent):
 
         Raises:
             ImageNotFoundError: The file does not exist.
-            UnsupportedImageError: The path is a folder, unreadable or invalid.
+            UnsupportedImageError: The path is not a regular file, or is empty, unreadable or invalid.
         """
         path = self._path
         try:
+            state = path.stat()
+            if not stat.S_ISREG(state.st_mode) and not stat.S_ISDIR(state.st_mode):
+                raise UnsupportedImageError(
+                    f"{path} is a pipe or device, not a regular file: save the image to a file."
+                )
+            if not state.st_size and stat.S_ISREG(state.st_mode):  # as in /proc, where reading can block for ever
+                raise UnsupportedImageError(f"{path} is not an image: it is empty.")
             return path.open("rb")
         except FileNotFoundError as error:
             is_pattern = any(character in str(path) for character in "*?[")

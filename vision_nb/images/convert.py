@@ -9,8 +9,10 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from vision_nb.errors import UnsupportedImageError
+from vision_nb.images.decode import scale_to_eight_bits
 from vision_nb.images.formats import describe_data, sniff
 from vision_nb.images.prepare import to_png
+from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +111,8 @@ def png_from_array(array: np.ndarray) -> bytes:
 
     Args:
         array: Shape (height, width) for grayscale, or (height, width, channels) with 1 (gray), 2 (gray and
-            alpha), 3 (RGB) or 4 (RGBA) channels; bool, integers from 0 to 255, uint16, or floats from 0 to 1.
+            alpha), 3 (RGB) or 4 (RGBA) channels; bool, integers from 0 to 255, uint16 (10, 12 and 14 bits
+            are recognized by the largest value), or floats from 0 to 1.
 
     Raises:
         UnsupportedImageError: The shape, type or range is not one of these.
@@ -128,7 +131,10 @@ def png_from_array(array: np.ndarray) -> bytes:
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
     elif array.dtype == np.uint16:
-        array = (array // 257).astype(np.uint8)
+        notes: list[str] = []
+        array = scale_to_eight_bits(array, notes)
+        if notes:
+            warn_user(f"The array in image=: {notes[0]}")
     elif np.issubdtype(array.dtype, np.floating):
         array = np.nan_to_num(array, nan=0.0)
         if array.min() < -1e-3 or array.max() > 1 + 1e-3:

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError, VisionError
-from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff
+from vision_nb.images.formats import PILLOW_FORMATS, SNIFF_BYTES, describe_data, format_name, sniff
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 Size = tuple[int, int]
@@ -35,16 +36,19 @@ def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    head = file.read(SNIFF_BYTES)
+    try:
+        head = file.read(SNIFF_BYTES)
+    except OSError as error:
+        raise UnsupportedImageError(f"{name} cannot be read ({error.strerror}).") from error
     mimetype = sniff(head)
     if mimetype is None:
         raise UnsupportedImageError(f"{name} is not an image: {describe_data(head + file.read(512 - SNIFF_BYTES))}.")
     if mimetype == "image/heic":
         _register_heif(name)
     file.seek(0)
-    kind = mimetype.removeprefix("image/").upper()
+    kind = format_name(mimetype)
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=[PILLOW_FORMATS[mimetype]]) as image:
             yield image, mimetype
     except VisionError:
         raise
@@ -70,19 +74,58 @@ def _register_heif(name: str) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the orientation that remains to be applied; Pillow applies a TIFF's own while it loads the pixels."""
+    """Return the orientation that is still to be applied; Pillow applies a TIFF's own while it loads the pixels."""
+    from PIL import Image
+
     if image.format == "TIFF":
         return 1
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        _find_late_exif(image)
+        return int(Image.Image.getexif(image).get(_ORIENTATION, 1))  # a PNG's own method decodes all pixels
     except Exception:  # the pixels can be used even if the EXIF data is damaged
         return 1
+
+
+def _find_late_exif(image: Image.Image) -> None:
+    """Find the EXIF data of a PNG that follow the pixels, which Pillow finds only when it has decoded them."""
+    file = getattr(image, "fp", None)
+    if image.format != "PNG" or "exif" in image.info or file is None:
+        return
+    position = file.tell()
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] == b"eXIf":
+            image.info["exif"] = b"Exif\0\0" + file.read(length)
+            break
+        file.seek(length + 4, 1)
+    file.seek(position)
+
+
+def check_pixels(image: Image.Image, name: str) -> None:
+    """Raise ImageTooLargeError if an image has more pixels than ``PIL.Image.MAX_IMAGE_PIXELS``, 89,478,485 by default.
+
+    Pillow itself only warns up to twice as many, which a file of 500 kB can turn into 500 MB of memory.
+    """
+    from PIL import Image
+
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise ImageTooLargeError(
+            f"{name} has {image.width:,} x {image.height:,} pixels, more than the {limit:,} that are decoded: raise "
+            "PIL.Image.MAX_IMAGE_PIXELS if you trust the file, or scale it down first."
+        )
 
 
 def upright_size(image: Image.Image) -> Size:
     """Return width and height with the EXIF orientation applied, without decoding."""
     width, height = image.size
     return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Return whether a file that is not decoded yet has 16 bits per channel."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def is_srgb(image: Image.Image) -> bool:
@@ -99,21 +142,27 @@ def is_srgb(image: Image.Image) -> bool:
     return "srgb" in description.lower()
 
 
-def decode_upright(image: Image.Image, target: Size, notes: list[str]) -> Image.Image:
+def decode_upright(image: Image.Image, target: Size, notes: list[str], name: str) -> Image.Image:
     """Decode to upright 8-bit sRGB (mode L, LA, RGB or RGBA).
 
     Args:
         image: The image, not decoded yet.
         target: The (width, height) to scale to, orientation applied.
-        notes: A list to which problems that the user should know about are appended.
+        notes: A list to which changes that the user should know about are appended.
+        name: What to call the image in an error.
+
+    Raises:
+        ImageTooLargeError: The image has too many pixels; for a JPEG, also after decoding it at a smaller size.
     """
     from PIL import Image
 
     orientation = _orientation(image)
     stored_target = (target[1], target[0]) if orientation in _SIDEWAYS else target
     image.draft(None, stored_target)  # JPEG can be decoded at 1/2, 1/4 or 1/8 much faster
+    check_pixels(image, name)
+    deep = is_deep(image)
     image.load()
-    pixels = _eight_bits(image)
+    pixels = _eight_bits(image, deep, notes)
     if pixels.size != stored_target:
         pixels = pixels.resize(stored_target, Image.Resampling.HAMMING, reducing_gap=2.0)
     if not is_srgb(image):
@@ -133,11 +182,13 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str]) -> Image.
     }.get(orientation)
     if transposition is not None:
         pixels = pixels.transpose(transposition)
+    if pixels is image:
+        pixels = image.copy()  # outlives the open file
     pixels.info = {}  # Pillow's encoders write the comments, EXIF and XMP that are here
     return pixels
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, deep: bool, notes: list[str]) -> Image.Image:
     """Convert palette, 1-bit, 16-bit, 32-bit and float images to 8 bits per channel."""
     import numpy as np
     from PIL import Image
@@ -151,17 +202,58 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBX", "RGBa", "La"):
         return image.convert({"RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}[image.mode])
     if image.mode == "F" or image.mode.startswith("I"):
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        return Image.fromarray(scale_to_eight_bits(np.asarray(image), notes))
+    return _brighten(image, notes) if deep and image.mode in ("RGB", "RGBA", "LA") else image
+
+
+def scale_to_eight_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Scale gray values of more than 8 bits to 0..255, by the range that they use.
+
+    Cameras, microscopes and scanners store 10, 12 or 14 bits in files of 16: by the range of 16, they are nearly
+    black. Floats from 0 to 1 are brightness. Other floats, negative values and values over 16 bits are measurements:
+    the smallest becomes black and the largest white, as in plots.
+
+    Args:
+        values: Integers or floats of any range.
+        notes: A list to which the scaling is appended if the values did not use the full range.
+    """
+    import numpy as np
+
+    if np.issubdtype(values.dtype, np.floating):
+        finite = np.isfinite(values)
+        low, high = (float(values[finite].min()), float(values[finite].max())) if finite.any() else (0.0, 0.0)
+        values = np.where(finite, values, low)
+        is_brightness = 0 <= low <= high <= 1
+        low, high = (0.0, 1.0) if is_brightness else (low, high)
+    else:
         low, high = float(values.min()), float(values.max())
-        if image.mode == "F" and not 0 <= low <= high <= 1:
-            # Measurements rather than brightness: scale the smallest to black, the largest to white, as plots do.
-            values = (values - low) / max(high - low, 1e-12) * 255
-        elif image.mode == "F":
-            values = values * 255
-        elif high > 255 or image.mode.startswith("I;16"):
-            values = values / 257
-        return Image.fromarray(np.rint(np.clip(values, 0, 255)).astype(np.uint8))
-    return image.copy()
+        is_brightness = low >= 0 and high <= 65535
+        if is_brightness:
+            bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 1 << bits)
+            if bits < 16 and values.dtype.itemsize == 2:
+                notes.append(f"its values use {bits} of 16 bits, and are scaled to the full brightness")
+            table = np.rint(np.arange(65536) * (255 / ((1 << bits) - 1))).clip(0, 255).astype(np.uint8)
+            scaled: np.ndarray = table[values.astype(np.uint16)]
+            return scaled
+    if not is_brightness:
+        notes.append(f"its values from {low:.6g} to {high:.6g} are scaled to black and white")
+    scaled = (values.astype(np.float32) - low) / max(high - low, 1e-12) * 255
+    rounded: np.ndarray = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    return rounded
+
+
+def _brighten(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Scale colors of 10, 12 or 14 bits in a file of 16, of which Pillow keeps the upper 8, to the full range."""
+    from PIL import Image
+
+    bands = list(image.split())
+    colors = bands[:-1] if image.mode.endswith("A") else bands
+    bits = max(int(band.getextrema()[1]) for band in colors).bit_length()  # type: ignore[arg-type]
+    if not 0 < bits <= 6:
+        return image
+    notes.append(f"its values use {8 + bits} of 16 bits, and are scaled to the full brightness")
+    table = [min(255, round(value * 255 / ((1 << bits) - 1))) for value in range(256)]
+    return Image.merge(image.mode, [band.point(table) for band in colors] + bands[len(colors) :])
 
 
 def _to_srgb(pixels: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:

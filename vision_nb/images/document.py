@@ -221,7 +221,7 @@ class ImageDocument:
     def to_pil(self) -> Image.Image:
         """Return the image as an upright 8-bit sRGB Pillow image at full size."""
         with open_image(io.BytesIO(self.read()), self.name) as (image, _):
-            return decode_upright(image, upright_size(image), [])
+            return decode_upright(image, upright_size(image), [], self.name)
 
     def split(self, rows: int, columns: int = 1, *, overlap: int = 0) -> ImageList:
         """Cut the image into tiles, row by row, to send a long or large image at full resolution.

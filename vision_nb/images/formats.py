@@ -2,17 +2,103 @@
 
 from __future__ import annotations
 
+import re
+
 SENDABLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 """The image types that the providers accept (OpenAI, Images and vision guide, read 2026-11)."""
 
 SNIFF_BYTES = 64
 """How many bytes `sniff` needs."""
 
+_BMP_HEADERS = tuple(length.to_bytes(4, "little") for length in (12, 40, 52, 56, 64, 108, 124))
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _PNG_PIXEL_CHUNKS = {
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"pHYs",
 }  # fmt: skip
 _WEBP_PIXEL_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
+
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"II+\x00", "image/tiff"),  # BigTIFF
+    (b"MM\x00+", "image/tiff"),
+    (b"\x00\x00\x00\x0cjP  \r\n", "image/jp2"),
+    (b"\xff\x4f\xff\x51", "image/jp2"),  # without a container
+    (b"8BPS", "image/vnd.adobe.photoshop"),
+    (b"qoif", "image/qoi"),
+    (b"icns", "image/icns"),
+    (b"DDS ", "image/vnd-ms.dds"),
+    (b"\x01\xda\x00", "image/sgi"),
+    (b"\x01\xda\x01", "image/sgi"),
+    (b"\x59\xa6\x6a\x95", "image/x-sun-raster"),
+    (b"\xb1\x68\xde\x3a", "image/x-dcx"),
+    (b"/* XPM */", "image/x-xpixmap"),
+    (b"P7 332", "image/x-xv-thumbnail"),
+    (b"DanM", "image/x-msp"),
+    (b"LinS", "image/x-msp"),
+    (b"BLP1", "image/x-blp"),
+    (b"BLP2", "image/x-blp"),
+    (b"FTEX", "image/x-ftex"),
+    (b"\x80\xe8\x00\x00", "image/x-pixar"),
+    (b"Image type: ", "image/x-im"),
+    (bytes(7) + b"\x04", "image/x-mcidas"),
+)
+
+PILLOW_FORMATS = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/gif": "GIF",
+    "image/webp": "WEBP",
+    "image/avif": "AVIF",
+    "image/heic": "HEIF",
+    "image/tiff": "TIFF",
+    "image/jp2": "JPEG2000",
+    "image/bmp": "BMP",
+    "image/x-dib": "DIB",
+    "image/x-icon": "ICO",
+    "image/x-cursor": "CUR",
+    "image/x-portable-anymap": "PPM",
+    "image/vnd.adobe.photoshop": "PSD",
+    "image/qoi": "QOI",
+    "image/icns": "ICNS",
+    "image/vnd-ms.dds": "DDS",
+    "image/sgi": "SGI",
+    "image/x-tga": "TGA",
+    "image/x-pcx": "PCX",
+    "image/x-dcx": "DCX",
+    "image/x-sun-raster": "SUN",
+    "image/x-xpixmap": "XPM",
+    "image/x-xbitmap": "XBM",
+    "image/x-xv-thumbnail": "XVTHUMB",
+    "image/x-msp": "MSP",
+    "image/x-blp": "BLP",
+    "image/x-ftex": "FTEX",
+    "image/x-fli": "FLI",
+    "image/x-gimp-brush": "GBR",
+    "image/x-pixar": "PIXAR",
+    "image/x-im": "IM",
+    "image/x-mcidas": "MCIDAS",
+}
+"""The one reader of Pillow's that may open a type.
+
+Pillow's other readers are not used: EPS runs Ghostscript, WMF and EMF run code of Windows; FITS and IPTC decompress or
+open embedded data without a limit; FPX and MIC need another package; BUFR, GRIB, HDF5 and MPEG read no pixels; and
+SPIDER, PCD and IMT have no signature in their first bytes.
+"""
+
+
+def format_name(mimetype: str) -> str:
+    """Return what to call an image type in a message.
+
+    >>> format_name("image/x-icon")
+    'ICO'
+    """
+    return "HEIC" if mimetype == "image/heic" else PILLOW_FORMATS[mimetype]
 
 
 def sniff(data: bytes) -> str | None:
@@ -21,28 +107,42 @@ def sniff(data: bytes) -> str | None:
     >>> sniff(bytes.fromhex("89504e470d0a1a0a"))
     'image/png'
     """
-    for magic, mimetype in (
-        (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"GIF87a", "image/gif"),
-        (b"GIF89a", "image/gif"),
-        (b"II*\x00", "image/tiff"),
-        (b"MM\x00*", "image/tiff"),
-        (b"\x00\x00\x01\x00", "image/x-icon"),
-        (b"\x00\x00\x00\x0cjP  \r\n", "image/jp2"),
-    ):
+    for magic, mimetype in _MAGIC:
         if data.startswith(magic):
             return mimetype
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    if data[:2] == b"BM" and data[6:10] == bytes(4):
-        return "image/bmp"
     if data[4:8] == b"ftyp":
         brand = data[8:12]
-        if brand in (b"avif", b"avis"):
+        if brand in (b"avif", b"avis") or (brand in _HEIF_BRANDS and b"avif" in data[16:SNIFF_BYTES]):
             return "image/avif"
-        if brand in _HEIF_BRANDS:
-            return "image/heic"
+        return "image/heic" if brand in _HEIF_BRANDS else None
+    if data[:1] == b"P" and data[1:2] in b"123456f" and data[2:3].isspace():
+        return "image/x-portable-anymap"
+    if data[:2] == b"BM" and (data[6:10] == bytes(4) or data[14:18] in _BMP_HEADERS):
+        return "image/bmp"
+    if re.match(rb"\s*#define[ \t]+\S+_width[ \t]+\d", data):
+        return "image/x-xbitmap"
+    return _sniff_header(data) if len(data) >= 18 else "image/x-icon" if data[:4] == b"\0\0\1\0" else None
+
+
+def _sniff_header(data: bytes) -> str | None:
+    """Recognize a type without magic bytes by the values that its header can have."""
+    if data[:4] in _BMP_HEADERS and data[12:14] == b"\1\0":
+        return "image/x-dib"
+    if data[:2] == b"\0\0" and data[2:4] in (b"\1\0", b"\2\0") and (data[2] == 1 or data[4:6] != bytes(2)):
+        return "image/x-icon" if data[2] == 1 else "image/x-cursor"
+    if data[0] == 10 and data[1] in (0, 2, 3, 5) and data[2] <= 1 and data[3] in (1, 2, 4, 8):
+        return "image/x-pcx"
+    if data[4:6] in (b"\x11\xaf", b"\x12\xaf") and data[14:16] in (b"\0\0", b"\3\0"):
+        return "image/x-fli"
+    if data[20:24] == b"GIMP" and data[4:8] in (b"\0\0\0\1", b"\0\0\0\2"):
+        return "image/x-gimp-brush"
+    is_indexed = data[1] == 1 and data[2] in (1, 9) and data[7] in (15, 16, 24, 32) and data[16] == 8
+    is_direct = data[1] == 0 and data[2] in (2, 3, 10, 11) and data[16] in (1, 8, 15, 16, 24, 32)
+    has_size = data[12:14] != bytes(2) and data[14:16] != bytes(2)
+    if (is_indexed or is_direct) and has_size and data[17] & 0xC0 == 0:
+        return "image/x-tga"
     return None
 
 
@@ -56,6 +156,10 @@ def describe_data(data: bytes) -> str:
         (b"<html", "it is an HTML page"),
         (b"<svg", "it is an SVG drawing; render it to PNG first"),
         (b"%pdf", "it is a PDF document; render its pages to images first"),
+        (b"%!ps", "it is an EPS or PostScript drawing, which only Ghostscript can read; convert it to PNG first"),
+        (b"\xc5\xd0\xd3\xc6", "it is an EPS drawing, which only Ghostscript can read; convert it to PNG first"),
+        (b"\xd7\xcd\xc6\x9a", "it is a WMF drawing, which only Windows can read; convert it to PNG first"),
+        (b"simple  =", "it is a FITS file; read it with astropy, and pass the array"),
         (b"{", "it is text that looks like JSON"),
     ):
         if head.startswith(beginning):

@@ -56,7 +56,7 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
         document = ImageDocument.of(source)
         path = None if document.image_path is None else Path(str(document.image_path)).expanduser()
         try:
-            found = None if path is None or path.is_file() else _expand(path, recursive)
+            found = None if path is None or _is_file_like(path) else _expand(path, recursive)
         except OSError as error:
             if isinstance(error, ImageNotFoundError):
                 raise
@@ -85,6 +85,11 @@ def flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
             yield from flatten(source)
         else:
             yield source
+
+
+def _is_file_like(path: Path) -> bool:
+    """Return whether a path exists and is not a folder; pipes and devices are rejected when they are read."""
+    return path.exists() and not path.is_dir()
 
 
 def _expand(path: Path, recursive: bool) -> ImageList:

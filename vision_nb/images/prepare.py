@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import ImageTooLargeError
-from vision_nb.images.decode import Size, decode_upright, is_srgb, open_image, upright_size
-from vision_nb.images.formats import SENDABLE, has_only_pixels
+from vision_nb.images.decode import Size, check_pixels, decode_upright, is_deep, is_srgb, open_image, upright_size
+from vision_nb.images.formats import SENDABLE, format_name, has_only_pixels
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -101,6 +101,7 @@ def prepare(
         size = upright_size(image)
         target = fit(size)
         if target == size and len(data) <= max_bytes and mimetype in types and _is_ready(image, data, mimetype):
+            check_pixels(image, name)
             image.load()  # raises an error if the file is truncated
             return Prepared(data, mimetype, size, original_size=size)
         notes: list[str] = []
@@ -108,10 +109,10 @@ def prepare(
         if frames > 1 and mimetype != "image/jpeg":
             notes.append(f"only the first of its {frames} frames is sent")
         if mimetype not in types:
-            notes.append(f"converted from {mimetype.removeprefix('image/').upper()}")
+            notes.append(f"converted from {format_name(mimetype)}")
         if target != size:
             notes.append(f"scaled from {size[0]} x {size[1]} pixels to {target[0]} x {target[1]}")
-        pixels = _on_white(decode_upright(image, target, notes), notes)
+        pixels = _on_white(decode_upright(image, target, notes, name), notes)
     encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
     if len(encoded) > max_bytes:
         raise ImageTooLargeError(
@@ -147,7 +148,7 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
         ImageError: As for `prepare`.
     """
     with open_image(io.BytesIO(data), name) as (image, _):
-        pixels = _on_white(decode_upright(image, fit_within(upright_size(image), side), []), [])
+        pixels = _on_white(decode_upright(image, fit_within(upright_size(image), side), [], name), [])
     encoded = _save(pixels, "JPEG", quality=75)
     while len(encoded) > max_bytes:
         pixels.thumbnail((pixels.width * 4 // 5, pixels.height * 4 // 5))
@@ -158,18 +159,21 @@ def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> 
 def to_jpeg(data: bytes, *, quality: int) -> bytes:
     """Convert an image file to JPEG, on white; ``quality`` is from 1 to 95."""
     with open_image(io.BytesIO(data), "The figure") as (image, _):
-        return _save(_on_white(decode_upright(image, upright_size(image), []), []), "JPEG", quality=quality)
+        return _save(
+            _on_white(decode_upright(image, upright_size(image), [], "The image"), []), "JPEG", quality=quality
+        )
 
 
 def to_png(image: Image.Image) -> bytes:
     """Encode a Pillow image of any mode as an upright 8-bit sRGB PNG."""
-    return _save(decode_upright(image, upright_size(image), []), "PNG", compress_level=1)
+    return _save(decode_upright(image, upright_size(image), [], "The image"), "PNG", compress_level=1)
 
 
 def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
     return (
         image.mode in ("1", "L", "P", "RGB")
         and "transparency" not in image.info
+        and not is_deep(image)
         and not getattr(image, "is_animated", False)
         and has_only_pixels(data, mimetype)
         and is_srgb(image)
