@@ -1,9 +1,9 @@
 """Streams that break off, and errors that a server reports in place of an answer or in an unusual shape."""
 
 import pytest
-from conftest import picture
 
 import vision_nb as vn
+from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.providers.openai.server_message import server_message

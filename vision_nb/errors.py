@@ -23,7 +23,8 @@
         ├── AuthenticationError             the API key is wrong, or lacks permission
         ├── UnknownModelError               the server does not know the model
         ├── RateLimitError                  too many requests
-        │   └── QuotaExceededError          the account's quota is used up
+        │   ├── QuotaExceededError          the account's quota is used up
+        │   └── RequestTooLargeError        the request alone exceeds the rate limit
         ├── ContextLengthError              more tokens than the model accepts
         ├── ContentFilterError              the server's content filter refused the request
         ├── RequestRejectedError            the server refused the request for another reason
@@ -179,6 +180,8 @@ class ProviderError(VisionError):
         status_code: The HTTP status of the server's response, or None if there was none.
         partial_text: The part of a streamed answer that had arrived.
         retry_after: Seconds to wait before a retry, as requested by the server, or None.
+        may_be_billed: Whether the server may have worked on the answer, and may bill it: the request is not repeated,
+            and the ledger holds an estimate.
     """
 
     def __init__(
@@ -188,11 +191,13 @@ class ProviderError(VisionError):
         status_code: int | None = None,
         partial_text: str = "",
         retry_after: float | None = None,
+        may_be_billed: bool = False,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.partial_text = partial_text
         self.retry_after = retry_after
+        self.may_be_billed = may_be_billed
 
 
 class AuthenticationError(ProviderError):
@@ -209,6 +214,10 @@ class RateLimitError(ProviderError):
 
 class QuotaExceededError(RateLimitError):
     """The account's quota is used up: a retry will fail too."""
+
+
+class RequestTooLargeError(RateLimitError):
+    """The request alone has more tokens than the rate limit allows per minute: a retry will fail too."""
 
 
 class ContextLengthError(ProviderError):

@@ -13,6 +13,7 @@ from vision_nb.comparison.plan import Plan, make_plan
 from vision_nb.comparison.result import Comparison, comparison_from
 from vision_nb.comparison.run import Run
 from vision_nb.providers.connect import connect, connect_to_count
+from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
@@ -28,6 +29,7 @@ class _Options(TypedDict, total=False):
     resume: bool
     progress: bool
     store: StoreOrPath
+    max_wait: float
 
 
 @overload
@@ -47,6 +49,7 @@ def compare(
     resume: bool = True,
     progress: bool = True,
     store: StoreOrPath = None,
+    max_wait: float = MAX_WAIT,
 ) -> Comparison | Plan:
     """Ask every model every question about every image.
 
@@ -64,6 +67,8 @@ def compare(
         resume: Use the answers that are already in the store.
         progress: Show a progress bar.
         store: A store or the path of its file; None uses the file in the user's cache folder.
+        max_wait: The longest pause after a rate limit error, in seconds. If the server asks for more, and still
+            refuses a call after this pause, the call's row has the error.
 
     Returns:
         A `Comparison`, or a `Plan` with ``dry_run=True``.
@@ -84,7 +89,7 @@ def compare(
     try:
         if dry_run:
             return make_plan(grid, opened, resume=resume)
-        run = Run(grid, opened, run_budget(grid.models, budget), resume=resume, progress=progress)
+        run = Run(grid, opened, run_budget(grid.models, budget), resume=resume, progress=progress, max_wait=max_wait)
         run.execute()
         return comparison_from(run, opened if opened is store else opened.path)
     finally:
@@ -103,6 +108,7 @@ async def acompare(
     resume: bool = True,
     progress: bool = True,
     store: StoreOrPath = None,
+    max_wait: float = MAX_WAIT,
 ) -> Comparison | Plan:
     """Compare models: the asynchronous version of `compare`.
 
@@ -116,7 +122,7 @@ async def acompare(
     try:
         if dry_run:
             return await to_thread(make_plan, grid, opened, resume=resume)
-        run = Run(grid, opened, run_budget(grid.models, budget), resume=resume, progress=progress)
+        run = Run(grid, opened, run_budget(grid.models, budget), resume=resume, progress=progress, max_wait=max_wait)
         await run.aexecute()
         return comparison_from(run, opened if opened is store else opened.path)
     finally:

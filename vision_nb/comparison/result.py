@@ -26,6 +26,7 @@ from vision_nb.comparison.run import Run
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
+from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.store import Label, Store
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Comparison(Sequence[Row]):
         store: The store of answers and labels; if closed, it is reopened when needed.
         budget: The run's budget, with its cost so far.
         resume: Whether answers from the store were used.
+        max_wait: The longest pause after a rate limit error, in seconds.
 
     >>> comparison = vn.compare(["demo"], ["How large is it?"], [vn.samples.path("chart")], progress=False)
     >>> comparison.set_label(0, correctness=5, relevance=4, annotator="me")
@@ -72,10 +74,11 @@ class Comparison(Sequence[Row]):
         budget: Budget,
         incomplete: str | None = None,
         resume: bool = True,
+        max_wait: float = MAX_WAIT,
     ) -> None:
         self.rows = tuple(rows)
         self.grid, self.budget, self.incomplete, self.resume = grid, budget, incomplete, resume
-        self._store = store
+        self._store, self.max_wait = store, max_wait
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -250,7 +253,9 @@ class Comparison(Sequence[Row]):
         budget = run_budget(self.grid.models, self.budget.limit, spent=self.budget.spent)
         rows = [row if row.finished else replace(row, error=None) for row in self.rows]
         with self._opened_store() as store:
-            run = Run(self.grid, store, budget, resume=self.resume, progress=progress, rows=rows)
+            run = Run(
+                self.grid, store, budget, resume=self.resume, progress=progress, max_wait=self.max_wait, rows=rows
+            )
             run.execute()
         return comparison_from(run, self._store)
 
@@ -272,5 +277,11 @@ def comparison_from(run: Run, store: Store | Path) -> Comparison:
         store: Its store, or the path of a store to open when needed.
     """
     return Comparison(
-        run.rows, grid=run.grid, store=store, budget=run.budget, incomplete=run.incomplete, resume=run.resume
+        run.rows,
+        grid=run.grid,
+        store=store,
+        budget=run.budget,
+        incomplete=run.incomplete,
+        resume=run.resume,
+        max_wait=run.max_wait,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,16 +17,24 @@ from vision_nb.claims import aclaimed, finish_in_thread
 from vision_nb.comparison.grid import Grid, Row, row_key
 from vision_nb.comparison.progress import Progress
 from vision_nb.cost.budget import Budget
-from vision_nb.errors import BudgetExceededError, ImageError, QuotaExceededError, RateLimitError, StoreError
+from vision_nb.errors import (
+    BudgetExceededError,
+    ImageError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestTooLargeError,
+    SettingsError,
+    StoreError,
+)
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
 _LOOKUP_BATCH = 200  # images per lookup in the store
 _MAX_RATE_LIMITS = 6  # rate limit errors of one call before its row fails
-_MAX_PAUSE = 60.0  # seconds to wait after a rate limit error without a Retry-After
 
 Queue = asyncio.Queue[tuple[int, int, int] | None]
 """Indices of a row, its model and its image; None ends a worker."""
@@ -40,6 +49,7 @@ class Run:
         budget: The run's budget.
         resume: Use the answers that are already in the store.
         progress: Show a progress bar.
+        max_wait: The longest pause after a rate limit error, in seconds.
         rows: Rows of an earlier run; the finished ones are kept.
 
     Attributes:
@@ -55,9 +65,11 @@ class Run:
         *,
         resume: bool = True,
         progress: bool = True,
+        max_wait: float = MAX_WAIT,
         rows: Sequence[Row] | None = None,
     ) -> None:
         self.grid, self.budget, self.resume = grid, budget, resume
+        self.max_wait = check_max_wait(max_wait)
         self.rows = grid.empty_rows() if rows is None else list(rows)
         self.stopped: str | None = None
         self._store = store
@@ -172,7 +184,7 @@ class Run:
         self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
     ) -> None:
         """Make a row's call, retrying after rate limit errors, until it has an answer or an error."""
-        rate_limits = 0
+        rate_limits, has_waited_longest = 0, False
         while True:
             await pause.wait()
             try:
@@ -180,6 +192,10 @@ class Run:
                     raise pause.quota_error
                 async with slots:
                     await self._call(row, self.grid.models[model], self.grid.documents[document])
+                pause.is_hopeless = False
+                break
+            except RequestTooLargeError as error:
+                self.rows[row] = self.rows[row].with_error(error)
                 break
             except QuotaExceededError as error:
                 pause.quota_error = error
@@ -187,10 +203,15 @@ class Run:
                 break
             except RateLimitError as error:
                 rate_limits += 1
+                seconds = error.retry_after or 2.0**rate_limits
+                asks_for_more = (error.retry_after or 0) > self.max_wait
+                if asks_for_more and (has_waited_longest or pause.is_hopeless):
+                    pause.is_hopeless, rate_limits = True, _MAX_RATE_LIMITS + 1
                 if rate_limits > _MAX_RATE_LIMITS:
                     self.rows[row] = self.rows[row].with_error(error)
                     break
-                pause.begin(error.retry_after or min(2.0**rate_limits, _MAX_PAUSE))
+                has_waited_longest = has_waited_longest or asks_for_more
+                pause.begin(min(seconds, self.max_wait))
             except BudgetExceededError as error:
                 self.stopped = str(error)
                 break
@@ -201,11 +222,25 @@ class Run:
                 break
 
     async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument) -> None:
-        with self.budget.active():
+        with self.budget.active(), without_rate_limit_retries():
             response = await llm.acomplete(self.rows[row].prompt, [document])
         self.rows[row] = self.rows[row].with_answer(response, from_store=False)
         # In a thread, because another process may have locked the file; to completion, because the answer is paid for.
         await finish_in_thread(self._writer, partial(self._store.put, self.rows[row].key, str(llm), response))
+
+
+def check_max_wait(seconds: float) -> float:
+    """Return the longest pause after a rate limit error.
+
+    Args:
+        seconds: The value of ``max_wait=``.
+
+    Raises:
+        SettingsError: It is not a number of seconds.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise SettingsError(f"max_wait must be a number of seconds, 0 or more: got {seconds!r:.80}.")
+    return seconds
 
 
 class _Pause:
@@ -213,11 +248,13 @@ class _Pause:
 
     Attributes:
         quota_error: The error after which the model is no longer called, or None.
+        is_hopeless: Whether the longest pause did not help, and the server still asks for a longer one.
     """
 
     def __init__(self) -> None:
         self._until = 0.0
         self.quota_error: QuotaExceededError | None = None
+        self.is_hopeless = False
 
     async def wait(self) -> None:
         while (left := self._until - time.monotonic()) > 0:

@@ -12,7 +12,7 @@ from vision_nb.cost.budget import Budget, active_budget
 from vision_nb.cost.ledger import Entry, ledger
 from vision_nb.cost.prices import has_set_price, price
 from vision_nb.cost.text_tokens import text_tokens
-from vision_nb.errors import BudgetExceededError, SettingsError
+from vision_nb.errors import BudgetExceededError, ProviderError, SettingsError
 from vision_nb.responses import Response, Usage
 
 LONGEST_ANSWER = 4096
@@ -82,7 +82,7 @@ class CallAccounting:
         self._most_usage = Usage(tokens.total, longest_answer)
         self._run_budget = active_budget.get()
         self._reserved: dict[Budget, Decimal] = {}
-        self._is_settled = False
+        self._is_settled = self._may_be_billed = False
         if self._run_budget is not None or is_limited():
             pricing(self._most_usage)  # loads the price list now: an asynchronous call is still in a thread
 
@@ -116,6 +116,14 @@ class CallAccounting:
                 return
             await asyncio.sleep(_BUDGET_POLL)
 
+    def note_failure(self, error: BaseException) -> None:
+        """Note that the call failed: if it may be billed all the same, `settle` records an estimate.
+
+        Args:
+            error: Our exception.
+        """
+        self._may_be_billed = isinstance(error, ProviderError) and error.may_be_billed
+
     def settle(self, response: Response) -> None:
         """Record the call with the part of the answer that has arrived.
 
@@ -124,7 +132,7 @@ class CallAccounting:
         if self._is_settled:
             return
         self._is_settled = True
-        if not (response.text or response.usage):
+        if not (response.text or response.usage or self._may_be_billed):
             self._release()
             return
         usage, is_estimate = self._usage_of(response)
@@ -154,6 +162,8 @@ class CallAccounting:
     def _usage_of(self, response: Response) -> tuple[Usage, bool]:
         """Return the reported or estimated usage, and whether it is an estimate."""
         reported = response.usage
+        if reported is None and not response.text:
+            return self._most_usage, True  # nothing has arrived
         if reported is not None and reported.input_tokens is not None and not response.usage_is_implausible:
             return reported, False
         output = None if reported is None else reported.output_tokens

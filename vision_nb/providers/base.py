@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -51,8 +51,8 @@ class MultiModalLLM(Provider):
         max_new_tokens: The maximum number of tokens in an answer; None leaves it to the server.
         temperature: The sampling temperature; None leaves it to the server.
         image_detail: The detail level of images that do not set their own; None leaves it to the server.
-        max_retries: How many times the provider's client retries a request after a transient failure.
-        timeout: Seconds that a request may take.
+        max_retries: How many times a request is repeated after a transient failure.
+        timeout: Seconds to wait for data.
         additional_kwargs: More request parameters, passed on unchanged.
         max_side: The longest side at which images are sent, in pixels; None for the side of the model's rule.
         inline_urls: Whether images behind URLs are downloaded and sent as files, for servers that cannot reach them.
@@ -253,7 +253,9 @@ class MultiModalLLM(Provider):
         call.accounting.reserve()
         with self._sending(call):
             chunks = self._stream(call.request)
-        return ResponseStream(chunks, self._parse_chunk, call.accumulator, self._mapped, call.accounting.settle)
+        return ResponseStream(
+            chunks, self._parse_chunk, call.accumulator, self._stream_mapper(call), call.accounting.settle
+        )
 
     async def _astart_stream(
         self, kind: type[R], get_messages: GetMessages, overrides: Overrides
@@ -262,7 +264,9 @@ class MultiModalLLM(Provider):
         await call.accounting.areserve()
         with self._sending(call):
             chunks = await self._astream(call.request)
-        return AsyncResponseStream(chunks, self._parse_chunk, call.accumulator, self._mapped, call.accounting.settle)
+        return AsyncResponseStream(
+            chunks, self._parse_chunk, call.accumulator, self._stream_mapper(call), call.accounting.settle
+        )
 
     def _prepare(self, kind: type[R], get_messages: GetMessages, overrides: Overrides, *, stream: bool) -> Call[R]:
         """Prepare the images, count the tokens and build the request; may be slow.
@@ -322,9 +326,20 @@ class MultiModalLLM(Provider):
         try:
             with self._mapping_errors():
                 yield
-        except BaseException:
+        except BaseException as error:
+            call.accounting.note_failure(error)
             call.settle()
             raise
+
+    def _stream_mapper(self, call: Call[Any]) -> Callable[[Exception, str], Exception]:
+        """Return a function that maps a stream's errors, and notes them for the ledger."""
+
+        def map_error(error: Exception, partial_text: str) -> Exception:
+            mapped = self._mapped(error, partial_text)
+            call.accounting.note_failure(mapped)
+            return mapped
+
+        return map_error
 
     @contextmanager
     def _mapping_errors(self) -> Iterator[None]:

@@ -33,6 +33,24 @@ servers accept nothing else.
 """
 
 
+TIMEOUTS: Mapping[str, float] = dict.fromkeys(LENGTH_LIMIT_NAMES, 600.0)
+"""Seconds to wait for a model's answer, by the beginning of its name; `DEFAULT_TIMEOUT` for all other models.
+
+These models reason before they answer, and send nothing meanwhile. 600 is the openai client's own default (3.52).
+"""
+DEFAULT_TIMEOUT = 60.0
+
+
+def default_timeout(model: str) -> float:
+    """Return the seconds that a model is given for its answer.
+
+    >>> default_timeout("gpt-4o"), default_timeout("o3")
+    (60.0, 600.0)
+    """
+    name = base_name(model)
+    return next((timeout for prefix, timeout in TIMEOUTS.items() if name.startswith(prefix)), DEFAULT_TIMEOUT)
+
+
 def length_limit_name(model: str) -> str:
     """Return the name of the parameter that limits the answer's length.
 

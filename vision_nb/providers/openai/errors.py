@@ -17,11 +17,13 @@ from vision_nb.errors import (
     QuotaExceededError,
     RateLimitError,
     RequestRejectedError,
+    RequestTooLargeError,
     ServerError,
     SettingsError,
     UnknownModelError,
 )
 from vision_nb.providers.openai.server_message import clean, server_message
+from vision_nb.providers.retries import parse_retry_after
 
 _BY_CODE: dict[str, type[ProviderError]] = {
     "context_length_exceeded": ContextLengthError,
@@ -33,6 +35,8 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "insufficient_quota": QuotaExceededError,
     "rate_limit_exceeded": RateLimitError,
 }
+_GATEWAY_TIMEOUTS = (408, 504)  # a proxy gave up waiting for the model, which may still be answering
+_BROKEN_OFF = "without sending complete message body"  # of httpx or httpx2: a part of the answer had arrived
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: AuthenticationError,
     403: AuthenticationError,
@@ -43,6 +47,7 @@ _ADVICE: dict[type[ProviderError], str] = {
     UnknownModelError: "Check the spelling, and that the key may use the model.",
     RateLimitError: "Wait a moment, send fewer requests at a time, or raise max_retries.",
     QuotaExceededError: "Check the account's plan and billing.",
+    RequestTooLargeError: "Send fewer or smaller images: the same request will always be refused.",
     ContextLengthError: "Send fewer or smaller images, or a shorter conversation.",
     ContentFilterError: "Change the question or the image.",
     RequestRejectedError: "Change the request accordingly.",
@@ -97,7 +102,9 @@ def _texts(body: object) -> Iterator[str]:
             yield from _texts(value)
 
 
-def map_error(error: Exception, *, service: str, server: str | None, model: str, partial_text: str) -> Exception:
+def map_error(
+    error: Exception, *, service: str, server: str | None, model: str, timeout: float, partial_text: str
+) -> Exception:
     """Map an exception of the openai client, or one that it lets through, to ours.
 
     Args:
@@ -105,6 +112,7 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
         service: The server's name in the message.
         server: Its address, or None if it is the service's own.
         model: The model's name.
+        timeout: Seconds that the server was given.
         partial_text: The part of the answer that had arrived.
     """
     import httpx2
@@ -112,9 +120,7 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
 
     place = service if server is None else f"{service} at {server}"
     if isinstance(error, openai.APITimeoutError):
-        return ProviderTimeoutError(
-            f"{place} did not answer in time: try again, or raise timeout.", partial_text=partial_text
-        )
+        return _timeout_error(error, place, timeout, partial_text)
     if isinstance(error, openai.APIConnectionError):
         reason = f" ({error.__cause__})" if error.__cause__ is not None and str(error.__cause__) else ""
         if partial_text:
@@ -122,6 +128,12 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
                 f"{place} closed the connection in the middle of the answer{reason}: ask again. The text so far is in "
                 ".partial_text.",
                 partial_text=partial_text,
+            )
+        if _BROKEN_OFF in str(error.__cause__):
+            return ProviderConnectionError(
+                f"{place} closed the connection in the middle of the answer{reason}: ask again. The call was not "
+                "repeated, because it may be billed.",
+                may_be_billed=True,
             )
         return ProviderConnectionError(
             f"{place} cannot be reached{reason}: check the address, the network, and that the server is running."
@@ -145,6 +157,23 @@ def map_error(error: Exception, *, service: str, server: str | None, model: str,
     )
 
 
+def _timeout_error(error: Exception, place: str, timeout: float, partial_text: str) -> ProviderTimeoutError:
+    if type(error.__cause__).__name__ in ("ConnectTimeout", "PoolTimeout"):  # of httpx or httpx2: nothing was sent
+        return ProviderTimeoutError(
+            f"{place} did not accept a connection within {timeout:g} seconds: check the address and the network, or "
+            "raise timeout=.",
+            partial_text=partial_text,
+        )
+    reason = f"sent nothing for {timeout:g} seconds: raise timeout=, for example timeout={max(600, timeout * 4):g}"
+    if error.__cause__ is None:  # the deadline of the whole answer
+        reason = "did not finish its answer in time: raise total_timeout= or timeout="
+    return ProviderTimeoutError(
+        f"{place} {reason}. The call was not repeated, because it may be billed.",
+        partial_text=partial_text,
+        may_be_billed=True,
+    )
+
+
 def _api_error(error: Exception, service: str, model: str, partial_text: str) -> ProviderError:
     """Return our exception for an error that the server reported."""
     status = getattr(error, "status_code", None)
@@ -160,20 +189,34 @@ def _api_error(error: Exception, service: str, model: str, partial_text: str) ->
         status_code=status,
         partial_text=partial_text,
         retry_after=_retry_after(error),
+        may_be_billed=status in _GATEWAY_TIMEOUTS,
     )
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Return the Retry-After header in seconds, or None if it is missing or a date."""
+    """Return the seconds to wait that the server asks for, or None."""
     response = getattr(error, "response", None)
-    value = "" if response is None else response.headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
+    if response is None:
         return None
+    return parse_retry_after(response.headers.get("retry-after"), response.headers.get("retry-after-ms"))
+
+
+def _exceeds_limit(text: str) -> bool:
+    """Return whether a rate limit error says that the request alone is larger than the limit.
+
+    >>> _exceeds_limit("Request too large on tokens per min (TPM): Limit 30000, Requested 36055.")
+    True
+    """
+    found = re.search(r"\blimit:?\s*([\d,]+).*?\brequested:?\s*(?:about\s+)?([\d,]+)", text, re.IGNORECASE | re.DOTALL)
+    if found is None:
+        return text.lower().startswith("request too large")
+    limit, requested = (int(number.replace(",", "")[:15] or 0) for number in found.groups())
+    return requested > limit > 0
 
 
 def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
+    if (status == 429 or code == "rate_limit_exceeded") and _exceeds_limit(text):
+        return RequestTooLargeError
     if code in _BY_CODE:
         return _BY_CODE[code]
     if status in _BY_STATUS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +18,7 @@ from vision_nb.providers.addresses import check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images, Request
 from vision_nb.providers.openai.chat_completions import (
+    default_timeout,
     length_limit_name,
     move_unknown_parameters,
     parse_chunk,
@@ -24,6 +27,7 @@ from vision_nb.providers.openai.chat_completions import (
 )
 from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStream
 from vision_nb.providers.openai.errors import map_error, refuses
+from vision_nb.providers.openai.retries import pause_before_retry
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
 from vision_nb.rendering.sanitize import replace_surrogates
@@ -45,8 +49,10 @@ class OpenAIMultiModal(MultiModalLLM):
         max_new_tokens: The most tokens an answer can have; None leaves it to the server.
         temperature: Sampling temperature; None leaves it to the server.
         image_detail: "auto", "low", "high" or "original", for images that do not set their own level.
-        max_retries: How many times the openai client retries a request after a transient failure.
-        timeout: Seconds to wait for the next part of the answer.
+        max_retries: How many times a request is repeated after a rate limit, a failure of the server or a failed
+            connection. A request is not repeated after a timeout, because it may be billed, or if it cannot succeed.
+        timeout: Seconds to wait for the next part of the answer; default: 60, or 600 for models that reason before they
+            answer.
         total_timeout: Seconds that the whole answer may take; default: ten times ``timeout``.
         additional_kwargs: More request parameters, passed on unchanged.
         inline_urls: Whether to download images behind URLs and send their data, for servers that cannot reach them.
@@ -81,7 +87,7 @@ class OpenAIMultiModal(MultiModalLLM):
         temperature: float | None = None,
         image_detail: Detail | None = None,
         max_retries: int = 3,
-        timeout: float = 60.0,
+        timeout: float | None = None,
         total_timeout: float | None = None,
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
@@ -94,13 +100,13 @@ class OpenAIMultiModal(MultiModalLLM):
             temperature=temperature,
             image_detail=image_detail,
             max_retries=max_retries,
-            timeout=timeout,
+            timeout=default_timeout(model) if timeout is None else timeout,
             additional_kwargs=additional_kwargs,
             inline_urls=inline_urls,
             max_side=max_side,
         )
         self.api_base = check_address(api_base, "api_base")
-        self.total_timeout = 10 * timeout if total_timeout is None else total_timeout
+        self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
         self._default_headers = default_headers
         self._api_key = self._find_key(api_key)
         self._sends_stream_options = True
@@ -171,18 +177,34 @@ class OpenAIMultiModal(MultiModalLLM):
         return (self._api_key,) if self._api_key and len(self._api_key) >= _MIN_KEY_LENGTH else ()
 
     def _call(self, request: Request) -> Any:
+        completions, retries = self.client.with_options(max_retries=0).chat.completions, 0
         while True:
             try:
-                return self.client.chat.completions.create(**request)
+                return completions.create(**request)
             except Exception as error:
-                request = self._drop_unsupported(request, error)
+                pause = self._pause_before_retry(error, retries)
+                if pause is None:
+                    request = self._drop_unsupported(request, error)
+                    continue
+            time.sleep(pause)
+            retries += 1
 
     async def _acall(self, request: Request) -> Any:
+        completions, retries = self.async_client.with_options(max_retries=0).chat.completions, 0
         while True:
             try:
-                return await self.async_client.chat.completions.create(**request)
+                return await completions.create(**request)
             except Exception as error:
-                request = self._drop_unsupported(request, error)
+                pause = self._pause_before_retry(error, retries)
+                if pause is None:
+                    request = self._drop_unsupported(request, error)
+                    continue
+            await asyncio.sleep(pause)
+            retries += 1
+
+    def _pause_before_retry(self, error: Exception, retries: int) -> float | None:
+        mapped = self._map_error(error, "")
+        return pause_before_retry(error, mapped, retries=retries, max_retries=self.max_retries)
 
     def _stream(self, request: Request) -> Iterator[Any]:
         return ChunkStream(self._call(request))
@@ -236,7 +258,14 @@ class OpenAIMultiModal(MultiModalLLM):
 
     def _map_error(self, error: Exception, partial_text: str) -> Exception:
         server = None if self.server is None else redact_url(self.server)
-        return map_error(error, service=self.service, server=server, model=self.model, partial_text=partial_text)
+        return map_error(
+            error,
+            service=self.service,
+            server=server,
+            model=self.model,
+            timeout=self.timeout,
+            partial_text=partial_text,
+        )
 
     def count_input_tokens(self, prompt: str, image_documents: Images = ()) -> int:
         """Return OpenAI's own count of a question's input tokens, without asking it.

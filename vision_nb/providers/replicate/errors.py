@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from contextlib import suppress
 from typing import Any
 
 from vision_nb.errors import (
@@ -22,6 +21,7 @@ from vision_nb.errors import (
     ServerError,
     UnknownModelError,
 )
+from vision_nb.providers.retries import parse_retry_after
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: AuthenticationError,
@@ -67,7 +67,7 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
                 f"Prediction {prediction.id} of {model} did not finish within {timeout:g} seconds and was canceled. "
                 "Raise timeout: a model that was not used for a while takes minutes to start."
             )
-        return ProviderTimeoutError(message, partial_text=partial_text)
+        return ProviderTimeoutError(message, partial_text=partial_text, may_be_billed=not not_sent)
     if isinstance(error, (httpx.TransportError, httpx.InvalidURL)):
         reason = f" ({error!s:.80})" if str(error) else ""
         during = f" while prediction {prediction.id} was running" if prediction else ""
@@ -145,17 +145,12 @@ def requested_pause(header: str, body: str = "") -> float | None:
     >>> requested_pause("", "Request was throttled. Expected available in 1 second.")
     1.0
     """
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        pass
-    try:
-        return max(0.0, float(json.loads(body)["retry_after"]))
-    except (ValueError, TypeError, KeyError):
-        pass
+    requested = parse_retry_after(header)
+    if requested is not None:
+        return requested
+    with suppress(ValueError, TypeError, KeyError):
+        requested = parse_retry_after(str(json.loads(body)["retry_after"]))
+    if requested is not None:
+        return requested
     found = _RESET_TIME.search(body)
     return float(found[1]) if found else None

@@ -7,7 +7,6 @@ sets no timeout for creating predictions and uploading files. The transports of 
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 import time
 from dataclasses import dataclass
@@ -17,14 +16,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import httpx
 
 from vision_nb.providers.replicate.errors import requested_pause
+from vision_nb.providers.retries import MAX_WAIT, backoff, caller_repeats
 
 if TYPE_CHECKING:
     from replicate.client import Client
 
 HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
-
-MAX_PAUSE = 60.0
-"""Longest pause before a retry, in seconds, even if the server asks for more."""
 
 _CANCEL_TIMEOUT = 5.0  # seconds; after an interrupt the user waits for the cancellation
 
@@ -109,10 +106,12 @@ class RetryPolicy:
         if retries >= self.max_retries or _is_cancellation(request) or not _may_retry(request, outcome):
             return None
         if isinstance(outcome, httpx.Response):
+            if outcome.status_code == 429 and _creates_prediction(request) and caller_repeats():
+                return None
             requested = requested_pause(outcome.headers.get("Retry-After", ""), outcome.text)
             if requested is not None:
-                return min(requested, MAX_PAUSE)
-        return float(min(0.5 * 2**retries, 8.0) * random.uniform(0.75, 1))
+                return min(requested, MAX_WAIT)
+        return backoff(retries)
 
 
 def _may_retry(request: httpx.Request, outcome: httpx.Response | httpx.TransportError) -> bool:

@@ -1,0 +1,67 @@
+"""What the providers share about repeated requests: how long to wait, and who repeats them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+MAX_WAIT = 60.0
+"""Longest pause before a repeated request, in seconds, even if the server asks for more."""
+
+_caller_repeats: ContextVar[bool] = ContextVar("_caller_repeats", default=False)
+
+
+def parse_retry_after(seconds: str | None, milliseconds: str | None = None) -> float | None:
+    """Return the seconds to wait that a server asks for, 0 or more, or None if it does not say.
+
+    Args:
+        seconds: The Retry-After header: a number, or an HTTP date.
+        milliseconds: The header retry-after-ms, which some of OpenAI's servers send.
+
+    >>> parse_retry_after("1.5"), parse_retry_after("inf"), parse_retry_after("-3"), parse_retry_after("soon")
+    (1.5, inf, 0.0, None)
+    >>> parse_retry_after("7", "250")
+    0.25
+    """
+    for value, factor in ((milliseconds, 1000.0), (seconds, 1.0)):
+        try:
+            number = float(value or "")
+        except ValueError:
+            continue
+        if not math.isnan(number):
+            return max(0.0, number / factor)
+    try:
+        date = parsedate_to_datetime(seconds or "")
+        date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+        return max(0.0, (date - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def backoff(retries: int) -> float:
+    """Return the seconds to wait where the server does not say: half a second, then twice as long each time.
+
+    Args:
+        retries: The number of repetitions so far.
+    """
+    return float(min(0.5 * 2 ** min(retries, 10), 8.0) * random.uniform(0.75, 1))
+
+
+@contextmanager
+def without_rate_limit_retries() -> Iterator[None]:
+    """Raise rate limit errors at once inside the block, because the caller repeats the call itself."""
+    token = _caller_repeats.set(True)
+    try:
+        yield
+    finally:
+        _caller_repeats.reset(token)
+
+
+def caller_repeats() -> bool:
+    """Return whether a rate limit error is to be raised at once."""
+    return _caller_repeats.get()
