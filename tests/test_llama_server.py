@@ -160,7 +160,7 @@ def test_a_killed_engine_is_a_connection_error_with_the_partial_text(own):
     for _ in range(5):
         next(stream)
     os.kill(own.engine.pid, signal.SIGKILL)
-    with pytest.raises(errors.ProviderConnectionError, match=r"ended by signal 9.*\nCall serve_llava to") as caught:
+    with pytest.raises(errors.ProviderConnectionError, match=r"killed by signal 9.*\nCall serve_llava to") as caught:
         list(stream)
     assert caught.value.partial_text == stream.text != ""
     with pytest.raises(errors.ProviderConnectionError, match="to start it again"):
@@ -181,7 +181,7 @@ def test_earlier_errors_in_the_log_are_not_the_reason_for_which_an_engine_ended(
         os.kill(own.engine.pid, number)
         with pytest.raises(errors.ProviderConnectionError) as caught:
             list(stream)
-    assert f"ended by signal {int(number)}" in str(caught.value) and "serve_llava" in str(caught.value)
+    assert f"killed by signal {int(number)}" in str(caught.value) and "serve_llava" in str(caught.value)
     assert "exceed" not in str(caught.value) and "HTTP/1.1" not in str(caught.value)
 
 
@@ -319,7 +319,7 @@ def test_of_two_engines_on_one_port_only_one_becomes_ready(weights):
                 engine.wait(60, lambda part: None)
             except errors.EngineError as error:
                 lost.append(str(error))
-        assert len(lost) == 1 and "taken the port" in lost[0]
+        assert len(lost) == 1 and "took the port" in lost[0]
     finally:
         for engine in both:
             engine.stop()

@@ -214,7 +214,7 @@ def test_connect_without_a_name_chooses_a_model_that_accepts_images_or_the_only_
         assert vn.connect("local").model == "llava"
     with running({"GET /v1/models": listing("a", "b")}) as port:
         default_ports(port)
-        with pytest.raises(errors.UnknownModelError, match="says which of its models accepts images"):
+        with pytest.raises(errors.UnknownModelError, match="reports a model that accepts images"):
             vn.connect("local")
 
 

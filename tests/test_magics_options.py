@@ -116,7 +116,7 @@ def test_several_models_answer_side_by_side(photo):
     assert value_of(cells[2]) == "(3, ['demo:one', 'demo:two', 'demo:three'])"
     assert value_of(cells[4]) == "(4, [True, False])"
     assert "OPENAI_API_KEY" in error_of(cells[5])
-    assert "a conversation has one" in error_of(cells[6])
+    assert "A conversation has only one model" in error_of(cells[6])
 
 
 def test_dry_run_cost_and_many_images(tmp_path):
@@ -144,7 +144,7 @@ def test_dry_run_cost_and_many_images(tmp_path):
     assert html_of(cells[4]).count("<img") == 22
     assert value_of(cells[5]) == "0" and value_of(cells[7]) == "1"
     assert "Cost: free" in markdown_of(cells[6])[0]
-    assert "The cache has the answer" in html_of(cells[8])
+    assert "The answer is cached" in html_of(cells[8])
 
 
 MISTAKES = {
@@ -154,7 +154,7 @@ MISTAKES = {
     "%%vision opnai:gpt-4o\nx": "did you mean openai:gpt-4o?",
     "%%vision gpt-4o-mini\nx": "did you mean openai:gpt-4o-mini?",
     "%%vision fsat\nx": "did you mean fast?",
-    "%%vision demo What is this?\nx": "one word too many",
+    "%%vision demo What is this?\nx": "Unexpected word",
     "%%vision demo -i nothing\nx": "nothing: the value is None",
     "%%vision demo -i number\nx": "An image cannot be made from a int",
     "%%vision demo -i table['y']\nx": "no such item",
@@ -172,7 +172,7 @@ MISTAKES = {
     "%%vision loop\nx": "refers to itself",
     "%vision alias fast fastest": "refers to itself",
     "%vision alias demo openai:gpt-4o": "cannot be an alias",
-    "%vision alias x": "Write %vision alias NAME MODEL.",
+    "%vision alias x": "Usage: %vision alias NAME MODEL.",
     "%vision dealias fsat": "did you mean fast?",
     "%vision use opnai:gpt-4o": "did you mean openai:gpt-4o?",
     "%vision lsit": "did you mean list?",

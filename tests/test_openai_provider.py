@@ -168,7 +168,7 @@ def test_stream_options_are_dropped_for_good_when_the_server_rejects_them(server
 
 
 FAULTS = {
-    "wrong key": (Fault(status=401), errors.AuthenticationError, "key is right"),
+    "wrong key": (Fault(status=401), errors.AuthenticationError, "key is correct"),
     "forbidden": (Fault(status=403), errors.AuthenticationError, "may use"),
     "unknown model": (
         Fault(status=404, body={"error": {"message": "The model `x` does not exist", "code": "model_not_found"}}),

@@ -379,7 +379,7 @@ def test_the_size_limit_applies_after_resizing():
     data = encoded(noise, compress_level=0)
     assert len(data) > 30_000_000
     assert len(ready(data, fit=lambda size: fit_within(size, 2048)).data) < 20_000_000
-    with pytest.raises(errors.ImageTooLargeError, match="MB at 3200 x 3200 pixels, and the limit is 1 MB"):
+    with pytest.raises(errors.ImageTooLargeError, match="MB at 3200 x 3200 pixels, but the limit is 1 MB"):
         ready(data, max_bytes=1_000_000)
 
 

@@ -82,7 +82,7 @@ async def test_a_creation_is_not_repeated_after_a_server_error(server, make, sta
     for number in range(4):
         server.fail(Fault(status=status, retry_after=0.01))
         error = await error_of_call(llm, number)
-        assert type(error) is errors.ServerError and "look at replicate.com/predictions before" in str(error)
+        assert type(error) is errors.ServerError and "check replicate.com/predictions before" in str(error)
         assert len(server.requests) == len(created(server)) == number + 1
 
 

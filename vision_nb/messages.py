@@ -140,7 +140,7 @@ def _role(role: str | MessageRole) -> MessageRole:
         return MessageRole(role)
     except ValueError as error:
         known = ", ".join(known_role.value for known_role in MessageRole)
-        raise SettingsError(f"There is no role {role!r:.80}: use one of {known}.") from error
+        raise SettingsError(f"Unknown role {role!r:.80}: use one of {known}.") from error
 
 
 def _part(part: Any) -> Part:

@@ -167,7 +167,7 @@ class Store:
             (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             if tables and application_id != _APPLICATION_ID:
-                raise StoreError(f"{self.path} is a database of another program: choose another store=.")
+                raise StoreError(f"{self.path} is the database of another program: choose another store=.")
             ((problem,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
             if problem != "ok":
                 raise sqlite3.DatabaseError(problem)
@@ -188,7 +188,9 @@ class Store:
         self.path.rename(renamed)
         for leftover in ("-wal", "-shm"):
             Path(f"{self.path}{leftover}").unlink(missing_ok=True)
-        warn_user(f"The store {self.path} is damaged ({error}): it was kept as {renamed.name}, and a new one created.")
+        warn_user(
+            f"The store {self.path} is damaged ({error}): it was kept as {renamed.name}, and a new one was created."
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:

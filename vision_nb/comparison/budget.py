@@ -30,7 +30,7 @@ def run_budget(
     unpriced = [str(model) for model in models if model.price(Usage(1, 1)) is None]
     if unpriced:
         raise SettingsError(
-            f"budget= needs to know prices, and the price of {', '.join(unpriced)} is unknown: omit budget=, set a "
-            "price with vn.set_price(...), or compare without this model."
+            f"The price of {', '.join(unpriced)} is unknown, so budget= cannot be enforced: omit it, set a price "
+            "with vn.set_price(...), or compare without this model."
         )
     return Budget(parse_usd(limit, "budget="), spent=spent)

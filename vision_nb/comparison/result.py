@@ -195,7 +195,7 @@ class Comparison(Sequence[Row]):
 
     def _answered(self, index: int) -> Row:
         if not 0 <= index < len(self.rows):
-            raise SettingsError(f"Row {index} does not exist: rows go from 0 to {len(self.rows) - 1}.")
+            raise SettingsError(f"Row {index} does not exist: rows are numbered from 0 to {len(self.rows) - 1}.")
         row = self.rows[index]
         if not row.finished:
             raise SettingsError(f"Row {index} has no answer to score: {row.error or 'the call was not made'}.")

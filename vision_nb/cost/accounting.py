@@ -155,7 +155,7 @@ class CallAccounting:
                 "vn.ledger.budget = None."
             )
         return SettingsError(
-            f"The price of this call to {self._model} is unknown, so budget= cannot be enforced: leave it out, or set "
+            f"The price of this call to {self._model} is unknown, so budget= cannot be enforced: omit it, or set "
             "a price with vn.set_price(...)."
         )
 

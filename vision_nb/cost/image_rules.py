@@ -290,7 +290,7 @@ RULES: Mapping[str, Rule | None] = MappingProxyType(
         "computer-use-preview": Tiles(65, 129),
         # LLaVA 1.5 only. LLaVA-NeXT uses up to 2,880 tokens (5 x 576), depending on the server.
         "llava": Fixed(576, _LLAVA),
-        "demo": Tiles(85, 170, "the demo model counts as gpt-4o does"),
+        "demo": Tiles(85, 170, "the demo model counts like gpt-4o"),
     }
 )
 """A row per model. Snapshots and fine-tunes use the row with the longest matching prefix. The exception is LLaVA: only

@@ -15,4 +15,4 @@ DETAILS: tuple[str, ...] = get_args(Detail)
 def check_detail(detail: str) -> None:
     """Raise SettingsError unless ``detail`` is one of the four levels."""
     if detail not in DETAILS:
-        raise SettingsError(f"There is no detail level {detail!r:.80}: use one of {', '.join(DETAILS)}.")
+        raise SettingsError(f"Unknown detail level {detail!r:.80}: use one of {', '.join(DETAILS)}.")

@@ -116,8 +116,8 @@ def prepare(
     encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
     if len(encoded) > max_bytes:
         raise ImageTooLargeError(
-            f"{name} has {len(encoded) / 1e6:.1f} MB at {pixels.width} x {pixels.height} pixels, and the limit is "
-            f"{max_bytes / 1e6:.0f} MB: use a lower detail, or crop it."
+            f"{name} is {len(encoded) / 1e6:.1f} MB at {pixels.width} x {pixels.height} pixels, but the limit is "
+            f"{max_bytes / 1e6:.0f} MB: use a lower detail level, or crop it."
         )
     return Prepared(encoded, encoded_type, pixels.size, original_size=size, notes=tuple(notes))
 

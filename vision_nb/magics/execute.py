@@ -84,7 +84,7 @@ def _prepare(
 ) -> tuple[list[Question], Conversation, list[str]]:
     """Return the question for each model, its conversation, and notes to display."""
     if options.compare and (options.continue_ or options.chat):
-        raise UsageError("-m asks several models, but a conversation has one: leave out -m, or -c and --chat.")
+        raise UsageError("A conversation has only one model: omit -m, or omit -c and --chat.")
     settings = session.settings
     prompt = insert_values(cell.removesuffix("\n"), variables)
     images = load_image_args(options.image, variables)

@@ -39,7 +39,7 @@ def fix(session: Session, *words: str) -> Any:
         if word.startswith("-") and word != "--yes":
             raise unknown("option", word, ["--yes"])
     if len(names) > 1:
-        raise UsageError("Write %vision fix [MODEL] [--yes].")
+        raise UsageError("Usage: %vision fix [MODEL] [--yes].")
     if session.failure is None:
         raise UsageError("No cell has failed since the extension was loaded.")
     name = names[0] if names else session.settings.model or DEMO

@@ -63,7 +63,7 @@ class VisionMagics(VisionSettings, Magics):
             raise
         except KeyboardInterrupt as interrupt:
             set_short_traceback(
-                interrupt, "KeyboardInterrupt: stopped.", "_vision holds the part of the answer that had arrived."
+                interrupt, "KeyboardInterrupt: stopped.", "The part of the answer that had arrived is in _vision."
             )
             raise
 

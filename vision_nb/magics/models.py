@@ -78,7 +78,7 @@ def _connection_arguments(name: str, base: str, key_variable: str) -> dict[str, 
     if key_variable:
         argument, key = _KEY_ARGUMENTS.get(provider, "api_key"), _read_key(key_variable)
         if argument is None:
-            raise UsageError(f"{name} takes no API key: leave out --api-key-env.")
+            raise UsageError(f"{name} does not take an API key: omit --api-key-env.")
         arguments[argument] = key
     return arguments
 

@@ -148,7 +148,7 @@ def parse(parser: MagicArgumentParser, line: str) -> Namespace:
     models = [*options.model, *rest]
     if len(models) > 1:
         raise UsageError(
-            f"{truncate(models[1])!r} is one word too many after the model {truncate(models[0])!r}: write the question "
+            f"Unexpected word {truncate(models[1])!r} after the model {truncate(models[0])!r}: write the question "
             "below the first line, and put values with spaces in quotes."
         )
     options.model, options.name = (models[0] if models else None), name

@@ -20,7 +20,7 @@ _FENCED = re.compile(
 )
 _TABLE_RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 _CELL_END = re.compile(r"(?<!\\)\|")
-_TEXT_IS_KEPT = "_vision holds the text."
+_TEXT_IS_KEPT = "The text is in _vision."
 
 
 def fenced_blocks(text: str, *languages: str) -> list[str]:

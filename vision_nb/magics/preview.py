@@ -56,7 +56,7 @@ class Preview:
 
     @property
     def _summary(self) -> str:
-        cached = " The cache has the answer: without --dry-run it would cost nothing." if self.is_stored else ""
+        cached = " The answer is cached: without --dry-run, it would cost nothing." if self.is_stored else ""
         return " ".join([f"Nothing was sent.{cached}", *self.notes])
 
     def _captions(self) -> list[str]:

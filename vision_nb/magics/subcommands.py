@@ -47,7 +47,7 @@ def run_subcommand(session: Session, line: str) -> Any:
     function, usage = SUBCOMMANDS[name]
     parameters = usage.split()
     if not sum(not one.startswith("[") for one in parameters) <= len(words) <= len(parameters):
-        raise UsageError(f"Write %vision {name} {usage}".rstrip() + ".")
+        raise UsageError(f"Usage: %vision {name} {usage}".rstrip() + ".")
     return function(session, *words)
 
 
@@ -60,8 +60,8 @@ def _list(session: Session) -> Table:
         key = "not needed" if found is None else f"{KEY_VARIABLES[provider]} {'is set' if found else 'is not set'}"
         rows.append((name, key, _prices(provider, model)))
     key = "is set" if has_key("azure") else "is not set"
-    rows.append(("azure:DEPLOYMENT", f"{KEY_VARIABLES['azure']} {key}", "that of its model"))
-    remarks = [f"Default model: **{session.settings.model or DEMO}**. Any other model of a provider can be named too."]
+    rows.append(("azure:DEPLOYMENT", f"{KEY_VARIABLES['azure']} {key}", "same as its model"))
+    remarks = [f"Default model: **{session.settings.model or DEMO}**. Other models of these providers work too."]
     if session.settings.aliases:
         remarks.append("Aliases: " + ", ".join(f"{one} = {model}" for one, model in session.settings.aliases.items()))
     return Table(("model", "API key", "USD per million tokens, input / output"), rows, remarks)
@@ -128,7 +128,7 @@ def _reset_chat(session: Session, name: str | None = None, *_: str) -> None:
 
 def _export_chat(session: Session, *words: str) -> None:
     if not words:
-        raise UsageError("Write %vision chat export [NAME] FILE; FILE ends in .md, .html, .ipynb or .json.")
+        raise UsageError("Usage: %vision chat export [NAME] FILE, where FILE ends in .md, .html, .ipynb or .json.")
     *name, path = words
     chat = session.conversations.find(name[0] if name else None).chat
     try:

@@ -41,7 +41,7 @@ def path(name: str) -> pathlib.Path:
     for file in _FILES:
         if name in (file, pathlib.Path(file).stem):
             return _matplotlib_sample(file) if file == "grace_hopper.jpg" else _FOLDER / file
-    raise ImageNotFoundError(f"There is no sample image {name[:80]!r}. The samples are {', '.join(names())}.")
+    raise ImageNotFoundError(f"Unknown sample image {name[:80]!r}. The samples are {', '.join(names())}.")
 
 
 def _matplotlib_sample(file: str) -> pathlib.Path:

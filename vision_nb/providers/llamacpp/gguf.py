@@ -103,7 +103,7 @@ def _diagnosis(start: bytes) -> str:
     if not start:
         return ": it is empty. Download it again."
     if start.lstrip()[:1] == b"<":
-        return " but a web page. A URL with /blob/ leads to the page about a file: use the one with /resolve/ instead."
+        return " but a web page. A URL with /blob/ opens a web page about the file: use /resolve/ instead."
     if start.startswith(b"version https://git-lfs"):
         return " but a Git LFS pointer. Run git lfs pull in its repository."
     return ", the only format that llama.cpp loads. Look for a file whose name ends in .gguf."

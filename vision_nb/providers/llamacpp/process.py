@@ -54,12 +54,12 @@ _FAILURES: Sequence[tuple[str, type[EngineError], str]] = (
     (
         r"error loading model|Failed to load model",
         ModelFileError,
-        "The engine cannot load the model; its log says why. If the file is incomplete, download it again.",
+        "The engine cannot load the model: see its log. If the file is incomplete, download it again.",
     ),
     (
         r"address already in use|Errno 98|Errno 48|WinError 10048",
         EngineError,
-        "Another program has taken the port in the meantime: call serve_llava again.",
+        "Another program took the port: call serve_llava again.",
     ),
 )
 """Patterns in the log, with the exception and message for each; the first match counts."""
@@ -178,14 +178,14 @@ class Engine:
         """Return the error that explains why the engine ended."""
         code = self.exit_code
         if code == -9:
-            return EngineMemoryError("The engine was ended by signal 9, usually for lack of memory.")
+            return EngineMemoryError("The engine was killed by signal 9, usually for lack of memory.")
         if code is not None and code in _SIGNALS_OF_OTHERS:
-            return EngineError(f"The engine was ended by signal {-code}, which another program sent.")
-        # Errors before its last answer did not end it.
+            return EngineError(f"The engine was killed by signal {-code}, which another program sent.")
+        # Errors logged before its last answer did not end it.
         log = re.split(_ANSWERED, self.log())[-1]
-        kind, message = EngineError, f"The engine ended with exit code {code}; its log says why."
+        kind, message = EngineError, f"The engine exited with code {code}: see its log."
         if code is not None and code < 0:
-            message = f"The engine was ended by signal {-code}."
+            message = f"The engine was killed by signal {-code}."
         for pattern, pattern_kind, pattern_message in _FAILURES:
             if re.search(pattern, log, re.IGNORECASE):
                 kind, message = pattern_kind, pattern_message
@@ -218,14 +218,14 @@ def free_port(port: int | None) -> int:
         SettingsError: The port is in use or invalid.
     """
     if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
-        raise SettingsError(f"port must be an integer, not {port!r:.80}. Leave it out for a free port.")
+        raise SettingsError(f"port must be an integer, not {port!r:.80}. Omit it to use a free port.")
     with socket.socket() as probe:
         if os.name == "posix":  # a port that was in use until a moment ago can be used again
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port or 0))
         except (OSError, OverflowError) as error:
-            raise SettingsError(f"Port {port} cannot be opened ({error}). Leave port= out for a free port.") from error
+            raise SettingsError(f"Port {port} cannot be opened ({error}). Omit port= to use a free port.") from error
         return int(probe.getsockname()[1])
 
 

@@ -79,7 +79,7 @@ def serve_llava(
     if not isinstance(load_timeout, (int, float)) or math.isnan(load_timeout) or load_timeout <= 0:
         raise SettingsError(f"load_timeout must be a positive number of seconds, not {load_timeout!r:.80}.")
     if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
-        raise SettingsError(f"name={name!r:.80} is not a valid name: leave it out for the usual one.")
+        raise SettingsError(f"name={name!r:.80} is not a valid name: omit it to use the default name.")
     check_chat_format(chat_format)
     name = name or _DEFAULT_NAMES.get(chat_format, chat_format)
     _check_options(name, options)

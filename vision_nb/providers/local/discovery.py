@@ -92,7 +92,7 @@ class LocalServers(Sequence[LocalServer]):
             )
         found = self._with_name(name) if name else self._without_name()
         if not found:
-            problem = f"has a model {name!r:.80}" if name else "says which of its models accepts images"
+            problem = f"has a model {name!r:.80}" if name else "reports a model that accepts images"
             raise UnknownModelError(
                 f"No local server {problem}. Found: {'; '.join(map(str, self._servers))}. Name a model, as in "
                 "local:NAME. A server of unknown type that does not list its models is only used with api_base=."

@@ -171,7 +171,7 @@ class LocalMultiModal(OpenAIMultiModal):
         if without_detail == request or not refuses(error, "detail"):
             return super()._drop_unsupported(request, error)
         self._supports_detail = False
-        warn_user(f"{self} does not support the detail level: requests are sent without one from now on.")
+        warn_user(f"{self} does not support the detail level: further requests are sent without one.")
         return without_detail
 
 

@@ -43,7 +43,7 @@ _BY_STATUS: dict[int, type[ProviderError]] = {
     429: RateLimitError,
 }
 _ADVICE: dict[type[ProviderError], str] = {
-    AuthenticationError: "Check that the key is right, has not expired, and may use this model.",
+    AuthenticationError: "Check that the key is correct, has not expired, and may use this model.",
     UnknownModelError: "Check the spelling, and that the key may use the model.",
     RateLimitError: "Wait a moment, send fewer requests at a time, or raise max_retries.",
     QuotaExceededError: "Check the account's plan and billing.",

@@ -37,7 +37,7 @@ _ADVICE: dict[type[ProviderError], str] = {
     ServerError: "Try again in a moment",
 }
 _NO_CREDIT = "Add credit at replicate.com/account/billing"
-_MAYBE_CREATED = "The prediction may exist all the same: look at replicate.com/predictions before you ask again"
+_MAYBE_CREATED = "The prediction may have been created: check replicate.com/predictions before you try again"
 _LOG_LINES = 8
 _RESET_TIME = re.compile(r"\bin ~?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
@@ -65,7 +65,7 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
         else:
             message = (
                 f"Prediction {prediction.id} of {model} did not finish within {timeout:g} seconds and was canceled. "
-                "Raise timeout: a model that was not used for a while takes minutes to start."
+                "Raise timeout: a model that has not been used for a while can take minutes to start."
             )
         return ProviderTimeoutError(message, partial_text=partial_text, may_be_billed=not not_sent)
     if isinstance(error, (httpx.TransportError, httpx.InvalidURL)):
