@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from typing import Any
 
 import nbformat
 from IPython.core.interactiveshell import InteractiveShell
@@ -25,7 +26,7 @@ def run_cells(*cells, folder=None, allow_errors=False, load=True):
 @contextlib.contextmanager
 def in_process_shell(folder):
     """Make an IPython shell in this process, with the extension, its own store, and a demo server as ``.server``."""
-    shell = InteractiveShell()
+    shell: Any = InteractiveShell()
     shell.run_line_magic("load_ext", "vision_nb")
     magics = shell.magics_manager.registry["VisionMagics"]
     magics.store = str(folder / "answers.sqlite3")

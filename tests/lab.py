@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def browser_page(**options):
     path = chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 1000}, **options)
+        page: Any = browser.new_page(viewport={"width": 1200, "height": 1000}, **options)
         page.foreign_hosts = set()
         page.on(
             "request",

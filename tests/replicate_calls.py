@@ -1,6 +1,7 @@
 """Shared by the Replicate tests: models that talk to the demo server, and ways to call them."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ async def wait_for(condition):
     return False
 
 
-async def error_of_call(llm, number):
+async def error_of_call(llm, number) -> Any:
     """Return the error that complete, stream_complete, acomplete or astream_complete (by number) raises."""
 
     async def astreamed():

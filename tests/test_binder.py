@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 import tomllib
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_every_dependency_is_pinned_to_a_version_that_the_project_accepts():
 
 def test_the_readmes_launch_link_opens_the_first_notebook():
     (path,) = LAUNCH_LINK.findall((ROOT / "README.md").read_text())
-    assert urllib.request.unquote(path) == START
+    assert urllib.parse.unquote(path) == START
 
 
 class Memory(threading.Thread):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import nbformat
 import pytest
@@ -79,9 +80,10 @@ def test_kept_characters_are_counted_in_utf_16_code_units():
     sent = []
     view = TranscriptView(height="1px", static_class="x", on_action=print)
     view.send = lambda content, buffers=None: sent.append(content)
-    turn = {"id": "1", "html": "\N{GRINNING FACE}a"}
+    turn: Any = {"id": "1", "html": "\N{GRINNING FACE}a"}
     view.show([turn])
-    view.show([{**turn, "html": "\N{GRINNING FACE}ab"}])
+    turn = {**turn, "html": "\N{GRINNING FACE}ab"}
+    view.show([turn])
     assert sent[-1] == {"op": "update", "index": 0, "keep": 3, "html": "b"}
     view.show([])
     assert sent[-1] == {"op": "truncate", "length": 0}
@@ -109,7 +111,7 @@ def test_models_can_be_objects_names_or_a_list(llm):
     write(panel, do="model", name="none")
     assert "does not offer 'none'" in panel._composer.error and panel.chat.llm is other
     with pytest.raises(errors.SettingsError, match="not int"):
-        vn.ChatPanel(3)
+        vn.ChatPanel(3)  # type: ignore[arg-type]
     with pytest.raises(errors.MissingKeyError):
         vn.ChatPanel("openai:gpt-4o")
 
@@ -134,12 +136,12 @@ def test_invalid_settings_leave_the_conversation_unchanged(llm):
         with pytest.raises(errors.SettingsError, match=message):
             vn.ChatPanel("demo", chat=chat, **options)
     with pytest.raises(errors.SettingsError, match="chat= must be a Chat"):
-        vn.ChatPanel(llm, chat="x")
+        vn.ChatPanel(llm, chat="x")  # type: ignore[arg-type]
     assert (chat.llm, chat.system, chat.keep_images, chat._watchers) == (llm, "Be brief.", 2, [])
     panel = vn.ChatPanel(chat=chat, height=480)
     assert panel._view.height == "480px"
     with pytest.raises(AttributeError):
-        panel.chat = vn.Chat(llm)
+        panel.chat = vn.Chat(llm)  # type: ignore[misc]
 
 
 async def test_an_error_is_raised_by_ask_and_displayed(server, llm):

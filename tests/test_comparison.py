@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_answers_are_reused_for_the_same_image_content_under_another_name(server
 def test_each_image_is_encoded_once_per_size(server, images, store, monkeypatch):
     from vision_nb.images import document as module
 
-    calls, prepare = [], module.prepare
+    calls, prepare = [], module.prepare  # type: ignore[attr-defined]
 
     def counted(data, *, fit, **options):
         calls.append((len(data), fit((3000, 2000))))
@@ -181,7 +182,8 @@ def test_a_budget_needs_known_prices_and_a_valid_amount(server, images, store):
 
 
 async def test_acompare_and_compare_inside_a_running_loop(server, images, store):
-    assert len(await vn.acompare(models(server), PROMPTS, images, store=store, progress=False)) == 12
+    comparison: Any = await vn.acompare(models(server), PROMPTS, images, store=store, progress=False)
+    assert len(comparison) == 12
     assert len(compare(models(server), PROMPTS, images, store=store, resume=False)) == 12
     assert len(server.requests) == 24
 

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import sqlite3
 import time
+from typing import Any
 
 import psutil
 import pytest
@@ -61,7 +62,8 @@ async def test_the_event_loop_runs_while_the_store_is_locked(server, llm, store,
         pauses.append(time.monotonic() - started)
     assert max(pauses) < 0.5 and not task.done()
     lock_before_answering.close()
-    (row,) = await task
+    comparison: Any = await task
+    (row,) = comparison
     assert row.response == "an answer"
 
 

@@ -195,7 +195,7 @@ def test_show_tiles_plots_the_seen_size_and_the_grid(name, model):
     (axis,) = vn.show_tiles(document, model).axes
     assert f"{view.tokens:,} tokens" in axis.get_title()
     assert len(axis.lines) == sum(view.grid) + 2
-    assert axis.images[0].get_extent() == [0, view.size[0], view.size[1], 0]
+    assert list(axis.images[0].get_extent()) == [0, view.size[0], view.size[1], 0]
 
 
 def test_show_tiles_with_several_details_and_without_a_rule():

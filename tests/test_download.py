@@ -15,7 +15,18 @@ from vision_nb.images import download
 JPEG = encoded(picture(2000, 1500), "JPEG", quality=95)
 
 
+class Site(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.base = f"http://127.0.0.1:{self.server_port}"
+        self.asked: list[tuple[str, str | None]] = []
+        self.both_asked: threading.Barrier
+
+
 class Handler(BaseHTTPRequestHandler):
+    server: Site
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -90,11 +101,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.asked = []
+    server = Site()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    server.base = f"http://127.0.0.1:{server.server_port}"
     yield server
     server.shutdown()
     server.server_close()

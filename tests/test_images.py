@@ -106,7 +106,7 @@ def test_a_document_does_not_change_with_its_source():
     assert document.to_pil().getpixel((0, 0)) in (0, (0, 0, 0))
     assert pickle.loads(pickle.dumps(document)) == document
     with pytest.raises(AttributeError):
-        document.detail = "low"
+        document.detail = "low"  # type: ignore[misc]
 
 
 def test_a_document_keeps_its_detail_level():
@@ -114,12 +114,12 @@ def test_a_document_keeps_its_detail_level():
     assert ImageDocument.of(document, detail="high").detail == "high"
     assert ImageDocument.of(document).detail == "low"
     with pytest.raises(errors.SettingsError, match="auto, low, high, original"):
-        ImageDocument(image=PNG, detail="huge")
+        ImageDocument(image=PNG, detail="huge")  # type: ignore[arg-type]
 
 
 def test_the_header_of_a_file_is_read_once_until_the_file_changes(photo, monkeypatch):
     reads = []
-    read_header = content.read_header
+    read_header = content.read_header  # type: ignore[attr-defined]
     monkeypatch.setattr(content, "read_header", lambda file, name: reads.append(name) or read_header(file, name))
     for _ in range(3):
         document = ImageDocument.of(photo)
@@ -133,7 +133,7 @@ def test_the_header_of_a_file_is_read_once_until_the_file_changes(photo, monkeyp
 
 def test_the_header_of_an_image_in_memory_is_read_once(monkeypatch):
     document, reads = ImageDocument.of(PNG), []
-    read_header = content.read_header
+    read_header = content.read_header  # type: ignore[attr-defined]
     monkeypatch.setattr(content, "read_header", lambda file, name: reads.append(name) or read_header(file, name))
     assert document.size == document.prepare().original_size and document.mimetype == "image/png"
     assert len(reads) == 1

@@ -220,7 +220,7 @@ def test_a_stream_that_is_garbage_collected_while_the_ledger_is_locked_does_not_
 
 def test_a_call_reads_an_images_header_once(llm, ledger, photo, monkeypatch):
     read = []
-    header = content.read_header
+    header = content.read_header  # type: ignore[attr-defined]
     monkeypatch.setattr(content, "read_header", lambda *args: read.append(1) or header(*args))
     ledger.budget = 1
     for image in (photo, photo.read_bytes()):

@@ -300,11 +300,12 @@ def test_a_ready_engine_is_noticed_at_once(weights):
 
 
 def test_a_requested_port_is_used_or_rejected(weights):
+    model, projector = weights
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(errors.SettingsError, match=f"Port {port} cannot be opened"):
-            vn.serve_llava(*weights, port=port)
-    with vn.serve_llava(*weights, port=port, progress=False) as served:
+            vn.serve_llava(model, projector, port=port)
+    with vn.serve_llava(model, projector, port=port, progress=False) as served:
         assert served.api_base == f"http://127.0.0.1:{port}/v1"
 
 

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from vision_nb.providers.local import discovery
 from vision_nb.providers.local.discovery import detect
 from vision_nb.providers.local.server_types import LocalModel
 
-FOUND = {
+FOUND: dict[str, tuple[str, Any]] = {
     "LocalAI": ("LocalAI", [("llava", True, None), ("whisper", False, None)]),
     "LiteLLM": ("LiteLLM", [("llava", True, 4096), ("gpt-4o", None, None)]),
     "Ollama": ("Ollama", [("llava:7b", True, None), ("qwen3:8b", False, None)]),
@@ -196,11 +197,12 @@ def test_without_a_server_the_error_says_how_to_start_one(default_ports):
 def test_connect_chooses_the_server_that_has_the_model(default_ports):
     with running(SERVERS["LM Studio"]) as first, running(SERVERS["Ollama"]) as second:
         default_ports(first, second)
-        llm = vn.connect("local:llava", max_new_tokens=9)
+        llm: Any = vn.connect("local:llava", max_new_tokens=9)
         assert (llm.model, llm.api_base, llm.max_new_tokens) == ("llava:7b", f"http://127.0.0.1:{second}/v1", 9)
-        seeing = vn.connect("local:qwen2-vl-7b-instruct")
+        seeing: Any = vn.connect("local:qwen2-vl-7b-instruct")
         assert (seeing.api_base, seeing.context_length) == (f"http://127.0.0.1:{first}/v1", 8192)
-        assert vn.connect("local:llama-3", context_length=99).context_length == 99
+        llama: Any = vn.connect("local:llama-3", context_length=99)
+        assert llama.context_length == 99
         with pytest.raises(errors.UnknownModelError, match=r"has a model 'llama'.*LM Studio at .*llama-3.*local:NAME"):
             vn.connect("local:llama")
 
@@ -221,7 +223,8 @@ def test_connect_without_a_name_chooses_a_model_that_accepts_images_or_the_only_
 def test_a_known_type_of_server_that_lists_nothing_is_used_with_the_given_name(default_ports):
     with running(SERVERS["closed"]) as port:
         default_ports(port)
-        assert vn.connect("local:llava").api_base == f"http://127.0.0.1:{port}/v1"
+        llm: Any = vn.connect("local:llava")
+        assert llm.api_base == f"http://127.0.0.1:{port}/v1"
 
 
 def test_an_unknown_type_of_server_that_lists_nothing_is_never_chosen(default_ports):
@@ -234,7 +237,8 @@ def test_an_unknown_type_of_server_that_lists_nothing_is_never_chosen(default_po
 def test_of_two_models_of_the_same_name_one_that_accepts_images_is_preferred(default_ports):
     with running(SERVERS["llama-cpp-python"]) as first, running(SERVERS["LocalAI"]) as second:
         default_ports(first, second)
-        assert vn.connect("local:llava").api_base.endswith(f":{second}/v1")
+        llm: Any = vn.connect("local:llava")
+        assert llm.api_base.endswith(f":{second}/v1")
 
 
 @pytest.mark.parametrize(
@@ -256,4 +260,5 @@ def test_a_key_is_only_sent_to_a_server_that_requires_one():
 
 
 def test_with_api_base_no_server_is_searched(default_ports):
-    assert vn.connect("local:llava", api_base="http://localhost:1/v1").api_base == "http://localhost:1/v1"
+    llm: Any = vn.connect("local:llava", api_base="http://localhost:1/v1")
+    assert llm.api_base == "http://localhost:1/v1"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -412,7 +413,8 @@ async def test_the_key_does_not_appear_in_reprs_errors_or_their_causes(server):
     server.require_key = "another"
     llm = vn.OpenAIMultiModal("gpt-4o", SECRET, server.openai_base, max_retries=0)
     server.fail(Fault(status=400, body={"error": {"message": f"bad key {SECRET} and sk-other-123456789"}}))
-    for ask in (llm.complete, llm.stream_complete):
+    asks: list[Any] = [llm.complete, llm.stream_complete]
+    for ask in asks:
         with pytest.raises(errors.ProviderError) as caught:
             list(ask("What?"))
         shown = [repr(llm), str(llm), str(caught.value), repr(caught.value), str(caught.value.__cause__)]
@@ -445,7 +447,7 @@ def test_invalid_arguments_are_rejected(llm):
     with pytest.raises(errors.SettingsError, match="auto, low, high"):
         llm.complete("What?", image_detail="enormous")
     with pytest.raises(errors.SettingsError):
-        vn.OpenAIMultiModal("gpt-4o", "k", image_detail="enormous")
+        vn.OpenAIMultiModal("gpt-4o", "k", image_detail="enormous")  # type: ignore[arg-type]
 
 
 def test_nothing_is_sent_if_an_image_cannot_be_read(server, llm, tmp_path):
@@ -475,7 +477,8 @@ def test_azure_reads_settings_from_the_environment_and_from_aliases(server, monk
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url)
     monkeypatch.setenv("OPENAI_API_VERSION", "2023-12-01-preview")
     for alias in ("engine", "azure_deployment", "deployment_name", "deployment_id"):
-        assert vn.AzureOpenAIMultiModal(**{alias: "d"}).complete("What?").text
+        options: dict[str, Any] = {alias: "d"}
+        assert vn.AzureOpenAIMultiModal(**options).complete("What?").text
     assert vn.connect("azure:d", model="gpt-5").counted_model == "gpt-5"
 
 
@@ -521,7 +524,8 @@ def test_connect_returns_the_model_that_its_name_describes(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     assert vn.connect("openai").model == "gpt-4o"
     assert vn.connect("openai:ft:gpt-4o:team::1").model == "ft:gpt-4o:team::1"
-    assert vn.connect("local:llava", api_base="http://localhost:1/v1").api_base == "http://localhost:1/v1"
+    local: Any = vn.connect("local:llava", api_base="http://localhost:1/v1")
+    assert local.api_base == "http://localhost:1/v1"
     assert str(vn.connect("demo")) == "demo"
     with pytest.raises(errors.SettingsError, match="did you mean 'openai'"):
         vn.connect("opnai:gpt-4o")

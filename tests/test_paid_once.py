@@ -85,7 +85,7 @@ def test_a_claim_of_another_machine_holds_until_its_lease_has_run_out(path, monk
         monkeypatch.undo()
         assert not store.claim("k").attempt()
         now = time.time()
-        monkeypatch.setattr(claims.time, "time", lambda: now + claims.LEASE + 1)
+        monkeypatch.setattr(time, "time", lambda: now + claims.LEASE + 1)
         other = store.claim("k")
         assert other.attempt() and other.answer is None
         other.release()

@@ -5,6 +5,7 @@ import functools
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_no_metadata_leaves_the_machine(make, side):
     assert has_only_pixels(prepared.data, prepared.mimetype)
 
 
-ORIENTED = {
+ORIENTED: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95},
     "TIFF": {},
     "TIFF LZW": {"compression": "tiff_lzw"},
@@ -143,7 +144,9 @@ def test_every_orientation_is_applied_once_in_every_format(kind, orientation):
     for result in (opened(ready(data)), half, document.to_pil(), small):
         width, height = result.size
         assert width * 3 == height * 2
-        corners = {(x, y): result.getpixel((x * width // 4, y * height // 4)) for x in (1, 3) for y in (1, 3)}
+        corners: dict[tuple[int, int], Any] = {
+            (x, y): result.getpixel((x * width // 4, y * height // 4)) for x in (1, 3) for y in (1, 3)
+        }
         assert {place for place, (_, green, _) in corners.items() if green < 90} == {(1, 1)}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -177,7 +178,8 @@ async def test_the_error_of_a_failed_prediction_has_its_id_reason_and_log(server
         assert error.prediction_id and error.prediction_id in str(error)
         assert "it broke" in str(error) and 'log ends with "CUDA out of memory."' in str(error)
         assert error.logs.startswith("line 33") and error.logs.endswith("CUDA out of memory.")
-        assert error.__cause__.prediction.id == error.prediction_id
+        cause: Any = error.__cause__
+        assert cause.prediction.id == error.prediction_id
         if model == "llava-13b" and number % 2:
             assert error.partial_text and TEXT.startswith(error.partial_text)
     assert server.cancellations == 0
@@ -225,7 +227,8 @@ async def test_a_prediction_that_takes_too_long_is_canceled(server, make, model)
         assert type(error) is errors.ProviderTimeoutError and "did not finish within 1 seconds and was canceled" in str(
             error
         )
-        assert error.__cause__.prediction.id in str(error)
+        cause: Any = error.__cause__
+        assert cause.prediction.id in str(error)
     assert server.cancellations == 2
 
 
@@ -235,7 +238,8 @@ async def test_a_stalled_stream_times_out_and_keeps_its_text(server, make):
         server.fail(Fault())
         server.fail(Fault(hang=20))
         error = await error_of_call(llm, number)
-        assert type(error) is errors.ProviderTimeoutError and error.__cause__.prediction.id in str(error)
+        cause: Any = error.__cause__
+        assert type(error) is errors.ProviderTimeoutError and cause.prediction.id in str(error)
         assert error.partial_text and TEXT.startswith(error.partial_text)
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from html.parser import HTMLParser
+from typing import Any
 
 import mistune
 import pytest
@@ -21,7 +22,7 @@ from vision_nb.rendering.sanitize import clean_html, inline_text, replace_surrog
 # Parsers that let raw HTML through, as those of the front ends do.
 MARKDOWN_IT = MarkdownIt("js-default", {"html": True, "linkify": False})
 MISTUNE = mistune.create_markdown(escape=False, plugins=["strikethrough", "table", "url", "footnotes", "def_list"])
-PARSERS = {"markdown-it": MARKDOWN_IT.render, "mistune": MISTUNE, "nbconvert": markdown2html_mistune}
+PARSERS: dict[str, Any] = {"markdown-it": MARKDOWN_IT.render, "mistune": MISTUNE, "nbconvert": markdown2html_mistune}
 
 TAGS = set(
     "a b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre s section span strong sub "

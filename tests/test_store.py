@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,8 +53,8 @@ def test_the_default_path_is_in_the_users_cache_folder(tmp_path):
 
 
 def test_the_key_depends_on_every_part_of_the_question():
-    base = {"model": "m", "parameters": {"t": 1}, "prompt": "p", "image_digests": ["d"]}
-    others = [
+    base: dict[str, Any] = {"model": "m", "parameters": {"t": 1}, "prompt": "p", "image_digests": ["d"]}
+    others: list[dict[str, Any]] = [
         {},
         {"model": "n"},
         {"parameters": {"t": 2}},

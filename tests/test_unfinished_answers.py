@@ -1,5 +1,7 @@
 """Streams that break off, and errors that a server reports in place of an answer or in an unusual shape."""
 
+from typing import Any
+
 import pytest
 
 import vision_nb as vn
@@ -157,7 +159,7 @@ SHAPES = {
 @pytest.mark.parametrize("body", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("form", FORMS)
 async def test_the_servers_sentence_is_in_the_message_in_any_shape(server, llm, form, body, status):
-    html = {"content_type": "text/html"} if isinstance(body, str) else {}
+    html: dict[str, Any] = {"content_type": "text/html"} if isinstance(body, str) else {}
     server.fail(Fault(status=status, body=body, **html))
     with pytest.raises(errors.ProviderError, match="GPU lost") as caught:
         await ask(llm, form)

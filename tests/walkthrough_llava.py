@@ -4,6 +4,7 @@ import base64
 import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import openai
 
@@ -63,7 +64,7 @@ def sample_with_a_file(api_base, image_path):
     import requests
 
     base64_image = base64.b64encode(image_path.read_bytes()).decode("utf-8")
-    payload = {
+    payload: dict[str, Any] = {
         "model": "llava",
         "messages": [
             {

@@ -6,6 +6,7 @@ Run: python -m tests.benchmarks.call_overhead
 import asyncio
 import statistics
 import time
+from typing import Any
 
 from openai import AsyncOpenAI, OpenAI
 
@@ -14,8 +15,8 @@ from vision_nb.demo import DemoServer
 
 ROUNDS = 150
 PROMPT = "What is this?"
-RAW = {"model": "demo", "messages": [{"role": "user", "content": PROMPT}]}
-STREAM = {"stream": True, "stream_options": {"include_usage": True}}
+RAW: dict[str, Any] = {"model": "demo", "messages": [{"role": "user", "content": PROMPT}]}
+STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 async def measured(raw, wrapped):
@@ -40,7 +41,7 @@ def asynchronous(function):
 async def main():
     with DemoServer(tokens_per_second=1_000_000) as server:
         server.answer_with("A short answer of eight words, no more.")
-        options = {"api_key": "k", "base_url": server.openai_base}
+        options: dict[str, Any] = {"api_key": "k", "base_url": server.openai_base}
         raw, araw = OpenAI(**options), AsyncOpenAI(**options)
         llm = OpenAIMultiModal("demo", "k", server.openai_base)
         messages = [ChatMessage("user", PROMPT)]

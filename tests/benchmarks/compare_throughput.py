@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from openai import AsyncOpenAI
 from PIL import Image
@@ -65,7 +66,7 @@ async def plain_asyncio(base, uri):
     gate = asyncio.Semaphore(CONCURRENCY)
 
     async def ask(number):
-        parts = [{"type": "text", "text": f"question {number}"}, {"type": "image_url", "image_url": {"url": uri}}]
+        parts: Any = [{"type": "text", "text": f"question {number}"}, {"type": "image_url", "image_url": {"url": uri}}]
         async with gate:
             await client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": parts}])
 

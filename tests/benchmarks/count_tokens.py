@@ -20,7 +20,7 @@ def main():
     folder = Path(tempfile.mkdtemp())
     generator = np.random.default_rng(0)
     shapes = generator.integers(200, 2000, (20, 2))
-    files = [Image.new("RGB", tuple(map(int, shape)), "navy") for shape in shapes]
+    files = [Image.new("RGB", (int(width), int(height)), "navy") for width, height in shapes]
     for number in range(FILES):
         if number < len(files):
             files[number].save(folder / f"{number}.jpg")

@@ -17,6 +17,7 @@ import tempfile
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from openai import DefaultHttpxClient, OpenAI
 from PIL import Image
@@ -31,7 +32,7 @@ LIMIT = 0.02  # of the time of a 20-token answer
 READY_LIMIT = 1.0  # seconds
 PROMPT = "What is this?"
 WORDS = {str(token): 30 for token in range(259, 279)}  # whole words, so that all 20 tokens are generated
-SETTINGS = {"max_tokens": 20, "logit_bias": {**WORDS, "2": -100}}
+SETTINGS: dict[str, Any] = {"max_tokens": 20, "logit_bias": {**WORDS, "2": -100}}
 
 
 def timed(*calls):
@@ -112,7 +113,7 @@ def overheads(llm):
     }
     ratios = []
     for name, (content, images) in contents.items():
-        messages = [{"role": "user", "content": content}]
+        messages: Any = [{"role": "user", "content": content}]
 
         def bare_call(messages=messages):
             return raw.chat.completions.create(model="llava", messages=messages, **SETTINGS)
