@@ -276,7 +276,7 @@ class Store:
             return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def clear(self) -> None:
-        """Delete all answers and image paths, from the disk too; labels are kept."""
+        """Delete all answers and image paths, including from the disk; labels are kept."""
         with self._locked() as connection:
             connection.execute("DELETE FROM answers")
             connection.execute("DELETE FROM files")

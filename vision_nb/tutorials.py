@@ -105,7 +105,7 @@ def start_jupyterlab(folder: str | Path, *, browser: bool = True, options: Seque
 
 
 def is_root() -> bool:
-    """Return whether the user is root, for whom JupyterLab refuses to start unless it is allowed."""
+    """Return whether the user is root; JupyterLab does not start as root by default."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 

@@ -117,7 +117,7 @@ class CallAccounting:
             await asyncio.sleep(_BUDGET_POLL)
 
     def note_failure(self, error: BaseException) -> None:
-        """Note that the call failed: if it may be billed all the same, `settle` records an estimate.
+        """Note that the call failed: if it may still be billed, `settle` records an estimate.
 
         Args:
             error: Our exception.

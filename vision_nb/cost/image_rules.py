@@ -47,7 +47,7 @@ class View:
 
     Attributes:
         size: Width and height in pixels after the model's own scaling.
-        grid: Columns and rows of tiles or patches; (0, 0) if the model does not cut the image.
+        grid: Columns and rows of tiles or patches; (0, 0) if the model does not split the image.
         tokens: Input tokens of the image.
     """
 

@@ -67,8 +67,8 @@ class ImageDocument:
         given = [name for name in ("image", "image_path", "image_url") if getattr(self, name) is not None]
         if len(given) != 1:
             raise SettingsError(
-                f"ImageDocument takes one of image=, image_path= and image_url=, got {' and '.join(given) or 'none'}: "
-                "use ImageDocument.of(source) for any kind of source."
+                f"Pass exactly one of image=, image_path= and image_url=, not {' and '.join(given) or 'none'}. "
+                "For any other kind of source, use ImageDocument.of(source)."
             )
         if self.detail is not None:
             check_detail(self.detail)

@@ -46,7 +46,7 @@ class OutgoingImage:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was done to the image before it is sent, in one text with its name; empty if it is sent unchanged."""
+        """The changes to the image before it is sent, as one text with its name; empty if it is sent unchanged."""
         notes = () if self.prepared is None else self.prepared.notes
         return (f"{self.document.title}: {'; '.join(notes)}",) if notes else ()
 

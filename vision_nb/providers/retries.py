@@ -1,4 +1,4 @@
-"""What the providers share about repeated requests: how long to wait, and who repeats them."""
+"""Retry rules that the providers share: how long to wait, and who retries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _caller_repeats: ContextVar[bool] = ContextVar("_caller_repeats", default=False)
 
 
 def parse_retry_after(seconds: str | None, milliseconds: str | None = None) -> float | None:
-    """Return the seconds to wait that a server asks for, 0 or more, or None if it does not say.
+    """Return the seconds to wait that a server asks for, 0 or more, or None if it does not specify any.
 
     Args:
         seconds: The Retry-After header: a number, or an HTTP date.
@@ -44,17 +44,17 @@ def parse_retry_after(seconds: str | None, milliseconds: str | None = None) -> f
 
 
 def backoff(retries: int) -> float:
-    """Return the seconds to wait where the server does not say: half a second, then twice as long each time.
+    """Return the seconds to wait if the server specifies none: half a second, doubled after each retry.
 
     Args:
-        retries: The number of repetitions so far.
+        retries: The number of retries so far.
     """
     return float(min(0.5 * 2 ** min(retries, 10), 8.0) * random.uniform(0.75, 1))
 
 
 @contextmanager
 def without_rate_limit_retries() -> Iterator[None]:
-    """Raise rate limit errors at once inside the block, because the caller repeats the call itself."""
+    """Raise rate limit errors immediately inside the block, because the caller retries the call itself."""
     token = _caller_repeats.set(True)
     try:
         yield
@@ -63,5 +63,5 @@ def without_rate_limit_retries() -> Iterator[None]:
 
 
 def caller_repeats() -> bool:
-    """Return whether a rate limit error is to be raised at once."""
+    """Return whether to raise a rate limit error immediately."""
     return _caller_repeats.get()

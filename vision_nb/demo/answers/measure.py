@@ -74,7 +74,7 @@ class Measurement:
 
     @property
     def kind(self) -> str:
-        """Whether the image has flat areas like a drawing or fine shades like a photograph; "image" if neither."""
+        """The kind: "drawing" if the image has flat areas, "photograph" if it has fine shades, otherwise "image"."""
         return "drawing" if self.flat > 0.7 else "photograph" if self.flat < 0.5 else "image"
 
 

@@ -42,7 +42,7 @@ DEFAULT_TIMEOUT = 60.0
 
 
 def default_timeout(model: str) -> float:
-    """Return the seconds that a model is given for its answer.
+    """Return the default timeout for a model's answer in seconds.
 
     >>> default_timeout("gpt-4o"), default_timeout("o3")
     (60.0, 600.0)
@@ -153,7 +153,7 @@ def _first_choice(raw: Any) -> Any:
 
 
 def _said_by(raw: Any) -> Any:
-    """Return the parts of a response without an answer that may say why: all that the client does not know."""
+    """Return the fields of a response without an answer that may explain why: all that the client does not know."""
     if isinstance(raw, list):
         return [_said_by(item) for item in raw[:3]]
     return raw if isinstance(raw, (str, dict)) else getattr(raw, "model_extra", None)

@@ -15,7 +15,7 @@ RECORD = "vision_nb.body"
 
 @dataclass(frozen=True)
 class StreamEnd:
-    """What follows the last chunk of a stream.
+    """The end of a stream, which follows its last chunk.
 
     Attributes:
         has_end_marker: Whether the server sent the end marker.

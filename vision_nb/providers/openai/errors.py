@@ -66,7 +66,7 @@ class ReportedError(Exception):
     """An error that a server reported in place of an answer, with status 200.
 
     Args:
-        body: What it said, as JSON values or text.
+        body: The server's message, as JSON values or text.
     """
 
     def __init__(self, body: object) -> None:
@@ -112,7 +112,7 @@ def map_error(
         service: The server's name in the message.
         server: Its address, or None if it is the service's own.
         model: The model's name.
-        timeout: Seconds that the server was given.
+        timeout: The timeout in seconds.
         partial_text: The part of the answer that had arrived.
     """
     import httpx2
@@ -194,7 +194,7 @@ def _api_error(error: Exception, service: str, model: str, partial_text: str) ->
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Return the seconds to wait that the server asks for, or None."""
+    """Return the seconds that the server asks to wait, or None."""
     response = getattr(error, "response", None)
     if response is None:
         return None

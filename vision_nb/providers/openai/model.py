@@ -46,11 +46,11 @@ class OpenAIMultiModal(MultiModalLLM):
         model: The model's name; it is not checked against a list.
         api_key: API key; default: OPENAI_API_KEY.
         api_base: Base URL of the server, ending in /v1; default: OPENAI_BASE_URL, or OpenAI itself.
-        max_new_tokens: The most tokens an answer can have; None leaves it to the server.
+        max_new_tokens: The maximum number of tokens in an answer; None leaves it to the server.
         temperature: Sampling temperature; None leaves it to the server.
         image_detail: "auto", "low", "high" or "original", for images that do not set their own level.
-        max_retries: How many times a request is repeated after a rate limit, a failure of the server or a failed
-            connection. A request is not repeated after a timeout, because it may be billed, or if it cannot succeed.
+        max_retries: The maximum number of retries after a rate limit, a server failure or a failed connection. A
+            request is not retried after a timeout, because it may be billed, or if it cannot succeed.
         timeout: Seconds to wait for the next part of the answer; default: 60, or 600 for models that reason before they
             answer.
         total_timeout: Seconds that the whole answer may take; default: ten times ``timeout``.
@@ -268,7 +268,7 @@ class OpenAIMultiModal(MultiModalLLM):
         )
 
     def count_input_tokens(self, prompt: str, image_documents: Images = ()) -> int:
-        """Return OpenAI's own count of a question's input tokens, without asking it.
+        """Return OpenAI's own count of a question's input tokens, without running it.
 
         The images are uploaded to be counted, free of charge.
 
@@ -294,7 +294,7 @@ class OpenAIMultiModal(MultiModalLLM):
 
 
 def _without_surrogates(value: Any, depth: int = 0) -> Any:
-    """Return request parameters with lone surrogates, which cannot be sent, replaced in every text."""
+    """Replace lone surrogates, which cannot be sent, in every text of the request parameters."""
     if isinstance(value, str):
         return replace_surrogates(value)
     if depth > _MAX_DEPTH:

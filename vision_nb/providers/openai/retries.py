@@ -1,8 +1,8 @@
-"""Decide whether a request to an OpenAI-compatible server is repeated.
+"""Decide whether to retry a request to an OpenAI-compatible server.
 
-The openai client repeats a request after a timeout too, and so may be billed for the same answer several times. It
-also repeats every status 500, even where the body says that the request can never succeed. Calls are therefore made
-without the client's retries, and repeated by the rules of this module.
+The openai client also retries after a timeout, so the same answer may be billed several times. It retries after every
+status 500, even if the body states that the request can never succeed. Calls are therefore made without the client's
+retries, and retried by the rules of this module.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _UNREPEATABLE = (501, 505)  # the server lacks the function
 
 
 def pause_before_retry(error: Exception, mapped: Exception, *, retries: int, max_retries: int) -> float | None:
-    """Return the seconds to wait before a request is repeated, or None if it is not repeated.
+    """Return the seconds to wait before a retry, or None for no retry.
 
     Args:
         error: The openai client's exception.
         mapped: Our exception for it.
-        retries: How often the request was repeated so far.
-        max_retries: How often it may be.
+        retries: The number of retries so far.
+        max_retries: The maximum number of retries.
     """
     if retries >= max_retries or not isinstance(mapped, ProviderError):
         return None

@@ -15,7 +15,7 @@ _HTML = re.compile(r"<(?:!doctype|html|head|body|title)\b", re.IGNORECASE)
 
 
 def server_message(body: object) -> str:
-    """Return what a server said about an error, or "" if it said nothing.
+    """Return a server's error message, or "" if there is none.
 
     Args:
         body: The answer: JSON values, or text or bytes of JSON, HTML or plain text. Of an HTML page, only the title

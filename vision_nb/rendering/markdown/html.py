@@ -99,7 +99,7 @@ def _inline_formula(state: StateInline, silent: bool) -> bool:
 
 
 def _display_formula(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Keep formulas over several lines out of the block parser; a markdown-it rule."""
+    """Keep multi-line formulas out of the block parser; a markdown-it rule."""
     match = _FORMULA.match(state.src, state.bMarks[start] + state.tShift[start])
     if match is None or re.search(r"\n[ \t]*(?:\n|>)", match[0]):
         return False
