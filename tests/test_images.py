@@ -148,7 +148,7 @@ def test_creating_a_document_reads_no_file_and_no_url():
 
 def test_a_document_has_exactly_one_source():
     for wrong in ({}, {"image": PNG, "image_path": "x.png"}):
-        with pytest.raises(errors.SettingsError, match="takes one of"):
+        with pytest.raises(errors.SettingsError, match="exactly one of"):
             ImageDocument(**wrong)
 
 

@@ -93,8 +93,8 @@ class Budget:
     def active(self) -> Iterator[None]:
         """Apply this budget to the calls made in a ``with`` block.
 
-        The ledger's budget applies too. Asynchronous calls wait as long as calls in progress might leave enough of
-        the budget; other calls raise BudgetExceededError.
+        The ledger's budget applies too. Asynchronous calls wait while calls in progress may still leave enough of the
+        budget; other calls raise BudgetExceededError.
         """
         token = active_budget.set(self)
         try:

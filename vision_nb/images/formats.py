@@ -93,7 +93,7 @@ SPIDER, PCD and IMT have no signature in their first bytes.
 
 
 def format_name(mimetype: str) -> str:
-    """Return what to call an image type in a message.
+    """Return the name of an image type for messages.
 
     >>> format_name("image/x-icon")
     'ICO'

@@ -215,7 +215,7 @@ class MultiModalLLM(Provider):
     def count_input_tokens(self, prompt: str, image_documents: Images = ()) -> int:
         """Return the provider's own count of the input tokens of a question.
 
-        The question is not asked.
+        The question is not sent to the model.
 
         Args:
             prompt: The question.

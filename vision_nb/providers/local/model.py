@@ -27,11 +27,11 @@ _TEMPLATE_TOKENS = 50
 class LocalMultiModal(OpenAIMultiModal):
     """A model on an OpenAI-compatible server on this machine or network.
 
-    LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp have such servers; `detect` finds those that are running.
-    Their differences are handled: the newline before and the ``</s>`` after an answer are removed from its text. If a
-    server rejects ``stream_options`` or a detail level, the request is repeated without it. If a stream from this
-    machine ends without any text, the request is repeated without streaming, to get the server's error. An implausible
-    token count is marked, and never used for billing.
+    LocalAI, LiteLLM, Ollama, LM Studio, vLLM and llama.cpp's server are compatible; `detect` finds those that are
+    running. This class handles their differences: the newline before and the ``</s>`` after an answer are removed from
+    its text. If a server rejects ``stream_options`` or a detail level, the request is repeated without it. If a stream
+    from this machine ends without any text, the request is repeated without streaming, to get the server's error. An
+    implausible token count is marked, and never used for billing.
 
     Args:
         model: The server's name for the model.
