@@ -1,11 +1,13 @@
 """Downloads of images: no more bytes and requests than necessary, and an error for each way a server can fail."""
 
 import pickle
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx2
 import pytest
 
 from tests.conftest import encoded, picture
@@ -63,6 +65,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_loop(self):
         self.answer(302, b"", Location="/loop")
+
+    def serve_metadata(self):
+        self.answer(302, b"", Location="http://169.254.169.254/latest/meta-data/")
 
     def serve_endless(self):
         self.send_response(200)
@@ -212,3 +217,52 @@ def test_the_grid_shows_remote_images_and_labels_failed_ones(site, tmp_path):
     assert len(figure.axes[0].images) == 1
     assert "404" in figure.axes[1].texts[0].get_text()
     assert "There is no file" in figure.axes[2].texts[0].get_text()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "[fd00::1]", "0.0.0.0", "2130706433"],
+)
+def test_a_url_in_a_private_network_is_refused_unless_allowed(host, monkeypatch):
+    reached = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: reached.append(address) or 1 / 0)
+    document = ImageDocument(image_url=f"http://{host}/a.png")
+    with pytest.raises(errors.ImageDownloadError, match=r"private network .*VISION_NB_ALLOW_PRIVATE_URLS=1"):
+        document.read()
+    assert reached == []
+    monkeypatch.setenv("VISION_NB_ALLOW_PRIVATE_URLS", "1")
+    with pytest.raises(ZeroDivisionError):
+        document.read()
+
+
+def test_a_name_that_resolves_to_a_private_address_is_refused(monkeypatch):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: found)
+    with pytest.raises(errors.ImageDownloadError, match="private network"):
+        ImageDocument(image_url="http://images.example.org/a.png").read()
+
+
+def test_a_redirect_into_a_private_network_is_refused(site):
+    with pytest.raises(errors.ImageDownloadError, match="169.254.169.254.* private network"):
+        at(site, "metadata").read()
+
+
+def test_a_redirect_from_another_host_to_this_machine_is_refused():
+    request = httpx2.Request("GET", "http://127.0.0.1/a.png", extensions={"vision_nb_url": "https://example.org/a"})
+    with pytest.raises(errors.ImageDownloadError, match="private network"):
+        download._check_host(request)
+
+
+def test_the_address_that_answered_is_checked_too(site, monkeypatch):
+    public = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))]
+    resolve = socket.getaddrinfo
+    asked = []
+
+    def rebinding(host, *arguments, **options):
+        asked.append(host)
+        return public if len(asked) == 1 else resolve("127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    with pytest.raises(errors.ImageDownloadError, match="private network"):
+        ImageDocument(image_url=f"http://images.example.org:{site.server_port}/photo").read()
+    assert len(asked) == 2

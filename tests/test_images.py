@@ -4,12 +4,13 @@ import base64
 import io
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.conftest import encoded, picture
-from vision_nb import ImageDocument, errors, load_image_urls, load_images
+from vision_nb import ChatMessage, ImageDocument, errors, load_image_urls, load_images
 from vision_nb.compat import SimpleDirectoryReader
 from vision_nb.images import content
 
@@ -242,3 +243,25 @@ def test_a_list_is_displayed_as_thumbnails_and_errors(tmp_path):
     html = images._repr_html_()
     assert html.count("<img") == 1
     assert "There is no file" in html
+
+
+def test_objects_of_other_packages_are_sources(tmp_path):
+    path = tmp_path / "it.png"
+    path.write_bytes(PNG)
+    shapes = [  # as llama-index's ImageDocument and the datasets package have them
+        SimpleNamespace(image=base64.b64encode(PNG).decode(), image_path=None, image_url=None, image_mimetype=None),
+        SimpleNamespace(image=None, image_path=str(path), image_url=None),
+        SimpleNamespace(
+            image=None, image_path=None, image_url="data:image/png;base64," + base64.b64encode(PNG).decode()
+        ),
+        {"bytes": PNG, "path": "it.png"},
+        {"bytes": None, "path": str(path)},
+    ]
+    assert [document.size for document in load_images(*shapes)] == [(64, 48)] * 5
+    assert load_images(shapes[3])[0].name == "it.png"
+    assert len(ChatMessage("user", ["What is it?", *shapes]).image_documents) == 5
+
+
+def test_the_type_of_a_url_is_known_without_a_request_if_it_is_given_or_in_its_ending():
+    assert ImageDocument(image_url="https://example.org/a", image_mimetype="image/png").mimetype == "image/png"
+    assert ImageDocument(image_url="https://example.org/a.JPG?sig=b.png").mimetype == "image/jpeg"

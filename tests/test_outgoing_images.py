@@ -1,5 +1,6 @@
 """What a request carries of an image, by provider and setting."""
 
+import httpx2
 import pytest
 from PIL import Image
 
@@ -73,3 +74,39 @@ def test_local_servers_receive_png_or_jpeg(server, kind):
         assert local.outgoing(document).mimetype in ("image/png", "image/jpeg")
         assert openai.outgoing(document).mimetype == f"image/{kind.lower()}"
         local.complete("What is this?", document)
+
+
+SYNC, ASYNC = "sync", "async"
+
+
+async def test_requests_use_the_given_http_clients_and_leave_them_open(server):
+    requests = []
+    with httpx2.Client(event_hooks={"request": [lambda request: requests.append(SYNC)]}) as client:
+        with vn.LocalMultiModal("llava", api_base=server.openai_base, http_client=client) as llm:
+            llm.complete("What is this?", blank(30, 24))
+            with pytest.raises(errors.SettingsError, match="async_http_client="):
+                await llm.acomplete("What is this?", blank(30, 24))
+        assert requests == [SYNC] and not client.is_closed
+
+    async def note(request):
+        requests.append(ASYNC)
+
+    async with httpx2.AsyncClient(event_hooks={"request": [note]}) as client:
+        async with vn.OpenAIMultiModal(api_key="k", api_base=server.openai_base, async_http_client=client) as llm:
+            await llm.acomplete("What is this?", blank(30, 24))
+        assert requests == [SYNC, ASYNC] and not client.is_closed
+
+
+async def test_an_image_in_an_assistant_message_is_refused_before_sending(server):
+    messages = [
+        vn.ChatMessage("user", "Draw a scan."),
+        vn.ChatMessage("assistant", ["Here:", blank(30, 24)]),
+        vn.ChatMessage("user", "What is it?"),
+    ]
+    with vn.DemoMultiModal(api_base=server.openai_base) as llm:
+        for ask in (llm.chat, llm.stream_chat):
+            with pytest.raises(errors.SettingsError, match="assistant message cannot contain images"):
+                ask(messages)
+        for aask in (llm.achat, llm.astream_chat):
+            with pytest.raises(errors.SettingsError, match="assistant message cannot contain images"):
+                await aask(messages)

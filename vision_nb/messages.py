@@ -146,7 +146,7 @@ def _role(role: str | MessageRole) -> MessageRole:
 def _part(part: Any) -> Part:
     if isinstance(part, (str, ImageDocument)):
         return part
-    if isinstance(part, Mapping):
+    if isinstance(part, Mapping) and ("type" in part or not ("bytes" in part or "path" in part)):
         if part.get("type") == "text" and isinstance(part.get("text"), str):
             return str(part["text"])
         if part.get("type") == "image_url":

@@ -162,6 +162,11 @@ class RemoteContent(ImageContent):
         self.__dict__.update(state, _lock=threading.RLock())
 
     @property
+    def has_header(self) -> bool:
+        """Whether type and size are known without another request."""
+        return self._header is not None or self._data is not None
+
+    @property
     def is_downloaded(self) -> bool:
         """Whether the image is in memory."""
         return self._data is not None

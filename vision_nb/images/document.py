@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,7 +18,7 @@ from vision_nb.images.convert import from_data_uri, image_bytes
 from vision_nb.images.decode import Size, decode_upright, open_image, upright_size
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.download import redact_url
-from vision_nb.images.formats import SENDABLE, sniff
+from vision_nb.images.formats import SENDABLE, sniff, type_of_name
 from vision_nb.images.prepare import MAX_BYTES, Prepared, prepare, thumbnail
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import replace_surrogates
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ImageSource: TypeAlias = Any
-"""A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument."""
+"""A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument.
+
+llama-index's ImageDocument and the ``{"bytes": ..., "path": ...}`` rows of the datasets package are sources too.
+"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,6 +114,14 @@ class ImageDocument:
 
                 return cls(image_path=url2pathname(unquote(urlsplit(source).path)), detail=detail)
             return cls(image_url=source, detail=detail)
+        if isinstance(source, Mapping) and ("bytes" in source or "path" in source):  # a row of the datasets package
+            data, path = source.get("bytes"), source.get("path")
+            return cls.of(path, detail=detail) if data is None else cls(image=data, image_name=path, detail=detail)
+        if hasattr(source, "image_path") and hasattr(source, "image_url"):  # llama-index's ImageDocument
+            names = ("image", "image_path", "image_url")
+            name = next((name for name in names if getattr(source, name, None)), "image")
+            mimetype = getattr(source, "image_mimetype", None)
+            return cls(**{name: getattr(source, name, None)}, image_mimetype=mimetype, detail=detail)
         if isinstance(source, Path):
             return cls(image_path=source, detail=detail)
         return cls(image=source, detail=detail)
@@ -162,7 +173,15 @@ class ImageDocument:
 
     @property
     def mimetype(self) -> str:
-        """The MIME type, detected from the first bytes."""
+        """The MIME type, detected from the first bytes.
+
+        For a URL that has not been downloaded, it is ``image_mimetype`` or what the URL's ending says; the first
+        bytes are downloaded if neither is known.
+        """
+        if isinstance(self._content, RemoteContent) and not self._content.has_header:
+            told = self.image_mimetype or type_of_name(urlsplit(str(self.image_url)).path)
+            if told is not None:
+                return told
         return self._content.header().mimetype
 
     def read(self) -> bytes:

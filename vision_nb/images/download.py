@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
+import os
+import socket
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -45,7 +48,7 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
 
     Raises:
         ImageDownloadError: The host is unreachable or slow, returns an error status, redirects too often, or sends
-            more than 100 MB.
+            more than 100 MB; or it is in a private network, and VISION_NB_ALLOW_PRIVATE_URLS is not 1.
     """
     import httpx2
 
@@ -55,7 +58,7 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
     limit = MAX_DOWNLOAD if first_bytes is None else first_bytes
     received = bytearray()
     try:
-        with _client().stream("GET", url, headers=headers) as response:
+        with _client().stream("GET", url, headers=headers, extensions={"vision_nb_url": url}) as response:
             if response.status_code >= 400:
                 raise ImageDownloadError(
                     f"{name} returned {response.status_code} {response.reason_phrase}: "
@@ -91,5 +94,54 @@ def _client() -> httpx2.Client:
         follow_redirects=True,
         max_redirects=_MAX_REDIRECTS,
         timeout=httpx2.Timeout(_CONNECT_SECONDS, read=20.0),
+        event_hooks={"request": [_check_host], "response": [_check_peer]},  # called after each redirect too
         headers={"User-Agent": "vision_nb (Python notebook toolkit)", "Accept": "image/*,*/*;q=0.5"},
     )
+
+
+def _check_host(request: httpx2.Request) -> None:
+    """Refuse a URL whose host is in a private network.
+
+    A URL can come from somebody else, and must not read what only this machine can reach, such as a cloud's metadata
+    service. A loopback address may be read if the URL itself names it, but not after a redirect or by another name.
+    """
+    host = request.url.host
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return  # a proxy may know the host; otherwise the request fails
+    _check_addresses(request, addresses)
+
+
+def _check_peer(response: httpx2.Response) -> None:
+    """Check the address that answered: a name can have another address in each look-up."""
+    from urllib.request import getproxies
+
+    stream = response.extensions.get("network_stream")
+    peer = None if stream is None else stream.get_extra_info("server_addr")
+    if peer and not getproxies():
+        _check_addresses(response.request, {str(peer[0])})
+
+
+def _check_addresses(request: httpx2.Request, addresses: set[str]) -> None:
+    if os.environ.get("VISION_NB_ALLOW_PRIVATE_URLS") == "1":
+        return
+    first_host = urlsplit(request.extensions.get("vision_nb_url", "")).hostname or ""
+    names_loopback = _is_loopback(request.url.host) and _is_loopback(first_host)
+    for text in addresses:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        if (address.is_loopback and names_loopback) or (address.is_global and not address.is_multicast):
+            continue
+        raise ImageDownloadError(
+            f"{redact_url(str(request.url))} is in a private network ({address}): set VISION_NB_ALLOW_PRIVATE_URLS=1 "
+            "if you trust the URL, or download the file first."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a host is written as ``localhost`` or as a loopback address."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

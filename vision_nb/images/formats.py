@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
 SENDABLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 """The image types that the providers accept (OpenAI, Images and vision guide, read 2026-11)."""
@@ -99,6 +100,21 @@ def format_name(mimetype: str) -> str:
     'ICO'
     """
     return "HEIC" if mimetype == "image/heic" else PILLOW_FORMATS[mimetype]
+
+
+_ENDINGS = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp",
+    ".tif": "image/tiff", ".tiff": "image/tiff", ".bmp": "image/bmp", ".avif": "image/avif", ".heic": "image/heic",
+}  # fmt: skip
+
+
+def type_of_name(name: str) -> str | None:
+    """Return the MIME type that the ending of a file name suggests, or None.
+
+    >>> type_of_name("photos/Colosseum.JPG")
+    'image/jpeg'
+    """
+    return _ENDINGS.get(PurePosixPath(name).suffix.lower())
 
 
 def sniff(data: bytes) -> str | None:

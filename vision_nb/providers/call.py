@@ -10,7 +10,7 @@ from vision_nb.cost.accounting import CallAccounting
 from vision_nb.errors import SettingsError
 from vision_nb.images.detail import check_detail
 from vision_nb.images.document import ImageSource
-from vision_nb.messages import ChatMessage
+from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.providers.streaming import ResponseAccumulator
 from vision_nb.responses import Response
 
@@ -64,6 +64,8 @@ def check_messages(messages: Messages, overrides: Mapping[str, Any]) -> list[Cha
     checked = [ChatMessage.of(message) for message in messages]
     if not checked:
         raise SettingsError("The list of messages is empty: pass at least one message.")
+    if any(message.role is MessageRole.ASSISTANT and message.image_documents for message in checked):
+        raise SettingsError("An assistant message cannot contain images: put them in the next user message.")
     return checked
 
 

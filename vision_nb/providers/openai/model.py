@@ -33,6 +33,7 @@ from vision_nb.providers.streaming import Delta
 from vision_nb.rendering.sanitize import replace_surrogates
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import AsyncOpenAI, OpenAI
 
 _MIN_KEY_LENGTH = 8
@@ -56,9 +57,13 @@ class OpenAIMultiModal(MultiModalLLM):
         total_timeout: Seconds that the whole answer may take; default: ten times ``timeout``.
         additional_kwargs: More request parameters, passed on unchanged.
         inline_urls: Whether to download images behind URLs and send their data, for servers that cannot reach them.
+            URLs in private networks are refused unless the environment has VISION_NB_ALLOW_PRIVATE_URLS=1.
         max_side: The longest side at which images are sent, in pixels. The default is what the model sees at the
             detail level by its rule; a model without a known rule gets 2,048, or all pixels at detail "original".
         default_headers: HTTP headers of every request.
+        http_client: An ``httpx2.Client`` with your proxies and certificates; it stays open when the model is closed.
+            The limits on an answer's size and total time do not apply to it.
+        async_http_client: An ``httpx2.AsyncClient``, which the asynchronous methods need if ``http_client`` is given.
 
     Raises:
         MissingKeyError: The API key is missing.
@@ -93,6 +98,8 @@ class OpenAIMultiModal(MultiModalLLM):
         inline_urls: bool = False,
         max_side: int | None = None,
         default_headers: Mapping[str, str] | None = None,
+        http_client: httpx2.Client | None = None,
+        async_http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -108,6 +115,7 @@ class OpenAIMultiModal(MultiModalLLM):
         self.api_base = check_address(api_base, "api_base")
         self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
         self._default_headers = default_headers
+        self._http_client, self._async_http_client = http_client, async_http_client
         self._api_key = self._find_key(api_key)
         self._sends_stream_options = True
 
@@ -127,7 +135,9 @@ class OpenAIMultiModal(MultiModalLLM):
 
         from vision_nb.providers.openai.transport import sync_hooks
 
-        http_client = DefaultHttpxClient(event_hooks=sync_hooks(self.total_timeout), **self._http_options())
+        http_client = self._http_client or DefaultHttpxClient(
+            event_hooks=sync_hooks(self.total_timeout), **self._http_options()
+        )
         return self._client_classes()[0](http_client=http_client, **self._client_options())
 
     @property
@@ -141,8 +151,22 @@ class OpenAIMultiModal(MultiModalLLM):
 
         from vision_nb.providers.openai.transport import async_hooks
 
-        http_client = DefaultAsyncHttpxClient(event_hooks=async_hooks(self.total_timeout), **self._http_options())
+        if self._http_client is not None and self._async_http_client is None:
+            raise SettingsError(
+                "http_client= cannot be used by asynchronous methods: pass an httpx2.AsyncClient as async_http_client=."
+            )
+        http_client = self._async_http_client or DefaultAsyncHttpxClient(
+            event_hooks=async_hooks(self.total_timeout), **self._http_options()
+        )
         return self._client_classes()[1](http_client=http_client, **self._client_options())
+
+    def _close_client(self, client: Any) -> None:
+        if self._http_client is None:
+            super()._close_client(client)
+
+    async def _aclose_client(self, client: Any) -> None:
+        if self._async_http_client is None:
+            await super()._aclose_client(client)
 
     def _client_classes(self) -> tuple[type[OpenAI], type[AsyncOpenAI]]:
         from openai import AsyncOpenAI, OpenAI
