@@ -243,7 +243,9 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(monkeypatch):
 
 
 def test_a_redirect_into_a_private_network_is_refused(site):
-    with pytest.raises(errors.ImageDownloadError, match="169.254.169.254.* private network"):
+    with pytest.raises(
+        errors.ImageDownloadError, match=r"169\.254\.169\.254/latest/meta-data/ is in a private network"
+    ):
         at(site, "metadata").read()
 
 
