@@ -84,6 +84,8 @@ class Response(DisplayOnce):
         image_notes: What was done to each image before it was sent: a text per changed image, such as
             "scan.png: scaled from 4000 x 3000 pixels to 2048 x 1536".
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
+        reasoning: What the model wrote before its answer, if the server sends it; not part of ``text``.
+        reasoning_delta: The new part of the reasoning since the previous response of a stream.
     """
 
     text: str = ""
@@ -96,6 +98,8 @@ class Response(DisplayOnce):
     pricing: Callable[[Usage], Decimal | None] | None = field(default=None, repr=False, compare=False)
     image_notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
+    reasoning: str = field(default="", repr=False)
+    reasoning_delta: str = field(default="", repr=False, compare=False)
 
     @property
     def usage_is_implausible(self) -> bool:
@@ -120,6 +124,8 @@ class Response(DisplayOnce):
     @property
     def remark(self) -> str | None:
         """A note for the reader if the answer did not end normally, or None."""
+        if self.finish_reason == "length" and not self.text:
+            return "The reasoning used the whole length limit and left no answer: raise max_new_tokens."
         return {
             "length": "The answer was cut off at the length limit: raise max_new_tokens for more.",
             "content_filter": "The answer was stopped by the server's content filter.",
@@ -167,7 +173,17 @@ class ChatResponse(Response):
 def response_markdown(response: Response) -> str:
     """Return a response as safe Markdown: text, note and collapsed details."""
     note = f"\n\n> **Note:** {response.remark}" if response.remark else ""
-    return safe_markdown(response.text) + note + html.footnote(response_details(response))
+    return (
+        reasoning_markdown(response) + safe_markdown(response.text) + note + html.footnote(response_details(response))
+    )
+
+
+def reasoning_markdown(response: Response) -> str:
+    """Return a response's reasoning as a folded block of safe Markdown, or "" if there is none."""
+    if not response.reasoning:
+        return ""
+    summary = "Reasoning" if response.text or response.finish_reason else "Thinking ..."
+    return f"<details><summary>{summary}</summary>\n\n{safe_markdown(response.reasoning)}\n\n</details>\n\n"
 
 
 def response_details(response: Response) -> list[str]:

@@ -132,7 +132,8 @@ class CallAccounting:
         if self._is_settled:
             return
         self._is_settled = True
-        if not (response.text or response.usage or self._may_be_billed):
+        arrived = response.text or response.reasoning or response.usage
+        if not (arrived or self._may_be_billed):
             self._release()
             return
         usage, is_estimate = self._usage_of(response)
@@ -168,7 +169,7 @@ class CallAccounting:
             return reported, False
         output = None if reported is None else reported.output_tokens
         if output is None:
-            output = text_tokens(response.text, self._pricing.model).tokens
+            output = text_tokens(response.reasoning + response.text, self._pricing.model).tokens
         return Usage(self.tokens.total, output), True
 
 

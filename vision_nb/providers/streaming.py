@@ -25,6 +25,7 @@ class Delta:
         finish_reason: Why the answer ended, or None.
         model: The model that answered, or "".
         raw: The vendor client's own object.
+        reasoning: What the model thought before it answered.
         is_complete: Whether the server marked the end of the stream, as some do without a finish reason.
     """
 
@@ -34,6 +35,7 @@ class Delta:
     model: str = ""
     raw: Any = None
     is_complete: bool = False
+    reasoning: str = ""
 
 
 class ResponseAccumulator(Generic[R]):
@@ -48,6 +50,7 @@ class ResponseAccumulator(Generic[R]):
         self.response = empty
         self._leading, self._endings = trim
         self._held_back = self._half_pair = ""
+        self._splitter = ReasoningSplitter()
         self.start()
 
     def start(self) -> None:
@@ -57,12 +60,15 @@ class ResponseAccumulator(Generic[R]):
     def add(self, delta: Delta, *, last: bool = False) -> R:
         """Add a delta and return the response so far."""
         last = last or delta.finish_reason is not None
-        text = self._trim(self._join_surrogates(delta.text, last), last)
+        text, reasoning = self._splitter.split(self._join_surrogates(delta.text, last), last)
+        text, reasoning = self._trim(text, last), replace_surrogates(delta.reasoning) + reasoning
         so_far = self.response
         self.response = replace(
             so_far,
             text=so_far.text + text,
             delta=text,
+            reasoning=so_far.reasoning + reasoning,
+            reasoning_delta=reasoning,
             raw=delta.raw if delta.raw is not None else so_far.raw,
             usage=delta.usage or so_far.usage,
             model=replace_surrogates(delta.model) or so_far.model,
@@ -74,7 +80,7 @@ class ResponseAccumulator(Generic[R]):
     @property
     def has_held_back(self) -> bool:
         """Whether some text was held back because the next delta could have changed it."""
-        return bool(self._held_back or self._half_pair)
+        return bool(self._held_back or self._half_pair or self._splitter.held_back)
 
     def _join_surrogates(self, text: str, last: bool) -> str:
         """Join surrogate pairs that are split between deltas; replace lone surrogates."""
@@ -100,6 +106,60 @@ class ResponseAccumulator(Generic[R]):
                     text, self._held_back = text[:-length], text[-length:]
                     return text
         return text
+
+
+class ReasoningSplitter:
+    """Separate the reasoning that some servers leave in ``<think>`` tags before the answer.
+
+    Attributes:
+        held_back: Text that the next piece decides about, such as the beginning of a tag.
+    """
+
+    def __init__(self) -> None:
+        self.held_back = ""
+        self._state = "start"
+
+    def split(self, text: str, last: bool) -> tuple[str, str]:
+        """Return the parts of a piece of text that belong to the answer and to the reasoning.
+
+        Args:
+            text: The piece.
+            last: Whether no other piece follows.
+        """
+        if self._state == "answer":
+            return text, ""
+        text, self.held_back = self.held_back + text, ""
+        if self._state == "start":
+            start = text.lstrip()
+            if start.startswith("<think>"):
+                text, self._state = start.removeprefix("<think>"), "reasoning"
+            elif not last and "<think>".startswith(start):
+                self.held_back = text
+                return "", ""
+            else:
+                self._state = "answer"
+                return text, ""
+        reasoning = ""
+        if self._state == "reasoning":
+            reasoning, end, text = text.partition("</think>")
+            if not end:
+                length = 0 if last else _overlap(reasoning, "</think>")
+                self.held_back = reasoning[len(reasoning) - length :]
+                return "", reasoning[: len(reasoning) - length]
+            self._state = "blank lines"
+        text = text.lstrip()
+        if text:
+            self._state = "answer"
+        return text, reasoning
+
+
+def _overlap(text: str, ending: str) -> int:
+    """Return how many characters at the end of a text may be the beginning of an ending."""
+    return next((length for length in range(len(ending) - 1, 0, -1) if text.endswith(ending[:length])), 0)
+
+
+def _adds(delta: Delta) -> bool:
+    return bool(delta.text or delta.reasoning or delta.usage or delta.finish_reason)
 
 
 class _Stream(Generic[R]):
@@ -142,7 +202,7 @@ class _Stream(Generic[R]):
         """Add a chunk; return the response, or None if the chunk adds nothing."""
         delta = self._parse(chunk)
         self._is_complete = self._is_complete or delta.is_complete
-        return self._accumulator.add(delta) if delta.text or delta.usage or delta.finish_reason else None
+        return self._accumulator.add(delta) if _adds(delta) else None
 
     def _add_rest(self) -> R | None:
         """Return the response with the text that was held back and a finish reason, or None at the very end.
@@ -153,7 +213,8 @@ class _Stream(Generic[R]):
         """
         if self._is_over:
             return None
-        if not (self.response.text or self.response.finish_reason or self._accumulator.has_held_back):
+        arrived = self.response.text or self.response.reasoning or self._accumulator.has_held_back
+        if not (arrived or self.response.finish_reason):
             raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")
         if self.response.finish_reason is None:
             reason = "stop" if self._is_complete else "incomplete"

@@ -150,7 +150,8 @@ class LocalMultiModal(OpenAIMultiModal):
         return self.is_free and not has_set_price(self.counted_model)
 
     def _has_text(self, chunk: Any) -> bool:
-        return bool(self._parse_chunk(chunk).text)
+        delta = self._parse_chunk(chunk)
+        return bool(delta.text or delta.reasoning)
 
     def _repeat_unstreamed(self, request: Request) -> None:
         # Without retries: llama.cpp's server answers a request that is too long with 500, which is usually retried.

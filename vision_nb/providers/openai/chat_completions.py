@@ -115,8 +115,9 @@ def parse_response(raw: Any, service: str) -> Delta:
         raise MalformedResponseError(
             f"The response from {service} has no choices: check that the base URL ends in /v1, or ask again."
         )
-    text = _text(choice.message, service)
-    return Delta(text, _usage(raw), _string(choice, "finish_reason") or "stop", _string(raw, "model"), raw)
+    text, reasoning = _texts(choice.message, service)
+    reason = _string(choice, "finish_reason") or "stop"
+    return Delta(text, _usage(raw), reason, _string(raw, "model"), raw, reasoning=reasoning)
 
 
 def parse_chunk(raw: Any, service: str) -> Delta:
@@ -130,8 +131,9 @@ def parse_chunk(raw: Any, service: str) -> Delta:
         if getattr(raw, "usage", None) is None:
             _raise_reported(_said_by(raw))
         return Delta(usage=_usage(raw), model=_string(raw, "model"), raw=raw)
-    text = _text(getattr(choice, "delta", None), service)
-    return Delta(text, _usage(raw), _string(choice, "finish_reason") or None, _string(raw, "model"), raw)
+    text, reasoning = _texts(getattr(choice, "delta", None), service)
+    reason = _string(choice, "finish_reason") or None
+    return Delta(text, _usage(raw), reason, _string(raw, "model"), raw, reasoning=reasoning)
 
 
 def _first_choice(raw: Any) -> Any:
@@ -167,11 +169,28 @@ def _raise_reported(body: Any, *, only_errors: bool = False) -> None:
         raise ReportedError(message)
 
 
-def _text(message: Any, service: str) -> str:
-    text = getattr(message, "content", None) or getattr(message, "refusal", None) or ""
-    if not isinstance(text, str):
+def _texts(message: Any, service: str) -> tuple[str, str]:
+    """Return the answer and the reasoning in a message or in a delta of one."""
+    content = getattr(message, "content", None) or getattr(message, "refusal", None) or ""
+    reasoning = _string(message, "reasoning_content") or _string(message, "reasoning")
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        reasoning += "".join(_part_text(part) for part in content if _is_reasoning(part))
+        content = "".join(_part_text(part) for part in content if not _is_reasoning(part))
+    if not isinstance(content, str):
         raise MalformedResponseError(f"The answer from {service} is not text: check the model's name and the base URL.")
-    return text
+    return content, reasoning
+
+
+def _is_reasoning(part: Mapping[str, Any]) -> bool:
+    return part.get("type") in ("thinking", "reasoning")
+
+
+def _part_text(part: Mapping[str, Any]) -> str:
+    """Return the text of a part, which Mistral nests in the parts of its reasoning."""
+    value = next((part[name] for name in ("text", "thinking", "reasoning") if part.get(name)), "")
+    if isinstance(value, list):
+        return "".join(str(item.get("text", "")) for item in value if isinstance(item, dict))
+    return value if isinstance(value, str) else ""
 
 
 def _usage(raw: Any) -> Usage | None:

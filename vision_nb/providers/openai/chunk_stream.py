@@ -13,6 +13,10 @@ RECORD = "vision_nb.body"
 """The response's extension that holds what is known about its body."""
 
 
+ANSWER_BEGAN = "vision_nb.answer_began"
+"""The request's extension that says that an answer began to arrive."""
+
+
 @dataclass(frozen=True)
 class StreamEnd:
     """The end of a stream, which follows its last chunk.

@@ -22,6 +22,7 @@ from vision_nb.errors import (
     SettingsError,
     UnknownModelError,
 )
+from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN
 from vision_nb.providers.openai.server_message import clean, server_message
 from vision_nb.providers.retries import parse_retry_after
 
@@ -52,6 +53,7 @@ _ADVICE: dict[type[ProviderError], str] = {
     ContentFilterError: "Change the question or the image.",
     RequestRejectedError: "Change the request accordingly.",
     ServerError: "Try again in a moment.",
+    ProviderTimeoutError: "Try again, or raise timeout.",
 }
 
 _UNKNOWN_MODEL = re.compile(
@@ -60,6 +62,35 @@ _UNKNOWN_MODEL = re.compile(
     r"|\bmodel:? [^\s.,;]+(\.[^\s.,;]+)* ((was|is) )?(not found|(does not|doesn't) exist|is not a valid model)",
     re.IGNORECASE,
 )
+
+
+_CONTEXT_OVERFLOW = re.compile(
+    r"exceeds? (?:the )?(?:n_ctx|available context|context (?:size|window|length))|maximum context length"
+    r"|(?:prompt|input) (?:is )?(?:too long|length exceeds)|longer than the (?:maximum )?(?:model|context) length"
+    r"|context (?:the )?overflows?|greater than the context length|context length of only",
+    re.IGNORECASE,
+)
+"""How vLLM, Ollama, llama.cpp, llama-cpp-python and LM Studio say that a request is too long."""
+
+_NO_PROJECTOR = re.compile(
+    r"mmproj|image input is not supported|does not support (?:image|vision|multimodal)|missing data required for image"
+    r"|not a multimodal model",
+    re.IGNORECASE,
+)
+"""How llama.cpp, Ollama and vLLM say that a model cannot read images."""
+
+_NO_IMAGE_URLS = re.compile(
+    r"(?:remote|http|external) (?:image )?urls? (?:is|are) not|invalid url.{0,40}base64|(?:only|must be).{0,40}base64"
+    r"|base64.{0,40}(?:required|only|expected)|(?:failed|unable|cannot|could not) to? ?(?:download|fetch|load).{0,40}"
+    r"(?:image|url)",
+    re.IGNORECASE,
+)
+"""How local servers say that they do not download images."""
+
+
+def is_hopeless(message: str) -> bool:
+    """Return whether a request that a server refused with this message would be refused again."""
+    return bool(_CONTEXT_OVERFLOW.search(message) or _NO_PROJECTOR.search(message))
 
 
 class ReportedError(Exception):
@@ -129,7 +160,7 @@ def map_error(
                 ".partial_text.",
                 partial_text=partial_text,
             )
-        if _BROKEN_OFF in str(error.__cause__):
+        if _BROKEN_OFF in str(error.__cause__) or error.request.extensions.get(ANSWER_BEGAN):
             return ProviderConnectionError(
                 f"{place} closed the connection in the middle of the answer{reason}: ask again. The call was not "
                 "repeated, because it may be billed.",
@@ -144,7 +175,7 @@ def map_error(
             partial_text=partial_text,
         )
     if isinstance(error, (openai.APIError, ReportedError)):
-        return _api_error(error, service, model, partial_text)
+        return _api_error(error, service, server, model, partial_text)
     if isinstance(error, openai.OpenAIError):
         return RequestRejectedError(f"The openai client rejected the request: {error}", partial_text=partial_text)
     if isinstance(error, AssertionError):  # raised by a test, or by an internal mistake
@@ -174,7 +205,21 @@ def _timeout_error(error: Exception, place: str, timeout: float, partial_text: s
     )
 
 
-def _api_error(error: Exception, service: str, model: str, partial_text: str) -> ProviderError:
+_VERSION = re.compile(r"/(?:v\d|openai)")
+
+
+def _filtered_categories(body: object) -> list[str]:
+    """Return the categories of Azure's content filter that refused a request."""
+    inner = body.get("innererror") if isinstance(body, Mapping) else None
+    results = inner.get("content_filter_result") if isinstance(inner, Mapping) else None
+    if not isinstance(results, Mapping):
+        return []
+    return [
+        clean(str(name)) for name, result in results.items() if isinstance(result, Mapping) and result.get("filtered")
+    ]
+
+
+def _api_error(error: Exception, service: str, server: str | None, model: str, partial_text: str) -> ProviderError:
     """Return our exception for an error that the server reported."""
     status = getattr(error, "status_code", None)
     body = getattr(error, "body", None)
@@ -184,8 +229,17 @@ def _api_error(error: Exception, service: str, model: str, partial_text: str) ->
     kind = _kind(str(getattr(error, "code", None) or code), status, text)
     about = f" for {model!r}" if kind is UnknownModelError else ""
     number = f" {status}" if status else ""
+    advice = _ADVICE[kind]
+    if _NO_PROJECTOR.search(text) and kind is RequestRejectedError:
+        advice = "The model cannot see images: use a vision model, or give the server its mmproj file."
+    elif _NO_IMAGE_URLS.search(text) and kind in (RequestRejectedError, ServerError):
+        advice = "If the server does not download images, pass inline_urls=True."
+    elif status in (404, 405) and server is not None and not _VERSION.search(server):
+        advice = f"The base URL lacks /v1: try {server.rstrip('/')}/v1."
+    elif kind is ContentFilterError and (filtered := _filtered_categories(body)):
+        advice = f"Filtered: {', '.join(filtered)}. {advice}"
     return kind(
-        f"{service} returned error{number}{about}: {text.rstrip('.') or 'it gave no reason'}. {_ADVICE[kind]}",
+        f"{service} returned error{number}{about}: {text.rstrip('.') or 'it gave no reason'}. {advice}",
         status_code=status,
         partial_text=partial_text,
         retry_after=_retry_after(error),
@@ -222,6 +276,8 @@ def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     lowered = text.lower()
+    if status == 408:
+        return ProviderTimeoutError
     if status == 404 and "model" in lowered:
         return UnknownModelError
     if (status is None or status < 500) and _UNKNOWN_MODEL.search(text):
@@ -229,8 +285,10 @@ def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
     # An error within a stream has no status.
     if status in (None, 400, 413) and "context" in lowered and ("length" in lowered or "exceed" in lowered):
         return ContextLengthError
-    if "exceeds n_ctx" in lowered:  # llama-cpp-python's server, with status 500
+    if _CONTEXT_OVERFLOW.search(text):  # llama.cpp and llama-cpp-python report it with status 500
         return ContextLengthError
+    if _NO_PROJECTOR.search(text):
+        return RequestRejectedError
     if status is not None and status < 500:
         return RequestRejectedError
     return ServerError

@@ -15,7 +15,9 @@ from typing import Any
 import httpx2
 import openai
 
-from vision_nb.providers.openai.chunk_stream import RECORD
+from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN, RECORD
+from vision_nb.providers.openai.errors import is_hopeless
+from vision_nb.providers.openai.server_message import server_message
 
 MAX_ANSWER_BYTES = 64 * 2**20
 """The most bytes of an answer, both as received and after decompression."""
@@ -111,6 +113,9 @@ def sync_hooks(total_timeout: float) -> dict[str, list[Any]]:
 
     def limit(response: httpx2.Response) -> None:
         _watch(response, total_timeout)
+        if response.status_code >= 500:
+            response.read()
+            _forbid_useless_retry(response)
 
     return {"request": [_start], "response": [limit]}
 
@@ -123,6 +128,9 @@ def async_hooks(total_timeout: float) -> dict[str, list[Any]]:
 
     async def limit(response: httpx2.Response) -> None:
         _watch(response, total_timeout)
+        if response.status_code >= 500:
+            await response.aread()
+            _forbid_useless_retry(response)
 
     return {"request": [start], "response": [limit]}
 
@@ -133,6 +141,13 @@ def _start(request: httpx2.Request) -> None:
 
 def _watch(response: httpx2.Response, total_timeout: float) -> None:
     started = response.request.extensions.get("vision_nb.started", time.monotonic())
+    response.request.extensions = {**response.request.extensions, ANSWER_BEGAN: True}
     body = WatchedBody(response, started + total_timeout)
     response.stream = body
     response.extensions = {**response.extensions, RECORD: body}
+
+
+def _forbid_useless_retry(response: httpx2.Response) -> None:
+    """Keep the openai client from repeating a request that cannot succeed, such as one that is too long."""
+    if is_hopeless(server_message(response.content)):
+        response.headers["x-should-retry"] = "false"

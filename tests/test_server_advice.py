@@ -1,0 +1,94 @@
+"""What an error of a server says, and the advice that fits it."""
+
+import pytest
+
+import vision_nb as vn
+from vision_nb import errors
+from vision_nb.demo import Fault
+
+FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
+
+
+async def ask(llm, form):
+    """Ask a question with one of the methods."""
+    result = getattr(llm, form)("Which numbers?")
+    if form.startswith("a"):
+        result = await result
+    if form == "stream_complete":
+        return list(result)[-1]
+    if form == "astream_complete":
+        return [response async for response in result][-1]
+    return result
+
+
+def connect(server, **options):
+    return vn.OpenAIMultiModal(
+        "gpt-4o", "a-key-of-a-test", **{"api_base": server.openai_base, "timeout": 30, **options}
+    )
+
+
+OVERFLOWS = {
+    "vLLM": (400, "This model's maximum context length is 4096 tokens. However, you requested 9000 tokens."),
+    "Ollama": (400, "the input length exceeds the context length"),
+    "llama.cpp": (500, "the request exceeds the available context size, try increasing it"),
+    "llama-cpp-python": (500, "Requested tokens (9000) exceed context window of 4096"),
+    "LM Studio": (400, "The number of tokens to keep from the initial prompt is greater than the context length."),
+    "LM Studio, older": (400, "Trying to keep the first 9000 tokens when context the overflows."),
+}
+
+
+@pytest.mark.parametrize("status, words", OVERFLOWS.values(), ids=OVERFLOWS)
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_context_overflow_is_recognized_in_every_servers_words_and_not_repeated(server, form, status, words):
+    server.fail(Fault(status=status, body={"error": {"message": words}}), times=5)
+    with pytest.raises(errors.ContextLengthError, match="smaller images"):
+        await ask(connect(server, max_retries=3), form)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_server_without_a_projector_is_asked_once(server, form, status):
+    words = "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"
+    server.fail(Fault(status=status, body={"error": {"message": words}}), times=5)
+    with pytest.raises(errors.RequestRejectedError, match=r"cannot see images.*mmproj"):
+        await ask(connect(server, max_retries=3), form)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_base_url_without_v1_is_named(server, form):
+    llm = connect(server, api_base=server.openai_base.removesuffix("/v1"), max_retries=0)
+    with pytest.raises(errors.ProviderError, match=r"lacks /v1: try http://.*/v1"):
+        await ask(llm, form)
+
+
+@pytest.mark.parametrize("words", ["remote image URLs are not allowed", "invalid url: must be base64 encoded image"])
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_server_that_takes_no_image_urls_is_helped_by_inline_urls(server, form, words):
+    server.fail(Fault(status=400, body={"error": {"message": words}}))
+    with pytest.raises(errors.RequestRejectedError, match="inline_urls=True"):
+        await ask(connect(server, max_retries=0), form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_category_of_the_content_filter_is_named(server, form):
+    result = {"hate": {"filtered": False}, "violence": {"filtered": True, "severity": "high"}}
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": result}
+    server.fail(Fault(status=400, body={"error": {"message": "x", "code": "content_filter", "innererror": inner}}))
+    with pytest.raises(errors.ContentFilterError, match="Filtered: violence"):
+        await ask(connect(server, max_retries=0), form)
+
+
+@pytest.mark.parametrize("form", FORMS[:2])
+async def test_a_connection_lost_in_the_middle_of_an_answer_is_not_called_unreachable(server, form):
+    server.fail(Fault(cut_after=20))
+    with pytest.raises(errors.ProviderConnectionError, match="in the middle of the answer"):
+        await ask(connect(server, max_retries=0), form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_status_408_is_a_timeout(server, form):
+    server.fail(Fault(status=408, body={"error": {"message": "too slow"}}))
+    with pytest.raises(errors.ProviderTimeoutError, match="too slow"):
+        await ask(connect(server, max_retries=0), form)
