@@ -253,6 +253,7 @@ async def test_the_panel_displays_how_many_images_are_dropped(llm):
     assert panel._view.status["totals"].startswith("2 answers")
 
 
+@pytest.mark.slow
 def test_the_saved_notebook_contains_the_transcript(photo):
     cells = run_cells(
         "panel = vn.ChatPanel('demo', images='photo.jpg')\npanel",

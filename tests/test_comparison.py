@@ -199,6 +199,7 @@ def test_compare_inside_a_uvloop(server, images, store):
 
 
 @pytest.mark.parametrize("kind", ["no loop", "running loop", "uvloop"])
+@pytest.mark.posix
 def test_an_interrupt_returns_the_answers_so_far(server, images, store, kind):
     import os
     import signal
@@ -228,6 +229,7 @@ def test_an_interrupt_returns_the_answers_so_far(server, images, store, kind):
     assert len(server.requests) - asked == 48 - finished
 
 
+@pytest.mark.slow
 def test_the_gallery_is_small_and_sanitized(server, tmp_path, store):
     server.answer_with("<img src=x onerror=alert(1)> **bold** " + "long " * 800)
     big = [picture(1200, 900, seed=seed) for seed in range(22)]
@@ -372,6 +374,7 @@ def test_the_summary_and_the_plot_show_the_number_of_labels(server, images, stor
     assert texts == ["n = 3", "n = 3"]
 
 
+@pytest.mark.slow
 def test_agreement_as_percentage_and_kappa(server, images, store):
     comparison = compare(models(server), PROMPTS, images, store=store)
     for place, (one, other) in enumerate([(5, 5), (4, 4), (3, 1), (2, 2)]):
@@ -401,6 +404,7 @@ def test_the_progress_bar_counts_finished_and_failed_rows(server, images, store,
     assert "12/12" in bar and "1 failed" in bar
 
 
+@pytest.mark.slow
 def test_pandas_is_imported_only_for_a_dataframe():
     import subprocess
     import sys

@@ -305,6 +305,7 @@ def test_all_threads_share_one_server():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.posix
 def test_a_fork_starts_a_server_of_its_own():
     shared = shared_server()
     url = shared.url

@@ -154,6 +154,7 @@ def test_no_decoder_setting_of_the_user_is_changed():
     assert before == Image.MAX_IMAGE_PIXELS
 
 
+@pytest.mark.posix
 def test_only_regular_files_are_read(tmp_path):
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)

@@ -14,6 +14,8 @@ from tests.walkthrough_llava import both_samples_run
 from vision_nb import errors
 from vision_nb.providers.local.discovery import detect
 
+pytestmark = pytest.mark.slow
+
 PROMPT = "日本語で答えてください。\n人物は登場しますか？、男女どちらですか？、服は何色ですか？"
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -28,6 +29,8 @@ from vision_nb.providers.llamacpp import process as engine_process
 from vision_nb.providers.llamacpp.chat_formats import image_formats
 from vision_nb.providers.llamacpp.gguf import read_header
 from vision_nb.providers.llamacpp.process import Engine, loaded_part
+
+pytestmark = pytest.mark.slow
 
 PROMPT = "日本語で答えてください。どんな風景ですか？"
 
@@ -479,7 +482,7 @@ async def test_an_answer_whose_tokens_cannot_include_the_image_warns(weights, mo
     with vn.serve_llava(*weights, **options) as served:
         for ask in (served.complete, served.acomplete):
             with pytest.warns(UserWarning, match="image probably did not reach the model: check that chat_format="):
-                answer = ask("What is in this picture?", [picture()])
+                answer: Any = ask("What is in this picture?", [picture()])
                 response = answer if ask == served.complete else await answer
             assert response.usage_is_implausible
         with warnings.catch_warnings():

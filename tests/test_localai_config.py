@@ -123,6 +123,7 @@ def test_existing_files_are_replaced_only_with_overwrite(tmp_path):
     assert read(files.definition)["threads"] == 3
 
 
+@pytest.mark.posix
 def test_a_broken_link_is_not_replaced_either(tmp_path):
     (tmp_path / "litellm.yaml").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(errors.SettingsError, match="already has"):

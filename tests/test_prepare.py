@@ -377,6 +377,7 @@ def test_heic_without_its_package_is_an_error_that_names_the_extra(monkeypatch):
         ready(data)
 
 
+@pytest.mark.slow
 def test_the_size_limit_applies_after_resizing():
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (3200, 3200, 3), dtype=np.uint8))
     data = encoded(noise, compress_level=0)

@@ -32,7 +32,7 @@ def interrupted_when(condition):
     """Press Ctrl-C once the condition holds."""
 
     def press():
-        for _ in range(500):
+        for _ in range(6000):
             if condition():
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
                 return
@@ -46,6 +46,7 @@ def interrupted_when(condition):
         thread.join()
 
 
+@pytest.mark.posix
 def test_an_interrupt_cancels_the_prediction(server, make, endless):
     llm = make("fuyu-8b")
 

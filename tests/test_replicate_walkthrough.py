@@ -52,6 +52,7 @@ def local_images():
     return [ImageDocument(image_path=f"test_images/{idx}.png") for idx in range(3)]
 
 
+@pytest.mark.slow
 def test_every_model_answers_every_prompt_about_every_image(walkthrough):
     image_documents = local_images()
     image_paths = [str(img_doc.image_path) for img_doc in image_documents]

@@ -147,7 +147,7 @@ ENTRIES = {
     "compare": lambda text: vn.compare(text, "What?", ["x.png"], store=":no:"),
     "estimate_cost": lambda text: vn.estimate_cost("What?", [text]),
     "image_tokens": lambda text: vn.image_tokens(text, "gpt-4o"),
-    "cheapest_fit": lambda text: vn.cheapest_fit(text, "What?", ["x.png"]),
+    "cheapest_fit": lambda text: vn.cheapest_fit(text, "gpt-4o"),
     "set_price": lambda text: vn.set_price("m", text, text),
     "serve_llava": lambda text: vn.serve_llava(text, text),
     "Chat": lambda text: vn.Chat(text),

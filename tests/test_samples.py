@@ -54,6 +54,7 @@ def test_a_drawn_image_is_a_small_file_but_large_enough_to_read(name):
 
 
 @pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.slow
 def test_an_image_matches_its_drawing_script(name, redrawn):
     old = samples.path(name)
     new = redrawn / old.name

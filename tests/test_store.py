@@ -197,6 +197,7 @@ def test_a_file_with_a_newer_layout_is_not_touched(path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.posix
 def test_an_unusable_path_is_an_error(tmp_path):
     with pytest.raises(errors.StoreError, match="is a folder"):
         Store(tmp_path)
@@ -241,6 +242,7 @@ vn.compare(models, [f"question {n}" for n in range(80)], folder, store=store, pr
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_loses_no_answer_and_repeats_no_request(server, path, tmp_path):
     """A child process that runs a comparison is killed twenty times at random moments, and started again."""
     folder, journal = tmp_path / "images", tmp_path / "journal"
@@ -287,6 +289,7 @@ def test_clear_removes_answers_from_the_disk_and_keeps_labels(path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no POSIX file modes")
+@pytest.mark.posix
 def test_only_the_owner_can_read_a_new_store(path):
     Store(path).put("k", "openai:gpt-4o", ANSWER)
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}

@@ -77,6 +77,7 @@ def test_without_a_valid_record_every_notebook_that_differs_is_kept(tmp_path, re
     assert set(json.loads((tmp_path / ".vision_nb_tutorials.json").read_text())) >= {*NAMES} - {START}
 
 
+@pytest.mark.posix
 def test_a_dangling_link_is_kept(tmp_path):
     (tmp_path / "copies").mkdir()
     (tmp_path / "copies" / START).symlink_to(tmp_path / "elsewhere")
@@ -90,6 +91,7 @@ def test_an_unusable_folder_raises_a_settings_error(tmp_path):
         copy_notebooks(tmp_path / "file")
 
 
+@pytest.mark.posix
 def test_an_existing_folder_keeps_its_permissions(tmp_path):
     (tmp_path / "private").mkdir(mode=0o700)
     copy_notebooks(tmp_path / "private")
@@ -126,6 +128,7 @@ def test_for_root_the_command_says_which_option_to_add(tmp_path):
     assert hint.endswith("add --allow-root: python -m vision_nb tutorials 'my notes' --no-browser --allow-root")
 
 
+@pytest.mark.slow
 def test_the_command_opens_jupyterlab_on_the_start_notebook(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
