@@ -118,6 +118,7 @@ class OpenAIMultiModal(MultiModalLLM):
         self._http_client, self._async_http_client = http_client, async_http_client
         self._api_key = self._find_key(api_key)
         self._sends_stream_options = True
+        self._needs_completion_limit = False
 
     def _find_key(self, api_key: str | None) -> str | None:
         key = api_key or os.environ.get("OPENAI_API_KEY")
@@ -237,10 +238,13 @@ class OpenAIMultiModal(MultiModalLLM):
         return AsyncChunkStream(await self._acall(request))
 
     def _drop_unsupported(self, request: Request, error: Exception) -> Request:
-        """Return the request without an optional parameter that the server rejected.
+        """Return the request without the parameter that the server rejected, or with its newer name.
 
         Any other error is raised again.
         """
+        if "max_tokens" in request and refuses(error, "max_completion_tokens"):  # a reasoning model by another name
+            self._needs_completion_limit = True
+            return {"max_completion_tokens" if name == "max_tokens" else name: value for name, value in request.items()}
         if "stream_options" not in request or not refuses(error, "stream_options"):
             raise error
         self._sends_stream_options = False
@@ -272,7 +276,7 @@ class OpenAIMultiModal(MultiModalLLM):
         return self.model
 
     def _length_limit_name(self) -> str:
-        return length_limit_name(self.counted_model)
+        return "max_completion_tokens" if self._needs_completion_limit else length_limit_name(self.counted_model)
 
     def _parse_response(self, raw: Any) -> Delta:
         return parse_response(raw, self.service)
