@@ -155,7 +155,6 @@ def test_no_decoder_setting_of_the_user_is_changed():
 
 
 @pytest.mark.posix
-@pytest.mark.posix
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="requires /proc")
 def test_only_regular_files_are_read(tmp_path):
     pipe = tmp_path / "pipe.png"
