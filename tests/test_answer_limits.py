@@ -1,4 +1,4 @@
-"""Answers that are too large or never end, and the two names of the length limit."""
+"""Answers that are too large or never end, the two names of the length limit, and Azure's endpoints."""
 
 import gzip
 import itertools
@@ -8,7 +8,7 @@ import pytest
 
 import vision_nb as vn
 from vision_nb import errors
-from vision_nb.demo import Fault
+from vision_nb.demo import DemoServer, Fault
 
 FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
 
@@ -59,3 +59,35 @@ async def test_a_reasoning_model_by_any_name_gets_the_limit_that_it_accepts(serv
     assert (await ask(llm, form)).text and (await ask(llm, form)).text
     names = [sorted(name for name in request.body if name.startswith("max_")) for request in server.requests]
     assert names == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_v1_endpoint_of_azure_needs_no_version_and_errors_name_the_deployment(server, form):
+    llm = vn.AzureOpenAIMultiModal(
+        "our-deployment", "gpt-4o", azure_endpoint=f"{server.url}/openai/v1/", api_key="k", max_retries=0
+    )
+    assert (await ask(llm, form)).text
+    assert server.requests[-1].body["model"] == "our-deployment"
+    server.fail(Fault(status=404))
+    with pytest.raises(errors.UnknownModelError, match="our-deployment"):
+        await ask(llm, form)
+
+
+@pytest.mark.parametrize("form", ["complete", "stream_complete"])
+async def test_an_asynchronous_token_provider_is_refused_in_a_synchronous_call(server, form):
+    async def token():
+        return "token"
+
+    llm = vn.AzureOpenAIMultiModal("d", azure_endpoint=f"{server.url}/openai/v1", azure_ad_token_provider=token)
+    with pytest.raises(errors.SettingsError, match="asynchronous"):
+        await ask(llm, form)
+    assert (await ask(llm, f"a{form}")).text
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_token_provider_works_with_the_v1_endpoint(form):
+    with DemoServer(tokens_per_second=5000) as server:
+        server.require_key = "token-of-entra"
+        endpoint = f"{server.url}/openai/v1"
+        llm = vn.AzureOpenAIMultiModal("d", azure_endpoint=endpoint, azure_ad_token_provider=lambda: "token-of-entra")
+        assert (await ask(llm, form)).text

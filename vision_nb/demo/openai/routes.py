@@ -24,6 +24,7 @@ def routes(demo: DemoState) -> list[tuple[str, type[ProtocolHandler], dict[str, 
         (r"/v1/responses/input_tokens", InputTokens, settings),
         (r"/v1/models", Models, settings),
         (r"/v1/models/(.+)", Models, settings),
+        (r"/openai/v1/chat/completions", ChatCompletions, settings),
         (r"/openai/deployments/([^/]+)/chat/completions", AzureChatCompletions, settings),
     ]
 

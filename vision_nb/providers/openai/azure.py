@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.providers.addresses import check_address
+from vision_nb.providers.call import Request
 from vision_nb.providers.openai.model import OpenAIMultiModal
+from vision_nb.user_warnings import to_thread
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -22,7 +25,8 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
             too.
         model: The model that was deployed, whose token rule, price and parameters apply; default: the deployment's
             name.
-        azure_endpoint: ``https://RESOURCE.openai.azure.com``; default: AZURE_OPENAI_ENDPOINT.
+        azure_endpoint: ``https://RESOURCE.openai.azure.com``; default: AZURE_OPENAI_ENDPOINT. With
+            ``/openai/v1/`` at its end, no ``api_version`` is needed.
         api_version: The API version, a date; default: OPENAI_API_VERSION.
         api_key: API key; default: AZURE_OPENAI_API_KEY, unless there is a token or token provider.
         azure_ad_token_provider: A function that returns a Microsoft Entra token, to use instead of a key.
@@ -65,8 +69,10 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         settings = {
             "engine= (the deployment's name)": engine,
             "azure_endpoint= or AZURE_OPENAI_ENDPOINT": azure_endpoint,
-            "api_version= or OPENAI_API_VERSION": api_version,
         }
+        self._is_v1 = str(azure_endpoint).rstrip("/").endswith("/openai/v1")  # needs no version
+        if not self._is_v1:
+            settings["api_version= or OPENAI_API_VERSION"] = api_version
         missing = [setting for setting, value in settings.items() if not value]
         if missing:
             raise SettingsError(f"Azure OpenAI needs {' and '.join(missing)}: find them in the Azure portal.")
@@ -86,17 +92,40 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         return key or None
 
     def _client_classes(self) -> tuple[type[OpenAI], type[AsyncOpenAI]]:
-        from openai import AsyncAzureOpenAI, AzureOpenAI
+        from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 
+        if self._is_v1:
+            return OpenAI, AsyncOpenAI
         return AzureOpenAI, AsyncAzureOpenAI
 
     def _endpoint_options(self) -> dict[str, Any]:
+        if self._is_v1:
+            key = self._token_provider or self._api_key or os.environ.get("AZURE_OPENAI_AD_TOKEN")
+            return {"base_url": self.azure_endpoint, "api_key": key}
         return {
             "azure_endpoint": self.azure_endpoint,
             "api_version": self.api_version,
             "api_key": self._api_key,
             "azure_ad_token_provider": self._token_provider,
         }
+
+    def _make_async_client(self) -> AsyncOpenAI:
+        client = super()._make_async_client()
+        provider = self._token_provider
+        if not self._is_v1 or provider is None or inspect.iscoroutinefunction(provider):
+            return client
+
+        async def token() -> str:  # the client of the v1 endpoint awaits its provider
+            return await to_thread(provider)
+
+        return client.with_options(api_key=token)
+
+    def _call(self, request: Request) -> Any:
+        if inspect.iscoroutinefunction(self._token_provider):
+            raise SettingsError(
+                "azure_ad_token_provider= is asynchronous: pass a synchronous one, or use acomplete() and its like."
+            )
+        return super()._call(request)
 
     @property
     def server(self) -> str | None:

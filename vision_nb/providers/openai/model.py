@@ -290,7 +290,7 @@ class OpenAIMultiModal(MultiModalLLM):
             error,
             service=self.service,
             server=server,
-            model=self.model,
+            model=self._requested_model(),
             timeout=self.timeout,
             partial_text=partial_text,
         )
