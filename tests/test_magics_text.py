@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 from tests.conftest import picture
 from tests.kernels import in_process_shell
 from vision_nb.errors import MalformedResponseError
-from vision_nb.magics import parsers
+from vision_nb.magics import answer_parsers
 from vision_nb.magics.image_args import image_variables
 from vision_nb.magics.models import resolve
 from vision_nb.magics.options import split
@@ -74,30 +74,30 @@ def test_aliases_resolve_to_models_and_cycles_are_refused():
 
 
 def test_json_is_found_and_errors_have_a_position():
-    assert parsers.parse_json("```\n[1]\n```") == [1]
-    assert parsers.parse_json(' {"a": null} ') == {"a": None}
-    assert parsers.parse_json("```python\nx\n```\nthen\n~~~json\n{}\n~~~") == {}
+    assert answer_parsers.parse_json("```\n[1]\n```") == [1]
+    assert answer_parsers.parse_json(' {"a": null} ') == {"a": None}
+    assert answer_parsers.parse_json("```python\nx\n```\nthen\n~~~json\n{}\n~~~") == {}
     with pytest.raises(MalformedResponseError, match="line 3, column 9"):
-        parsers.parse_json('So:\n```json\n{"a": 1 2}\n```')
+        answer_parsers.parse_json('So:\n```json\n{"a": 1 2}\n```')
     with pytest.raises(MalformedResponseError, match="at the end"):
-        parsers.parse_json('{"a": [1,')
+        answer_parsers.parse_json('{"a": [1,')
 
 
 def test_tables_are_parsed_with_numbers_as_numbers():
-    table = parsers.parse_table(
+    table = answer_parsers.parse_table(
         "Here:\n\ncity | people | note\n:--|--:|---\nA | 1.5 | **x**\nB | 2 | a\\|b\n\nDone | here."
     )
     assert list(table.columns) == ["city", "people", "note"] and table["people"].sum() == 3.5
     assert table["note"].tolist() == ["x", "a|b"]
-    assert parsers.parse_table('```csv\na,b\n"x, y",2\n```')["a"].tolist() == ["x, y"]
+    assert answer_parsers.parse_table('```csv\na,b\n"x, y",2\n```')["a"].tolist() == ["x, y"]
     with pytest.raises(MalformedResponseError, match="Row 2 of the answer's table has 1 cells"):
-        parsers.parse_table("|a|b|\n|-|-|\n|1|2|\n|3|")
+        answer_parsers.parse_table("|a|b|\n|-|-|\n|1|2|\n|3|")
 
 
 def test_formulas_are_put_between_dollar_signs():
-    assert parsers.normalize_math(r"So \( x \) and \[ y \].") == "So $x$ and $$ y $$."
-    assert parsers.normalize_math("It is red. No formula.") == "It is red. No formula."
-    assert parsers.normalize_math("```latex\n\\frac{1}{2}\n```") == "$$\n\\frac{1}{2}\n$$"
+    assert answer_parsers.normalize_math(r"So \( x \) and \[ y \].") == "So $x$ and $$ y $$."
+    assert answer_parsers.normalize_math("It is red. No formula.") == "It is red. No formula."
+    assert answer_parsers.normalize_math("```latex\n\\frac{1}{2}\n```") == "$$\n\\frac{1}{2}\n$$"
 
 
 def test_only_variables_with_images_are_offered():

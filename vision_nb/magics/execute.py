@@ -11,12 +11,12 @@ from IPython.display import display
 
 from vision_nb.claims import claimed
 from vision_nb.conversation.chat import Chat
+from vision_nb.magics.answer_parsers import extract_code
 from vision_nb.magics.compare import ask_all
 from vision_nb.magics.conversations import DEFAULT_NAME, Conversation
 from vision_nb.magics.image_args import load_image_args
 from vision_nb.magics.models import request_settings
 from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView
-from vision_nb.magics.parsers import extract_code
 from vision_nb.magics.preview import check_image_count, preview
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.magics.session import LAST_ANSWER, Session

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from vision_nb.errors import MalformedResponseError
-from vision_nb.magics import parsers
+from vision_nb.magics import answer_parsers
 from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
@@ -38,11 +38,11 @@ class OutputFormat:
 OUTPUT_FORMATS = {
     "markdown": OutputFormat("text/markdown", safe_markdown),
     "text": OutputFormat("text/plain", str),
-    "html": OutputFormat("text/html", parsers.answer_html),
+    "html": OutputFormat("text/html", answer_parsers.answer_html),
     "code": OutputFormat("text/markdown", safe_markdown),
-    "json": OutputFormat("text/markdown", safe_markdown, parsers.parse_json),
-    "math": OutputFormat("text/markdown", lambda text: safe_markdown(parsers.normalize_math(text))),
-    "dataframe": OutputFormat("text/markdown", safe_markdown, parsers.parse_table),
+    "json": OutputFormat("text/markdown", safe_markdown, answer_parsers.parse_json),
+    "math": OutputFormat("text/markdown", lambda text: safe_markdown(answer_parsers.normalize_math(text))),
+    "dataframe": OutputFormat("text/markdown", safe_markdown, answer_parsers.parse_table),
 }
 
 

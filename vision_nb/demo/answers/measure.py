@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from vision_nb.demo.answers.colors import Color, Floats, main_colors, oklab
+from vision_nb.demo.answers.color_measurement import Color, Floats, main_colors, oklab
 
 _COLOR_SIDE = 64  # pixels
 _DETAIL_SIDE = 512  # pixels
