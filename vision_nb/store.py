@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,17 +24,12 @@ from typing import Any, Self
 
 from vision_nb import claims
 from vision_nb.claims import Claim
+from vision_nb.database import checkpoint, close_database, open_database
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import Response, Usage
-from vision_nb.user_warnings import warn_user
 
-VERSION = 1
-"""The version of the file's layout; a file with a newer layout is not touched."""
-
-_APPLICATION_ID = 0x766E6273  # "vnbs": marks the file as ours
-_BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""
 {claims.SCHEMA}
@@ -96,9 +91,9 @@ class Store:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = default_path() if path is None else Path(path).expanduser()
         self._lock = threading.Lock()
-        self._connection = self._open()
+        self._connection = open_database(self.path, _SCHEMA)
         self._checkpoint_timer: threading.Timer | None = None
-        weakref.finalize(self, _close, self._connection)  # a store that nobody closed
+        weakref.finalize(self, close_database, self._connection)  # a store that nobody closed
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +106,7 @@ class Store:
     def close(self) -> None:
         """Close the file; closing it again has no effect."""
         with self._lock:
-            _close(self._connection)
+            close_database(self._connection)
 
     def checkpoint(self) -> None:
         """Move everything from the write-ahead log, the file ending in ``-wal``, into the store's own file.
@@ -119,7 +114,7 @@ class Store:
         This also happens a few seconds after a write, when the store is closed, and when Python exits.
         """
         with self._lock:
-            _checkpoint(self._connection)
+            checkpoint(self._connection)
 
     def _checkpoint_soon(self) -> None:
         with self._lock:
@@ -128,69 +123,6 @@ class Store:
                 self._checkpoint_timer = threading.Timer(_CHECKPOINT_PAUSE, _checkpoint_referenced, [reference])
                 self._checkpoint_timer.daemon = True
                 self._checkpoint_timer.start()
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            if self.path.is_dir():
-                raise StoreError(f"{self.path} is a folder: name a file in it, such as {self.path / 'a.sqlite3'}.")
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not self.path.exists():
-                self.path.touch(mode=0o600)  # questions are private; SQLite gives its log the same mode
-            return self._connect()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) or not self._is_sqlite():
-                raise StoreError(
-                    f"{self.path} cannot be opened as a store ({error}): choose another store=."
-                ) from error
-            self._rename_damaged(error)
-            return self._connect()
-        except (OSError, UnicodeError) as error:
-            raise StoreError(f"The store {self.path} cannot be written ({error}): choose another store=.") from error
-
-    def _is_sqlite(self) -> bool:
-        """Return whether the file is an SQLite database, even a damaged one.
-
-        Any other file belongs to the user and is not touched.
-        """
-        with self.path.open("rb") as file:
-            return file.read(16) == b"SQLite format 3\0"
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT, check_same_thread=False, isolation_level=None)
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise StoreError(
-                    f"The store {self.path} was written by a newer vision_nb (layout {version}; this one reads "
-                    f"{VERSION}): update vision_nb, or choose another store=."
-                )
-            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-            (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-            if tables and application_id != _APPLICATION_ID:
-                raise StoreError(f"{self.path} is the database of another program: choose another store=.")
-            ((problem,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
-            if problem != "ok":
-                raise sqlite3.DatabaseError(problem)
-            # With a write-ahead log, several processes can write, and committed answers survive a killed process.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA secure_delete = ON")  # deleted answers are overwritten
-            connection.executescript(_SCHEMA)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _rename_damaged(self, error: Exception) -> None:
-        renamed = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        self.path.rename(renamed)
-        for leftover in ("-wal", "-shm"):
-            Path(f"{self.path}{leftover}").unlink(missing_ok=True)
-        warn_user(
-            f"The store {self.path} is damaged ({error}): it was kept as {renamed.name}, and a new one was created."
-        )
 
     @contextmanager
     def _locked(self) -> Iterator[sqlite3.Connection]:
@@ -357,24 +289,10 @@ def _select(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Respon
     return found
 
 
-def _checkpoint(connection: sqlite3.Connection) -> None:
-    with suppress(sqlite3.Error):  # nothing is lost: the log is read until it can be moved
-        try:
-            connection.execute("PRAGMA busy_timeout = 0")  # another process that is writing does it itself
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT * 1000:.0f}")
-
-
 def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:
     store = reference()
     if store is not None:
         store.checkpoint()
-
-
-def _close(connection: sqlite3.Connection) -> None:
-    _checkpoint(connection)  # closing does it only for the last connection to the file
-    connection.close()
 
 
 def answer_key(

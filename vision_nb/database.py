@@ -1,0 +1,106 @@
+"""The SQLite file of the store: opening it, and emptying its write-ahead log."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from vision_nb.errors import StoreError
+from vision_nb.user_warnings import warn_user
+
+VERSION = 1
+"""The version of the file's layout; a file with a newer layout is not touched."""
+
+_APPLICATION_ID = 0x766E6273  # "vnbs": marks the file as ours
+_BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
+
+
+def open_database(path: Path, schema: str) -> sqlite3.Connection:
+    """Open the store's file; create it if it is missing, and replace it if it is damaged.
+
+    Args:
+        path: The file. Missing folders are created.
+        schema: SQL statements that create the tables unless they exist.
+
+    Raises:
+        StoreError: The path is a folder or cannot be written, or the file is not a store, or was written by a newer
+            version.
+    """
+    try:
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder: name a file in it, such as {path / 'a.sqlite3'}.")
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            path.touch(mode=0o600)  # questions are private; SQLite gives its log the same mode
+        return _connect(path, schema)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) or not _is_sqlite(path):
+            raise StoreError(f"{path} cannot be opened as a store ({error}): choose another store=.") from error
+        _rename_damaged(path, error)
+        return _connect(path, schema)
+    except (OSError, UnicodeError) as error:
+        raise StoreError(f"The store {path} cannot be written ({error}): choose another store=.") from error
+
+
+def _is_sqlite(path: Path) -> bool:
+    """Return whether the file is an SQLite database, even a damaged one.
+
+    Any other file belongs to the user and is not touched.
+    """
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
+def _connect(path: Path, schema: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, check_same_thread=False, isolation_level=None)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise StoreError(
+                f"The store {path} was written by a newer vision_nb (layout {version}; this one reads "
+                f"{VERSION}): update vision_nb, or choose another store=."
+            )
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        if tables and application_id != _APPLICATION_ID:
+            raise StoreError(f"{path} is the database of another program: choose another store=.")
+        ((problem,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
+        if problem != "ok":
+            raise sqlite3.DatabaseError(problem)
+        # With a write-ahead log, several processes can write, and committed answers survive a killed process.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")  # deleted answers are overwritten
+        connection.executescript(schema)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _rename_damaged(path: Path, error: Exception) -> None:
+    renamed = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    path.rename(renamed)
+    for leftover in ("-wal", "-shm"):
+        Path(f"{path}{leftover}").unlink(missing_ok=True)
+    warn_user(f"The store {path} is damaged ({error}): it was kept as {renamed.name}, and a new one was created.")
+
+
+def checkpoint(connection: sqlite3.Connection) -> None:
+    """Move everything from the write-ahead log into the database's own file, if no other process is writing."""
+    with suppress(sqlite3.Error):  # nothing is lost: the log is read until it can be moved
+        try:
+            connection.execute("PRAGMA busy_timeout = 0")  # another process that is writing does it itself
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT * 1000:.0f}")
+
+
+def close_database(connection: sqlite3.Connection) -> None:
+    """Empty the write-ahead log and close the connection; closing it again has no effect."""
+    checkpoint(connection)  # closing does it only for the last connection to the file
+    connection.close()
