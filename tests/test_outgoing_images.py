@@ -91,10 +91,11 @@ async def test_requests_use_the_given_http_clients_and_leave_them_open(server):
     async def note(request):
         requests.append(ASYNC)
 
-    async with httpx2.AsyncClient(event_hooks={"request": [note]}) as client:
-        async with vn.OpenAIMultiModal(api_key="k", api_base=server.openai_base, async_http_client=client) as llm:
-            await llm.acomplete("What is this?", blank(30, 24))
-        assert requests == [SYNC, ASYNC] and not client.is_closed
+    async with httpx2.AsyncClient(event_hooks={"request": [note]}) as async_client:
+        options = {"api_key": "k", "api_base": server.openai_base, "async_http_client": async_client}
+        async with vn.OpenAIMultiModal(**options) as openai_llm:
+            await openai_llm.acomplete("What is this?", blank(30, 24))
+        assert requests == [SYNC, ASYNC] and not async_client.is_closed
 
 
 async def test_an_image_in_an_assistant_message_is_refused_before_sending(server):

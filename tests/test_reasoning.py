@@ -1,5 +1,7 @@
 """Models that reason: the answer is the text, and the reasoning is kept apart."""
 
+from typing import Any
+
 import pytest
 
 import vision_nb as vn
@@ -11,7 +13,7 @@ PARTS = [
     {"type": "thinking", "thinking": [{"type": "text", "text": "Let me see."}]},
     {"type": "text", "text": "Three."},
 ]
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "reasoning_content": {"message": {"reasoning_content": "Let me see.", "content": "Three."}},
     "reasoning": {"message": {"reasoning": "Let me see.", "content": "Three."}},
     "think tags": {"text": "<think>Let me see.</think>\n\nThree."},

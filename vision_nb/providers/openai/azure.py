@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, TYPE_CHECKING, cast
 
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.providers.addresses import check_address
@@ -29,7 +29,8 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
             ``/openai/v1/`` at its end, no ``api_version`` is needed.
         api_version: The API version, a date; default: OPENAI_API_VERSION.
         api_key: API key; default: AZURE_OPENAI_API_KEY, unless there is a token or token provider.
-        azure_ad_token_provider: A function that returns a Microsoft Entra token, to use instead of a key.
+        azure_ad_token_provider: A function that returns a Microsoft Entra token, to use instead of a key;
+            asynchronous calls also take one that is asynchronous.
         azure_deployment: Same as ``engine``.
         deployment_name: Same as ``engine``.
         deployment_id: Same as ``engine``.
@@ -57,7 +58,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         api_version: str | None = None,
         api_key: str | None = None,
         *,
-        azure_ad_token_provider: Callable[[], str] | None = None,
+        azure_ad_token_provider: Callable[[], str | Awaitable[str]] | None = None,
         azure_deployment: str | None = None,
         deployment_name: str | None = None,
         deployment_id: str | None = None,
@@ -116,7 +117,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
             return client
 
         async def token() -> str:  # the client of the v1 endpoint awaits its provider
-            return await to_thread(provider)
+            return await to_thread(cast("Callable[[], str]", provider))
 
         return client.with_options(api_key=token)
 
