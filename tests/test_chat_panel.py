@@ -30,7 +30,7 @@ class Page:
         self.turns, self.sent = [], []
         view = panel._view
         view.send = lambda content, buffers=None: (self.sent.append(content), self.receive(content))
-        view._receive(view, {"do": "hello"}, [])
+        view._handle_custom_msg({"do": "hello"}, [])
 
     def receive(self, content):
         if content["op"] == "reset":
@@ -55,11 +55,11 @@ async def settled(panel):
 
 
 def press(panel, **message):
-    panel._view._receive(panel._view, message, [])
+    panel._view._handle_custom_msg(message, [])
 
 
 def write(panel, **message):
-    panel._composer._receive(panel._composer, message, [])
+    panel._composer._handle_custom_msg(message, [])
 
 
 async def test_only_changes_are_sent_to_the_page(server, llm):
@@ -212,9 +212,8 @@ async def test_chunks_of_a_file_are_joined_and_cancelled_uploads_are_freed(llm):
     composer = panel._composer
 
     def send_chunk(data, upload_id="k", last=False, name="a.png"):
-        composer._receive(
-            composer, {"do": "upload", "upload_id": upload_id, "name": name, "last": last}, [memoryview(data)]
-        )
+        message = {"do": "upload", "upload_id": upload_id, "name": name, "last": last}
+        composer._handle_custom_msg(message, [memoryview(data)])
 
     send_chunk(data[:50])
     send_chunk(data[50:], last=True)

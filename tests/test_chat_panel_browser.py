@@ -256,8 +256,9 @@ def test_an_error_is_displayed_in_its_turn_and_can_be_retried(opened):
 def test_the_panel_shows_that_the_kernel_is_busy(opened):
     panel = opened()
     panel.new_cell()
-    panel.page.keyboard.insert_text("import time; time.sleep(3)")
+    panel.page.keyboard.insert_text("import time; print('STARTED', flush=True); time.sleep(6)")
     panel.page.keyboard.press("Control+Enter")
+    panel.wait_for_text("STARTED", ".jp-OutputArea-output")  # otherwise the question can reach the kernel first
     panel.say("Hello?")
     panel.wait_for_text("Waiting for the kernel: another cell is running.")
     panel.wait("done")

@@ -1,6 +1,7 @@
 """The chat panel stays usable: long answers, stops at any moment, failures, and questions asked elsewhere."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -108,6 +109,21 @@ async def test_stop_ends_a_question_asked_by_another_panel_or_by_code(server, ll
     assert len(first.chat) == 1 and first.chat.answering is None
 
 
+async def test_messages_that_arrive_on_another_thread_are_handled_on_the_panels_own(server, llm):  # noqa: F811
+    server.answer_with("words " * 500)
+    server.tokens_per_second = 50
+    panel = vn.ChatPanel(llm)
+    threads = set()
+    panel.chat.watch(lambda: threads.add(threading.current_thread()))
+    await asyncio.to_thread(write, panel, do="send", text="one")  # as JupyterLab does with ipykernel 7
+    await wait_for_text(panel)
+    await asyncio.to_thread(write, panel, do="stop")
+    await settled(panel)
+    await asyncio.to_thread(press, panel, do="delete", id=panel._view.turns[0]["id"])
+    await asyncio.sleep(0)
+    assert len(panel.chat) == 0 and threads == {threading.current_thread()}
+
+
 async def test_a_broken_thumbnail_does_not_delay_an_answer(llm, monkeypatch):  # noqa: F811
     panel = vn.ChatPanel(llm)
     monkeypatch.setattr(thumbnails, "make_thumbnail", lambda _: 1 / 0)
@@ -206,6 +222,6 @@ async def test_the_widget_state_contains_no_images_or_answers(server, llm):  # n
 async def test_malformed_messages_are_ignored(llm):  # noqa: F811
     panel = vn.ChatPanel(llm)
     for message in (None, [], "x", {"do": "upload", "upload_id": "k", "name": "n", "last": True}):
-        panel._composer._receive(panel._composer, message, [])
-        panel._view._receive(panel._view, message, [])
+        panel._composer._handle_custom_msg(message, [])
+        panel._view._handle_custom_msg(message, [])
     assert panel._composer.documents == []

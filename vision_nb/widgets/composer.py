@@ -13,6 +13,7 @@ from vision_nb.errors import ImageError, VisionError
 from vision_nb.images.detail import DETAILS
 from vision_nb.images.document import ImageDocument
 from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.messages import on_page_message
 from vision_nb.widgets.thumbnails import ThumbnailCache
 
 MAX_FILE_BYTES = 50_000_000
@@ -59,7 +60,7 @@ class Composer(anywidget.AnyWidget):
         self.attachments: list[dict[str, str]] = []
         self._thumbnails, self._on_action = thumbnails, on_action
         self._uploads: dict[str, _Upload] = {}
-        self.on_msg(self._receive)
+        on_page_message(self, self._receive)
 
     def attach(self, document: ImageDocument) -> None:
         """Attach an image to the next question."""
@@ -89,9 +90,7 @@ class Composer(anywidget.AnyWidget):
     def _send_attachments(self) -> None:
         self.send({"attachments": self.attachments})  # not a trait, because front ends can save traits in the notebook
 
-    def _receive(self, _: Any, message: Any, buffers: list[Any]) -> None:
-        if not isinstance(message, dict):
-            return
+    def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
         rejected = False
         try:
             self._handle(message, buffers)

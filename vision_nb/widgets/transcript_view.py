@@ -9,6 +9,7 @@ import anywidget
 import traitlets
 
 from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.messages import on_page_message
 
 
 class TurnView(TypedDict):
@@ -48,7 +49,7 @@ class TranscriptView(anywidget.AnyWidget):
         super().__init__(height=height, static_class=static_class, status={})
         self.turns: list[TurnView] = []
         self._on_action = on_action
-        self.on_msg(self._receive)
+        on_page_message(self, self._receive)
 
     def show(self, turns: Sequence[TurnView]) -> None:
         """Display these turns, and send only what has changed since the last call."""
@@ -60,9 +61,7 @@ class TranscriptView(anywidget.AnyWidget):
             self.send({"op": "truncate", "length": len(turns)})
         self.turns = list(turns)
 
-    def _receive(self, _: Any, message: Any, __: Any) -> None:
-        if not isinstance(message, dict):
-            return
+    def _receive(self, message: dict[str, Any], _: list[Any]) -> None:
         if message.get("do") == "hello":  # a page was opened or reloaded
             self.send({"op": "reset", "turns": self.turns})
         else:
