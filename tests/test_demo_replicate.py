@@ -5,6 +5,7 @@ import io
 import threading
 
 import httpx
+import openai
 import pytest
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
@@ -132,3 +133,33 @@ def test_an_uploaded_file_can_be_an_input(server, client):
     assert httpx.get(download).content == data
     for image in (file.urls["get"], io.BytesIO(data), download.replace("127.0.0.1", "localhost")):
         assert "90 x 60" in client.run(REFERENCE[FUYU], {"image": image, "prompt": "How large is it?"})
+
+
+async def test_files_models_predictions_and_the_account_are_listed(server, client):
+    files = [client.files.create(io.BytesIO(b"x"), filename=name) for name in ("a.txt", "b.txt")]
+    assert [file.id for file in client.files.list()] == [files[1].id, files[0].id]
+    assert await client.files.async_get(files[0].id) == files[0]
+    assert client.files.delete(files[0].id) is True
+    assert problem(client.files.get, files[0].id).status == 404
+    server.replicate_models["acme/seer"] = openapi_schema({"prompt": {"type": "string"}})
+    assert [f"{model.owner}/{model.name}" for model in client.models.list()] == [*MODELS, "acme/seer"]
+    assert client.accounts.current().username == "demo"
+    made = [create(client) for _ in range(103)]
+    page = client.predictions.list()
+    assert [one.id for one in page] == [one.id for one in reversed(made)][:100] and page.previous is None
+    rest = await client.predictions.async_list(page.next)
+    assert [one.id for one in rest] == [one.id for one in made[2::-1]] and rest.next is None
+
+
+def test_openais_files_and_models_are_not_replicates(server, client):
+    client.files.create(io.BytesIO(b"x"), filename="theirs")
+    with openai.OpenAI(base_url=server.openai_base, api_key="k", max_retries=0) as other:
+        file = other.files.create(file=("ours", b"y"), purpose="vision")
+        assert [one.filename for one in other.files.list()] == ["ours"]
+        assert "demo" in [model.id for model in other.models.list()]
+        assert other.models.retrieve("yorickvp/llava-13b").object == "model"
+        with pytest.raises(openai.NotFoundError, match="No such File object: x"):
+            other.files.retrieve("x")
+    assert [one.name for one in client.files.list()] == ["theirs"]
+    assert httpx.get(f"{server.url}/v1/files/{file.id}").json()["object"] == "file"
+    assert client.models.get("yorickvp/llava-13b").name == "llava-13b"

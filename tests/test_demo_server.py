@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.conftest import encoded, picture
 from vision_nb.demo import DemoServer, Fault, shared_server
-from vision_nb.demo.openai.schema import split_tokens
+from vision_nb.demo.openai.tokens import split_tokens
 from vision_nb.errors import SettingsError
 
 KEY = "sk-test-0123456789abcdef"

@@ -314,7 +314,9 @@ def test_a_url_is_sent_as_a_url_unless_inline_urls_is_set(server, make):
 def upload(server, data):
     import httpx
 
-    return httpx.post(f"{server.url}/v1/files", files={"content": ("a.png", data, "image/png")}).json()["id"]
+    headers = {"Authorization": "Bearer r8_test"}
+    files = {"content": ("a.png", data, "image/png")}
+    return httpx.post(f"{server.url}/v1/files", files=files, headers=headers).json()["id"]
 
 
 def test_more_than_one_image_is_rejected(make):

@@ -259,9 +259,10 @@ def to_bytes(value: Any) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def event(data: bytes) -> bytes:
-    """Return a server-sent event."""
-    return b"data: " + data + b"\n\n"
+def event(data: bytes, name: str = "") -> bytes:
+    """Return a server-sent event, with its name if it has one."""
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + data + b"\n\n"
 
 
 def _event_of(value: Any) -> bytes:

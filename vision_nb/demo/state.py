@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class Question:
         images: All images of the conversation, decoded.
         history: The user's earlier texts.
         body: The JSON body of the request.
+        schema: The JSON schema that the answer must follow; an empty one allows any JSON object, and None any text.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Question:
     images: Sequence[Image.Image] = ()
     history: Sequence[str] = ()
     body: Any = None
+    schema: Mapping[str, Any] | None = None
 
 
 class DemoState:
@@ -69,6 +71,12 @@ class DemoState:
         disconnects: How many clients closed the connection before their answer was complete.
         require_key: The only API key that is accepted; None accepts every client.
         models: The models and deployments that exist; None accepts every name.
+        deployments: The OpenAI model behind each Azure deployment, such as ``{"my-vision": "o3"}``; any other
+            deployment is named after its model. It decides which parameters are allowed, and answers name it.
+        strict: Whether requests to OpenAI's protocol are refused if OpenAI would refuse them: unknown parameters, wrong
+            types and combinations, and parameters that the model does not have. None, the default, is strict for the
+            names of OpenAI's own models, the demo model, and Azure, because servers such as vLLM and LocalAI accept
+            parameters that OpenAI does not.
         replicate_models: Additional Replicate models: "owner/name" to an ``openapi_schema``.
         cancellations: How many predictions were canceled before they ended.
 
@@ -84,6 +92,8 @@ class DemoState:
         self.disconnects = 0
         self.require_key: str | None = None
         self.models: Sequence[str] | None = None
+        self.deployments: dict[str, str] = {}
+        self.strict: bool | None = None
         self.replicate_models: dict[str, dict[str, Any]] = {}
         self.cancellations = 0
         self._keep = keep
@@ -103,7 +113,9 @@ class DemoState:
 
     def answer(self, question: Question) -> str:
         """Answer a question with the script, or else with the demo model. This can be slow: call it in a thread."""
-        return answer(question.prompt, question.images) if self._script is None else self._script(question)
+        if self._script is not None:
+            return self._script(question)
+        return answer(question.prompt, question.images, question.schema)
 
     def record(self, request: RecordedRequest) -> Fault:
         """Record a request and return the fault to apply to it; the protocols' handlers call this."""

@@ -6,12 +6,14 @@ Words in the question decide the form of the answer (prose, a table, JSON or cod
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from PIL import Image
 
 from vision_nb.demo.answers import templates
 from vision_nb.demo.answers.measure import Measurement, measure
+from vision_nb.demo.answers.structured import fill
 
 MAX_IMAGES = 16
 """The maximum number of images to measure; the answer states how many were left out."""
@@ -38,17 +40,21 @@ _TOPICS = {  # the first pattern that matches decides
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
-def answer(prompt: str, images: Sequence[Image.Image]) -> str:
+def answer(prompt: str, images: Sequence[Image.Image], schema: Mapping[str, Any] | None = None) -> str:
     """Answer a question about images.
 
     Args:
         prompt: The question.
         images: All images of the conversation, oldest first.
+        schema: The JSON schema of the answer; an empty one allows any JSON object, and None any text.
 
     Returns:
-        Markdown; a JSON object if the question asks for JSON.
+        Markdown; a JSON value if there is a schema or the question asks for JSON.
     """
+    if schema:
+        return templates.json_text(fill(schema, [measure(image) for image in images[:MAX_IMAGES]]))
     topic = next((topic for topic, pattern in _TOPICS.items() if re.search(pattern, prompt, re.IGNORECASE)), "")
+    topic = topic if schema is None else "json"
     if not images:
         return templates.json_text({"note": _NO_IMAGE}) if topic == "json" else f"{_NO_IMAGE}\n\n*{NOTE}*"
     index = _chosen(prompt, len(images))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from vision_nb.demo.faults import Refusal
@@ -13,15 +16,17 @@ from vision_nb.demo.replicate import catalog, schema
 from vision_nb.demo.state import DemoState
 
 _MAX_KEPT = 500  # predictions, and files
+_PAGE = 100  # results
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """An uploaded file: its name, MIME type and data."""
+    """An uploaded file: its name, MIME type and data, and the time of its upload."""
 
     name: str
     content_type: str
     data: bytes
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass
@@ -90,6 +95,43 @@ class ReplicateHandler(ProtocolHandler):
         if id not in self.store.predictions:
             raise Refusal(404, schema.status_problem(404))
         return self.store.predictions[id]
+
+    def find_file(self, id: str) -> StoredFile:
+        """Return the uploaded file of this ID, or refuse the request."""
+        if id not in self.store.files:
+            raise Refusal(404, schema.status_problem(404))
+        return self.store.files[id]
+
+    def file_json(self, id: str) -> dict[str, Any]:
+        """Return the uploaded file of this ID as the API shows it, or refuse the request."""
+        file = self.find_file(id)
+        digest = hashlib.sha256(file.data).hexdigest()
+        return {
+            "id": id,
+            "name": file.name,
+            "content_type": file.content_type,
+            "size": len(file.data),
+            "etag": digest[:32],
+            "checksums": {"sha256": digest},
+            "metadata": {},
+            "created_at": file.created.isoformat(),
+            "expires_at": None,
+            "urls": {"get": f"{self.base}/v1/files/{id}"},
+        }
+
+    def page_of(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return a page of a list: the one at the cursor in the query, with the addresses of its neighbors."""
+        cursor = self.get_query_argument("cursor", "")
+        start = int(cursor) if cursor.isdecimal() else 0
+
+        def address(first: int) -> str:
+            return f"{self.base}{self.request.path}?cursor={first}"
+
+        return {
+            "previous": address(max(0, start - _PAGE)) if start else None,
+            "next": address(start + _PAGE) if start + _PAGE < len(values) else None,
+            "results": values[start : start + _PAGE],
+        }
 
     async def send_prediction(self, prediction: schema.Prediction, status: int = 200) -> None:
         """Send the current state of a prediction."""

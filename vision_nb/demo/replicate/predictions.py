@@ -13,7 +13,7 @@ from PIL import Image
 
 from vision_nb.demo.faults import Refusal
 from vision_nb.demo.image_input import decode, load_image
-from vision_nb.demo.openai.schema import split_tokens
+from vision_nb.demo.openai.tokens import split_tokens
 from vision_nb.demo.replicate import catalog, schema
 from vision_nb.demo.replicate.handler import ReplicateHandler
 from vision_nb.demo.state import Question
@@ -23,7 +23,13 @@ _MAX_WAIT = 60.0  # seconds
 
 
 class Predictions(ReplicateHandler):
-    """Creates predictions."""
+    """Creates and lists predictions."""
+
+    async def get(self) -> None:
+        """Send a page of the predictions, newest first."""
+        now = time.monotonic()
+        newest = [prediction.as_json(now, self.base) for prediction in reversed(self.store.predictions.values())]
+        await self.send_json(self.page_of(newest))
 
     async def post(self, name: str = "") -> None:
         """Validate the request, start the prediction, and send its current state."""

@@ -2,35 +2,81 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import PathMatches, Rule
+
 from vision_nb.demo.faults import Refusal
-from vision_nb.demo.handler import ProtocolHandler
 from vision_nb.demo.replicate import catalog, schema
 from vision_nb.demo.replicate.handler import ReplicateHandler, Store, StoredFile
 from vision_nb.demo.replicate.predictions import Cancellation, Predictions, SinglePrediction, Stream
 from vision_nb.demo.state import DemoState
 
+_OPENAI_CLIENT = re.compile(r"(Async)?(Azure)?OpenAI/")
 
-def routes(demo: DemoState) -> list[tuple[str, type[ProtocolHandler], dict[str, Any]]]:
-    """Return the protocol's routes for a tornado application."""
+
+class FromReplicate(PathMatches):
+    """Match a path that OpenAI's protocol has too, if the request comes from a client of Replicate."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        """Return the path's parts, or None: a Replicate client names itself, or sends a token of Replicate's."""
+        agent, key = (request.headers.get(name, "") for name in ("User-Agent", "Authorization"))
+        theirs = agent.startswith("replicate") or re.match(r"Token |(Bearer )?r8_", key)
+        return super().match(request) if theirs else None
+
+
+class NotFromOpenAI(PathMatches):
+    """Match a path that OpenAI's protocol has too, unless the request comes from the openai package's client."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        """Return the path's parts, or None."""
+        theirs = _OPENAI_CLIENT.match(request.headers.get("User-Agent", ""))
+        return None if theirs else super().match(request)
+
+
+def routes(demo: DemoState) -> list[Rule]:
+    """Return the protocol's routes for a tornado application; OpenAI's must follow them."""
     settings = {"demo": demo, "store": Store()}
-    return [
-        (r"/v1/predictions", Predictions, settings),
-        (r"/v1/models/([^/]+/[^/]+)/predictions", Predictions, settings),
-        (r"/v1/predictions/([^/]+)", SinglePrediction, settings),
-        (r"/v1/predictions/([^/]+)/cancel", Cancellation, settings),
-        (r"/v1/predictions/([^/]+)/stream", Stream, settings),
-        (r"/v1/models/([^/]+/[^/]+)", Models, settings),
-        (r"/v1/models/([^/]+/[^/]+)/versions", Versions, settings),
-        (r"/v1/models/([^/]+/[^/]+)/versions/([^/]+)", Versions, settings),
-        (r"/v1/files", Files, settings),
-        (r"/v1/files/([^/]+)/download", Download, settings),
+    matchers = [
+        (PathMatches(r"/v1/account"), Account),
+        (PathMatches(r"/v1/predictions"), Predictions),
+        (PathMatches(r"/v1/models/([^/]+/[^/]+)/predictions"), Predictions),
+        (PathMatches(r"/v1/predictions/([^/]+)"), SinglePrediction),
+        (PathMatches(r"/v1/predictions/([^/]+)/cancel"), Cancellation),
+        (PathMatches(r"/v1/predictions/([^/]+)/stream"), Stream),
+        (FromReplicate(r"/v1/models"), Models),
+        (NotFromOpenAI(r"/v1/models/([^/]+/[^/]+)"), SingleModel),
+        (PathMatches(r"/v1/models/([^/]+/[^/]+)/versions"), Versions),
+        (PathMatches(r"/v1/models/([^/]+/[^/]+)/versions/([^/]+)"), Versions),
+        (FromReplicate(r"/v1/files"), Files),
+        (NotFromOpenAI(r"/v1/files/(?!file-)([^/]+)"), SingleFile),
+        (PathMatches(r"/v1/files/([^/]+)/download"), Download),
     ]
+    return [Rule(matcher, handler, settings) for matcher, handler in matchers]
+
+
+class Account(ReplicateHandler):
+    """The account that a token belongs to."""
+
+    async def get(self) -> None:
+        """Send the account."""
+        await self.send_json({"type": "user", "username": "demo", "name": "Demo", "github_url": None})
 
 
 class Models(ReplicateHandler):
+    """The list of models."""
+
+    async def get(self) -> None:
+        """Send a page of the models that are published or that clients have asked for."""
+        names = [*catalog.MODELS, *self.demo.replicate_models, *sorted(self.store.demo_models)]
+        models = [catalog.model_json(name, self.find_model(name)) for name in names]
+        await self.send_json(self.page_of(models))
+
+
+class SingleModel(ReplicateHandler):
     """A model."""
 
     async def get(self, name: str) -> None:
@@ -51,7 +97,11 @@ class Versions(ReplicateHandler):
 
 
 class Files(ReplicateHandler):
-    """Uploads."""
+    """Uploads and lists files."""
+
+    async def get(self) -> None:
+        """Send a page of the uploaded files, newest first."""
+        await self.send_json(self.page_of([self.file_json(id) for id in reversed(self.store.files)]))
 
     async def post(self) -> None:
         """Store the file in the field "content" of a multipart form."""
@@ -62,8 +112,22 @@ class Files(ReplicateHandler):
         id = uuid.uuid4().hex
         self.store.files[id] = StoredFile(part["filename"], part["content_type"], part["body"])
         self.store.trim()
-        value = schema.file_json(id, part["filename"], part["content_type"], part["body"], self.base)
-        await self.send_json(value, 201)
+        await self.send_json(self.file_json(id), 201)
+
+
+class SingleFile(ReplicateHandler):
+    """An uploaded file."""
+
+    async def get(self, id: str) -> None:
+        """Send what is known about the file."""
+        await self.send_json(self.file_json(id))
+
+    async def delete(self, id: str) -> None:
+        """Delete the file."""
+        self.find_file(id)
+        del self.store.files[id]
+        self.set_status(204)
+        await self.finish()
 
 
 class Download(ReplicateHandler):
@@ -71,8 +135,6 @@ class Download(ReplicateHandler):
 
     async def get(self, id: str) -> None:
         """Send the file's data."""
-        if id not in self.store.files:
-            raise Refusal(404, schema.status_problem(404))
-        file = self.store.files[id]
+        file = self.find_file(id)
         self.set_header("Content-Type", file.content_type)
         self.finish(file.data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -144,23 +143,6 @@ class Prediction:
             "metrics": {"predict_time": predict_time, "total_time": max(0.0, end - self.created)} if finished else {},
             "urls": {"get": url, "cancel": f"{url}/cancel", **({"stream": f"{url}/stream"} if self.streams else {})},
         }
-
-
-def file_json(id: str, name: str, content_type: str, data: bytes, base: str) -> dict[str, Any]:
-    """Return an uploaded file as the API shows it; ``base`` is the server's address."""
-    digest = hashlib.sha256(data).hexdigest()
-    return {
-        "id": id,
-        "name": name,
-        "content_type": content_type,
-        "size": len(data),
-        "etag": digest[:32],
-        "checksums": {"sha256": digest},
-        "metadata": {},
-        "created_at": datetime.now(UTC).isoformat(),
-        "expires_at": None,
-        "urls": {"get": f"{base}/v1/files/{id}"},
-    }
 
 
 def event(kind: str, data: str, id: str | None = None) -> bytes:

@@ -1,0 +1,209 @@
+"""Fill a JSON schema with what was measured on images: a pure function."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vision_nb.demo.answers import templates
+from vision_nb.demo.answers.measure import Measurement
+
+_MAX_DEPTH = 8  # of nested objects, in a schema that refers to itself
+_DATES = {"date": "2026-01-01", "time": "12:00:00Z", "date-time": "2026-01-01T12:00:00Z", "duration": "P1D"}
+_FORMATS = _DATES | {
+    "email": "demo@example.com",
+    "uri": "https://example.com/",
+    "hostname": "example.com",
+    "ipv4": "127.0.0.1",
+    "ipv6": "::1",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+_IMAGE_LISTS = ("images", "pictures", "photos", "pages", "items", "results")
+_CAPTIONS = ("caption", "description", "summary", "alt", "alttext", "text", "title", "answer")
+
+
+def fill(schema: Mapping[str, Any], images: Sequence[Measurement]) -> Any:
+    """Return a value that a schema allows.
+
+    A property named after something that is measured, such as "width" or "colors", gets that value of the first image;
+    of each image in turn in an array called "images" or the like. All others are null where the schema allows it, else
+    the first allowed value, else empty.
+
+    Args:
+        schema: A JSON schema: objects, arrays, enumerations, ``anyOf``, ``allOf``, references and limits are
+            understood; other keywords are ignored.
+        images: What was measured on each image.
+
+    >>> fill({"type": "object", "properties": {"total": {"type": ["number", "null"]}, "name": {"type": "string"}}}, ())
+    {'total': None, 'name': ''}
+    """
+    known = [_known(image) for image in images]
+    return _Filler(schema, known).value(schema, known[0] if known else {}, "", 0)
+
+
+def _known(image: Measurement) -> dict[str, Any]:
+    """Return what is known of an image under each name that a schema may give it."""
+    facts = templates.facts(image)
+    colors = [color["name"] for color in facts["colors"]]
+    known = {
+        **{name.replace("_", ""): value for name, value in facts.items()},
+        "widthpx": image.width,
+        "heightpx": image.height,
+        "orientation": image.shape,
+        "size": image.size,
+        "colors": colors,
+        "maincolors": colors,
+        "dominantcolors": colors,
+        "palette": [color["hex"] for color in facts["colors"]],
+        **dict.fromkeys(_CAPTIONS, templates.caption(image)),
+    }
+    if colors:
+        known |= {"color": colors[0], "maincolor": colors[0], "dominantcolor": colors[0]}
+    return known
+
+
+class _Filler:
+    """Fills one schema.
+
+    Args:
+        root: The whole schema, to which references point.
+        images: What is known of each image, by name.
+    """
+
+    def __init__(self, root: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> None:
+        self._root = root
+        self._images = images
+
+    def value(self, schema: Any, known: Mapping[str, Any], name: str, depth: int) -> Any:
+        """Return a value for a schema.
+
+        Args:
+            schema: The schema, or a part of it.
+            known: What is known of the image that the value is about.
+            name: The name of the property.
+            depth: How many objects the value is in.
+        """
+        schema = self._resolve(schema)
+        measured = known.get(re.sub(r"[^a-z]", "", name.lower()))
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return next((one for one in schema["enum"] if str(one).lower() == str(measured).lower()), schema["enum"][0])
+        choices = schema.get("anyOf") or schema.get("oneOf")
+        if choices:
+            return self._choose(choices, measured, known, name, depth)
+        kinds = _kinds(schema)
+        if depth > _MAX_DEPTH and "null" in kinds:
+            return None
+        for kind in kinds:
+            if _fits(measured, kind) and kind not in ("object", "array"):
+                return _limited(measured, schema, kind)
+        if "null" in kinds:
+            return None
+        if kinds[0] == "object":
+            return self._object(schema, known, depth)
+        if kinds[0] == "array":
+            return self._array(schema, measured, known, name, depth)
+        return _empty(schema, kinds[0])
+
+    def _resolve(self, schema: Any) -> dict[str, Any]:
+        """Follow references, and merge the parts of ``allOf``."""
+        seen: set[str] = set()
+        while isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str) and schema["$ref"] not in seen:
+            seen.add(schema["$ref"])
+            found: Any = self._root
+            for step in schema["$ref"].removeprefix("#").split("/")[1:]:
+                found = found.get(step.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, Mapping) else {}
+            schema = found
+        result = dict(schema) if isinstance(schema, Mapping) else {}
+        for part in result.pop("allOf", ()):
+            other = self._resolve(part)
+            properties = {**result.get("properties", {}), **other.get("properties", {})}
+            required = [*result.get("required", ()), *other.get("required", ())]
+            result |= other
+            if properties:
+                result |= {"properties": properties, "required": required}
+        return result
+
+    def _choose(self, choices: Sequence[Any], measured: Any, known: Mapping[str, Any], name: str, depth: int) -> Any:
+        resolved = [self._resolve(choice) for choice in choices]
+        null = [choice for choice in resolved if choice.get("type") == "null"]
+        fitting = [choice for choice in resolved if any(_fits(measured, kind) for kind in _kinds(choice))]
+        nested = [choice for choice in resolved if _kinds(choice)[0] in ("object", "array")]
+        if null and not fitting and (depth >= _MAX_DEPTH or not nested):
+            return None
+        return self.value((fitting or nested or null or resolved)[0], known, name, depth)
+
+    def _object(self, schema: Mapping[str, Any], known: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        properties = schema.get("properties", {})
+        names = schema.get("required", ()) if depth > _MAX_DEPTH else properties
+        names = [*names, *(name for name in schema.get("required", ()) if name not in names)]
+        if depth > 4 * _MAX_DEPTH:  # a schema that requires itself has no finite value
+            return {}
+        return {name: self.value(properties.get(name, {}), known, name, depth + 1) for name in names}
+
+    def _array(
+        self, schema: Mapping[str, Any], measured: Any, known: Mapping[str, Any], name: str, depth: int
+    ) -> list[Any]:
+        items, parts = schema.get("items", {}), schema.get("prefixItems") or ()
+        most = schema.get("maxItems", math.inf)
+        kinds = _kinds(self._resolve(items))
+        if parts:
+            values = [self.value(part, known, "", depth + 1) for part in parts]
+        elif isinstance(measured, list) and all(_fits(one, kinds[0]) for one in measured):
+            values = list(measured)
+        elif name.lower() in _IMAGE_LISTS and kinds[0] == "object" and depth < _MAX_DEPTH:
+            values = [self.value(items, image, "", depth + 1) for image in self._images]
+        else:
+            values = []
+        missing = max(0, schema.get("minItems", 0) - len(values))
+        values += [self.value(items, known, "", depth + 1) for _ in range(missing)]
+        return values[: len(values) if most == math.inf else int(most)]
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
+    """Return the types that a schema allows; an object or a text if it names none."""
+    kinds = schema.get("type") or ("object" if "properties" in schema else "string")
+    return kinds if isinstance(kinds, list) else [kinds]
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool) or value is None:
+        return False
+    types: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "array": list, "object": dict}
+    return kind in types and isinstance(value, types[kind])
+
+
+def _limited(value: Any, schema: Mapping[str, Any], kind: str) -> Any:
+    """Return a measured value, or an empty one if it breaks a limit of the schema."""
+    if kind == "string":
+        value = value[: schema.get("maxLength", len(value))]
+        allowed = len(value) >= schema.get("minLength", 0) and re.search(schema.get("pattern", ""), value)
+        return value if allowed and "format" not in schema else _empty(schema, kind)
+    low, high = _limits(schema, kind)
+    divisible = value % schema.get("multipleOf", 1) == 0
+    return value if low <= value <= high and divisible else _empty(schema, kind)
+
+
+def _limits(schema: Mapping[str, Any], kind: str) -> tuple[float, float]:
+    step = 1 if kind == "integer" else 1e-6
+    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    return max(low, schema.get("exclusiveMinimum", -math.inf) + step), min(
+        high, schema.get("exclusiveMaximum", math.inf) - step
+    )
+
+
+def _empty(schema: Mapping[str, Any], kind: str) -> Any:
+    """Return the value closest to nothing that a schema allows."""
+    if kind == "string":
+        text = _FORMATS.get(schema.get("format", ""), "")
+        return text + "-" * max(0, schema.get("minLength", 0) - len(text))
+    if kind in ("integer", "number"):
+        low, high = _limits(schema, kind)
+        value = 0 if low <= 0 <= high else low if low > 0 else high
+        step = schema.get("multipleOf")
+        value = math.ceil(value / step) * step if step else value
+        return math.ceil(value) if kind == "integer" else value
+    return {"boolean": False, "null": None}.get(kind, "")
