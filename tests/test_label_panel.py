@@ -78,13 +78,13 @@ def test_an_invalid_message_changes_nothing(comparison):
         {},
         {"action": "move", "by": 7},
     ):
-        panel._receive(panel, message, [])
+        panel._receive(message, [])
     assert comparison._labels() == {} and panel.card["position"] == 1
 
 
 def test_a_score_keeps_the_comment(comparison):
     panel = panel_of(comparison)
-    panel._receive(panel, {"action": "comment", "text": "odd"}, [])
+    panel._receive({"action": "comment", "text": "odd"}, [])
     panel.score(2)
     label = comparison.get_label(panel.row, "ann")
     assert (label.comment, label.correctness) == ("odd", 2)
@@ -104,12 +104,12 @@ def test_changes_made_elsewhere_are_shown_with_the_answer_and_after_a_reload(com
     comparison.set_label(panel.row, correctness=1, relevance=2, annotator="ann")
     other = panel._order[-1]
     comparison.set_label(other, correctness=3, relevance=3, annotator="ann")
-    panel._receive(panel, {"action": "select", "aspect": "relevance"}, [])
+    panel._receive({"action": "select", "aspect": "relevance"}, [])
     assert panel.card["scores"] == {"correctness": 1, "relevance": 2} and panel.card["labelled"] == 1
-    panel._receive(panel, {"action": "ready"}, [])
+    panel._receive({"action": "ready"}, [])
     assert panel.card["labelled"] == 2
     comparison.remove_label(panel.row, "ann")
-    panel._receive(panel, {"action": "ready"}, [])
+    panel._receive({"action": "ready"}, [])
     assert panel.card["labelled"] == 1
 
 

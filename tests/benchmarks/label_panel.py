@@ -49,7 +49,7 @@ def main():
         times = []
         for message in KEYS:
             started = time.perf_counter()
-            panel._receive(panel, message, [])
+            panel._receive(message, [])
             times.append(1000 * (time.perf_counter() - started))
             _prefetcher.submit(int).result()
         assert panel.labelled == 30

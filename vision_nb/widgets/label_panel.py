@@ -16,6 +16,7 @@ from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.store import Label
 from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.messages import on_page_message
 
 _IMAGE_SIDE = 480  # pixels
 _IMAGE_BYTES = 60_000
@@ -75,7 +76,7 @@ class LabelPanel(anywidget.AnyWidget):
         self._aspect = ASPECTS[0]
         self._read_labels()
         self._position = self._first_unlabelled()
-        self.on_msg(self._receive)
+        on_page_message(self, self._receive)
         self._show()
 
     def __repr__(self) -> str:
@@ -118,7 +119,7 @@ class LabelPanel(anywidget.AnyWidget):
             self._aspect = ASPECTS[0] if before is None or before.correctness is None else ASPECTS[1]
         self._show()
 
-    def _receive(self, _: Any, message: dict[str, Any], __: Any) -> None:
+    def _receive(self, message: dict[str, Any], _: list[Any]) -> None:
         """Handle a message from the page; an error is shown in the panel."""
         try:
             match message:
