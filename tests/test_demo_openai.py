@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from tests.conftest import encoded, picture
 from vision_nb.demo import Fault
+from vision_nb.demo.answers.fill_schema import fill
 from vision_nb.demo.answers.measure import measure
-from vision_nb.demo.answers.structured import fill
 
 URI = f"data:image/png;base64,{base64.b64encode(encoded(picture())).decode()}"
 TEXT = "one two three four"

@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image
 
 from vision_nb.demo.answers import templates
+from vision_nb.demo.answers.fill_schema import fill
 from vision_nb.demo.answers.measure import Measurement, measure
-from vision_nb.demo.answers.structured import fill
 
 MAX_IMAGES = 16
 """The maximum number of images to measure; the answer states how many were left out."""
