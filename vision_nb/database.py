@@ -41,7 +41,7 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
         _rename_damaged(path, error)
         return _connect(path, schema)
     except (OSError, UnicodeError) as error:
-        raise StoreError(f"The store {path} cannot be written ({error}): choose another store=.") from error
+        raise StoreError(f"The store {path} cannot be written to ({error}): choose another store=.") from error
 
 
 def _is_sqlite(path: Path) -> bool:

@@ -162,7 +162,7 @@ class Run:
     async def _complete_row(
         self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
     ) -> None:
-        """Claim and ask a row's question, or take the answer that another process receives."""
+        """Claim and ask a row's question, or use the answer that another process receives."""
         claim = self._store.claim(self.rows[row].key, reuse=self.resume)
         try:
             async with aclaimed(claim, self._writer) as answer:

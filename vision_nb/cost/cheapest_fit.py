@@ -99,7 +99,7 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detai
 
 
 def _candidates(size: Size, unit: int) -> list[Size]:
-    """Return sizes of the same shape with a whole number of tiles or patches on one side, largest first."""
+    """Return sizes with the same aspect ratio and a whole number of tiles or patches on one side, largest first."""
     width, height = size
     by_width = {(side, max(1, height * side // width)) for side in range(unit, width, unit)}
     by_height = {(max(1, width * side // height), side) for side in range(unit, height, unit)}

@@ -124,7 +124,7 @@ def upright_size(image: Image.Image) -> Size:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Return whether a file that is not decoded yet has 16 bits per channel."""
+    """Return whether a file that has not been decoded yet has 16 bits per channel."""
     return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 

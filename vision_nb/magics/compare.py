@@ -94,7 +94,7 @@ def ask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> Answ
 
 
 async def aask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> list[Answer]:
-    """Ask several models at once, as `ask_all`, but return if every model failed."""
+    """Ask several models at once, like `ask_all`, but do not raise if every model failed."""
     answers = list(await asyncio.gather(*(_ask(question, store, cache) for question in questions)))
     await to_thread(store.checkpoint)
     return answers

@@ -139,7 +139,7 @@ class StreamingDisplay:
         below: Markdown to show below the answer, such as the model's name.
 
     Attributes:
-        response: The response that was shown last, or None.
+        response: The last response shown, or None.
     """
 
     def __init__(self, below: str = "") -> None:

@@ -46,7 +46,7 @@ class OutgoingImage:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The changes to the image before it is sent, as one text with its name; empty if it is sent unchanged."""
+        """The changes made to the image before upload, in one string with its name; empty if it is sent unchanged."""
         notes = () if self.prepared is None else self.prepared.notes
         return (f"{self.document.title}: {'; '.join(notes)}",) if notes else ()
 

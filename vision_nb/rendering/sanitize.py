@@ -1,6 +1,6 @@
 """Make untrusted text safe to display: answers, server messages, file names.
 
-``html.escape`` of the standard library escapes a value inside our own markup. This module adds ``inline_text`` for a
+The standard library's ``html.escape`` escapes a value inside our own markup. This module adds ``inline_text`` for a
 name in a line of Markdown or HTML, ``clean_html`` for HTML that is displayed as HTML, and ``replace_surrogates`` for
 text that is about to be encoded. For Markdown, see `vision_nb.rendering.markdown`.
 """

@@ -38,7 +38,7 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def is_openai_model(model: str) -> bool:
-    """Return whether a name is that of one of OpenAI's own models, which only OpenAI and Azure serve.
+    """Return whether a name is one of OpenAI's own models, which only OpenAI and Azure serve.
 
     >>> is_openai_model("o3"), is_openai_model("gpt-oss-20b"), is_openai_model("llava-1.5")
     (True, False, False)
@@ -111,7 +111,7 @@ def check_chat(body: Mapping[str, Any], model: str, *, more: Sequence[str] = ())
 
 
 def check_response(body: Mapping[str, Any], model: str, *, counting: bool = False) -> None:
-    """Refuse a request of the Responses API that OpenAI would refuse.
+    """Refuse a Responses API request that OpenAI would refuse.
 
     Args:
         body: The request.

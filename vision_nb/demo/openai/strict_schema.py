@@ -11,7 +11,7 @@ _MAX_PROPERTIES = 5000
 
 
 def schema_problem(schema: Any) -> str:
-    """Return why a schema cannot be used in strict mode, in the API's words; empty if it can."""
+    """Return why a schema cannot be used in strict mode, in the API's words, or an empty string if it can."""
     if not isinstance(schema, dict) or schema.get("type") != "object":
         found = schema.get("type") if isinstance(schema, dict) else None
         return f"""schema must be a JSON Schema of 'type: "object"', got 'type: "{found}"'."""

@@ -82,7 +82,7 @@ class ReplicateHandler(ProtocolHandler):
         return f"{self.request.protocol}://{self.request.host}"
 
     def find_model(self, name: str) -> catalog.PublishedModel:
-        """Return the model of this name, or refuse the request."""
+        """Return the model with this name, or refuse the request."""
         model = catalog.find_model(name, self.demo.replicate_models)
         if model is None:
             raise Refusal(404, schema.status_problem(404))

@@ -74,7 +74,7 @@ class Prediction:
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def begin(self, pieces: Sequence[str], now: float, tokens_per_second: float, error: str | None) -> None:
-        """Start the output, unless the prediction was canceled before."""
+        """Start the output, unless the prediction was already canceled."""
         self.error = error
         if self.canceled is None:
             self.pieces, self.started, self.tokens_per_second = pieces, now, tokens_per_second

@@ -35,7 +35,7 @@ class ProbeResponse:
 
     @property
     def object(self) -> dict[str, Any]:
-        """Return the JSON object of a successful response; empty if it is not one."""
+        """Return a successful response's JSON object, or an empty dict for any other response."""
         return self.json if self.status == 200 and isinstance(self.json, dict) else {}
 
     @property

@@ -124,7 +124,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
     def _call(self, request: Request) -> Any:
         if inspect.iscoroutinefunction(self._token_provider):
             raise SettingsError(
-                "azure_ad_token_provider= is asynchronous: pass a synchronous one, or use acomplete() and its like."
+                "azure_ad_token_provider= is asynchronous: pass a synchronous one, or use a method such as acomplete()."
             )
         return super()._call(request)
 

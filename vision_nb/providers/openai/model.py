@@ -296,7 +296,7 @@ class OpenAIMultiModal(MultiModalLLM):
         )
 
     def count_input_tokens(self, prompt: str, image_documents: Images = ()) -> int:
-        """Return OpenAI's own count of a question's input tokens, without running it.
+        """Return OpenAI's own count of a question's input tokens, without running the model.
 
         The images are uploaded to be counted, free of charge.
 
