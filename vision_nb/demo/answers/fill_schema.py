@@ -86,7 +86,7 @@ class _Filler:
             depth: How many objects the value is in.
         """
         schema = self._resolve(schema)
-        measured = known.get(re.sub(r"[^a-z]", "", name.lower()))
+        measured = known.get(_plain(name))
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
@@ -153,7 +153,7 @@ class _Filler:
         if parts:
             values = [self.value(part, known, "", depth + 1) for part in parts]
         elif isinstance(measured, list) and all(_fits(one, kinds[0]) for one in measured):
-            values = list(measured)
+            values = [self.value(items, {_plain(name): one}, name, depth + 1) for one in measured]
         elif name.lower() in _IMAGE_LISTS and kinds[0] == "object" and depth < _MAX_DEPTH:
             values = [self.value(items, image, "", depth + 1) for image in self._images]
         else:
@@ -161,6 +161,11 @@ class _Filler:
         missing = max(0, schema.get("minItems", 0) - len(values))
         values += [self.value(items, known, "", depth + 1) for _ in range(missing)]
         return values[: len(values) if most == math.inf else int(most)]
+
+
+def _plain(name: str) -> str:
+    """Return a property's name in lower case, without underscores and digits."""
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _kinds(schema: Mapping[str, Any]) -> list[str]:
