@@ -32,7 +32,7 @@ VOLATILE = {  # pattern: replacement
     re.compile(r"0x[0-9a-f]+|chatcmpl-\w+|req_\w+|created=\d{9,}|'created': \d{9,}"): "ID",
     re.compile(r"\$?\b\d+\.\d{3,}(?= USD)"): "AMOUNT",  # price tables change; test_cost.py checks the sums
 }
-TIMED_COLUMNS = {"latency_s", "mean s"}
+TIMED_COLUMNS = {"latency_s", "mean latency (s)"}
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
