@@ -168,7 +168,7 @@ class Engine:
                 last_lines = "\n".join(log.splitlines()[-_MAX_LOG_LINES:])
                 raise EngineError(
                     f"The engine did not respond within {seconds:g} second{'' if seconds == 1 else 's'}: raise "
-                    f"load_timeout, or use smaller weights.\n{last_lines}",
+                    f"load_timeout, or use smaller weights.\n{reason(last_lines)}",
                     log=last_lines,
                 )
             on_progress(loaded_part(log))
@@ -191,7 +191,7 @@ class Engine:
                 kind, message = pattern_kind, pattern_message
                 break
         lines = relevant_lines(log)
-        return kind(f"{message}\n{lines}".rstrip(), log=lines)
+        return kind(f"{message}\n{reason(lines)}".rstrip(), log=lines)
 
     def _is_ready(self) -> bool:
         """Return whether this engine serves its model: another program may have taken the port in the meantime."""
@@ -246,6 +246,12 @@ def relevant_lines(log: str) -> str:
         if re.match(r"\d+ validation errors? for ", line):
             kept += lines[number + 1 : number + 3]
     return "\n".join(line[:300] for line in kept[-_MAX_LOG_LINES:])
+
+
+def reason(lines: str) -> str:
+    """Return the first line that reports an error, or else the last one: an error message has room for one line."""
+    found = lines.splitlines()
+    return next((line for line in found if re.search(r"\berrors?\b", line, re.IGNORECASE)), found[-1] if found else "")
 
 
 def _remove(path: Path) -> None:

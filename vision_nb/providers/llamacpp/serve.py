@@ -16,7 +16,7 @@ from vision_nb.providers.call import GetMessages, Overrides, R
 from vision_nb.providers.llamacpp.chat_formats import check_chat_format
 from vision_nb.providers.llamacpp.download import download_gguf
 from vision_nb.providers.llamacpp.gguf import check_pair, read_header
-from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, Engine, relevant_lines
+from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, Engine, reason, relevant_lines
 from vision_nb.providers.local.model import LocalMultiModal
 from vision_nb.providers.openai.model import OpenAIMultiModal
 from vision_nb.rendering.format import format_bytes
@@ -207,7 +207,7 @@ class ServedLlava(LocalMultiModal):
         if "mtmd context" in str(own):  # llama.cpp only loads the image encoder for the first request
             lines = relevant_lines(self.engine.log())
             return ProjectorMismatchError(
-                f"The engine rejects the image encoder: use the mmproj file published with the model.\n{lines}",
+                f"The engine rejects the image encoder: use the mmproj file published with the model.\n{reason(lines)}",
                 log=lines,
             )
         return own
