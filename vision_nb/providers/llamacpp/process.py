@@ -249,9 +249,11 @@ def relevant_lines(log: str) -> str:
 
 
 def reason(lines: str) -> str:
-    """Return the first line that reports an error, or else the last one: an error message has room for one line."""
+    """Return the first line that reports an error, or else the last one: an error message has no room for more."""
     found = lines.splitlines()
-    return next((line for line in found if re.search(r"\berrors?\b", line, re.IGNORECASE)), found[-1] if found else "")
+    if any(re.match(r"\d+ validation error", line) for line in found):
+        return " ".join(line.strip() for line in found[-2:])  # the option and what is wrong with it
+    return next((line for line in found if re.search(r"\berror\b", line, re.IGNORECASE)), found[-1] if found else "")
 
 
 def _remove(path: Path) -> None:
