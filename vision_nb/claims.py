@@ -161,6 +161,7 @@ class _Renewer:
         """Forget all claims: in a forked process, they belong to the parent."""
         self._claims: set[Claim] = set()
         self._lock = threading.Lock()
+        self._pause = threading.Event()  # never set: waiting for it is a sleep of this thread alone
         self._is_running = False
 
     def add(self, claim: Claim) -> None:
@@ -180,7 +181,7 @@ class _Renewer:
 
     def _run(self) -> None:
         while True:
-            time.sleep(RENEWAL)
+            self._pause.wait(RENEWAL)
             with self._lock:
                 claims = list(self._claims)
                 if not claims:
