@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 import vision_nb as vn
+from tests.forms import FORMS
+from tests.forms import ask_all as ask
 from vision_nb.demo import Fault
 
-FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
 STREAMS = FORMS[2:]
 PARTS = [
     {"type": "thinking", "thinking": [{"type": "text", "text": "Let me see."}]},
@@ -24,18 +25,6 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def llm(server):
     return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30)
-
-
-async def ask(llm, form, **overrides):
-    """Ask a question with one of the methods, and return all responses."""
-    result = getattr(llm, form)("Which numbers?", **overrides)
-    if form.startswith("a"):
-        result = await result
-    if form == "stream_complete":
-        return list(result)
-    if form == "astream_complete":
-        return [response async for response in result]
-    return [result]
 
 
 @pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES)

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import vision_nb as vn
+from tests.forms import FORMS, ask
 from vision_nb import errors
 from vision_nb.demo import DemoServer, Fault
 
-FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
 PROPERTY = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -27,18 +27,6 @@ def rubbish_server():
 @pytest.fixture
 def llm(rubbish_server):
     return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", rubbish_server.openai_base, max_retries=0, timeout=60)
-
-
-async def ask(llm, form, prompt="Which numbers?", images=(), **overrides):
-    """Ask a question with one of the methods, and return the last response."""
-    result = getattr(llm, form)(prompt, images, **overrides)
-    if form.startswith("a"):
-        result = await result
-    if form == "stream_complete":
-        return list(result)[-1]
-    if form == "astream_complete":
-        return [response async for response in result][-1]
-    return result
 
 
 def check(error_or_response):

@@ -3,22 +3,9 @@
 import pytest
 
 import vision_nb as vn
+from tests.forms import FORMS, ask
 from vision_nb import errors
 from vision_nb.demo import Fault
-
-FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
-
-
-async def ask(llm, form):
-    """Ask a question with one of the methods."""
-    result = getattr(llm, form)("Which numbers?")
-    if form.startswith("a"):
-        result = await result
-    if form == "stream_complete":
-        return list(result)[-1]
-    if form == "astream_complete":
-        return [response async for response in result][-1]
-    return result
 
 
 def connect(server, **options):

@@ -6,11 +6,12 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from tests.forms import FORMS
+from tests.forms import ask_all as ask
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.providers.openai.server_message import server_message
 
-FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
 STREAMS = FORMS[2:]
 
 
@@ -18,18 +19,6 @@ STREAMS = FORMS[2:]
 def llm(server):
     server.answer_with("3, 5 and 7.")
     return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30)
-
-
-async def ask(llm, form, **overrides):
-    """Ask a question with one of the methods, and return all responses."""
-    result = getattr(llm, form)("Which numbers?", **overrides)
-    if form.startswith("a"):
-        result = await result
-    if form == "stream_complete":
-        return list(result)
-    if form == "astream_complete":
-        return [response async for response in result]
-    return [result]
 
 
 async def responses_and_error(llm, form):
