@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,27 @@ def test_a_file_with_a_newer_layout_is_not_touched(path):
     with pytest.raises(errors.StoreError, match="newer vision_nb"):
         Store(path)
     assert path.read_bytes() == before
+
+
+def test_a_file_with_the_first_layout_is_upgraded_and_keeps_its_answers(path):
+    with Store(path) as store:
+        store.put("key", "demo", ANSWER)
+    connection = sqlite3.connect(path)
+    connection.execute("ALTER TABLE answers DROP COLUMN details")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with Store(path) as store:
+        assert (store.get("key").text, store.get("key").usage) == (ANSWER.text, ANSWER.usage)
+        store.put("other", "demo", replace(ANSWER, reasoning="It is wide."))
+        assert store.get("other").reasoning == "It is wide."
+
+
+def test_reasoning_and_image_notes_are_stored_with_the_answer(path):
+    response = replace(ANSWER, reasoning="It is \ud800 wide.", image_notes=("scan.png: scaled",))
+    with Store(path) as store:
+        store.put("key", "demo", response)
+        assert store.get("key").reasoning == response.reasoning
+        assert store.get("key").image_notes == response.image_notes
 
 
 @pytest.mark.posix

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from vision_nb.errors import StoreError
 from vision_nb.user_warnings import warn_user
 
-VERSION = 1
+VERSION = 2
 """The version of the file's layout; a file with a newer layout is not touched."""
 
 _APPLICATION_ID = 0x766E6273  # "vnbs": marks the file as ours
 _BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
 
 
-def open_database(path: Path, schema: str) -> sqlite3.Connection:
+def open_database(path: Path, schema: str, upgrades: Mapping[int, str]) -> sqlite3.Connection:
     """Open the store's file; create it if it is missing, and replace it if it is damaged.
 
     Args:
         path: The file. Missing folders are created.
         schema: SQL statements that create the tables unless they exist.
+        upgrades: The SQL statement that turns each earlier layout into the next one.
 
     Raises:
         StoreError: The path is a folder or cannot be written, or the file is not a store, or was written by a newer
@@ -34,12 +36,12 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             path.touch(mode=0o600)  # questions are private; SQLite gives its log the same mode
-        return _connect(path, schema)
+        return _connect(path, schema, upgrades)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) or not _is_sqlite(path):
             raise StoreError(f"{path} cannot be opened as a store ({error}): choose another store=.") from error
         _rename_damaged(path, error)
-        return _connect(path, schema)
+        return _connect(path, schema, upgrades)
     except (OSError, UnicodeError) as error:
         raise StoreError(f"The store {path} cannot be written to ({error}): choose another store=.") from error
 
@@ -53,7 +55,7 @@ def _is_sqlite(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-def _connect(path: Path, schema: str) -> sqlite3.Connection:
+def _connect(path: Path, schema: str, upgrades: Mapping[int, str]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, check_same_thread=False, isolation_level=None)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -73,13 +75,23 @@ def _connect(path: Path, schema: str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")  # deleted answers are overwritten
-        connection.executescript(schema)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        _upgrade(connection, upgrades)
+        connection.executescript(schema)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection, upgrades: Mapping[int, str]) -> None:
+    """Bring the tables of an earlier layout up to date, unless another process is doing it."""
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    for earlier in range(version, VERSION) if version else ():
+        connection.execute(upgrades[earlier])
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
 
 
 def _rename_damaged(path: Path, error: Exception) -> None:

@@ -35,7 +35,8 @@ _SCHEMA = f"""
 {claims.SCHEMA}
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, time REAL NOT NULL, asked_model TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
-    finish_reason TEXT, latency REAL, input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER
+    finish_reason TEXT, latency REAL, input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER,
+    details TEXT NOT NULL DEFAULT '{{}}'
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS labels (
     key TEXT NOT NULL, annotator TEXT NOT NULL, time REAL NOT NULL, correctness INTEGER, relevance INTEGER,
@@ -45,6 +46,10 @@ CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+
+_UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
+_DETAILS = ("reasoning", "image_notes")
+"""The attributes of a response that most answers do not have; they are kept together as JSON."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Store:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = default_path() if path is None else Path(path).expanduser()
         self._lock = threading.Lock()
-        self._connection = open_database(self.path, _SCHEMA)
+        self._connection = open_database(self.path, _SCHEMA, _UPGRADES)
         self._checkpoint_timer: threading.Timer | None = None
         weakref.finalize(self, close_database, self._connection)  # a store that nobody closed
 
@@ -194,6 +199,7 @@ class Store:
             "input_tokens": usage and usage.input_tokens,
             "output_tokens": usage and usage.output_tokens,
             "cached_input_tokens": usage and usage.cached_input_tokens,
+            "details": json.dumps({name: value for name in _DETAILS if (value := getattr(response, name))}),
         }
         with self._transaction() as connection:
             connection.execute(
@@ -279,14 +285,25 @@ class Store:
 def _select(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Response]:
     found: dict[str, Response] = {}
     rows = connection.execute(
-        "SELECT key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens "
-        "FROM answers WHERE key IN (SELECT value FROM json_each(?))",
+        "SELECT key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens, "
+        "details FROM answers WHERE key IN (SELECT value FROM json_each(?))",
         [json.dumps(keys)],
     )
-    for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached in rows:
+    for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached, details in rows:
         usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
-        found[key] = Response(text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency)
+        found[key] = Response(
+            text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency, **_read_details(details)
+        )
     return found
+
+
+def _read_details(saved: str) -> dict[str, Any]:
+    """Return a response's attributes from JSON, with tuples where JSON has lists."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in json.loads(saved).items()
+        if name in _DETAILS
+    }
 
 
 def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:
