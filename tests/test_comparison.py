@@ -354,7 +354,7 @@ def test_an_invalid_score_or_row_raises(server, images, store, score):
         comparison.set_label(99, correctness=3)
 
 
-def test_labelling_a_row_without_an_answer_raises(server, images, store):
+def test_labeling_a_row_without_an_answer_raises(server, images, store):
     server.fail(Fault(status=400))
     comparison = compare(models(server, "gpt-4o"), PROMPTS[:1], images / "0.png", store=store)
     with pytest.raises(errors.SettingsError, match="no answer to score"):

@@ -29,7 +29,7 @@ SOURCES = {
     "bytearray": (bytearray(PNG), "image/png"),
     "memoryview": (memoryview(PNG), "image/png"),
     "data URI": ("data:image/png;base64," + base64.b64encode(PNG).decode(), "image/png"),
-    "mislabelled data URI": ("data:image/jpeg;base64," + base64.b64encode(PNG).decode(), "image/png"),
+    "mislabeled data URI": ("data:image/jpeg;base64," + base64.b64encode(PNG).decode(), "image/png"),
     "file object": (io.BytesIO(PNG), "image/png"),
     "Pillow image": (picture(), "image/png"),
     "RGB array": (np.asarray(picture()), "image/png"),

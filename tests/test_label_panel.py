@@ -29,7 +29,7 @@ def test_a_score_goes_to_the_selected_aspect_and_moves_on(comparison):
     panel.score(4)
     assert panel.card["aspect"] == "relevance" and panel.row == first
     panel.score(5)
-    assert panel.row != first and panel.card["aspect"] == "correctness" and panel.labelled == 1
+    assert panel.row != first and panel.card["aspect"] == "correctness" and panel.labeled == 1
     label = comparison.get_label(first, "ann")
     assert (label.correctness, label.relevance) == (4, 5)
 
@@ -56,13 +56,13 @@ def test_answers_are_blind_and_shuffled_by_default(comparison):
     assert open_panel.card["model"] == "openai:gpt-4o" and open_panel._order == list(range(6))
 
 
-def test_a_new_panel_starts_at_the_annotators_first_unlabelled_answer(comparison):
+def test_a_new_panel_starts_at_the_annotators_first_unlabeled_answer(comparison):
     panel = panel_of(comparison)
     panel.score(1)
     panel.score(2)
     again = panel_of(comparison)
-    assert again.row == panel.row and again.labelled == 1
-    assert panel_of(comparison, annotator="bob").labelled == 0
+    assert again.row == panel.row and again.labeled == 1
+    assert panel_of(comparison, annotator="bob").labeled == 0
 
 
 def test_answers_are_sanitized_before_they_reach_the_page(comparison):
@@ -90,7 +90,7 @@ def test_a_score_keeps_the_comment(comparison):
     assert (label.comment, label.correctness) == ("odd", 2)
 
 
-def test_a_comparison_without_answers_cannot_be_labelled(server, tmp_path):
+def test_a_comparison_without_answers_cannot_be_labeled(server, tmp_path):
     server.fail(Fault(status=400))
     failed = vn.compare(
         vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base), "x?", picture(), store=tmp_path / "a", progress=False
@@ -105,12 +105,12 @@ def test_changes_made_elsewhere_are_shown_with_the_answer_and_after_a_reload(com
     other = panel._order[-1]
     comparison.set_label(other, correctness=3, relevance=3, annotator="ann")
     panel._receive({"action": "select", "aspect": "relevance"}, [])
-    assert panel.card["scores"] == {"correctness": 1, "relevance": 2} and panel.card["labelled"] == 1
+    assert panel.card["scores"] == {"correctness": 1, "relevance": 2} and panel.card["labeled"] == 1
     panel._receive({"action": "ready"}, [])
-    assert panel.card["labelled"] == 2
+    assert panel.card["labeled"] == 2
     comparison.remove_label(panel.row, "ann")
     panel._receive({"action": "ready"}, [])
-    assert panel.card["labelled"] == 1
+    assert panel.card["labeled"] == 1
 
 
 def test_images_with_the_same_content_share_their_label(server, tmp_path):
@@ -120,9 +120,9 @@ def test_images_with_the_same_content_share_their_label(server, tmp_path):
     panel = panel_of(comparison, shuffle=False)
     for score in (4, 5):
         panel.score(score)
-    assert panel.labelled == 2
+    assert panel.labeled == 2
     panel.undo()
-    assert panel.labelled == 0
+    assert panel.labeled == 0
 
 
 def test_a_key_press_reads_the_labels_of_one_answer_only(comparison, monkeypatch):

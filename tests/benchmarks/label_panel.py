@@ -52,7 +52,7 @@ def main():
             panel._receive(message, [])
             times.append(1000 * (time.perf_counter() - started))
             _prefetcher.submit(int).result()
-        assert panel.labelled == 30
+        assert panel.labeled == 30
         median, longest = statistics.median(times), max(times)
         print(
             f"{answers:>6,} answers: a key press takes {median:.1f} ms, at most {longest:.1f} ms; "

@@ -63,9 +63,9 @@ function render({ model, el }) {
   const draw = (message) => {
     card = message;
     root.style.display = "";
-    progress.textContent = `Answer ${card.position} of ${card.total}, ${card.labelled} scored`;
+    progress.textContent = `Answer ${card.position} of ${card.total}, ${card.labeled} scored`;
     bar.max = card.total;
-    bar.value = card.labelled;
+    bar.value = card.labeled;
     image.hidden = !card.image;
     image.src = card.image;
     prompt.textContent = card.prompt;

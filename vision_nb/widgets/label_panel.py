@@ -44,7 +44,7 @@ class LabelPanel(anywidget.AnyWidget):
     >>> panel = vn.LabelPanel(comparison, annotator="you")  # displays itself as the last line of a cell
     >>> panel.score(5)  # the same as the key 5: first the correctness,
     >>> panel.score(4)  # then the relevance
-    >>> panel.labelled
+    >>> panel.labeled
     1
     """
 
@@ -75,12 +75,12 @@ class LabelPanel(anywidget.AnyWidget):
         self._undo: list[tuple[int, Label | None]] = []  # positions, and the labels before the change
         self._aspect = ASPECTS[0]
         self._read_labels()
-        self._position = self._first_unlabelled()
+        self._position = self._first_unlabeled()
         on_page_message(self, self._receive)
         self._show()
 
     def __repr__(self) -> str:
-        return f"LabelPanel({len(self._order)} answers, {self.labelled} scored): run its cell to score them"
+        return f"LabelPanel({len(self._order)} answers, {self.labeled} scored): run its cell to score them"
 
     @property
     def row(self) -> int:
@@ -88,9 +88,9 @@ class LabelPanel(anywidget.AnyWidget):
         return self._order[self._position]
 
     @property
-    def labelled(self) -> int:
+    def labeled(self) -> int:
         """The number of answers that the annotator has scored in every aspect."""
-        return self._labelled
+        return self._labeled
 
     def score(self, value: int) -> None:
         """Score the selected aspect of the current answer, then move to the other aspect or the next answer.
@@ -156,27 +156,27 @@ class LabelPanel(anywidget.AnyWidget):
     def _read_labels(self) -> None:
         """Read once which answers are labeled; otherwise, every key press would read all labels."""
         labels = self.comparison.store.labels(self._row_counts)
-        self._labelled_keys = {
+        self._labeled_keys = {
             key
             for key, found in labels.items()
             for label in found
             if label.annotator == self.annotator and _is_complete(label)
         }
-        self._labelled = sum(self._row_counts[key] for key in self._labelled_keys)
+        self._labeled = sum(self._row_counts[key] for key in self._labeled_keys)
 
     def _count(self, label: Label | None) -> None:
         """Update the number of labeled answers from the current answer's label."""
         key = self.comparison[self.row].key
-        if _is_complete(label) and key not in self._labelled_keys:
-            self._labelled_keys.add(key)
-            self._labelled += self._row_counts[key]
-        elif not _is_complete(label) and key in self._labelled_keys:
-            self._labelled_keys.remove(key)
-            self._labelled -= self._row_counts[key]
+        if _is_complete(label) and key not in self._labeled_keys:
+            self._labeled_keys.add(key)
+            self._labeled += self._row_counts[key]
+        elif not _is_complete(label) and key in self._labeled_keys:
+            self._labeled_keys.remove(key)
+            self._labeled -= self._row_counts[key]
 
-    def _first_unlabelled(self) -> int:
+    def _first_unlabeled(self) -> int:
         keys = (self.comparison[index].key for index in self._order)
-        return next((position for position, key in enumerate(keys) if key not in self._labelled_keys), 0)
+        return next((position for position, key in enumerate(keys) if key not in self._labeled_keys), 0)
 
     def _move(self, by: int) -> None:
         self._position = max(0, min(len(self._order) - 1, self._position + by))
@@ -200,7 +200,7 @@ class LabelPanel(anywidget.AnyWidget):
             **self._content(self.row),
             "position": self._position + 1,
             "total": len(self._order),
-            "labelled": self.labelled,
+            "labeled": self.labeled,
             "aspect": self._aspect,
             "scores": {aspect: getattr(label, aspect, None) for aspect in ASPECTS},
             "comment": label.comment if label else "",
