@@ -13,7 +13,7 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
     "user interface": ["magics", "widgets"],
     "workflows": ["conversation", "comparison"],
     "models": ["providers", "demo"],
-    "services": ["cost", "store", "database", "claims", "notebook.display"],
+    "services": ["cost", "store", "database", "claims", "schema", "notebook.display"],
     "values": ["images", "messages", "responses"],
     "foundation": ["rendering", "errors", "user_warnings", "samples", "notebook"],
 }

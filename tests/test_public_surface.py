@@ -24,6 +24,8 @@ HEAVY = (
     "huggingface_hub",
     "tornado.web",
     "nh3",
+    "pydantic",
+    "jsonschema",
 )
 METHODS = ("complete", "chat", "stream_complete", "stream_chat")
 

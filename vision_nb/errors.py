@@ -35,6 +35,7 @@
         ├── ProviderConnectionError         the server cannot be reached, or closed the connection
         │   └── ProviderTimeoutError        the server took longer than the timeout
         ├── IncompleteResponseError         the answer ended before the server finished it
+        ├── SchemaError                     a structured answer is invalid, refused, cut off or empty
         └── MalformedResponseError          the server's answer cannot be understood
 
 A message has one or two sentences: what failed, with which input, and what to do. An error that was mapped from a
@@ -49,6 +50,7 @@ ImageNotFoundError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vision_nb.rendering.sanitize import replace_surrogates
@@ -268,6 +270,39 @@ class ProviderTimeoutError(ProviderConnectionError):
 
 class IncompleteResponseError(ProviderError):
     """A stream ended without a finish reason or end marker; the text so far is in ``partial_text``."""
+
+
+class SchemaError(ProviderError):
+    """A structured answer cannot be used: it is invalid, refused, cut off or empty, or contains no JSON.
+
+    Attributes:
+        text: The last answer.
+        errors: What is wrong, one sentence by field path such as "items[0].price"; an empty path stands for the whole
+            answer. Empty if no JSON was found.
+        response: The last response, with the usage and the number of all attempts; None if there was none.
+        attempts: How many answers were requested.
+        may_repair: Whether the model could correct the answer if it were asked again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        text: str = "",
+        errors: Mapping[str, str] | None = None,
+        may_repair: bool = True,
+        response: Any = None,
+    ) -> None:
+        super().__init__(message, partial_text=text)
+        self.text = text
+        self.errors = dict(errors or {})
+        self.may_repair = may_repair
+        self.response = response
+
+    @property
+    def attempts(self) -> int:
+        """How many answers were requested."""
+        return getattr(self.response, "attempts", 0)
 
 
 class MalformedResponseError(ProviderError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.notebook.ipython import DisplayOnce
@@ -67,6 +68,16 @@ def _plus(first: int | None, second: int | None) -> int | None:
     return None if first is None or second is None else first + second
 
 
+class AnswerSchema(Protocol):
+    """What a structured answer must look like: `vision_nb.schema.schema.Schema`."""
+
+    def partial(self, text: str) -> Any:
+        """Return the part of the value in the beginning of an answer, or None."""
+
+    def dump(self, value: Any) -> dict[str, Any]:
+        """Return a value as JSON data."""
+
+
 @dataclass(frozen=True)
 class Response(DisplayOnce):
     """The base of `CompletionResponse` and `ChatResponse`.
@@ -86,6 +97,12 @@ class Response(DisplayOnce):
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
         reasoning: What the model wrote before its answer, if the server sends it; not part of ``text``.
         reasoning_delta: The new part of the reasoning since the previous response of a stream.
+        parsed: The value of a structured answer, an instance of the class that was passed as ``schema``; None in the
+            responses of a stream but the last, and without a schema.
+        attempts: How many answers were requested, those that had to be repaired included; ``usage``, ``cost`` and
+            ``latency`` are those of all of them.
+        is_refusal: Whether the model refused to answer; ``text`` has its words.
+        schema: The schema of a structured answer; otherwise None.
     """
 
     text: str = ""
@@ -100,6 +117,15 @@ class Response(DisplayOnce):
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
     reasoning: str = field(default="", repr=False)
     reasoning_delta: str = field(default="", repr=False, compare=False)
+    parsed: Any = field(default=None, repr=False, compare=False)
+    attempts: int = field(default=1, repr=False, compare=False)
+    is_refusal: bool = field(default=False, repr=False, compare=False)
+    schema: AnswerSchema | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def partial(self) -> Any:
+        """The fields of a structured answer as far as they have come, as unchecked JSON data; otherwise None."""
+        return None if self.schema is None else self.schema.partial(self.text)
 
     @property
     def usage_is_implausible(self) -> bool:
