@@ -1,10 +1,11 @@
 """`compare`: rows, resuming, errors, budgets, concurrency, the gallery and labels."""
 
 import asyncio
+import itertools
+import sqlite3
 import threading
 import time
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -34,6 +35,15 @@ def store(tmp_path):
 def models(server, *names, **options):
     chosen = {"api_key": "k", "api_base": server.openai_base, "max_new_tokens": 50, **options}
     return [vn.OpenAIMultiModal(name, **chosen) for name in names or ("gpt-4o", "gpt-4o-mini")]
+
+
+def claimed_keys(store):
+    """The questions that are claimed in the store's file."""
+    connection = sqlite3.connect(store)
+    try:
+        return connection.execute("SELECT key FROM claims").fetchall()
+    finally:
+        connection.close()
 
 
 def compare(*what, **options):
@@ -182,7 +192,7 @@ def test_a_budget_needs_known_prices_and_a_valid_amount(server, images, store):
 
 
 async def test_acompare_and_compare_inside_a_running_loop(server, images, store):
-    comparison: Any = await vn.acompare(models(server), PROMPTS, images, store=store, progress=False)
+    comparison = await vn.acompare(models(server), PROMPTS, images, store=store, progress=False)
     assert len(comparison) == 12
     assert len(compare(models(server), PROMPTS, images, store=store, resume=False)) == 12
     assert len(server.requests) == 24
@@ -204,10 +214,20 @@ def test_an_interrupt_returns_the_answers_so_far(server, images, store, kind):
     import os
     import signal
 
-    server.answer_with(lambda question: time.sleep(0.15) or "x")
+    returned = threading.Event()
+    numbers = itertools.count(1)
+
+    def answer(question):
+        number = next(numbers)
+        if number == 5:  # two at a time: three have an answer
+            os.kill(os.getpid(), signal.SIGINT)
+        if number >= 5:
+            returned.wait(60)
+        return "x"
+
+    server.answer_with(answer)
 
     def interrupted():
-        threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
         return compare(models(server), [*PROMPTS, *"abcdef"], images, store=store, concurrency=2)
 
     async def main():
@@ -220,11 +240,13 @@ def test_an_interrupt_returns_the_answers_so_far(server, images, store, kind):
         loop = factory() if factory else asyncio.new_event_loop()
         comparison = loop.run_until_complete(main())
         loop.close()
+    returned.set()
     assert comparison.incomplete.startswith("interrupted; ")
+    assert claimed_keys(store) == []
     finished = sum(row.finished for row in comparison)
     assert 0 < finished < 48
-    asked = len(server.requests)
     server.answer_with("x")
+    asked = len(server.requests)
     assert all(row.finished for row in compare(models(server), [*PROMPTS, *"abcdef"], images, store=store))
     assert len(server.requests) - asked == 48 - finished
 

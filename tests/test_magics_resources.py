@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import sqlite3
+import sys
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -125,3 +127,27 @@ def test_the_event_loop_runs_while_another_process_holds_the_store(server, tmp_p
 
     asyncio.run(run())
     assert longest < 0.7
+
+
+@pytest.mark.parametrize("options", ["", "--no-stream", "-m demo:second"])
+def test_a_cell_says_that_its_answer_is_being_made_elsewhere(shell, tmp_path, capsys, monkeypatch, options):
+    shell.magics.store = str(tmp_path / "answers.sqlite3")
+    ask(shell, options)
+    asked = len(shell.server.requests)
+    with Store(shell.magics.store) as store:
+        connection = store._connection
+        (key,) = connection.execute("SELECT key FROM answers WHERE asked_model = 'demo'").fetchone()
+        (answer,) = store.get_many([key]).values()
+        connection.execute("DELETE FROM answers WHERE key = ?", [key])
+        assert store.claim(key).attempt()
+        elsewhere = threading.Timer(0.3, store.put, [key, "demo", answer])
+        elsewhere.start()
+        capsys.readouterr()
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        ask(shell, options)
+        elsewhere.join()
+    shown = capsys.readouterr()
+    assert "is asking demo the same question: waiting for the answer ..." in shown.err
+    assert "asked demo the same question: waited" in shown.err
+    assert answer.text in shown.out or "-m" in options
+    assert len(shell.server.requests) == asked

@@ -1,6 +1,7 @@
 """No answer is paid for twice: questions are claimed, and the store's file is complete and known to be writable."""
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -18,6 +20,7 @@ from tests.conftest import picture
 from vision_nb import claims, errors
 from vision_nb.claims import aclaimed, claimed, is_running, this_process
 from vision_nb.demo import Fault
+from vision_nb.notebook.run_sync import run_sync
 from vision_nb.store import Store
 
 ANSWER = vn.CompletionResponse("Blue.", usage=vn.Usage(10, 5, 2), model="gpt-4o", finish_reason="stop", latency=1.5)
@@ -142,6 +145,148 @@ async def test_a_canceled_question_is_released(path):
             other = store.claim("k")
             assert other.attempt()
             other.release()
+
+
+def is_claimed(store, key):
+    """Whether a question is still claimed by an earlier claim."""
+    other = store.claim(key)
+    try:
+        return not other.attempt()
+    finally:
+        other.release()
+
+
+async def test_a_question_that_is_canceled_twice_is_released(path):
+    with Store(path) as store:
+        writer = sqlite3.connect(path, isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+
+        async def ask():
+            async with aclaimed(store.claim("k")):
+                raise AssertionError("asked without a claim")
+
+        task = asyncio.create_task(ask())
+        for _ in range(3):
+            await asyncio.sleep(0.05)
+            task.cancel()
+        await asyncio.sleep(0.05)
+        writer.execute("ROLLBACK")
+        writer.close()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not is_claimed(store, "k")
+
+
+def test_a_question_is_released_if_its_event_loop_ends_first(path):
+    with Store(path) as store:
+        claimed_by_task = []
+
+        async def ask():
+            async with aclaimed(store.claim("k")):
+                claimed_by_task.append(True)
+                await asyncio.sleep(60)
+
+        async def main():
+            while not claimed_by_task:
+                await asyncio.sleep(0.01)
+
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(ask())
+        loop.run_until_complete(main())
+        assert is_claimed(store, "k")
+        loop.close()
+        del task
+        gc.collect()
+        assert not is_claimed(store, "k")
+
+
+def test_a_question_is_released_if_its_executor_ends_first(path):
+    async def ask(store):
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            async with aclaimed(store.claim("k"), executor):
+                executor.shutdown()
+
+    with Store(path) as store:
+        asyncio.run(ask(store))
+        assert not is_claimed(store, "k")
+
+
+def test_closing_a_store_releases_its_claims_only(path):
+    with Store(path) as store, Store(path) as other:
+        assert store.claim("k").attempt()
+        kept = other.claim("other")
+        assert kept.attempt()
+        store.close()
+        assert not is_claimed(other, "k") and is_claimed(other, "other")
+        kept.release()
+
+
+@pytest.mark.parametrize("kind", ["no loop", "running loop", "uvloop"])
+@pytest.mark.posix
+def test_an_interrupt_waits_until_the_coroutine_has_cleaned_up(kind):
+    cleaned_up = []
+
+    async def work():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.1)
+            cleaned_up.append(True)
+
+    async def main():
+        interrupt()
+
+    def interrupt():
+        with pytest.raises(KeyboardInterrupt):
+            run_sync(work())
+        assert cleaned_up == [True]
+
+    if kind == "no loop":
+        interrupt()
+    else:
+        factory = pytest.importorskip("uvloop").new_event_loop if kind == "uvloop" else asyncio.new_event_loop
+        loop = factory()
+        loop.run_until_complete(main())
+        loop.close()
+
+
+def test_questions_that_are_asked_elsewhere_come_last(server, path, capsys):
+    released = threading.Event()
+
+    def answer(question):
+        asked.append(question.prompt)
+        if question.prompt == "first?":
+            released.wait(60)
+        return question.prompt
+
+    def compare(prompts):
+        llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+        found.append(vn.compare(llm, prompts, picture(), store=path, concurrency=1))
+
+    def errors_shown():
+        shown.append(capsys.readouterr().err)
+        return "".join(shown)
+
+    asked: list[str] = []
+    shown: list[str] = []
+    found: list[vn.Comparison] = []
+    server.answer_with(answer)
+    elsewhere = threading.Thread(target=compare, args=[["first?"]])
+    elsewhere.start()
+    until(lambda: asked == ["first?"])
+    here = threading.Thread(target=compare, args=[["first?", "second?", "third?"]])
+    here.start()
+    try:
+        until(lambda: asked == ["first?", "second?", "third?"])
+        until(lambda: "1 being answered elsewhere" in errors_shown())
+    finally:
+        released.set()
+        elsewhere.join()
+        here.join()
+    assert asked == ["first?", "second?", "third?"]
+    assert [row.response for row in found[1]] == ["first?", "second?", "third?"]
+    assert "elsewhere" not in errors_shown().rpartition("3/3")[2]
 
 
 def test_the_same_image_twice_is_asked_once(server, llm, path, tmp_path):

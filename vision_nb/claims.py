@@ -18,10 +18,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from vision_nb.errors import StoreError
 from vision_nb.responses import Response
@@ -55,13 +55,18 @@ class Claim:
 
     Attributes:
         answer: The stored answer, or None if the question must be asked.
+        is_elsewhere: Whether another process or thread asks the question.
+        transaction: Begins a transaction of the store.
+        token: Identifies this claim in the store.
     """
 
     def __init__(self, key: str, transaction: Transaction, look_up: LookUp | None) -> None:
         self.answer: Response | None = None
-        self._token = uuid.uuid4().hex
-        self._key = key if look_up is not None else f"{key} {self._token}"
-        self._transaction, self._look_up = transaction, look_up
+        self.is_elsewhere = False
+        self.transaction = transaction
+        self.token = uuid.uuid4().hex
+        self._key = key if look_up is not None else f"{key} {self.token}"
+        self._look_up = look_up
 
     def attempt(self) -> bool:
         """Claim the question, or read its answer; return False while another process or thread asks it.
@@ -69,82 +74,119 @@ class Claim:
         Raises:
             StoreError: The store cannot be written.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             if self._look_up is not None:
-                self.answer = self._look_up(connection, self._key)
+                self.answer, self.is_elsewhere = self._look_up(connection, self._key), False
                 if self.answer is not None:
                     return True
                 row = connection.execute("SELECT process, expires FROM claims WHERE key = ?", [self._key]).fetchone()
-                if row is not None and row[1] > time.time() and is_running(row[0]):
+                self.is_elsewhere = row is not None and row[1] > time.time() and is_running(row[0])
+                if self.is_elsewhere:
                     return False
+            _renewer.add(self)  # first, so that `release` deletes the row even if an interrupt comes now
             connection.execute(
                 "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",
-                [self._key, self._token, this_process(), time.time() + LEASE, _RESERVED],
+                [self._key, self.token, this_process(), time.time() + LEASE, _RESERVED],
             )
-        _renewer.add(self)
         return True
 
     def renew(self) -> None:
         """Extend the lease."""
-        with self._transaction() as connection:
-            connection.execute("UPDATE claims SET expires = ? WHERE token = ?", [time.time() + LEASE, self._token])
+        with self.transaction() as connection:
+            connection.execute("UPDATE claims SET expires = ? WHERE token = ?", [time.time() + LEASE, self.token])
 
     def release(self) -> None:
         """Let others ask the question; releasing it again has no effect."""
         if _renewer.remove(self):
-            with suppress(StoreError), self._transaction() as connection:  # or else the lease runs out
-                connection.execute("DELETE FROM claims WHERE token = ?", [self._token])
+            with suppress(StoreError), self.transaction() as connection:  # or else the lease runs out
+                connection.execute("DELETE FROM claims WHERE token = ?", [self.token])
 
 
 @contextmanager
-def claimed(claim: Claim) -> Iterator[Response | None]:
+def claimed(claim: Claim, *, waiting: AbstractContextManager[Any] | None = None) -> Iterator[Response | None]:
     """Claim a question for a block, or wait for the answer that another process receives.
 
     Args:
         claim: The claim, as ``store.claim(key)`` returns it.
+        waiting: Entered while the block waits.
 
     Yields:
         The stored answer, or None if the block must ask the question and store its answer.
     """
     try:
-        for pause in _pauses():
-            if claim.attempt():
-                break
-            time.sleep(pause)
+        if not claim.attempt():
+            with waiting or nullcontext():
+                for pause in pauses():
+                    time.sleep(pause)
+                    if claim.attempt():
+                        break
         yield claim.answer
     finally:
         claim.release()
 
 
 @asynccontextmanager
-async def aclaimed(claim: Claim, executor: Executor | None = None) -> AsyncIterator[Response | None]:
+async def aclaimed(
+    claim: Claim,
+    executor: Executor | None = None,
+    *,
+    wait: bool = True,
+    waiting: AbstractContextManager[Any] | None = None,
+) -> AsyncIterator[Response | None]:
     """Claim a question for a block: the asynchronous version of `claimed`.
 
     Args:
         claim: The claim.
         executor: Where the store is used; None for the event loop's own threads.
+        wait: Wait while another process asks the question; if False, the block runs without the claim, and
+            ``claim.is_elsewhere`` is True.
+        waiting: Entered while the block waits.
     """
     try:
-        for pause in _pauses():
-            if await finish_in_thread(executor, claim.attempt):
-                break
-            await asyncio.sleep(pause)
+        if not await finish_in_thread(executor, claim.attempt) and wait:
+            with waiting or nullcontext():
+                for pause in pauses():
+                    await asyncio.sleep(pause)
+                    if await finish_in_thread(executor, claim.attempt):
+                        break
         yield claim.answer
     finally:
-        await finish_in_thread(executor, claim.release)
+        try:
+            await finish_in_thread(executor, claim.release)
+        except RuntimeError:  # the executor or the event loop has ended
+            claim.release()
 
 
 async def finish_in_thread(executor: Executor | None, function: Callable[[], T]) -> T:
     """Run a function in a thread; if the task is canceled meanwhile, wait until the function has ended."""
     running = asyncio.get_running_loop().run_in_executor(executor, function)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+    canceled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:  # each further interrupt cancels the task again
+            canceled = error
+    if canceled is not None:
+        running.exception()  # or else asyncio logs that nobody looked at it
+        raise canceled
+    return running.result()
 
 
-def _pauses() -> Iterator[float]:
+def release_all(transaction: Transaction, connection: sqlite3.Connection) -> None:
+    """Release all claims of a store that is about to be closed, such as those of a run that was interrupted twice.
+
+    Args:
+        transaction: What the store passes to its claims.
+        connection: The store's connection, which no other thread is using.
+    """
+    for claim in _renewer.claims():
+        if claim.transaction == transaction and _renewer.remove(claim):
+            with suppress(sqlite3.Error):  # or else the lease runs out
+                connection.execute("DELETE FROM claims WHERE token = ?", [claim.token])
+
+
+def pauses() -> Iterator[float]:
+    """Return the seconds to wait between attempts to claim a question."""
     pause = _FIRST_PAUSE
     while True:
         yield pause
@@ -178,6 +220,11 @@ class _Renewer:
             known = claim in self._claims
             self._claims.discard(claim)
             return known
+
+    def claims(self) -> list[Claim]:
+        """Return the claims that are being renewed."""
+        with self._lock:
+            return list(self._claims)
 
     def _run(self) -> None:
         while True:

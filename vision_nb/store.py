@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from vision_nb import claims
-from vision_nb.claims import Claim
+from vision_nb.claims import Claim, claimed
 from vision_nb.database import checkpoint, close_database, open_database
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
@@ -109,8 +109,9 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file; closing it again has no effect."""
+        """Release all claims, and close the file; closing it again has no effect."""
         with self._lock:
+            claims.release_all(self._transaction, self._connection)
             close_database(self._connection)
 
     def checkpoint(self) -> None:
@@ -166,9 +167,8 @@ class Store:
         Raises:
             StoreError: The store cannot be written.
         """
-        probe = self.claim("probe", reuse=False)
-        probe.attempt()
-        probe.release()
+        with claimed(self.claim("probe", reuse=False)):
+            pass
 
     def get(self, key: str) -> Response | None:
         """Return the answer for a key, or None."""

@@ -38,6 +38,10 @@ def compare(models: Any, prompts: Any, images: Any, *, dry_run: Literal[True], *
 def compare(
     models: Any, prompts: Any, images: Any, *, dry_run: Literal[False] = False, **options: Unpack[_Options]
 ) -> Comparison: ...
+@overload
+def compare(
+    models: Any, prompts: Any, images: Any, *, dry_run: bool, **options: Unpack[_Options]
+) -> Comparison | Plan: ...
 def compare(
     models: Any,
     prompts: str | Iterable[str],
@@ -97,6 +101,18 @@ def compare(
             opened.close()
 
 
+@overload
+async def acompare(
+    models: Any, prompts: Any, images: Any, *, dry_run: Literal[True], **options: Unpack[_Options]
+) -> Plan: ...
+@overload
+async def acompare(
+    models: Any, prompts: Any, images: Any, *, dry_run: Literal[False] = False, **options: Unpack[_Options]
+) -> Comparison: ...
+@overload
+async def acompare(
+    models: Any, prompts: Any, images: Any, *, dry_run: bool, **options: Unpack[_Options]
+) -> Comparison | Plan: ...
 async def acompare(
     models: Any,
     prompts: str | Iterable[str],

@@ -21,7 +21,8 @@ class Progress:
     def __init__(self, total: int, *, enabled: bool) -> None:
         self._total, self._enabled = total, enabled
         self._bar: Any = None
-        self._done = self._failed = 0
+        self._done = self._failed = self._elsewhere = 0
+        self._spent = Decimal(0)
 
     def __enter__(self) -> Self:
         if self._enabled:
@@ -41,16 +42,27 @@ class Progress:
         """Update the bar from all rows."""
         self._done = sum(row.finished or row.error is not None for row in rows)
         self._failed = sum(row.error is not None for row in rows)
-        self._update(spent)
+        self._spent = spent
+        self._update()
 
     def add(self, row: Row, spent: Decimal) -> None:
         """Update the bar after one more row."""
         self._done += 1
         self._failed += row.error is not None
-        self._update(spent)
+        self._spent = spent
+        self._update()
 
-    def _update(self, spent: Decimal) -> None:
+    def show_elsewhere(self, count: int) -> None:
+        """Show how many answers another notebook or program has requested; the run waits for them last."""
+        if count != self._elsewhere:
+            self._elsewhere = count
+            self._update()
+            if self._bar is not None:
+                self._bar.refresh()
+
+    def _update(self) -> None:
         if self._bar is not None:
             self._bar.n = self._done
-            self._bar.set_postfix_str(f"{self._failed} failed, ${spent:.4f}", refresh=False)
+            elsewhere = f", {self._elsewhere} being answered elsewhere" if self._elsewhere else ""
+            self._bar.set_postfix_str(f"{self._failed} failed, ${self._spent:.4f}{elsewhere}", refresh=False)
             self._bar.update(0)

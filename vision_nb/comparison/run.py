@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from vision_nb.claims import aclaimed, finish_in_thread
+from vision_nb.claims import aclaimed, finish_in_thread, pauses
 from vision_nb.comparison.grid import Grid, Row, row_key
 from vision_nb.comparison.progress import Progress
 from vision_nb.cost.budget import Budget
@@ -75,6 +75,8 @@ class Run:
         self._store = store
         self._progress = Progress(len(grid), enabled=progress)
         self._pending: Counter[int] = Counter()  # unfinished rows of each image
+        self._asking: set[str] = set()  # keys of the questions that this run is asking
+        self._elsewhere: set[int] = set()  # rows whose questions another process is asking
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb store")
 
     @property
@@ -155,30 +157,47 @@ class Run:
         return missing
 
     async def _work(self, queue: Queue, slots: AbstractAsyncContextManager[Any], pause: _Pause) -> None:
+        """Complete rows from the queue; those that another process is asking come last."""
+        later = []
         while (item := await queue.get()) is not None:
-            if self.stopped is None:
-                await self._complete_row(*item, slots, pause)
+            if self.stopped is None and not await self._complete_row(*item, slots, pause):
+                later.append(item)
+        for seconds in pauses():
+            if self.stopped is not None or not later:
+                break
+            await asyncio.sleep(seconds)
+            later = [item for item in later if not await self._complete_row(*item, slots, pause)]
 
     async def _complete_row(
         self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
-    ) -> None:
-        """Claim and ask a row's question, or use the answer that another process receives."""
-        claim = self._store.claim(self.rows[row].key, reuse=self.resume)
+    ) -> bool:
+        """Ask a row's question, or use the stored answer; return False while another process is asking it."""
+        key = self.rows[row].key
+        claim = self._store.claim(key, reuse=self.resume)
         try:
-            async with aclaimed(claim, self._writer) as answer:
+            async with aclaimed(claim, self._writer, wait=False) as answer:
+                if claim.is_elsewhere:
+                    if key not in self._asking:  # the same image may be in the grid twice
+                        self._elsewhere.add(row)
+                        self._progress.show_elsewhere(len(self._elsewhere))
+                    return False
+                self._elsewhere.discard(row)
                 if answer is not None:
                     response = replace(answer, pricing=self.grid.models[model].pricing)
                     self.rows[row] = self.rows[row].with_answer(response, from_store=True)
                 elif self.stopped is None:
+                    self._asking.add(key)
                     await self._ask(row, model, document, slots, pause)
         except StoreError as error:
             self.stopped = str(error)  # further answers could not be kept
         if not self.rows[row].finished and self.rows[row].error is None:
-            return
+            return True
         self._pending[document] -= 1
         if not self._pending[document]:
             self.grid.documents[document].forget_download()
+        self._progress.show_elsewhere(len(self._elsewhere))
         self._progress.add(self.rows[row], self.budget.spent)
+        return True
 
     async def _ask(
         self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause

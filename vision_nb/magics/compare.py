@@ -10,7 +10,7 @@ from typing import Any
 from vision_nb.claims import aclaimed
 from vision_nb.comparison.gallery import answer_facts, answer_html, answer_table, cell, error_html
 from vision_nb.errors import VisionError
-from vision_nb.magics.output import answer_metadata
+from vision_nb.magics.output import answer_metadata, waiting_line
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
@@ -75,37 +75,38 @@ def _facts(answer: Answer) -> list[str]:
     return [*facts, *(["from the cache"] if answer.from_store else [])]
 
 
-def ask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> Answers:
+def ask_all(questions: Sequence[Question], store: Store, *, cache: bool, silent: bool) -> Answers:
     """Ask several models at once; a failed model's error is in the result.
 
     Args:
         questions: The same question to each model.
         store: The store of answers.
         cache: Whether stored answers are used.
+        silent: Whether to show nothing while an answer is being made elsewhere.
 
     Raises:
         VisionError: Every model failed; this is the first one's error.
     """
-    answers = run_sync(aask_all(questions, store, cache=cache))
+    answers = run_sync(aask_all(questions, store, cache=cache, silent=silent))
     errors = [answer.error for answer in answers if answer.error is not None]
     if len(errors) == len(answers):
         raise errors[0]
     return Answers(answers)
 
 
-async def aask_all(questions: Sequence[Question], store: Store, *, cache: bool) -> list[Answer]:
+async def aask_all(questions: Sequence[Question], store: Store, *, cache: bool, silent: bool = False) -> list[Answer]:
     """Ask several models at once, like `ask_all`, but do not raise if every model failed."""
-    answers = list(await asyncio.gather(*(_ask(question, store, cache) for question in questions)))
+    answers = list(await asyncio.gather(*(_ask(question, store, cache, silent) for question in questions)))
     await to_thread(store.checkpoint)
     return answers
 
 
-async def _ask(question: Question, store: Store, cache: bool) -> Answer:
+async def _ask(question: Question, store: Store, cache: bool, silent: bool) -> Answer:
     # Reading images and waiting for the database would block the event loop, so both are done in a thread.
     name = str(question.llm)
     try:
         key = await to_thread(question.key, store)
-        async with aclaimed(store.claim(key, reuse=cache)) as stored:
+        async with aclaimed(store.claim(key, reuse=cache), waiting=waiting_line(name, silent=silent)) as stored:
             if stored is not None:
                 return Answer(name, as_completion(question.as_answer(stored)), from_store=True)
             response = await question.llm.achat(question.messages, **question.settings)

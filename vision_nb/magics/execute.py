@@ -16,7 +16,7 @@ from vision_nb.magics.compare import ask_all
 from vision_nb.magics.conversations import DEFAULT_NAME, Conversation
 from vision_nb.magics.image_args import load_image_args
 from vision_nb.magics.models import request_settings
-from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView
+from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView, waiting_line
 from vision_nb.magics.preview import check_image_count, preview
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.magics.session import LAST_ANSWER, Session
@@ -145,7 +145,8 @@ def _answer(
     """Ask one model, or take the answer from the store, and display the answer."""
     chat, store = question.chat, session.store
     key = question.key(store)  # before the answer becomes part of the conversation
-    with claimed(store.claim(key, reuse=_uses_cache(session, options))) as found:
+    waiting = waiting_line(str(question.llm), silent=silent)
+    with claimed(store.claim(key, reuse=_uses_cache(session, options)), waiting=waiting) as found:
         stored = None if found is None else question.as_answer(found)
         format_name = options.format or session.settings.format
         view = AnswerView(
@@ -182,7 +183,7 @@ def _answer(
 
 def _compare(session: Session, options: Namespace, questions: list[Question], *, silent: bool) -> Any:
     """Ask several models, and display their answers side by side."""
-    answers = ask_all(questions, session.store, cache=_uses_cache(session, options))
+    answers = ask_all(questions, session.store, cache=_uses_cache(session, options), silent=silent)
     session.variables[LAST_ANSWER] = answers
     if options.name:
         session.variables[options.name] = answers

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -12,6 +13,7 @@ from vision_nb.errors import MalformedResponseError
 from vision_nb.magics import answer_parsers
 from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.notebook.ipython import in_notebook
+from vision_nb.notebook.progress import ProgressLine
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
@@ -133,6 +135,21 @@ class AnswerView(StreamingDisplay):
         else:
             shown = "".join(f"\n\n> **Note:** {_note_markdown(note)}" for note in notes)
         return shown + html.footnote(response_details(response))
+
+
+@contextmanager
+def waiting_line(model: str, *, silent: bool = False) -> Iterator[None]:
+    """Show a line while the block waits for an answer that another notebook or program has requested.
+
+    Args:
+        model: The model's name.
+        silent: Whether to show nothing.
+    """
+    with ProgressLine(
+        f"Another notebook or program is asking {model} the same question: waiting for the answer", enabled=not silent
+    ) as line:
+        yield
+        line.finish(f"Another notebook or program asked {model} the same question: waited {line.seconds:.0f} s.")
 
 
 def answer_metadata(response: Response, *, from_store: bool) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def _run_in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
     errors: list[BaseException] = []
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)
+    finished = threading.Event()  # after an interrupt, Thread.join() returns at once in Python 3.11 and 3.12
 
     def run() -> None:
         try:
@@ -56,15 +57,15 @@ def _run_in_thread(coroutine: Coroutine[Any, Any, T]) -> T:
         finally:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
+            finished.set()
 
-    thread = threading.Thread(target=run, name="vision_nb run_sync", daemon=True)
-    thread.start()
     try:
-        thread.join()
+        threading.Thread(target=run, name="vision_nb run_sync", daemon=True).start()
+        finished.wait()
     except KeyboardInterrupt:
         with suppress(RuntimeError):  # the loop may have just been closed
             loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        finished.wait()
         raise
     if errors:
         raise errors[0]
