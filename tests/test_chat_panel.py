@@ -37,12 +37,12 @@ class Page:
             self.turns = [dict(turn) for turn in content["turns"]]
         elif content["op"] == "update":
             if content["index"] == len(self.turns):
-                self.turns.append({"html": ""})
+                self.turns.append({"html": "", "reasoning": ""})
             turn = self.turns[content["index"]]
             turn.update(content.get("fields", {}))
-            if "html" in content:
-                kept = turn["html"].encode("utf-16-le")[: 2 * content["keep"]].decode("utf-16-le")
-                turn["html"] = kept + content["html"]
+            for name in content.keys() & {"html", "reasoning"}:
+                kept = turn[name].encode("utf-16-le")[: 2 * content[name]["keep"]].decode("utf-16-le")
+                turn[name] = kept + content[name]["end"]
         elif content["op"] == "truncate":
             del self.turns[content["length"] :]
 
@@ -73,18 +73,18 @@ async def test_only_changes_are_sent_to_the_page(server, llm):
     assert page.turns == [dict(turn) for turn in panel._view.turns]
     assert "<strong>Bold</strong>" in page.turns[0]["html"] and page.turns[0]["state"] == "done"
     grown = [content for content in page.sent if content["op"] == "update" and "html" in content]
-    assert len(grown) > 3 and sum(len(content["html"]) for content in grown) < 2 * len(page.turns[0]["html"])
+    assert len(grown) > 3 and sum(len(content["html"]["end"]) for content in grown) < 2 * len(page.turns[0]["html"])
 
 
 def test_kept_characters_are_counted_in_utf_16_code_units():
     sent = []
     view = TranscriptView(height="1px", static_class="x", on_action=print)
     view.send = lambda content, buffers=None: sent.append(content)
-    turn: Any = {"id": "1", "html": "\N{GRINNING FACE}a"}
+    turn: Any = {"id": "1", "html": "\N{GRINNING FACE}a", "reasoning": ""}
     view.show([turn])
     turn = {**turn, "html": "\N{GRINNING FACE}ab"}
     view.show([turn])
-    assert sent[-1] == {"op": "update", "index": 0, "keep": 3, "html": "b"}
+    assert sent[-1] == {"op": "update", "index": 0, "html": {"keep": 3, "end": "b"}}
     view.show([])
     assert sent[-1] == {"op": "truncate", "length": 0}
 
@@ -204,6 +204,60 @@ async def test_two_panels_share_a_conversation_and_only_one_asks_at_a_time(serve
     with pytest.raises(errors.SettingsError, match="panel is closed"):
         await second.ask("three")
     assert (await first.ask("three")).text and len(first.chat) == 2
+
+
+async def test_reasoning_is_shown_folded_while_it_runs_and_only_its_new_end_is_sent(server, llm):
+    server.tokens_per_second = 100
+    server.fail(Fault(message={"reasoning_content": "I <b>look</b> at $x$. " * 30, "content": "Three."}))
+    answer_html("$x$")  # imports the renderer, which would make the first redraw slow and the next ones rare
+    panel = vn.ChatPanel(llm)
+    page = Page(panel)
+    await panel.ask("Which?")
+    await asyncio.sleep(0.2)
+    (turn,) = page.turns
+    assert turn == dict(panel._view.turns[0]) and turn["html"].strip() == "<p>Three.</p>"
+    assert "I &lt;b&gt;look" in turn["reasoning"] and "<math" in turn["reasoning"]
+    assert turn["reasoning_summary"].startswith("Thought for ") and turn["state"] == "done"
+    states = [content["fields"]["state"] for content in page.sent if "state" in content.get("fields", {})]
+    assert "thinking" in states and states[-1] == "done"
+    summaries = {content.get("fields", {}).get("reasoning_summary") for content in page.sent}
+    assert "Thinking ..." in summaries
+    grown = [content["reasoning"] for content in page.sent if "reasoning" in content]
+    assert len(grown) > 3 and sum(len(change["end"]) for change in grown) < 2 * len(turn["reasoning"])
+
+
+async def test_an_empty_answer_says_that_the_reasoning_used_the_whole_limit(server, llm):
+    server.fail(Fault(message={"reasoning_content": "Let me see.", "content": ""}, finish_reason="length"))
+    panel = vn.ChatPanel(llm)
+    await panel.ask("Which?")
+    turn = panel._view.turns[0]
+    assert turn["html"] == "" and "Let me see." in turn["reasoning"] and "reasoning used the whole" in turn["remark"]
+
+
+@pytest.mark.parametrize("end", ["clean", "mid_line", "broken"])
+async def test_an_answer_that_was_cut_off_stays_marked_and_can_be_asked_again(server, llm, end):
+    server.fail(Fault(text="3, 5 and 7.", cut_after=4, end=end))
+    panel = vn.ChatPanel(llm)
+    write(panel, do="send", text="Which?")
+    await settled(panel)
+    (turn,) = panel._view.turns
+    assert "3, 5 and" in turn["html"] and turn["state"] == "stopped" and turn["error"] == ""
+    assert turn["remark"] == "The answer was cut off before it was finished. Ask again."
+    assert bool(panel._view.status["error"]) == (end == "broken")  # what the clean end is, the remark says
+    press(panel, do="ask_again", id=turn["id"])
+    await settled(panel)
+    assert [answer.text for answer in panel.chat.responses] == ["to Which?"]
+    assert panel._view.turns[-1]["state"] == "done" and panel._view.status["error"] == ""
+
+
+async def test_a_stream_that_ends_in_its_reasoning_is_one_failed_question(server, llm):
+    server.fail(Fault(message={"reasoning_content": "Let me see."}, cut_after=4, end="clean"))
+    panel = vn.ChatPanel(llm)
+    write(panel, do="send", text="Which?")
+    await settled(panel)
+    (turn,) = panel._view.turns
+    assert turn["state"] == "failed" and "incomplete" in turn["error"] and turn["remark"] == ""
+    assert "Let me" in turn["reasoning"] and len(panel.chat) == 0
 
 
 async def test_chunks_of_a_file_are_joined_and_cancelled_uploads_are_freed(llm):

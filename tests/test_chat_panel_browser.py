@@ -248,9 +248,14 @@ def test_an_error_is_displayed_in_its_turn_and_can_be_retried(opened):
     assert panel.answer(1) == "to two" and panel.turns.nth(1).locator(".vnb-image").count() == 1
     panel.run("server.fail(Fault(cut_after=6, text='all of these words are cut off in the middle of it'))")
     panel.say("three")
-    panel.wait("failed", 2)
+    panel.wait("stopped", 2)
     assert panel.answer(2).startswith("all of") and panel.turns.count() == 3
-    assert panel.run("print(len(panel.chat))") == "2"
+    assert "cut off before it was finished. Ask again." in panel.turns.nth(2).inner_text()
+    assert "closed the connection" in panel.page.locator(".vnb-status .vnb-error").inner_text()
+    panel.button("Ask again", 2).click()
+    panel.wait("done", 2)
+    assert panel.answer(2) == "to three" and not panel.page.locator(".vnb-status .vnb-error").is_visible()
+    assert panel.run("print(len(panel.chat))") == "3"
 
 
 def test_the_panel_shows_that_the_kernel_is_busy(opened):

@@ -103,7 +103,7 @@ async def test_an_interrupted_stream_is_closed_and_its_part_stays_marked_as_inte
             shown = show(stream, live=live)
             await shown
         assert stream.closed and live.response.finish_reason == "interrupted"
-        assert capsys.readouterr().out == "One\n"
+        assert capsys.readouterr().out == "One\n(The answer was interrupted.)\n"
 
 
 def test_an_empty_stream_is_an_error():

@@ -8,9 +8,11 @@ import vision_nb as vn
 from tests.conftest import picture
 from tests.forms import FORMS
 from tests.forms import ask_all as ask
+from tests.kernels import error_of, run_cells, text_of
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.providers.openai.server_message import server_message
+from vision_nb.store import Store
 
 STREAMS = FORMS[2:]
 
@@ -78,8 +80,6 @@ async def test_an_end_marker_in_the_text_of_an_answer_does_not_finish_it(server,
 
 
 def test_a_failed_answer_is_not_stored_and_asked_again(server, llm, tmp_path):
-    from vision_nb.store import Store
-
     server.fail(Fault(choice={"finish_reason": "error", "error": {"message": "GPU lost"}}))
     path = tmp_path / "answers.sqlite3"
     first = vn.compare(llm, ["Which numbers?"], [picture()], store=path, progress=False)
@@ -99,16 +99,76 @@ def test_an_incomplete_answer_stays_on_the_page_marked_as_cut_off(server, llm, c
     assert "cut off" in stream.response._repr_markdown_()
 
 
-async def test_a_chat_keeps_the_partial_answer_of_a_failed_turn(server, llm):
+CUT_OFF = {**UNFINISHED, "broken connection": Fault(cut_after=4), "error": Fault(choice={"error": "GPU lost"})}
+
+
+@pytest.mark.parametrize("fault", CUT_OFF.values(), ids=CUT_OFF)
+@pytest.mark.parametrize("form", ["stream", "astream"])
+async def test_a_conversation_and_its_files_keep_an_answer_that_was_cut_off(server, llm, tmp_path, form, fault):
     chat = vn.Chat(llm)
-    server.fail(Fault(cut_after=4, end="clean"), times=2)
-    with pytest.raises(errors.IncompleteResponseError):
-        list(chat.stream("Which numbers?"))
-    assert (chat.failed_turn.answer.text, chat.turns) == ("3, 5 and", ())
-    with pytest.raises(errors.IncompleteResponseError):
-        async for _ in chat.astream("Which numbers?"):
-            pass
-    assert "cut off" in chat.failed_turn.answer.remark
+    server.fail(fault)
+    with pytest.raises(errors.ProviderError):
+        if form == "stream":
+            list(chat.stream("Which numbers?"))
+        else:
+            async for _ in chat.astream("Which numbers?"):
+                pass
+    (answer,) = chat.responses
+    assert answer.text.startswith("3, 5 and") and answer.finish_reason == "incomplete" and chat.failed_turn is None
+    assert vn.Chat.load(chat.export(tmp_path / "talk.json"), llm).responses[0].remark == answer.remark
+    for ending in ("md", "html", "ipynb"):
+        exported = chat.export(tmp_path / f"talk.{ending}").read_text()
+        assert "3, 5 and" in exported and "cut off before it was finished. Ask again." in exported
+    chat.undo()
+    assert list(chat.stream("Which numbers?"))[-1].text == "3, 5 and 7."
+
+
+@pytest.mark.parametrize("fault", CUT_OFF.values(), ids=CUT_OFF)
+def test_display_stream_marks_an_answer_that_was_cut_off(server, llm, capsys, fault):
+    server.fail(fault)
+    stream = llm.stream_complete("Which numbers?")
+    with pytest.raises(errors.ProviderError):
+        vn.display_stream(stream)
+    printed = capsys.readouterr().out
+    assert printed.startswith("3, 5 and") and "\n(The answer was cut off" in printed
+    assert stream.response.finish_reason == "incomplete"
+
+
+@pytest.mark.parametrize("reason", ["incomplete", "interrupted"])
+def test_the_store_never_gives_an_unfinished_answer(tmp_path, reason):
+    with Store(tmp_path / "answers.sqlite3") as store:
+        store.put("key", "demo", vn.CompletionResponse("3, 5 and", finish_reason=reason))
+        assert store.get("key") is None and store.count() == 0
+
+
+@pytest.mark.kernel
+def test_a_cell_shows_an_answer_that_was_cut_off_in_every_format_and_asks_again():
+    formats = ["markdown", "text", "html", "code", "json", "math", "dataframe"]
+    answers = {"json": "[3, 5, 7]", "dataframe": "| a | b |\\n|---|---|\\n| 3 | 5 |\\n| 7 | 9 |"}
+    cells = run_cells(
+        "from vision_nb.demo import shared_server, Fault\nserver = shared_server()",
+        *(
+            source
+            for name in formats
+            for source in (
+                f"server.answer_with('{answers.get(name, '3, 5 and 7.')}')\n"
+                "server.fail(Fault(cut_after=-3, end='clean'))",
+                f"%%vision demo -f {name}\nWhich, as {name}?",
+                f"%%vision demo -f {name}\nWhich, as {name}?",
+                "print(len(server.requests))",
+            )
+        ),
+        allow_errors=True,
+    )
+    for number, name in enumerate(formats):
+        _, cut_off, again, asked = cells[4 * number + 1 : 4 * number + 5]
+        data = cut_off.outputs[0].data
+        for mimetype, text in data.items():
+            assert "cut off before it was finished. Ask again." in text, (name, mimetype)
+            assert "3" in text.split("cut off")[0], (name, mimetype)
+        assert error_of(cut_off).startswith("IncompleteResponseError")
+        assert "cut off" not in str(again.outputs) and error_of(again) is None
+        assert text_of(asked) == f"{2 * number + 2}\n"
 
 
 REPORTED = {

@@ -13,6 +13,10 @@ from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count
 from vision_nb.rendering.markdown.blocks import safe_markdown
+from vision_nb.rendering.markdown.html import markdown_to_html
+
+UNFINISHED = ("interrupted", "incomplete")
+"""The finish reasons of an answer that was stopped or cut off. It is shown, but never parsed or stored."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class Response(DisplayOnce):
         usage: The tokens that the server reported, or None.
         model: The model that answered, as the server calls it.
         finish_reason: Why the answer ended: "stop", "length" if it was cut off at the length limit, or
-            "content_filter", "incomplete" if a stream broke off, or "interrupted"; None while streaming.
+            "content_filter", "incomplete" if a stream was cut off, or "interrupted"; None while streaming.
         latency: Seconds from the request until this response.
         pricing: A function from the usage to the price in US dollars.
         image_notes: What was done to each image before it was sent: a text per changed image, such as
@@ -97,6 +101,8 @@ class Response(DisplayOnce):
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
         reasoning: What the model wrote before its answer, if the server sends it; not part of ``text``.
         reasoning_delta: The new part of the reasoning since the previous response of a stream.
+        reasoning_seconds: Seconds from the first part of the reasoning until the answer began, or until now; None
+            if the answer was not streamed.
         parsed: The value of a structured answer, an instance of the class that was passed as ``schema``; None in the
             responses of a stream but the last, and without a schema.
         attempts: How many answers were requested, those that had to be repaired included; ``usage``, ``cost`` and
@@ -117,6 +123,7 @@ class Response(DisplayOnce):
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
     reasoning: str = field(default="", repr=False)
     reasoning_delta: str = field(default="", repr=False, compare=False)
+    reasoning_seconds: float | None = field(default=None, repr=False, compare=False)
     parsed: Any = field(default=None, repr=False, compare=False)
     attempts: int = field(default=1, repr=False, compare=False)
     is_refusal: bool = field(default=False, repr=False, compare=False)
@@ -152,11 +159,13 @@ class Response(DisplayOnce):
         """A note for the reader if the answer did not end normally, or None."""
         if self.finish_reason == "length" and not self.text:
             return "The reasoning used the whole length limit and left no answer: raise max_new_tokens."
+        if self.finish_reason == "stop" and self.reasoning and not self.text:
+            return "The model ended after its reasoning and gave no answer. Ask again."
         return {
             "length": "The answer was cut off at the length limit: raise max_new_tokens for more.",
             "content_filter": "The answer was stopped by the server's content filter.",
             "interrupted": "The answer was interrupted.",
-            "incomplete": "The answer was cut off: the connection ended before it was finished. Ask again.",
+            "incomplete": "The answer was cut off before it was finished. Ask again.",
         }.get(self.finish_reason or "")
 
     def _repr_markdown_(self) -> str:
@@ -205,11 +214,38 @@ def response_markdown(response: Response) -> str:
 
 
 def reasoning_markdown(response: Response) -> str:
-    """Return a response's reasoning as a folded block of safe Markdown, or "" if there is none."""
+    """Return a response's reasoning as a collapsed block of safe Markdown, or "" if there is none."""
     if not response.reasoning:
         return ""
-    summary = "Reasoning" if response.text or response.finish_reason else "Thinking ..."
-    return f"<details><summary>{summary}</summary>\n\n{safe_markdown(response.reasoning)}\n\n</details>\n\n"
+    text = safe_markdown(response.reasoning)
+    return f"<details><summary>{reasoning_summary(response)}</summary>\n\n{text}\n\n</details>\n\n"
+
+
+def reasoning_html(response: Response, to_html: Callable[[str], str] = markdown_to_html) -> str:
+    """Return a response's reasoning as a collapsed block of safe HTML, or "" if there is none.
+
+    Args:
+        response: The response.
+        to_html: Renders untrusted Markdown as safe HTML.
+    """
+    if not response.reasoning:
+        return ""
+    return f"<details><summary>{reasoning_summary(response)}</summary>{to_html(response.reasoning)}</details>"
+
+
+def reasoning_summary(response: Response) -> str:
+    """Return the line above a response's reasoning: whether it is in progress, and how long it has taken."""
+    seconds = response.reasoning_seconds
+    if not (response.text or response.finish_reason):
+        return "Thinking ..." if seconds is None or seconds < 1 else f"Thinking ... {seconds:.0f} s"
+    if seconds is None:
+        return "Reasoning"
+    return "Thought for less than 1 s" if seconds < 1 else f"Thought for {seconds:.0f} s"
+
+
+def plain_text(response: Response) -> str:
+    """Return a response's text, with a note if it did not end normally."""
+    return f"{response.text}\n\n({response.remark})".lstrip() if response.remark else response.text
 
 
 def response_details(response: Response) -> list[str]:

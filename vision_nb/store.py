@@ -28,7 +28,7 @@ from vision_nb.database import checkpoint, close_database, open_database
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.sanitize import replace_surrogates
-from vision_nb.responses import Response, Usage
+from vision_nb.responses import UNFINISHED, Response, Usage
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS files (
 """
 
 _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
-_DETAILS = ("reasoning", "image_notes")
+_DETAILS = ("reasoning", "reasoning_seconds", "image_notes")
 """The attributes of a response that most answers do not have; they are kept together as JSON."""
 
 
@@ -180,13 +180,15 @@ class Store:
             return _select(connection, list(keys))
 
     def put(self, key: str, asked_model: str, response: Response) -> None:
-        """Write an answer; it is on disk when this returns.
+        """Write an answer; it is on disk when this returns. An interrupted or incomplete answer is not written.
 
         Args:
             key: The question's key, as `answer_key` returns it.
             asked_model: The model as the user named it; the response has the server's own name.
             response: The answer.
         """
+        if response.finish_reason in UNFINISHED:
+            return
         usage = response.usage
         values = {
             "key": key,

@@ -124,7 +124,8 @@ def _answer(row: Row, max_answer: int) -> str:
     text = row.response if len(row.response) <= max_answer else row.response[:max_answer].rstrip() + " ..."
     tokens = Usage(row.input_tokens, row.output_tokens).total_tokens
     facts = answer_facts(latency_s=row.latency_s, tokens=tokens, usd=row.usd, from_store=row.from_store)
-    return answer_html(text, facts=facts, remark=Response(finish_reason=row.finish_reason).remark)
+    remark = Response(row.response, finish_reason=row.finish_reason).remark
+    return answer_html(text, facts=facts, remark=remark)
 
 
 def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None) -> str:

@@ -13,7 +13,7 @@ from vision_nb.conversation.export import transcript
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
 from vision_nb.conversation.serialization import SavedConversation, read, write
 from vision_nb.conversation.turn import Turn
-from vision_nb.errors import SettingsError
+from vision_nb.errors import ProviderError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
 from vision_nb.providers.base import MultiModalLLM
@@ -25,8 +25,9 @@ from vision_nb.responses import ChatResponse, Usage
 class Chat:
     """A conversation in which each question is sent with all earlier questions, answers and images.
 
-    If a question fails, the conversation stays unchanged. If an answer is stopped, the part that has arrived is
-    kept, with the finish reason "interrupted". Only one question can be asked at a time.
+    If a question fails, the conversation stays unchanged. If an answer is stopped or cut off, the part that has
+    arrived is kept, with the finish reason "interrupted" or "incomplete"; `undo` removes it, to ask again. Only one
+    question can be asked at a time.
 
     Args:
         llm: The model, or its name as for `connect`. It can be changed between questions.
@@ -189,7 +190,7 @@ class Chat:
 
     @contextmanager
     def _turn_in_progress(self, question: ChatMessage, task: Task[Any] | None = None) -> Iterator[None]:
-        """Set `answering` inside the block, and append the turn when the answer is complete or interrupted.
+        """Set `answering` inside the block, and append the turn if any of the answer's text has arrived.
 
         Args:
             question: The question.
@@ -204,9 +205,13 @@ class Chat:
             self._notify()
             yield
             is_kept = True
-        except (GeneratorExit, KeyboardInterrupt, CancelledError):
-            is_kept = bool(self.answering.answer.text)
-            self._update_answer(replace(self.answering.answer, finish_reason="interrupted"))
+        except (GeneratorExit, KeyboardInterrupt, CancelledError, ProviderError) as error:
+            answer = self.answering.answer
+            is_kept = bool(answer.text)
+            if not isinstance(error, ProviderError):
+                self._update_answer(replace(answer, finish_reason="interrupted"))
+            elif answer.finish_reason is None and is_kept:
+                self._update_answer(replace(answer, finish_reason="incomplete"))
             raise
         finally:
             turn, self.answering, self._task = self.answering, None, None

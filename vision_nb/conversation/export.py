@@ -16,7 +16,7 @@ from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.math import answer_html
 from vision_nb.rendering.sanitize import inline_text
-from vision_nb.responses import ChatResponse, Usage, response_details
+from vision_nb.responses import ChatResponse, Usage, reasoning_html, reasoning_markdown, response_details
 
 GetThumbnail: TypeAlias = Callable[[ImageDocument], str | None]
 """Returns a thumbnail as a data URI, or None if there is none."""
@@ -37,7 +37,8 @@ h2 {{ font-size: 1rem; margin: 1rem 0 0.25rem; }}
 .prompt {{ white-space: pre-wrap; }}
 figure {{ display: inline-block; margin: 0 0.5rem 0.5rem 0; }}
 figure img {{ max-width: min(20rem, 100%); border-radius: 4px; }}
-figcaption, small {{ color: #555; }}
+figcaption, small, details {{ color: #555; }}
+summary {{ cursor: pointer; }}
 pre {{ background: #f3f3f3; padding: 0.75rem; overflow-x: auto; }}
 td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; }}
 table {{ border-collapse: collapse; }}
@@ -143,7 +144,8 @@ def _markdown_question(turn: Turn, get_thumbnail: GetThumbnail) -> str:
 def _markdown_answer(answer: ChatResponse) -> str:
     remarks = [f"> **Note:** {answer.remark}"] if answer.remark else []
     model, line = inline_text(answer.model or "assistant"), escape(facts_line(answer))
-    return "\n\n".join([f"**{model}**", safe_markdown(answer.text), *remarks, f"<small>{line}</small>"])
+    text = reasoning_markdown(answer) + safe_markdown(answer.text)
+    return "\n\n".join([f"**{model}**", text, *remarks, f"<small>{line}</small>"])
 
 
 def _image_html(document: ImageDocument, get_thumbnail: GetThumbnail) -> str:
@@ -169,6 +171,6 @@ def _page_turn(turn: Turn) -> Iterator[str]:
         yield f"<figure>{_image_html(document, _large_thumbnail)}{caption}</figure>"
     yield f'<div class="prompt">{escape(question.text)}</div>{f"<small>{note}</small>" if note else ""}'
     yield f"<h2>{escape(answer.model or 'assistant')}</h2>"
-    yield answer_html(answer.text)
+    yield reasoning_html(answer, answer_html) + answer_html(answer.text)
     yield f"<p><b>Note:</b> {escape(answer.remark)}</p>" if answer.remark else ""
     yield f"<small>{escape(facts_line(answer))}</small>"

@@ -137,6 +137,8 @@ def _turn_fields(turn: Turn) -> dict[str, Any]:
         "question": {"role": question.role.value, "parts": [_part_fields(part) for part in question.parts]},
         "answer": {
             "text": answer.text,
+            "reasoning": answer.reasoning,
+            "reasoning_seconds": answer.reasoning_seconds,
             "model": answer.model,
             "finish_reason": answer.finish_reason,
             "latency": answer.latency,
@@ -168,6 +170,8 @@ def _read_turn(fields: Mapping[str, Any]) -> Turn:
         ChatMessage(MessageRole(question["role"]), [_read_part(part) for part in question["parts"]]),
         ChatResponse(
             text=_string(answer["text"]),
+            reasoning=_string(answer.get("reasoning", "")),  # files of earlier versions have none
+            reasoning_seconds=_seconds(answer.get("reasoning_seconds")),
             model=_string(answer["model"]),
             finish_reason=None if answer["finish_reason"] is None else _string(answer["finish_reason"]),
             latency=_seconds(answer["latency"]),

@@ -14,7 +14,7 @@ from vision_nb.magics.output import answer_metadata, waiting_line
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.responses import CompletionResponse
+from vision_nb.responses import CompletionResponse, reasoning_html
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
@@ -63,7 +63,8 @@ class Answers(DisplayOnce, Sequence[Answer]):
 def _answer_html(answer: Answer) -> str:
     if answer.response is None:
         return error_html(f"{type(answer.error).__name__}: {answer.error}")
-    return answer_html(answer.response.text, facts=_facts(answer), remark=answer.response.remark)
+    response = answer.response
+    return reasoning_html(response) + answer_html(response.text, facts=_facts(answer), remark=response.remark)
 
 
 def _facts(answer: Answer) -> list[str]:

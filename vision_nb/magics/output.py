@@ -12,12 +12,11 @@ from typing import Any
 from vision_nb.errors import MalformedResponseError
 from vision_nb.magics import answer_parsers
 from vision_nb.notebook.display import StreamingDisplay
-from vision_nb.notebook.ipython import in_notebook
 from vision_nb.notebook.progress import ProgressLine
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
-from vision_nb.responses import Response, response_details
+from vision_nb.responses import UNFINISHED, Response, plain_text, reasoning_html, reasoning_markdown, response_details
 
 _FROM_CACHE = "This answer came from the cache, at no cost. Use --no-cache to ask again."
 
@@ -53,7 +52,7 @@ class AnswerView(StreamingDisplay):
 
     Args:
         output_format: The output format.
-        notes: Notes to show below the answer.
+        further_notes: Notes to show below the answer.
         from_store: Whether the answer came from the store.
         with_cost: Whether to show the price.
         silent: Whether to display nothing, and only parse the answer.
@@ -66,26 +65,28 @@ class AnswerView(StreamingDisplay):
     def __init__(
         self,
         output_format: OutputFormat,
-        notes: Sequence[str] = (),
+        further_notes: Sequence[str] = (),
         *,
         from_store: bool = False,
         with_cost: bool = False,
         silent: bool = False,
     ) -> None:
         super().__init__()
-        self.output_format, self.notes = output_format, notes
+        self.output_format, self.further_notes = output_format, further_notes
         self.from_store, self.with_cost, self.silent = from_store, with_cost, silent
         self.value: Any = None
         self.problem: MalformedResponseError | None = None
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
         """Return the output by MIME type, with notes below a finished answer."""
-        is_parsed = finished and self._hides_text
+        is_parsed = finished and self._hides_text(response)
         text = "" if is_parsed else self.output_format.render(response.text)  # IPython displays the parsed value
         below = self._below(response) if finished else ""
         if self.output_format.mimetype == "text/plain":  # also as HTML: some front ends turn plain text into links
-            return {"text/html": f"<pre>{escape(text + below)}</pre>", "text/plain": text + below}
-        return {self.output_format.mimetype: text + below, "text/plain": response.text}
+            html_text = f"{reasoning_html(response)}<pre>{escape(text + below)}</pre>"
+            return {"text/html": html_text, "text/plain": text + below}
+        reasoning = reasoning_html if self.output_format.mimetype == "text/html" else reasoning_markdown
+        return {self.output_format.mimetype: reasoning(response) + text + below, "text/plain": plain_text(response)}
 
     def metadata(self, response: Response) -> dict[str, Any]:
         """Return the model, tokens and price, for the saved notebook."""
@@ -100,7 +101,7 @@ class AnswerView(StreamingDisplay):
     def finish(self, response: Response) -> None:
         """Display the finished answer, and parse it if the format does."""
         self.response = response
-        if self.output_format.parse is not None and response.finish_reason != "interrupted":
+        if self.output_format.parse is not None and response.finish_reason not in UNFINISHED:
             try:
                 self.value = self.output_format.parse(response.text)
             except MalformedResponseError as problem:
@@ -108,26 +109,25 @@ class AnswerView(StreamingDisplay):
         if self.silent and self.problem is None:
             return
         super().finish(response)
-        if not in_notebook():
-            for note in self._notes(response):
-                print(f"({note})")  # noqa: T201 - the output of a terminal
 
-    @property
-    def _hides_text(self) -> bool:
-        return self.output_format.parse is not None and self.problem is None
+    def _hides_text(self, response: Response) -> bool:
+        """Return whether the parsed value is displayed instead of the text."""
+        is_parsed = self.problem is None and response.finish_reason not in UNFINISHED
+        return self.output_format.parse is not None and is_parsed
 
     def _write(self, response: Response) -> None:
-        if not self._hides_text:
+        if not self._hides_text(response):
             super()._write(response)
 
-    def _notes(self, response: Response) -> list[str]:
+    def notes(self, response: Response) -> list[str]:
+        """Return the notes below the finished answer."""
         cost = "unknown" if response.cost is None else format_price(response.cost, decimals=6)
         price = [f"Cost: {cost}."] if self.with_cost else []
         cached = [_FROM_CACHE] if self.from_store else []
-        return [*([response.remark] if response.remark else []), *cached, *price, *self.notes]
+        return [*super().notes(response), *cached, *price, *self.further_notes]
 
     def _below(self, response: Response) -> str:
-        notes = self._notes(response)
+        notes = self.notes(response)
         if self.output_format.mimetype == "text/plain":
             return "".join(f"\n\n({note})" for note in notes)
         if self.output_format.mimetype == "text/html":

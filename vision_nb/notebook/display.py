@@ -13,12 +13,12 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from vision_nb.errors import ImageError, SettingsError
+from vision_nb.errors import ImageError, ProviderError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, to_jpeg
 from vision_nb.messages import as_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
-from vision_nb.responses import Response, response_markdown
+from vision_nb.responses import Response, plain_text, response_markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,11 +151,15 @@ class StreamingDisplay:
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
         """Return the notebook output for a response, by MIME type."""
-        return {"text/markdown": response_markdown(response) + self.below, "text/plain": response.text}
+        return {"text/markdown": response_markdown(response) + self.below, "text/plain": plain_text(response)}
 
     def metadata(self, response: Response) -> dict[str, Any]:
         """Return the metadata that is saved with the finished answer in the notebook."""
         return {}
+
+    def notes(self, response: Response) -> list[str]:
+        """Return the notes that a terminal shows below the finished answer."""
+        return [response.remark] if response.remark else []
 
     def show(self, response: Response) -> None:
         """Show a partial response, unless the last update was a moment ago."""
@@ -172,7 +176,7 @@ class StreamingDisplay:
             self._draw(self.bundle(response, finished=True), self.metadata(response))
         else:
             self._write(response)
-            sys.stdout.write("\n")
+            sys.stdout.write("".join(["\n", *(f"({note})\n" for note in self.notes(response))]))
         mark_displayed(response)
 
     def _write(self, response: Response) -> None:
@@ -281,6 +285,8 @@ class _StreamedAnswer(Generic[R]):
     ) -> None:
         if self._response is None:
             return
-        if kind is not None and issubclass(kind, (KeyboardInterrupt, CancelledError)):
+        if isinstance(error, (KeyboardInterrupt, CancelledError)):
             self._response = replace(self._response, finish_reason="interrupted")
+        elif isinstance(error, ProviderError) and self._response.finish_reason is None:
+            self._response = replace(self._response, finish_reason="incomplete")
         self._display.finish(self._response)

@@ -51,6 +51,7 @@ class ResponseAccumulator(Generic[R]):
         self._leading, self._endings = trim
         self._held_back = self._half_pair = ""
         self._splitter = ReasoningSplitter()
+        self._reasoning_since: float | None = None
         self.start()
 
     def start(self) -> None:
@@ -62,18 +63,24 @@ class ResponseAccumulator(Generic[R]):
         last = last or delta.finish_reason is not None
         text, reasoning = self._splitter.split(self._join_surrogates(delta.text, last), last)
         text, reasoning = self._trim(text, last), replace_surrogates(delta.reasoning) + reasoning
-        so_far = self.response
+        so_far, now = self.response, time.perf_counter()
+        if reasoning and self._reasoning_since is None:
+            self._reasoning_since = now
+        reasoning_seconds = so_far.reasoning_seconds
+        if self._reasoning_since is not None and not so_far.text:
+            reasoning_seconds = now - self._reasoning_since or None  # 0 if the answer was not streamed
         self.response = replace(
             so_far,
             text=so_far.text + text,
             delta=text,
             reasoning=so_far.reasoning + reasoning,
             reasoning_delta=reasoning,
+            reasoning_seconds=reasoning_seconds,
             raw=delta.raw if delta.raw is not None else so_far.raw,
             usage=delta.usage or so_far.usage,
             model=replace_surrogates(delta.model) or so_far.model,
             finish_reason=replace_surrogates(delta.finish_reason or "") or so_far.finish_reason,
-            latency=time.perf_counter() - self._started,
+            latency=now - self._started,
         )
         return self.response
 
@@ -198,6 +205,10 @@ class _Stream(Generic[R]):
         """The text so far."""
         return self.response.text
 
+    @property
+    def _has_begun(self) -> bool:
+        return bool(self.response.text or self.response.reasoning or self._accumulator.has_held_back)
+
     def _add(self, chunk: Any) -> R | None:
         """Add a chunk; return the response, or None if the chunk adds nothing."""
         delta = self._parse(chunk)
@@ -213,8 +224,7 @@ class _Stream(Generic[R]):
         """
         if self._is_over:
             return None
-        arrived = self.response.text or self.response.reasoning or self._accumulator.has_held_back
-        if not (arrived or self.response.finish_reason):
+        if not (self._has_begun or self.response.finish_reason):
             raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")
         if self.response.finish_reason is None:
             reason = "stop" if self._is_complete else "incomplete"
@@ -231,10 +241,12 @@ class _Stream(Generic[R]):
         return None
 
     def _failure(self, error: BaseException) -> BaseException:
-        """Return the exception to raise for an error; mark the response if it is an interrupt."""
+        """Return the exception to raise for an error, and mark the response as interrupted or incomplete."""
         if not isinstance(error, Exception):
             self._accumulator.add(Delta(finish_reason="interrupted"))
             return error
+        if self._has_begun and self.response.finish_reason is None:
+            self._accumulator.add(Delta(finish_reason="incomplete"))
         return self._map_error(error, self.text)
 
 

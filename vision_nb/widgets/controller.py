@@ -11,7 +11,7 @@ from typing import Any
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import totals
 from vision_nb.conversation.turn import Turn
-from vision_nb.errors import SettingsError, VisionError
+from vision_nb.errors import IncompleteResponseError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
@@ -76,7 +76,7 @@ class PanelController:
         self.check(question)
         self._set_aside_failed()
         question = ChatMessage(question.role, question.content)  # `_end` recognizes it by its identity
-        self._has_received_all = False
+        self._has_received_all, self._error = False, ""
         self._task = asyncio.get_running_loop().create_task(self._answer(question, overrides))
         # The end is handled in a callback, because a task that is cancelled before its first step never runs.
         self._task.add_done_callback(lambda task: self._end(task, question))
@@ -151,6 +151,10 @@ class PanelController:
                 error = "Stopped before the answer began."
         elif (exception := task.exception()) is not None:
             error = str(exception) if isinstance(exception, VisionError) else f"{type(exception).__name__}: {exception}"
+            if any(turn.question is question for turn in self._chat.turns):  # the answer was cut off
+                if not isinstance(exception, IncompleteResponseError):  # the turn's remark says it all
+                    self._error = self._chat.llm.redacted(error)
+                error = None
         if error is not None:
             turn = self._chat.failed_turn
             if turn is None or turn.question is not question:  # the task ended before its first step

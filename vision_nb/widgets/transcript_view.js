@@ -1,6 +1,8 @@
 // Draws the turns that Python sends, and tells Python which button was pressed.
 // Everything is inserted as text except the HTML of an answer, which Python has sanitized.
 
+const GROWING = ["waiting", "thinking", "answering"]; // the states of a turn whose answer is not complete
+
 // Replaces only the blocks that differ, so that a growing answer does not flicker or lose a selection.
 function updateBlocks(container, html) {
   const template = document.createElement("template");
@@ -31,13 +33,16 @@ class TurnElement {
   constructor(send) {
     this.send = (message) => send({ id: this.view.id, ...message });
     this.view = {};
-    this.html = "";
+    this.html = { html: "", reasoning: "" };
     this.images = element("div", { className: "vnb-images" });
     this.prompt = element("div", { className: "vnb-prompt", dir: "auto" });
     this.note = element("div", { className: "vnb-note" });
     this.question = element("div", { className: "vnb-question" }, this.images, this.prompt, this.note);
     this.model = element("div", { className: "vnb-model", dir: "auto" });
-    this.answer = element("div", { className: "vnb-answer" });
+    this.reasoningSummary = element("summary");
+    this.reasoning = element("div", { className: "vnb-markdown" });
+    this.reasoningBlock = element("details", { className: "vnb-reasoning", hidden: true }, this.reasoningSummary, this.reasoning);
+    this.answer = element("div", { className: "vnb-answer vnb-markdown" });
     this.remark = element("div", { className: "vnb-remark" });
     this.error = element("div", { className: "vnb-error", role: "alert" });
     this.details = element("span", { className: "vnb-details" });
@@ -48,35 +53,35 @@ class TurnElement {
     this.delete = this.actionButton("Delete this and later", "Delete this turn and the turns after it", () => this.send({ do: "delete" }));
     this.buttons = [this.retry, this.copy, this.askAgain, this.edit, this.delete];
     this.footer = element("div", { className: "vnb-footer" }, this.details, element("span", { className: "vnb-actions" }, ...this.buttons));
-    this.root = element("article", { className: "vnb-turn" }, this.question, this.model, this.answer, this.remark, this.error, this.footer);
+    this.root = element("article", { className: "vnb-turn" }, this.question, this.model, this.reasoningBlock, this.answer, this.remark, this.error, this.footer);
   }
 
   actionButton(textContent, title, onClick) {
     return button({ textContent, title }, onClick);
   }
 
-  // Applies changed fields, and new HTML after the first `keep` characters of the present HTML.
-  update({ fields, keep, html }) {
-    if (html !== undefined) {
-      this.html = this.html.slice(0, keep) + html;
-      updateBlocks(this.answer, this.html);
-    }
+  // Applies changed fields, and the new end of the HTML after its first `keep` characters.
+  update({ fields, html, reasoning }) {
+    this.updateHtml("html", this.answer, html);
+    this.updateHtml("reasoning", this.reasoning, reasoning);
     if (!fields) return;
     Object.assign(this.view, fields);
-    const { prompt, note, model, state, remark, error, details } = this.view;
+    const { prompt, note, model, reasoning_summary, state, remark, error, details } = this.view;
     if (fields.images) this.drawImages(fields.images);
     if ("prompt" in fields) this.closeEditor();
     this.prompt.textContent = prompt;
     this.note.textContent = note;
     this.note.hidden = !note;
     this.model.textContent = model;
+    this.reasoningSummary.textContent = reasoning_summary;
+    this.reasoningBlock.hidden = !reasoning_summary;
     this.remark.textContent = remark ? `\u25a0 ${remark}` : "";
     this.remark.hidden = !remark;
     this.error.textContent = error ? `\u26a0 ${error}` : "";
     this.error.hidden = !error;
     this.details.textContent = details;
     this.root.dataset.state = state;
-    const isGrowing = state === "waiting" || state === "answering";
+    const isGrowing = GROWING.includes(state);
     this.answer.setAttribute("aria-busy", String(isGrowing));
     this.footer.hidden = isGrowing;
     this.retry.hidden = state !== "failed";
@@ -84,6 +89,12 @@ class TurnElement {
     const name = prompt.slice(0, 60);
     for (const node of this.buttons) node.setAttribute("aria-label", `${node.textContent}: ${name}`);
     this.root.setAttribute("aria-label", `Question: ${name}`);
+  }
+
+  updateHtml(name, container, change) {
+    if (!change) return;
+    this.html[name] = this.html[name].slice(0, change.keep) + change.end;
+    updateBlocks(container, this.html[name]);
   }
 
   drawImages(images) {
@@ -166,7 +177,7 @@ function render({ model, el }) {
     const { state, error } = turn.view;
     // Screen readers announce an answer once, when it is complete.
     if (isNew && state === "waiting") announcement.textContent = "The model is answering.";
-    else if (previousState && previousState !== state && state !== "answering" && state !== "waiting") {
+    else if (previousState && previousState !== state && !GROWING.includes(state)) {
       announcement.textContent = error ? "" : `${turn.view.model}: ${turn.answer.textContent} ${turn.view.remark}`;
     }
   };
@@ -193,7 +204,9 @@ function render({ model, el }) {
       isConnected = true;
       updateStaticTranscript();
       truncate(0);
-      message.turns.forEach(({ html, ...fields }, index) => updateTurn({ index, fields, keep: 0, html }));
+      message.turns.forEach(({ html, reasoning, ...fields }, index) =>
+        updateTurn({ index, fields, html: { keep: 0, end: html }, reasoning: { keep: 0, end: reasoning } }),
+      );
       announcement.textContent = "";
     } else if (message.op === "update") updateTurn(message);
     else if (message.op === "truncate") truncate(message.length);

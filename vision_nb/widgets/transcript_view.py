@@ -11,9 +11,11 @@ import traitlets
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import on_page_message
 
+_HTML = ("html", "reasoning")  # the fields that grow, of which only the changed end is sent
+
 
 class TurnView(TypedDict):
-    """A turn as the page displays it. Everything is plain text except ``html``, which is sanitized HTML."""
+    """A turn as the page displays it. Everything is plain text except ``html`` and ``reasoning``: sanitized HTML."""
 
     id: str
     prompt: str
@@ -21,8 +23,10 @@ class TurnView(TypedDict):
     """The ``name`` and ``thumbnail`` of each image; the thumbnail is a data URI, or empty."""
     note: str
     state: str
-    """"waiting", "answering", "done", "stopped" or "failed"."""
+    """"waiting", "thinking", "answering", "done", "stopped" or "failed"."""
     model: str
+    reasoning_summary: str
+    reasoning: str
     html: str
     remark: str
     error: str
@@ -69,17 +73,18 @@ class TranscriptView(anywidget.AnyWidget):
 
 
 def _changes(before: TurnView | None, after: TurnView) -> dict[str, Any]:
-    """Return the changed fields of a turn, and the part of its HTML after the unchanged beginning."""
+    """Return the changed fields of a turn, and the end of its changed HTML with the number of characters before it."""
     old = cast(dict[str, Any], before or {})
     changes: dict[str, Any] = {}
-    fields = {name: value for name, value in after.items() if name != "html" and old.get(name) != value}
+    fields = {name: value for name, value in after.items() if name not in _HTML and old.get(name) != value}
     if fields:
         changes["fields"] = fields
-    old_html, html = old.get("html", ""), after["html"]
-    if old_html != html:
-        kept = _common_prefix_length(old_html, html)
-        changes["keep"] = len(html[:kept].encode("utf-16-le")) // 2  # JavaScript counts UTF-16 code units
-        changes["html"] = html[kept:]
+    for name in _HTML:
+        old_html, html = old.get(name, ""), cast(dict[str, Any], after)[name]
+        if old_html != html:
+            kept = _common_prefix_length(old_html, html)
+            units = len(html[:kept].encode("utf-16-le")) // 2  # JavaScript counts UTF-16 code units
+            changes[name] = {"keep": units, "end": html[kept:]}
     return changes
 
 

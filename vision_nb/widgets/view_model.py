@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import dropped_images_note, facts_line
 from vision_nb.conversation.turn import Turn
 from vision_nb.rendering.math import answer_html
+from vision_nb.responses import UNFINISHED, reasoning_summary
 from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TurnView
 
@@ -48,7 +50,8 @@ class TranscriptViewModel:
         self._views = {turn_id: view for turn_id, view in finished.items() if _has_all_thumbnails(view)}
         views = list(finished.values())
         if chat.answering is not None:
-            state = "answering" if chat.answering.answer.text else "waiting"
+            answer = chat.answering.answer
+            state = "answering" if answer.text else "thinking" if answer.reasoning else "waiting"
             views.append(self._view(ANSWERING_ID, chat.answering, state))
         elif failed is not None:
             views.append(self._view(FAILED_ID, failed.turn, "failed", error=failed.error))
@@ -63,7 +66,7 @@ class TranscriptViewModel:
 
     def _finished(self, turn: Turn) -> TurnView:
         turn_id = self.id_of(turn)
-        state = "stopped" if turn.answer.finish_reason == "interrupted" else "done"
+        state = "stopped" if turn.answer.finish_reason in UNFINISHED else "done"
         return self._views.get(turn_id) or self._view(turn_id, turn, state, details=facts_line(turn.answer))
 
     def _view(self, turn_id: str, turn: Turn, state: str, *, details: str = "", error: str = "") -> TurnView:
@@ -77,11 +80,19 @@ class TranscriptViewModel:
             "note": dropped_images_note(turn),
             "state": state,
             "model": turn.answer.model or "assistant",
+            "reasoning_summary": reasoning_summary(turn.answer) if turn.answer.reasoning else "",
+            "reasoning": _reasoning_html(turn.answer.reasoning),
             "html": answer_html(turn.answer.text),
-            "remark": turn.answer.remark or "",
+            "remark": "" if error else turn.answer.remark or "",
             "error": error,
             "details": details,
         }
+
+
+@lru_cache(maxsize=4)
+def _reasoning_html(reasoning: str) -> str:
+    """Render reasoning only once while the answer after it grows."""
+    return answer_html(reasoning) if reasoning else ""
 
 
 def _has_all_thumbnails(view: TurnView) -> bool:
