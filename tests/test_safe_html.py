@@ -89,7 +89,8 @@ class Page(HTMLParser):
 
 def reading(markdown):
     """What a reader sees of an answer: elements, links and words, without invisible spaces."""
-    events = Page(MARKDOWN_IT.render(markdown)).events
+    html = re.sub(r"<span>(&#\d+;|[$\\])</span>", r"\1", MARKDOWN_IT.render(markdown))
+    events = Page(html).events
     return [(tag, " ".join(data.split()) if tag == "" else data) for tag, data in events if data != "\n"]
 
 
@@ -101,6 +102,8 @@ ORDINARY = {
     "prose": "Two cats sleep on a pink couch.\nThey *look* **content**, and a < b, 3<4, x <- 5, *why?*\n\nThe end!",
     "punctuation": "50% off! (really) [sic] {a} #1 & co; ~10 €5 – “yes” | no ^ @home a_b_c 2*3*4 \\*not emphasised\\*",
     "amounts": "It costs $5 now, and $10 later.",
+    "amount": "It costs $5 \\* 2.",
+    "paths": r"It is in C:\Users\new and \\\\server\share, \alpha and &dollar; &bsol; and a\\b\\.",
     "headings": "# One\n\n## Two\n\nThree\n=====\n\nFour\n----\n\ntext\n\n---\n\ntext",
     "lists": "- a\n- b\n  - c\n    - d\n\n1. one\n2. two\n\n   more of two\n3. three",
     "quote": "> said\n> she\n\nand\n> > twice",
@@ -141,7 +144,7 @@ def test_safe_markdown_is_not_changed_again(name):
     assert safe_markdown(once) == once
 
 
-@pytest.mark.parametrize("name", ["prose", "amounts", "headings", "lists", "quote", "table", "inline code", "math"])
+@pytest.mark.parametrize("name", ["prose", "amount", "headings", "lists", "quote", "table", "inline code", "math"])
 def test_common_markdown_is_returned_unchanged(name):
     assert safe_markdown(ORDINARY[name]) == ORDINARY[name]
 
@@ -194,7 +197,7 @@ def test_an_image_becomes_a_link(markdown, expected):
         ("a\n: b", "a\n&#58; b"),
         # a link label whose end marked would look for in a fence
         ("[a\n\n[b] [c\n[d", "&#91;a\n\n[b] &#91;c\n&#91;d"),
-        ("$$\n[a\n$$", "&#36;&#36;\n&#91;a\n&#36;&#36;"),
+        ("$$\n[a\n$$", "<span>&#36;</span><span>&#36;</span>\n&#91;a\n<span>&#36;</span><span>&#36;</span>"),
         # code that some parser would take for text
         ("$5 `<b>`", "$5 <code>&#60;b&#62;</code>"),
         ("~`<b>`", "~<code>&#60;b&#62;</code>"),
@@ -209,28 +212,28 @@ def test_an_image_becomes_a_link(markdown, expected):
         ("`@@0@@`", "<code>&#64;&#64;0&#64;&#64;</code>"),
         ("`\\(a`", "<code>&#92;&#40;a</code>"),
         ("`\\begin`", "<code>&#92;begin</code>"),
-        ("`\\href`", "<code>&#92;href</code>"),
+        ("`\\href`", "`\\href`"),
         ("`` `a` ``", "<code>&#96;a&#96;</code>"),
         # formula delimiters that could pair with others in a fence
-        ("$$\na\n$$ b", "&#36;&#36;\na\n&#36;&#36; b"),
-        ("a $$b\nc$$", "a &#36;&#36;b\nc&#36;&#36;"),
-        ("- $$\n  a\n  $$", "- &#36;&#36;\n  a\n  &#36;&#36;"),
-        ("  $$\n  a\n$$", "  &#36;&#36;\n  a\n&#36;&#36;"),
-        ("$a \\\\[ b$", "$a \\\\&#91; b$"),
-        ("$a$$b$", "$a&#36;&#36;b$"),
-        ("$$a\\$$", "&#36;&#36;a&#36;&#36;"),
-        ("\\\\\\[a\\\\]", "\\\\&#91;a\\\\]"),
-        ("\\begin{a}\\begin{b}\\end{a}", "∖begin{a}∖begin{b}\\end{a}"),
-        ("$\\begin{a}b\\end{a}$", "$\\begin{a}b\\end{a}$"),
-        ("\\begin{a}b\\end{c}", "∖begin{a}b\\end{c}"),
-        ("$$\\begin{a1}$$", "&#36;&#36;∖begin{a1}&#36;&#36;"),
-        ("\\\\\\\\[a\\\\]", "\\\\\\\\&#91;a\\\\]"),
+        ("$$\na\n$$ b", "<span>&#36;</span><span>&#36;</span>\na\n<span>&#36;</span><span>&#36;</span> b"),
+        ("a $$b\nc$$", "a <span>&#36;</span><span>&#36;</span>b\nc<span>&#36;</span><span>&#36;</span>"),
+        ("- $$\n  a\n  $$", "- <span>&#36;</span><span>&#36;</span>\n  a\n  <span>&#36;</span><span>&#36;</span>"),
+        ("  $$\n  a\n$$", "  <span>&#36;</span><span>&#36;</span>\n  a\n<span>&#36;</span><span>&#36;</span>"),
+        ("$a \\\\[ b$", "<span>&#36;</span>a <span>&#92;</span>&#91; b<span>&#36;</span>"),
+        ("$a$$b$", "<span>&#36;</span>a<span>&#36;</span><span>&#36;</span>b<span>&#36;</span>"),
+        ("$$a\\$$", "<span>&#36;</span><span>&#36;</span>a<span>&#36;</span><span>&#36;</span>"),
+        ("\\\\\\[a\\\\]", "<span>&#92;</span>\\[a<span>&#92;</span>]"),
+        ("\\begin{a}\\begin{b}\\end{a}", "<span>&#92;</span>begin{a}<span>&#92;</span>begin{b}<span>&#92;</span>end{a}"),
+        ("$\\begin{split}b\\end{split}$", "$\\begin{split}b\\end{split}$"),
+        ("\\begin{a}b\\end{c}", "<span>&#92;</span>begin{a}b<span>&#92;</span>end{c}"),
+        ("$$\\begin{a1}$$", "<span>&#36;</span><span>&#36;</span><span>&#92;</span>begin{a1}<span>&#36;</span><span>&#36;</span>"),
+        ("\\\\\\\\[a\\\\]", "<span>&#92;</span><span>&#92;</span>[a<span>&#92;</span>]"),
         ("\\\\[a\\\\](b)", "\\\\[a\\\\] (b)"),
-        ("$a https://b.org/c$", "$a https://b.org/c%24"),
+        ("$a https://b.org/c$", "<span>&#36;</span>a https://b.org/c%24"),
         ("$$a$$, b", "$$a$$\n, b"),
         ("$$a$$ \nb", "$$a$$\nb"),
         # URLs
-        ("https://a.org/$b\\\\(c", "https://a.org/%24b%5C\\(c"),
+        ("https://a.org/$b\\\\(c", "https://a.org/%24b%5C%5C(c"),
         ("[a](<https://a.org/b\"c d`e>)", "[a](https://a.org/b%22c%20d%60e)"),
         ("[a](https://a.org?b=c&amp;d&#35;)", "[a](https://a.org?b=c&d#)"),
         ("!<https://a.org>", "!https://a.org"),
@@ -566,12 +569,16 @@ def test_formulas_are_kept_for_the_page(markdown, formula):
 
 def test_dollar_signs_in_code_and_prices_are_not_formulas():
     html = markdown_to_html("`$a$ *b*` costs $5 or *$6*; `$` and `$`")
-    assert html == "<p><code>$a$ *b*</code> costs $5 or <em>$6</em>; <code>$</code> and <code>$</code></p>\n"
+    html = html.replace("<span>$</span>", "(dollar)")
+    assert html == (
+        "<p><code>$a$ *b*</code> costs (dollar)5 or <em>(dollar)6</em>; <code>$</code> and <code>$</code></p>\n"
+    )
 
 
-def test_tex_is_kept_in_code_only():
+def test_tex_that_is_not_allowed_is_kept_in_code_only():
     assert "\\href" in markdown_to_html("`\\href`") and "\\href" in markdown_to_html("```\n\\href\n```")
-    assert "\\href" not in markdown_to_html("\\href &#92;href $\\href$ **\\href** ![\\href](https://a.org)")
+    assert "\\href" not in markdown_to_html("\\href &#92;href **\\href** [\\href](https://a.org) ![\\href](x)")
+    assert markdown_to_html("$\\href{a}{b}$ $x$") == "<p><code>$\\href{a}{b}$</code> <span>$x$</span></p>\n"
 
 
 def test_importing_loads_neither_nh3_nor_markdown_it():
@@ -598,6 +605,5 @@ def test_surrogates_are_joined_or_replaced():
 
 @pytest.mark.parametrize("tex", [r"\rule{9999em}{9999em}", r"\hspace{-300em}x", r"a\hspace{900px}b"])
 def test_a_formula_cannot_cover_the_text_around_it(tex):
-    html = answer_html(f"${tex}$")
-    assert "<math" in html and not re.search(r"(?<![\w#])-?\d{3}", re.sub(r"<annotation.*?</annotation>", "", html))
+    assert answer_html(f"${tex}$") == f"<p><code>{tex}</code></p>\n"
     assert 'width="1em"' in answer_html(r"$a\quad b$")

@@ -12,6 +12,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.rendering.sanitize import escape_text
 from vision_nb.responses import Response, Usage
 
 MAX_IMAGES = 20
@@ -38,7 +39,7 @@ def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequenc
         leading: The name and CSS width of each column to the left of the models.
     """
     head = "".join(f'<th scope="col" style="{_CELL_STYLE};width:{width}">{name}</th>' for name, width in leading)
-    head += "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape(model)}</th>' for model in models)
+    head += "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape_text(model)}</th>' for model in models)
     body = "".join(f'<tr style="background:transparent">{row}</tr>' for row in rows)
     return (
         '<table style="border-collapse:collapse;width:100%;table-layout:fixed">'
@@ -59,13 +60,13 @@ def answer_html(text: str, *, facts: Sequence[str], remark: str | None = None) -
         facts: Short texts, such as those from `answer_facts`.
         remark: A note about how the answer ended, or None.
     """
-    note = f"<p><b>Note:</b> {escape(remark)}</p>" if remark else ""
+    note = f"<p><b>Note:</b> {escape_text(remark)}</p>" if remark else ""
     return markdown_to_html(text) + note + muted_text(", ".join(facts))
 
 
 def error_html(message: str) -> str:
     """Return an error as HTML, to show instead of an answer."""
-    return f"&#9888; {escape(message)}"
+    return f"&#9888; {escape_text(message)}"
 
 
 def answer_facts(
@@ -103,17 +104,17 @@ def _image_rows(grid: Grid, rows: Sequence[Row], document: int, max_answer: int)
         image = cell(_thumbnail(grid.documents[document]), rowspan=len(grid.prompts)) if prompt == 0 else ""
         indices = (grid.index(model, prompt, document) for model in range(len(grid.models)))
         answers = "".join(cell(_answer(rows[index], max_answer)) for index in indices)
-        lines.append(image + cell(escape(text[:_MAX_PROMPT])) + answers)
+        lines.append(image + cell(escape_text(text[:_MAX_PROMPT])) + answers)
     return lines
 
 
 def _thumbnail(document: ImageDocument) -> str:
-    name = escape(document.title)
+    name, alt = escape_text(document.title), escape(document.title)
     try:
         source = document.thumbnail(_THUMBNAIL_SIDE, max_bytes=_THUMBNAIL_BYTES)
     except ImageError:
         return f'&#9888; <span style="{MUTED_STYLE}">{name}</span>'
-    return f'<img src="{source}" alt="{name}" style="max-width:100%"><div style="{MUTED_STYLE}">{name}</div>'
+    return f'<img src="{source}" alt="{alt}" style="max-width:100%"><div style="{MUTED_STYLE}">{name}</div>'
 
 
 def _answer(row: Row, max_answer: int) -> str:

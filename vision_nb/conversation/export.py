@@ -15,7 +15,7 @@ from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.math import answer_html
-from vision_nb.rendering.sanitize import inline_text
+from vision_nb.rendering.sanitize import attribute_text, escape_text, inline_text
 from vision_nb.responses import ChatResponse, Usage, reasoning_html, reasoning_markdown, response_details
 
 GetThumbnail: TypeAlias = Callable[[ImageDocument], str | None]
@@ -109,7 +109,7 @@ def transcript(system: str, turns: Sequence[Turn], get_thumbnail: GetThumbnail =
     """Return a conversation as Markdown that is safe to display in any notebook front end."""
     parts = _markdown_parts(system, turns, get_thumbnail)
     if turns:
-        parts.append(f"<small>{escape(totals(turns))}</small>")
+        parts.append(f"<small>{escape_text(totals(turns))}</small>")
     return ("\n\n".join(parts) or "_No messages yet._") + "\n"
 
 
@@ -143,7 +143,7 @@ def _markdown_question(turn: Turn, get_thumbnail: GetThumbnail) -> str:
 
 def _markdown_answer(answer: ChatResponse) -> str:
     remarks = [f"> **Note:** {answer.remark}"] if answer.remark else []
-    model, line = inline_text(answer.model or "assistant"), escape(facts_line(answer))
+    model, line = inline_text(answer.model or "assistant"), escape_text(facts_line(answer))
     text = reasoning_markdown(answer) + safe_markdown(answer.text)
     return "\n\n".join([f"**{model}**", text, *remarks, f"<small>{line}</small>"])
 
@@ -151,14 +151,14 @@ def _markdown_answer(answer: ChatResponse) -> str:
 def _image_html(document: ImageDocument, get_thumbnail: GetThumbnail) -> str:
     """Return a thumbnail as HTML; a Markdown image with a data URI would break nbconvert's LaTeX export."""
     thumbnail = get_thumbnail(document)
-    return f'<img src="{escape(thumbnail)}" alt="{inline_text(document.title)}">' if thumbnail else "(image)"
+    return f'<img src="{escape(thumbnail)}" alt="{attribute_text(document.title)}">' if thumbnail else "(image)"
 
 
 def page(title: str, system: str, turns: Sequence[Turn]) -> str:
     """Return a conversation as a self-contained HTML page that loads nothing and runs no script."""
     sections = [f"<h2>System</h2>{markdown_to_html(system)}"] if system else []
     sections += ["".join(_page_turn(turn)) for turn in turns]
-    sections.append(f"<small>{escape(totals(turns) or 'No messages yet.')}</small>")
+    sections.append(f"<small>{escape_text(totals(turns) or 'No messages yet.')}</small>")
     body = "\n".join(f"<section>{section}</section>" for section in sections)
     return _PAGE.format(title=escape(title), body=body)
 
@@ -167,10 +167,10 @@ def _page_turn(turn: Turn) -> Iterator[str]:
     question, answer, note = turn.question, turn.answer, dropped_images_note(turn)
     yield "<h2>You</h2>"
     for document in question.image_documents:
-        caption = f"<figcaption>{escape(document.title)}</figcaption>"
+        caption = f"<figcaption>{escape_text(document.title)}</figcaption>"
         yield f"<figure>{_image_html(document, _large_thumbnail)}{caption}</figure>"
-    yield f'<div class="prompt">{escape(question.text)}</div>{f"<small>{note}</small>" if note else ""}'
-    yield f"<h2>{escape(answer.model or 'assistant')}</h2>"
+    yield f'<div class="prompt">{escape_text(question.text)}</div>{f"<small>{note}</small>" if note else ""}'
+    yield f"<h2>{escape_text(answer.model or 'assistant')}</h2>"
     yield reasoning_html(answer, answer_html) + answer_html(answer.text)
-    yield f"<p><b>Note:</b> {escape(answer.remark)}</p>" if answer.remark else ""
-    yield f"<small>{escape(facts_line(answer))}</small>"
+    yield f"<p><b>Note:</b> {escape_text(answer.remark)}</p>" if answer.remark else ""
+    yield f"<small>{escape_text(facts_line(answer))}</small>"

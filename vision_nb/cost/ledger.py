@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING
 
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.prices import parse_usd
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_usd
+from vision_nb.rendering.sanitize import escape_text
 from vision_nb.responses import Usage
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Ledger:
                     format_usd(usd, decimals=6),
                 )
             )
-        return html.html_table(head, rows) + f"<div>{escape(str(self))}</div>"
+        return html.html_table(head, rows) + f"<div>{escape_text(str(self))}</div>"
 
     def __str__(self) -> str:
         unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""

@@ -16,6 +16,7 @@ from vision_nb.notebook.progress import ProgressLine
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
+from vision_nb.rendering.sanitize import escape_text
 from vision_nb.responses import UNFINISHED, Response, plain_text, reasoning_html, reasoning_markdown, response_details
 
 _FROM_CACHE = "This answer came from the cache, at no cost. Use --no-cache to ask again."
@@ -131,7 +132,7 @@ class AnswerView(StreamingDisplay):
         if self.output_format.mimetype == "text/plain":
             return "".join(f"\n\n({note})" for note in notes)
         if self.output_format.mimetype == "text/html":
-            shown = "".join(f"<blockquote><b>Note:</b> {escape(note)}</blockquote>" for note in notes)
+            shown = "".join(f"<blockquote><b>Note:</b> {escape_text(note)}</blockquote>" for note in notes)
         else:
             shown = "".join(f"\n\n> **Note:** {_note_markdown(note)}" for note in notes)
         return shown + html.footnote(response_details(response))

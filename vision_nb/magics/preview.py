@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from vision_nb.cost.estimate import Estimate
@@ -13,6 +12,7 @@ from vision_nb.magics.question import Question
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_price, format_usd
+from vision_nb.rendering.sanitize import escape_text
 
 MAX_THUMBNAILS = 24
 _THUMBNAIL_SIDE = 120  # pixels
@@ -64,8 +64,8 @@ class Preview:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f'<tr><th scope="row" style="text-align:left;vertical-align:top;white-space:nowrap">{escape(name)}</th>'
-            f'<td style="text-align:left;white-space:pre-wrap">{escape(value)}</td></tr>'
+            '<tr><th scope="row" style="text-align:left;vertical-align:top;white-space:nowrap">'
+            f'{escape_text(name)}</th><td style="text-align:left;white-space:pre-wrap">{escape_text(value)}</td></tr>'
             for name, value in self._rows
         )
         tiles = [
@@ -74,7 +74,7 @@ class Preview:
         ]
         more = len(self.outgoing) - len(tiles)
         images = html.thumbnail_grid(tiles, [f"and {more} more"] if more else []) if tiles else ""
-        return f"<table>{rows}</table>{images}<p><b>{escape(self._summary)}</b></p>"
+        return f"<table>{rows}</table>{images}<p><b>{escape_text(self._summary)}</b></p>"
 
     def __repr__(self) -> str:
         rows = [f"{name}: {value}" for name, value in self._rows]

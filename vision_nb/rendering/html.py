@@ -6,7 +6,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from vision_nb.rendering.sanitize import inline_text
+from vision_nb.rendering.markdown.prose import isolate_delimiters
+from vision_nb.rendering.sanitize import escape_text, inline_text
 
 MUTED_STYLE = "color:var(--jp-ui-font-color2,#666);font-size:90%"
 _BORDER = "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px"
@@ -22,7 +23,7 @@ def image_figure(thumbnail: str, name: str, size: tuple[int, int], mimetype: str
     kind = mimetype.removeprefix("image/").upper()
     return (
         f'<figure style="display:inline-block;margin:0"><img src="{escape(thumbnail)}" alt="{escape(name)}" '
-        f'style="max-width:100%;{_BORDER}"><figcaption style="{MUTED_STYLE}">{escape(name)} &middot; '
+        f'style="max-width:100%;{_BORDER}"><figcaption style="{MUTED_STYLE}">{escape_text(name)} &middot; '
         f"{size[0]} &times; {size[1]} {escape(kind)}</figcaption></figure>"
     )
 
@@ -38,7 +39,7 @@ def thumbnail_grid(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[st
         )
         cells.append(
             f'<div style="width:130px;padding:4px;text-align:center;overflow-wrap:anywhere;{_BORDER}">{image}'
-            f'<div style="{MUTED_STYLE}">{escape(caption)}</div></div>'
+            f'<div style="{MUTED_STYLE}">{escape_text(caption)}</div></div>'
         )
     below = "".join(map(muted_text, remarks))
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(cells)}</div>{below}'
@@ -51,7 +52,8 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_f
 
 
 def _markdown_cell(text: str) -> str:
-    return escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
+    text = escape(text, quote=False).replace("|", "&#124;").replace("](", "]&#40;").replace("\n", " ")
+    return isolate_delimiters(text)
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
@@ -60,7 +62,9 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from:
     def html_row(tag: str, cells: Sequence[str]) -> str:
         html = ""
         for column, cell in enumerate(cells):
-            html += f'<{tag} style="text-align:{"left" if column < numbers_from else "right"}">{escape(cell)}</{tag}>'
+            html += (
+                f'<{tag} style="text-align:{"left" if column < numbers_from else "right"}">{escape_text(cell)}</{tag}>'
+            )
         return f"<tr>{html}</tr>"
 
     body = "".join(html_row("td", row) for row in rows)
@@ -69,12 +73,12 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from:
 
 def error_box(message: str) -> str:
     """Return an error message in a box with a warning sign."""
-    return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape(message)}</div>'
+    return f'<div style="padding:6px 10px;{_BORDER}">&#9888; {escape_text(message)}</div>'
 
 
 def muted_text(text: str) -> str:
     """Return a line of muted text."""
-    return f'<div style="{MUTED_STYLE}">{escape(text)}</div>'
+    return f'<div style="{MUTED_STYLE}">{escape_text(text)}</div>'
 
 
 def file_listing(name: str, text: str) -> str:

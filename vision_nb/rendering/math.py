@@ -8,12 +8,10 @@ from html import escape, unescape
 from typing import TYPE_CHECKING
 
 from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.rendering.tex import safe_tex
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
-
-MAX_FORMULA_LENGTH = 2_000
-"""Longer formulas (in characters) are shown as TeX, because converting deeply nested ones is slow."""
 
 _CODE = re.compile(
     r'(?P<pre><pre>)?<code class="language-math(?P<display>-display)?">(?P<tex>[^<]*)</code>(?(pre)</pre>)'
@@ -28,6 +26,10 @@ _ATTRIBUTES = frozenset(
     "columnalign columnlines columnspacing rowspacing rowlines".split()
 )
 _VALUE = re.compile(r"[\w.%+ -]{1,40}")
+_LINE_SPACE = re.compile(r"(?<=\\\\)\*?\s*\[[^\]]*\]")  # the converter would show it
+_UNKNOWN_ENVIRONMENT = re.compile(
+    r"\\(begin|end)\{(?:aligned|gathered|(?:equation|gather|multline|flalign|eqnarray)\*)\}"
+)  # to the converter; all are similar to align*
 _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
 _SMALLEST, _LARGEST = -3, 40  # limits of any number: a longer space or line would cover the text around the formula
 _NAMESPACE = "{http://www.w3.org/1998/Math/MathML}"
@@ -60,8 +62,10 @@ def _mathml(tex: str, is_display: bool) -> str | None:
 
     from latex2mathml.converter import convert
 
-    if not tex or len(tex) > MAX_FORMULA_LENGTH:
+    safe = safe_tex(tex)
+    if not safe:
         return None
+    tex = _LINE_SPACE.sub("", _UNKNOWN_ENVIRONMENT.sub(r"\\\1{align*}", safe))
     try:
         return _serialize(fromstring(convert(tex, display="block" if is_display else "inline")))
     except Exception:  # the converter raises many kinds of errors, and the answer must be shown anyway

@@ -1,8 +1,9 @@
 """Make untrusted text safe to display: answers, server messages, file names.
 
-The standard library's ``html.escape`` escapes a value inside our own markup. This module adds ``inline_text`` for a
-name in a line of Markdown or HTML, ``clean_html`` for HTML that is displayed as HTML, and ``replace_surrogates`` for
-text that is about to be encoded. For Markdown, see `vision_nb.rendering.markdown`.
+The standard library's ``html.escape`` escapes the value of an attribute inside our own markup. This module adds
+``escape_text`` for text between tags, where MathJax looks for formulas, ``inline_text`` for a name in a line of
+Markdown or HTML, ``clean_html`` for HTML that is displayed as HTML, and ``replace_surrogates`` for text that is about
+to be encoded. For Markdown, see `vision_nb.rendering.markdown`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from vision_nb.rendering.markdown.formulas import defuse_tex
-from vision_nb.rendering.markdown.prose import escape_punctuation, is_safe_url
+from vision_nb.rendering.markdown.formulas import typeset_formula
+from vision_nb.rendering.markdown.prose import escape_punctuation, is_safe_url, isolate_delimiters
+from vision_nb.rendering.tex import FormulaLimit
 
 
 def replace_surrogates(text: str) -> str:
@@ -32,23 +34,46 @@ def replace_surrogates(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def escape_text(text: str) -> str:
+    """Escape text for use between HTML tags, where MathJax finds no formula in it.
+
+    >>> escape_text("<b> for $1")
+    '&lt;b&gt; for <span>&#36;</span>1'
+    """
+    return isolate_delimiters(html.escape(text, quote=False))
+
+
+def attribute_text(text: str) -> str:
+    """Escape text for use as an attribute of an HTML tag in a line of Markdown; line breaks become spaces."""
+    return escape_punctuation(" ".join(text.split()))
+
+
 def inline_text(text: str) -> str:
-    """Escape text for use within a line of Markdown or HTML.
+    """Escape text for use within a line of Markdown or HTML, but not within a tag.
 
     Args:
         text: Any text, such as a name; its line breaks become spaces.
 
     Returns:
-        The text, with its punctuation as character references and its active TeX commands disabled.
+        The text, with its punctuation as character references, and without a delimiter of formulas.
 
     >>> inline_text("*a*")
     '&#42;a&#42;'
     """
-    return escape_punctuation(defuse_tex(" ".join(text.split())))
+    return _DELIMITER_REFERENCE.sub(r"<span>\g<0></span>", attribute_text(text))
 
 
+FORMULA = re.compile(
+    r"""\$\$(?:\\.|[^`$\\])+\$\$ | \$(?![\s$])(?:\\.|[^`$\\\n])+(?<!\s)\$(?!\d)
+    | (?P<slash>\\\\?)(?:\((?:(?!\\[()])[^`])+(?P=slash)\) | \[(?:(?!\\[\[\]])[^`])+(?P=slash)\])
+    | \\begin\{(?P<environment>[A-Za-z]+\*?)\}[^`]{0,2000}?\\end\{(?P=environment)\}""",
+    re.VERBOSE | re.DOTALL,
+)
+"""A formula between ``$``, ``$$``, ``\\(`` or ``\\[`` and their counterparts, or a LaTeX environment."""
+
+_DELIMITER_REFERENCE = re.compile("&#(?:36|92);")
 _TAGS = set(
-    "a b blockquote br code dd del dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre s strong sub sup "
+    "a b blockquote br code dd del dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre s span strong sub sup "
     "table tbody td tfoot th thead tr ul".split()
 )
 _DROPPED_WITH_CONTENT = set(
@@ -57,6 +82,8 @@ _DROPPED_WITH_CONTENT = set(
 )
 _ATTRIBUTES = {"*": set[str](), "a": {"href"}, "code": {"class"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
 _IMAGE = re.compile(r'<img((?: [\w-]+="[^"]*")*)>')
+_TAG_OR_TEXT = re.compile(r'(<[^<>"]*(?:"[^"]*"[^<>"]*)*>)|([^<]+|<)')
+_CODE_TAG = re.compile(r"</?(?:code|pre)\b")
 _ATTRIBUTE = re.compile(r' ([\w-]+)="([^"]*)"')
 
 
@@ -105,10 +132,11 @@ def link_to_image(url: str, name: str) -> str:
 
 
 def clean_html(untrusted: str) -> str:
-    """Reduce HTML to text, lists, tables, code and links.
+    """Reduce HTML to text, formulas, lists, tables, code and links.
 
     Scripts, styles, forms, frames, ids and all other attributes are removed. Links to ``http``, ``https`` and
-    ``mailto`` are kept and open in a new tab. An image becomes a link to it.
+    ``mailto`` are kept and open in a new tab. An image becomes a link to it, and a formula with a TeX command that is
+    not known to be harmless becomes code.
 
     Args:
         untrusted: HTML from any source, well-formed or not.
@@ -121,4 +149,34 @@ def clean_html(untrusted: str) -> str:
     """
     keep_images, clean = _cleaners()
     # The first pass writes every tag in one canonical form, so that a pattern finds the images.
-    return clean(_IMAGE.sub(_image_to_link, keep_images(untrusted)))
+    return _with_safe_formulas(clean(_IMAGE.sub(_image_to_link, keep_images(untrusted))))
+
+
+def _with_safe_formulas(cleaned: str) -> str:
+    """Keep the safe formulas of cleaned HTML, show others as code, and isolate all other delimiters of formulas."""
+    if "$" not in cleaned and "\\" not in cleaned:
+        return cleaned
+    limit = FormulaLimit()
+    written, in_code = [], 0
+    for tag, text in _TAG_OR_TEXT.findall(cleaned):
+        if tag:
+            if _CODE_TAG.match(tag):
+                in_code += -1 if tag[1] == "/" else 1
+            written.append(tag)
+        elif in_code or text in ("$", "\\"):  # MathJax does not look into code; a single delimiter starts nothing
+            written.append(text)
+        else:
+            written.append(_safe_text(html.unescape(text), limit))
+    return "".join(written)
+
+
+def _safe_text(text: str, limit: FormulaLimit) -> str:
+    """Return the text between two tags as HTML, with each safe formula in an element of its own."""
+    written, position = [], 0
+    for match in FORMULA.finditer(text):
+        safe = typeset_formula(match[0], limit)
+        written.append(escape_text(text[position : match.start()]))
+        written.append(f"<code>{html.escape(match[0])}</code>" if safe is None else f"<span>{html.escape(safe)}</span>")
+        position = match.end()
+    written.append(escape_text(text[position:]))
+    return "".join(written)

@@ -12,6 +12,7 @@ from vision_nb.rendering.markdown.prose import (
     safe_url,
     unescape,
 )
+from vision_nb.rendering.tex import FormulaLimit
 
 _LINE_END = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")  # each of these ends a line in some parser
 _CONTROL_OR_SURROGATE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
@@ -30,8 +31,8 @@ _DEFINITION = re.compile(rf" {{0,3}}\[(?P<label>[\w .,+-]{{1,80}})\]:[ \t]*<?(?P
 def safe_markdown(text: str) -> str:
     """Make untrusted Markdown safe for a ``text/markdown`` output.
 
-    Images become links, because loading an image tells its server who reads the answer and when. TeX commands that
-    make links, set HTML attributes or load files are disabled, because MathJax typesets what it finds on the page.
+    Images become links, because loading an image tells its server who reads the answer and when. A formula with a TeX
+    command that is not known to be harmless is shown as code.
 
     Args:
         text: Markdown from a model or another untrusted source.
@@ -43,6 +44,7 @@ def safe_markdown(text: str) -> str:
     '[cat](https://a.org/b.png)'
     """
     lines = _CONTROL_OR_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", _LINE_END.sub("\n", text)).split("\n")
+    limit = FormulaLimit()
     written: list[str] = []
     paragraph: list[str] = []
     index = 0
@@ -52,7 +54,7 @@ def safe_markdown(text: str) -> str:
             paragraph.append(lines[index])
         else:
             if paragraph:
-                written.append(safe_prose(paragraph))
+                written.append(safe_prose(paragraph, limit))
                 paragraph = []
             is_fence = block.startswith("```")
             if is_fence and written and written[-1]:
@@ -64,7 +66,7 @@ def safe_markdown(text: str) -> str:
                 written.append("")
         index = following
     if paragraph:
-        written.append(safe_prose(paragraph))
+        written.append(safe_prose(paragraph, limit))
     return "\n".join(written)
 
 

@@ -13,16 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-# Commands that make links, set HTML attributes or load something.
-ACTIVE_TEX = (
-    "(?:href|url|class|cssId|style|data|htmlClass|htmlId|htmlStyle|htmlData|includegraphics|require|mmlToken|bbox)"
-    r"(?=[^A-Za-z]|$|www\.|https?:|ftp:)"  # the end of the name; a parser may turn what follows into a link
-)
-BACKSLASH = "\N{SET MINUS}"  # looks like a backslash, and is not one to TeX
+from vision_nb.rendering.tex import FormulaLimit
+
 BARE_URL = re.compile(r"(?i:(?:https?|ftp)://|www\.)[^ \t\n`]*")
 
-_ACTIVE_COMMAND = re.compile(rf"(?<!\\)\\+({ACTIVE_TEX})")
-_FORMULA_START = re.compile(r"\$|\\(?=\\|begin)")
+_OPENERS = ("$$", "$", r"\\(", r"\\[", r"\(", r"\[")
 
 # Everything that opens, closes or breaks a formula, and escapes, which do not.
 _TOKEN = re.compile(
@@ -48,24 +43,23 @@ _DISPLAY_FORMULA = re.compile(
 )
 
 
-def defuse_tex(text: str) -> str:
-    r"""Disable the TeX commands that make links, set HTML attributes or load files.
-
-    Args:
-        text: Text that MathJax or KaTeX may process.
-
-    Returns:
-        The text, with the backslash of each such command replaced by a similar character.
-
-    >>> defuse_tex(r"\frac{a}{b} \url{c}") == rf"\frac{{a}}{{b}} {BACKSLASH}url{{c}}"
-    True
-    """
-    return _ACTIVE_COMMAND.sub(rf"{BACKSLASH}\1", text)
-
-
 def without_formulas(url: str) -> str:
     """Percent-encode the characters of a URL that could start a formula."""
-    return _FORMULA_START.sub(lambda mark: quote(mark[0]), url)
+    return re.sub(r"[$\\]", lambda mark: quote(mark[0]), url)
+
+
+def split_formula(formula: str) -> tuple[str, str, str]:
+    """Return a formula's opening delimiter, its TeX and its closing delimiter; an environment has no delimiters."""
+    size = next((len(opener) for opener in _OPENERS if formula.startswith(opener)), 0)
+    end = len(formula) - size
+    return formula[:size], formula[size:end], formula[end:]
+
+
+def typeset_formula(formula: str, limit: FormulaLimit) -> str | None:
+    """Return a formula that is safe to typeset, with its delimiters, or None if it must be shown as code."""
+    opener, tex, closer = split_formula(formula)
+    safe = limit.safe_tex(tex)
+    return None if safe is None else opener + safe + closer
 
 
 @dataclass
@@ -147,8 +141,8 @@ def find_formulas(text: str) -> Iterator[tuple[int, int]]:
             formula = _open_formula(token, before, after, indent=text[line_start:at])
 
 
-def safe_formula(text: str, start: int, end: int) -> str:
-    """Return a formula that is harmless even if a parser treats it as text.
+def safe_formula(text: str, start: int, end: int, limit: FormulaLimit) -> str | None:
+    """Return a formula that is harmless even if a parser treats it as text, or None if it must be shown as code.
 
     Spaces are added, which TeX ignores.
 
@@ -156,8 +150,12 @@ def safe_formula(text: str, start: int, end: int) -> str:
         text: The paragraph.
         start: The formula's start.
         end: The formula's end.
+        limit: The limit of the answer's formulas.
     """
-    formula = _MARKUP.sub(r"\g<0> ", defuse_tex(text[start:end]))
+    safe = typeset_formula(text[start:end], limit)
+    if safe is None:
+        return None
+    formula = _MARKUP.sub(r"\g<0> ", safe)
     return formula + " " if formula.endswith("]") and text[end : end + 1] in ("(", ":", "[") else formula
 
 

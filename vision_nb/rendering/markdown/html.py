@@ -8,8 +8,8 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.rendering.markdown.formulas import defuse_tex
-from vision_nb.rendering.sanitize import clean_html, link_to_image, replace_surrogates
+from vision_nb.rendering.markdown.formulas import split_formula
+from vision_nb.rendering.sanitize import FORMULA, clean_html, escape_text, link_to_image, replace_surrogates
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -18,18 +18,13 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-_FORMULA = re.compile(
-    r"""\$\$(?:\\.|[^`$\\])+\$\$ | \$(?![\s$])(?:\\.|[^`$\\\n])+(?<!\s)\$(?!\d)
-    | (?P<slash>\\\\?)(?:\((?:(?!\\[()])[^`])+(?P=slash)\) | \[(?:(?!\\[\[\]])[^`])+(?P=slash)\])""",
-    re.VERBOSE | re.DOTALL,
-)
-
 
 def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
     r"""Render untrusted Markdown as HTML.
 
     Raw HTML is shown as text, and images become links. Formulas between ``$``, ``$$``, ``\(`` or ``\[`` and their
-    counterparts are kept for a page that typesets them.
+    counterparts are kept for a page that typesets them; one with a TeX command that is not known to be harmless is
+    shown as code.
 
     Args:
         text: Markdown from a model or another untrusted source.
@@ -67,26 +62,26 @@ def _align(state: StateCore) -> None:
 
 
 def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
-    return escape(defuse_tex(tokens[index].content))
+    return escape_text(tokens[index].content)
 
 
 def _formula(_: Any, tokens: Sequence[Token], index: int, __: Any, env: dict[str, Any]) -> str:
-    formula = defuse_tex(tokens[index].content)
-    if not env.get("formulas_as_code"):
-        return escape(formula)
-    side = 1 if formula.startswith("$") and not formula.startswith("$$") else 2
-    kind = "math-display" if formula.startswith(("$$", r"\[")) else "math"
-    return f'<code class="language-{kind}">{escape(formula[side:-side].strip())}</code>'
+    formula = tokens[index].content
+    if not env["formulas_as_code"]:
+        return escape(formula)  # `clean_html` checks it
+    opener, tex, _ = split_formula(formula)
+    kind = "math" if opener in ("$", r"\(") else "math-display"
+    return f'<code class="language-{kind}">{escape(tex.strip())}</code>'
 
 
 def _image(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
     name = "".join(token.content for token in tokens[index].children or ())
-    return link_to_image(str(tokens[index].attrs["src"]), defuse_tex(name)) or escape(defuse_tex(name))
+    return link_to_image(str(tokens[index].attrs["src"]), name) or escape_text(name)
 
 
 def _inline_formula(state: StateInline, silent: bool) -> bool:
     """Keep inline formulas out of the Markdown parser; a markdown-it rule."""
-    match = _FORMULA.match(state.src, state.pos, state.posMax)
+    match = FORMULA.match(state.src, state.pos, state.posMax)
     if match is None:
         return False
     if not silent:
@@ -100,7 +95,7 @@ def _inline_formula(state: StateInline, silent: bool) -> bool:
 
 def _display_formula(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Keep multi-line formulas out of the block parser; a markdown-it rule."""
-    match = _FORMULA.match(state.src, state.bMarks[start] + state.tShift[start])
+    match = FORMULA.match(state.src, state.bMarks[start] + state.tShift[start])
     if match is None or re.search(r"\n[ \t]*(?:\n|>)", match[0]):
         return False
     last = start + match[0].count("\n")

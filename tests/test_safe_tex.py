@@ -1,0 +1,169 @@
+"""Formulas in untrusted text: harmless ones are typeset, all others are shown as code."""
+
+import re
+
+import pytest
+
+from tests.mathjax_finder import DANGEROUS, harmful_formulas, typeset_formulas
+from vision_nb.comparison.gallery import answer_html as gallery_html
+from vision_nb.comparison.gallery import error_html
+from vision_nb.rendering import html
+from vision_nb.rendering.markdown.blocks import safe_markdown
+from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.rendering.math import answer_html
+from vision_nb.rendering.sanitize import attribute_text, clean_html, escape_text, inline_text
+from vision_nb.rendering.tex import COMMANDS, ENVIRONMENTS, MAX_TYPESET, safe_tex
+
+COVER = r"\unicode[x;position:fixed;left:0;top:0;width:9999px;height:9999px;background:red url(//e.org/x.png)]{x41}"
+
+ORDINARY = [
+    "E = mc^2",
+    r"\frac{-b \pm \sqrt{b^2 - 4ac}}{2a}",
+    r"\sum_{i=1}^{n} x_i \le \int_0^\infty e^{-x^2}\,dx = \frac{\sqrt{\pi}}{2}",
+    r"\begin{pmatrix} a & b \\ c & d \end{pmatrix}^{-1}",
+    r"f(x) = \begin{cases} 1 & \text{if } x > 0 \\ 0 & \text{otherwise} \end{cases}",
+    r"\left\lfloor \frac{x}{y} \right\rfloor \cdot \overline{AB} \parallel \vec{v} \in \mathbb{R}^3",
+    r"\begin{aligned} x &= 1 \\ y &= 2 \end{aligned}",
+    r"\begin{array}{c|cc} & 0 & 1 \\ \hline 0 & 0 & 1 \end{array}",
+    r"\operatorname{softmax}(z)_i = \boxed{\dfrac{e^{z_i}}{\sum\limits_j e^{z_j}}} \hspace{1cm} \text{5\% of \$3}",
+    r"\lim_{h \to 0} \underbrace{\frac{f(x+h)-f(x)}{h}}_{\text{slope}} \xrightarrow{h} f'(x)",
+]
+
+
+@pytest.mark.parametrize("tex", ORDINARY)
+def test_an_ordinary_formula_is_typeset(tex):
+    assert safe_tex(tex) == tex
+    assert safe_markdown(f"So ${tex}$.") == f"So ${tex}$."
+    assert typeset_formulas(markdown_to_html(f"So ${tex}$.")) == [tex]
+    assert "<math" in answer_html(f"So ${tex}$.")
+
+
+@pytest.mark.parametrize("command", sorted(DANGEROUS))
+def test_a_dangerous_command_is_shown_as_code(command):
+    for tex in (rf"\{command}{{a}}{{b}}", rf"x^{{\{command} y}}", rf"\text{{\{command}[a]{{b}}}}", rf"a\\\{command} b"):
+        assert safe_tex(tex) is None
+        shown = answer_html(f"${tex}$")
+        assert "<math" not in shown and "<code>" in shown
+        for start, end in (("$", "$"), ("$$", "$$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\\(", r"\\)")):
+            for page in (markdown_to_html(f"a {start}{tex}{end} b"), clean_html(f"<p>a {start}{tex}{end} b</p>")):
+                assert typeset_formulas(page) == []
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\begin{array}{p{9999em}}a\end{array}",
+        r"\begin{array}{*{99999}{c}}a\end{array}",
+        r"\begin{array}{@{\href{x}{y}}c}a\end{array}",
+        r"\begin{array}[axis 99999]{c}a\end{array}",
+        r"\begin{aligned}[9999em]a\end{aligned}",
+        r"\begin{alignat}{99999999}a\end{alignat}",
+        r"\begin{array}a\end{array}",
+        r"\begin{CD}a\end{CD}",
+        r"\begin{prooftree}a\end{prooftree}",
+        r"\begin{document}a\end{document}",
+        r"a \\[9999em] b",
+        r"a \\ [ 1000 pt ] b",
+        r"a \\*[-99em] b",
+        r"\hspace{999em}",
+        r"\hspace{-9em}",
+        r"\hspace*{9em}",
+        "a \\",
+        r"\begin{cases*}a\end{cases*}",
+        r"\begin",
+        r"\^^68ref{a}{b}",
+        r"\'e",
+    ],
+)
+def test_a_formula_with_an_unknown_argument_or_environment_is_shown_as_code(tex):
+    assert safe_tex(tex) is None
+
+
+def test_no_allowed_command_is_dangerous():
+    assert not COMMANDS & DANGEROUS
+    assert not {name for name in ENVIRONMENTS if "alignat" in name}
+
+
+def test_a_display_formula_can_have_space_between_its_lines():
+    formula = r"$$\begin{gathered} a \\[4pt] b \end{gathered}$$"
+    assert safe_markdown(formula) == formula
+    assert "<mtable" in answer_html(formula) and not re.search("align[*]|4pt", answer_html(formula))
+
+
+def test_a_parser_that_drops_a_backslash_sees_no_other_command():
+    assert safe_tex(r"a\\href{x} \\\alpha") == r"a\\ href{x} \\\alpha"
+
+
+def test_negative_space_is_removed_without_joining_words():
+    assert safe_tex(r"\alpha\!b\\!") == r"\alpha b\\!"
+
+
+@pytest.mark.parametrize("name", ["equation", "align", "gather", "multline", "flalign", "eqnarray"])
+def test_an_equation_of_an_answer_is_not_numbered(name):
+    formula = rf"\begin{{{name}}}a\end{{{name}}}"
+    starred = rf"\begin{{{name}*}}a\end{{{name}*}}"
+    assert safe_markdown(formula) == safe_markdown(starred) == starred
+    assert typeset_formulas(markdown_to_html(formula)) == [starred]
+
+
+@pytest.mark.parametrize(
+    "tex", ["x" * 2_001, "{" * 41 + "}" * 41, "x^{" * 41 + "}" * 41, r"\left(" * 41, r"\begin{matrix}" * 41]
+)
+def test_a_formula_that_is_slow_to_typeset_is_shown_as_code(tex):
+    assert safe_tex(tex) is None and typeset_formulas(markdown_to_html(f"${tex}$")) == []
+
+
+def test_the_formulas_of_an_answer_have_a_total_limit():
+    answer = "$x$ and\n\n" * 3_000
+    pages = (safe_markdown(answer), markdown_to_html(answer), clean_html(answer))
+    for page in pages:
+        assert MAX_TYPESET // 60 < len(typeset_formulas(page)) < MAX_TYPESET // 50
+        assert page.count("<code>") > 1_500
+
+
+FORMS = [
+    "$%s$",
+    "$$%s$$",
+    r"\(%s\)",
+    r"\[%s\]",
+    r"\\(%s\\)",
+    r"\\[%s\\]",
+    r"\begin{align}%s\end{align}",
+    "&#36;%s&#36;",
+]
+FORMS += [r"\ref{%s}", r"\eqref{%s}", r"\$%s\$", "$<b>x</b>%s$", "a $1 %s\nb $2", "&dollar;%s&dollar;", "$%s\\\\$"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_page_typesets_no_unknown_command_in_any_text(form):
+    text = form % COVER
+    for page in (
+        markdown_to_html(text),
+        clean_html(text),
+        clean_html(f"<p>{text}<br>{text}</p>"),
+        escape_text(text),
+        inline_text(text),
+        html.muted_text(text),
+        html.error_box(text),
+        html.file_listing(text, text),
+        html.html_table([text], [[text]]),
+        html.image_figure("data:,", text, (1, 1), "image/png"),
+        html.thumbnail_grid([(None, text)], [text]),
+        html.footnote([text]),
+        gallery_html(text, facts=[text], remark=text),
+        error_html(text),
+    ):
+        assert harmful_formulas(page, COMMANDS) == []
+
+
+def test_the_cells_of_a_markdown_table_are_text():
+    table = html.markdown_table(["a"], [[f"${COVER}$ [a](javascript:b) ![a](https://e.org) <b>|"]])
+    assert "](" not in table and "$" not in table and "\\" not in table and "<b>" not in table
+
+
+def test_text_in_an_attribute_contains_no_tag():
+    assert re.fullmatch(r"[^<>\"$\\]*", attribute_text(f'"><img> ${COVER}$'))
+
+
+def test_a_command_that_is_not_allowed_can_be_copied():
+    assert clean_html(r"C:\new costs $5") == "C:<span>&#92;</span>new costs <span>&#36;</span>5"
