@@ -101,14 +101,15 @@ def comparison_html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> 
 def _image_rows(grid: Grid, rows: Sequence[Row], document: int, max_answer: int) -> list[str]:
     lines = []
     for prompt, text in enumerate(grid.prompts):
-        image = cell(_thumbnail(grid.documents[document]), rowspan=len(grid.prompts)) if prompt == 0 else ""
+        image = cell(thumbnail_html(grid.documents[document]), rowspan=len(grid.prompts)) if prompt == 0 else ""
         indices = (grid.index(model, prompt, document) for model in range(len(grid.models)))
         answers = "".join(cell(_answer(rows[index], max_answer)) for index in indices)
         lines.append(image + cell(escape_text(text[:_MAX_PROMPT])) + answers)
     return lines
 
 
-def _thumbnail(document: ImageDocument) -> str:
+def thumbnail_html(document: ImageDocument) -> str:
+    """Return an image as a thumbnail with its name, or a warning sign with its name if it cannot be read."""
     name, alt = escape_text(document.title), escape(document.title)
     try:
         source = document.thumbnail(_THUMBNAIL_SIDE, max_bytes=_THUMBNAIL_BYTES)

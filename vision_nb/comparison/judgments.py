@@ -1,0 +1,89 @@
+"""Compare the answers of models with the truth, value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from vision_nb.comparison.accuracy import Outcome
+from vision_nb.comparison.canonical_values import canonical
+from vision_nb.comparison.matching import Matching
+from vision_nb.images.document import ImageDocument
+from vision_nb.schema.fields import Field
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer of one model about one image.
+
+    Attributes:
+        model: The model's name.
+        document: The image.
+        value: The values by field path, as JSON data or Python values, or None without an answer.
+        error: The error, or None. Without a value and an error, the call was not made.
+        usd: The price of all attempts in US dollars, or None if it is not known.
+        attempts: The number of requests, 1 without repairs.
+    """
+
+    model: str
+    document: ImageDocument
+    value: Mapping[str, Any] | None
+    error: str | None
+    usd: Decimal | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """The comparison of one value with the truth.
+
+    Attributes:
+        prediction: The answer that contains the value.
+        field: The value's field.
+        outcome: "correct", "wrong", "missing", "invented" or "failed".
+        truth: The true value, in the form that `canonical` returns.
+        answer: The answer's value in this form, or as text if it does not have the field's type.
+    """
+
+    prediction: Prediction
+    field: Field
+    outcome: Outcome
+    truth: Any
+    answer: Any
+
+
+def judge(
+    prediction: Prediction, truth: Mapping[str, Any], fields: Sequence[Field], matching: Matching
+) -> Iterator[Judgment]:
+    """Compare an answer with the true values of its image.
+
+    Args:
+        prediction: The answer, or the error.
+        truth: The true values by field path; fields that are absent are skipped.
+        fields: All fields.
+        matching: The rules.
+    """
+    for field in fields:
+        if field.path not in truth:
+            continue
+        true = truth[field.path]
+        if prediction.value is None:
+            yield Judgment(prediction, field, "failed", true, None)
+            continue
+        answer = prediction.value.get(field.path)
+        try:
+            answer = canonical(answer, field, strict=False)
+        except ValueError:
+            yield Judgment(prediction, field, "invented" if true is None else "wrong", true, str(answer))
+            continue
+        yield Judgment(prediction, field, _outcome(true, answer, field, matching), true, answer)
+
+
+def _outcome(truth: Any, answer: Any, field: Field, matching: Matching) -> Outcome:
+    if matching.equal(truth, answer, field):
+        return "correct"
+    if answer is None:
+        return "missing"
+    return "invented" if truth is None else "wrong"

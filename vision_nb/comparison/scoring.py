@@ -1,0 +1,312 @@
+"""Score the answers of models against the truth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from vision_nb.comparison.accuracy import (
+    Accuracy,
+    AccuracySummary,
+    ModelAccuracy,
+    effective_size,
+    format_usd_per_1000,
+    interval,
+    mean_price,
+    percent,
+)
+from vision_nb.comparison.accuracy_plot import plot_accuracy
+from vision_nb.comparison.canonical_values import as_text
+from vision_nb.comparison.judgments import Judgment, Prediction, judge
+from vision_nb.comparison.matching import Matching
+from vision_nb.comparison.mistakes import Mistakes
+from vision_nb.comparison.truth import Truth, read_truth
+from vision_nb.errors import SettingsError
+from vision_nb.rendering import html
+from vision_nb.rendering.sanitize import escape_text
+from vision_nb.schema.fields import Field
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+ALL_FIELDS = "all fields"
+
+
+def score_predictions(
+    predictions: Iterable[Prediction],
+    truth: Any,
+    fields: Sequence[Field],
+    *,
+    tolerance: float = 0.0,
+    text: Literal["normalized", "exact"] | float = "normalized",
+    lists: Literal["set", "ordered"] = "set",
+    ignore_unknown: bool = False,
+) -> Score:
+    """Compare the answers of models with the truth.
+
+    None is the right value where the truth is None. An answer that failed is wrong in every field. Empty text and
+    empty lists count as None. Dates are equal to their ISO text, and a time with a time zone to the same time without.
+    A list is right if all of its items are; of objects in lists, the keys that the truth has are compared.
+
+    Args:
+        predictions: The answers.
+        truth: A `Truth`, or anything that `read_truth` accepts.
+        fields: The fields of the schema.
+        tolerance: How far a number may be from the true one, relative to it: 0.01 accepts 1% more or less.
+        text: "normalized" ignores case, white space and Unicode form; "exact" does not; a number from 0 to 100 accepts
+            texts whose rapidfuzz ratio, after normalizing, is at least this.
+        lists: "set" ignores the order of a list's items, but not how often one occurs; "ordered" does not ignore it.
+        ignore_unknown: Ignore images in the truth that no model was asked about, rather than raise an error.
+
+    Raises:
+        SettingsError: An option is invalid, or the truth does not fit the images or the fields; see `read_truth`.
+
+    >>> chart = vn.ImageDocument.of(vn.samples.path("chart"))
+    >>> answer = Prediction("demo", chart, {"bars": 5}, None, None, 1)
+    >>> score_predictions([answer], {"chart": {"bars": 5}}, [Field("bars", "integer", False, (), "", ())])
+    Score of 1 model on 1 image: demo is right in 100% of 1 value (95% interval 21% to 100%).
+    """
+    predictions = tuple(predictions)
+    matching = Matching(tolerance, text, lists)
+    if not isinstance(truth, Truth):
+        documents = tuple({id(one.document): one.document for one in predictions}.values())
+        truth = read_truth(truth, documents, fields, ignore_unknown=ignore_unknown)
+    values = {id(truth.documents[place]): known for place, known in truth.values.items()}
+    judgments: list[Judgment] = []
+    for prediction in predictions:
+        if id(prediction.document) in values and (prediction.value is not None or prediction.error is not None):
+            judgments += judge(prediction, values[id(prediction.document)], fields, matching)
+    return Score(predictions, tuple(judgments), tuple(fields), truth, matching)
+
+
+@dataclass(frozen=True, repr=False)
+class Score:
+    """The answers of models, compared with the truth; displays as tables.
+
+    Attributes:
+        predictions: All answers.
+        judgments: The comparison of each value that has a truth.
+        fields: The fields of the schema.
+        truth: The true values.
+        matching: The rules of the comparison.
+    """
+
+    predictions: tuple[Prediction, ...]
+    judgments: tuple[Judgment, ...]
+    fields: tuple[Field, ...]
+    truth: Truth
+    matching: Matching
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with a row per model and field, and a row "all fields" per model.
+
+        The columns are those of `Accuracy`: model, field, n, correct, accuracy, low, high, wrong, missing, invented
+        and failed. ``low`` and ``high`` are the ends of the 95% Wilson interval. For all fields, the interval takes
+        into account that the values of one image are not independent; see `effective_size`.
+        """
+        import pandas as pd
+
+        columns = [field.name for field in fields(Accuracy)]
+        table = pd.DataFrame.from_records([vars(one) for one in self._accuracies.values()], columns=columns)
+        return table.astype({"accuracy": "float64"})
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one.model for one in self.predictions))
+
+    @cached_property
+    def scored_fields(self) -> tuple[Field, ...]:
+        """The fields that the truth has."""
+        known = {path for values in self.truth.values.values() for path in values}
+        return tuple(field for field in self.fields if field.path in known)
+
+    @cached_property
+    def _by_answer(self) -> dict[int, list[Judgment]]:
+        answers: dict[int, list[Judgment]] = {}
+        for judgment in self.judgments:
+            answers.setdefault(id(judgment.prediction), []).append(judgment)
+        return answers
+
+    @cached_property
+    def _accuracies(self) -> dict[tuple[str, str], Accuracy]:
+        """The accuracy by model and field; after the fields of each model, all fields together."""
+        counters = {
+            (model, path): Counter[Any]()
+            for model in self._names
+            for path in (*(field.path for field in self.scored_fields), ALL_FIELDS)
+        }
+        clusters: dict[str, list[tuple[int, int]]] = {model: [] for model in self._names}
+        for judgments in self._by_answer.values():
+            model = judgments[0].prediction.model
+            clusters[model].append((sum(one.outcome == "correct" for one in judgments), len(judgments)))
+            for one in judgments:
+                counters[model, one.field.path][one.outcome] += 1
+                counters[model, ALL_FIELDS][one.outcome] += 1
+        return {
+            (model, path): Accuracy.of(
+                model, path, counts, effective_size(clusters[model]) if path == ALL_FIELDS else None
+            )
+            for (model, path), counts in counters.items()
+        }
+
+    @cached_property
+    def models(self) -> AccuracySummary:
+        """The accuracy, the exactly right images and the price of each model."""
+        return AccuracySummary(tuple(self._model(name) for name in self._names))
+
+    def _model(self, name: str) -> ModelAccuracy:
+        own = [one for one in self.predictions if one.model == name]
+        scored = [(one, self._by_answer[id(one)]) for one in own if id(one) in self._by_answer]
+        total = self._accuracies[name, ALL_FIELDS]
+        return ModelAccuracy(
+            name,
+            len(scored),
+            sum(all(judgment.outcome == "correct" for judgment in judgments) for _, judgments in scored),
+            total.accuracy,
+            total.low,
+            total.high,
+            total.n,
+            sum(one.value is None for one, _ in scored),
+            sum(one.attempts > 1 for one, _ in scored),
+            mean_price((one.usd, one.value is not None) for one in own),
+        )
+
+    @property
+    def best(self) -> ModelAccuracy | None:
+        """The model with the highest accuracy, the cheaper one if two are equal; None if nothing was scored."""
+        scored = [one for one in self.models if one.accuracy is not None]
+        free_last = [(one.accuracy, one.usd_per_1000 is not None, -(one.usd_per_1000 or 0)) for one in scored]
+        return scored[free_last.index(max(free_last))] if scored else None
+
+    @property
+    def conclusion(self) -> str:
+        """One to three sentences: which model is right most often, and whether the difference may be chance."""
+        best = self.best
+        if best is None:
+            return "No answers were scored: none of the images with a truth was answered."
+        others = [one for one in self.models if one is not best and one.accuracy is not None]
+        most = " most often:" if others else ""
+        values = "1 value" if best.n == 1 else f"{best.n:,} values"
+        facts = f"in {percent(best.accuracy)} of {values} (95% interval {interval(best)})"
+        sentences = [f"{best.model} is right{most} {facts}."]
+        close = [one for one in others if one.high >= best.low]
+        if close:
+            names = " and ".join(f"{one.model} ({percent(one.accuracy)})" for one in close)
+            overlap = "overlaps" if len(close) == 1 else "overlap"
+            interval_of = "interval" if len(close) == 1 else "intervals"
+            sentences.append(f"The {interval_of} of {names} {overlap} with it: the difference may be chance.")
+            priced = [one for one in (best, *close) if one.usd_per_1000 is not None]
+            cheapest = min(priced, key=lambda one: one.usd_per_1000 or 0, default=None)
+            if cheapest is not None and len(priced) > 1:
+                price = format_usd_per_1000(cheapest.usd_per_1000)
+                sentences.append(f"Cheapest of these: {cheapest.model} ({price}{_per_1000(price)}).")
+        elif others:
+            overlap = "The intervals do" if len(others) > 1 else "The other interval does"
+            sentences.append(f"{overlap} not overlap with it: the difference is unlikely to be chance.")
+        return " ".join(sentences)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was not scored, as sentences."""
+        known, total = len(self.truth.values), len(self.truth.documents)
+        notes = [] if known == total else [f"Truth for {known:,} of {total:,} images; the others are not scored."]
+        scored = {field.path for field in self.scored_fields}
+        absent = [field.path for field in self.fields if field.path not in scored]
+        if absent:
+            notes.append(f"Not scored, because the truth does not have them: {', '.join(absent)}.")
+        not_made = sum(one.value is None and one.error is None for one in self.predictions)
+        if not_made:
+            calls = "1 call was not made, and is" if not_made == 1 else f"{not_made:,} calls were not made, and are"
+            notes.append(f"{calls} not scored.")
+        return notes
+
+    def confusion(self, field: str, model: str | None = None) -> pd.DataFrame:
+        """Return how often each true value was answered with each value, for an enum or a boolean.
+
+        Args:
+            field: The field's path.
+            model: A model's name; None counts all models together.
+
+        Returns:
+            A DataFrame of counts with a row per true value and a column per answer. Values are text: "true" and
+            "false" for booleans, "(no value)" for None, "(failed)" for answers that failed.
+
+        Raises:
+            SettingsError: The field or model does not exist, or the field is neither an enum nor a boolean.
+        """
+        import pandas as pd
+
+        found = self._field(field)
+        if found.kind not in ("enum", "boolean"):
+            raise SettingsError(
+                f"{field!r:.80} is not an enum or a boolean, but of kind {found.kind}: use errors({field!r:.80})."
+            )
+        judgments = [one for one in self._judgments_of(model) if one.field is found]
+        truths = [_label(one.truth) for one in judgments]
+        answers = ["(failed)" if one.outcome == "failed" else _label(one.answer) for one in judgments]
+        choices = [_label(choice) for choice in found.choices] if found.kind == "enum" else ["true", "false"]
+        rows = list(dict.fromkeys([*choices, *sorted(truths)]))
+        columns = list(dict.fromkeys([*rows, *sorted(answers)]))
+        table = pd.crosstab(*(pd.Series(labels, dtype=object) for labels in (truths, answers)))
+        return table.reindex(index=rows, columns=columns, fill_value=0).rename_axis(index="truth", columns="answer")
+
+    def errors(self, field: str | None = None, model: str | None = None) -> Mistakes:
+        """Return the values that are not correct, with their images.
+
+        Args:
+            field: A field's path; None for all fields.
+            model: A model's name; None for all models.
+
+        Raises:
+            SettingsError: The field or model does not exist.
+        """
+        chosen = None if field is None else self._field(field)
+        wrong = [one for one in self._judgments_of(model) if one.outcome != "correct" and chosen in (None, one.field)]
+        places = {id(document): place for place, document in enumerate(self.truth.documents)}
+        wrong.sort(key=lambda one: places[id(one.prediction.document)])
+        return Mistakes(tuple(wrong), self.matching, len(self._names) > 1 and model is None, field is None)
+
+    def plot(self) -> Figure:
+        """Plot the accuracy of each model with its 95% interval against the price of 1,000 images."""
+        return plot_accuracy(self.models)
+
+    def _field(self, path: str) -> Field:
+        paths = [field.path for field in self.scored_fields]
+        if path not in paths:
+            near = get_close_matches(str(path), paths, n=1)
+            advice = f"Did you mean {near[0]!r}?" if near else f"The scored fields are {', '.join(paths)[:150]}."
+            raise SettingsError(f"There is no scored field {path!r:.80}. {advice}")
+        return self.scored_fields[paths.index(path)]
+
+    def _judgments_of(self, model: str | None) -> list[Judgment]:
+        if model is not None and model not in self._names:
+            raise SettingsError(f"{model!r:.80} is not one of the models: {', '.join(self._names)[:150]}.")
+        return [one for one in self.judgments if model in (None, one.prediction.model)]
+
+    def _repr_html_(self) -> str:
+        paths = [field.path for field in self.scored_fields]
+        rows = [[path, *(str(self._accuracies[model, path]) for model in self._names)] for path in paths]
+        notes = "".join(map(html.muted_text, self.notes))
+        summary, by_field = html.html_table(*self.models.table()), html.html_table(["field", *self._names], rows)
+        return f"<p><b>{escape_text(self.conclusion)}</b></p>{summary}{by_field}{notes}"
+
+    def __repr__(self) -> str:
+        models = "1 model" if len(self._names) == 1 else f"{len(self._names)} models"
+        images = "1 image" if len(self.truth.values) == 1 else f"{len(self.truth.values):,} images"
+        return f"Score of {models} on {images}: {' '.join([self.conclusion, *self.notes])}"
+
+    def __str__(self) -> str:
+        return "\n".join([self.conclusion, str(self.models), *self.notes])
+
+
+def _per_1000(price: str) -> str:
+    return "" if price == "free" else " per 1,000 images"
+
+
+def _label(value: Any) -> str:
+    return "(no value)" if value is None else as_text(value)

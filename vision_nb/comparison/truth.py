@@ -1,0 +1,270 @@
+"""Read the true values of images from a table, a CSV file or a dict."""
+
+from __future__ import annotations
+
+import csv
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from vision_nb.comparison.canonical_values import as_data, as_text, canonical, flat_values, is_missing
+from vision_nb.errors import SettingsError
+from vision_nb.images.document import ImageDocument
+from vision_nb.schema.fields import Field
+
+KEY = "image"
+"""The column that names the image of each row."""
+
+_RESULT_COLUMNS = {  # columns of an Extraction's or Comparison's table, so that a corrected table is a truth
+    "model",
+    "prompt",
+    "response",
+    "error",
+    "attempts",
+    "latency_s",
+    "input_tokens",
+    "output_tokens",
+    "usd",
+    "reviewed",
+    "correctness",
+    "relevance",
+}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The true values of images.
+
+    Attributes:
+        documents: All images.
+        values: The values by field path, for the index of each image that has any. A path that is absent is not
+            scored; a value of None says that the image does not show the field.
+    """
+
+    documents: tuple[ImageDocument, ...]
+    values: Mapping[int, Mapping[str, Any]]
+
+
+def read_truth(
+    truth: Any, documents: Sequence[ImageDocument], fields: Sequence[Field], *, ignore_unknown: bool = False
+) -> Truth:
+    """Read the true values of images.
+
+    Args:
+        truth: A pandas DataFrame, or the path of a CSV file, with a column for each field and the image in the column
+            "image" or the index; or a dict from image to value; or a list of dicts with the key "image"; or a list
+            of values in the order of the images. A value is a dict, nested or by field path, a pydantic object or a
+            dataclass, or the bare value if there is one field. An image is named by its path, the end of its path,
+            or its file name with or without the ending. Empty cells, NaN and None say that the image does not show
+            the field; fields that are absent are not scored.
+        documents: The images.
+        fields: The fields of the schema.
+        ignore_unknown: Ignore images that are not among the documents, rather than raise an error.
+
+    Raises:
+        SettingsError: An image is unknown, ambiguous or named twice, a column or key is not a field, a value does not
+            have its field's type, or there is no truth.
+
+    >>> chart = ImageDocument.of(vn.samples.path("chart"))
+    >>> total = Field("total", "number", False, (), "", ())
+    >>> read_truth({"chart.png": {"total": "12.50"}}, [chart], [total]).values
+    {0: {'total': Decimal('12.50')}}
+    """
+    if isinstance(truth, Truth):
+        return truth
+    names = _ImageNames(documents)
+    by_path = {field.path: field for field in fields}
+    found: dict[int, dict[str, Any]] = {}
+    named: dict[int, str] = {}
+    unknown = []
+    for key, value in _entries(truth, names, fields):
+        places = [key] if isinstance(key, _Place) else names.find(key)
+        name = documents[places[0]].title if isinstance(key, _Place) else key
+        if not places:
+            unknown.append(key)
+        for place in places:
+            if place in found:
+                raise SettingsError(f"Truth names an image twice, as {named[place]!r:.80} and {name!r:.80}: keep one.")
+            named[place] = name
+            found[place] = _values(value, by_path, name)
+    if unknown and not ignore_unknown:
+        raise SettingsError(
+            f"Truth names {_count(len(unknown), 'image')} that no model was asked about: "
+            f"{', '.join(repr(name)[:60] for name in unknown[:3])}{' ...' if len(unknown) > 3 else ''}. "
+            "Remove them, or pass ignore_unknown=True."
+        )
+    if not found:
+        raise SettingsError("The truth is empty: it needs the true values of at least one of the images.")
+    return Truth(tuple(documents), found)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+class _Place(int):
+    """The index of an image, in a truth that does not name its images."""
+
+
+class _ImageNames:
+    """Finds images by path, the end of a path, file name or stem."""
+
+    def __init__(self, documents: Sequence[ImageDocument]) -> None:
+        self.documents = documents
+        self._names: dict[str, list[int]] = {}
+        self._stems: dict[str, list[int]] = {}
+        for place, document in enumerate(documents):
+            full = {document.name, document.title}
+            if document.image_path is not None:
+                full.add(os.path.abspath(document.image_path))  # noqa: PTH100 - Path.resolve reads the disk
+            ends = {end for name in full for end in _ends(_simple(name))}
+            stems = {end.rpartition(".")[0] for end in ends if "." in end.rpartition("/")[2]}
+            for table, keys in ((self._names, ends), (self._stems, stems)):
+                for key in keys:
+                    table.setdefault(key, []).append(place)
+
+    def find(self, name: str) -> list[int]:
+        """Return the index of an image, or those of one image that was passed several times, or an empty list."""
+        simple = _simple(name)
+        whole = _simple(os.path.abspath(simple))  # noqa: PTH100 - as above
+        tables = [(table, key) for key in (simple, whole) for table in (self._names, self._stems)]
+        places = next((table[key] for table, key in tables if key in table), [])
+        found = [self.documents[place] for place in places]
+        paths = list(dict.fromkeys(document.name for document in found))
+        if len(paths) > 1 or (len(found) > 1 and found[0].image is not None):
+            raise SettingsError(
+                f"Truth names {name!r:.60}, which could be {len(places)} images: {' or '.join(paths[:2])}. "
+                "Name them by their paths."
+            )
+        return places
+
+
+def _simple(name: str) -> str:
+    """Return a name with slashes and composed letters, as file systems differ in both."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
+
+
+def _ends(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _entries(truth: Any, names: _ImageNames, fields: Sequence[Field]) -> list[tuple[Any, Any]]:
+    """Return the images of the truth, as names or places, with their values."""
+    if isinstance(truth, (str, Path)):
+        return _table_entries(*_read_csv(Path(truth)), fields)
+    if hasattr(truth, "to_frame") and hasattr(truth, "index"):  # a pandas Series
+        truth = truth.to_frame(fields[0].path if len(fields) == 1 else truth.name)
+    if hasattr(truth, "columns") and hasattr(truth, "to_dict"):  # a pandas DataFrame
+        columns = [str(column) for column in truth.columns]
+        rows = [list(row) for row in truth.itertuples(index=False, name=None)]
+        if KEY not in columns:
+            if all(type(label) is int for label in truth.index.tolist()) and truth.index.name != KEY:
+                raise _no_key(columns)
+            columns, rows = [KEY, *columns], [[label, *row] for label, row in zip(truth.index, rows, strict=True)]
+        return _table_entries(columns, rows, fields)
+    if isinstance(truth, Mapping):
+        return [(_image_name(key), value) for key, value in truth.items()]
+    if not isinstance(truth, Iterable):
+        kind = type(truth).__name__
+        raise SettingsError(f"A {kind} is not a truth: pass a DataFrame, a CSV file, a dict by image name or a list.")
+    values = [as_data(value) for value in truth]
+    is_field = any(field.path == KEY for field in fields)
+    if values and not is_field and all(isinstance(value, Mapping) and KEY in value for value in values):
+        return [(_image_name(value[KEY]), {k: v for k, v in value.items() if k != KEY}) for value in values]
+    if len(values) != len(names.documents):
+        raise SettingsError(
+            f"A truth without image names needs one value for each of the {len(names.documents):,} images, in their "
+            f'order: got {len(values):,}. Add the key "{KEY}", or pass a dict by image name.'
+        )
+    return [(_Place(place), value) for place, value in enumerate(values)]
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[list[Any]]]:
+    try:
+        with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=first.count)  # spreadsheets in many countries write semicolons
+            rows = [row for row in csv.reader(file, delimiter=delimiter) if any(row)]
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(f"The truth {str(path)!r:.120} cannot be read ({reason}): check its path.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"The truth {str(path)!r:.120} is not a CSV file in UTF-8: save it as one.") from error
+    columns = [column.strip() for column in rows[0]] if rows else []
+    if rows and KEY not in columns:
+        raise _no_key(columns)
+    for number, row in enumerate(rows, 1):
+        if len(row) > len(columns):
+            raise SettingsError(
+                f"Row {number} of {path.name} has {len(row)} cells for {len(columns)} columns: put quotation marks "
+                "around a text or list that contains the separator."
+            )
+    return columns, [row + [""] * (len(columns) - len(row)) for row in rows[1:]]
+
+
+def _no_key(columns: Sequence[str]) -> SettingsError:
+    return SettingsError(
+        f'The truth does not name its images: it needs a column "{KEY}" with their file names. '
+        f"Its columns are {', '.join(columns)[:100]}."
+    )
+
+
+def _table_entries(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], fields: Sequence[Field]
+) -> list[tuple[Any, Any]]:
+    paths = [field.path for field in fields]
+    for column, count in Counter(columns).items():
+        if count > 1:
+            raise SettingsError(f"The truth has {count} columns named {column!r:.80}: keep one.")
+    used = []
+    for place, column in enumerate(columns):
+        if column in paths:
+            used.append(place)
+        elif column not in _RESULT_COLUMNS and column != KEY and column and not column.startswith("Unnamed: "):
+            raise _not_a_field(column, paths, "The truth has the column")
+    key = columns.index(KEY) if columns else 0
+    return [(_image_name(row[key], number), {columns[n]: row[n] for n in used}) for number, row in enumerate(rows, 1)]
+
+
+def _image_name(key: Any, row: int | None = None) -> str:
+    if isinstance(key, ImageDocument):
+        return key.name
+    name = "" if is_missing(key) else as_text(key).strip()
+    if not name:
+        raise SettingsError(f"{'The truth' if row is None else f'Row {row} of the truth'} does not name its image.")
+    return name
+
+
+def _values(value: Any, by_path: Mapping[str, Field], image: str) -> dict[str, Any]:
+    value = as_data(value)
+    if isinstance(value, Mapping):
+        try:
+            values = flat_values(value, tuple(by_path.values()))
+        except KeyError as error:
+            raise _not_a_field(error.args[0], list(by_path), f"The truth of {image!r:.60} has the key") from None
+    elif len(by_path) == 1:
+        values = dict.fromkeys(by_path, value)
+    elif is_missing(value):
+        values = dict.fromkeys(by_path)
+    else:
+        raise SettingsError(f"The truth of {image!r:.60} is {value!r:.60}: pass a dict with the fields as keys.")
+    found = {}
+    for path, one in values.items():
+        try:
+            found[path] = canonical(one, by_path[path])
+        except ValueError as error:
+            raise SettingsError(f"The truth of {path!r:.60} for {image!r:.60} {error}: got {one!r:.60}.") from None
+    return found
+
+
+def _not_a_field(name: str, paths: Sequence[str], start: str) -> SettingsError:
+    near = get_close_matches(name, paths, n=1)
+    advice = f"Did you mean {near[0]!r}?" if near else f"The fields are {', '.join(paths)[:120]}."
+    return SettingsError(f"{start} {name!r:.60}, which is not a field of the schema. {advice}")
