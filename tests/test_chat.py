@@ -298,11 +298,11 @@ def test_export_explains_why_it_fails(rich_chat, tmp_path, photo):
 
 def test_totals_mention_unknown_tokens_and_prices(chat):
     assert totals(chat.turns) == ""
-    stopped = ChatResponse("as far as", finish_reason="interrupted", pricing=chat.llm.price)
+    stopped = ChatResponse("as far as", finish_reason="interrupted", pricing=chat.llm.pricing)
     chat.add(vn.ChatMessage("user", "Go on?"), stopped)
     assert totals(chat.turns) == "1 answer · tokens and price unknown"
     chat.add(
-        vn.ChatMessage("user", "And then?"), ChatResponse("then", usage=vn.Usage(1000, 100), pricing=chat.llm.price)
+        vn.ChatMessage("user", "And then?"), ChatResponse("then", usage=vn.Usage(1000, 100), pricing=chat.llm.pricing)
     )
     assert totals(chat.turns) == "2 answers · 1,000 tokens in, 100 out · 0.0035 USD · tokens and price unknown for 1"
     chat.replace(chat.turns[1:])

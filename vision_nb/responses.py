@@ -82,6 +82,37 @@ class AnswerSchema(Protocol):
         """Return a value as JSON data."""
 
 
+class Pricing(Protocol):
+    """Prices the tokens of an answer."""
+
+    def __call__(self, usage: Usage, *, model: str = "", service_tier: str | None = None) -> Decimal | None:
+        """Return the price of some usage in US dollars, or None if it is unknown.
+
+        Args:
+            usage: The tokens.
+            model: The model that answered, as the server calls it, or "" before the answer.
+            service_tier: The service tier that answered or was asked for; None for the standard one.
+        """
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several answers to the same request; ``str(choice)`` is its text.
+
+    Attributes:
+        text: The answer.
+        finish_reason: Why it ended, as in `Response`.
+        reasoning: What the model wrote before it, if the server sends it.
+    """
+
+    text: str = ""
+    finish_reason: str | None = None
+    reasoning: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True)
 class Response(DisplayOnce):
     """The base of `CompletionResponse` and `ChatResponse`.
@@ -95,7 +126,7 @@ class Response(DisplayOnce):
         finish_reason: Why the answer ended: "stop", "length" if it was cut off at the length limit, or
             "content_filter", "incomplete" if a stream was cut off, or "interrupted"; None while streaming.
         latency: Seconds from the request until this response.
-        pricing: A function from the usage to the price in US dollars.
+        pricing: Prices the usage in US dollars.
         image_notes: What was done to each image before it was sent: a text per changed image, such as
             "scan.png: scaled from 4000 x 3000 pixels to 2048 x 1536".
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
@@ -109,6 +140,9 @@ class Response(DisplayOnce):
             ``latency`` are those of all of them.
         is_refusal: Whether the model refused to answer; ``text`` has its words.
         schema: The schema of a structured answer; otherwise None.
+        service_tier: The service tier that the server names, such as "flex", or else the requested one, or None.
+        reported_cost: The price in US dollars that the service itself reported, as OpenRouter does, or None.
+        other_choices: The answers after the first one, if the request asked for several with ``n=``.
     """
 
     text: str = ""
@@ -118,7 +152,7 @@ class Response(DisplayOnce):
     model: str = ""
     finish_reason: str | None = None
     latency: float | None = field(default=None, compare=False)
-    pricing: Callable[[Usage], Decimal | None] | None = field(default=None, repr=False, compare=False)
+    pricing: Pricing | None = field(default=None, repr=False, compare=False)
     image_notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
     reasoning: str = field(default="", repr=False)
@@ -128,6 +162,14 @@ class Response(DisplayOnce):
     attempts: int = field(default=1, repr=False, compare=False)
     is_refusal: bool = field(default=False, repr=False, compare=False)
     schema: AnswerSchema | None = field(default=None, repr=False, compare=False)
+    service_tier: str | None = field(default=None, repr=False)
+    reported_cost: Decimal | None = field(default=None, repr=False)
+    other_choices: tuple[Choice, ...] = field(default=(), repr=False)
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """All answers of the request: the response's own, and those that ``n=2`` or more asked for."""
+        return (Choice(self.text, self.finish_reason, self.reasoning), *self.other_choices)
 
     @cached_property
     def partial(self) -> Any:
@@ -146,13 +188,17 @@ class Response(DisplayOnce):
     def cost(self) -> Decimal | None:
         """The price in US dollars, or None.
 
-        It is None if the usage is unknown or implausible, or the price is unknown.
+        It is the price that the service reported, if it did. Otherwise it is computed from the usage, and is None if
+        the usage is unknown or implausible, or the price of the model or service tier is unknown.
 
-        The ledger has an estimate in this case.
+        The ledger has an estimate if only the usage is missing.
         """
+        if self.reported_cost is not None:
+            return self.reported_cost
         if self.usage is None or self.pricing is None:
             return None
-        return self.pricing(Usage() if self.usage_is_implausible else self.usage)
+        usage = Usage() if self.usage_is_implausible else self.usage
+        return self.pricing(usage, model=self.model, service_tier=self.service_tier)
 
     @property
     def remark(self) -> str | None:
@@ -208,8 +254,15 @@ class ChatResponse(Response):
 def response_markdown(response: Response) -> str:
     """Return a response as safe Markdown: text, note and collapsed details."""
     note = f"\n\n> **Note:** {response.remark}" if response.remark else ""
-    return (
-        reasoning_markdown(response) + safe_markdown(response.text) + note + html.footnote(response_details(response))
+    answer = reasoning_markdown(response) + safe_markdown(response.text) + choices_markdown(response)
+    return answer + note + html.footnote(response_details(response))
+
+
+def choices_markdown(response: Response) -> str:
+    """Return the answers after the first one as safe Markdown, or "" if there are none."""
+    return "".join(
+        f"\n\n**Choice {number}**\n\n{safe_markdown(choice.text)}"
+        for number, choice in enumerate(response.other_choices, 2)
     )
 
 

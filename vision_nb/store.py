@@ -17,7 +17,8 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,7 +29,7 @@ from vision_nb.database import checkpoint, close_database, open_database
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.sanitize import replace_surrogates
-from vision_nb.responses import UNFINISHED, Response, Usage
+from vision_nb.responses import UNFINISHED, Choice, Response, Usage
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""
@@ -48,7 +49,7 @@ CREATE TABLE IF NOT EXISTS files (
 """
 
 _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
-_DETAILS = ("reasoning", "reasoning_seconds", "image_notes")
+_DETAILS = ("reasoning", "reasoning_seconds", "image_notes", "service_tier")
 """The attributes of a response that most answers do not have; they are kept together as JSON."""
 
 
@@ -201,7 +202,7 @@ class Store:
             "input_tokens": usage and usage.input_tokens,
             "output_tokens": usage and usage.output_tokens,
             "cached_input_tokens": usage and usage.cached_input_tokens,
-            "details": json.dumps({name: value for name in _DETAILS if (value := getattr(response, name))}),
+            "details": json.dumps(_details(response)),
         }
         with self._transaction() as connection:
             connection.execute(
@@ -299,13 +300,23 @@ def _select(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Respon
     return found
 
 
+def _details(response: Response) -> dict[str, Any]:
+    details = {name: value for name in _DETAILS if (value := getattr(response, name))}
+    if response.reported_cost is not None:
+        details["reported_cost"] = str(response.reported_cost)
+    if response.other_choices:
+        details["other_choices"] = [asdict(choice) for choice in response.other_choices]
+    return details
+
+
 def _read_details(saved: str) -> dict[str, Any]:
     """Return a response's attributes from JSON, with tuples where JSON has lists."""
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in json.loads(saved).items()
-        if name in _DETAILS
-    }
+    read = json.loads(saved)
+    details = {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
+    known = {name: value for name, value in details.items() if name in _DETAILS}
+    if "reported_cost" in read:
+        known["reported_cost"] = Decimal(read["reported_cost"])
+    return {**known, "other_choices": tuple(Choice(**choice) for choice in read.get("other_choices", ()))}
 
 
 def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:

@@ -70,12 +70,17 @@ def error_html(message: str) -> str:
 
 
 def answer_facts(
-    *, latency_s: float | None, tokens: int | None, usd: Decimal | None, from_store: bool = False
+    *,
+    latency_s: float | None,
+    tokens: int | None,
+    usd: Decimal | None,
+    usd_is_reported: bool = False,
+    from_store: bool = False,
 ) -> list[str]:
     """Return the latency, tokens and price of an answer as short texts, and whether it came from the store."""
     facts = [] if latency_s is None else [f"{latency_s:.1f} s"]
     facts += [] if tokens is None else [f"{tokens:,} tokens"]
-    facts.append(format_price(usd, decimals=6))
+    facts.append(format_price(usd, decimals=6, is_reported=usd_is_reported))
     return [*facts, "from the store"] if from_store else facts
 
 
@@ -125,7 +130,13 @@ def _answer(row: Row, max_answer: int) -> str:
         return f'<span style="{MUTED_STYLE}">call not made</span>'
     text = row.response if len(row.response) <= max_answer else row.response[:max_answer].rstrip() + " ..."
     tokens = Usage(row.input_tokens, row.output_tokens).total_tokens
-    facts = answer_facts(latency_s=row.latency_s, tokens=tokens, usd=row.usd, from_store=row.from_store)
+    facts = answer_facts(
+        latency_s=row.latency_s,
+        tokens=tokens,
+        usd=row.usd,
+        usd_is_reported=row.usd_is_reported,
+        from_store=row.from_store,
+    )
     remark = Response(row.response, finish_reason=row.finish_reason).remark
     return answer_html(text, facts=facts, remark=remark)
 

@@ -37,6 +37,7 @@ class Row:
         input_tokens: The number reported by the server, or None.
         output_tokens: The number reported by the server, or None.
         usd: The price in US dollars, or None if it is not known.
+        usd_is_reported: Whether the service itself reported the price.
         from_store: Whether the answer came from the store.
     """
 
@@ -51,6 +52,7 @@ class Row:
     input_tokens: int | None = None
     output_tokens: int | None = None
     usd: Decimal | None = None
+    usd_is_reported: bool = False
     from_store: bool = False
 
     @property
@@ -70,6 +72,7 @@ class Row:
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             usd=response.cost,
+            usd_is_reported=response.reported_cost is not None,
             from_store=from_store,
         )
 

@@ -73,7 +73,8 @@ _large_thumbnail = partial(make_thumbnail, side=640, max_bytes=60_000)
 
 def facts_line(answer: ChatResponse) -> str:
     """Return an answer's tokens, latency and price in one line, without the model, which is shown above it."""
-    return _DOT.join([*response_details(answer)[1 if answer.model else 0 :], format_price(answer.cost)])
+    price = format_price(answer.cost, is_reported=answer.reported_cost is not None)
+    return _DOT.join([*response_details(answer)[1 if answer.model else 0 :], price])
 
 
 def totals(turns: Sequence[Turn]) -> str:

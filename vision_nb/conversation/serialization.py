@@ -144,6 +144,7 @@ def _turn_fields(turn: Turn) -> dict[str, Any]:
             "latency": answer.latency,
             "usage": usage and [usage.input_tokens, usage.output_tokens, usage.cached_input_tokens],
             "usd": None if answer.cost is None else str(answer.cost),
+            "usd_is_reported": answer.reported_cost is not None,
         },
         "left_out": turn.dropped_images,
     }
@@ -176,7 +177,8 @@ def _read_turn(fields: Mapping[str, Any]) -> Turn:
             finish_reason=None if answer["finish_reason"] is None else _string(answer["finish_reason"]),
             latency=_seconds(answer["latency"]),
             usage=_read_usage(answer["usage"]),
-            pricing=lambda _: usd,  # the price at the time, even if prices have changed since
+            reported_cost=usd if answer.get("usd_is_reported") else None,
+            pricing=lambda *_, **__: usd,  # the price at the time, even if prices have changed since
         ),
         _count(fields["left_out"]) or 0,
     )

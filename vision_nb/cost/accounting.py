@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from vision_nb.cost.budget import Budget, active_budget
@@ -30,17 +31,20 @@ class ModelPricing:
         provider: "openai", "azure", "local" and so on.
         model: The model whose price applies.
         is_free: Whether answers cost nothing unless `set_price` sets a price.
+        is_renamed: Whether ``model`` is a name that the user chose, so that only an answer names the model.
     """
 
     provider: str
     model: str
     is_free: bool
+    is_renamed: bool = False
 
-    def __call__(self, usage: Usage) -> Decimal | None:
-        """Return the price of some usage in US dollars, or None if it is unknown."""
+    def __call__(self, usage: Usage, *, model: str = "", service_tier: str | None = None) -> Decimal | None:
+        """Return the price of some usage in US dollars, or None if it is unknown; see `Pricing`."""
         if self.is_free and not has_set_price(self.model):
             return Decimal(0)
-        return price(usage, provider=self.provider, model=self.model)
+        priced = model if model and self.is_renamed and not has_set_price(self.model) else self.model
+        return price(usage, provider=self.provider, model=priced, service_tier=service_tier)
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,26 @@ class CallAccounting:
         pricing: Prices its tokens.
         tokens: The request's input tokens.
         longest_answer: The maximum number of output tokens.
+        service_tier: The service tier that is asked for, or None.
     """
 
-    def __init__(self, model: str, pricing: ModelPricing, tokens: InputTokens, *, longest_answer: int) -> None:
-        self.tokens = tokens
+    def __init__(
+        self,
+        model: str,
+        pricing: ModelPricing,
+        tokens: InputTokens,
+        *,
+        longest_answer: int,
+        service_tier: str | None = None,
+    ) -> None:
+        self.tokens, self._service_tier = tokens, service_tier
         self._model, self._pricing = model, pricing
         self._most_usage = Usage(tokens.total, longest_answer)
         self._run_budget = active_budget.get()
         self._reserved: dict[Budget, Decimal] = {}
         self._is_settled = self._may_be_billed = False
         if self._run_budget is not None or is_limited():
-            pricing(self._most_usage)  # loads the price list now: an asynchronous call is still in a thread
+            self._highest_price()  # loads the price list now: an asynchronous call is still in a thread
 
     def reserve(self) -> None:
         """Reserve the call's highest price in the budgets that apply to it.
@@ -94,7 +107,7 @@ class CallAccounting:
             SettingsError: Only a comparison's own budget applies, and the call's price is unknown.
         """
         limited = [budget for budget in _budgets(self._run_budget) if budget.limit is not None]
-        highest = self._pricing(self._most_usage) if limited else Decimal(0)
+        highest = self._highest_price() if limited else Decimal(0)
         if highest is None:
             raise self._unknown_price()
         try:
@@ -103,6 +116,11 @@ class CallAccounting:
         except BudgetExceededError:
             self._release()
             raise
+
+    def _highest_price(self) -> Decimal | None:
+        """Return the highest price of the call, or None if it is unknown: a server may answer in the standard tier."""
+        prices = [self._pricing(self._most_usage, service_tier=tier) for tier in {None, self._service_tier}]
+        return None if None in prices else max(price for price in prices if price is not None)
 
     async def areserve(self) -> None:
         """Reserve as `reserve` does, but wait for other calls if a budget is active."""
@@ -120,9 +138,14 @@ class CallAccounting:
         """Note that the call failed: if it may still be billed, `settle` records an estimate.
 
         Args:
-            error: Our exception.
+            error: Our exception, or an interrupt.
         """
-        self._may_be_billed = isinstance(error, ProviderError) and error.may_be_billed
+        is_interrupt = not isinstance(error, Exception)
+        self._may_be_billed = is_interrupt or (isinstance(error, ProviderError) and error.may_be_billed)
+
+    def note_accepted(self) -> None:
+        """Note that the server has begun to answer: unless the call fails, `settle` records it."""
+        self._may_be_billed = True
 
     def settle(self, response: Response) -> None:
         """Record the call with the part of the answer that has arrived.
@@ -132,16 +155,18 @@ class CallAccounting:
         if self._is_settled:
             return
         self._is_settled = True
-        arrived = response.text or response.reasoning or response.usage
-        if not (arrived or self._may_be_billed):
+        if not (_has_arrived(response) or response.usage or self._may_be_billed):
             self._release()
             return
         usage, is_estimate = self._usage_of(response)
-        entry = Entry(self._model, usage, is_estimate, self.tokens.total, self._pricing, response.latency or 0.0)
+        pricing = partial(self._pricing, model=response.model, service_tier=response.service_tier)
+        latency, reported = response.latency or 0.0, response.reported_cost
+        entry = Entry(self._model, usage, is_estimate, self.tokens.total, pricing, latency, reported)
         ledger.record(entry, self._reserved.get(ledger.spending, Decimal(0)))
         if self._run_budget is not None:
             reserved = self._reserved.get(self._run_budget, Decimal(0))
-            self._run_budget.settle(reserved, lambda: None if entry.is_estimate else entry.usd)
+            is_known = reported is not None or not is_estimate
+            self._run_budget.settle(reserved, lambda: entry.usd if is_known else None)
 
     def _release(self) -> None:
         for budget, amount in self._reserved.items():
@@ -163,14 +188,19 @@ class CallAccounting:
     def _usage_of(self, response: Response) -> tuple[Usage, bool]:
         """Return the reported or estimated usage, and whether it is an estimate."""
         reported = response.usage
-        if reported is None and not response.text:
-            return self._most_usage, True  # nothing has arrived
+        if reported is None and not _has_arrived(response):
+            return self._most_usage, True
         if reported is not None and reported.input_tokens is not None and not response.usage_is_implausible:
             return reported, False
         output = None if reported is None else reported.output_tokens
         if output is None:
-            output = text_tokens(response.reasoning + response.text, self._pricing.model).tokens
+            text = "".join(choice.reasoning + choice.text for choice in response.choices)
+            output = text_tokens(text, self._pricing.model).tokens
         return Usage(self.tokens.total, output), True
+
+
+def _has_arrived(response: Response) -> bool:
+    return any(choice.text or choice.reasoning for choice in response.choices)
 
 
 def is_limited() -> bool:
@@ -183,7 +213,7 @@ def _budgets(run_budget: Budget | None) -> list[Budget]:
 
 
 def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER) -> int:
-    """Return the maximum number of output tokens that a call's settings allow.
+    """Return the maximum number of output tokens that a call's settings allow, in all of its choices.
 
     Args:
         settings: The call's settings.
@@ -192,6 +222,12 @@ def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER)
     limits = (settings[name] for name in ("max_new_tokens", "max_tokens", "max_completion_tokens") if name in settings)
     limit = next(limits, unlimited)
     try:
-        return int(limit)
+        return int(limit) * number_of_choices(settings)
     except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"The length limit must be a number of tokens, not {limit!r:.80}.") from error
+
+
+def number_of_choices(settings: Mapping[str, Any]) -> int:
+    """Return the number of answers that a call's settings ask for; 1 if it is invalid, which the server refuses."""
+    number = settings.get("n", 1)
+    return number if isinstance(number, int) and number > 0 else 1

@@ -32,6 +32,7 @@ class Entry:
         expected_tokens: Input tokens as counted before the call, or None if they were unknown.
         pricing: Returns the price of some usage; it must not refer to the model object.
         latency: Seconds from the request to the end of the answer.
+        reported_usd: The price in US dollars that the service itself reported, or None.
         time: When the call ended, in seconds since 1970.
     """
 
@@ -41,12 +42,13 @@ class Entry:
     expected_tokens: int | None
     pricing: Callable[[Usage], Decimal | None] = field(repr=False)
     latency: float
+    reported_usd: Decimal | None = None
     time: float = field(default_factory=time.time)
 
     @cached_property
     def usd(self) -> Decimal | None:
-        """The price in US dollars, computed on first access; None if it is unknown."""
-        return self.pricing(self.usage)
+        """The price in US dollars: as reported, or computed on first access; None if it is unknown."""
+        return self.pricing(self.usage) if self.reported_usd is None else self.reported_usd
 
     @property
     def difference(self) -> int | None:
@@ -138,6 +140,7 @@ class Ledger:
             "output_tokens",
             "is_estimate",
             "usd",
+            "usd_is_reported",
             "latency_s",
         ]
         records = [
@@ -150,6 +153,7 @@ class Ledger:
                 "output_tokens": entry.usage.output_tokens,
                 "is_estimate": entry.is_estimate,
                 "usd": None if entry.usd is None else float(entry.usd),
+                "usd_is_reported": entry.reported_usd is not None,
                 "latency_s": entry.latency,
             }
             for entry in self.entries
@@ -170,6 +174,8 @@ class Ledger:
             expected = [entry.expected_tokens for entry in own]
             differences = [entry.difference for entry in own]
             mark = " (partly estimated)" if any(entry.is_estimate for entry in own) else ""
+            reported = sum(entry.reported_usd is not None for entry in own)
+            source = "" if not reported else " (reported)" if reported == len(own) else " (partly reported)"
             rows.append(
                 (
                     model,
@@ -178,7 +184,7 @@ class Ledger:
                     _sum(expected),
                     _sum(differences),
                     format_count(usage.output_tokens),
-                    format_usd(usd, decimals=6),
+                    format_usd(usd, decimals=6) + source,
                 )
             )
         return html.html_table(head, rows) + f"<div>{escape_text(str(self))}</div>"

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 from vision_nb.cost.model_names import base_name
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 
+if TYPE_CHECKING:
+    from genai_prices.types import PriceCalculation
+
 PROVIDER_IDS = {"openai": "openai", "azure": "azure"}
 """Maps our provider names to those of genai-prices. The other providers have no price per token."""
 
+_STANDARD_TIERS = (None, "", "auto", "default")  # OpenAI, Chat Completions reference, service_tier, read 2026-11
 _MILLION = 1_000_000
 _set_prices: dict[str, tuple[Decimal, Decimal]] = {}
 
 
 def set_price(model: str, input: float | str | Decimal, output: float | str | Decimal) -> None:
-    """Set a model's price, which overrides the price list.
+    """Set a model's price, which overrides the price list, for all service tiers.
 
     Args:
         model: The model's name, without the provider.
@@ -39,13 +45,15 @@ def has_set_price(model: str) -> bool:
     return model in _set_prices
 
 
-def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
+def price(usage: Usage, *, provider: str, model: str, service_tier: str | None = None) -> Decimal | None:
     """Return the price of some usage in US dollars, or None if it is not known.
 
     Args:
         usage: Reported or estimated tokens.
         provider: "openai", "azure", "local" or another provider.
         model: The model's name, not the deployment's.
+        service_tier: The service tier, such as "flex" or "priority"; None for the standard one. The price of a tier
+            that is not on the list is unknown.
     """
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
@@ -63,10 +71,31 @@ def price(usage: Usage, *, provider: str, model: str) -> Decimal | None:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_input_tokens or None,
     )
+    context = None if service_tier in _STANDARD_TIERS else {"service_tier": str(service_tier)}
     try:
-        return calc_price(tokens, base_name(model), provider_id=PROVIDER_IDS[provider]).total_price
+        found = calc_price(tokens, base_name(model), provider_id=PROVIDER_IDS[provider], price_context=context)
     except (LookupError, ValueError):  # not on the list, or an invalid count
         return None
+    return found.total_price if context is None or _has_rates(found, context) else None
+
+
+def _has_rates(found: PriceCalculation, context: dict[str, str]) -> bool:
+    """Return whether a price was computed with a service tier's own rates.
+
+    genai-prices (0.2.3) uses the standard rates in place of those that it does not know, and for a model that it
+    knows from another provider, as most of Azure's.
+    """
+    if not any(model is found.model for model in found.provider.models):
+        return False
+    now = datetime.now(UTC)
+    rates = [
+        vars(variant.prices)
+        for variant in found.model.price_variants or ()
+        if variant.when == context and (variant.constraint is None or variant.constraint.active(now))
+    ]
+    standard = vars(found.model.get_prices(now))
+    needed = [name for name in ("input_mtok", "cache_read_mtok", "output_mtok") if standard.get(name) is not None]
+    return all(any(own.get(name) is not None for own in rates) for name in needed)
 
 
 def parse_usd(value: float | str | Decimal, name: str) -> Decimal:

@@ -72,7 +72,12 @@ def _facts(answer: Answer) -> list[str]:
     if response is None:
         return ["failed"]
     tokens = None if response.usage is None else response.usage.total_tokens
-    facts = answer_facts(latency_s=response.latency, tokens=tokens, usd=response.cost)
+    facts = answer_facts(
+        latency_s=response.latency,
+        tokens=tokens,
+        usd=response.cost,
+        usd_is_reported=response.reported_cost is not None,
+    )
     return [*facts, *(["from the cache"] if answer.from_store else [])]
 
 

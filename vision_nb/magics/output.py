@@ -81,7 +81,7 @@ class AnswerView(StreamingDisplay):
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
         """Return the output by MIME type, with notes below a finished answer."""
         is_parsed = finished and self._hides_text(response)
-        text = "" if is_parsed else self.output_format.render(response.text)  # IPython displays the parsed value
+        text = "" if is_parsed else self._render(response)  # IPython displays the parsed value
         below = self._below(response) if finished else ""
         if self.output_format.mimetype == "text/plain":  # also as HTML: some front ends turn plain text into links
             html_text = f"{reasoning_html(response)}<pre>{escape(text + below)}</pre>"
@@ -111,6 +111,11 @@ class AnswerView(StreamingDisplay):
             return
         super().finish(response)
 
+    def _render(self, response: Response) -> str:
+        """Return the answer, followed by any further choices, in the output format."""
+        first, *others = (self.output_format.render(choice.text) for choice in response.choices)
+        return first + "".join(f"\n\nChoice {number}:\n\n{text}" for number, text in enumerate(others, 2))
+
     def _hides_text(self, response: Response) -> bool:
         """Return whether the parsed value is displayed instead of the text."""
         is_parsed = self.problem is None and response.finish_reason not in UNFINISHED
@@ -122,7 +127,8 @@ class AnswerView(StreamingDisplay):
 
     def notes(self, response: Response) -> list[str]:
         """Return the notes below the finished answer."""
-        cost = "unknown" if response.cost is None else format_price(response.cost, decimals=6)
+        is_reported = response.reported_cost is not None
+        cost = "unknown" if response.cost is None else format_price(response.cost, decimals=6, is_reported=is_reported)
         price = [f"Cost: {cost}."] if self.with_cost else []
         cached = [_FROM_CACHE] if self.from_store else []
         return [*super().notes(response), *cached, *price, *self.further_notes]

@@ -195,7 +195,7 @@ class MultiModalLLM(Provider):
         Args:
             usage: Input and output tokens.
         """
-        return self.pricing(usage)
+        return self.pricing(usage, service_tier=_service_tier(self.settings()))
 
     def settings(self) -> dict[str, Any]:
         """Return the request parameters that apply when a call does not override them."""
@@ -253,6 +253,7 @@ class MultiModalLLM(Provider):
         call.accounting.reserve()
         with self._sending(call):
             chunks = self._stream(call.request)
+        call.accounting.note_accepted()
         return ResponseStream(
             chunks, self._parse_chunk, call.accumulator, self._stream_mapper(call), call.accounting.settle
         )
@@ -264,6 +265,7 @@ class MultiModalLLM(Provider):
         await call.accounting.areserve()
         with self._sending(call):
             chunks = await self._astream(call.request)
+        call.accounting.note_accepted()
         return AsyncResponseStream(
             chunks, self._parse_chunk, call.accumulator, self._stream_mapper(call), call.accounting.settle
         )
@@ -291,8 +293,9 @@ class MultiModalLLM(Provider):
         sent += sum(images[document].fewest_tokens for document in documents)
         self._check_length(tokens)
         request = self._request(messages, images, settings, stream=stream)
-        accounting = CallAccounting(str(self), self.pricing, tokens, longest_answer=longest_answer(settings))
-        empty = kind(model=self.model, pricing=self.pricing, sent_tokens=sent)
+        tier, longest = _service_tier(settings), longest_answer(settings)
+        accounting = CallAccounting(str(self), self.pricing, tokens, longest_answer=longest, service_tier=tier)
+        empty = kind(model=self.model, pricing=self.pricing, sent_tokens=sent, service_tier=tier)
         empty = replace(empty, image_notes=tuple(note for image in images.values() for note in image.notes))
         return Call(request, accounting, ResponseAccumulator(empty, self._trim))
 
@@ -367,3 +370,9 @@ class MultiModalLLM(Provider):
 
     def __str__(self) -> str:
         return f"{self.provider}:{self.model}"
+
+
+def _service_tier(settings: Mapping[str, Any]) -> str | None:
+    """Return the service tier that a call's settings ask for, or None."""
+    tier = settings.get("service_tier")
+    return tier if isinstance(tier, str) else None

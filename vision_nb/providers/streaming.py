@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from vision_nb.errors import IncompleteResponseError, MalformedResponseError
 from vision_nb.rendering.sanitize import replace_surrogates
-from vision_nb.responses import Response, Usage
+from vision_nb.responses import Choice, Response, Usage
 
 R = TypeVar("R", bound=Response)
 
@@ -27,6 +28,9 @@ class Delta:
         raw: The vendor client's own object.
         reasoning: What the model thought before it answered.
         is_complete: Whether the server marked the end of the stream, as some do without a finish reason.
+        service_tier: The service tier that answers, or "".
+        cost: The price in US dollars that the service reports, or None.
+        others: What it adds to the other choices of the answer, by their index from 1.
     """
 
     text: str = ""
@@ -36,6 +40,9 @@ class Delta:
     raw: Any = None
     is_complete: bool = False
     reasoning: str = ""
+    service_tier: str = ""
+    cost: Decimal | None = None
+    others: Mapping[int, Delta] = field(default_factory=dict)
 
 
 class ResponseAccumulator(Generic[R]):
@@ -49,6 +56,7 @@ class ResponseAccumulator(Generic[R]):
     def __init__(self, empty: R, trim: tuple[str, tuple[str, ...]] = ("", ())) -> None:
         self.response = empty
         self._leading, self._endings = trim
+        self._others: dict[int, ResponseAccumulator[Response]] = {}
         self._held_back = self._half_pair = ""
         self._splitter = ReasoningSplitter()
         self._reasoning_since: float | None = None
@@ -63,6 +71,10 @@ class ResponseAccumulator(Generic[R]):
         last = last or delta.finish_reason is not None
         text, reasoning = self._splitter.split(self._join_surrogates(delta.text, last), last)
         text, reasoning = self._trim(text, last), replace_surrogates(delta.reasoning) + reasoning
+        for index, other in delta.others.items():
+            if index not in self._others:
+                self._others[index] = ResponseAccumulator(Response(), (self._leading, self._endings))
+            self._others[index].add(other, last=last)
         so_far, now = self.response, time.perf_counter()
         if reasoning and self._reasoning_since is None:
             self._reasoning_since = now
@@ -81,8 +93,27 @@ class ResponseAccumulator(Generic[R]):
             model=replace_surrogates(delta.model) or so_far.model,
             finish_reason=replace_surrogates(delta.finish_reason or "") or so_far.finish_reason,
             latency=now - self._started,
+            service_tier=replace_surrogates(delta.service_tier) or so_far.service_tier,
+            reported_cost=so_far.reported_cost if delta.cost is None else delta.cost,
+            other_choices=self._other_choices() if delta.others else so_far.other_choices,
         )
         return self.response
+
+    def _other_choices(self) -> tuple[Choice, ...]:
+        answers = [self._others[index].response for index in sorted(self._others)]
+        return tuple(Choice(answer.text, answer.finish_reason, answer.reasoning) for answer in answers)
+
+    def end(self, finish_reason: str) -> R | None:
+        """End the choices that have no finish reason yet; return None if there are none.
+
+        Args:
+            finish_reason: Why they ended.
+        """
+        end = Delta(finish_reason=finish_reason)
+        others = {index: end for index, part in self._others.items() if part.response.finish_reason is None}
+        if self.response.finish_reason is None:
+            return self.add(replace(end, others=others))
+        return self.add(Delta(others=others)) if others else None
 
     @property
     def has_held_back(self) -> bool:
@@ -166,7 +197,7 @@ def _overlap(text: str, ending: str) -> int:
 
 
 def _adds(delta: Delta) -> bool:
-    return bool(delta.text or delta.reasoning or delta.usage or delta.finish_reason)
+    return bool(delta.text or delta.reasoning or delta.usage or delta.finish_reason or delta.others)
 
 
 class _Stream(Generic[R]):
@@ -207,7 +238,8 @@ class _Stream(Generic[R]):
 
     @property
     def _has_begun(self) -> bool:
-        return bool(self.response.text or self.response.reasoning or self._accumulator.has_held_back)
+        arrived = any(choice.text or choice.reasoning for choice in self.response.choices)
+        return arrived or self._accumulator.has_held_back
 
     def _add(self, chunk: Any) -> R | None:
         """Add a chunk; return the response, or None if the chunk adds nothing."""
@@ -226,12 +258,11 @@ class _Stream(Generic[R]):
             return None
         if not (self._has_begun or self.response.finish_reason):
             raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")
-        if self.response.finish_reason is None:
-            reason = "stop" if self._is_complete else "incomplete"
-            return self._accumulator.add(Delta(finish_reason=reason), last=True)
+        if (ended := self._accumulator.end("stop" if self._is_complete else "incomplete")) is not None:
+            return ended
         if self._accumulator.has_held_back:
             return self._accumulator.add(Delta(), last=True)
-        if self.response.finish_reason == "incomplete":
+        if any(choice.finish_reason == "incomplete" for choice in self.response.choices):
             self._is_over = True
             raise IncompleteResponseError(
                 "The answer is incomplete: the connection ended before the server said that the answer was finished. "
@@ -245,8 +276,8 @@ class _Stream(Generic[R]):
         if not isinstance(error, Exception):
             self._accumulator.add(Delta(finish_reason="interrupted"))
             return error
-        if self._has_begun and self.response.finish_reason is None:
-            self._accumulator.add(Delta(finish_reason="incomplete"))
+        if self._has_begun:
+            self._accumulator.end("incomplete")
         return self._map_error(error, self.text)
 
 

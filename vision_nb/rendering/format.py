@@ -27,15 +27,18 @@ def format_usd(amount: Decimal | None, *, decimals: int = 4) -> str:
     return f"{amount:.{decimals}f} USD" if amount else "0 USD"
 
 
-def format_price(amount: Decimal | None, *, decimals: int = 4) -> str:
-    """Return a price: "free" for 0, "price unknown" for None.
+def format_price(amount: Decimal | None, *, decimals: int = 4, is_reported: bool = False) -> str:
+    """Return a price: "free" for 0, "price unknown" for None; marked if the service itself reported it.
 
     >>> format_price(Decimal("0.0125")), format_price(Decimal(0)), format_price(None)
     ('0.0125 USD', 'free', 'price unknown')
+    >>> format_price(Decimal("0.0125"), is_reported=True)
+    '0.0125 USD (reported)'
     """
     if amount is None:
         return "price unknown"
-    return format_usd(amount, decimals=decimals) if amount else "free"
+    price = format_usd(amount, decimals=decimals) if amount else "free"
+    return f"{price} (reported)" if is_reported else price
 
 
 def format_bytes(size: int) -> str:

@@ -151,7 +151,7 @@ class LocalMultiModal(OpenAIMultiModal):
 
     def _has_text(self, chunk: Any) -> bool:
         delta = self._parse_chunk(chunk)
-        return bool(delta.text or delta.reasoning)
+        return any(choice.text or choice.reasoning for choice in (delta, *delta.others.values()))
 
     def _repeat_unstreamed(self, request: Request) -> None:
         # Without retries: llama.cpp's server answers a request that is too long with 500, which is usually retried.

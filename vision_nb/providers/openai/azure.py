@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from vision_nb.cost.accounting import ModelPricing
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.providers.addresses import check_address
 from vision_nb.providers.call import Request
@@ -24,7 +26,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         engine: The deployment's name. The names ``azure_deployment``, ``deployment_name`` and ``deployment_id`` work
             too.
         model: The model that was deployed, whose token rule, price and parameters apply; default: the deployment's
-            name.
+            name, and for the price of an answer the model that the answer names.
         azure_endpoint: ``https://RESOURCE.openai.azure.com``; default: AZURE_OPENAI_ENDPOINT. With
             ``/openai/v1/`` at its end, no ``api_version`` is needed.
         api_version: The API version, a date; default: OPENAI_API_VERSION.
@@ -79,6 +81,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
             raise SettingsError(f"Azure OpenAI needs {' and '.join(missing)}: find them in the Azure portal.")
         self.engine, self.azure_endpoint, self.api_version = str(engine), azure_endpoint, api_version
         self._token_provider = azure_ad_token_provider
+        self._is_model_given = model is not None
         super().__init__(model or self.engine, api_key, **options)
 
     def _find_key(self, api_key: str | None) -> str | None:
@@ -127,6 +130,11 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
                 "azure_ad_token_provider= is asynchronous: pass a synchronous one, or use a method such as acomplete()."
             )
         return super()._call(request)
+
+    @property
+    def pricing(self) -> ModelPricing:
+        """Prices the tokens of the model that was given, or else of the model that an answer names."""
+        return replace(super().pricing, is_renamed=not self._is_model_given)
 
     @property
     def server(self) -> str | None:

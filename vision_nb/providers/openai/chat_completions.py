@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -39,6 +42,7 @@ TIMEOUTS: Mapping[str, float] = dict.fromkeys(LENGTH_LIMIT_NAMES, 600.0)
 These models reason before they answer, and send nothing meanwhile. 600 is the openai client's own default (3.52).
 """
 DEFAULT_TIMEOUT = 60.0
+_MAX_CHOICES = 128  # the highest n= (OpenAI, Chat Completions reference, read 2026-11)
 
 
 def default_timeout(model: str) -> float:
@@ -115,9 +119,9 @@ def parse_response(raw: Any, service: str) -> Delta:
         raise MalformedResponseError(
             f"The response from {service} has no choices: check that the base URL ends in /v1, or ask again."
         )
-    text, reasoning = _texts(choice.message, service)
-    reason = _string(choice, "finish_reason") or "stop"
-    return Delta(text, _usage(raw), reason, _string(raw, "model"), raw, reasoning=reasoning)
+    choices = raw.choices[:_MAX_CHOICES]
+    answers = [_delta(choice, "message", service, _string(choice, "finish_reason") or "stop") for choice in choices]
+    return _with_facts(answers[0], raw, dict(enumerate(answers[1:], 1)))
 
 
 def parse_chunk(raw: Any, service: str) -> Delta:
@@ -130,10 +134,37 @@ def parse_chunk(raw: Any, service: str) -> Delta:
     if choice is None:  # the last chunk reports the usage, and has no choices
         if getattr(raw, "usage", None) is None:
             _raise_reported(_said_by(raw))
-        return Delta(usage=_usage(raw), model=_string(raw, "model"), raw=raw)
-    text, reasoning = _texts(getattr(choice, "delta", None), service)
-    reason = _string(choice, "finish_reason") or None
-    return Delta(text, _usage(raw), reason, _string(raw, "model"), raw, reasoning=reasoning)
+        return _with_facts(Delta(), raw, {})
+    added = {
+        _index(choice): _delta(choice, "delta", service, _string(choice, "finish_reason") or None)
+        for choice in reversed(raw.choices)
+    }
+    return _with_facts(added.pop(0, Delta()), raw, added)
+
+
+def _delta(choice: Any, part: str, service: str, finish_reason: str | None) -> Delta:
+    """Return what a choice contains, in its message or in its delta."""
+    text, reasoning = _texts(getattr(choice, part, None), service)
+    return Delta(text, finish_reason=finish_reason, reasoning=reasoning)
+
+
+def _with_facts(delta: Delta, raw: Any, others: Mapping[int, Delta]) -> Delta:
+    """Return a delta of the first choice with the other choices and what is known about the whole answer."""
+    return replace(
+        delta,
+        usage=_usage(raw),
+        model=_string(raw, "model"),
+        raw=raw,
+        service_tier=_string(raw, "service_tier"),
+        cost=_cost(getattr(raw, "usage", None)),
+        others=others,
+    )
+
+
+def _index(choice: Any) -> int:
+    """Return which choice of the answer a part of a stream belongs to."""
+    index = getattr(choice, "index", 0)
+    return index if type(index) is int and 0 < index < _MAX_CHOICES else 0
 
 
 def _first_choice(raw: Any) -> Any:
@@ -200,6 +231,17 @@ def _usage(raw: Any) -> Usage | None:
     input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     cached = _count(getattr(usage, "prompt_tokens_details", None), "cached_tokens") or 0
     return Usage(input_tokens, output_tokens, min(cached, input_tokens or 0))
+
+
+def _cost(usage: Any) -> Decimal | None:
+    """Return the price in US dollars that OpenRouter reports with the token counts, or None.
+
+    It is the amount that is charged to the account (OpenRouter, Usage Accounting, read 2026-11).
+    """
+    cost = getattr(usage, "cost", None)
+    if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not 0 <= cost < math.inf:
+        return None
+    return Decimal(str(cost))
 
 
 def _count(usage: Any, name: str) -> int | None:
