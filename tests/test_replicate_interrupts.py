@@ -2,14 +2,12 @@
 
 import asyncio
 import gc
-import signal
 import threading
-import time
-from contextlib import contextmanager
 
 import pytest
 
 from tests.conftest import picture
+from tests.forms import interrupted_when
 from tests.replicate_calls import TEXT, created, maker, noise, wait_for
 from vision_nb import errors
 from vision_nb.demo import Fault
@@ -25,25 +23,6 @@ def endless(server, make):
     """Make answers too long for any test to wait for."""
     server.answer_with("word " * 5000)
     server.tokens_per_second = 50
-
-
-@contextmanager
-def interrupted_when(condition):
-    """Press Ctrl-C once the condition holds."""
-
-    def press():
-        for _ in range(6000):
-            if condition():
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                return
-            time.sleep(0.01)
-
-    thread = threading.Thread(target=press)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
 
 
 @pytest.mark.posix
