@@ -1,21 +1,28 @@
-"""The four ways of asking a question: whole or streamed, synchronous or asynchronous; and how to interrupt them."""
+"""The ways of asking a question: whole or streamed, synchronous or not, as a prompt or a chat; and how to interrupt them."""
 
 import signal
 import threading
 import time
 from contextlib import contextmanager
 
+import vision_nb as vn
+
 FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
+EIGHT_FORMS = [*FORMS, "chat", "achat", "stream_chat", "astream_chat"]
 
 
 async def ask_all(llm, form, prompt="Which numbers?", images=(), **overrides):
     """Ask a question in one of the ways, and return all responses."""
-    result = getattr(llm, form)(prompt, images, **overrides)
+    if form.endswith("chat"):
+        messages = [vn.generate_openai_multi_modal_chat_message(prompt, image_documents=images)]
+        result = getattr(llm, form)(messages, **overrides)
+    else:
+        result = getattr(llm, form)(prompt, images, **overrides)
     if form.startswith("a"):
         result = await result
-    if form == "stream_complete":
+    if form.startswith("stream"):
         return list(result)
-    if form == "astream_complete":
+    if form.startswith("astream"):
         return [response async for response in result]
     return [result]
 

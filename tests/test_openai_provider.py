@@ -19,6 +19,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.demo import Fault
+from vision_nb.providers.structured import Question
 
 SECRET = "sk-test-0123456789abcdef"
 
@@ -118,7 +119,7 @@ def test_the_length_limit_is_sent_under_the_name_that_the_model_accepts(server, 
 def request_image(llm, document, **overrides):
     """Return what a call would send of an image."""
     messages = [vn.ChatMessage("user", [document])]
-    call = llm._prepare(vn.ChatResponse, lambda: messages, overrides, stream=False)
+    call = llm._prepare(Question(vn.ChatResponse, lambda: messages, overrides), stream=False)
     (part,) = call.request["messages"][0]["content"]
     return part["image_url"]
 

@@ -16,6 +16,7 @@ from vision_nb.demo.replicate.catalog import MODELS as PUBLISHED
 from vision_nb.demo.replicate.catalog import openapi_schema, version_of
 from vision_nb.providers.replicate import model as replicate_module
 from vision_nb.providers.replicate.catalog import MODELS, from_schema
+from vision_nb.providers.structured import Question
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_a_parameter_the_model_does_not_accept_is_ignored_with_one_warning(serve
 def test_cogvlm_is_sent_every_parameter_because_its_schema_is_unknown(server, make):
     server.replicate_models["naklecha/cogvlm"] = PUBLISHED["naklecha/cogvlm"].schema
     llm = make("cogvlm", temperature=0.5, max_new_tokens=9)
-    call = llm._prepare(vn.ChatResponse, lambda: [vn.ChatMessage("user", ["x", picture()])], {}, stream=False)
+    call = llm._prepare(Question(vn.ChatResponse, lambda: [vn.ChatMessage("user", ["x", picture()])], {}), stream=False)
     assert call.request["request"].inputs == {
         "max_new_tokens": 9,
         "temperature": 0.5,

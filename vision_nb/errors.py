@@ -66,7 +66,13 @@ class VisionError(Exception):
 
     A message is at most 300 characters long: the middle of a longer one, which quotes some input, is left out.
     IPython shows only the lines of the user's code and the message; ``%tb`` in a later cell shows the whole traceback.
+
+    Attributes:
+        response: The last response to a question with a schema, with the usage of all attempts, if one had arrived
+            before the error; otherwise None.
     """
+
+    response: Any = None
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(_shortened(arg) if isinstance(arg, str) else arg for arg in args))
@@ -279,8 +285,7 @@ class SchemaError(ProviderError):
         text: The last answer.
         errors: What is wrong, one sentence by field path such as "items[0].price"; an empty path stands for the whole
             answer. Empty if no JSON was found.
-        response: The last response, with the usage and the number of all attempts; None if there was none.
-        attempts: How many answers were requested.
+        attempts: How many answers were requested; the usage of all of them is in ``response``.
         may_repair: Whether the model could correct the answer if it were asked again.
     """
 
@@ -291,18 +296,16 @@ class SchemaError(ProviderError):
         text: str = "",
         errors: Mapping[str, str] | None = None,
         may_repair: bool = True,
-        response: Any = None,
     ) -> None:
         super().__init__(message, partial_text=text)
         self.text = text
         self.errors = dict(errors or {})
         self.may_repair = may_repair
-        self.response = response
 
     @property
     def attempts(self) -> int:
         """How many answers were requested."""
-        return getattr(self.response, "attempts", 0)
+        return 0 if self.response is None else int(self.response.attempts)
 
 
 class MalformedResponseError(ProviderError):

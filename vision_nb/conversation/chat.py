@@ -123,9 +123,11 @@ class Chat:
         Args:
             prompt: The question as text, or a message.
             images: Images for this question; the images of earlier questions are sent again automatically.
-            **overrides: Request parameters for this call only.
+            **overrides: Request parameters for this call only, and ``schema`` and ``max_repairs`` as for `complete`. Of
+                an answer that had to be repaired, the conversation keeps the repaired one.
 
         Raises:
+            SchemaError: The answer does not match the schema, was refused or cut off.
             SettingsError: An argument is invalid, or the previous question is still being answered.
             ImageError: An image cannot be read.
             ProviderError: The request failed.
@@ -207,7 +209,7 @@ class Chat:
             is_kept = True
         except (GeneratorExit, KeyboardInterrupt, CancelledError, ProviderError) as error:
             answer = self.answering.answer
-            is_kept = bool(answer.text)
+            is_kept = bool(answer.text) and getattr(error, "response", None) is None  # not if it is to be repaired
             if not isinstance(error, ProviderError):
                 self._update_answer(replace(answer, finish_reason="interrupted"))
             elif answer.finish_reason is None and is_kept:

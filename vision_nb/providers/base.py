@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
 from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
-from vision_nb.errors import SettingsError, VisionError
+from vision_nb.errors import SettingsError
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import user_message
-from vision_nb.providers.call import (
-    Call,
-    GetMessages,
-    Images,
-    Messages,
-    Overrides,
-    check_messages,
-    merge_settings,
-)
+from vision_nb.providers.call import Call, Images, Messages, Overrides, merge_settings
 from vision_nb.providers.outgoing_image import OutgoingImage, prepare_image
-from vision_nb.providers.provider import Provider
-from vision_nb.providers.redaction import redact
+from vision_nb.providers.sending import RequestSender
 from vision_nb.providers.streaming import AsyncResponseStream, ResponseAccumulator, ResponseStream
+from vision_nb.providers.structured import Question, ask_for
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 from vision_nb.user_warnings import to_thread
 
 R = TypeVar("R", bound=Response)
 
 
-class MultiModalLLM(Provider):
+class MultiModalLLM(RequestSender):
     """A model that answers questions about images.
 
     There are eight methods. `complete` answers a prompt about images, `chat` the last message of a conversation;
@@ -86,39 +77,48 @@ class MultiModalLLM(Provider):
         self.inline_urls = inline_urls
         self.max_side = max_side
 
-    def complete(self, prompt: str, image_documents: Images = (), **overrides: Any) -> CompletionResponse:
+    def complete(
+        self, prompt: str, image_documents: Images = (), *, schema: Any = None, max_repairs: int = 1, **overrides: Any
+    ) -> CompletionResponse:
         """Answer a prompt about images.
 
         Args:
             prompt: The question or instruction.
             image_documents: One image or several: documents, or anything that `ImageDocument.of` accepts.
+            schema: What the answer must look like: a pydantic model class, dataclass, TypedDict, Enum, ``Literal``,
+                ``list`` of these, or a JSON schema as a dict. The response's ``.parsed`` is the value.
+            max_repairs: With a schema, how many times the model is asked to correct an answer that does not match it.
             **overrides: Request parameters for this call only.
 
         Raises:
             SettingsError: An argument is invalid.
             ImageError: An image cannot be used.
             BudgetExceededError: The call could exceed ``vn.ledger.budget``, and was not sent.
+            SchemaError: The answer does not match the schema, was refused or cut off.
             ProviderError: The model did not answer.
         """
-        return self._answer(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
+        return self._answer(_prompted(prompt, image_documents, overrides, schema, max_repairs))
 
-    def chat(self, messages: Messages, **overrides: Any) -> ChatResponse:
+    def chat(self, messages: Messages, *, schema: Any = None, max_repairs: int = 1, **overrides: Any) -> ChatResponse:
         """Answer the last message of a conversation; images are part of the messages.
 
         Args:
             messages: `ChatMessage` objects or ``{"role": ..., "content": ...}`` mappings, oldest first.
+            schema: What the answer must look like, as for `complete`.
+            max_repairs: How many times the model is asked to correct an answer that does not match the schema.
             **overrides: Request parameters for this call only.
 
         Raises:
             SettingsError: An argument is invalid.
             ImageError: An image cannot be used.
             BudgetExceededError: The call could exceed ``vn.ledger.budget``, and was not sent.
+            SchemaError: The answer does not match the schema, was refused or cut off.
             ProviderError: The model did not answer.
         """
-        return self._answer(ChatResponse, lambda: messages, overrides)
+        return self._answer(Question(ChatResponse, lambda: messages, overrides, schema, max_repairs))
 
     def stream_complete(
-        self, prompt: str, image_documents: Images = (), **overrides: Any
+        self, prompt: str, image_documents: Images = (), *, schema: Any = None, max_repairs: int = 1, **overrides: Any
     ) -> ResponseStream[CompletionResponse]:
         """Stream the answer to a prompt about images.
 
@@ -127,9 +127,11 @@ class MultiModalLLM(Provider):
         Returns:
             An iterator of responses: ``.delta`` is the new text, ``.text`` all of it so far.
         """
-        return self._start_stream(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
+        return self._start_stream(_prompted(prompt, image_documents, overrides, schema, max_repairs))
 
-    def stream_chat(self, messages: Messages, **overrides: Any) -> ResponseStream[ChatResponse]:
+    def stream_chat(
+        self, messages: Messages, *, schema: Any = None, max_repairs: int = 1, **overrides: Any
+    ) -> ResponseStream[ChatResponse]:
         """Stream the answer to the last message of a conversation.
 
         Arguments and errors as `chat`.
@@ -137,31 +139,37 @@ class MultiModalLLM(Provider):
         Returns:
             An iterator of responses: ``.delta`` is the new text, ``.text`` all of it so far.
         """
-        return self._start_stream(ChatResponse, lambda: messages, overrides)
+        return self._start_stream(Question(ChatResponse, lambda: messages, overrides, schema, max_repairs))
 
-    async def acomplete(self, prompt: str, image_documents: Images = (), **overrides: Any) -> CompletionResponse:
+    async def acomplete(
+        self, prompt: str, image_documents: Images = (), *, schema: Any = None, max_repairs: int = 1, **overrides: Any
+    ) -> CompletionResponse:
         """Answer a prompt about images; the asynchronous version of `complete`."""
-        return await self._aanswer(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
+        return await self._aanswer(_prompted(prompt, image_documents, overrides, schema, max_repairs))
 
-    async def achat(self, messages: Messages, **overrides: Any) -> ChatResponse:
+    async def achat(
+        self, messages: Messages, *, schema: Any = None, max_repairs: int = 1, **overrides: Any
+    ) -> ChatResponse:
         """Answer a conversation's last message; the asynchronous version of `chat`."""
-        return await self._aanswer(ChatResponse, lambda: messages, overrides)
+        return await self._aanswer(Question(ChatResponse, lambda: messages, overrides, schema, max_repairs))
 
     async def astream_complete(
-        self, prompt: str, image_documents: Images = (), **overrides: Any
+        self, prompt: str, image_documents: Images = (), *, schema: Any = None, max_repairs: int = 1, **overrides: Any
     ) -> AsyncResponseStream[CompletionResponse]:
         """Stream the answer to a prompt about images; the asynchronous version of `stream_complete`.
 
         Await the call, then iterate over the responses with ``async for``.
         """
-        return await self._astart_stream(CompletionResponse, lambda: [user_message(prompt, image_documents)], overrides)
+        return await self._astart_stream(_prompted(prompt, image_documents, overrides, schema, max_repairs))
 
-    async def astream_chat(self, messages: Messages, **overrides: Any) -> AsyncResponseStream[ChatResponse]:
+    async def astream_chat(
+        self, messages: Messages, *, schema: Any = None, max_repairs: int = 1, **overrides: Any
+    ) -> AsyncResponseStream[ChatResponse]:
         """Stream the answer to a conversation's last message; the asynchronous version of `stream_chat`.
 
         Await the call, then iterate over the responses with ``async for``.
         """
-        return await self._astart_stream(ChatResponse, lambda: messages, overrides)
+        return await self._astart_stream(Question(ChatResponse, lambda: messages, overrides, schema, max_repairs))
 
     @property
     def counted_model(self) -> str:
@@ -226,60 +234,18 @@ class MultiModalLLM(Provider):
         """
         raise SettingsError(f"{self} cannot count tokens exactly: omit exact=True to get an estimate.")
 
-    def redacted(self, text: str) -> str:
-        """Return a text with everything that is or looks like an API key replaced.
-
-        Args:
-            text: A text, such as a server's error message.
-        """
-        return redact(text, self._secrets())
-
-    def _answer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
-        call = self._prepare(kind, get_messages, overrides, stream=False)
-        call.accounting.reserve()
-        with self._sending(call):
-            call.accumulator.add(self._parse_response(self._call(call.request)), last=True)
-        return call.settle()
-
-    async def _aanswer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
-        call = await self._aprepare(kind, get_messages, overrides, stream=False)
-        await call.accounting.areserve()
-        with self._sending(call):
-            call.accumulator.add(self._parse_response(await self._acall(call.request)), last=True)
-        return call.settle()
-
-    def _start_stream(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> ResponseStream[R]:
-        call = self._prepare(kind, get_messages, overrides, stream=True)
-        call.accounting.reserve()
-        with self._sending(call):
-            chunks = self._stream(call.request)
-        call.accounting.note_accepted()
-        return ResponseStream(
-            chunks, self._parse_chunk, call.accumulator, self._stream_mapper(call), call.accounting.settle
-        )
-
-    async def _astart_stream(
-        self, kind: type[R], get_messages: GetMessages, overrides: Overrides
-    ) -> AsyncResponseStream[R]:
-        call = await self._aprepare(kind, get_messages, overrides, stream=True)
-        await call.accounting.areserve()
-        with self._sending(call):
-            chunks = await self._astream(call.request)
-        call.accounting.note_accepted()
-        return AsyncResponseStream(
-            chunks, self._parse_chunk, call.accumulator, self._stream_mapper(call), call.accounting.settle
-        )
-
-    def _prepare(self, kind: type[R], get_messages: GetMessages, overrides: Overrides, *, stream: bool) -> Call[R]:
+    def _prepare(self, question: Question[R], *, stream: bool) -> Call[R]:
         """Prepare the images, count the tokens and build the request; may be slow.
 
         Args:
-            kind: The class of the response.
-            get_messages: Returns the messages; making them may encode images.
-            overrides: The call's keyword arguments.
+            question: The question.
             stream: Whether the answer is to be streamed.
         """
-        messages, settings = check_messages(get_messages(), overrides), self._merged_settings(overrides)
+        messages, settings = question.messages(), self._merged_settings(question.overrides)
+        schema, in_prompt = question.schema, self._schema_in_prompt or question.lacks_json
+        if schema is not None:
+            self._schema_in_prompt = in_prompt
+            messages, settings = ask_for(schema, messages, settings, in_prompt=in_prompt)
         documents = self._images_to_send(messages)
         if self.image_limit is not None and len(documents) > self.image_limit:
             limit = f"{self.image_limit:,} image{'s' if self.image_limit > 1 else ''}"
@@ -295,16 +261,17 @@ class MultiModalLLM(Provider):
         request = self._request(messages, images, settings, stream=stream)
         tier, longest = _service_tier(settings), longest_answer(settings)
         accounting = CallAccounting(str(self), self.pricing, tokens, longest_answer=longest, service_tier=tier)
-        empty = kind(model=self.model, pricing=self.pricing, sent_tokens=sent, service_tier=tier)
+        empty = question.kind(
+            model=self.model, pricing=self.pricing, sent_tokens=sent, service_tier=tier, schema=schema
+        )
         empty = replace(empty, image_notes=tuple(note for image in images.values() for note in image.notes))
-        return Call(request, accounting, ResponseAccumulator(empty, self._trim))
+        accumulator = ResponseAccumulator(empty, self._trim)
+        return Call(request, accounting, accumulator, sends_schema=schema is not None and not in_prompt)
 
-    async def _aprepare(
-        self, kind: type[R], get_messages: GetMessages, overrides: Overrides, *, stream: bool
-    ) -> Call[R]:
+    async def _aprepare(self, question: Question[R], *, stream: bool) -> Call[R]:
         """Prepare a call in a thread."""
         await self._aload_facts()
-        return await to_thread(self._prepare, kind, get_messages, overrides, stream=stream)
+        return await to_thread(self._prepare, question, stream=stream)
 
     def _prepare_image(self, document: ImageDocument, settings: Mapping[str, Any]) -> OutgoingImage:
         detail = document.detail or settings.get("image_detail")
@@ -322,47 +289,6 @@ class MultiModalLLM(Provider):
         own = {name: getattr(self, name) for name in ("max_new_tokens", "temperature", "image_detail")}
         return merge_settings(own, self.additional_kwargs, overrides, length_limits=self._length_limits)
 
-    @contextmanager
-    def _sending(self, call: Call[Any]) -> Iterator[None]:
-        """Map errors, and settle the call if it fails."""
-        call.accumulator.start()
-        try:
-            with self._mapping_errors():
-                yield
-        except BaseException as error:
-            call.accounting.note_failure(error)
-            call.settle()
-            raise
-
-    def _stream_mapper(self, call: Call[Any]) -> Callable[[Exception, str], Exception]:
-        """Return a function that maps a stream's errors, and notes them for the ledger."""
-
-        def map_error(error: Exception, partial_text: str) -> Exception:
-            mapped = self._mapped(error, partial_text)
-            call.accounting.note_failure(mapped)
-            return mapped
-
-        return map_error
-
-    @contextmanager
-    def _mapping_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            mapped = self._mapped(error, "")
-            if mapped is error:
-                raise
-            raise mapped from error
-
-    def _mapped(self, error: Exception, partial_text: str) -> Exception:
-        """Map a vendor exception to ours, and remove API keys from both."""
-        if isinstance(error, VisionError):
-            return error
-        mapped = self._map_error(error, partial_text)
-        for shown in (error, mapped):
-            shown.args = tuple(self.redacted(arg) if isinstance(arg, str) else arg for arg in shown.args)
-        return mapped
-
     def __repr__(self) -> str:
         settings = {name: getattr(self, name) for name in ("max_new_tokens", "temperature", "image_detail")}
         shown = "".join(f", {name}={value!r}" for name, value in settings.items() if value is not None)
@@ -376,3 +302,9 @@ def _service_tier(settings: Mapping[str, Any]) -> str | None:
     """Return the service tier that a call's settings ask for, or None."""
     tier = settings.get("service_tier")
     return tier if isinstance(tier, str) else None
+
+
+def _prompted(
+    prompt: str, images: Images, overrides: Overrides, schema: Any, max_repairs: int
+) -> Question[CompletionResponse]:
+    return Question(CompletionResponse, lambda: [user_message(prompt, images)], overrides, schema, max_repairs)

@@ -30,11 +30,13 @@ class Call(Generic[R]):
         request: The request's parameters.
         accounting: Reserves and records what the call costs.
         accumulator: Collects the answer.
+        sends_schema: Whether a schema is one of the request's parameters.
     """
 
     request: Request
     accounting: CallAccounting
     accumulator: ResponseAccumulator[R]
+    sends_schema: bool = False
 
     def settle(self) -> R:
         """Record the cost of the call, and return the part of the answer that has arrived."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from vision_nb.cost.accounting import InputTokens
 from vision_nb.images.document import ImageDocument
@@ -30,6 +30,8 @@ class Provider(ClientOwner):
     """The maximum number of images per request, or None for no limit."""
     image_types: ClassVar[frozenset[str]] = SENDABLE
     """The MIME types that the servers take; images of other types are converted to PNG or JPEG."""
+    schema_support: ClassVar[Literal["json_schema", "prompt"]] = "json_schema"
+    """How a schema is asked for: as a parameter, which falls back to the prompt if refused, or in the prompt."""
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
     """What the server puts around its answers: leading characters to strip, and endings to remove."""
     _length_limits: ClassVar[tuple[str, ...]] = ("max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -96,6 +98,10 @@ class Provider(ClientOwner):
     @abstractmethod
     def _parse_chunk(self, raw: Any) -> Delta:
         """Parse one chunk of a stream."""
+
+    def _refuses_schema(self, error: BaseException) -> bool:
+        """Return whether a vendor exception says that the server does not take a schema as a parameter."""
+        return False
 
     @abstractmethod
     def _map_error(self, error: Exception, partial_text: str) -> Exception:

@@ -55,7 +55,20 @@ def backoff(retries: int) -> float:
 @contextmanager
 def without_rate_limit_retries() -> Iterator[None]:
     """Raise rate limit errors immediately inside the block, because the caller retries the call itself."""
-    token = _caller_repeats.set(True)
+    with _caller_repeating(True):
+        yield
+
+
+@contextmanager
+def with_rate_limit_retries() -> Iterator[None]:
+    """Retry after rate limit errors inside the block, even if the caller retries: it would repeat a paid request."""
+    with _caller_repeating(False):
+        yield
+
+
+@contextmanager
+def _caller_repeating(value: bool) -> Iterator[None]:
+    token = _caller_repeats.set(value)
     try:
         yield
     finally:

@@ -27,6 +27,7 @@ class Delta:
         model: The model that answered, or "".
         raw: The vendor client's own object.
         reasoning: What the model thought before it answered.
+        is_refusal: Whether the text refuses to answer.
         is_complete: Whether the server marked the end of the stream, as some do without a finish reason.
         service_tier: The service tier that answers, or "".
         cost: The price in US dollars that the service reports, or None.
@@ -43,6 +44,11 @@ class Delta:
     service_tier: str = ""
     cost: Decimal | None = None
     others: Mapping[int, Delta] = field(default_factory=dict)
+    is_refusal: bool = False
+
+
+class AskAgainError(Exception):
+    """The server refused the form of a request, before any answer: the question is to be asked in another form."""
 
 
 class ResponseAccumulator(Generic[R]):
@@ -96,6 +102,7 @@ class ResponseAccumulator(Generic[R]):
             service_tier=replace_surrogates(delta.service_tier) or so_far.service_tier,
             reported_cost=so_far.reported_cost if delta.cost is None else delta.cost,
             other_choices=self._other_choices() if delta.others else so_far.other_choices,
+            is_refusal=delta.is_refusal or so_far.is_refusal,
         )
         return self.response
 
@@ -209,6 +216,8 @@ class _Stream(Generic[R]):
         accumulator: Collects the answer.
         map_error: Returns our exception for a vendor exception and the text so far.
         settle: Records the call with what has arrived; only its first call has an effect.
+        finish: Returns the last response to a question with a schema, for the streamed answer or, if the question has
+            to be asked again, for None; may make requests.
     """
 
     _iterate: Callable[[Any], Any]
@@ -220,11 +229,13 @@ class _Stream(Generic[R]):
         accumulator: ResponseAccumulator[R],
         map_error: Callable[[Exception, str], Exception],
         settle: Callable[[R], None],
+        finish: Callable[[R | None], Any] | None = None,
     ) -> None:
         self._source = source
         self._parse, self._accumulator, self._map_error, self._settle = parse, accumulator, map_error, settle
+        self._finish = finish
         self._chunks = self._iterate(source)
-        self._is_complete = self._is_over = False
+        self._is_complete = self._is_over = self._is_finished = False
 
     @property
     def response(self) -> R:
@@ -271,6 +282,18 @@ class _Stream(Generic[R]):
             )
         return None
 
+    def _take_finish(self) -> Callable[[R | None], Any] | None:
+        """Return the function that finishes a structured answer, the first time that it is needed."""
+        finish, self._finish = self._finish, None
+        return finish
+
+    def _finished(self, response: R) -> R:
+        """Return the last response: nothing of it is new, unless nothing has been streamed."""
+        if self.response.text or self.response.reasoning:
+            response = replace(response, delta="", reasoning_delta="")
+        self._accumulator.response, self._is_finished = response, True
+        return response
+
     def _failure(self, error: BaseException) -> BaseException:
         """Return the exception to raise for an error, and mark the response as interrupted or incomplete."""
         if not isinstance(error, Exception):
@@ -295,15 +318,22 @@ class ResponseStream(_Stream[R]):
         return self
 
     def __next__(self) -> R:
+        if self._is_finished:
+            raise StopIteration
         try:
             for chunk in self._chunks:
                 if (response := self._add(chunk)) is not None:
                     return response
             if (response := self._add_rest()) is not None:
                 return response
+            if (finish := self._take_finish()) is not None:
+                self.close()
+                return self._finished(finish(self.response))
         except BaseException as error:
             failure = self._failure(error)
             self.close()
+            if isinstance(failure, AskAgainError) and (finish := self._take_finish()) is not None:
+                return self._finished(finish(None))
             if failure is error:
                 raise
             raise failure from error
@@ -338,15 +368,22 @@ class AsyncResponseStream(_Stream[R]):
         return self
 
     async def __anext__(self) -> R:
+        if self._is_finished:
+            raise StopAsyncIteration
         try:
             async for chunk in self._chunks:
                 if (response := self._add(chunk)) is not None:
                     return response
             if (response := self._add_rest()) is not None:
                 return response
+            if (finish := self._take_finish()) is not None:
+                await self.aclose()
+                return self._finished(await finish(self.response))
         except BaseException as error:
             failure = self._failure(error)
             await self.aclose()
+            if isinstance(failure, AskAgainError) and (finish := self._take_finish()) is not None:
+                return self._finished(await finish(None))
             if failure is error:
                 raise
             raise failure from error

@@ -12,13 +12,13 @@ from typing import Any, ClassVar, NoReturn
 
 from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
-from vision_nb.providers.call import GetMessages, Overrides, R
 from vision_nb.providers.llamacpp.chat_formats import check_chat_format
 from vision_nb.providers.llamacpp.download import download_gguf
 from vision_nb.providers.llamacpp.gguf import check_pair, read_header
 from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, Engine, reason, relevant_lines
 from vision_nb.providers.local.model import LocalMultiModal
 from vision_nb.providers.openai.model import OpenAIMultiModal
+from vision_nb.providers.structured import Question, R
 from vision_nb.rendering.format import format_bytes
 from vision_nb.user_warnings import warn_user
 
@@ -179,11 +179,11 @@ class ServedLlava(LocalMultiModal):
         await asyncio.to_thread(self.engine.stop)
         await super().aclose()
 
-    def _answer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
-        return self._checked(super()._answer(kind, get_messages, overrides))
+    def _send(self, question: Question[R]) -> R:
+        return self._checked(super()._send(question))
 
-    async def _aanswer(self, kind: type[R], get_messages: GetMessages, overrides: Overrides) -> R:
-        return self._checked(await super()._aanswer(kind, get_messages, overrides))
+    async def _asend(self, question: Question[R]) -> R:
+        return self._checked(await super()._asend(question))
 
     def _checked(self, response: R) -> R:
         """Warn if the engine cannot have read everything that was sent; a stream of this engine reports no tokens."""

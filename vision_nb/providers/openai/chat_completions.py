@@ -144,8 +144,9 @@ def parse_chunk(raw: Any, service: str) -> Delta:
 
 def _delta(choice: Any, part: str, service: str, finish_reason: str | None) -> Delta:
     """Return what a choice contains, in its message or in its delta."""
-    text, reasoning = _texts(getattr(choice, part, None), service)
-    return Delta(text, finish_reason=finish_reason, reasoning=reasoning)
+    message = getattr(choice, part, None)
+    text, reasoning = _texts(message, service)
+    return Delta(text, finish_reason=finish_reason, reasoning=reasoning, is_refusal=_is_refusal(message))
 
 
 def _with_facts(delta: Delta, raw: Any, others: Mapping[int, Delta]) -> Delta:
@@ -210,6 +211,10 @@ def _texts(message: Any, service: str) -> tuple[str, str]:
     if not isinstance(content, str):
         raise MalformedResponseError(f"The answer from {service} is not text: check the model's name and the base URL.")
     return content, reasoning
+
+
+def _is_refusal(message: Any) -> bool:
+    return bool(getattr(message, "refusal", None)) and not getattr(message, "content", None)
 
 
 def _is_reasoning(part: Mapping[str, Any]) -> bool:

@@ -121,6 +121,28 @@ def refuses(error: Exception, parameter: str) -> bool:
     return any(re.search(rf"\b{re.escape(parameter)}\b", text) for text in _texts(error.body or str(error)))
 
 
+_SCHEMA_WORDS = re.compile(
+    r"response[ _]?(format|schema)|json[ _]?schema|\bschema\b|structured[ _]outputs?|grammar|guided[ _]|output_config",
+    re.IGNORECASE,
+)
+"""How servers name the parameter with a schema when they refuse it.
+
+From the messages of OpenAI, Azure OpenAI, Gemini, Groq, vLLM, llama.cpp and LM Studio (read 2026-11).
+"""
+
+
+def refuses_schema(error: BaseException) -> bool:
+    """Return whether a server rejected a request because of the schema of the answer."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        is_about_request = error.status_code in (400, 404, 415, 422, 500, 501)
+    else:
+        is_about_request = isinstance(error, (openai.APIError, ReportedError))  # reported with status 200
+    body = getattr(error, "body", None)
+    return is_about_request and any(_SCHEMA_WORDS.search(text) for text in _texts(body or str(error)))
+
+
 def _texts(body: object) -> Iterator[str]:
     """Yield every text in a JSON value, but not the names of its fields."""
     if isinstance(body, str):

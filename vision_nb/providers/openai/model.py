@@ -26,7 +26,7 @@ from vision_nb.providers.openai.chat_completions import (
     write_message,
 )
 from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStream
-from vision_nb.providers.openai.errors import map_error, refuses
+from vision_nb.providers.openai.errors import map_error, refuses, refuses_schema
 from vision_nb.providers.openai.retries import pause_before_retry
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
@@ -283,6 +283,9 @@ class OpenAIMultiModal(MultiModalLLM):
 
     def _parse_chunk(self, raw: Any) -> Delta:
         return parse_chunk(raw, self.service)
+
+    def _refuses_schema(self, error: BaseException) -> bool:
+        return refuses_schema(error)
 
     def _map_error(self, error: Exception, partial_text: str) -> Exception:
         server = None if self.server is None else redact_url(self.server)

@@ -30,6 +30,7 @@ _HOPELESS = re.compile(
     | invalid\ (image|url|base64) | mmproj | (not|n't)\ support\ (image|vision|multi)
     | (BadRequest|UnprocessableEntity|NotFound|Authentication|PermissionDenied|ContextWindowExceeded
        |ContentPolicyViolation|UnsupportedParams)Error
+    | response[ _]?format | json[ _]?schema | grammar
     | validation\ error | invalid_request_error | name\ or\ service\ not\ known | getaddrinfo
     | (status|code|error|http)\D{0,12}\b4(0[0-7]|1\d|2[0-8])\b
     """,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import finalize
 
 from vision_nb.errors import MissingKeyError, PredictionError, SettingsError
@@ -85,6 +85,7 @@ class ReplicateMultiModal(MultiModalLLM):
 
     provider: ClassVar[str] = "replicate"
     image_limit: ClassVar[int | None] = 1
+    schema_support: ClassVar[Literal["json_schema", "prompt"]] = "prompt"
     _length_limits: ClassVar[tuple[str, ...]] = LENGTH_LIMITS
 
     def __init__(

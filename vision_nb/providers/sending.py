@@ -1,0 +1,151 @@
+"""`RequestSender`: send requests, map errors and record the cost, once for all providers and methods."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
+from vision_nb.errors import VisionError
+from vision_nb.providers.call import Call
+from vision_nb.providers.provider import Provider
+from vision_nb.providers.redaction import redact
+from vision_nb.providers.streaming import AskAgainError, AsyncResponseStream, ResponseAccumulator, ResponseStream
+from vision_nb.providers.structured import Question, R
+
+_StreamParts: TypeAlias = tuple[ResponseAccumulator[R], Callable[[Exception, str], Exception], Callable[[R], None]]
+
+
+class RequestSender(Provider):
+    """Sends the requests of a question until there is an answer that can be used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._schema_in_prompt = self.schema_support == "prompt"
+
+    def redacted(self, text: str) -> str:
+        """Return a text with everything that is or looks like an API key replaced.
+
+        Args:
+            text: A text, such as a server's error message.
+        """
+        return redact(text, self._secrets())
+
+    @abstractmethod
+    def _prepare(self, question: Question[R], *, stream: bool) -> Call[R]:
+        """Prepare a request.
+
+        Args:
+            question: The question.
+            stream: Whether the answer is to be streamed.
+        """
+
+    @abstractmethod
+    async def _aprepare(self, question: Question[R], *, stream: bool) -> Call[R]:
+        """Prepare a request without blocking the event loop."""
+
+    def _answer(self, question: Question[R], response: R | None = None) -> R:
+        """Ask until an answer can be used; a response is the first answer, which was streamed."""
+        accepted = None
+        while accepted is None:
+            with question.attempt():
+                accepted = question.accept(response or self._send(question))
+                response = None
+        return accepted
+
+    async def _aanswer(self, question: Question[R], response: R | None = None) -> R:
+        accepted = None
+        while accepted is None:
+            with question.attempt():
+                accepted = question.accept(response or await self._asend(question))
+                response = None
+        return accepted
+
+    def _send(self, question: Question[R]) -> R:
+        """Send one request, or another if the server refuses its form."""
+        while True:
+            call = self._prepare(question, stream=False)
+            call.accounting.reserve()
+            with self._sending(call):
+                call.accumulator.add(self._parse_response(self._call(call.request)), last=True)
+                return call.settle()
+
+    async def _asend(self, question: Question[R]) -> R:
+        while True:
+            call = await self._aprepare(question, stream=False)
+            await call.accounting.areserve()
+            with self._sending(call):
+                call.accumulator.add(self._parse_response(await self._acall(call.request)), last=True)
+                return call.settle()
+
+    def _start_stream(self, question: Question[R]) -> ResponseStream[R]:
+        finish = partial(self._answer, question) if question.is_structured else None
+        while True:
+            call = self._prepare(question, stream=True)
+            call.accounting.reserve()
+            with self._sending(call):
+                chunks = self._stream(call.request)
+                call.accounting.note_accepted()
+                return ResponseStream(chunks, self._parse_chunk, *self._stream_parts(call), finish)
+
+    async def _astart_stream(self, question: Question[R]) -> AsyncResponseStream[R]:
+        finish = partial(self._aanswer, question) if question.is_structured else None
+        while True:
+            call = await self._aprepare(question, stream=True)
+            await call.accounting.areserve()
+            with self._sending(call):
+                chunks = await self._astream(call.request)
+                call.accounting.note_accepted()
+                return AsyncResponseStream(chunks, self._parse_chunk, *self._stream_parts(call), finish)
+
+    @contextmanager
+    def _sending(self, call: Call[Any]) -> Iterator[None]:
+        """Map errors, and settle the call if it fails; suppress the error if the request has to take another form."""
+        call.accumulator.start()
+        try:
+            with self._mapping_errors():
+                yield
+        except BaseException as error:
+            call.accounting.note_failure(error)
+            call.settle()
+            if not self._takes_other_form(call, error.__cause__):
+                raise
+
+    def _takes_other_form(self, call: Call[Any], error: BaseException | None) -> bool:
+        """Ask for schemas in the prompt from now on if the server refused one as a parameter."""
+        if not call.sends_schema or error is None or not self._refuses_schema(error):
+            return False
+        self._schema_in_prompt = True
+        return True
+
+    def _stream_parts(self, call: Call[R]) -> _StreamParts[R]:
+        """Return what collects a stream's answer, maps its errors and settles it."""
+
+        def map_error(error: Exception, partial_text: str) -> Exception:
+            mapped = self._mapped(error, partial_text)
+            call.accounting.note_failure(mapped)
+            is_retried = not partial_text and self._takes_other_form(call, error)
+            return AskAgainError(str(mapped)) if is_retried else mapped
+
+        return call.accumulator, map_error, call.accounting.settle
+
+    @contextmanager
+    def _mapping_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            mapped = self._mapped(error, "")
+            if mapped is error:
+                raise
+            raise mapped from error
+
+    def _mapped(self, error: Exception, partial_text: str) -> Exception:
+        """Map a vendor exception to ours, and remove API keys from both."""
+        if isinstance(error, VisionError):
+            return error
+        mapped = self._map_error(error, partial_text)
+        for shown in (error, mapped):
+            shown.args = tuple(self.redacted(arg) if isinstance(arg, str) else arg for arg in shown.args)
+        return mapped
