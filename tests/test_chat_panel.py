@@ -9,7 +9,7 @@ import pytest
 from nbconvert import HTMLExporter, MarkdownExporter
 
 import vision_nb as vn
-from tests.conftest import encoded, picture
+from tests.conftest import picture
 from tests.kernels import cell_runner, markdown_of, run_cells, text_of
 from vision_nb import errors
 from vision_nb.demo import Fault
@@ -258,27 +258,6 @@ async def test_a_stream_that_ends_in_its_reasoning_is_one_failed_question(server
     (turn,) = panel._view.turns
     assert turn["state"] == "failed" and "incomplete" in turn["error"] and turn["remark"] == ""
     assert "Let me" in turn["reasoning"] and len(panel.chat) == 0
-
-
-async def test_chunks_of_a_file_are_joined_and_cancelled_uploads_are_freed(llm):
-    panel = vn.ChatPanel(llm)
-    data = encoded(picture())
-    composer = panel._composer
-
-    def send_chunk(data, upload_id="k", last=False, name="a.png"):
-        message = {"do": "upload", "upload_id": upload_id, "name": name, "last": last}
-        composer._handle_custom_msg(message, [memoryview(data)])
-
-    send_chunk(data[:50])
-    send_chunk(data[50:], last=True)
-    assert [document.title for document in composer.documents] == ["a.png"] and composer.documents[0].size == (64, 48)
-    send_chunk(data[:50], upload_id="gone")
-    write(panel, do="cancel_upload", upload_id="gone")
-    send_chunk(data[:50], upload_id="page")
-    write(panel, do="hello")
-    assert composer._uploads == {}
-    send_chunk(b"x" * 50_000_001, upload_id="large")
-    assert "a.png is larger than 50 MB" in composer.error and len(composer.documents) == 1 and composer._uploads == {}
 
 
 async def test_invalid_messages_from_the_page_change_nothing(llm):

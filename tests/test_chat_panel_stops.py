@@ -201,7 +201,7 @@ async def test_closing_the_panel_during_an_answer_saves_the_part_that_has_arrive
     panel.close()
     await settled(panel)
     assert saved[-1] == 1
-    assert panel._composer.documents == [] and panel._composer._uploads == {} and panel._thumbnails.count == 0
+    assert panel._composer.documents == [] and len(panel._composer._uploads) == 0 and panel._thumbnails.count == 0
 
 
 async def test_the_widget_state_contains_no_images_or_answers(server, llm):  # noqa: F811

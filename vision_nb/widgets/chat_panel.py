@@ -212,7 +212,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
                 self.stop()
             case {"do": "model", "name": str(name)}:
                 self.chat.llm = self._models.get(name)
-            case {"do": "recall", "steps_back": int(steps_back), "view": view}:
+            case {"do": "recall", "steps_back": int(steps_back), "view": str(view)}:
                 prompts = self._controller.prompts
                 steps_back = max(0, min(steps_back, len(prompts)))
                 prompt = prompts[-steps_back] if steps_back else ""

@@ -78,13 +78,15 @@ function render({ model, el }) {
     uploadCount += 1;
     draw();
     try {
-      let end = 0;
-      do {
-        const chunk = await file.slice(end, end + config.chunk_bytes).arrayBuffer();
-        end += config.chunk_bytes;
-        const { rejected } = await request({ do: "upload", upload_id: uploadId, name, last: end >= file.size }, [chunk]);
+      let start = 0;
+      let isLast = false;
+      while (!isLast) {
+        const chunk = await file.slice(start, start + config.chunk_bytes).arrayBuffer();
+        isLast = start + config.chunk_bytes >= file.size;
+        const { rejected } = await request({ do: "upload", upload_id: uploadId, name, start, last: isLast }, [chunk]);
         if (rejected) break;
-      } while (end < file.size);
+        start += chunk.byteLength;
+      }
     } catch {
       post({ do: "cancel_upload", upload_id: uploadId });
       showError(`${name} could not be read completely: attach it again.`);

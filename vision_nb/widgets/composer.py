@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-import anywidget
 import traitlets
 
-from vision_nb.errors import ImageError, VisionError
+from vision_nb.errors import VisionError
 from vision_nb.images.detail import DETAILS
 from vision_nb.images.document import ImageDocument
 from vision_nb.widgets.assets import read_assets
-from vision_nb.widgets.messages import on_page_message
+from vision_nb.widgets.messages import PageWidget
 from vision_nb.widgets.thumbnails import ThumbnailCache
-
-MAX_FILE_BYTES = 50_000_000
-"""The largest file that can be attached. Images are scaled down before they are sent to a model."""
+from vision_nb.widgets.uploads import MAX_FILE_BYTES, Uploads
 
 CHUNK_BYTES = 1_000_000
 """The size of the messages in which a file is uploaded; Jupyter servers reject messages of about 10 MB."""
 
-
-@dataclass
-class _Upload:
-    name: str
-    data: bytearray = field(default_factory=bytearray)
+_MAX_ID_LENGTH = 100  # characters
+_MAX_NAME_LENGTH = 200  # characters
 
 
-class Composer(anywidget.AnyWidget):
+class Composer(PageWidget):
     """Collects the text and images of the next question.
 
     Args:
@@ -59,8 +53,7 @@ class Composer(anywidget.AnyWidget):
         self.documents: list[ImageDocument] = []
         self.attachments: list[dict[str, str]] = []
         self._thumbnails, self._on_action = thumbnails, on_action
-        self._uploads: dict[str, _Upload] = {}
-        on_page_message(self, self._receive)
+        self._uploads = Uploads()
 
     def attach(self, document: ImageDocument) -> None:
         """Attach an image to the next question."""
@@ -91,12 +84,13 @@ class Composer(anywidget.AnyWidget):
         self.send({"attachments": self.attachments})  # not a trait, because front ends can save traits in the notebook
 
     def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
+        """Carry out an action of the page, and reply if it has a ``request_id``."""
         rejected = False
         try:
             self._handle(message, buffers)
         except VisionError as error:
             self.error, rejected = str(error), True
-        if (request_id := message.get("request_id")) is not None:
+        if isinstance(request_id := message.get("request_id"), str):
             self.send({"reply_to": request_id, "rejected": rejected})
 
     def _handle(self, message: dict[str, Any], buffers: list[Any]) -> None:
@@ -106,10 +100,19 @@ class Composer(anywidget.AnyWidget):
             case {"do": "hello"}:  # a page was opened or reloaded
                 self._uploads.clear()
                 self._send_attachments()
-            case {"do": "upload", "upload_id": str(upload_id), "name": str(name), "last": bool(last)} if buffers:
-                self._receive_chunk(upload_id, name, bytes(buffers[0]), last=last)
+            case {
+                "do": "upload",
+                "upload_id": str(upload_id),
+                "name": str(name),
+                "start": int(start),
+                "last": bool(last),
+            } if buffers and len(upload_id) <= _MAX_ID_LENGTH:
+                name = _file_name(name)
+                data = self._uploads.add(upload_id, bytes(buffers[0]), start=start, last=last, name=name)
+                if data is not None:
+                    self._attach_file(data, name)
             case {"do": "cancel_upload", "upload_id": str(upload_id)}:
-                self._uploads.pop(upload_id, None)
+                self._uploads.cancel(upload_id)
             case {"do": "remove", "index": int(index)} if 0 <= index < len(self.documents):
                 del self.documents[index]
                 self.update_attachments()
@@ -122,17 +125,15 @@ class Composer(anywidget.AnyWidget):
                 self.error = ""
                 self._on_action(message)
 
-    def _receive_chunk(self, upload_id: str, name: str, chunk: bytes, *, last: bool) -> None:
-        upload = self._uploads.setdefault(upload_id, _Upload(name))
-        upload.data += chunk
-        is_too_large = len(upload.data) > MAX_FILE_BYTES
-        if not (last or is_too_large):
-            return
-        del self._uploads[upload_id]
-        if is_too_large:
-            raise ImageError(f"{name} is larger than {MAX_FILE_BYTES / 1e6:.0f} MB: reduce its size first.")
-        document = ImageDocument(image=bytes(upload.data), image_name=name)
+    def _attach_file(self, data: bytes, name: str) -> None:
+        document = ImageDocument(image=data, image_name=name)
         _ = document.size  # raises an error if the file is not an image
         self.error = ""
         self.attach(document)
         self._on_action({"do": "attached"})
+
+
+def _file_name(name: str) -> str:
+    """Return a file's name in one short line, without control characters."""
+    printable = "".join(char for char in " ".join(name.split()) if char.isprintable())
+    return printable[:_MAX_NAME_LENGTH] or "image"

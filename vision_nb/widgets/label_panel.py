@@ -8,15 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-import anywidget
-
 from vision_nb.comparison.labels import ASPECTS, RUBRIC, default_annotator
 from vision_nb.comparison.result import Comparison
 from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.store import Label
 from vision_nb.widgets.assets import read_assets
-from vision_nb.widgets.messages import on_page_message
+from vision_nb.widgets.messages import PageWidget
 
 _IMAGE_SIDE = 480  # pixels
 _IMAGE_BYTES = 60_000
@@ -24,7 +22,7 @@ _CACHED_ANSWERS = 64  # about 5 MB of images
 _prefetcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb label panel")
 
 
-class LabelPanel(anywidget.AnyWidget):
+class LabelPanel(PageWidget):
     """Show one answer at a time with its image and question, and let a person score it.
 
     Keys: 1 to 5 score the selected aspect and move on, up and down select the aspect, left and right go to the
@@ -76,7 +74,6 @@ class LabelPanel(anywidget.AnyWidget):
         self._aspect = ASPECTS[0]
         self._read_labels()
         self._position = self._first_unlabeled()
-        on_page_message(self, self._receive)
         self._show()
 
     def __repr__(self) -> str:
@@ -119,7 +116,7 @@ class LabelPanel(anywidget.AnyWidget):
             self._aspect = ASPECTS[0] if before is None or before.correctness is None else ASPECTS[1]
         self._show()
 
-    def _receive(self, message: dict[str, Any], _: list[Any]) -> None:
+    def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
         """Handle a message from the page; an error is shown in the panel."""
         try:
             match message:

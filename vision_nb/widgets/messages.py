@@ -1,38 +1,53 @@
-"""Messages from a widget's page."""
+"""Widgets whose page sends messages; a message can have any content."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import anywidget
 
+from vision_nb.rendering.sanitize import replace_surrogates
 
-def on_page_message(widget: anywidget.AnyWidget, handle: Callable[[dict[str, Any], list[Any]], None]) -> None:
-    """Call a function with each message from a widget's page, on the thread that created the widget.
+
+class PageWidget(anywidget.AnyWidget):
+    """A widget whose page sends messages, which are received on the thread that created the widget.
 
     With recent JupyterLab versions and ipykernel 7, messages arrive on another thread (a "subshell"), even while a
     cell is running. Handling them there could change the conversation in the middle of a statement of the cell, and
     would use asyncio tasks from a thread other than their own.
 
     Args:
-        widget: The widget, created on the current thread.
-        handle: Called with the message and its binary buffers.
+        **traits: The initial values of traits.
     """
-    thread = threading.current_thread()
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:  # outside a kernel, messages do not come from other threads
-        loop = None
 
-    def receive(_: Any, message: Any, buffers: list[Any]) -> None:
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**traits)
+        self._thread = threading.current_thread()
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:  # outside a kernel, messages do not come from other threads
+            self._loop = None
+        self.on_msg(self._on_message)
+
+    def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
+        """Handle a message from the page. Its texts can be encoded; apart from that, it can have any content.
+
+        Args:
+            message: The message.
+            buffers: Its binary buffers.
+        """
+        raise NotImplementedError
+
+    def set_state(self, sync_data: Any) -> None:
+        """Ignore changes of traits by the page: it only displays them."""
+
+    def _on_message(self, _: Any, message: Any, buffers: list[Any]) -> None:
         if not isinstance(message, dict):
             return
-        if loop is None or threading.current_thread() is thread:
-            handle(message, buffers)
+        message = {name: replace_surrogates(one) if isinstance(one, str) else one for name, one in message.items()}
+        if self._loop is None or threading.current_thread() is self._thread:
+            self._receive(message, buffers)
         else:
-            loop.call_soon_threadsafe(handle, message, buffers)
-
-    widget.on_msg(receive)
+            self._loop.call_soon_threadsafe(self._receive, message, buffers)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, cast
 
-import anywidget
 import traitlets
 
 from vision_nb.widgets.assets import read_assets
-from vision_nb.widgets.messages import on_page_message
+from vision_nb.widgets.messages import PageWidget
 
 _HTML = ("html", "reasoning")  # the fields that grow, of which only the changed end is sent
 
@@ -33,7 +32,7 @@ class TurnView(TypedDict):
     details: str
 
 
-class TranscriptView(anywidget.AnyWidget):
+class TranscriptView(PageWidget):
     """Displays turns, and reports which button of which turn was pressed.
 
     Args:
@@ -53,7 +52,6 @@ class TranscriptView(anywidget.AnyWidget):
         super().__init__(height=height, static_class=static_class, status={})
         self.turns: list[TurnView] = []
         self._on_action = on_action
-        on_page_message(self, self._receive)
 
     def show(self, turns: Sequence[TurnView]) -> None:
         """Display these turns, and send only what has changed since the last call."""
@@ -65,7 +63,8 @@ class TranscriptView(anywidget.AnyWidget):
             self.send({"op": "truncate", "length": len(turns)})
         self.turns = list(turns)
 
-    def _receive(self, message: dict[str, Any], _: list[Any]) -> None:
+    def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
+        """Send all turns to a page that was opened, and report any other message."""
         if message.get("do") == "hello":  # a page was opened or reloaded
             self.send({"op": "reset", "turns": self.turns})
         else:
