@@ -1,11 +1,13 @@
 """Small sample images, available without a download.
 
-Four are drawn by ``tests/draw_samples.py``; the fifth comes with matplotlib.
+Four, and the receipts, are drawn by ``tests/draw_samples.py``; the fifth comes with matplotlib.
 
 >>> vn.samples.names()
 ('chart', 'street_sign', 'label', 'night_scene', 'grace_hopper')
 >>> vn.samples.path("chart").name
 'chart.png'
+>>> vn.samples.receipts().name
+'receipts'
 """
 
 from __future__ import annotations
@@ -42,6 +44,25 @@ def path(name: str) -> pathlib.Path:
         if name in (file, pathlib.Path(file).stem):
             return _matplotlib_sample(file) if file == "grace_hopper.jpg" else _FOLDER / file
     raise ImageNotFoundError(f"Unknown sample image {name[:80]!r}. The samples are {', '.join(names())}.")
+
+
+def receipts() -> pathlib.Path:
+    """Return the folder of the sample receipts: drawings with invented content.
+
+    It contains twelve receipts in EUR and USD, ``receipt_01.png`` to ``receipt_12.png``, as scans and photographs,
+    among them a rotated, a small, a noisy, a crumpled and a dim one; ``receipt_13.jpg``, which is a menu; and
+    ``receipt_14.jpg``, which is damaged.
+    """
+    return _FOLDER / "receipts"
+
+
+def receipts_truth() -> pathlib.Path:
+    """Return the CSV file of the values that are printed on the sample receipts.
+
+    Its columns are image, shop, date, currency (EUR or USD), total, tax, payment (card, cash, mobile or voucher) and
+    items, which is JSON: objects with a name and a price. The menu has a row without values, and the damaged file none.
+    """
+    return _FOLDER / "receipts_truth.csv"
 
 
 def _matplotlib_sample(file: str) -> pathlib.Path:
