@@ -15,7 +15,7 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
     "models": ["providers", "demo"],
     "services": ["cost", "store", "database", "claims", "schema", "notebook.display"],
     "values": ["images", "messages", "responses"],
-    "foundation": ["rendering", "errors", "user_warnings", "samples", "notebook"],
+    "foundation": ["rendering", "errors", "api_keys", "redaction", "urls", "user_warnings", "samples", "notebook"],
 }
 HEIGHTS = {prefix: -number for number, prefixes in enumerate(LAYERS.values()) for prefix in prefixes}
 MODULES = {

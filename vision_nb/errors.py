@@ -31,6 +31,7 @@
         ├── PredictionError                 a prediction on Replicate ended without an answer
         │   ├── PredictionFailedError       the model failed; see its log
         │   └── PredictionCanceledError     the prediction was canceled
+        ├── RedirectError                   the server redirected the request to another one
         ├── ServerError                     the server failed
         ├── ProviderConnectionError         the server cannot be reached, or closed the connection
         │   └── ProviderTimeoutError        the server took longer than the timeout
@@ -39,7 +40,8 @@
         └── MalformedResponseError          the server's answer cannot be understood
 
 A message has one or two sentences: what failed, with which input, and what to do. An error that was mapped from a
-library's exception has that exception as its ``__cause__``. No message contains an API key.
+library's exception has that exception as its ``__cause__``, without the library's own frames. API keys are removed
+from the messages of both, and from all that they refer to.
 
 >>> try:
 ...     vn.connect("demo").complete("What is this?", ["no-such-file.jpg"])
@@ -50,9 +52,11 @@ ImageNotFoundError
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
+from vision_nb.redaction import redact, redact_exception
 from vision_nb.rendering.sanitize import replace_surrogates
 
 MAX_MESSAGE_LENGTH = 300
@@ -75,7 +79,10 @@ class VisionError(Exception):
     response: Any = None
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(_shortened(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_shortened(redact(arg)) if isinstance(arg, str) else arg for arg in args))
+        handled = sys.exception()
+        if handled is not None:  # it becomes this error's cause or context
+            redact_exception(handled)
 
     def _render_traceback_(self) -> list[str]:
         from vision_nb.notebook.tracebacks import short_traceback
@@ -260,6 +267,10 @@ class PredictionFailedError(PredictionError):
 
 class PredictionCanceledError(PredictionError):
     """The prediction was canceled."""
+
+
+class RedirectError(ProviderError):
+    """The server redirected a request to another server, to which it was not sent."""
 
 
 class ServerError(ProviderError):

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, UnsupportedImageError
-from vision_nb.images.download import HEADER_BYTES, download, redact_url
+from vision_nb.images.download import HEADER_BYTES, download
 from vision_nb.images.formats import sniff
 from vision_nb.images.prepare import Header, read_header
+from vision_nb.urls import redact_url
 
 
 class ImageContent(ABC):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vision_nb.errors import ImageDownloadError
+from vision_nb.urls import redact_url
 
 if TYPE_CHECKING:
     import httpx2
@@ -22,21 +23,6 @@ MAX_DOWNLOAD = 100_000_000
 _CONNECT_SECONDS = 10.0
 _TOTAL_SECONDS = 60.0
 _MAX_REDIRECTS = 5
-
-
-def redact_url(url: str) -> str:
-    """Return a URL without user name, password and query, which may contain secrets.
-
-    >>> redact_url("https://me:secret@example.org/a.png?sig=abc")
-    'https://example.org/a.png'
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition("?")[0][:120]
-    host = parts.netloc.rpartition("@")[2]
-    redacted = f"{parts.scheme}://{host}{parts.path}"
-    return redacted if len(redacted) <= 120 else redacted[:117] + "..."
 
 
 def download(url: str, *, first_bytes: int | None = None) -> bytes:

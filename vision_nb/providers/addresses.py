@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from vision_nb.api_keys import Secret, basic_login, unhide
 from vision_nb.errors import SettingsError
+from vision_nb.urls import redact_url, without_login
 
 
-def check_address(address: str | None, argument: str) -> str | None:
-    """Return an address unchanged, or raise an error if it is not an HTTP address.
+class Address(str):
+    """A server's address without its user name and password.
+
+    Attributes:
+        login: The user name and password, as the value of an Authorization header; None if there is none.
+    """
+
+    login: Secret | None = None
+
+
+def check_address(address: Any, argument: str) -> Address | None:
+    """Return an address without user name and password, or raise an error if it is not an HTTP address.
 
     Args:
         address: The address, or None.
         argument: Its name in error messages, such as "api_base".
 
     Raises:
-        SettingsError: The address does not start with http:// or https://.
+        SettingsError: The address does not start with http:// or https://, or is not valid.
     """
-    if address and not address.lower().startswith(("http://", "https://")):
-        raise SettingsError(f"{argument} must start with http:// or https://: got {address!r:.80}.")
-    return address
+    address = unhide(address)
+    if not address or isinstance(address, Address):
+        return address or None
+    text, address = str(address).strip(), None  # None: a traceback may show local variables
+    checked = Address(without_login(text))
+    if not text.lower().startswith(("http://", "https://")):
+        shown, text = redact_url(text), ""
+        raise SettingsError(f"{argument} must start with http:// or https://: got {shown!r:.80}.")
+    try:
+        parts = urlsplit(text)
+        is_valid = bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        text = ""
+        raise SettingsError(
+            f"{argument} is not a valid address: got {str(checked)!r:.80}. Write http://HOST:PORT/v1, and "
+            "percent-encode special characters in a password."
+        )
+    if parts.username or parts.password:
+        checked.login = basic_login(unquote(parts.username or ""), unquote(parts.password or ""))
+    return checked
 
 
 def is_on_this_machine(address: str | None) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from vision_nb.api_keys import hide_headers, unhide
 from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
 from vision_nb.errors import SettingsError
@@ -73,7 +74,7 @@ class MultiModalLLM(RequestSender):
         self.image_detail = image_detail
         self.max_retries = max_retries
         self.timeout = timeout
-        self.additional_kwargs = dict(additional_kwargs or {})
+        self.additional_kwargs = hide_headers(unhide(additional_kwargs) or {})
         self.inline_urls = inline_urls
         self.max_side = max_side
 
@@ -290,9 +291,10 @@ class MultiModalLLM(RequestSender):
         return merge_settings(own, self.additional_kwargs, overrides, length_limits=self._length_limits)
 
     def __repr__(self) -> str:
-        settings = {name: getattr(self, name) for name in ("max_new_tokens", "temperature", "image_detail")}
+        values = vars(self)  # a traceback may show a model that is not complete yet
+        settings = {name: values.get(name) for name in ("max_new_tokens", "temperature", "image_detail")}
         shown = "".join(f", {name}={value!r}" for name, value in settings.items() if value is not None)
-        return f"{type(self).__name__}(model={self.model!r}{shown})"
+        return f"{type(self).__name__}(model={values.get('model')!r}{shown})"
 
     def __str__(self) -> str:
         return f"{self.provider}:{self.model}"

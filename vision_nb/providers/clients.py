@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
+_CLIENTS = ("client", "_connection", "_async_clients")  # the attributes that hold connections
 
 
 class ClientPerLoop(Generic[T]):
@@ -76,6 +78,30 @@ class ClientOwner(ABC):
 
     def __init__(self) -> None:
         self._async_clients = ClientPerLoop(self._make_async_client, self._aclose_client)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process needs: not the connections."""
+        return {name: value for name, value in self.__dict__.items() if name not in _CLIENTS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._async_clients = ClientPerLoop(self._make_async_client, self._aclose_client)
+
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        copied.__setstate__(ClientOwner.__getstate__(self))
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = self.__copy__()
+        copied.__dict__.update(
+            {
+                name: copy.deepcopy(value, memo)
+                for name, value in ClientOwner.__getstate__(self).items()
+                if not name.endswith("http_client")  # the user's own, which copies share
+            }
+        )
+        return copied
 
     def close(self) -> None:
         """Close the model's connections; a later call opens new ones.

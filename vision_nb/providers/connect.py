@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from vision_nb.api_keys import hide_arguments
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.demo import DemoMultiModal
@@ -45,6 +46,7 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     >>> connect("demo")
     DemoMultiModal(model='demo')
     """
+    options = hide_arguments(options)
     provider, _, model = name.strip().partition(":")
     if provider not in PROVIDERS:
         nearest = get_close_matches(provider, PROVIDERS, n=1)
@@ -73,6 +75,7 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
     Raises:
         SettingsError: As for `connect`, except for a missing key.
     """
+    options = hide_arguments(options)
     try:
         return connect(name, **options)
     except MissingKeyError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from vision_nb.api_keys import hide_arguments
 from vision_nb.providers.openai.model import OpenAIMultiModal
 
 
@@ -26,6 +27,7 @@ class DemoMultiModal(OpenAIMultiModal):
     service: ClassVar[str] = "The demo server"
 
     def __init__(self, model: str = "demo", **options: Any) -> None:
+        options = hide_arguments(options)
         super().__init__(model, "demo", **options)
 
     @property
@@ -41,9 +43,6 @@ class DemoMultiModal(OpenAIMultiModal):
     def identity(self) -> dict[str, Any]:
         """What an answer depends on besides the question; the server's address changes."""
         return {**super().identity, "server": None}
-
-    def _secrets(self) -> tuple[str, ...]:
-        return ()  # its key is the word "demo"
 
     @property
     def is_free(self) -> bool:

@@ -37,10 +37,6 @@ class Provider(ClientOwner):
     _length_limits: ClassVar[tuple[str, ...]] = ("max_new_tokens", "max_tokens", "max_completion_tokens")
     """The names of the one parameter that limits the answer's length."""
 
-    def _secrets(self) -> tuple[str, ...]:
-        """Return the texts that must not appear in an error message."""
-        return ()
-
     def _images_to_send(self, messages: list[ChatMessage]) -> list[ImageDocument]:
         """Return the images of a conversation that a request contains."""
         return [document for message in messages for document in message.image_documents]

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from vision_nb.errors import VisionError
 from vision_nb.providers.call import Call
 from vision_nb.providers.provider import Provider
-from vision_nb.providers.redaction import redact
 from vision_nb.providers.streaming import AskAgainError, AsyncResponseStream, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, R
+from vision_nb.redaction import redact, redact_exception
 
 _StreamParts: TypeAlias = tuple[ResponseAccumulator[R], Callable[[Exception, str], Exception], Callable[[R], None]]
 
@@ -31,7 +31,7 @@ class RequestSender(Provider):
         Args:
             text: A text, such as a server's error message.
         """
-        return redact(text, self._secrets())
+        return redact(text)
 
     @abstractmethod
     def _prepare(self, question: Question[R], *, stream: bool) -> Call[R]:
@@ -143,9 +143,10 @@ class RequestSender(Provider):
 
     def _mapped(self, error: Exception, partial_text: str) -> Exception:
         """Map a vendor exception to ours, and remove API keys from both."""
-        if isinstance(error, VisionError):
-            return error
-        mapped = self._map_error(error, partial_text)
-        for shown in (error, mapped):
-            shown.args = tuple(self.redacted(arg) if isinstance(arg, str) else arg for arg in shown.args)
-        return mapped
+        redact_exception(error)
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, VisionError):  # raised by a hook of the HTTP client
+                return cause
+            cause = cause.__cause__
+        return self._map_error(error, partial_text)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
+from vision_nb.api_keys import hide_headers
 from vision_nb.errors import SchemaError, SettingsError, VisionError
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.providers.call import GetMessages, Overrides, check_messages
@@ -46,6 +47,7 @@ class Question(Generic[R]):
         schema: Any = None,
         max_repairs: int = 1,
     ) -> None:
+        overrides.update(hide_headers(overrides))  # in place: a traceback may show the caller's variables
         if not isinstance(max_repairs, int) or isinstance(max_repairs, bool) or max_repairs < 0:
             raise SettingsError(f"max_repairs={max_repairs!r:.60} is not a number of repairs: use 0 or more.")
         self.kind, self.overrides = kind, overrides

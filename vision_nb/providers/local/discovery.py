@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vision_nb.api_keys import hide
 from vision_nb.errors import ProviderConnectionError, UnknownModelError
 from vision_nb.providers.llamacpp.process import Engine, running_engines
 from vision_nb.providers.local.probe import HOST, Probe
@@ -124,7 +125,7 @@ class LocalServers(Sequence[LocalServer]):
     __str__ = __repr__
 
 
-def detect(*, timeout: float = 1.0, api_key: str | None = None, ports: Sequence[int] | None = None) -> LocalServers:
+def detect(*, timeout: float = 1.0, api_key: Any = None, ports: Sequence[int] | None = None) -> LocalServers:
     """Find the model servers on loopback; see `LocalMultiModal.detect`.
 
     Args:
@@ -135,6 +136,7 @@ def detect(*, timeout: float = 1.0, api_key: str | None = None, ports: Sequence[
     Raises:
         SettingsError: An argument is invalid.
     """
+    api_key = hide(api_key)
     engines = {engine.port: engine for engine in running_engines()}
     tried = list(dict.fromkeys([*engines, *DEFAULT_PORTS] if ports is None else ports))
     probes = [Probe(port, timeout=timeout, api_key=api_key) for port in tried]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, ClassVar
 
+from vision_nb.api_keys import Secret, hide, hide_arguments, make_secret
 from vision_nb.cost.accounting import InputTokens
 from vision_nb.cost.prices import has_set_price
 from vision_nb.cost.text_tokens import context_length as known_context_length
@@ -67,9 +68,13 @@ class LocalMultiModal(OpenAIMultiModal):
         context_length: int | None = None,
         **options: Any,
     ) -> None:
+        api_key, api_base, options = hide(api_key), hide(api_base), hide_arguments(options)
         super().__init__(model, api_key, api_base, **{"timeout": 600.0, **options})
         self.context_length = known_context_length(model) if context_length is None else context_length or None
         self._supports_detail = True
+
+    def _find_key(self, api_key: Any) -> Secret | None:
+        return make_secret(api_key, name="The API key for the local server") or Secret("EMPTY", name="No key")
 
     @staticmethod
     def detect(*, timeout: float = 1.0, api_key: str | None = None) -> LocalServers:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from vision_nb.api_keys import hide, make_secret
 from vision_nb.errors import SettingsError
 
 HOST = "127.0.0.1"
@@ -62,13 +63,13 @@ class Probe:
         SettingsError: The timeout is not a positive number, or the key cannot be sent in a header.
     """
 
-    def __init__(self, port: int, *, timeout: float, api_key: str | None = None) -> None:
+    def __init__(self, port: int, *, timeout: float, api_key: Any = None) -> None:
+        api_key = hide(api_key)
         is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
         if not is_number or not math.isfinite(timeout) or timeout <= 0:
             raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")
-        if api_key is not None and not (isinstance(api_key, str) and api_key.isascii() and api_key.isprintable()):
-            raise SettingsError("api_key must be a string of printable ASCII characters.")
-        self.port, self._timeout, self._api_key = port, timeout, api_key
+        self.port, self._timeout = port, timeout
+        self._api_key = make_secret(api_key, name="The API key for the local server")
         self._listing: ProbeResponse | None = None
 
     @property
@@ -91,7 +92,7 @@ class Probe:
         headers = {} if body is None else {"Content-Type": "application/json"}
         response = self._send(method, path, body, headers)
         if self._api_key and response.requires_key:
-            return self._send(method, path, body, {**headers, "Authorization": f"Bearer {self._api_key}"})
+            return self._send(method, path, body, {**headers, "Authorization": f"Bearer {self._api_key.reveal()}"})
         return response
 
     def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> ProbeResponse:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from vision_nb.api_keys import Secret, TokenProvider, hide, hide_arguments, make_secret
 from vision_nb.cost.accounting import ModelPricing
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.providers.addresses import check_address
 from vision_nb.providers.call import Request
 from vision_nb.providers.openai.model import OpenAIMultiModal
-from vision_nb.user_warnings import to_thread
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
@@ -51,6 +50,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
 
     provider: ClassVar[str] = "azure"
     service: ClassVar[str] = "Azure OpenAI"
+    _address_argument: ClassVar[str] = "azure_endpoint"
 
     def __init__(
         self,
@@ -66,8 +66,11 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         deployment_id: str | None = None,
         **options: Any,
     ) -> None:
+        api_key, azure_endpoint, options = hide(api_key), hide(azure_endpoint), hide_arguments(options)
         engine = engine or azure_deployment or deployment_name or deployment_id
-        azure_endpoint = check_address(azure_endpoint, "azure_endpoint") or os.environ.get("AZURE_OPENAI_ENDPOINT")
+        azure_endpoint = check_address(azure_endpoint, "azure_endpoint") or check_address(
+            os.environ.get("AZURE_OPENAI_ENDPOINT"), "AZURE_OPENAI_ENDPOINT"
+        )
         api_version = api_version or os.environ.get("OPENAI_API_VERSION")
         settings = {
             "engine= (the deployment's name)": engine,
@@ -80,20 +83,27 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         if missing:
             raise SettingsError(f"Azure OpenAI needs {' and '.join(missing)}: find them in the Azure portal.")
         self.engine, self.azure_endpoint, self.api_version = str(engine), azure_endpoint, api_version
-        self._token_provider = azure_ad_token_provider
         self._is_model_given = model is not None
+        provider = azure_ad_token_provider
+        self._token_provider = TokenProvider(provider) if callable(provider) else None
         super().__init__(model or self.engine, api_key, **options)
 
-    def _find_key(self, api_key: str | None) -> str | None:
+    def _find_key(self, api_key: Any) -> Secret | None:
         if self._token_provider is not None:
             return None
-        key = api_key or os.environ.get("AZURE_OPENAI_API_KEY")
-        if not key and not os.environ.get("AZURE_OPENAI_AD_TOKEN"):
+        key = make_secret(api_key, name="The API key for Azure OpenAI", variable="AZURE_OPENAI_API_KEY")
+        self._is_token = key is None
+        key = key or make_secret(None, name="The token for Azure OpenAI", variable="AZURE_OPENAI_AD_TOKEN")
+        if key is None:
             raise MissingKeyError(
                 "The API key for Azure OpenAI is missing: set AZURE_OPENAI_API_KEY, or pass api_key= or "
                 'azure_ad_token_provider=. To try without one, use the model "demo".'
             )
-        return key or None
+        return key
+
+    @property
+    def _credential(self) -> Secret | TokenProvider | None:
+        return self._token_provider or self._api_key
 
     def _client_classes(self) -> tuple[type[OpenAI], type[AsyncOpenAI]]:
         from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
@@ -103,29 +113,14 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         return AzureOpenAI, AsyncAzureOpenAI
 
     def _endpoint_options(self) -> dict[str, Any]:
+        token = super()._endpoint_options()["api_key"]
         if self._is_v1:
-            key = self._token_provider or self._api_key or os.environ.get("AZURE_OPENAI_AD_TOKEN")
-            return {"base_url": self.azure_endpoint, "api_key": key}
-        return {
-            "azure_endpoint": self.azure_endpoint,
-            "api_version": self.api_version,
-            "api_key": self._api_key,
-            "azure_ad_token_provider": self._token_provider,
-        }
-
-    def _make_async_client(self) -> AsyncOpenAI:
-        client = super()._make_async_client()
-        provider = self._token_provider
-        if not self._is_v1 or provider is None or inspect.iscoroutinefunction(provider):
-            return client
-
-        async def token() -> str:  # the client of the v1 endpoint awaits its provider
-            return await to_thread(cast("Callable[[], str]", provider))
-
-        return client.with_options(api_key=token)
+            return {"base_url": self.azure_endpoint, "api_key": token}
+        argument = "azure_ad_token" if self._token_provider is not None or self._is_token else "api_key"
+        return {"azure_endpoint": self.azure_endpoint, "api_version": self.api_version, argument: token}
 
     def _call(self, request: Request) -> Any:
-        if inspect.iscoroutinefunction(self._token_provider):
+        if self._token_provider is not None and self._token_provider.is_async:
             raise SettingsError(
                 "azure_ad_token_provider= is asynchronous: pass a synchronous one, or use a method such as acomplete()."
             )

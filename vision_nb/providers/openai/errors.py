@@ -101,8 +101,11 @@ class ReportedError(Exception):
     """
 
     def __init__(self, body: object) -> None:
-        super().__init__(server_message(body))
+        super().__init__()
         self.body = body
+
+    def __str__(self) -> str:
+        return server_message(self.body)  # not kept: it is shortened, and could hold a part of a key
 
 
 def refuses(error: Exception, parameter: str) -> bool:

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vision_nb.api_keys import HiddenHeaders, Secret, TokenProvider, hide, make_secret, unhide
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.download import redact_url
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.providers.addresses import check_address, is_on_this_machine
+from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images, Request
 from vision_nb.providers.openai.chat_completions import (
@@ -30,13 +30,16 @@ from vision_nb.providers.openai.errors import map_error, refuses, refuses_schema
 from vision_nb.providers.openai.retries import pause_before_retry
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
+from vision_nb.redaction import redact_logs
 from vision_nb.rendering.sanitize import replace_surrogates
+from vision_nb.urls import redact_url
 
 if TYPE_CHECKING:
     import httpx2
     from openai import AsyncOpenAI, OpenAI
 
-_MIN_KEY_LENGTH = 8
+    from vision_nb.providers.openai.transport import Hooks
+
 _MAX_DEPTH = 100  # levels of a request's parameters
 
 
@@ -62,7 +65,7 @@ class OpenAIMultiModal(MultiModalLLM):
             detail level by its rule; a model without a known rule gets 2,048, or all pixels at detail "original".
         default_headers: HTTP headers of every request.
         http_client: An ``httpx2.Client`` with your proxies and certificates; it stays open when the model is closed.
-            The limits on an answer's size and total time do not apply to it.
+            It does not follow redirects.
         async_http_client: An ``httpx2.AsyncClient``, which the asynchronous methods need if ``http_client`` is given.
 
     Raises:
@@ -81,6 +84,8 @@ class OpenAIMultiModal(MultiModalLLM):
     image_limit: ClassVar[int | None] = 1500  # OpenAI, Images and vision guide, read 2026-11
     service: ClassVar[str] = "OpenAI"
     """How error messages call the server."""
+    _address_argument: ClassVar[str] = "api_base"
+    _default_server: ClassVar[str] = "https://api.openai.com/v1"
 
     def __init__(
         self,
@@ -101,6 +106,9 @@ class OpenAIMultiModal(MultiModalLLM):
         http_client: httpx2.Client | None = None,
         async_http_client: httpx2.AsyncClient | None = None,
     ) -> None:
+        # First of all: a traceback may show the arguments.
+        api_key, api_base, default_headers = hide(api_key), hide(api_base), hide(default_headers)
+        additional_kwargs = hide(additional_kwargs)
         super().__init__(
             model,
             max_new_tokens=max_new_tokens,
@@ -112,17 +120,17 @@ class OpenAIMultiModal(MultiModalLLM):
             inline_urls=inline_urls,
             max_side=max_side,
         )
-        self.api_base = check_address(api_base, "api_base")
+        self.api_base: Address | None = check_address(api_base, "api_base")
         self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
-        self._default_headers = default_headers
+        self._default_headers = HiddenHeaders(unhide(default_headers) or {})
         self._http_client, self._async_http_client = http_client, async_http_client
         self._api_key = self._find_key(api_key)
         self._sends_stream_options = True
         self._needs_completion_limit = False
 
-    def _find_key(self, api_key: str | None) -> str | None:
-        key = api_key or os.environ.get("OPENAI_API_KEY")
-        if not key:
+    def _find_key(self, api_key: Any) -> Secret | None:
+        key = make_secret(api_key, name="The API key for OpenAI", variable="OPENAI_API_KEY")
+        if key is None:
             raise MissingKeyError(
                 "The API key for OpenAI is missing: set OPENAI_API_KEY or pass api_key=. "
                 'To try without one, use the model "demo".'
@@ -134,11 +142,11 @@ class OpenAIMultiModal(MultiModalLLM):
         """The openai package's client, created on first use."""
         from openai import DefaultHttpxClient
 
-        from vision_nb.providers.openai.transport import sync_hooks
+        from vision_nb.providers.openai.transport import ClientTransport
 
-        http_client = self._http_client or DefaultHttpxClient(
-            event_hooks=sync_hooks(self.total_timeout), **self._http_options()
-        )
+        own = self._http_client
+        options = self._http_options() if own is None else {"transport": ClientTransport(own), "trust_env": False}
+        http_client = DefaultHttpxClient(event_hooks=self._hooks().sync(), **options)
         return self._client_classes()[0](http_client=http_client, **self._client_options())
 
     @property
@@ -150,24 +158,46 @@ class OpenAIMultiModal(MultiModalLLM):
     def _make_async_client(self) -> AsyncOpenAI:
         from openai import DefaultAsyncHttpxClient
 
-        from vision_nb.providers.openai.transport import async_hooks
+        from vision_nb.providers.openai.transport import AsyncClientTransport
 
         if self._http_client is not None and self._async_http_client is None:
             raise SettingsError(
                 "http_client= cannot be used by asynchronous methods: pass an httpx2.AsyncClient as async_http_client=."
             )
-        http_client = self._async_http_client or DefaultAsyncHttpxClient(
-            event_hooks=async_hooks(self.total_timeout), **self._http_options()
-        )
+        own = self._async_http_client
+        options = self._http_options() if own is None else {"transport": AsyncClientTransport(own), "trust_env": False}
+        http_client = DefaultAsyncHttpxClient(event_hooks=self._hooks().asynchronous(), **options)
         return self._client_classes()[1](http_client=http_client, **self._client_options())
 
-    def _close_client(self, client: Any) -> None:
-        if self._http_client is None:
-            super()._close_client(client)
+    def _hooks(self) -> Hooks:
+        from vision_nb.providers.openai.transport import Hooks
 
-    async def _aclose_client(self, client: Any) -> None:
-        if self._async_http_client is None:
-            await super()._aclose_client(client)
+        redact_logs()
+        return Hooks(
+            server=str(self.server or self._default_server),
+            service=self.service,
+            argument=self._address_argument,
+            total_timeout=self.total_timeout,
+            secrets=(self._credential, self._default_headers, self._login),
+        )
+
+    @property
+    def _credential(self) -> Secret | TokenProvider | None:
+        """The key or token that authenticates requests."""
+        return self._api_key
+
+    @property
+    def _login(self) -> Secret | None:
+        """The user name and password in the server's address."""
+        return getattr(self.server, "login", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._http_client is not None or self._async_http_client is not None:
+            raise SettingsError(
+                "A model with http_client= or async_http_client= cannot be sent to another process: create the model "
+                "in that process."
+            )
+        return super().__getstate__()
 
     def _client_classes(self) -> tuple[type[OpenAI], type[AsyncOpenAI]]:
         from openai import AsyncOpenAI, OpenAI
@@ -177,11 +207,12 @@ class OpenAIMultiModal(MultiModalLLM):
     def _client_options(self) -> dict[str, Any]:
         from vision_nb.providers.openai.transport import ACCEPTED_ENCODINGS
 
+        login = {} if self._login is None else {"Authorization": f"Basic {self._login.token}"}
         return {
             **self._endpoint_options(),
             "max_retries": self.max_retries,
             "timeout": self.timeout,
-            "default_headers": {"Accept-Encoding": ACCEPTED_ENCODINGS, **(self._default_headers or {})},
+            "default_headers": {"Accept-Encoding": ACCEPTED_ENCODINGS, **login, **self._default_headers},
         }
 
     def _http_options(self) -> dict[str, Any]:
@@ -189,17 +220,13 @@ class OpenAIMultiModal(MultiModalLLM):
         return {"trust_env": False} if is_on_this_machine(self.server) else {}
 
     def _endpoint_options(self) -> dict[str, Any]:
-        """Return the client's arguments for the server's address and the credentials."""
-        return {"api_key": self._api_key, "base_url": self.server}
+        """Return the client's arguments for the server's address and the token of the key."""
+        return {"api_key": None if self._credential is None else self._credential.token, "base_url": self.server}
 
     @property
     def server(self) -> str | None:
         """The base URL, or None if it is OpenAI's own."""
-        return self.api_base or os.environ.get("OPENAI_BASE_URL")
-
-    def _secrets(self) -> tuple[str, ...]:
-        # A shorter key is a placeholder such as "EMPTY", and could be part of any message.
-        return (self._api_key,) if self._api_key and len(self._api_key) >= _MIN_KEY_LENGTH else ()
+        return self.api_base or check_address(os.environ.get("OPENAI_BASE_URL"), "OPENAI_BASE_URL")
 
     def _call(self, request: Request) -> Any:
         completions, retries = self.client.with_options(max_retries=0).chat.completions, 0

@@ -1,7 +1,8 @@
-"""Limits on the answers that the openai client receives, and a record of how they ended.
+"""What the openai client's HTTP client does besides: keys, redirects, limits on answers, and how they ended.
 
 The client reports neither a stream's end marker nor an answer that never ends, so hooks of its HTTP client replace
-the body of each response with one that watches the bytes.
+the body of each response with one that watches the bytes. The client itself never has a key: a hook adds it to a
+request for the model's own server.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 import openai
 
+from vision_nb.api_keys import aauthorize, authorize
 from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN, RECORD
 from vision_nb.providers.openai.errors import is_hopeless
 from vision_nb.providers.openai.server_message import server_message
+from vision_nb.providers.redirects import check_redirect, is_same_server
+from vision_nb.redaction import StreamRedactor, redact_known
 
 MAX_ANSWER_BYTES = 64 * 2**20
 """The most bytes of an answer, both as received and after decompression."""
@@ -27,6 +32,8 @@ ACCEPTED_ENCODINGS = "gzip, deflate"
 
 _END_MARKER = re.compile(rb"[\r\n]data: ?\[DONE\]")
 _TAIL = 16  # bytes to keep, so that an end marker in two pieces is found
+_HIDDEN = "vision_nb.hidden"  # the request's extension with its headers as they were without keys
+_OF_THE_ENCODED_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
 _KEPT_START = 65_536  # bytes of an answer that is not a stream of events; they may hold an error
 
 
@@ -35,7 +42,7 @@ class AnswerTooLargeError(openai.OpenAIError):
 
 
 class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    """The body of a response, decompressed and limited in size and time.
+    """The body of a response, decompressed, limited in size and time, and without the keys of its request.
 
     Args:
         response: The response; its ``stream`` is the original body.
@@ -52,6 +59,7 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         self._response = response
         self._received = self._decoded = 0
         self._tail = b"\n"
+        self._redactor = StreamRedactor()
         self._is_event_stream = "event-stream" in response.headers.get("content-type", "")
         self._decoder = _decoder(response)
         self.has_end_marker = False
@@ -60,10 +68,12 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         for data in self._source:
             yield self._read(data)
+        yield self._redactor.feed(b"", last=True)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for data in self._source:
             yield self._read(data)
+        yield self._redactor.feed(b"", last=True)
 
     def close(self) -> None:
         """Close the connection."""
@@ -85,6 +95,7 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         self._decoded += len(data)
         if max(self._received, self._decoded) > MAX_ANSWER_BYTES:
             raise AnswerTooLargeError(f"The answer exceeds {MAX_ANSWER_BYTES // 2**20} MiB.")
+        data = self._redactor.feed(data)
         recent = self._tail + data
         self.has_end_marker = self.has_end_marker or _END_MARKER.search(recent) is not None
         self._tail = recent[-_TAIL:]
@@ -104,39 +115,111 @@ def _decoder(response: httpx2.Response) -> Any:
     return zlib.decompressobj(zlib.MAX_WBITS | 32)  # reads the header of both formats
 
 
-def sync_hooks(total_timeout: float) -> dict[str, list[Any]]:
-    """Return the hooks of a synchronous HTTP client.
+@dataclass(frozen=True)
+class Hooks:
+    """The hooks of the HTTP client.
 
-    Args:
+    Attributes:
+        server: The server's address, to which the keys belong.
+        service: Its name in error messages.
+        argument: The argument for its address.
         total_timeout: Seconds that an answer may take in total.
+        secrets: Where the keys are kept while the client is in use.
     """
 
-    def limit(response: httpx2.Response) -> None:
-        _watch(response, total_timeout)
-        if response.status_code >= 500:
-            response.read()
-            _forbid_useless_retry(response)
+    server: str
+    service: str
+    argument: str
+    total_timeout: float
+    secrets: tuple[Any, ...] = field(repr=False)
 
-    return {"request": [_start], "response": [limit]}
+    def sync(self) -> dict[str, list[Any]]:
+        """Return the hooks of a synchronous client."""
+
+        def start(request: httpx2.Request) -> None:
+            self._start(request, authorize(request.headers, is_allowed=self._is_own(request)))
+
+        def limit(response: httpx2.Response) -> None:
+            self._receive(response)
+            if response.status_code >= 500:
+                response.read()
+                _forbid_useless_retry(response)
+
+        return {"request": [start], "response": [limit]}
+
+    def asynchronous(self) -> dict[str, list[Any]]:
+        """Return the hooks of an asynchronous client."""
+
+        async def start(request: httpx2.Request) -> None:
+            self._start(request, await aauthorize(request.headers, is_allowed=self._is_own(request)))
+
+        async def limit(response: httpx2.Response) -> None:
+            self._receive(response)
+            if response.status_code >= 500:
+                await response.aread()
+                _forbid_useless_retry(response)
+
+        return {"request": [start], "response": [limit]}
+
+    def _is_own(self, request: httpx2.Request) -> bool:
+        return is_same_server(request.url, httpx2.URL(self.server))
+
+    def _start(self, request: httpx2.Request, hidden: dict[str, str]) -> None:
+        request.extensions = {**request.extensions, "vision_nb.started": time.monotonic(), _HIDDEN: hidden}
+
+    def _receive(self, response: httpx2.Response) -> None:
+        request = response.request
+        request.headers.update(request.extensions.get(_HIDDEN, {}))
+        for name, value in response.headers.multi_items():
+            if (redacted := redact_known(value)) != value:
+                response.headers[name] = redacted
+        check_redirect(response, request.url, self.service, self.argument)
+        _watch(response, self.total_timeout)
 
 
-def async_hooks(total_timeout: float) -> dict[str, list[Any]]:
-    """Return the hooks of an asynchronous HTTP client; the asynchronous version of `sync_hooks`."""
+class ClientTransport(httpx2.BaseTransport):
+    """Send requests with the user's HTTP client, which stays open.
 
-    async def start(request: httpx2.Request) -> None:
-        _start(request)
+    Args:
+        client: The client.
+    """
 
-    async def limit(response: httpx2.Response) -> None:
-        _watch(response, total_timeout)
-        if response.status_code >= 500:
-            await response.aread()
-            _forbid_useless_retry(response)
+    def __init__(self, client: httpx2.Client) -> None:
+        self._client = client
 
-    return {"request": [start], "response": [limit]}
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request without following redirects."""
+        request.read()
+        response = self._client.send(_rebuilt(self._client, request), stream=True, follow_redirects=False)
+        return _unread(response)
 
 
-def _start(request: httpx2.Request) -> None:
-    request.extensions = {**request.extensions, "vision_nb.started": time.monotonic()}
+class AsyncClientTransport(httpx2.AsyncBaseTransport):
+    """The asynchronous version of `ClientTransport`."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request without following redirects."""
+        await request.aread()
+        response = await self._client.send(_rebuilt(self._client, request), stream=True, follow_redirects=False)
+        return _unread(response)
+
+
+def _rebuilt(client: httpx2.Client | httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Request:
+    """Return a request with what the user's client adds to its own, such as headers and cookies."""
+    return client.build_request(
+        request.method, request.url, headers=request.headers, content=request.content, extensions=request.extensions
+    )
+
+
+def _unread(response: httpx2.Response) -> httpx2.Response:
+    """Return a response whose body can be read, also if a hook of the user's client has read it."""
+    if not response.is_stream_consumed:
+        return response
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_ENCODED_BODY]
+    return httpx2.Response(response.status_code, headers=headers, content=response.content)
 
 
 def _watch(response: httpx2.Response, total_timeout: float) -> None:

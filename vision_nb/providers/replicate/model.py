@@ -8,11 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import finalize
 
-from vision_nb.errors import MissingKeyError, PredictionError, SettingsError
+from vision_nb.api_keys import Secret, hide, make_secret
+from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage
+from vision_nb.providers.addresses import check_address
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Request
 from vision_nb.providers.outgoing_image import OutgoingImage
@@ -107,6 +109,7 @@ class ReplicateMultiModal(MultiModalLLM):
         inline_urls: bool = False,
         max_side: int | None = None,
     ) -> None:
+        api_token, api_base = hide(api_token), hide(api_base)  # a traceback may show the arguments
         known = known_model(model)
         super().__init__(
             model if known is None else known.key,
@@ -122,16 +125,19 @@ class ReplicateMultiModal(MultiModalLLM):
         _check_num_input_files(num_input_files)
         self.num_input_files = num_input_files
         self.top_p, self.num_beams, self.repetition_penalty = top_p, num_beams, repetition_penalty
-        base = api_base or os.environ.get("REPLICATE_BASE_URL")
+        base = check_address(api_base, "api_base") or check_address(
+            os.environ.get("REPLICATE_BASE_URL"), "REPLICATE_BASE_URL"
+        )
         self.api_base = base.rstrip("/").removesuffix("/v1") if base else None
+        self._login = base.login if base else None
         self._api_token = self._find_token(api_token)
         self._entry = known
         self._targets: list[dict[str, str]] = [] if known is None else [{"version": known.version}]
         self._warned: set[str] = set()
 
-    def _find_token(self, api_token: str | None) -> str:
-        token = api_token or os.environ.get("REPLICATE_API_TOKEN")
-        if not token:
+    def _find_token(self, api_token: Any) -> Secret:
+        token = make_secret(api_token, name="The API token for Replicate", variable="REPLICATE_API_TOKEN")
+        if token is None:
             raise MissingKeyError(
                 "The API token for Replicate is missing: set REPLICATE_API_TOKEN or pass api_token=. "
                 'To try without one, use the model "demo".'
@@ -157,14 +163,16 @@ class ReplicateMultiModal(MultiModalLLM):
     def _connection(self) -> Connection[httpx.Client]:
         from vision_nb.providers.replicate.transport import RetryPolicy, connect  # they load httpx
 
-        connection = connect(self._api_token, self.api_base, RetryPolicy(self.max_retries, self.timeout))
+        policy = RetryPolicy(self.max_retries, self.timeout)
+        connection = connect(self._api_token, self._login, self.api_base, policy)
         finalize(self, connection.http.close)
         return connection
 
     def _make_async_client(self) -> Connection[httpx.AsyncClient]:
         from vision_nb.providers.replicate.transport import RetryPolicy, aconnect
 
-        return aconnect(self._api_token, self.api_base, RetryPolicy(self.max_retries, self.timeout))
+        policy = RetryPolicy(self.max_retries, self.timeout)
+        return aconnect(self._api_token, self._login, self.api_base, policy)
 
     @property
     def _async_connection(self) -> Connection[httpx.AsyncClient]:
@@ -180,10 +188,6 @@ class ReplicateMultiModal(MultiModalLLM):
     def async_client(self) -> Client:
         """Return the vendor's client for asynchronous calls in the running event loop."""
         return self._async_connection.client
-
-    def _secrets(self) -> tuple[str, ...]:
-        # A shorter text is a placeholder, and could be part of any message.
-        return (self._api_token,) if len(self._api_token) >= 8 else ()
 
     def _images_to_send(self, messages: list[ChatMessage]) -> list[ImageDocument]:
         with_images = [message for message in messages if message.image_documents]
@@ -295,13 +299,7 @@ class ReplicateMultiModal(MultiModalLLM):
         return self._parse_response(raw)
 
     def _map_error(self, error: Exception, partial_text: str) -> Exception:
-        for name in ("title", "detail"):  # shown by ReplicateError
-            if isinstance(text := getattr(error, name, None), str):
-                setattr(error, name, self.redacted(text))
-        own = map_error(error, model=self.model, timeout=self.timeout, partial_text=partial_text)
-        if isinstance(own, PredictionError):
-            own.logs = self.redacted(own.logs)
-        return own
+        return map_error(error, model=self.model, timeout=self.timeout, partial_text=partial_text)
 
     def close(self) -> None:
         """Close the model's connections; see `MultiModalLLM.close`."""

@@ -9,19 +9,27 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import httpx
 
+from vision_nb.api_keys import Secret, aauthorize, authorize
+from vision_nb.providers.redirects import check_redirect, is_same_server
 from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.retries import MAX_WAIT, backoff, caller_repeats
+from vision_nb.redaction import StreamRedactor, redact_logs
 
 if TYPE_CHECKING:
     from replicate.client import Client
 
 HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
+
+_REPLICATE = "https://api.replicate.com"
+TOKEN_HOSTS = ("api.replicate.com", "stream.replicate.com")
+"""The hosts that get the token of Replicate's own API (Replicate, HTTP API reference, read 2026-11)."""
 
 _CANCEL_TIMEOUT = 5.0  # seconds; after an interrupt the user waits for the cancellation
 
@@ -41,39 +49,75 @@ class Connection(Generic[HttpClient]):
     http: HttpClient
 
 
-def connect(api_token: str, base_url: str | None, policy: RetryPolicy) -> Connection[httpx.Client]:
+def connect(
+    api_token: Secret, login: Secret | None, base_url: str | None, policy: RetryPolicy
+) -> Connection[httpx.Client]:
     """Make the clients for synchronous calls.
 
     Args:
         api_token: The API token.
+        login: The user name and password in the server's address.
         base_url: The server's base URL; None for Replicate's own.
         policy: Timeouts and retries.
     """
-    transport = Transport(policy)
-    http = httpx.Client(transport=transport, headers=_authorization(api_token))
-    return Connection(_replicate_client(api_token, base_url, transport), http)
+    redact_logs()
+    headers = _authorization(api_token, login)
+    transport = Transport(policy, Server(base_url, (api_token, login)))
+    http = httpx.Client(transport=transport, headers=headers)
+    return Connection(_replicate_client(api_token, base_url, transport, headers), http)
 
 
-def aconnect(api_token: str, base_url: str | None, policy: RetryPolicy) -> Connection[httpx.AsyncClient]:
+def aconnect(
+    api_token: Secret, login: Secret | None, base_url: str | None, policy: RetryPolicy
+) -> Connection[httpx.AsyncClient]:
     """Make the clients for asynchronous calls; see `connect`."""
-    transport = AsyncTransport(policy)
-    http = httpx.AsyncClient(transport=transport, headers=_authorization(api_token))
-    return Connection(_replicate_client(api_token, base_url, transport), http)
+    redact_logs()
+    headers = _authorization(api_token, login)
+    transport = AsyncTransport(policy, Server(base_url, (api_token, login)))
+    http = httpx.AsyncClient(transport=transport, headers=headers)
+    return Connection(_replicate_client(api_token, base_url, transport, headers), http)
 
 
-def _authorization(api_token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {api_token}"}
+def _authorization(api_token: Secret, login: Secret | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {api_token.token}" if login is None else f"Basic {login.token}"}
 
 
-def _replicate_client(api_token: str, base_url: str | None, transport: Transport | AsyncTransport) -> Client:
+def _replicate_client(
+    api_token: Secret, base_url: str | None, transport: Transport | AsyncTransport, headers: dict[str, str]
+) -> Client:
     from replicate.client import Client
 
     return Client(
-        api_token=api_token,
+        api_token=api_token.token,
         base_url=base_url,
+        headers=dict(headers),
         transport=transport,
         mounts={"all://": transport},  # bypasses the retries that the client wraps around any transport
     )
+
+
+class Server:
+    """The server of the API, to which alone the token is sent.
+
+    Args:
+        base_url: Its base URL; None for Replicate's own.
+        secrets: What authenticates requests, kept while the client is in use.
+    """
+
+    def __init__(self, base_url: str | None, secrets: tuple[Secret | None, ...]) -> None:
+        self._url = httpx.URL(base_url or _REPLICATE)
+        self._secrets = secrets
+
+    def may_receive_token(self, url: httpx.URL) -> bool:
+        """Return whether the token may be sent to a URL, such as the stream of a prediction."""
+        if is_same_server(url, self._url):
+            return True
+        is_replicate = self._url.host == httpx.URL(_REPLICATE).host
+        return is_replicate and url.scheme == "https" and url.port is None and url.host in TOKEN_HOSTS
+
+    def check(self, request: httpx.Request, response: httpx.Response) -> None:
+        """Raise RedirectError if a response redirects to another server."""
+        check_redirect(response, request.url, "Replicate")
 
 
 @dataclass(frozen=True)
@@ -90,6 +134,7 @@ class RetryPolicy:
 
     def set_timeouts(self, request: httpx.Request) -> None:
         """Set the timeouts of a request, which the replicate client leaves out in places."""
+        request.headers["Accept-Encoding"] = "identity"  # see RedactedBody
         timeout = min(self.timeout, _CANCEL_TIMEOUT) if _is_cancellation(request) else self.timeout
         request.extensions = {**request.extensions, "timeout": httpx.Timeout(timeout).as_dict()}
 
@@ -143,15 +188,55 @@ def _certificates() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+class RedactedBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The body of a response, without the token of its request.
+
+    Args:
+        source: The original body, uncompressed.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source, self._redactor = source, StreamRedactor()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for data in self._source:
+            yield self._redactor.feed(data)
+        yield self._redactor.feed(b"", last=True)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for data in self._source:
+            yield self._redactor.feed(data)
+        yield self._redactor.feed(b"", last=True)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._source.close()
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._source.aclose()
+
+
 class Transport(httpx.BaseTransport):
     """Send requests according to a `RetryPolicy`."""
 
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy, self._inner = policy, httpx.HTTPTransport(verify=_certificates())
+    def __init__(self, policy: RetryPolicy, server: Server) -> None:
+        self._policy, self._server = policy, server
+        self._inner = httpx.HTTPTransport(verify=_certificates())
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and retry it according to the policy."""
+        """Send a request with the token if it is for the API, and retry it according to the policy."""
         self._policy.set_timeouts(request)
+        hidden = authorize(request.headers, is_allowed=self._server.may_receive_token(request.url))
+        try:
+            response = self._send(request)
+        finally:
+            request.headers.update(hidden)
+        self._server.check(request, response)
+        response.stream = response.stream if response.is_stream_consumed else RedactedBody(response.stream)
+        return response
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
         retries = 0
         while True:
             try:
@@ -177,12 +262,23 @@ class Transport(httpx.BaseTransport):
 class AsyncTransport(httpx.AsyncBaseTransport):
     """Asynchronous version of `Transport`."""
 
-    def __init__(self, policy: RetryPolicy) -> None:
-        self._policy, self._inner = policy, httpx.AsyncHTTPTransport(verify=_certificates())
+    def __init__(self, policy: RetryPolicy, server: Server) -> None:
+        self._policy, self._server = policy, server
+        self._inner = httpx.AsyncHTTPTransport(verify=_certificates())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, and retry it according to the policy."""
+        """Send a request with the token if it is for the API, and retry it according to the policy."""
         self._policy.set_timeouts(request)
+        hidden = await aauthorize(request.headers, is_allowed=self._server.may_receive_token(request.url))
+        try:
+            response = await self._send(request)
+        finally:
+            request.headers.update(hidden)
+        self._server.check(request, response)
+        response.stream = response.stream if response.is_stream_consumed else RedactedBody(response.stream)
+        return response
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         retries = 0
         while True:
             try:

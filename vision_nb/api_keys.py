@@ -1,0 +1,347 @@
+"""API keys and other secrets, held so that no representation shows them.
+
+The vendors' clients never receive a secret. They are given its `Secret.token`, a text without meaning, and `authorize`
+replaces the token in the headers of a request when it leaves for the server that the secret belongs to.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import os
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from itertools import count
+from typing import Any, NoReturn, cast
+from weakref import WeakValueDictionary
+
+from vision_nb.errors import AuthenticationError, MissingKeyError, SettingsError
+from vision_nb.redaction import Pattern, register
+
+_TOKEN = re.compile(r"vision_nb-secret-(\d+)")
+_PLACEHOLDERS = ("EMPTY", "demo", "not needed to count")  # what this package sends where no key is needed
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\0"
+_numbers = count(1)
+_secrets: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+
+class Secret:
+    """A text that is not shown: its repr hides it, and error messages and log records are redacted.
+
+    A copy shares the text. A pickle does not contain it: the process that unpickles it reads the environment variable
+    again, when the secret is first needed.
+
+    Args:
+        value: The text; None to read it from the environment variable.
+        name: What it is, for error messages, such as "The API key for OpenAI".
+        variable: The environment variable for it; empty if there is none.
+        parts: Parts of it that are secret too.
+    """
+
+    __slots__ = ("__weakref__", "_number", "_value", "name", "pattern", "variable")
+
+    def __init__(self, value: str | None, *, name: str, variable: str = "", parts: Iterable[str] = ()) -> None:
+        self._value, self.name, self.variable = value, name, variable
+        self.pattern = Pattern()
+        self._number = next(_numbers)
+        _secrets[self._number] = self
+        if value is not None:
+            self._register(value, *parts)
+
+    def _register(self, *values: str) -> None:
+        if values[0] not in _PLACEHOLDERS:
+            self.pattern = Pattern(*values)
+            register(self)
+
+    @property
+    def token(self) -> str:
+        """The text that stands for it in a request's headers until the request is sent."""
+        return f"vision_nb-secret-{self._number}"
+
+    def reveal(self) -> str:
+        """Return the text.
+
+        Raises:
+            MissingKeyError: It was unpickled in a process that does not have it.
+        """
+        if self._value is None:
+            value = clean_key(os.environ.get(self.variable) if self.variable else None, self.name)
+            if not value:
+                how = f"set {self.variable} there" if self.variable else "create the model in that process"
+                raise MissingKeyError(f"{self.name} is missing: keys are not sent to other processes, so {how}.")
+            self._value = value
+            self._register(value)
+        return self._value
+
+    async def areveal(self) -> str:
+        """Return the text, as `reveal`."""
+        return self.reveal()
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Secret:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._value if self._value in _PLACEHOLDERS else None, self.name, self.variable)
+
+    def __getstate__(self) -> None:
+        """Return nothing: by default, the state holds the text."""
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+
+def _restore(value: str | None, name: str, variable: str) -> Secret:
+    return Secret(value, name=name, variable=variable)
+
+
+class Hidden:
+    """An argument that may be secret, hidden from tracebacks until it is read.
+
+    Args:
+        value: The argument.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Hidden, (None,)
+
+    def __getstate__(self) -> None:
+        """Return nothing: by default, the state holds the value."""
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def hide(value: Any) -> Any:
+    """Return an argument in a form that tracebacks do not show; None stays None."""
+    return value if value is None or isinstance(value, (Hidden, Secret, HiddenHeaders)) else Hidden(value)
+
+
+def unhide(value: Any) -> Any:
+    """Return an argument that `hide` may have hidden."""
+    return value.value if isinstance(value, Hidden) else value
+
+
+_SECRET_ARGUMENTS = ("api_key", "api_token", "api_base", "azure_endpoint", "default_headers", "additional_kwargs")
+
+
+def hide_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's arguments with those that may be secret hidden."""
+    return {name: hide(value) if name in _SECRET_ARGUMENTS else value for name, value in arguments.items()}
+
+
+class TokenProvider:
+    """A function that returns a token for each request, in place of a `Secret`.
+
+    Args:
+        function: The function, synchronous or asynchronous.
+    """
+
+    def __init__(self, function: Callable[[], str | Awaitable[str]]) -> None:
+        self.function = function
+        self._number = next(_numbers)
+        self._recent: deque[Secret] = deque(maxlen=4)  # keeps them redacted
+        _secrets[self._number] = self
+
+    @property
+    def token(self) -> str:
+        """See `Secret.token`."""
+        return f"vision_nb-secret-{self._number}"
+
+    @property
+    def is_async(self) -> bool:
+        """Whether only asynchronous calls can use it."""
+        return inspect.iscoroutinefunction(self.function)
+
+    def reveal(self) -> str:
+        """Return a token.
+
+        Raises:
+            AuthenticationError: The function failed, or did not return a token.
+        """
+        try:
+            token = self.function()
+        except Exception as error:
+            self._fail(f"{type(error).__name__}: {error}", error)
+        return self._checked(token)
+
+    async def areveal(self) -> str:
+        """Return a token; a synchronous function runs in a thread. See `reveal`."""
+        from vision_nb.user_warnings import to_thread
+
+        try:
+            token = await cast("Awaitable[str]", self.function()) if self.is_async else await to_thread(self.function)
+            if inspect.isawaitable(token):
+                token = await token
+        except Exception as error:
+            self._fail(f"{type(error).__name__}: {error}", error)
+        return self._checked(token)
+
+    def _checked(self, token: object) -> str:
+        if not isinstance(token, str):
+            self._fail(f"it returned {type(token).__name__}, not a string")
+        secret = make_secret(token, name="The token of azure_ad_token_provider=")
+        if secret is None:
+            self._fail("it returned an empty string")
+        if not any(known.reveal() == secret.reveal() for known in self._recent):
+            self._recent.append(secret)
+        return secret.reveal()
+
+    def _fail(self, reason: str, cause: Exception | None = None) -> NoReturn:
+        raise AuthenticationError(
+            f"azure_ad_token_provider= failed ({reason:.120}): correct the function, or pass api_key=."
+        ) from cause
+
+    def __copy__(self) -> TokenProvider:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> TokenProvider:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TokenProvider, (self.function,)
+
+    def __repr__(self) -> str:
+        return f"TokenProvider({getattr(self.function, '__qualname__', type(self.function).__name__)})"
+
+
+def clean_key(value: Any, name: str) -> str:
+    """Return a key without the white space, invisible characters and quotes around it; "" for none.
+
+    Raises:
+        SettingsError: It is not a string, or cannot be sent in an HTTP header.
+    """
+    value = unhide(value)
+    if value is None:
+        return ""
+    if hasattr(value, "get_secret_value"):  # pydantic's SecretStr
+        value = value.get_secret_value()
+    if not isinstance(value, str):
+        kind, value = type(value).__name__, None  # None: a traceback may show local variables
+        raise SettingsError(f"{name} must be a string, not {kind}.")
+    while True:
+        length = len(value)
+        value = value.strip().strip(_INVISIBLE)
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"`":
+            value = value[1:-1]
+        if len(value) == length:
+            break
+    wrong = next((number for number, character in enumerate(value, 1) if not " " <= character <= "~"), None)
+    if wrong is not None:
+        value = None  # a traceback may show local variables
+        raise SettingsError(
+            f"{name} cannot be sent: character {wrong} of {length} is not printable ASCII. Copy the key again."
+        )
+    return str(value)
+
+
+def make_secret(value: Any, *, name: str, variable: str = "") -> Secret | None:
+    """Return a key from an argument, or else from the environment; None if there is none.
+
+    Args:
+        value: The argument.
+        name: What it is, for error messages.
+        variable: The environment variable.
+
+    Raises:
+        SettingsError: It cannot be sent in an HTTP header.
+    """
+    if isinstance(value, Secret):
+        return value
+    cleaned = clean_key(value, name)
+    if not cleaned and variable:
+        cleaned = clean_key(os.environ.get(variable), f"{name} (in {variable})")
+    return Secret(cleaned, name=name, variable=variable) if cleaned else None
+
+
+class HiddenHeaders(dict[str, Any]):
+    """HTTP headers, with the tokens of their values.
+
+    Args:
+        headers: The headers; values that are not strings are kept.
+    """
+
+    def __init__(self, headers: Mapping[str, Any]) -> None:
+        self._secrets: list[Secret] = []
+        super().__init__()
+        if isinstance(headers, HiddenHeaders):
+            self._secrets = headers._secrets
+            self.update(headers)
+            return
+        for name, value in headers.items():
+            self[name] = value
+            if isinstance(value, str):
+                # A header such as "Bearer KEY": the key is secret on its own, too.
+                secret = Secret(clean_key(hide(value), f"The header {name!s:.80}"), name="", parts=value.split()[1:])
+                self._secrets.append(secret)
+                self[name] = secret.token
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not self._secrets:
+            return HiddenHeaders, (dict(self),)
+        raise SettingsError(
+            "A model with HTTP headers of its own cannot be sent to another process, because they may contain keys: "
+            "create the model in that process."
+        )
+
+    def __deepcopy__(self, memo: Any) -> HiddenHeaders:
+        return self
+
+
+def hide_headers(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return request parameters in which the values of HTTP headers are hidden."""
+    headers = parameters.get("extra_headers")
+    return {**parameters, "extra_headers": HiddenHeaders(headers)} if isinstance(headers, Mapping) else dict(parameters)
+
+
+def basic_login(user: str, password: str) -> Secret:
+    """Return a user name and password as the value of an Authorization header."""
+    value = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return Secret(value, name="The password of the address", parts=[password])
+
+
+def authorize(headers: MutableMapping[str, str], *, is_allowed: bool) -> dict[str, str]:
+    """Replace the tokens in a request's headers by their secrets.
+
+    Args:
+        headers: The headers, changed in place.
+        is_allowed: Whether the request goes to the secrets' own server; if not, headers with tokens are removed.
+
+    Returns:
+        The headers with tokens, to put back once the request has been sent.
+    """
+    hidden = {name: value for name, value in headers.items() if _TOKEN.search(value)}
+    for name, value in hidden.items():
+        if is_allowed:
+            headers[name] = _TOKEN.sub(lambda match: _secret(match).reveal(), value)
+        else:
+            del headers[name]
+    return hidden
+
+
+async def aauthorize(headers: MutableMapping[str, str], *, is_allowed: bool) -> dict[str, str]:
+    """Replace the tokens in a request's headers; the asynchronous version of `authorize`."""
+    found = [_secret(match) for value in headers.values() for match in _TOKEN.finditer(value)] if is_allowed else []
+    values = {secret.token: await secret.areveal() for secret in found}
+    hidden = {name: value for name, value in headers.items() if _TOKEN.search(value)}
+    for name, value in hidden.items():
+        if is_allowed:
+            headers[name] = _TOKEN.sub(lambda match: values[match[0]], value)
+        else:
+            del headers[name]
+    return hidden
+
+
+def _secret(match: re.Match[str]) -> Any:
+    secret = _secrets.get(int(match[1]))
+    if secret is None:
+        raise MissingKeyError("The model that the client was made for is closed: keep the model while you use it.")
+    return secret

@@ -1,0 +1,329 @@
+"""Removal of secrets from texts, exceptions and log records.
+
+Every secret that the package holds is registered here while it is in use. An exception is redacted as a whole chain:
+the texts of its causes, the HTTP requests and responses that they refer to, and the frames of other packages, whose
+local variables contain the headers of a request.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from vision_nb.urls import SECRET_PARAMETERS
+
+HIDDEN = "***"
+"""What replaces a secret."""
+
+_MIN_LENGTH = 8
+"""A shorter key is a placeholder such as "EMPTY", and could be part of any message."""
+
+_KEY = re.compile(
+    r"\b(?:sk|r8)[-_][\w*-]{6,}|\b(?:hf_|gsk_|xai-)[A-Za-z0-9]{20,}|\bAIza[\w-]{30,}"
+    r"|\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*"
+    r"|(?<=Bearer )[^\s'\"]+|(?<=Basic )[\w+/=-]{8,}|(?<=://)[^\s/?#@'\"]+:[^\s/?#@'\"]*(?=@)"
+)
+_PARAMETER = re.compile(rf"((?:[?&]|&amp;)(?:{SECRET_PARAMETERS})=)[^&\s'\"<>\\]+", re.IGNORECASE)
+_MAX_DEPTH = 8
+_FOREIGN_FOLDERS = tuple(
+    str(Path(folder).resolve())
+    for name, folder in sysconfig.get_paths().items()
+    if name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_VENDORS = ("openai", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "anyio", "replicate", "pydantic")
+_LOGGERS = ("openai", "replicate", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio", "tornado")
+_PARTS_OF_HTTPCORE = ("connection", "http11", "http2", "proxy", "socks")
+
+
+class Pattern:
+    r"""Where a secret is in a text: as it is, escaped any number of times, in base64 or in hexadecimal.
+
+    Args:
+        *values: The secret, and parts of it that are secret on their own; those shorter than 8 characters are ignored.
+
+    >>> Pattern("sk-a/b'c<d").replace("x sk-a%2Fb&#39;c\\u003cd x")
+    'x *** x'
+    """
+
+    def __init__(self, *values: str) -> None:
+        found = [form for value in values if len(value) >= _MIN_LENGTH for form in _encodings(value)]
+        self.literals = tuple(sorted(set(found), key=len, reverse=True))
+        self._runs = tuple({max(_PLAIN.findall(form), key=len) for form in self.literals})
+        self._pattern = re.compile("|".join("".join(map(_escaped, form)) for form in self.literals))
+
+    def replace(self, text: str) -> str:
+        """Return a text with the secret replaced."""
+        return self._pattern.sub(HIDDEN, text) if any(run in text for run in self._runs) else text
+
+
+_PLAIN = re.compile(r"[\w-]*")  # characters that no encoding changes
+
+
+def _escaped(char: str) -> str:
+    """Return a pattern for a character in JSON, Python, HTML and URLs, also after several of these escapes."""
+    if _PLAIN.fullmatch(char):
+        return char
+    number = f"{ord(char):02x}"
+    name = _ENTITIES.get(char, "no")
+    html_escape = rf"&(?:amp;)*(?:{name}|#0*{ord(char)}|#x0*{number});"
+    backslashes = r"\\+" if char == "\\" else rf"\\*{re.escape(char)}"
+    return rf"(?:{backslashes}|\\+(?:u00|x)(?i:{number})|%(?:25)*(?i:{number})|{html_escape})"
+
+
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+
+
+class Registered(Protocol):
+    """A secret as this module sees it."""
+
+    @property
+    def pattern(self) -> Pattern:
+        """Where it is in a text."""
+
+
+_registered: WeakSet[Registered] = WeakSet()
+
+
+def register(secret: Registered) -> None:
+    """Redact a secret from now on, for as long as something refers to it."""
+    _registered.add(secret)
+
+
+def _encodings(value: str) -> Iterator[str]:
+    data = value.encode()
+    yield from (value, data.hex(), data.hex().upper(), *_base64_forms(data))
+
+
+def _base64_forms(data: bytes) -> Iterator[str]:
+    """Yield what a text in base64 contains if the data is in it, at each of the three possible offsets."""
+    for before in range(3):
+        text = base64.b64encode(b"\0" * before + data).decode()
+        inner = text[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+        yield inner
+        yield inner.replace("+", "-").replace("/", "_")
+
+
+def redact_known(text: str) -> str:
+    """Return a text with every registered secret replaced."""
+    for secret in tuple(_registered):
+        text = secret.pattern.replace(text)
+    return text
+
+
+def redact(text: str) -> str:
+    """Return a text with every registered secret, and whatever looks like an API key, replaced.
+
+    >>> redact("Incorrect API key provided: sk-abcdef123456")
+    'Incorrect API key provided: ***'
+    """
+    return _PARAMETER.sub(rf"\1{HIDDEN}", _KEY.sub(HIDDEN, redact_known(text)))
+
+
+class StreamRedactor:
+    """Replace the registered secrets in a stream of bytes, such as the body of a response that echoes the request."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes, *, last: bool = False) -> bytes:
+        """Return the bytes that can be passed on; those that may be the beginning of a secret are held back.
+
+        Args:
+            data: The next bytes.
+            last: Whether no others follow.
+        """
+        text, self._held = (self._held + data).decode("latin-1"), b""
+        held = 0
+        for secret in tuple(_registered):
+            text = secret.pattern.replace(text)
+            if not last:
+                held = max(held, *(_overlap(text, literal) for literal in ("", *secret.pattern.literals)))
+        data = text.encode("latin-1")
+        if held:
+            data, self._held = data[:-held], data[-held:]
+        return data
+
+
+def _overlap(text: str, literal: str) -> int:
+    """Return how many characters at the end of a text are the beginning of a literal."""
+    tail = text[-len(literal) + 1 :] if literal else ""
+    start = tail.find(literal[:1]) if tail else -1
+    while start >= 0:
+        if literal.startswith(tail[start:]):
+            return len(tail) - start
+        start = tail.find(literal[:1], start + 1)
+    return 0
+
+
+def redact_exception(error: BaseException) -> None:
+    """Remove secrets from an exception and everything that it refers to, and the frames of other packages.
+
+    Args:
+        error: The exception. Its whole chain is changed in place.
+    """
+    _redact_chain(error, set())
+
+
+def _redact_chain(error: BaseException, seen: set[int]) -> None:
+    if id(error) in seen:
+        return
+    seen.add(id(error))
+    error.__traceback__ = without_foreign_frames(error.__traceback__)
+    _redact_members(error, seen)
+    for link in ("__cause__", "__context__"):
+        linked = getattr(error, link)
+        if linked is None:
+            continue
+        _redact_chain(linked, seen)
+        if _shows_secret(linked):  # an exception of an extension module, whose text cannot be changed
+            suppressed = error.__suppress_context__
+            setattr(error, link, RuntimeError(redact(f"{type(linked).__name__}: {linked}")))
+            error.__suppress_context__ = suppressed
+    for part in getattr(error, "exceptions", ()):
+        _redact_chain(part, seen)
+
+
+def _redact_members(error: BaseException, seen: set[int]) -> None:
+    with suppress(Exception):  # some classes define args of their own
+        error.args = _redacted(error.args, seen, 0)
+    _redact_attributes(error, seen, 0)
+    for name in ("object", "filename", "filename2", "strerror"):  # of UnicodeError and OSError
+        value = getattr(error, name, None)
+        if isinstance(value, (str, bytes)):
+            with suppress(Exception):
+                setattr(error, name, _redacted(value, seen, 0))
+
+
+def _redact_attributes(value: Any, seen: set[int], depth: int) -> None:
+    """Redact the attributes of an object in place."""
+    attributes = getattr(value, "__dict__", None)
+    if not isinstance(attributes, dict):
+        return
+    for name, attribute in tuple(attributes.items()):
+        redacted = _redacted(attribute, seen, depth + 1)
+        if redacted is not attribute:
+            attributes[name] = redacted
+
+
+def _redacted(value: Any, seen: set[int], depth: int) -> Any:
+    """Return a value without secrets; objects of the vendors' packages are changed in place."""
+    if isinstance(value, str):
+        redacted = redact(value)
+        return value if redacted == value else redacted
+    if isinstance(value, (bytes, bytearray)):
+        text = bytes(value).decode("latin-1")
+        redacted = redact(text)
+        return value if redacted == text else redacted.encode("latin-1", "replace")
+    if depth > _MAX_DEPTH or value is None or isinstance(value, (int, float, type, BaseException)):
+        if isinstance(value, BaseException):
+            _redact_chain(value, seen)
+        return value
+    if isinstance(value, (dict, list, tuple, set)):
+        return _redacted_container(value, seen, depth)
+    if type(value).__module__.partition(".")[0] in (*_VENDORS, "vision_nb") and id(value) not in seen:
+        seen.add(id(value))
+        _redact_http(value)
+        _redact_attributes(value, seen, depth)
+    return value
+
+
+def _redacted_container(value: Any, seen: set[int], depth: int) -> Any:
+    if isinstance(value, dict):
+        changed = {name: _redacted(item, seen, depth + 1) for name, item in value.items()}
+        return value if all(changed[name] is item for name, item in value.items()) else changed
+    items = [_redacted(item, seen, depth + 1) for item in value]
+    if all(new is old for new, old in zip(items, value, strict=True)):
+        return value
+    return items if isinstance(value, list) else type(value)(items) if type(value) in (tuple, set) else tuple(items)
+
+
+def _redact_http(value: Any) -> None:
+    """Redact the headers and the address of a request or response of httpx or httpx2."""
+    headers = getattr(value, "headers", None)
+    if headers is not None and hasattr(headers, "multi_items"):
+        for name, content in headers.multi_items():
+            redacted = redact(content)
+            if redacted != content:
+                headers[name] = redacted
+    url = value.__dict__.get("url") if hasattr(value, "__dict__") else None
+    if url is not None and redact(str(url)) != str(url):
+        with suppress(Exception):
+            value.url = type(url)(redact(str(url)).replace("***@", "").replace(HIDDEN, "hidden"))
+
+
+def _shows_secret(error: BaseException) -> bool:
+    try:
+        shown = f"{error}\n{error!r}"
+    except Exception:
+        return True
+    return redact(shown) != shown
+
+
+def without_foreign_frames(traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames of other packages that this package has called."""
+    entries, is_in_vendor = [], False
+    # An exception that begins in such a frame was caught by the package that raised it.
+    is_called = traceback is not None and _is_of_vendor(traceback.tb_frame)
+    while traceback is not None:
+        is_own = _package(traceback.tb_frame) == "vision_nb"
+        is_called = is_called or is_own
+        is_in_vendor = is_in_vendor or (is_called and _package(traceback.tb_frame) in _VENDORS)
+        # Below a vendor's frame, only the user's functions are kept, such as a token provider.
+        if not is_called or not (_is_foreign(traceback.tb_frame) or (is_own and is_in_vendor)):
+            entries.append(traceback)
+        traceback = traceback.tb_next
+    shortened = None
+    for entry in reversed(entries):
+        shortened = TracebackType(shortened, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return shortened
+
+
+def _is_foreign(frame: FrameType) -> bool:
+    """Return whether a frame is of the standard library or of an installed package other than this one."""
+    return _package(frame) != "vision_nb" and frame.f_code.co_filename.startswith(("<frozen", *_FOREIGN_FOLDERS))
+
+
+def _is_of_vendor(frame: FrameType) -> bool:
+    """Return whether a frame is of the standard library or of a vendor's package."""
+    return _package(frame) in _VENDORS or _package(frame) in sys.stdlib_module_names
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+class RedactingFilter(logging.Filter):
+    """Remove secrets from log records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Redact a record in place, and let it pass."""
+        try:
+            message = record.getMessage()
+        except Exception:
+            return True  # the handler reports the mistake
+        redacted = redact(message)
+        if redacted != message:
+            record.msg, record.args = redacted, ()
+        if record.exc_info and record.exc_info[1] is not None:
+            redact_exception(record.exc_info[1])
+        return True
+
+
+_filter: Callable[[logging.LogRecord], bool] | logging.Filter = RedactingFilter()
+
+
+def redact_logs() -> None:
+    """Remove secrets from the records that the vendors' packages log."""
+    names = [f"{name}.{part}" for name in ("httpcore", "httpcore2") for part in _PARTS_OF_HTTPCORE]
+    names += [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in _LOGGERS]
+    for name in dict.fromkeys((*_LOGGERS, *names)):
+        logging.getLogger(name).addFilter(_filter)  # a filter is added only once
