@@ -13,7 +13,7 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
     "user interface": ["magics", "widgets"],
     "workflows": ["conversation", "comparison"],
     "models": ["providers", "demo"],
-    "services": ["cost", "store", "database", "claims", "schema", "notebook.display"],
+    "services": ["cost", "store", "annotation_store", "database", "claims", "schema", "notebook.display"],
     "values": ["images", "messages", "responses"],
     "foundation": ["rendering", "errors", "api_keys", "redaction", "urls", "user_warnings", "samples", "notebook"],
 }

@@ -179,7 +179,8 @@ def test_a_pydantic_class_as_a_parameter_is_a_settings_error(llm):
 
 
 def test_texts_with_lone_surrogates_are_sent_and_stored(rubbish_server, llm, tmp_path):
-    from vision_nb.store import Label, Store
+    from vision_nb.annotation_store import Label
+    from vision_nb.store import Store
 
     assert llm.complete("caf\udce9", user="\ud800").text
     json.dumps(rubbish_server.requests[-1].body, ensure_ascii=False).encode()

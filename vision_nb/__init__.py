@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from vision_nb import samples as samples
     from vision_nb.comparison.compare import acompare as acompare
     from vision_nb.comparison.compare import compare as compare
+    from vision_nb.comparison.extract import aextract as aextract
+    from vision_nb.comparison.extract import extract as extract
+    from vision_nb.comparison.extraction import Extraction as Extraction
     from vision_nb.comparison.result import Comparison as Comparison
+    from vision_nb.comparison.scoring import Score as Score
     from vision_nb.conversation.chat import Chat as Chat
     from vision_nb.cost.calibrate import calibrate as calibrate
     from vision_nb.cost.cheapest_fit import cheapest_fit as cheapest_fit
@@ -60,7 +64,10 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "vision_nb.comparison.compare": ("acompare", "compare"),
+    "vision_nb.comparison.extract": ("aextract", "extract"),
+    "vision_nb.comparison.extraction": ("Extraction",),
     "vision_nb.comparison.result": ("Comparison",),
+    "vision_nb.comparison.scoring": ("Score",),
     "vision_nb.conversation.chat": ("Chat",),
     "vision_nb.cost.calibrate": ("calibrate",),
     "vision_nb.cost.cheapest_fit": ("cheapest_fit",),

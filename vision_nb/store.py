@@ -17,18 +17,17 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vision_nb import claims
+from vision_nb import annotation_store, claims
 from vision_nb.claims import Claim, claimed
 from vision_nb.database import checkpoint, close_database, open_database
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
-from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import UNFINISHED, Choice, Response, Usage
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
@@ -39,37 +38,15 @@ CREATE TABLE IF NOT EXISTS answers (
     finish_reason TEXT, latency REAL, input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER,
     details TEXT NOT NULL DEFAULT '{{}}'
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS labels (
-    key TEXT NOT NULL, annotator TEXT NOT NULL, time REAL NOT NULL, correctness INTEGER, relevance INTEGER,
-    comment TEXT NOT NULL DEFAULT '', PRIMARY KEY (key, annotator)
-) WITHOUT ROWID;
+{annotation_store.SCHEMA}
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 
 _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
-_DETAILS = ("reasoning", "reasoning_seconds", "image_notes", "service_tier")
+_DETAILS = ("reasoning", "reasoning_seconds", "image_notes", "service_tier", "attempts")
 """The attributes of a response that most answers do not have; they are kept together as JSON."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """A person's rating of an answer.
-
-    Attributes:
-        correctness: 1 (no answer, or made up) to 5 (answers perfectly), or None.
-        relevance: 1 to 5, or None.
-        comment: Free text.
-        annotator: The name of the person.
-        time: When the label was written, in seconds since 1970.
-    """
-
-    correctness: int | None = None
-    relevance: int | None = None
-    comment: str = ""
-    annotator: str = ""
-    time: float = 0.0
 
 
 def default_path() -> Path:
@@ -79,7 +56,7 @@ def default_path() -> Path:
     return user_cache_path("vision_nb", appauthor=False) / "answers.sqlite3"
 
 
-class Store:
+class Store(annotation_store.AnnotationStore):
     """Answers by the question's key, and labels by key and annotator.
 
     Use it as a context manager, or call `close`. It may be shared by threads and used by several processes at
@@ -217,45 +194,12 @@ class Store:
             return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def clear(self) -> None:
-        """Delete all answers and image paths, including from the disk; labels are kept."""
+        """Delete all answers and image paths, including from the disk; labels and reviews are kept."""
         with self._locked() as connection:
             connection.execute("DELETE FROM answers")
             connection.execute("DELETE FROM files")
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still holds the deleted answers
-
-    def put_label(self, key: str, label: Label) -> None:
-        """Write a label; it replaces the annotator's earlier label of this answer."""
-        values = (
-            key,
-            replace_surrogates(label.annotator),
-            label.time or time.time(),
-            label.correctness,
-            label.relevance,
-            replace_surrogates(label.comment),
-        )
-        with self._locked() as connection:
-            connection.execute("INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?)", values)
-        self._checkpoint_soon()
-
-    def remove_label(self, key: str, annotator: str) -> None:
-        """Delete an annotator's label of an answer."""
-        with self._locked() as connection:
-            connection.execute("DELETE FROM labels WHERE key = ? AND annotator = ?", (key, annotator))
-        self._checkpoint_soon()
-
-    def labels(self, keys: Iterable[str]) -> dict[str, list[Label]]:
-        """Return the labels of some answers, by key, oldest first."""
-        found: dict[str, list[Label]] = {}
-        with self._locked() as connection:
-            rows = connection.execute(
-                "SELECT key, correctness, relevance, comment, annotator, time FROM labels "
-                "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY time",
-                [json.dumps(list(keys))],
-            )
-            for key, *values in rows:
-                found.setdefault(key, []).append(Label(*values))
-        return found
 
     def digest(self, document: ImageDocument) -> str:
         """Return a digest of an image's content.
@@ -333,6 +277,7 @@ def answer_key(
     image_digests: Iterable[str],
     system: str = "",
     history: Sequence[Any] = (),
+    schema: str = "",
 ) -> str:
     """Return the key of an answer: a digest of everything that the model is sent.
 
@@ -344,10 +289,13 @@ def answer_key(
         system: The system message, if any.
         history: Earlier messages, each as a role, a text and digests. An empty history leaves the key as it was
             before conversations were stored.
+        schema: The digest of the answer's schema, if any.
     """
     asked = [model, dict(sorted(parameters.items())), prompt, list(image_digests), system]
     if history:
         asked.append(list(history))
+    if schema:
+        asked.append({"schema": schema})
     return _sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True, default=repr).encode("utf-8", "surrogatepass"))
 
 

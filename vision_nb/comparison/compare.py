@@ -30,6 +30,8 @@ class _Options(TypedDict, total=False):
     progress: bool
     store: StoreOrPath
     max_wait: float
+    schema: Any
+    max_repairs: int
 
 
 @overload
@@ -54,6 +56,8 @@ def compare(
     progress: bool = True,
     store: StoreOrPath = None,
     max_wait: float = MAX_WAIT,
+    schema: Any = None,
+    max_repairs: int = 1,
 ) -> Comparison | Plan:
     """Ask every model every question about every image.
 
@@ -73,6 +77,9 @@ def compare(
         store: A store or the path of its file; None uses the file in the user's cache folder.
         max_wait: The longest pause after a rate limit error, in seconds. If the server asks for more, and still
             refuses a call after this pause, the call's row has the error.
+        schema: The schema of the answers: a pydantic model class, dataclass, TypedDict, ``Literal`` or ``list`` type,
+            or a JSON-schema dict. The rows have the values in ``.parsed``, and the table has a column per field.
+        max_repairs: How many times a model may correct an answer that does not fit the schema.
 
     Returns:
         A `Comparison`, or a `Plan` with ``dry_run=True``.
@@ -88,7 +95,8 @@ def compare(
     >>> vn.compare(["demo", "demo:second"], ["How large is it?"], images, progress=False)
     Comparison(4 rows, 4 answered, 0 failed)
     """
-    grid = make_grid(models, prompts, images, concurrency, connect=connect_to_count if dry_run else connect)
+    connector = connect_to_count if dry_run else connect
+    grid = make_grid(models, prompts, images, concurrency, connect=connector, schema=schema, max_repairs=max_repairs)
     opened = _open(store)
     try:
         if dry_run:
@@ -125,6 +133,8 @@ async def acompare(
     progress: bool = True,
     store: StoreOrPath = None,
     max_wait: float = MAX_WAIT,
+    schema: Any = None,
+    max_repairs: int = 1,
 ) -> Comparison | Plan:
     """Compare models: the asynchronous version of `compare`.
 
@@ -133,7 +143,9 @@ async def acompare(
     Comparison(1 row, 1 answered, 0 failed)
     """
     connector = connect_to_count if dry_run else connect
-    grid = await to_thread(make_grid, models, prompts, images, concurrency, connect=connector)
+    grid = await to_thread(
+        make_grid, models, prompts, images, concurrency, connect=connector, schema=schema, max_repairs=max_repairs
+    )
     opened = await to_thread(_open, store)
     try:
         if dry_run:

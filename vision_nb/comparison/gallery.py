@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from html import escape
+from typing import Any
 
+from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
@@ -13,7 +15,10 @@ from vision_nb.rendering.format import format_price
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.values import value_html
 from vision_nb.responses import Response, Usage
+from vision_nb.schema.fields import flatten
+from vision_nb.schema.schema import Schema
 
 MAX_IMAGES = 20
 """The maximum number of images in a gallery; the DataFrame has all rows."""
@@ -28,6 +33,7 @@ _CELL_STYLE = (
     "vertical-align:top;text-align:left;padding:6px 10px;overflow-wrap:anywhere;"
     "border-top:1px solid var(--jp-border-color2,#ccc)"
 )
+_DISPUTED = ' <b title="the models disagree" aria-label="the models disagree">&ne;</b>'
 
 
 def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequence[tuple[str, str]] = ()) -> str:
@@ -106,18 +112,50 @@ def comparison_html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> 
 def _image_rows(grid: Grid, rows: Sequence[Row], document: int, max_answer: int) -> list[str]:
     lines = []
     for prompt, text in enumerate(grid.prompts):
-        image = cell(thumbnail_html(grid.documents[document]), rowspan=len(grid.prompts)) if prompt == 0 else ""
+        thumbnail = thumbnail_html(grid.documents[document], _THUMBNAIL_SIDE, _THUMBNAIL_BYTES)
+        image = cell(thumbnail, rowspan=len(grid.prompts)) if prompt == 0 else ""
         indices = (grid.index(model, prompt, document) for model in range(len(grid.models)))
-        answers = "".join(cell(_answer(rows[index], max_answer)) for index in indices)
-        lines.append(image + cell(escape_text(text[:_MAX_PROMPT])) + answers)
+        answered = [rows[index] for index in indices]
+        if grid.schema is None:
+            answers = [_answer(row, max_answer) for row in answered]
+        else:
+            answers = _structured_answers(answered, grid.schema, max_answer)
+        lines.append(image + cell(escape_text(text[:_MAX_PROMPT])) + "".join(map(cell, answers)))
     return lines
 
 
-def thumbnail_html(document: ImageDocument) -> str:
-    """Return an image as a thumbnail with its name, or a warning sign with its name if it cannot be read."""
+def _structured_answers(rows: Sequence[Row], schema: Schema, max_answer: int) -> list[str]:
+    """Return each model's fields; a sign marks those on which the models disagree."""
+    values = [flatten(schema.dump(row.parsed), schema.fields) if row.finished else None for row in rows]
+    disputed = disputed_fields([value for value in values if value is not None], schema.fields)
+    return [
+        _answer(row, max_answer)
+        if value is None
+        else _fields_html(value, disputed) + muted_text(", ".join(_facts(row)))
+        for row, value in zip(rows, values, strict=True)
+    ]
+
+
+def _fields_html(values: Mapping[str, Any], disputed: Collection[str]) -> str:
+    lines = [
+        f'<div><span style="{MUTED_STYLE}">{escape_text(path)}:</span> {value_html(value)}'
+        f"{_DISPUTED if path in disputed else ''}</div>"
+        for path, value in values.items()
+    ]
+    return "".join(lines)
+
+
+def thumbnail_html(document: ImageDocument, side: int = _THUMBNAIL_SIDE, max_bytes: int = _THUMBNAIL_BYTES) -> str:
+    """Return an image's thumbnail above its name, or a warning sign if it cannot be read.
+
+    Args:
+        document: The image.
+        side: The largest width and height in pixels.
+        max_bytes: The largest file in bytes, before base64.
+    """
     name, alt = escape_text(document.title), escape(document.title)
     try:
-        source = document.thumbnail(_THUMBNAIL_SIDE, max_bytes=_THUMBNAIL_BYTES)
+        source = document.thumbnail(side, max_bytes=max_bytes)
     except ImageError:
         return f'&#9888; <span style="{MUTED_STYLE}">{name}</span>'
     return f'<img src="{source}" alt="{alt}" style="max-width:100%"><div style="{MUTED_STYLE}">{name}</div>'
@@ -129,16 +167,19 @@ def _answer(row: Row, max_answer: int) -> str:
     if row.response is None:
         return f'<span style="{MUTED_STYLE}">call not made</span>'
     text = row.response if len(row.response) <= max_answer else row.response[:max_answer].rstrip() + " ..."
+    remark = Response(row.response, finish_reason=row.finish_reason).remark
+    return answer_html(text, facts=_facts(row), remark=remark)
+
+
+def _facts(row: Row) -> list[str]:
     tokens = Usage(row.input_tokens, row.output_tokens).total_tokens
-    facts = answer_facts(
+    return answer_facts(
         latency_s=row.latency_s,
         tokens=tokens,
         usd=row.usd,
         usd_is_reported=row.usd_is_reported,
         from_store=row.from_store,
     )
-    remark = Response(row.response, finish_reason=row.finish_reason).remark
-    return answer_html(text, facts=facts, remark=remark)
 
 
 def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
@@ -146,6 +187,8 @@ def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None
     sentences = [f"{len(rows):,} rows, {finished:,} answered, {failed:,} failed."]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")
+    if grid.schema is not None and len(grid.models) > 1:
+        sentences.append("≠ marks fields on which the models disagree.")
     if shown < len(grid.documents):
         sentences.append(f"Shown: the first {shown} of {len(grid.documents):,} images; to_dataframe() has all rows.")
     return " ".join(sentences)

@@ -9,13 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
+from vision_nb.errors import ImageNotFoundError, SchemaError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.loading import flatten, load_images
 from vision_nb.messages import as_images
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
 from vision_nb.responses import Response, Usage
+from vision_nb.schema.schema import Schema
 from vision_nb.store import answer_key
 
 DEFAULT_CONCURRENCY = 8
@@ -39,6 +40,8 @@ class Row:
         usd: The price in US dollars, or None if it is not known.
         usd_is_reported: Whether the service itself reported the price.
         from_store: Whether the answer came from the store.
+        parsed: The answer's value if the comparison has a schema, or None.
+        attempts: The number of requests that the answer or error took, repairs included; 0 if none was made.
     """
 
     model: str
@@ -54,6 +57,8 @@ class Row:
     usd: Decimal | None = None
     usd_is_reported: bool = False
     from_store: bool = False
+    parsed: Any = None
+    attempts: int = 0
 
     @property
     def finished(self) -> bool:
@@ -62,24 +67,27 @@ class Row:
 
     def with_answer(self, response: Response, *, from_store: bool) -> Row:
         """Return the row with an answer."""
+        row = self._with_cost(response)
+        return replace(row, response=response.text, error=None, from_store=from_store, parsed=response.parsed)
+
+    def with_error(self, error: Exception) -> Row:
+        """Return the row with an error, and with what was spent if the answer did not fit the schema."""
+        message = str(error) if isinstance(error, VisionError) else f"{error!s:.300}"
+        row = self._with_cost(error.response) if isinstance(error, SchemaError) and error.response else self
+        return replace(row, response=None, error=f"{type(error).__name__}: {message}")
+
+    def _with_cost(self, response: Response) -> Row:
         usage = response.usage or Usage()
         return replace(
             self,
-            response=response.text,
-            error=None,
             finish_reason=response.finish_reason,
             latency_s=response.latency,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             usd=response.cost,
             usd_is_reported=response.reported_cost is not None,
-            from_store=from_store,
+            attempts=response.attempts,
         )
-
-    def with_error(self, error: Exception) -> Row:
-        """Return the row with an error."""
-        message = str(error) if isinstance(error, VisionError) else f"{error!s:.300}"
-        return replace(self, response=None, error=f"{type(error).__name__}: {message}")
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,8 @@ class Grid:
         documents: The images.
         limits: The maximum number of concurrent calls to each model, in the order of the models.
         max_concurrency: The maximum number of concurrent calls to all models together, or None.
+        schema: The schema of the answers, or None.
+        max_repairs: How many times a model may correct an answer that does not fit the schema.
     """
 
     models: tuple[MultiModalLLM, ...]
@@ -99,6 +109,8 @@ class Grid:
     documents: tuple[ImageDocument, ...]
     limits: tuple[int, ...]
     max_concurrency: int | None
+    schema: Schema | None = None
+    max_repairs: int = 1
 
     def __len__(self) -> int:
         return len(self.models) * len(self.prompts) * len(self.documents)
@@ -130,6 +142,8 @@ def make_grid(
     concurrency: int | Mapping[str, int] = DEFAULT_CONCURRENCY,
     *,
     connect: Callable[[str], MultiModalLLM] = connect,
+    schema: Any = None,
+    max_repairs: int = 1,
 ) -> Grid:
     """Check the arguments of a comparison and arrange them as a grid.
 
@@ -139,6 +153,8 @@ def make_grid(
         images: Image sources, one or several.
         concurrency: The number of concurrent calls, or a mapping from model names to numbers.
         connect: A function that creates a model object from a string.
+        schema: The schema of the answers, as for `Schema.of`, or None.
+        max_repairs: How many times a model may correct an answer that does not fit the schema.
 
     Raises:
         SettingsError: An argument is empty, has duplicates, or has a wrong type.
@@ -159,7 +175,10 @@ def make_grid(
             raise SettingsError(f"A prompt must be a non-empty string: got {text!r:.80}.")
     _check_duplicates([(text, text) for text in texts], "prompt")
     limits, max_concurrency = _limits(llms, concurrency)
-    return Grid(llms, texts, tuple(_documents(sources)), limits, max_concurrency)
+    if isinstance(max_repairs, bool) or not isinstance(max_repairs, int) or max_repairs < 0:
+        raise SettingsError(f"max_repairs must be a whole number, 0 or more: got {max_repairs!r:.80}.")
+    compiled = None if schema is None else Schema.of(schema)
+    return Grid(llms, texts, tuple(_documents(sources)), limits, max_concurrency, compiled, max_repairs)
 
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
@@ -173,7 +192,9 @@ def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
             yield ImageDocument.of(source)
 
 
-def row_key(llm: MultiModalLLM, prompt: str, digest: str, detail: str | None = None) -> str:
+def row_key(
+    llm: MultiModalLLM, prompt: str, digest: str, detail: str | None = None, schema: Schema | None = None
+) -> str:
     """Return the key of an answer in the store.
 
     Args:
@@ -181,6 +202,7 @@ def row_key(llm: MultiModalLLM, prompt: str, digest: str, detail: str | None = N
         prompt: The prompt.
         digest: The digest of the image's content.
         detail: The image's own detail level, which takes precedence over the model's.
+        schema: The schema of the answer, or None.
     """
     identity = {**llm.identity}
     parameters = identity.pop("parameters")
@@ -189,6 +211,7 @@ def row_key(llm: MultiModalLLM, prompt: str, digest: str, detail: str | None = N
         parameters=parameters,
         prompt=prompt,
         image_digests=[f"{digest} {detail or ''}".strip()],
+        schema=schema.digest if schema else "",
     )
 
 

@@ -7,3 +7,6 @@ from typing import Any
 
 open_label_panel: Callable[..., Any]
 """Opens a `LabelPanel` for a comparison, with the panel's options as keyword arguments."""
+
+open_review_panel: Callable[..., Any]
+"""Opens a `ReviewPanel` for an extraction, with the panel's options as keyword arguments."""

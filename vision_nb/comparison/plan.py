@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -95,7 +96,8 @@ def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
 
 
 def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -> PlannedModel:
-    texts = [text_tokens(prompt, llm.counted_model).tokens for prompt in grid.prompts]
+    schema = json.dumps(grid.schema.json_schema) if grid.schema else ""  # sent with every question
+    texts = [text_tokens(prompt + schema, llm.counted_model).tokens for prompt in grid.prompts]
     finished, unreadable, counts = 0, 0, list[int | None]()
     for document in grid.documents:
         try:
@@ -104,7 +106,7 @@ def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -
             unreadable += len(grid.prompts)
             continue
         image = _image_tokens(size, llm, document.detail)
-        keys = [row_key(llm, prompt, digest, document.detail) for prompt in grid.prompts]
+        keys = [row_key(llm, prompt, digest, document.detail, grid.schema) for prompt in grid.prompts]
         stored = store.get_many(keys) if resume else {}
         finished += len(stored)
         counts += [InputTokens(text, [image]).total for key, text in zip(keys, texts, strict=True) if key not in stored]

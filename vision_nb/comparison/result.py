@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from vision_nb.annotation_store import Label
 from vision_nb.comparison import gallery, hooks
 from vision_nb.comparison.budget import run_budget
+from vision_nb.comparison.field_table import column_names, field_columns
 from vision_nb.comparison.grid import Grid, Row
+from vision_nb.comparison.judgments import Prediction
 from vision_nb.comparison.labels import (
     ASPECTS,
     Agreement,
@@ -23,11 +26,14 @@ from vision_nb.comparison.labels import (
     summarize,
 )
 from vision_nb.comparison.run import Run
+from vision_nb.comparison.scoring import Score, score_predictions
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.providers.retries import MAX_WAIT
-from vision_nb.store import Label, Store
+from vision_nb.schema.fields import flatten
+from vision_nb.schema.schema import Schema
+from vision_nb.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +119,8 @@ class Comparison(Sequence[Row]):
         """Return a pandas DataFrame with a row per call; the scores of several annotators are averaged.
 
         The columns are model, prompt, response, image, error, latency_s, input_tokens, output_tokens, usd,
-        correctness and relevance.
+        correctness and relevance. With a schema, there is a column for each field after the response, as in
+        `Extraction.to_dataframe`, and the number of attempts.
         """
         import pandas as pd
 
@@ -125,7 +132,18 @@ class Comparison(Sequence[Row]):
             for aspect in ASPECTS:
                 record[aspect] = mean(getattr(label, aspect) for label in labels.get(row.key, ()))
             records.append(record)
-        return pd.DataFrame.from_records(records, columns=list(COLUMNS))
+        table = pd.DataFrame.from_records(records, columns=list(COLUMNS))
+        return table if self.grid.schema is None else self._with_fields(table, self.grid.schema)
+
+    def _with_fields(self, table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+        import pandas as pd
+
+        values = [flatten(schema.dump(row.parsed), schema.fields) if row.finished else None for row in self.rows]
+        names = column_names(schema.fields, (*COLUMNS, "attempts"))
+        fields = field_columns(values, schema.fields, names)
+        place = COLUMNS.index("response") + 1
+        joined = pd.concat([table.iloc[:, :place], fields, table.iloc[:, place:]], axis="columns")
+        return joined.assign(attempts=[row.attempts for row in self.rows])
 
     def to_csv(self, path: str | Path) -> None:
         """Write the table as CSV.
@@ -203,11 +221,11 @@ class Comparison(Sequence[Row]):
 
     def _labels(self) -> dict[str, list[Label]]:
         """Read all labels, by answer key."""
-        with self._opened_store() as store:
+        with self.opened_store() as store:
             return store.labels(row.key for row in self.rows if row.finished)
 
     @contextmanager
-    def _opened_store(self) -> Iterator[Store]:
+    def opened_store(self) -> Iterator[Store]:
         """Return the store; a file that is not open is opened, and closed afterwards."""
         if isinstance(self._store, Store):
             yield self._store
@@ -233,6 +251,58 @@ class Comparison(Sequence[Row]):
         """Return the answers, errors, mean scores, mean latency, tokens and price of each model."""
         return summarize(self.rows, self._labels())
 
+    def score(
+        self,
+        truth: Any,
+        *,
+        tolerance: float = 0.0,
+        text: Literal["normalized", "exact"] | float = "normalized",
+        lists: Literal["set", "ordered"] = "set",
+        ignore_unknown: bool = False,
+    ) -> Score:
+        """Compare structured answers with the truth: accuracy by field and model, with intervals and prices.
+
+        Args:
+            truth: A DataFrame with the column image and a column per field, the path of such a CSV file, a mapping from
+                image names to values, or a `ReviewPanel`. An image is named by its path, file name or stem.
+            tolerance: How far a number may be from the true one, relative to it: 0.01 accepts 1% more or less.
+            text: "normalized" ignores case, white space and Unicode form; "exact" does not; a number from 0 to 100
+                accepts texts whose rapidfuzz ratio is at least this.
+            lists: "set" ignores the order of a list's items; "ordered" does not.
+            ignore_unknown: Ignore images in the truth that no model was asked about, rather than raise an error.
+
+        Raises:
+            SettingsError: The comparison has no schema, or the truth does not fit it or the images.
+        """
+        if self.grid.schema is None:
+            raise SettingsError(
+                "score() needs structured answers: pass schema= to compare(). To rate texts, use label()."
+            )
+        return score_predictions(
+            self._predictions(self.grid.schema),
+            truth,
+            self.grid.schema.fields,
+            tolerance=tolerance,
+            text=text,
+            lists=lists,
+            ignore_unknown=ignore_unknown,
+        )
+
+    def _predictions(self, schema: Schema) -> list[Prediction]:
+        """Return the answers by field; with several prompts, each is scored as a model of its own."""
+        several = len(self.grid.prompts) > 1
+        return [
+            Prediction(
+                f"{row.model}: {row.prompt:.60}" if several else row.model,
+                self.document(index),
+                flatten(schema.dump(row.parsed), schema.fields) if row.finished else None,
+                row.error,
+                row.usd,
+                row.attempts,
+            )
+            for index, row in enumerate(self.rows)
+        ]
+
     def agreement(self) -> list[Agreement]:
         """Return the agreement of each pair of annotators, with Cohen's kappa if scikit-learn is installed."""
         return agreements(self._labels())
@@ -252,7 +322,7 @@ class Comparison(Sequence[Row]):
         """
         budget = run_budget(self.grid.models, self.budget.limit, spent=self.budget.spent)
         rows = [row if row.finished else replace(row, error=None) for row in self.rows]
-        with self._opened_store() as store:
+        with self.opened_store() as store:
             run = Run(
                 self.grid, store, budget, resume=self.resume, progress=progress, max_wait=self.max_wait, rows=rows
             )

@@ -23,6 +23,7 @@ from vision_nb.errors import (
     QuotaExceededError,
     RateLimitError,
     RequestTooLargeError,
+    SchemaError,
     SettingsError,
     StoreError,
 )
@@ -30,6 +31,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
+from vision_nb.responses import Response
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
@@ -141,20 +143,28 @@ class Run:
                 continue
             for row, model, prompt in unfinished:
                 detail = self.grid.documents[document].detail
-                key = row_key(self.grid.models[model], self.grid.prompts[prompt], digest, detail)
+                key = row_key(self.grid.models[model], self.grid.prompts[prompt], digest, detail, self.grid.schema)
                 self.rows[row] = replace(self.rows[row], key=key)
                 rows.append((row, model, document))
         stored = self._store.get_many(self.rows[row].key for row, _, _ in rows) if self.resume else {}
         missing = []
         for row, model, document in rows:
             response = stored.get(self.rows[row].key)
-            if response is None:
+            if response is None or not self._use_stored(row, model, response):
                 missing.append((row, model, document))
                 self._pending[document] += 1
-            else:
-                response = replace(response, pricing=self.grid.models[model].pricing)
-                self.rows[row] = self.rows[row].with_answer(response, from_store=True)
         return missing
+
+    def _use_stored(self, row: int, model: int, response: Response) -> bool:
+        """Fill in a row from the store; return False if the answer does not fit the schema's own checks anymore."""
+        schema = self.grid.schema
+        try:
+            parsed = None if schema is None else schema.parse(response.text)
+        except SchemaError:
+            return False
+        response = replace(response, pricing=self.grid.models[model].pricing, parsed=parsed)
+        self.rows[row] = self.rows[row].with_answer(response, from_store=True)
+        return True
 
     async def _work(self, queue: Queue, slots: AbstractAsyncContextManager[Any], pause: _Pause) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
@@ -182,10 +192,7 @@ class Run:
                         self._progress.show_elsewhere(len(self._elsewhere))
                     return False
                 self._elsewhere.discard(row)
-                if answer is not None:
-                    response = replace(answer, pricing=self.grid.models[model].pricing)
-                    self.rows[row] = self.rows[row].with_answer(response, from_store=True)
-                elif self.stopped is None:
+                if (answer is None or not self._use_stored(row, model, answer)) and self.stopped is None:
                     self._asking.add(key)
                     await self._ask(row, model, document, slots, pause)
         except StoreError as error:
@@ -242,7 +249,9 @@ class Run:
 
     async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument) -> None:
         with self.budget.active(), without_rate_limit_retries():
-            response = await llm.acomplete(self.rows[row].prompt, [document])
+            response = await llm.acomplete(
+                self.rows[row].prompt, [document], schema=self.grid.schema, max_repairs=self.grid.max_repairs
+            )
         self.rows[row] = self.rows[row].with_answer(response, from_store=False)
         # In a thread, because another process may have locked the file; to completion, because the answer is paid for.
         await finish_in_thread(self._writer, partial(self._store.put, self.rows[row].key, str(llm), response))

@@ -94,6 +94,11 @@ class Score:
         fields: The fields of the schema.
         truth: The true values.
         matching: The rules of the comparison.
+
+    >>> schema = {"type": "object", "properties": {"width": {"type": "integer"}}}
+    >>> sizes = vn.extract([vn.samples.path("chart")], schema, model="demo", progress=False)
+    >>> sizes.score({"chart": {"width": 1000}}).to_dataframe()[["field", "n", "correct"]].values.tolist()
+    [['width', 1, 1], ['all fields', 1, 1]]
     """
 
     predictions: tuple[Prediction, ...]

@@ -1,0 +1,128 @@
+"""What people say about answers and images: labels and reviews, in the store's file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from vision_nb.rendering.sanitize import replace_surrogates
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS labels (
+    key TEXT NOT NULL, annotator TEXT NOT NULL, time REAL NOT NULL, correctness INTEGER, relevance INTEGER,
+    comment TEXT NOT NULL DEFAULT '', PRIMARY KEY (key, annotator)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reviews (
+    key TEXT NOT NULL, reviewer TEXT NOT NULL, time REAL NOT NULL, value TEXT NOT NULL, PRIMARY KEY (key, reviewer)
+) WITHOUT ROWID;
+"""
+"""The tables."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A person's rating of an answer.
+
+    Attributes:
+        correctness: 1 (no answer, or made up) to 5 (answers perfectly), or None.
+        relevance: 1 to 5, or None.
+        comment: Free text.
+        annotator: The name of the person.
+        time: When the label was written, in seconds since 1970.
+    """
+
+    correctness: int | None = None
+    relevance: int | None = None
+    comment: str = ""
+    annotator: str = ""
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Review:
+    """The data of an image as a person corrected or confirmed it.
+
+    Attributes:
+        value: JSON data.
+        reviewer: The name of the person.
+        time: When the review was written, in seconds since 1970.
+    """
+
+    value: Any
+    reviewer: str = ""
+    time: float = 0.0
+
+
+class AnnotationStore(ABC):
+    """The part of a store that holds labels and reviews."""
+
+    @abstractmethod
+    def _locked(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Return the connection, for one thread at a time."""
+
+    @abstractmethod
+    def _checkpoint_soon(self) -> None:
+        """Empty the write-ahead log after a while."""
+
+    def put_label(self, key: str, label: Label) -> None:
+        """Write a label; it replaces the annotator's earlier label of this answer."""
+        values = (
+            key,
+            replace_surrogates(label.annotator),
+            label.time or time.time(),
+            label.correctness,
+            label.relevance,
+            replace_surrogates(label.comment),
+        )
+        with self._locked() as connection:
+            connection.execute("INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?)", values)
+        self._checkpoint_soon()
+
+    def remove_label(self, key: str, annotator: str) -> None:
+        """Delete an annotator's label of an answer."""
+        with self._locked() as connection:
+            connection.execute("DELETE FROM labels WHERE key = ? AND annotator = ?", (key, annotator))
+        self._checkpoint_soon()
+
+    def labels(self, keys: Iterable[str]) -> dict[str, list[Label]]:
+        """Return the labels of some answers, by key, oldest first."""
+        found: dict[str, list[Label]] = {}
+        with self._locked() as connection:
+            rows = connection.execute(
+                "SELECT key, correctness, relevance, comment, annotator, time FROM labels "
+                "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY time",
+                [json.dumps(list(keys))],
+            )
+            for key, *values in rows:
+                found.setdefault(key, []).append(Label(*values))
+        return found
+
+    def put_review(self, key: str, review: Review) -> None:
+        """Write a review; it replaces the reviewer's earlier review of this image."""
+        value = json.dumps(review.value, ensure_ascii=True)
+        row = (key, replace_surrogates(review.reviewer), review.time or time.time(), value)
+        with self._locked() as connection:
+            connection.execute("INSERT OR REPLACE INTO reviews VALUES (?, ?, ?, ?)", row)
+        self._checkpoint_soon()
+
+    def remove_review(self, key: str, reviewer: str) -> None:
+        """Delete a reviewer's review of an image."""
+        with self._locked() as connection:
+            connection.execute("DELETE FROM reviews WHERE key = ? AND reviewer = ?", (key, reviewer))
+        self._checkpoint_soon()
+
+    def reviews(self, keys: Iterable[str]) -> dict[str, Review]:
+        """Return the latest review of each image that has one, by key."""
+        with self._locked() as connection:
+            rows = connection.execute(
+                "SELECT key, value, reviewer, time FROM reviews "
+                "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY time",
+                [json.dumps(list(keys))],
+            ).fetchall()
+        return {key: Review(json.loads(value), reviewer, written) for key, value, reviewer, written in rows}

@@ -1,0 +1,296 @@
+"""`Extraction`: the data that was read from images, as a table, with corrections by people."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vision_nb.annotation_store import Review
+from vision_nb.comparison import hooks
+from vision_nb.comparison.disagreement import disputed_fields
+from vision_nb.comparison.extraction_html import extraction_html, styled_table
+from vision_nb.comparison.field_table import Values, column_names, explode_field, field_columns
+from vision_nb.comparison.grid import Row
+from vision_nb.comparison.labels import default_annotator
+from vision_nb.comparison.result import Comparison
+from vision_nb.comparison.scoring import Score
+from vision_nb.errors import ImageError, SchemaError, SettingsError
+from vision_nb.images.document import ImageDocument
+from vision_nb.schema.fields import Field, flatten
+from vision_nb.schema.schema import Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULT_COLUMNS = ("error", "attempts", "model", "input_tokens", "output_tokens", "usd")
+
+
+class Extraction(Sequence[Row]):
+    """The data of each image, ordered by image, then model; ``extraction[0].parsed`` is the first value.
+
+    `extract` returns it. A comparison that was made with a schema can also be turned into one.
+
+    Args:
+        comparison: A comparison with a schema.
+
+    Attributes:
+        comparison: The calls and their results, with the grid, the store and the budget.
+        schema: The schema of the values.
+        incomplete: Why some calls were not made, or None.
+
+    Raises:
+        SettingsError: The comparison has no schema.
+
+    >>> schema = {"type": "object", "properties": {"width": {"type": "integer"}}}
+    >>> sizes = vn.extract([vn.samples.path("chart")], schema, model="demo", progress=False)
+    >>> sizes[0].parsed, sizes.failed
+    ({'width': 1000}, [])
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        if comparison.grid.schema is None:
+            raise SettingsError("This comparison has no schema: pass schema= to compare().")
+        self.comparison = comparison
+        self.schema: Schema = comparison.grid.schema
+
+    def __len__(self) -> int:
+        return len(self.comparison)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.comparison[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.comparison)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields of the schema; nested ones have paths such as "total.currency"."""
+        return self.schema.fields
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why some calls were not made, or None."""
+        return self.comparison.incomplete
+
+    @property
+    def failed(self) -> list[Row]:
+        """The rows with an error."""
+        return self.comparison.errors
+
+    def document(self, index: int) -> ImageDocument:
+        """Return the image of a row.
+
+        Args:
+            index: The row's index.
+        """
+        return self.comparison.document(index)
+
+    def values(self, index: int) -> Values | None:
+        """Return the answer of a row as JSON data by field path, or None if there is none.
+
+        Args:
+            index: The row's index.
+        """
+        row = self.comparison[index]
+        return flatten(self.schema.dump(row.parsed), self.fields) if row.finished else None
+
+    def to_dataframe(self, *, explode: str | None = None, reviewed: bool = False, thumbnails: bool = False) -> Any:
+        """Return a pandas DataFrame with a row per image and model, and a column per field.
+
+        The columns are image, the fields, error, attempts, model, input_tokens, output_tokens and usd. A nested field
+        is called "total.currency"; a field with the name of another column gets the prefix "value.". Integers have the
+        dtype Int64, other numbers float64, booleans boolean, texts string, enumerations category, dates and date-times
+        datetime64, and durations timedelta64. Decimals stay `decimal.Decimal` and lists stay lists.
+
+        Args:
+            explode: The name of a list field, for a row per item. Its objects become columns "items.price".
+            reviewed: Use the corrected data of the images that a person has reviewed, and add the columns reviewer
+                and reviewed_at.
+            thumbnails: Return a styled table for display, with small images.
+
+        Raises:
+            SettingsError: ``explode`` does not name a list field.
+        """
+        import pandas as pd
+
+        reviews = self.reviews() if reviewed else {}
+        extra = ("reviewer", "reviewed_at") if reviewed else ()
+        names = column_names(self.fields, ("image", *RESULT_COLUMNS, *extra))
+        found = [reviews.get(index) for index in range(len(self))]
+        values = [
+            self.values(index) if review is None else flatten(review.value, self.fields)
+            for index, review in enumerate(found)
+        ]
+        records = [
+            {name: None if name == "error" and review else getattr(row, name) for name in RESULT_COLUMNS}
+            for row, review in zip(self, found, strict=True)
+        ]
+        results = pd.DataFrame.from_records(records, columns=list(RESULT_COLUMNS))
+        results = results.astype(dict.fromkeys(("attempts", "input_tokens", "output_tokens"), "Int64"))
+        results["usd"] = results["usd"].astype("float64")
+        images = pd.DataFrame({"image": pd.Series([row.image for row in self], dtype="string")})
+        table = pd.concat([images, field_columns(values, self.fields, names), results], axis="columns")
+        if reviewed:
+            table["reviewer"] = pd.Series([review and review.reviewer for review in found], dtype="string")
+            times = [review and review.time for review in found]
+            table["reviewed_at"] = pd.to_datetime(pd.Series(times, dtype="float64"), unit="s", utc=True)
+        documents = pd.Series(range(len(self)))
+        if explode is not None:
+            table.insert(0, "_row", documents)
+            table = explode_field(table, explode, self.fields, names)
+            documents = table.pop("_row")
+        return styled_table(table, [self.document(int(row)) for row in documents]) if thumbnails else table
+
+    def to_csv(self, path: str | Path, **options: Any) -> None:
+        """Write the table as CSV.
+
+        Args:
+            path: The file; it is overwritten if it exists.
+            **options: Options of `to_dataframe`.
+        """
+        self.to_dataframe(**options).to_csv(path, index=False)
+
+    def to_json(self, path: str | Path, **options: Any) -> None:
+        """Write the table as JSON, with an object per row.
+
+        Args:
+            path: The file; it is overwritten if it exists.
+            **options: Options of `to_dataframe`.
+        """
+        table: pd.DataFrame = self.to_dataframe(**options)
+        table.to_json(path, orient="records", date_format="iso", default_handler=str, indent=1)
+
+    def retry(self, *, progress: bool = True) -> Extraction:
+        """Ask again about the images that failed or were not asked about, within the remaining budget.
+
+        Args:
+            progress: Show a progress bar.
+
+        Returns:
+            A new extraction; this one does not change.
+        """
+        return Extraction(self.comparison.retry_errors(progress=progress))
+
+    def review(self, **options: Any) -> Any:
+        """Open a form in which a person checks and corrects the data beside each image.
+
+        Args:
+            **options: Options of `ReviewPanel`.
+
+        Raises:
+            SettingsError: No image can be shown.
+        """
+        return hooks.open_review_panel(self, **options)
+
+    @cached_property
+    def review_keys(self) -> dict[int, str]:
+        """The key of each row's review in the store; rows whose image cannot be read have none.
+
+        The models share the reviews of an image, and so do later schemas of the same name that still allow the data.
+        """
+        keys: dict[int, str] = {}
+        with self.comparison.opened_store() as store:
+            for document, rows in self._rows_by_document().items():
+                with suppress(ImageError):
+                    digest = store.digest(self.comparison.grid.documents[document])
+                    key = hashlib.sha256(f"{digest} {self.schema.name}".encode()).hexdigest()
+                    keys |= dict.fromkeys(rows, key)
+        return keys
+
+    def _rows_by_document(self) -> dict[int, list[int]]:
+        grid = self.comparison.grid
+        return {number: [row for row, _, _ in grid.rows_of(number)] for number in range(len(grid.documents))}
+
+    def reviews(self) -> dict[int, Review]:
+        """Return the latest review of each row that has one; a review that the schema does not allow is left out."""
+        with self.comparison.opened_store() as store:
+            found = store.reviews(self.review_keys.values())
+        valid: dict[str, Review] = {}
+        for key, review in found.items():
+            with suppress(SchemaError):
+                self.schema.validate(review.value)
+                valid[key] = review
+        return {index: valid[key] for index, key in self.review_keys.items() if key in valid}
+
+    def set_review(self, index: int, value: Any, *, reviewer: str | None = None) -> None:
+        """Save the data of an image as a person confirmed or corrected it; it replaces the person's earlier review.
+
+        Args:
+            index: The index of a row of the image.
+            value: JSON data or a value of the schema.
+            reviewer: The person's name; None uses the user's name on this machine.
+
+        Raises:
+            SchemaError: The schema does not allow the data.
+            SettingsError: The row does not exist, or its image cannot be read.
+        """
+        review = Review(self._checked(value), reviewer or default_annotator())
+        with self.comparison.opened_store() as store:
+            store.put_review(self._review_key(index), review)
+
+    def remove_review(self, index: int, *, reviewer: str | None = None) -> None:
+        """Delete a person's review of an image; arguments are as for `set_review`."""
+        with self.comparison.opened_store() as store:
+            store.remove_review(self._review_key(index), reviewer or default_annotator())
+
+    def _review_key(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise SettingsError(f"Row {index} does not exist: rows are numbered from 0 to {len(self) - 1}.")
+        if index not in self.review_keys:
+            raise SettingsError(f"The image of row {index} cannot be read, so that its data cannot be reviewed.")
+        return self.review_keys[index]
+
+    def _checked(self, value: Any) -> Any:
+        """Return a value as JSON data that the schema allows."""
+        return self.schema.dump(self.schema.validate(value if isinstance(value, Mapping) else self.schema.dump(value)))
+
+    def by_doubt(self) -> list[int]:
+        """Return a row of each image, those that need a look first.
+
+        The order is: failed, answered only after a repair, answered differently by the models, and then all others.
+        """
+        doubts: list[tuple[int, int]] = []
+        for rows in self._rows_by_document().values():
+            answered = [row for row in rows if self.comparison[row].finished]
+            if len(answered) < len(rows):
+                doubt = 0
+            elif any(self.comparison[row].attempts > 1 for row in rows):
+                doubt = 1
+            else:
+                values = [self.values(row) or {} for row in rows]
+                doubt = 2 if disputed_fields(values, self.fields) else 3
+            doubts.append((doubt, answered[0] if answered else rows[0]))
+        return [row for _, row in sorted(doubts)]
+
+    def score(self, truth: Any = None, **options: Any) -> Score:
+        """Compare the data with the truth: accuracy by field and model, with intervals and prices.
+
+        Args:
+            truth: As for `Comparison.score`; None for the reviews.
+            **options: Options of `Comparison.score`.
+
+        Raises:
+            SettingsError: The truth cannot be used; the message names the field or image.
+        """
+        return self.comparison.score(self.truth() if truth is None else truth, **options)
+
+    def truth(self) -> Mapping[str, Any]:
+        """Return the reviewed data by image name, for `score` and for other comparisons of the same images.
+
+        Raises:
+            SettingsError: No image has been reviewed.
+        """
+        reviews = self.reviews()
+        if not reviews:
+            raise SettingsError("No image has been reviewed: open .review(), or pass the truth to score().")
+        return {self.comparison[index].image: review.value for index, review in reviews.items()}
+
+    def _repr_html_(self) -> str:
+        return extraction_html(self.comparison.rows, self.values, self.document, self.fields, self.incomplete)
+
+    def __repr__(self) -> str:
+        return repr(self.comparison).replace("Comparison", "Extraction", 1)

@@ -1,0 +1,132 @@
+"""An extraction as HTML: a table of images and their fields, without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from vision_nb.comparison.field_table import Values
+from vision_nb.comparison.gallery import thumbnail_html
+from vision_nb.comparison.grid import Row
+from vision_nb.images.document import ImageDocument
+from vision_nb.rendering.format import format_price
+from vision_nb.rendering.html import MUTED_STYLE, muted_text
+from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.values import value_html
+from vision_nb.responses import Response
+from vision_nb.schema.fields import Field
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+PAGE = 20
+"""Rows of a page; the first page is open, and the others are folded."""
+
+_SIDE = 72  # pixels of a thumbnail
+_THUMBNAIL_BYTES = 2_200
+_MAX_HTML = 480_000  # characters
+_MAX_ERROR = 300
+_CELL_STYLE = (
+    "vertical-align:top;text-align:left;padding:4px 8px;overflow-wrap:anywhere;"
+    "border-top:1px solid var(--jp-border-color2,#ccc)"
+)
+
+
+def extraction_html(
+    rows: Sequence[Row],
+    values: Callable[[int], Values | None],
+    document: Callable[[int], ImageDocument],
+    fields: Sequence[Field],
+    incomplete: str | None,
+) -> str:
+    """Return the rows as a table under 500 kB, failed rows first, in pages of 20.
+
+    Args:
+        rows: The rows of the extraction.
+        values: Returns a row's values by field path, or None for a row without an answer.
+        document: Returns a row's image.
+        fields: The fields of the schema.
+        incomplete: Why some calls were not made, or None.
+    """
+    with_model = len({row.model for row in rows}) > 1
+    order = sorted(range(len(rows)), key=lambda index: rows[index].error is None)
+    head = ["image", *(["model"] if with_model else []), *(field.path for field in fields), "result"]
+    head_html = "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape_text(name)}</th>' for name in head)
+    pages: list[list[str]] = [[]]
+    length = shown = 0
+    for index in order:
+        line = _row_html(rows[index], values(index), document(index), fields, with_model=with_model)
+        length += len(line)
+        if length > _MAX_HTML:
+            break
+        if len(pages[-1]) == PAGE:
+            pages.append([])
+        pages[-1].append(line)
+        shown += 1
+    tables = [
+        '<div style="overflow-x:auto"><table style="border-collapse:collapse">'
+        f"<thead><tr>{head_html}</tr></thead><tbody>{''.join(page)}</tbody></table></div>"
+        for page in pages
+    ]
+    folded = [
+        f"<details><summary>Rows {first + 1:,} to {min(first + PAGE, shown):,}</summary>{table}</details>"
+        for first, table in zip(range(PAGE, shown, PAGE), tables[1:], strict=True)
+    ]
+    return tables[0] + "".join(folded) + muted_text(_summary(rows, shown, incomplete))
+
+
+def _row_html(
+    row: Row, values: Values | None, document: ImageDocument, fields: Sequence[Field], *, with_model: bool
+) -> str:
+    cells = [thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES)]
+    cells += [escape_text(row.model)] if with_model else []
+    html = "".join(f'<td style="{_CELL_STYLE}">{cell}</td>' for cell in cells)
+    if values is None:
+        problem = f"&#9888; {escape_text(row.error[:_MAX_ERROR])}" if row.error else "call not made"
+        span = f'<td colspan="{len(fields)}" style="{_CELL_STYLE}">{problem}</td>' if fields else ""
+    else:
+        span = "".join(f'<td style="{_CELL_STYLE}">{value_html(values.get(field.path))}</td>' for field in fields)
+    return f'<tr style="background:transparent">{html}{span}<td style="{_CELL_STYLE}">{_result(row)}</td></tr>'
+
+
+def _result(row: Row) -> str:
+    facts = ["failed" if row.error else "repaired" if row.finished and row.attempts > 1 else ""]
+    facts += [Response(finish_reason=row.finish_reason).remark or "" if row.finished else ""]
+    facts += [format_price(row.usd, decimals=6)] if row.attempts else []
+    facts += ["from the store"] if row.from_store else []
+    return f'<span style="{MUTED_STYLE}">{"<br>".join(escape_text(fact) for fact in facts if fact)}</span>'
+
+
+def _summary(rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
+    finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
+    repaired = sum(row.finished and row.attempts > 1 for row in rows)
+    prices = [row.usd for row in rows if row.attempts and not row.from_store]
+    total = sum((price for price in prices if price is not None), Decimal(0))
+    spent = format_price(None if None in prices else total)
+    sentences = [f"{len(rows):,} rows, {finished:,} read, {failed:,} failed, {repaired:,} repaired; {spent}."]
+    if incomplete:
+        sentences.append(f"Incomplete: {incomplete}.")
+    if shown < len(rows):
+        sentences.append(f"Shown: {shown:,} of {len(rows):,} rows; to_dataframe() has all.")
+    return " ".join(sentences)
+
+
+def styled_table(table: Any, documents: Sequence[ImageDocument]) -> Styler:
+    """Return a DataFrame with a small image before each row's name, for display.
+
+    Args:
+        table: A DataFrame whose first column is "image".
+        documents: The image of each row.
+    """
+    first: dict[int, int] = {}  # repeated rows of an image share one thumbnail
+    thumbnails: list[str] = []
+    length = 0
+    for document in documents:
+        number = first.setdefault(id(document), len(thumbnails))
+        html = thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES) if length < _MAX_HTML else escape_text(document.title)
+        length += len(html)
+        thumbnails.append(html if number == len(thumbnails) else thumbnails[number])
+    shown = table.assign(image=thumbnails)
+    others = [name for name in table.columns if name != "image"]
+    return shown.style.format(value_html, subset=others, na_rep=value_html(None)).hide(axis="index")
