@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.rendering import html
+from vision_nb.rendering.data_table import data_table
 from vision_nb.rendering.format import format_count
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
@@ -254,8 +255,17 @@ class ChatResponse(Response):
 def response_markdown(response: Response) -> str:
     """Return a response as safe Markdown: text, note and collapsed details."""
     note = f"\n\n> **Note:** {response.remark}" if response.remark else ""
-    answer = reasoning_markdown(response) + safe_markdown(response.text) + choices_markdown(response)
+    answer = reasoning_markdown(response) + answer_markdown(response) + choices_markdown(response)
     return answer + note + html.footnote(response_details(response))
+
+
+def answer_markdown(response: Response) -> str:
+    """Return an answer's text as safe Markdown, or the fields of a structured one that have arrived as a table."""
+    data = response.partial
+    if response.parsed is not None and response.schema is not None:
+        data = response.schema.dump(response.parsed)
+        data = data["value"] if set(data) == {"value"} else data  # as a list is wrapped
+    return safe_markdown(response.text) if data is None else f"{data_table(data)}\n"
 
 
 def choices_markdown(response: Response) -> str:
@@ -308,6 +318,8 @@ def response_details(response: Response) -> list[str]:
         tokens_in, tokens_out = (format_count(n) for n in (response.usage.input_tokens, response.usage.output_tokens))
         doubt = f" (as reported; at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""
         details.append(f"{tokens_in} tokens in{doubt}, {tokens_out} out")
+    if response.attempts > 1:
+        details.append(f"{response.attempts} attempts")
     if response.latency is not None:
         details.append(f"{response.latency:.1f} s")
     return details

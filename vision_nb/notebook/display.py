@@ -147,7 +147,7 @@ class StreamingDisplay:
         self.response: Response | None = None
         self._handle: Any = None
         self._drawn_at = 0.0
-        self._written = 0
+        self._written, self._attempts = 0, 1
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
         """Return the notebook output for a response, by MIME type."""
@@ -180,6 +180,9 @@ class StreamingDisplay:
         mark_displayed(response)
 
     def _write(self, response: Response) -> None:
+        if response.attempts > self._attempts:  # the text is another one: a structured answer was repaired
+            sys.stdout.write("\n\n")
+            self._written, self._attempts = 0, response.attempts
         sys.stdout.write(response.text[self._written :])
         sys.stdout.flush()
         self._written = len(response.text)
