@@ -17,6 +17,7 @@ from vision_nb.schema.fields import Field
 
 _NO_VALUE = {"", "none", "null", "nan", "nat", "<na>"}  # how CSV files and pandas write a missing number or date
 _TRUE, _FALSE = {"true", "t", "yes", "y", "1"}, {"false", "f", "no", "n", "0"}
+_PLAIN = {type(None), bool, int, float, str, list, dict, Decimal}
 NUMBERS = ("integer", "number", "decimal")
 
 
@@ -38,16 +39,17 @@ def flat_values(data: Mapping[str, Any], fields: Sequence[Field], *, strict: boo
     Raises:
         KeyError: A key belongs to no field; the exception's argument is its path.
     """
-    found = {}
+    found, paths = {}, {field.path for field in fields}
 
     def collect(part: Mapping[Any, Any], prefix: str) -> None:
         for key, value in part.items():
             path = f"{prefix}{key}"
-            value = as_data(value)
-            below = [field.path for field in fields if field.path.startswith(f"{path}.")]
-            if any(field.path == path for field in fields):
+            if path in paths:
                 found[path] = value
-            elif below and isinstance(value, Mapping):
+                continue
+            below = [field.path for field in fields if field.path.startswith(f"{path}.")]
+            value = as_data(value)
+            if below and isinstance(value, Mapping):
                 collect(value, f"{path}.")
             elif below and is_missing(value):
                 found.update(dict.fromkeys(below))
@@ -99,6 +101,8 @@ def _keeps_words(field: Field) -> bool:
 
 def _plain(value: Any) -> Any:
     """Return the Python value of an enum's member, or of an array or scalar of numpy or pandas."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, enum.Enum):
         value = value.value
     kind = getattr(getattr(value, "dtype", None), "kind", None)

@@ -71,9 +71,10 @@ class Matching:
         return self._pairs(truth, answer, lambda one, other: self._equal_items(one, other, field))
 
     def _pairs(self, truth: Sequence[Any], answer: Sequence[Any], equal: Callable[[Any, Any], bool]) -> dict[int, int]:
-        if self.lists == "ordered":
-            both = enumerate(zip(truth, answer, strict=False))
-            return {place: place for place, (one, other) in both if equal(one, other)}
+        both = enumerate(zip(truth, answer, strict=False))
+        in_order = {place: place for place, (one, other) in both if equal(one, other)}
+        if self.lists == "ordered" or len(in_order) == min(len(truth), len(answer)):
+            return in_order
         return _assign([[place for place, other in enumerate(answer) if equal(one, other)] for one in truth])
 
     def _equal_items(self, truth: Any, answer: Any, field: Field) -> bool:
