@@ -4,6 +4,7 @@ import gzip
 import itertools
 import zlib
 
+import httpx2
 import pytest
 
 import vision_nb as vn
@@ -78,3 +79,58 @@ async def test_a_token_provider_works_with_the_v1_endpoint(form):
         endpoint = f"{server.url}/openai/v1"
         llm = vn.AzureOpenAIMultiModal("d", azure_endpoint=endpoint, azure_ad_token_provider=lambda: "token-of-entra")
         assert (await ask(llm, form)).text
+
+
+@pytest.fixture(params=["default client", "own client"])
+async def client_options(request):
+    """Return the options for the client that the model makes, and for clients of the user's."""
+    if request.param == "default client":
+        yield {}
+        return
+    with httpx2.Client() as client:
+        async with httpx2.AsyncClient() as async_client:
+            yield {"http_client": client, "async_http_client": async_client}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_headers_that_drip_for_ever_end_at_the_total_timeout(server, client_options, form):
+    server.fail(Fault(headers={"X-Long": "x" * 10_000}, header_drip=0.1))
+    with pytest.raises(errors.ProviderTimeoutError, match="total_timeout") as caught:
+        await ask(connect(server, timeout=30, total_timeout=0.5, **client_options), form)
+    assert len(server.requests) == 1 and caught.value.may_be_billed
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_connection_that_is_used_again_has_the_deadline_too(server, client_options, form):
+    llm = connect(server, timeout=30, total_timeout=1, **client_options)
+    assert (await ask(llm, form)).text
+    server.fail(Fault(headers={"X-Long": "x" * 10_000}, header_drip=0.1))
+    with pytest.raises(errors.ProviderTimeoutError, match="total_timeout"):
+        await ask(llm, form)
+    assert (await ask(llm, form)).text
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_limits_apply_to_a_client_of_the_users(server, monkeypatch, client_options, form):
+    monkeypatch.setattr("vision_nb.providers.openai.transport.MAX_ANSWER_BYTES", 2**20)
+    llm = connect(server, timeout=30, total_timeout=0.5, **client_options)
+    server.fail(Fault(status=200, body=b" " * (3 * 2**20)))
+    with pytest.raises(errors.ProviderError, match="exceeds 1 MiB"):
+        await ask(llm, form)
+    server.fail(Fault(events=itertools.repeat(": keep-alive\n\n")))
+    with pytest.raises(errors.ProviderTimeoutError, match="total_timeout"):
+        await ask(llm, form)
+
+
+async def test_requests_of_the_users_own_are_not_limited(server, monkeypatch):
+    monkeypatch.setattr("vision_nb.providers.openai.transport.MAX_ANSWER_BYTES", 10)
+    with httpx2.Client() as client, connect(server, http_client=client, total_timeout=0.001) as llm:
+        assert llm.client is not None
+        assert len(client.get(f"{server.openai_base}/models").content) > 10
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_body_of_a_whole_answer_that_drips_ends_at_the_total_timeout(server, client_options, form):
+    server.fail(Fault(drip=0.2))
+    with pytest.raises(errors.ProviderTimeoutError, match="total_timeout"):
+        await ask(connect(server, timeout=30, total_timeout=0.5, **client_options), form)

@@ -160,10 +160,10 @@ class LocalMultiModal(OpenAIMultiModal):
 
     def _repeat_unstreamed(self, request: Request) -> None:
         # Without retries: llama.cpp's server answers a request that is too long with 500, which is usually retried.
-        self.client.with_options(max_retries=0).chat.completions.create(**self._unstreamed(request))
+        self._create(self._unstreamed(request))
 
     async def _arepeat_unstreamed(self, request: Request) -> None:
-        await self.async_client.with_options(max_retries=0).chat.completions.create(**self._unstreamed(request))
+        await self._acreate(self._unstreamed(request))
 
     def _unstreamed(self, request: Request) -> Request:
         """Return the request without streaming, for an answer of one token."""

@@ -175,7 +175,7 @@ def map_error(
     import openai
 
     place = service if server is None else f"{service} at {server}"
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(error, (openai.APITimeoutError, TimeoutError)):
         return _timeout_error(error, place, timeout, partial_text)
     if isinstance(error, openai.APIConnectionError):
         reason = f" ({error.__cause__})" if error.__cause__ is not None and str(error.__cause__) else ""
@@ -221,7 +221,8 @@ def _timeout_error(error: Exception, place: str, timeout: float, partial_text: s
             partial_text=partial_text,
         )
     reason = f"sent nothing for {timeout:g} seconds: raise timeout=, for example timeout={max(600, timeout * 4):g}"
-    if error.__cause__ is None:  # the deadline of the whole answer
+    is_read_timeout = type(error.__cause__).__name__ in ("ReadTimeout", "WriteTimeout")
+    if not is_read_timeout:  # the deadline of the whole answer
         reason = "did not finish its answer in time: raise total_timeout= or timeout="
     return ProviderTimeoutError(
         f"{place} {reason}. The call was not repeated, because it may be billed.",

@@ -26,6 +26,7 @@ from vision_nb.providers.openai.chat_completions import (
     write_message,
 )
 from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStream
+from vision_nb.providers.openai.deadline import answer_deadline
 from vision_nb.providers.openai.errors import map_error, refuses, refuses_schema
 from vision_nb.providers.openai.retries import pause_before_retry
 from vision_nb.providers.outgoing_image import OutgoingImage
@@ -65,7 +66,8 @@ class OpenAIMultiModal(MultiModalLLM):
             detail level by its rule; a model without a known rule gets 2,048, or all pixels at detail "original".
         default_headers: HTTP headers of every request.
         http_client: An ``httpx2.Client`` with your proxies and certificates; it stays open when the model is closed.
-            It does not follow redirects.
+            It does not follow redirects. ``total_timeout`` also ends headers that arrive byte by byte, unless the
+            client's transport is of another class than ``httpx2.HTTPTransport``.
         async_http_client: An ``httpx2.AsyncClient``, which the asynchronous methods need if ``http_client`` is given.
 
     Raises:
@@ -142,11 +144,12 @@ class OpenAIMultiModal(MultiModalLLM):
         """The openai package's client, created on first use."""
         from openai import DefaultHttpxClient
 
-        from vision_nb.providers.openai.transport import ClientTransport
+        from vision_nb.providers.openai.transport import ClientTransport, limit_reads
 
         own = self._http_client
         options = self._http_options() if own is None else {"transport": ClientTransport(own), "trust_env": False}
         http_client = DefaultHttpxClient(event_hooks=self._hooks().sync(), **options)
+        limit_reads(own or http_client)
         return self._client_classes()[0](http_client=http_client, **self._client_options())
 
     @property
@@ -229,10 +232,10 @@ class OpenAIMultiModal(MultiModalLLM):
         return self.api_base or check_address(os.environ.get("OPENAI_BASE_URL"), "OPENAI_BASE_URL")
 
     def _call(self, request: Request) -> Any:
-        completions, retries = self.client.with_options(max_retries=0).chat.completions, 0
+        retries = 0
         while True:
             try:
-                return completions.create(**request)
+                return self._create(request)
             except Exception as error:
                 pause = self._pause_before_retry(error, retries)
                 if pause is None:
@@ -242,10 +245,10 @@ class OpenAIMultiModal(MultiModalLLM):
             retries += 1
 
     async def _acall(self, request: Request) -> Any:
-        completions, retries = self.async_client.with_options(max_retries=0).chat.completions, 0
+        retries = 0
         while True:
             try:
-                return await completions.create(**request)
+                return await self._acreate(request)
             except Exception as error:
                 pause = self._pause_before_retry(error, retries)
                 if pause is None:
@@ -253,6 +256,16 @@ class OpenAIMultiModal(MultiModalLLM):
                     continue
             await asyncio.sleep(pause)
             retries += 1
+
+    def _create(self, request: Request) -> Any:
+        """Send a request once."""
+        with answer_deadline(self.total_timeout):
+            return self.client.with_options(max_retries=0).chat.completions.create(**request)
+
+    async def _acreate(self, request: Request) -> Any:
+        """Send a request once."""
+        async with asyncio.timeout(self.total_timeout):
+            return await self.async_client.with_options(max_retries=0).chat.completions.create(**request)
 
     def _pause_before_retry(self, error: Exception, retries: int) -> float | None:
         mapped = self._map_error(error, "")
@@ -346,7 +359,7 @@ class OpenAIMultiModal(MultiModalLLM):
                 image = self._prepare_image(part, self.settings())
                 parts.append({"type": "input_image", "image_url": image.url, "detail": image.detail or "auto"})
         question: Any = [{"role": "user", "content": parts}]
-        with self._mapping_errors():
+        with self._mapping_errors(), answer_deadline(self.total_timeout):
             counted = self.client.responses.input_tokens.count(model=self._requested_model(), input=question)
             return int(counted.input_tokens)
 

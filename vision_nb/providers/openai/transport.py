@@ -7,6 +7,7 @@ request for the model's own server.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 import zlib
@@ -14,11 +15,13 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpcore2
 import httpx2
 import openai
 
 from vision_nb.api_keys import aauthorize, authorize
 from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN, RECORD
+from vision_nb.providers.openai.deadline import ANSWER_DEADLINE
 from vision_nb.providers.openai.errors import is_hopeless
 from vision_nb.providers.openai.server_message import server_message
 from vision_nb.providers.redirects import check_redirect, is_same_server
@@ -31,6 +34,7 @@ ACCEPTED_ENCODINGS = "gzip, deflate"
 """The encodings that the body can decompress up to a limit."""
 
 _END_MARKER = re.compile(rb"[\r\n]data: ?\[DONE\]")
+_SHORTEST_READ = 0.001  # seconds; 0 would not wait at all
 _TAIL = 16  # bytes to keep, so that an end marker in two pieces is found
 _HIDDEN = "vision_nb.hidden"  # the request's extension with its headers as they were without keys
 _OF_THE_ENCODED_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
@@ -113,6 +117,74 @@ def _decoder(response: httpx2.Response) -> Any:
         raise openai.APIResponseValidationError(response=response, body=None)
     del response.headers["content-encoding"]
     return zlib.decompressobj(zlib.MAX_WBITS | 32)  # reads the header of both formats
+
+
+class AnswerDeadlineError(httpx2.ReadTimeout):
+    """An answer was not complete at its deadline, although data kept arriving."""
+
+
+class DeadlineStream:
+    """A connection whose reads end at the deadline of the answer, even if its headers arrive byte by byte.
+
+    Args:
+        stream: A connection of httpcore2, which has all other methods.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Return the next data.
+
+        Raises:
+            AnswerDeadlineError: There was none before the deadline.
+        """
+        deadline = ANSWER_DEADLINE.get()
+        left = math.inf if deadline is None else deadline - time.monotonic()
+        if (timeout is not None and timeout <= left) or left == math.inf:
+            return bytes(self._stream.read(max_bytes, timeout))
+        try:
+            return bytes(self._stream.read(max_bytes, max(left, _SHORTEST_READ)))
+        except httpcore2.ReadTimeout as error:
+            raise AnswerDeadlineError("The answer's deadline has passed.") from error
+
+    def start_tls(self, *args: Any, **options: Any) -> DeadlineStream:
+        """Return the connection with encryption."""
+        return DeadlineStream(self._stream.start_tls(*args, **options))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class DeadlineBackend:
+    """Opens connections whose reads end at the deadline of the answer.
+
+    Args:
+        backend: The backend of httpcore2 that opens them.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def connect_tcp(self, *args: Any, **options: Any) -> DeadlineStream:
+        """Connect to a host and port."""
+        return DeadlineStream(self._backend.connect_tcp(*args, **options))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+def limit_reads(client: httpx2.Client) -> httpx2.Client:
+    """Let the reads of a client's connections end at the deadline of the answer, and return the client.
+
+    Other requests of the user of the client have no deadline.
+    """
+    for transport in (client._transport, *client._mounts.values()):
+        if isinstance(transport, httpx2.HTTPTransport):
+            pool: Any = transport._pool  # the transport has no public argument for a backend
+            if not isinstance(pool._network_backend, DeadlineBackend):
+                pool._network_backend = DeadlineBackend(pool._network_backend)
+    return client
 
 
 @dataclass(frozen=True)
