@@ -149,7 +149,9 @@ PLAUSIBLE = {
 }  # fmt: skip
 FIELDS = st.fixed_dictionaries({}, optional={name: value | VALUES for name, value in PLAUSIBLE.items()})
 MESSAGES = VALUES | st.builds(lambda do, fields: {"do": do, "action": do, **fields}, ACTIONS | VALUES, FIELDS)
-BUFFERS = st.lists(st.binary(max_size=8).map(memoryview) | st.just(memoryview(encoded(picture()))), max_size=2)
+BUFFERS = st.lists(
+    st.binary(max_size=8).map(lambda data: memoryview(data)) | st.just(memoryview(encoded(picture()))), max_size=2
+)
 
 
 async def sent_after(server, comparison, messages):

@@ -79,7 +79,7 @@ class VisionError(Exception):
     response: Any = None
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(_shortened(redact(arg)) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(shortened(redact(arg)) if isinstance(arg, str) else arg for arg in args))
         handled = sys.exception()
         if handled is not None:  # it becomes this error's cause or context
             redact_exception(handled)
@@ -90,7 +90,7 @@ class VisionError(Exception):
         return short_traceback(self)
 
 
-def _shortened(message: str) -> str:
+def shortened(message: str) -> str:
     """Return a message without lone surrogates and control characters, and without the middle if it is long."""
     if len(message) > MAX_MESSAGE_LENGTH:
         start = message[: MAX_MESSAGE_LENGTH - _MAX_END - 5]

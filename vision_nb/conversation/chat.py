@@ -11,7 +11,7 @@ from typing import Any
 
 from vision_nb.conversation.export import transcript
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
-from vision_nb.conversation.serialization import SavedConversation, read, write
+from vision_nb.conversation.serialization import SavedConversation, expand_path, read, write
 from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ProviderError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -318,7 +318,7 @@ class Chat:
         Raises:
             SettingsError: The suffix is not one of these, or the file cannot be written.
         """
-        path = Path(path).expanduser()
+        path = expand_path(path)
         write(SavedConversation(str(self.llm), self.system, self.keep_images, self.turns), path)
         return path
 
@@ -337,7 +337,7 @@ class Chat:
         Raises:
             SettingsError: The file does not exist or is not a saved conversation, or its model must be passed.
         """
-        path = Path(path).expanduser()
+        path = expand_path(path)
         saved = read(path)
         chat = cls(
             _connect_saved_model(saved.model, path) if llm is None else llm,

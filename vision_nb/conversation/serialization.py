@@ -45,6 +45,18 @@ class SavedConversation:
     turns: tuple[Turn, ...]
 
 
+def expand_path(path: str | Path) -> Path:
+    """Return a path with ``~`` replaced by the home folder.
+
+    Raises:
+        SettingsError: The path names a user who does not exist.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"{path} is not a usable path ({error}): write the whole path.") from error
+
+
 def write(conversation: SavedConversation, path: Path) -> None:
     """Write a conversation in the format that the path's suffix selects; see `Chat.export`."""
     to_text = _FORMATS.get(path.suffix.lower())
@@ -55,10 +67,10 @@ def write(conversation: SavedConversation, path: Path) -> None:
     try:
         partial.write_text(replace_surrogates(text), encoding="utf-8")
         partial.replace(path)  # atomic: a reader never sees a half-written file
-    except OSError as error:
-        raise SettingsError(f"Cannot write {path} ({error.strerror}).") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise SettingsError(f"Cannot write {path} ({getattr(error, 'strerror', error)}).") from error
     finally:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)
 
 

@@ -63,7 +63,10 @@ def _is_confirmed(shell: Any) -> bool:
     kernel = getattr(shell, "kernel", None)
     if kernel is not None and not getattr(kernel, "_allow_stdin", False):
         raise UsageError("This front end cannot ask for confirmation: use %vision fix --yes to send the text above.")
-    return input("Send it? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Send it? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # there is nobody to ask
+        return False
 
 
 def _prompt(cell: str, error: BaseException) -> str:

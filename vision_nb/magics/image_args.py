@@ -6,14 +6,15 @@ import ast
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vision_nb.errors import ImageNotFoundError, UnsupportedImageError
+from vision_nb.errors import ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.document import ImageList
 from vision_nb.images.loading import load_images
-from vision_nb.magics.usage_errors import UsageError, closest, truncate
+from vision_nb.magics.usage_errors import UsageError, closest, describe, truncate
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
 """The file name endings that completion offers. Loading ignores them: a file's type comes from its bytes."""
@@ -56,35 +57,48 @@ def _load(word: str, variables: Mapping[str, Any]) -> ImageList:
         if is_variable or guess is None:
             raise
         raise UsageError(f"There is no variable and no file {truncate(word)!r}: did you mean {guess}?") from error
+    except VisionError:
+        raise
+    except Exception as error:  # the code of any class can run
+        raise UsageError(f"-i {truncate(word)}: this is not an image ({describe(error)}).") from error
 
 
 def _source(word: str, variables: Mapping[str, Any]) -> tuple[Any, bool]:
     """Return a variable's value or the word itself, and whether it is a variable."""
     match = _VARIABLE.fullmatch(word)
     if match is None or match["name"] not in variables:
-        if match is not None and match["name"] in ("Out", "In", "_") and not Path(word).exists():
+        if match is not None and match["name"] in ("Out", "In", "_") and not _is_file(word):
             raise UsageError(f"-i {truncate(word)}: there is no output yet.")
         return word, False
-    if match["steps"].startswith(".") and Path(word).is_file():
+    if match["steps"].startswith(".") and _is_file(word):
         return word, False  # photo.jpg names the file, even if there is a variable photo
     value = variables[match["name"]]
     for attribute, index in _STEP.findall(match["steps"]):
         try:
             value = getattr(value, attribute) if attribute else value[ast.literal_eval(index)]
-        except (LookupError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"-i {truncate(word)}: there is no such item ({type(error).__name__}: {error})."
-            ) from error
+        except Exception as error:  # the code of any class can run
+            raise UsageError(f"-i {truncate(word)}: there is no such item ({describe(error)}).") from error
     if value is None:
         raise UsageError(f"-i {truncate(word)}: the value is None; run the cell that sets it.")
     return (list(value) if isinstance(value, (set, frozenset)) else value), True
 
 
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except OSError:  # the name is too long, or a folder cannot be read
+        return False
+
+
 def image_variables(variables: Mapping[str, Any]) -> list[str]:
     """Return the names of variables that appear to hold an image or a list of images."""
-    return [
-        name for name, value in variables.items() if not name.startswith("_") and name != "Out" and _may_be_image(value)
-    ]
+    names = [name for name in variables if not name.startswith("_") and name != "Out"]
+    found = []
+    for name in names:
+        with suppress(Exception):  # the code of any class can run
+            if _may_be_image(variables[name]):
+                found.append(name)
+    return found
 
 
 def _may_be_image(value: Any, depth: int = 1) -> bool:

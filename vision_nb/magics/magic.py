@@ -18,6 +18,7 @@ from vision_nb.magics.options import parse, with_options
 from vision_nb.magics.settings import VisionSettings, load_project_settings
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.notebook.tracebacks import HINT, set_short_traceback
+from vision_nb.rendering.sanitize import replace_surrogates
 
 if TYPE_CHECKING:
     from vision_nb.magics.session import Session
@@ -56,6 +57,7 @@ class VisionMagics(VisionSettings, Magics):
         ``%%vision [MODEL] [NAME <<] [options]``; ``%vision help`` lists the options and the subcommands. The body is
         sent as it is typed, except that ``{{expression}}`` inserts a value and ``\{{`` sends two braces.
         """
+        line, cell = replace_surrogates(line), None if cell is None else replace_surrogates(cell)
         try:
             return self._run_subcommand(line) if cell is None else self._run_cell(line, cell, local_ns or {})
         except VisionError as error:

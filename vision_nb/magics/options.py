@@ -9,6 +9,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from vision_nb.images.detail import DETAILS
@@ -20,6 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _WORD = re.compile(
     r"""(?P<head>-{0,2}[\w.-]+=)?(?P<quote>["'])(?P<quoted>.*?)(?P=quote)(?=\s|$)|(?P<bare>\S+)""", re.DOTALL
 )
+_MAX_DIGITS = 12
 _NOT_PARAMETERS = {  # the keyword arguments of a call that are not request parameters
     "prompt": "write the question in the cell's body.",
     "messages": "write the question in the cell's body.",
@@ -40,7 +42,7 @@ def _one_of(kind: str, known: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def _token_count(word: str) -> int:
-    if not word.isdecimal() or int(word) < 1:
+    if not word.isdecimal() or len(word) > _MAX_DIGITS or int(word) < 1:
         raise ArgumentTypeError(f"{truncate(word)!r} is not a number of tokens: use a whole number of at least 1.")
     return int(word)
 
@@ -74,6 +76,8 @@ def _parameter(word: str) -> tuple[str, Any]:
                 """Quote the whole parameter, as in -p 'stop=["a", "b"]'."""
             ) from None
         return key, value
+    except (ValueError, RecursionError) as error:  # a number of too many digits, or too many brackets
+        raise ArgumentTypeError(f"{key}: {truncate(value)} cannot be read as JSON: {truncate(str(error))}") from None
 
 
 OPTIONS = (
@@ -141,7 +145,10 @@ def parse(parser: MagicArgumentParser, line: str) -> Namespace:
     """
     words = split(line)
     name = _take_assignment(words)
-    options, rest = parser.parse_known_args(words)
+    try:
+        options, rest = parser.parse_known_args(words)
+    except IPythonUsageError as error:  # IPython's parser quotes words in full
+        raise UsageError(str(error)) from error
     for word in rest:
         if word.startswith("-"):
             raise unknown("option", word.partition("=")[0], OPTION_NAMES)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from types import CodeType
 from typing import Any
 
-from vision_nb.magics.usage_errors import UsageError, closest, truncate
+from vision_nb.magics.usage_errors import UsageError, closest, describe, truncate
+from vision_nb.rendering.sanitize import replace_surrogates
 
 _OPENING = re.compile(r"(\\?)\{\{")
 _MAX_SHOWN = 60  # characters of an expression in an error message
@@ -16,7 +17,8 @@ _MAX_SHOWN = 60  # characters of an expression in an error message
 def insert_values(text: str, variables: Mapping[str, Any]) -> str:
     r"""Replace each ``{{expression}}`` with its value.
 
-    Everything else is unchanged: single braces, ``$``, backslashes, and ``{{`` without a ``}}`` after it.
+    Everything else is unchanged: single braces, ``$``, backslashes, and ``{{`` without a ``}}`` after it. Only lone
+    surrogates, which cannot be sent, are replaced.
 
     Args:
         text: The text as typed.
@@ -36,8 +38,8 @@ def insert_values(text: str, variables: Mapping[str, Any]) -> str:
             position = opening.end()
             continue
         expression, code, position = _compile(text, opening.end())
-        pieces.append(str(_evaluate(expression, code, variables)))
-    return "".join([*pieces, text[position:]])
+        pieces.append(_evaluate(expression, code, variables))
+    return replace_surrogates("".join([*pieces, text[position:]]))
 
 
 def _compile(text: str, start: int) -> tuple[str, CodeType, int]:
@@ -49,7 +51,7 @@ def _compile(text: str, start: int) -> tuple[str, CodeType, int]:
         expression = text[start:end].strip()
         try:
             return expression, compile(expression, "{{...}}", "eval"), end + 2
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             first_error, first_end = first_error or error, first_end or end
         end += 1
     shown = _in_braces(text[start:first_end].strip())
@@ -57,20 +59,17 @@ def _compile(text: str, start: int) -> tuple[str, CodeType, int]:
     raise UsageError(f"{shown} is not a valid Python expression ({reason}). To send literal braces, write \\{{{{.")
 
 
-def _evaluate(expression: str, code: CodeType, variables: Mapping[str, Any]) -> Any:
+def _evaluate(expression: str, code: CodeType, variables: Mapping[str, Any]) -> str:
     try:
-        return eval(code, {**variables})
+        return str(eval(code, {**variables}))
     except NameError as error:
-        guess = closest(error.name or "", [name for name in variables if not name.startswith("_")])
+        guess = closest(str(error.name or ""), [name for name in variables if not name.startswith("_")])
         hint = f"did you mean {guess}?" if guess else "run the cell that defines it."
         raise UsageError(
             f"{_in_braces(expression)}: {error.name} is not defined: {hint} To send literal braces, write \\{{{{."
         ) from error
     except Exception as error:
-        reason = truncate(str(error))
-        raise UsageError(
-            f"{_in_braces(expression)} raised {type(error).__name__}: {reason}. Nothing was sent."
-        ) from error
+        raise UsageError(f"{_in_braces(expression)} raised {describe(error)}. Nothing was sent.") from error
 
 
 def _in_braces(expression: str) -> str:

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from IPython.core.error import UsageError
+from IPython.core.error import UsageError as IPythonUsageError
+
+from vision_nb.errors import shortened
+from vision_nb.redaction import redact
 
 _MAX_LISTED = 8  # names in an error message
 _MAX_SHOWN = 80  # characters of the user's input in an error message
 
-__all__ = ["UsageError", "closest", "truncate", "unknown"]
+
+class UsageError(IPythonUsageError):
+    """A mistake in a cell or its options, which IPython shows without a traceback.
+
+    A message is at most 300 characters long and contains no API key, like those of `VisionError`.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shortened(redact(message)))
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -27,6 +38,14 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 def truncate(text: str, length: int = _MAX_SHOWN) -> str:
     """Return the beginning of a text, for an error message."""
     return text if len(text) <= length else f"{text[:length]}..."
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's type and the beginning of its message, which can be of any class."""
+    try:
+        return f"{type(error).__name__}: {truncate(str(error))}"
+    except Exception:  # its own __str__ fails
+        return type(error).__name__
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:

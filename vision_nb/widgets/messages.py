@@ -41,7 +41,11 @@ class PageWidget(anywidget.AnyWidget):
         raise NotImplementedError
 
     def set_state(self, sync_data: Any) -> None:
-        """Ignore changes of traits by the page: it only displays them."""
+        """Ignore changes of traits by the page, which only displays them.
+
+        Args:
+            sync_data: The new values.
+        """
 
     def _on_message(self, _: Any, message: Any, buffers: list[Any]) -> None:
         if not isinstance(message, dict):
