@@ -15,7 +15,6 @@ from PIL import Image
 import vision_nb as vn
 from vision_nb.comparison.grid import row_key
 from vision_nb.store import Store
-from vision_nb.widgets.label_panel import _prefetcher
 
 SIZES, LIMIT_MS = (100, 1_000, 10_000), 20
 PROMPTS = [f"question {number}?" for number in range(10)]
@@ -51,7 +50,7 @@ def main():
             started = time.perf_counter()
             panel._receive(message, [])
             times.append(1000 * (time.perf_counter() - started))
-            _prefetcher.submit(int).result()
+            panel._content.wait()
         assert panel.labeled == 30
         median, longest = statistics.median(times), max(times)
         print(

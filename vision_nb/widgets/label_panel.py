@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 from vision_nb.annotation_store import Label
@@ -15,11 +13,11 @@ from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget
+from vision_nb.widgets.prefetch import PrefetchCache
 
 _IMAGE_SIDE = 480  # pixels
 _IMAGE_BYTES = 60_000
 _CACHED_ANSWERS = 64  # about 5 MB of images
-_prefetcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb label panel")
 
 
 class LabelPanel(PageWidget):
@@ -68,7 +66,7 @@ class LabelPanel(PageWidget):
         if shuffle:
             random.Random(self.annotator if seed is None else seed).shuffle(self._order)
         self.card: dict[str, Any] = {}
-        self._content = lru_cache(_CACHED_ANSWERS)(self._read_content)
+        self._content = PrefetchCache(self._read_content, size=_CACHED_ANSWERS)
         self._row_counts = Counter(comparison[index].key for index in self._order)  # images with the same content
         self._undo: list[tuple[int, Label | None]] = []  # positions, and the labels before the change
         self._aspect = ASPECTS[0]
@@ -194,7 +192,7 @@ class LabelPanel(PageWidget):
         self._count(label)
         # A message instead of a trait: traits may be saved with the notebook, and images and answers with them.
         self.card = {
-            **self._content(self.row),
+            **self._content.get(self.row),
             "position": self._position + 1,
             "total": len(self._order),
             "labeled": self.labeled,
@@ -207,7 +205,7 @@ class LabelPanel(PageWidget):
         }
         self.send(self.card)
         if self._position + 1 < len(self._order):
-            _prefetcher.submit(self._content, self._order[self._position + 1])
+            self._content.prefetch(self._order[self._position + 1])
 
 
 def _is_complete(label: Label | None) -> bool:
