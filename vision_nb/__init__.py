@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from vision_nb.responses import Usage as Usage
     from vision_nb.widgets.chat_panel import ChatPanel as ChatPanel
     from vision_nb.widgets.label_panel import LabelPanel as LabelPanel
+    from vision_nb.widgets.review_panel import ReviewPanel as ReviewPanel
 
 __version__ = "0.1.0"
 
@@ -93,6 +94,7 @@ _EXPORTS = {
     "vision_nb.responses": ("ChatResponse", "CompletionResponse", "Usage"),
     "vision_nb.widgets.chat_panel": ("ChatPanel",),
     "vision_nb.widgets.label_panel": ("LabelPanel",),
+    "vision_nb.widgets.review_panel": ("ReviewPanel",),
 }
 """The public names by the module that defines them, as in the imports above, which type checkers and editors read."""
 
@@ -119,7 +121,14 @@ def _open_label_panel(comparison: Comparison, **options: Any) -> LabelPanel:
     return LabelPanel(comparison, **options)
 
 
+def _open_review_panel(extraction: Extraction, **options: Any) -> ReviewPanel:
+    from vision_nb.widgets.review_panel import ReviewPanel
+
+    return ReviewPanel(extraction, **options)
+
+
 _comparison_hooks.open_label_panel = _open_label_panel  # `Comparison.label` is in a layer below the widgets
+_comparison_hooks.open_review_panel = _open_review_panel  # and so is `Extraction.review`
 
 
 def __dir__() -> list[str]:

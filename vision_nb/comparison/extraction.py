@@ -205,15 +205,34 @@ class Extraction(Sequence[Row]):
         grid = self.comparison.grid
         return {number: [row for row, _, _ in grid.rows_of(number)] for number in range(len(grid.documents))}
 
+    def rows_of(self, index: int) -> list[int]:
+        """Return the indices of all rows of a row's image.
+
+        Args:
+            index: The row's index.
+        """
+        grid = self.comparison.grid
+        return [row for row, _, _ in grid.rows_of(index // len(grid.models) % len(grid.documents))]
+
+    def get_review(self, index: int) -> Review | None:
+        """Return the latest review of a row's image, or None; a review that the schema does not allow is left out.
+
+        Args:
+            index: The row's index.
+
+        Raises:
+            SettingsError: The row does not exist, or its image cannot be read.
+        """
+        key = self._review_key(index)
+        with self.comparison.opened_store() as store:
+            review = store.reviews([key]).get(key)
+        return review if review is not None and self._is_allowed(review) else None
+
     def reviews(self) -> dict[int, Review]:
         """Return the latest review of each row that has one; a review that the schema does not allow is left out."""
         with self.comparison.opened_store() as store:
             found = store.reviews(self.review_keys.values())
-        valid: dict[str, Review] = {}
-        for key, review in found.items():
-            with suppress(SchemaError):
-                self.schema.validate(review.value)
-                valid[key] = review
+        valid = {key: review for key, review in found.items() if self._is_allowed(review)}
         return {index: valid[key] for index, key in self.review_keys.items() if key in valid}
 
     def set_review(self, index: int, value: Any, *, reviewer: str | None = None) -> None:
@@ -243,6 +262,13 @@ class Extraction(Sequence[Row]):
         if index not in self.review_keys:
             raise SettingsError(f"The image of row {index} cannot be read, so that its data cannot be reviewed.")
         return self.review_keys[index]
+
+    def _is_allowed(self, review: Review) -> bool:
+        try:
+            self.schema.validate(review.value)
+        except SchemaError:
+            return False
+        return True
 
     def _checked(self, value: Any) -> Any:
         """Return a value as JSON data that the schema allows."""

@@ -57,11 +57,11 @@ def read_truth(
 
     Args:
         truth: A pandas DataFrame, or the path of a CSV file, with a column for each field and the image in the column
-            "image" or the index; or a dict from image to value; or a list of dicts with the key "image"; or a list
-            of values in the order of the images. A value is a dict, nested or by field path, a pydantic object or a
-            dataclass, or the bare value if there is one field. An image is named by its path, the end of its path,
-            or its file name with or without the ending. Empty cells, NaN and None say that the image does not show
-            the field; fields that are absent are not scored.
+            "image" or the index; or a dict from image to value; or a list of dicts with the key "image"; or a list of
+            values in the order of the images; or an `Extraction` or `ReviewPanel` with reviewed images. A value is a
+            dict, nested or by field path, a pydantic object or a dataclass, or the bare value if there is one field. An
+            image is named by its path, the end of its path, or its file name with or without the ending. Empty cells,
+            NaN and None say that the image does not show the field; fields that are absent are not scored.
         documents: The images.
         fields: The fields of the schema.
         ignore_unknown: Ignore images that are not among the documents, rather than raise an error.
@@ -77,6 +77,8 @@ def read_truth(
     """
     if isinstance(truth, Truth):
         return truth
+    if hasattr(type(truth), "truth"):
+        truth = truth.truth() if callable(truth.truth) else truth.truth
     names = _ImageNames(documents)
     by_path = {field.path: field for field in fields}
     found: dict[int, dict[str, Any]] = {}

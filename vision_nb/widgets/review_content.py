@@ -1,0 +1,109 @@
+"""What a review panel shows about an image before a person changes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vision_nb.comparison.disagreement import disputed_fields
+from vision_nb.comparison.extraction import Extraction
+from vision_nb.errors import ImageError
+from vision_nb.rendering.sanitize import replace_surrogates
+from vision_nb.widgets import review_form
+
+_IMAGE_SIDE, _IMAGE_BYTES = 900, 150_000  # pixels, bytes
+_ENLARGED_SIDE, _ENLARGED_BYTES = 2_400, 2_000_000
+
+
+@dataclass(frozen=True)
+class ReviewContent:
+    """An image and the models' answers.
+
+    Attributes:
+        card: What the page displays.
+        model_values: The values of the answer in the form, by path; empty if no model answered.
+        known: The JSON data of all answers by path and form value as JSON, so that a value that a person does not
+            change stays exactly as it is.
+    """
+
+    card: Mapping[str, Any]
+    model_values: Mapping[str, Any]
+    known: Mapping[tuple[str, str], Any]
+
+
+def read_content(extraction: Extraction, index: int) -> ReviewContent:
+    """Read the image and the models' answers; decoding the image takes most of the time.
+
+    Args:
+        extraction: The extraction.
+        index: A row of the image; the form shows its answer.
+    """
+    fields, document = extraction.fields, extraction.document(index)
+    try:
+        image = document.thumbnail(_IMAGE_SIDE, max_bytes=_IMAGE_BYTES)
+        can_enlarge = max(document.size) > _IMAGE_SIDE
+    except ImageError:
+        image, can_enlarge = "", False
+    rows = extraction.rows_of(index)
+    values = {row: found for row in rows if (found := extraction.values(row)) is not None}
+    disputed = disputed_fields(list(values.values()), fields) if values else set()
+    known: dict[tuple[str, str], Any] = {}
+    others: dict[str, list[dict[str, Any]]] = {}
+    for field in fields:
+        models: dict[str, list[str]] = {}
+        for row, found in values.items():
+            shown = json.dumps(review_form.form_value(found[field.path], field))
+            known.setdefault((field.path, shown), found[field.path])
+            models.setdefault(shown, []).append(_answer_name(extraction, row))
+        if field.path in disputed:
+            others[field.path] = [
+                {
+                    "models": ", ".join(names),
+                    "value": json.loads(shown),
+                    "text": review_form.summary(known[field.path, shown]),
+                }
+                for shown, names in models.items()
+            ]
+    card = {
+        "row": index,
+        "image": image,
+        "can_enlarge": can_enlarge,
+        "name": document.title,
+        "others": others,
+        "notes": [note for row in rows if (note := _note(extraction, row))],
+        "source": _answer_name(extraction, index) if len(rows) > 1 and index in values else "",
+    }
+    return ReviewContent(card, values.get(index, {}), known)
+
+
+def enlarged_image(extraction: Extraction, index: int) -> str:
+    """Return a row's image with the pixels to zoom in, as a data URI.
+
+    Args:
+        extraction: The extraction.
+        index: The row's index.
+
+    Raises:
+        ImageError: The image cannot be read.
+    """
+    return extraction.document(index).thumbnail(_ENLARGED_SIDE, max_bytes=_ENLARGED_BYTES)
+
+
+def _answer_name(extraction: Extraction, index: int) -> str:
+    """Return the model of an answer, and its prompt if there are several."""
+    row = extraction[index]
+    has_one_prompt = len(extraction.comparison.grid.prompts) == 1
+    return replace_surrogates(row.model if has_one_prompt else f"{row.model}, {row.prompt:.60}")
+
+
+def _note(extraction: Extraction, index: int) -> str:
+    """Return why an answer needs a look, or "" if it does not."""
+    row, name = extraction[index], _answer_name(extraction, index)
+    if not row.finished:
+        return replace_surrogates(f"{name} gave no answer: {row.error or 'it was not asked'}")
+    if row.attempts > 1:
+        repairs = "1 repair" if row.attempts == 2 else f"{row.attempts - 1} repairs"
+        return f"{name} answered after {repairs}"
+    return ""
