@@ -1,11 +1,16 @@
 """The demo model's answers: what it measures on images, and the forms in which it says so."""
 
+import datetime as dt
 import json
+from decimal import Decimal
+from typing import Literal
 
 import numpy as np
+import pydantic
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
+import vision_nb as vn
 from vision_nb import samples
 from vision_nb.demo.answers.answer import MAX_IMAGES, NOTE, answer
 from vision_nb.demo.answers.measure import measure
@@ -139,3 +144,61 @@ def test_transparent_pixels_have_no_color():
     image = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (0, 0, 40, 20))
     assert [color.hex for color in measure(image).colors] == ["#0000ff"]
+
+
+class Money(pydantic.BaseModel):
+    amount: Decimal
+    currency: Literal["EUR", "USD"]
+
+
+class Look(pydantic.BaseModel):
+    width: int
+    height: int
+    brightness: float
+    sharpness: str
+    main_color: Literal["black", "white", "red"]
+    background: Literal["red", "blue", "white"]
+    mood: Literal["happy", "sad", "unknown"]
+    shop: str | None
+    date: dt.date | None
+    total: Money | None
+    items: list[Money]
+    price: Decimal
+    note: str
+
+
+def test_a_schema_is_filled_with_what_was_measured_and_null_where_nothing_is_known():
+    look = vn.connect("demo").complete("Read it.", [vn.samples.path("chart")], schema=Look).parsed
+    assert (look.width, look.height) == (1000, 600)
+    assert 0.7 < look.brightness < 1
+    assert look.sharpness == "very high"
+    assert (look.main_color, look.background, look.mood) == ("white", "white", "unknown")
+    assert (look.shop, look.date, look.total, look.items) == (None, None, None, [])
+    assert look.price == 0
+    assert "cannot say what an image shows" in look.note
+
+
+def test_a_color_is_found_among_the_choices_of_an_enum():
+    red = {"properties": {"tint": {"enum": ["blue", "red"]}}}
+    image = Image.new("RGB", (30, 30), (190, 20, 20))
+    assert json.loads(answer("What?", [image], red)) == {"tint": "red"}
+    assert json.loads(answer("What?", [image], {"properties": {"tint": {"enum": ["blue", None]}}})) == {"tint": None}
+
+
+def test_a_schema_in_the_question_is_followed_too(server):
+    llm = vn.ReplicateMultiModal("llava-13b", api_token="r8_demo", api_base=server.replicate_base)
+    assert llm.complete("Read it.", [vn.samples.path("chart")], schema=Look).parsed.width == 1000
+
+
+def test_a_schema_that_cannot_be_filled_is_said_to_be_so():
+    class Code(pydantic.BaseModel):
+        code: str = pydantic.Field(pattern="^[A-Z]{3}-[0-9]{4}$")
+
+    with pytest.raises(vn.errors.SchemaError, match="The demo model cannot fill this schema: code") as caught:
+        vn.connect("demo").complete("Read it.", [vn.samples.path("chart")], schema=Code)
+    assert "cannot say what an image shows" in caught.value.text
+
+
+def test_a_schema_with_references_to_other_documents_is_not_downloaded():
+    text = answer("What?", [], {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}})
+    assert "the schema refers to" in text

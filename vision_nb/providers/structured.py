@@ -103,7 +103,7 @@ class Question(Generic[R]):
                 raise
             self.lacks_json = bool(response.text.strip()) and not error.errors
             answer = response.text.strip()[:_MAX_QUOTED] or _NO_ANSWER
-            words = repair_request(error.errors, str(error).partition(":")[0] + ".")
+            words = repair_request(error.errors, f"{str(error).partition(':')[0].rstrip('.')}.")
             self._repair = [ChatMessage(MessageRole.ASSISTANT, answer), ChatMessage(MessageRole.USER, words)]
         return None
 

@@ -20,7 +20,7 @@ from vision_nb.schema.fields import Field, fields_of, resolve
 from vision_nb.schema.json_text import find_json, parse_json, partial_json
 from vision_nb.schema.strict import check_expressible, is_recursive, to_strict, without_omitted
 from vision_nb.schema.validators import DocumentValidator, InvalidDataError, TypeValidator, Validator
-from vision_nb.schema.words import summary
+from vision_nb.schema.words import shortened, summary
 
 _KEPT_SCHEMAS = 64  # compiled schemas to keep; each may hold the class that it was made from
 _MAX_CANDIDATES = 10  # JSON objects of one answer to validate
@@ -104,8 +104,8 @@ class Schema:
                 failure = failure or error
         if failure is None:
             raise SchemaError(
-                f"The answer contains no complete JSON object as {self.name} requires: ask again, or choose another "
-                "model.",
+                f"The answer contains no complete JSON object as {self.name} requires: {shortened(text.strip())}. Ask "
+                "again, or choose another model.",
                 text=text,
             )
         raise SchemaError(

@@ -126,6 +126,7 @@ class DocumentValidator:
     def __init__(self, document: Mapping[str, Any]) -> None:
         from jsonschema import Draft202012Validator, FormatChecker
         from jsonschema.exceptions import SchemaError
+        from referencing import Registry
 
         try:
             Draft202012Validator.check_schema(document)
@@ -136,10 +137,13 @@ class DocumentValidator:
         checker = FormatChecker(formats=())
         for name, parse in (("date", date), ("date-time", datetime), ("time", time)):
             checker.checkers[name] = (_format_check(parse), ValueError)
-        self._validator = Draft202012Validator(document, format_checker=checker)
+        # An empty registry: references to other documents are not downloaded.
+        self._validator = Draft202012Validator(document, format_checker=checker, registry=Registry())
 
     def validate(self, data: Any) -> Any:
         """Return the data, or raise InvalidDataError."""
+        from referencing.exceptions import Unresolvable
+
         errors: dict[str, str] = {}
         try:
             for error in self._validator.iter_errors(data):
@@ -147,6 +151,8 @@ class DocumentValidator:
                 errors.setdefault(path, text)
         except RecursionError as error:
             raise InvalidDataError({"": "is nested too deeply"}) from error
+        except Unresolvable as error:
+            raise InvalidDataError({"": f"the schema refers to {error.ref!r:.80}, which is not in it"}) from error
         if errors:
             raise InvalidDataError(errors)
         return data

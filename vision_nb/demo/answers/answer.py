@@ -14,6 +14,10 @@ from PIL import Image
 from vision_nb.demo.answers import templates
 from vision_nb.demo.answers.fill_schema import fill
 from vision_nb.demo.answers.measure import Measurement, measure
+from vision_nb.errors import SettingsError
+from vision_nb.schema.json_text import find_json
+from vision_nb.schema.validators import DocumentValidator, InvalidDataError
+from vision_nb.schema.words import summary
 
 MAX_IMAGES = 16
 """The maximum number of images to measure; the answer states how many were left out."""
@@ -49,10 +53,11 @@ def answer(prompt: str, images: Sequence[Image.Image], schema: Mapping[str, Any]
         schema: The JSON schema of the answer; an empty one allows any JSON object, and None any text.
 
     Returns:
-        Markdown; a JSON value if there is a schema or the question asks for JSON.
+        Markdown; a JSON value if there is a schema, also in the question, or the question asks for JSON.
     """
+    schema = schema or _schema_in(prompt) or schema
     if schema:
-        return templates.json_text(fill(schema, [measure(image) for image in images[:MAX_IMAGES]]))
+        return _filled(schema, images)
     topic = next((topic for topic, pattern in _TOPICS.items() if re.search(pattern, prompt, re.IGNORECASE)), "")
     topic = topic if schema is None else "json"
     if not images:
@@ -74,6 +79,25 @@ def answer(prompt: str, images: Sequence[Image.Image], schema: Mapping[str, Any]
         parts = [templates.listing(measured), templates.comparison(measured)]
         body = "\n\n".join(reversed(parts) if topic == "compare" else parts)
     return f"{body}\n\n*{note}*"
+
+
+def _schema_in(prompt: str) -> Mapping[str, Any] | None:
+    """Return the JSON schema that a prompt asks to follow, or None."""
+    if "JSON schema" not in prompt:
+        return None
+    found = [value for value in find_json(prompt) if isinstance(value, dict) and {"properties", "$ref"} & set(value)]
+    return found[-1] if found else None
+
+
+def _filled(schema: Mapping[str, Any], images: Sequence[Image.Image]) -> str:
+    """Return an object that follows a schema, or why there is none."""
+    value = fill(schema, [measure(image) for image in images[:MAX_IMAGES]], NOTE)
+    try:
+        DocumentValidator(schema).validate(value)
+    except (InvalidDataError, SettingsError) as error:
+        reason = summary(error.errors) if isinstance(error, InvalidDataError) else str(error)
+        return f"The demo model cannot fill this schema: {reason}. {NOTE}"
+    return templates.json_text(value)
 
 
 def _chosen(prompt: str, count: int) -> int | None:

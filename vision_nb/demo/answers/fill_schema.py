@@ -10,6 +10,7 @@ from typing import Any
 from vision_nb.demo.answers import templates
 from vision_nb.demo.answers.measure import Measurement
 
+_NUMBER = " number"  # after the name of a property that is known as a word too
 _MAX_DEPTH = 8  # of nested objects, in a schema that refers to itself
 _DATES = {"date": "2026-01-01", "time": "12:00:00Z", "date-time": "2026-01-01T12:00:00Z", "duration": "P1D"}
 _FORMATS = _DATES | {
@@ -22,33 +23,45 @@ _FORMATS = _DATES | {
 }
 _IMAGE_LISTS = ("images", "pictures", "photos", "pages", "items", "results")
 _CAPTIONS = ("caption", "description", "summary", "alt", "alttext", "text", "title", "answer")
+_NOTES = ("note", "notes", "comment", "comments", "remark", "remarks", "explanation", "disclaimer", "warning", "caveat")
+_UNKNOWN = ("unknown", "other", "none", "n/a", "na", "unclear", "not visible", "unsure")
+_PATTERN_TRIES = ("", "0", "0.00", "-", "A", "AA", "AAA", "00", "000", "0000", "00000", "unknown", "a", "2026-01-01")
 
 
-def fill(schema: Mapping[str, Any], images: Sequence[Measurement]) -> Any:
+def fill(schema: Mapping[str, Any], images: Sequence[Measurement], note: str = "") -> Any:
     """Return a value that a schema allows.
 
     A property named after something that is measured, such as "width" or "colors", gets that value of the first image;
-    of each image in turn in an array called "images" or the like. All others are null where the schema allows it, else
-    the first allowed value, else empty.
+    of each image in turn in an array called "images" or the like. An enumeration of colors gets a main color. All
+    others are null where the schema allows it, else "unknown" or the first allowed value, else empty.
 
     Args:
         schema: A JSON schema: objects, arrays, enumerations, ``anyOf``, ``allOf``, references and limits are
             understood; other keywords are ignored.
         images: What was measured on each image.
+        note: What a property called "note", "comment" or the like says.
 
     >>> fill({"type": "object", "properties": {"total": {"type": ["number", "null"]}, "name": {"type": "string"}}}, ())
     {'total': None, 'name': ''}
     """
-    known = [_known(image) for image in images]
-    return _Filler(schema, known).value(schema, known[0] if known else {}, "", 0)
+    notes = dict.fromkeys(_NOTES, note) if note else {}
+    known = [{**_known(image), **notes} for image in images]
+    return _Filler(schema, known).value(schema, known[0] if known else notes, "", 0)
 
 
 def _known(image: Measurement) -> dict[str, Any]:
     """Return what is known of an image under each name that a schema may give it."""
     facts = templates.facts(image)
     colors = [color["name"] for color in facts["colors"]]
+    numbers = {"brightness": image.brightness, "contrast": image.contrast, "transparency": image.transparency}
+    if image.blur is not None:
+        numbers |= {"blur": image.blur, "sharpness": 1 - image.blur}
     known = {
         **{name.replace("_", ""): value for name, value in facts.items()},
+        **{
+            f"{name}{unit}": round(100 * value) for name, value in numbers.items() for unit in ("percent", "percentage")
+        },
+        **{f"{name}{_NUMBER}": round(value, 3) for name, value in numbers.items()},
         "widthpx": image.width,
         "heightpx": image.height,
         "orientation": image.shape,
@@ -75,6 +88,7 @@ class _Filler:
     def __init__(self, root: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> None:
         self._root = root
         self._images = images
+        self._measured_values = 0  # how many values of the result were measured
 
     def value(self, schema: Any, known: Mapping[str, Any], name: str, depth: int) -> Any:
         """Return a value for a schema.
@@ -86,27 +100,40 @@ class _Filler:
             depth: How many objects the value is in.
         """
         schema = self._resolve(schema)
-        measured = known.get(_plain(name))
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
-            return next((one for one in schema["enum"] if str(one).lower() == str(measured).lower()), schema["enum"][0])
+            return self._of_enum(schema["enum"], known, name)
         choices = schema.get("anyOf") or schema.get("oneOf")
         if choices:
-            return self._choose(choices, measured, known, name, depth)
+            return self._choose(choices, known, name, depth)
         kinds = _kinds(schema)
         if depth > _MAX_DEPTH and "null" in kinds:
             return None
         for kind in kinds:
-            if _fits(measured, kind) and kind not in ("object", "array"):
+            measured = _measured(known, name, kind)
+            if measured is not None and kind not in ("object", "array"):
+                self._measured_values += 1
                 return _limited(measured, schema, kind)
         if "null" in kinds:
             return None
         if kinds[0] == "object":
             return self._object(schema, known, depth)
         if kinds[0] == "array":
-            return self._array(schema, measured, known, name, depth)
+            return self._array(schema, known.get(_plain(name)), known, name, depth)
         return _empty(schema, kinds[0])
+
+    def _of_enum(self, values: Sequence[Any], known: Mapping[str, Any], name: str) -> Any:
+        """Return the measured value of an enumeration, or the one that stands for an unknown value, or the first."""
+        by_text = {str(value).lower(): value for value in values}
+        colors = known.get("colors") or ()
+        for measured in (known.get(_plain(name)), *colors, *(str(color).split()[-1] for color in colors)):
+            if str(measured).lower() in by_text and measured is not None:
+                self._measured_values += 1
+                return by_text[str(measured).lower()]
+        if None in values:
+            return None
+        return next((by_text[text] for text in _UNKNOWN if text in by_text), values[0])
 
     def _resolve(self, schema: Any) -> dict[str, Any]:
         """Follow references, and merge the parts of ``allOf``."""
@@ -127,14 +154,18 @@ class _Filler:
                 result |= {"properties": properties, "required": required}
         return result
 
-    def _choose(self, choices: Sequence[Any], measured: Any, known: Mapping[str, Any], name: str, depth: int) -> Any:
+    def _choose(self, choices: Sequence[Any], known: Mapping[str, Any], name: str, depth: int) -> Any:
         resolved = [self._resolve(choice) for choice in choices]
         null = [choice for choice in resolved if choice.get("type") == "null"]
-        fitting = [choice for choice in resolved if any(_fits(measured, kind) for kind in _kinds(choice))]
-        nested = [choice for choice in resolved if _kinds(choice)[0] in ("object", "array")]
-        if null and not fitting and (depth >= _MAX_DEPTH or not nested):
+        others = [choice for choice in resolved if choice not in null]
+        if depth >= _MAX_DEPTH and null:
             return None
-        return self.value((fitting or nested or null or resolved)[0], known, name, depth)
+        for choice in others:
+            before = self._measured_values
+            value = self.value(choice, known, name, depth)
+            if self._measured_values > before:
+                return value
+        return None if null else self.value(resolved[0], known, name, depth)
 
     def _object(self, schema: Mapping[str, Any], known: Mapping[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties", {})
@@ -153,9 +184,12 @@ class _Filler:
         if parts:
             values = [self.value(part, known, "", depth + 1) for part in parts]
         elif isinstance(measured, list) and all(_fits(one, kinds[0]) for one in measured):
+            self._measured_values += 1
             values = [self.value(items, {_plain(name): one}, name, depth + 1) for one in measured]
         elif name.lower() in _IMAGE_LISTS and kinds[0] == "object" and depth < _MAX_DEPTH:
+            before = self._measured_values
             values = [self.value(items, image, "", depth + 1) for image in self._images]
+            values = values if self._measured_values > before else []
         else:
             values = []
         missing = max(0, schema.get("minItems", 0) - len(values))
@@ -174,6 +208,13 @@ def _kinds(schema: Mapping[str, Any]) -> list[str]:
     return kinds if isinstance(kinds, list) else [kinds]
 
 
+def _measured(known: Mapping[str, Any], name: str, kind: str) -> Any:
+    """Return what is known under a name if it is of a kind, or None; a number may be written as a text."""
+    plain = _plain(name)
+    value, number = known.get(plain), known.get(f"{plain}{_NUMBER}")
+    return next((one for one in (value, number) if _fits(one, kind)), None)
+
+
 def _fits(value: Any, kind: Any) -> bool:
     if isinstance(value, bool) or value is None:
         return False
@@ -185,10 +226,10 @@ def _limited(value: Any, schema: Mapping[str, Any], kind: str) -> Any:
     """Return a measured value, or an empty one if it breaks a limit of the schema."""
     if kind == "string":
         value = value[: schema.get("maxLength", len(value))]
-        allowed = len(value) >= schema.get("minLength", 0) and re.search(schema.get("pattern", ""), value)
+        allowed = len(value) >= schema.get("minLength", 0) and _matches(schema.get("pattern", ""), value)
         return value if allowed and "format" not in schema else _empty(schema, kind)
     low, high = _limits(schema, kind)
-    divisible = value % schema.get("multipleOf", 1) == 0
+    divisible = "multipleOf" not in schema or value % schema["multipleOf"] == 0
     return value if low <= value <= high and divisible else _empty(schema, kind)
 
 
@@ -204,6 +245,8 @@ def _empty(schema: Mapping[str, Any], kind: str) -> Any:
     """Return the value closest to nothing that a schema allows."""
     if kind == "string":
         text = _FORMATS.get(schema.get("format", ""), "")
+        if schema.get("pattern"):
+            return next((one for one in _PATTERN_TRIES if _matches(schema["pattern"], one)), text)
         return text + "-" * max(0, schema.get("minLength", 0) - len(text))
     if kind in ("integer", "number"):
         low, high = _limits(schema, kind)
@@ -212,3 +255,10 @@ def _empty(schema: Mapping[str, Any], kind: str) -> Any:
         value = math.ceil(value / step) * step if step else value
         return math.ceil(value) if kind == "integer" else value
     return {"boolean": False, "null": None}.get(kind, "")
+
+
+def _matches(pattern: Any, text: str) -> bool:
+    try:
+        return re.search(pattern, text) is not None
+    except (re.error, TypeError):
+        return False
