@@ -25,7 +25,7 @@ AZURE = {"azure_endpoint": "http://127.0.0.1:1", "api_version": "2024-10-21"}
 def connect(provider, key, base=None, **options):
     """Return a model of a provider; a key of None is in the environment."""
     if provider == "replicate":
-        options |= {"api_base": base} | ({} if key is None else {"api_token": key})
+        options |= ({"api_base": base} if base else {}) | ({} if key is None else {"api_token": key})
         return vn.connect("replicate:llava-13b", max_retries=0, **options)
     options |= {} if key is None else {"api_key": key}
     if provider in ("azure", "azure v1"):

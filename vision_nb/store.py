@@ -29,6 +29,7 @@ from vision_nb.database import checkpoint, close_database, open_database
 from vision_nb.errors import StoreError
 from vision_nb.images.document import ImageDocument
 from vision_nb.responses import UNFINISHED, Choice, Response, Usage
+from vision_nb.urls import public_url
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""
@@ -205,10 +206,10 @@ class Store(annotation_store.AnnotationStore):
         """Return a digest of an image's content.
 
         A file's digest is stored until its size or modification time changes. A remote image is not downloaded: its
-        digest is that of its URL.
+        digest is that of its URL without password and signature.
         """
         if document.is_remote:
-            return _sha256(str(document.image_url).encode())
+            return _sha256(public_url(str(document.image_url)).encode())
         if document.image_path is None:
             return _sha256(document.read())
         path = Path(str(document.image_path)).expanduser().absolute()

@@ -64,7 +64,7 @@ def without_login(url: str) -> str:
     """Return a URL without user name and password, also if it is not valid."""
     scheme, slashes, rest = url.partition("://")
     if not slashes:
-        return url
+        return url.rpartition("@")[2]
     host = re.match(r"[^/?#\\]*", rest)
     host_and_login = host[0] if host else ""
     # A password that is not percent-encoded can contain "/", "?" or "#": then the "port" is not a number.

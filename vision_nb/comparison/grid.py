@@ -15,6 +15,7 @@ from vision_nb.images.loading import flatten, load_images
 from vision_nb.messages import as_images
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
+from vision_nb.redaction import redact
 from vision_nb.responses import Response, Usage
 from vision_nb.schema.schema import Schema
 from vision_nb.store import answer_key
@@ -72,7 +73,7 @@ class Row:
 
     def with_error(self, error: Exception) -> Row:
         """Return the row with an error, and with what was spent if the answer did not fit the schema."""
-        message = str(error) if isinstance(error, VisionError) else f"{error!s:.300}"
+        message = str(error) if isinstance(error, VisionError) else redact(str(error))[:300]
         row = self._with_cost(error.response) if isinstance(error, SchemaError) and error.response else self
         return replace(row, response=None, error=f"{type(error).__name__}: {message}")
 

@@ -20,6 +20,7 @@ from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, MessageRole, Part
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import ChatResponse, Usage
+from vision_nb.urls import public_url
 
 FORMAT = 1
 """The version of the JSON format; files of later versions are rejected."""
@@ -166,7 +167,7 @@ def _part_fields(part: Part) -> dict[str, Any]:
     if isinstance(part, str):
         return {"text": part}
     if part.is_remote:
-        return {"url": part.image_url, "detail": part.detail}
+        return {"url": public_url(str(part.image_url)), "detail": part.detail}
     try:
         prepared = part.prepare(lambda size: fit_within(size, _MAX_SIDE))
     except ImageError as error:

@@ -10,6 +10,8 @@ from PIL import Image
 from tornado.httpclient import AsyncHTTPClient
 
 from vision_nb.images.formats import SENDABLE, sniff
+from vision_nb.redaction import redact
+from vision_nb.urls import redact_url
 
 MAX_DOWNLOAD = 20 * 1024 * 1024
 """Bytes; a larger image at a web address is refused."""
@@ -35,7 +37,8 @@ async def load_image(url: str, client: AsyncHTTPClient) -> Image.Image:
     try:
         response = await client.fetch(url, request_timeout=_DOWNLOAD_TIMEOUT)
     except Exception as error:  # tornado raises many types: refused, unreachable, too large, not an address
-        raise DownloadError(f"Error while downloading {url}: {error}") from error
+        reason = redact(str(error).replace(url, redact_url(url)))
+        raise DownloadError(f"Error while downloading {redact_url(url)}: {reason}") from None
     return await asyncio.to_thread(decode, response.body)
 
 

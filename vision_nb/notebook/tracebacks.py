@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from vision_nb.redaction import redact
+
 HINT = "%tb shows the full traceback; %vision fix explains the error."
 
 
@@ -39,9 +41,10 @@ def _short_once(error: BaseException, short: Callable[[Any], list[str]]) -> list
     shell: Any = get_ipython()
     shown_in = error.__dict__.setdefault("_shown_in_cell", shell.execution_count)
     if shown_in == shell.execution_count:
-        return short(shell.InteractiveTB)
-    lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
-    return lines
+        lines = short(shell.InteractiveTB)
+    else:
+        lines = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+    return [redact(line) for line in lines]  # %xmode Verbose also shows the user's variables
 
 
 def without_package(traceback: TracebackType | None) -> TracebackType | None:

@@ -38,20 +38,24 @@ def check_address(address: Any, argument: str) -> Address | None:
     if not text.lower().startswith(("http://", "https://")):
         shown, text = redact_url(text), ""
         raise SettingsError(f"{argument} must start with http:// or https://: got {shown!r:.80}.")
-    try:
-        parts = urlsplit(text)
-        is_valid = bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_valid = False
-    if not is_valid:
+    if not _is_valid(text):
         text = ""
         raise SettingsError(
             f"{argument} is not a valid address: got {str(checked)!r:.80}. Write http://HOST:PORT/v1, and "
             "percent-encode special characters in a password."
         )
+    parts = urlsplit(text)
     if parts.username or parts.password:
         checked.login = basic_login(unquote(parts.username or ""), unquote(parts.password or ""))
     return checked
+
+
+def _is_valid(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
 
 
 def is_on_this_machine(address: str | None) -> bool:

@@ -139,14 +139,18 @@ class RequestSender(Provider):
             mapped = self._mapped(error, "")
             if mapped is error:
                 raise
-            raise mapped from error
+            raise mapped from mapped.__cause__ or error
 
     def _mapped(self, error: Exception, partial_text: str) -> Exception:
         """Map a vendor exception to ours, and remove API keys from both."""
         redact_exception(error)
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, VisionError):  # raised by a hook of the HTTP client
-                return cause
-            cause = cause.__cause__
+        if isinstance(error, VisionError):
+            return error
+        outer: BaseException = error
+        while outer.__cause__ is not None:
+            inner = outer.__cause__
+            if isinstance(inner, VisionError):  # raised by a hook of the HTTP client, whose frames are left out
+                outer.__cause__ = outer.__context__ = None
+                return inner.with_traceback(None)
+            outer = inner
         return self._map_error(error, partial_text)

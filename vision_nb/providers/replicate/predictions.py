@@ -176,7 +176,7 @@ def follow(connection: Connection[httpx.Client], request: PredictionRequest, tim
     tracker = _Tracker(prediction, request, timeout=timeout, poll_interval=client.poll_interval)
     try:
         yield Chunk(prediction)
-        if tracker.stream_url:
+        if tracker.stream_url and connection.server.may_stream(tracker.stream_url):
             with (
                 suppress(httpx.NetworkError, httpx.RemoteProtocolError),
                 connection.http.stream("GET", tracker.stream_url, headers=_EVENT_HEADERS) as response,
@@ -208,7 +208,7 @@ async def afollow(
     tracker = _Tracker(prediction, request, timeout=timeout, poll_interval=client.poll_interval)
     try:
         yield Chunk(prediction)
-        if tracker.stream_url:
+        if tracker.stream_url and connection.server.may_stream(tracker.stream_url):
             with suppress(httpx.NetworkError, httpx.RemoteProtocolError):
                 async with connection.http.stream("GET", tracker.stream_url, headers=_EVENT_HEADERS) as response:
                     if response.is_success:

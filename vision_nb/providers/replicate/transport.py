@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import httpx
 
 from vision_nb.api_keys import Secret, aauthorize, authorize
+from vision_nb.errors import RedirectError
 from vision_nb.providers.redirects import check_redirect, is_same_server
 from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.retries import MAX_WAIT, backoff, caller_repeats
@@ -43,10 +44,12 @@ class Connection(Generic[HttpClient]):
     Attributes:
         client: The replicate client.
         http: The HTTP client; closing it closes the connections of both.
+        server: The API's server.
     """
 
     client: Client
     http: HttpClient
+    server: Server
 
 
 def connect(
@@ -62,9 +65,10 @@ def connect(
     """
     redact_logs()
     headers = _authorization(api_token, login)
-    transport = Transport(policy, Server(base_url, (api_token, login)))
+    server = Server(base_url, (api_token, login))
+    transport = Transport(policy, server)
     http = httpx.Client(transport=transport, headers=headers)
-    return Connection(_replicate_client(api_token, base_url, transport, headers), http)
+    return Connection(_replicate_client(api_token, base_url, transport, headers), http, server)
 
 
 def aconnect(
@@ -73,9 +77,10 @@ def aconnect(
     """Make the clients for asynchronous calls; see `connect`."""
     redact_logs()
     headers = _authorization(api_token, login)
-    transport = AsyncTransport(policy, Server(base_url, (api_token, login)))
+    server = Server(base_url, (api_token, login))
+    transport = AsyncTransport(policy, server)
     http = httpx.AsyncClient(transport=transport, headers=headers)
-    return Connection(_replicate_client(api_token, base_url, transport, headers), http)
+    return Connection(_replicate_client(api_token, base_url, transport, headers), http, server)
 
 
 def _authorization(api_token: Secret, login: Secret | None) -> dict[str, str]:
@@ -115,9 +120,14 @@ class Server:
         is_replicate = self._url.host == httpx.URL(_REPLICATE).host
         return is_replicate and url.scheme == "https" and url.port is None and url.host in TOKEN_HOSTS
 
-    def check(self, request: httpx.Request, response: httpx.Response) -> None:
-        """Raise RedirectError if a response redirects to another server."""
-        check_redirect(response, request.url, "Replicate")
+    def may_stream(self, url: str) -> bool:
+        """Return whether a prediction's event stream may be read from a URL that the server names."""
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL:
+            return False
+        is_replicate = parsed.scheme == "https" and parsed.host.endswith((".replicate.com", ".replicate.net"))
+        return is_replicate or self.may_receive_token(parsed)
 
 
 @dataclass(frozen=True)
@@ -232,7 +242,11 @@ class Transport(httpx.BaseTransport):
             response = self._send(request)
         finally:
             request.headers.update(hidden)
-        self._server.check(request, response)
+        try:
+            check_redirect(response, request.url, "Replicate")
+        except RedirectError as error:
+            response.close()
+            raise httpx.TransportError("redirected") from error
         response.stream = response.stream if response.is_stream_consumed else RedactedBody(response.stream)
         return response
 
@@ -274,7 +288,11 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             response = await self._send(request)
         finally:
             request.headers.update(hidden)
-        self._server.check(request, response)
+        try:
+            check_redirect(response, request.url, "Replicate")
+        except RedirectError as error:
+            await response.aclose()
+            raise httpx.TransportError("redirected") from error
         response.stream = response.stream if response.is_stream_consumed else RedactedBody(response.stream)
         return response
 
