@@ -258,6 +258,21 @@ def test_an_error_is_displayed_in_its_turn_and_can_be_retried(opened):
     assert panel.run("print(len(panel.chat))") == "3"
 
 
+def test_reasoning_is_folded_and_stays_open_once_opened(opened):
+    panel = opened(PANEL, "REASONING = 'I <b>look</b> at $x$.\\n\\n' * 40", speed=60)
+    panel.run("server.fail(Fault(message={'reasoning_content': REASONING, 'content': 'Three.'}))")
+    panel.say("How many?")
+    summary = panel.turns.last.locator(".vnb-reasoning summary")
+    panel.wait_for_text("Thinking ...", ".vnb-reasoning summary")
+    body = panel.turns.last.locator(".vnb-reasoning .vnb-markdown")
+    assert not body.is_visible()
+    summary.click()
+    panel.wait("done", timeout=60_000)
+    assert re.fullmatch(r"Thought for \d+ s", summary.inner_text())
+    assert body.is_visible() and body.locator("math").count() == 40 and body.locator("b").count() == 0
+    assert panel.answer() == "Three."
+
+
 def test_the_panel_shows_that_the_kernel_is_busy(opened):
     panel = opened()
     panel.new_cell()
