@@ -14,7 +14,8 @@ from vision_nb.magics.output import answer_metadata, waiting_line
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.responses import CompletionResponse, reasoning_html
+from vision_nb.rendering.html import muted_text
+from vision_nb.responses import CompletionResponse, answer_markdown, reasoning_html
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
@@ -64,6 +65,8 @@ def _answer_html(answer: Answer) -> str:
     if answer.response is None:
         return error_html(f"{type(answer.error).__name__}: {answer.error}")
     response = answer.response
+    if response.parsed is not None:
+        return reasoning_html(response) + answer_markdown(response) + muted_text(", ".join(_facts(answer)))
     return reasoning_html(response) + answer_html(response.text, facts=_facts(answer), remark=response.remark)
 
 
@@ -113,9 +116,10 @@ async def _ask(question: Question, store: Store, cache: bool, silent: bool) -> A
     try:
         key = await to_thread(question.key, store)
         async with aclaimed(store.claim(key, reuse=cache), waiting=waiting_line(name, silent=silent)) as stored:
-            if stored is not None:
-                return Answer(name, as_completion(question.as_answer(stored)), from_store=True)
-            response = await question.llm.achat(question.messages, **question.settings)
+            answer = None if stored is None else question.as_answer(stored)
+            if answer is not None:
+                return Answer(name, as_completion(answer), from_store=True)
+            response = await question.llm.achat(question.messages, **question.call_options)
             await to_thread(store.put, key, name, response)
     except VisionError as error:
         return Answer(name, error=error)

@@ -9,6 +9,7 @@ from typing import Any
 from vision_nb.images.detail import DETAILS
 from vision_nb.magics.image_args import IMAGE_SUFFIXES, image_variables
 from vision_nb.magics.options import OPTION_NAMES
+from vision_nb.magics.schema_arg import schema_variables
 from vision_nb.magics.session import Session
 from vision_nb.magics.settings import FORMATS
 from vision_nb.magics.subcommands import SUBCOMMANDS
@@ -40,6 +41,8 @@ def complete(session: Session, event: Any) -> list[str]:
         return list(DETAILS)
     if previous in ("-f", "--format"):
         return list(FORMATS)
+    if previous == "--schema":
+        return schema_variables(session.variables)
     if previous == "--chat":
         return list(session.conversations)
     if previous in _FREE_VALUES:

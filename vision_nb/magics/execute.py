@@ -19,6 +19,7 @@ from vision_nb.magics.models import request_settings
 from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView, waiting_line
 from vision_nb.magics.preview import check_image_count, preview
 from vision_nb.magics.question import Question, as_completion
+from vision_nb.magics.schema_arg import load_schema_arg
 from vision_nb.magics.session import LAST_ANSWER, Session
 from vision_nb.magics.template import insert_values
 from vision_nb.magics.usage_errors import UsageError
@@ -31,6 +32,7 @@ _DEMO_NOTE = (
     "No model was named, so the demo model answered; it is not a language model. "
     "To ask a real model, begin the cell with %%vision openai:gpt-4o."
 )
+_JSON_ONLY = "\n\nAnswer with JSON only."
 _MAX_SKIPPED = 3  # skipped files that are named
 
 
@@ -67,8 +69,10 @@ def run_cell(session: Session, options: Namespace, cell: str, variables: Mapping
             value = _answer(session, options, questions[0], conversation, notes, silent=silent)
     if silent:
         return None
-    if not in_notebook() and isinstance(value, DisplayOnce) and value.is_displayed:
-        session.shell.displayhook.update_user_ns(value)  # a terminal would print an empty Out[n] for it
+    is_in_terminal = not in_notebook() and isinstance(value, DisplayOnce) and value.is_displayed
+    if is_in_terminal or (questions[0].schema and not options.compare and not options.dry_run):
+        # The answer is on the page: a terminal would print an empty Out[n], and a notebook the object after its table.
+        session.shell.displayhook.update_user_ns(value)
         return None
     return value
 
@@ -86,7 +90,12 @@ def _prepare(
     if options.compare and (options.continue_ or options.chat):
         raise UsageError("A conversation has only one model: omit -m, or omit -c and --chat.")
     settings = session.settings
+    if options.schema and options.format:
+        raise UsageError("--schema gives an object, which is shown as a table: omit -f, or omit --schema.")
+    schema = load_schema_arg(options.schema, variables)
     prompt = insert_values(cell.removesuffix("\n"), variables)
+    if (options.format or settings.format) == "json" and schema is None and "json" not in prompt.lower():
+        prompt += _JSON_ONLY
     images = load_image_args(options.image, variables)
     earlier = session.conversations.get(options.chat or DEFAULT_NAME) if options.continue_ or options.chat else None
     name = options.model or (earlier.model if earlier else "") or settings.model
@@ -107,7 +116,7 @@ def _prepare(
         max_tokens=options.max_tokens,
         parameters=options.param,
     )
-    questions = [Question(llm, conversation.chat, prompt, images, call_settings) for llm in llms]
+    questions = [Question(llm, conversation.chat, prompt, images, call_settings, schema) for llm in llms]
     return questions, conversation, [*([] if names[0] else [_DEMO_NOTE]), *_skipped_notes(images.skipped)]
 
 
@@ -148,7 +157,7 @@ def _answer(
     waiting = waiting_line(str(question.llm), silent=silent)
     with claimed(store.claim(key, reuse=_uses_cache(session, options)), waiting=waiting) as found:
         stored = None if found is None else question.as_answer(found)
-        format_name = options.format or session.settings.format
+        format_name = "markdown" if question.schema else options.format or session.settings.format
         view = AnswerView(
             OUTPUT_FORMATS[format_name], notes, from_store=stored is not None, with_cost=options.cost, silent=silent
         )
@@ -157,9 +166,9 @@ def _answer(
             if stored is not None:
                 view.finish(chat.add(question.message, stored))
             elif session.settings.stream if options.stream is None else options.stream:
-                display_stream(chat.stream(question.prompt, question.images, **question.settings), live=view)
+                display_stream(chat.stream(question.prompt, question.images, **question.call_options), live=view)
             else:
-                view.finish(chat.ask(question.prompt, question.images, **question.settings))
+                view.finish(chat.ask(question.prompt, question.images, **question.call_options))
             if stored is None:
                 store.put(key, str(question.llm), chat.responses[-1])
                 store.checkpoint()
@@ -176,6 +185,8 @@ def _answer(
     if format_name == "code" and stored is None:  # a cached answer already has its cell
         session.shell.set_next_input(extract_code(response.text))
     value = response if view.output_format.parse is None else view.value
+    if question.schema is not None:
+        value = response.parsed
     if options.name:
         session.variables[options.name] = value
     return value

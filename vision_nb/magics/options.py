@@ -27,6 +27,7 @@ _NOT_PARAMETERS = {  # the keyword arguments of a call that are not request para
     "messages": "write the question in the cell's body.",
     "images": "use -i.",
     "image_documents": "use -i.",
+    "schema": "use --schema.",
     "stream": "use --no-stream.",
     "self": "choose another name.",
 }
@@ -97,6 +98,10 @@ OPTIONS = (
     argument(
         "-f", "--format", type=_one_of("format", FORMATS),
         help="output format: markdown, text, html, code (in a new cell), json (parsed), math, dataframe (parsed table)",
+    ),
+    argument(
+        "--schema", metavar="NAME",
+        help="a class or JSON schema of the notebook; the value is the answer as an object of it",
     ),
     argument(
         "-c", "--continue", dest="continue_", action="store_true",

@@ -17,7 +17,15 @@ from vision_nb.rendering import html
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.sanitize import escape_text
-from vision_nb.responses import UNFINISHED, Response, plain_text, reasoning_html, reasoning_markdown, response_details
+from vision_nb.responses import (
+    UNFINISHED,
+    Response,
+    answer_markdown,
+    plain_text,
+    reasoning_html,
+    reasoning_markdown,
+    response_details,
+)
 
 _FROM_CACHE = "This answer came from the cache, at no cost. Use --no-cache to ask again."
 
@@ -112,7 +120,9 @@ class AnswerView(StreamingDisplay):
         super().finish(response)
 
     def _render(self, response: Response) -> str:
-        """Return the answer, followed by any further choices, in the output format."""
+        """Return the answer, followed by any further choices, in the output format; a structured one as a table."""
+        if response.schema is not None:
+            return answer_markdown(response)
         first, *others = (self.output_format.render(choice.text) for choice in response.choices)
         return first + "".join(f"\n\nChoice {number}:\n\n{text}" for number, text in enumerate(others, 2))
 

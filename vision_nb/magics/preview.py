@@ -39,11 +39,13 @@ class Preview:
     @property
     def _rows(self) -> list[tuple[str, str]]:
         question, server = self.question, self.question.llm.identity["server"]
+        schema = question.schema
         rows = [
             ("model", str(question.llm)),
             ("server", server or ("this machine" if question.llm.is_free else "the provider's default")),
         ]
         rows += [(name, _text(value)) for name, value in question.parameters.items()]
+        rows += [("schema", f"{schema.name}: {', '.join(field.path for field in schema.fields)}")] if schema else []
         rows += [("system", question.chat.system)] if question.chat.system else []
         turns = len(question.chat)
         rows += [("earlier turns", str(turns))] if turns else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -9,10 +10,12 @@ from typing import Any, TypeVar
 from vision_nb.conversation.chat import Chat
 from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT, Estimate, estimate_cost
+from vision_nb.errors import SchemaError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import ChatResponse, CompletionResponse, Response
+from vision_nb.schema.schema import Schema
 from vision_nb.store import Store, answer_key
 
 R = TypeVar("R", bound=Response)
@@ -28,6 +31,7 @@ class Question:
         prompt: The text of the question.
         images: The images of the question; those of earlier questions are in ``chat``.
         settings: Keyword arguments of the call, such as ``temperature``.
+        schema: The schema of the answer, or None.
     """
 
     llm: MultiModalLLM
@@ -35,6 +39,12 @@ class Question:
     prompt: str
     images: Sequence[ImageDocument] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    schema: Schema | None = None
+
+    @property
+    def call_options(self) -> dict[str, Any]:
+        """The keyword arguments of the call."""
+        return {**self.settings, "schema": self.schema}
 
     @property
     def message(self) -> ChatMessage:
@@ -67,11 +77,16 @@ class Question:
                 (message.role.value, message.text, _digests(message.image_documents, store))
                 for message in self.chat.history
             ],
+            schema=self.schema.digest if self.schema else "",
         )
 
-    def as_answer(self, stored: Response) -> ChatResponse:
-        """Return a stored answer as the model's own, with its price."""
-        return _convert(replace(stored, pricing=self.llm.pricing), ChatResponse)
+    def as_answer(self, stored: Response) -> ChatResponse | None:
+        """Return a stored answer as the model's own, or None if it does not fit the schema's own checks anymore."""
+        try:
+            parsed = self.schema.parse(stored.text) if self.schema else None
+        except SchemaError:
+            return None
+        return _convert(replace(stored, pricing=self.llm.pricing, schema=self.schema, parsed=parsed), ChatResponse)
 
     @property
     def documents(self) -> list[ImageDocument]:
@@ -85,8 +100,9 @@ class Question:
 
     def estimate(self) -> Estimate:
         """Estimate the tokens and the price."""
+        schema = [json.dumps(self.schema.json_schema)] if self.schema else []
         return estimate_cost(
-            "\n".join(message.text for message in self.messages),
+            "\n".join([*(message.text for message in self.messages), *schema]),
             self.documents,
             self.llm,
             max_new_tokens=longest_answer(self.parameters, EXPECTED_OUTPUT),
