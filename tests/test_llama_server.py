@@ -13,13 +13,15 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
+import pydantic
 import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from tests.forms import EIGHT_FORMS, ask
 from tests.kernels import error_of, run_cells, text_of
 from tests.llama_parts import ends, engines, is_alive, require_engine, write_weights
 from tests.test_openai_provider import all_eight
@@ -72,6 +74,19 @@ async def test_all_eight_methods_answer(llm):
     texts = await all_eight(llm, PROMPT, picture(), [question])
     assert len(texts) == 8 and all(texts.values())
     assert not any(text.startswith(("\n", " ")) or text.endswith("</s>") for text in texts.values())
+
+
+class Look(pydantic.BaseModel):
+    color: Literal["red", "green", "blue"]
+    is_dark: bool
+    parts: list[Literal["sky", "sea"]]
+
+
+async def test_the_engine_enforces_a_schema_in_all_eight_methods(llm):
+    for form in EIGHT_FORMS:
+        response = await ask(llm, form, PROMPT, [picture()], schema=Look, max_repairs=0, max_new_tokens=200)
+        assert isinstance(response.parsed, Look)
+        assert response.attempts == 1
 
 
 def test_an_image_has_576_tokens(llm):

@@ -11,13 +11,17 @@ from pathlib import Path, PurePath
 from typing import Any, ClassVar, NoReturn
 
 from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
+from vision_nb.images.document import ImageDocument
+from vision_nb.messages import ChatMessage
 from vision_nb.notebook.progress import ProgressLine
+from vision_nb.providers.call import Request
 from vision_nb.providers.llamacpp.chat_formats import check_chat_format
 from vision_nb.providers.llamacpp.download import download_gguf
 from vision_nb.providers.llamacpp.gguf import check_pair, read_header
 from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, Engine, reason, relevant_lines
 from vision_nb.providers.local.model import LocalMultiModal
 from vision_nb.providers.openai.model import OpenAIMultiModal
+from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.structured import Question, R
 from vision_nb.rendering.format import format_bytes
 from vision_nb.user_warnings import warn_user
@@ -178,6 +182,20 @@ class ServedLlava(LocalMultiModal):
         """Close the connections and stop the engine without blocking the event loop."""
         await asyncio.to_thread(self.engine.stop)
         await super().aclose()
+
+    def _request(
+        self,
+        messages: list[ChatMessage],
+        images: Mapping[ImageDocument, OutgoingImage],
+        settings: Mapping[str, Any],
+        *,
+        stream: bool,
+    ) -> Request:
+        request = super()._request(messages, images, settings, stream=stream)
+        match request.get("response_format"):
+            case {"type": "json_schema", "json_schema": {"schema": schema}}:  # the engine's own way to say it
+                return {**request, "response_format": {"type": "json_object", "schema": schema}}
+        return request
 
     def _send(self, question: Question[R]) -> R:
         return self._checked(super()._send(question))
