@@ -380,6 +380,48 @@ def test_the_score_says_which_model_is_right_and_what_it_costs(server, images, t
         model.close()
 
 
+def test_a_table_that_was_saved_and_corrected_is_a_truth(server, llm, images, tmp_path):
+    class Part(BaseModel):
+        model: str
+        took: datetime.timedelta
+        seen: datetime.datetime | None
+        tags: list[str]
+        total: Total
+        items: list[Item]
+        paid: bool | None
+
+    part = {
+        "model": "X200",
+        "took": "PT26H30M",
+        "seen": "2026-03-01T10:00:00Z",
+        "tags": ["it's", 'a "b"'],
+        "paid": None,
+        "total": {"amount": "12.50", "currency": None},
+        "items": RECEIPT["items"],
+    }
+    server.answer_with(lambda question: json.dumps(part))
+    extraction = extract(images, llm, Part)
+    extraction.to_csv(tmp_path / "truth.csv")
+    for truth in (tmp_path / "truth.csv", extraction.to_dataframe(), extraction.to_dataframe().set_index("image")):
+        score = extraction.score(truth)
+        assert (score.best.exact, score.best.n) == (3, 24), score.errors()
+    extraction.set_review(0, part)
+    extraction.to_csv(tmp_path / "reviewed.csv", reviewed=True)
+    assert extraction.score(tmp_path / "reviewed.csv").best.exact == 3
+    assert extraction.comparison.score(extraction).best.images == 1
+
+
+def test_images_in_memory_of_the_same_name_are_scored_with_their_reviews(server, llm):
+    server.answer_with(lambda question: json.dumps({"count": 1}))
+    schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
+    extraction = extract([encoded(picture(seed=seed), "BMP") for seed in range(3)], llm, schema)
+    assert len({row.image for row in extraction}) == 1
+    extraction.set_review(1, {"count": 1})
+    extraction.set_review(2, {"count": 7})
+    assert extraction.score().best.exact == 1
+    assert extraction.score().errors("count").to_dataframe()["truth"].tolist() == [7]
+
+
 def test_a_comparison_of_texts_has_no_score(server, llm, images):
     with pytest.raises(errors.SettingsError, match="schema="):
         vn.compare(llm, "What is it?", images, progress=False).score({})

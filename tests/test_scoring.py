@@ -185,7 +185,7 @@ def test_objects_in_lists_are_compared_by_the_keys_of_the_truth():
 
 
 def test_items_are_matched_as_well_as_possible_within_the_tolerance():
-    assert is_correct([100, 104], [104, 108], "list", items=(field("", "number"),), tolerance=0.05)
+    assert is_correct([104, 100], [104, 108], "list", items=(field("", "number"),), tolerance=0.05)
     many = list(range(100)) * 2
     assert is_correct(many, many[::-1], "list", items=(field("", "integer"),))
     assert is_correct(["x"] * 400, ["X"] * 400, "list", items=(field("", "text"),))
@@ -418,6 +418,14 @@ def test_the_table_of_results_is_a_truth_with_its_other_columns_ignored(tmp_path
     frame.to_csv(tmp_path / "truth.csv")  # with pandas' column of row numbers
     for truth in (frame, tmp_path / "truth.csv"):
         assert read_truth(truth, images(), FIELDS).values == {0: {"shop": "A"}}
+
+
+def test_fields_that_are_called_as_other_columns_are_read_from_their_own():
+    fields = [field("model", "text"), field("image", "text"), field("error", "text")]
+    table = {"image": ["a.jpg"], "value.model": ["X200"], "value.image": ["a bird"], "model": ["openai:gpt-4o"]}
+    assert read_truth(pd.DataFrame(table), images(), fields).values == {0: {"model": "X200", "image": "a bird"}}
+    by_hand = pd.DataFrame({"image": ["a.jpg"], "model": ["X200"]})
+    assert read_truth(by_hand, images(), fields).values == {0: {"model": "X200"}}
 
 
 def test_objects_and_bare_values_are_truths():

@@ -18,6 +18,7 @@ from vision_nb.comparison.grid import Row
 from vision_nb.comparison.labels import default_annotator
 from vision_nb.comparison.result import Comparison
 from vision_nb.comparison.scoring import Score
+from vision_nb.comparison.truth import Truth
 from vision_nb.errors import ImageError, SchemaError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.schema.fields import Field, flatten
@@ -302,7 +303,11 @@ class Extraction(Sequence[Row]):
         Raises:
             SettingsError: The truth cannot be used; the message names the field or image.
         """
-        return self.comparison.score(self.truth() if truth is None else truth, **options)
+        if truth is None:
+            reviews, documents = self.reviews(), self.comparison.grid.documents
+            values = {at: reviews[rows[0]].value for at, rows in self._rows_by_document().items() if rows[0] in reviews}
+            truth = Truth.of_places(values, documents, self.fields) if values else self.truth()
+        return self.comparison.score(truth, **options)
 
     def truth(self) -> Mapping[str, Any]:
         """Return the reviewed data by image name, for `score` and for other comparisons of the same images.

@@ -20,6 +20,7 @@ from vision_nb.schema.fields import Field
 KEY = "image"
 """The column that names the image of each row."""
 
+_PREFIX = "value."  # of the columns of fields that are called as another column
 _RESULT_COLUMNS = {  # columns of an Extraction's or Comparison's table, so that a corrected table is a truth
     "model",
     "prompt",
@@ -30,7 +31,8 @@ _RESULT_COLUMNS = {  # columns of an Extraction's or Comparison's table, so that
     "input_tokens",
     "output_tokens",
     "usd",
-    "reviewed",
+    "reviewer",
+    "reviewed_at",
     "correctness",
     "relevance",
 }
@@ -48,6 +50,17 @@ class Truth:
 
     documents: tuple[ImageDocument, ...]
     values: Mapping[int, Mapping[str, Any]]
+
+    @classmethod
+    def of_places(cls, values: Mapping[int, Any], documents: Sequence[ImageDocument], fields: Sequence[Field]) -> Truth:
+        """Return the truth from a value for the index of each image that has one; see `read_truth` for the values.
+
+        Raises:
+            SettingsError: A value does not fit the fields.
+        """
+        by_path = {field.path: field for field in fields}
+        known = {place: _values(value, by_path, documents[place].title) for place, value in values.items()}
+        return cls(tuple(documents), known)
 
 
 def read_truth(
@@ -225,14 +238,20 @@ def _table_entries(
     for column, count in Counter(columns).items():
         if count > 1:
             raise SettingsError(f"The truth has {count} columns named {column!r:.80}: keep one.")
-    used = []
+    used = {}
     for place, column in enumerate(columns):
-        if column in paths:
-            used.append(place)
+        prefixed = column.removeprefix(_PREFIX)
+        if prefixed != column and prefixed in paths:
+            used[place] = prefixed
+        elif column in paths and column != KEY and f"{_PREFIX}{column}" not in columns:
+            used[place] = column
         elif column not in _RESULT_COLUMNS and column != KEY and column and not column.startswith("Unnamed: "):
             raise _not_a_field(column, paths, "The truth has the column")
     key = columns.index(KEY) if columns else 0
-    return [(_image_name(row[key], number), {columns[n]: row[n] for n in used}) for number, row in enumerate(rows, 1)]
+    return [
+        (_image_name(row[key], number), {path: row[place] for place, path in used.items()})
+        for number, row in enumerate(rows, 1)
+    ]
 
 
 def _image_name(key: Any, row: int | None = None) -> str:
