@@ -3,10 +3,16 @@
 import io
 import os
 import socket
+import ssl
+import sys
+import uuid
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# nbformat's validator imports it, and compiling its grammar takes seconds. It checks IRIs, which notebooks do not have.
+sys.modules["rfc3987_syntax"] = None
 
 _HIDDEN = ("OPENAI_", "AZURE_", "REPLICATE_", "VISION_NB_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -21,13 +27,14 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, tmp_path):
+def clean_environment(monkeypatch, tmp_path_factory):
     """Hide the developer's keys, endpoints, proxies and store from the tests."""
     for name in list(os.environ):
         if name.upper().startswith(_HIDDEN):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", str(tmp_path / "cache"))  # the same for platformdirs on Windows
+    cache = tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex  # made only if a test uses it
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", str(cache))  # the same for platformdirs on Windows
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +48,8 @@ def only_loopback(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+    # No server on this machine has a certificate, and loading the system's takes 25 ms for each client.
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
 
 
 @pytest.fixture

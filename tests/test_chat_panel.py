@@ -62,6 +62,7 @@ def write(panel, **message):
     panel._composer._handle_custom_msg(message, [])
 
 
+@pytest.mark.slow
 async def test_only_changes_are_sent_to_the_page(server, llm):
     server.tokens_per_second = 100
     server.answer_with("**Bold** \N{GRINNING FACE} words, and `code`.\n\n" + "more words " * 60)
@@ -185,6 +186,7 @@ async def test_a_question_stopped_before_its_answer_began_can_be_retried(server,
     assert panel.chat.responses[-1].text == "to one"
 
 
+@pytest.mark.slow
 async def test_two_panels_share_a_conversation_and_only_one_asks_at_a_time(server, llm):
     server.tokens_per_second = 50
     server.answer_with("words " * 20)

@@ -120,7 +120,7 @@ def test_a_rate_limit_pauses_only_its_own_model(server, images, store):
     calm, busy = models(server, "gpt-4o", "gpt-4o-mini", max_retries=0)
     with DemoServer(tokens_per_second=5000) as other:
         busy.api_base = other.openai_base
-        other.fail(Fault(status=429, retry_after=0.6), times=3)
+        other.fail(Fault(status=429, retry_after=0.3), times=3)
         comparison = compare([calm, busy], PROMPTS, images, store=store, concurrency={str(busy): 1})
         assert not comparison.errors
         paused_until = other.requests[3].time

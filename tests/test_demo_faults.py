@@ -157,6 +157,7 @@ def test_a_finish_reason_can_be_missing(server, client):
 
 
 @pytest.mark.parametrize("options", [{}, {"stream": True}])
+@pytest.mark.slow
 def test_bytes_can_drip(server, post, options):
     full = post(Fault(), **options)[2]
     started = time.monotonic()

@@ -73,6 +73,7 @@ def test_a_prediction_starts_processes_and_succeeds(server, client, held):
     assert prediction.metrics["predict_time"] > 0 and prediction.completed_at
 
 
+@pytest.mark.slow
 def test_the_prefer_header_waits_for_the_end(server, client, held):
     early = client.predictions.create(version=MODELS[FUYU].version, input=QUESTION, wait=1)
     assert early.status == "starting" and server.requests[-1].headers["prefer"] == "wait=1"

@@ -40,6 +40,7 @@ def test_each_image_is_made_once_and_its_bytes_are_counted_once():
     assert cache._bytes == kept_bytes(cache) == 2000
 
 
+@pytest.mark.slow
 def test_the_count_of_bytes_stays_right_while_threads_evict_each_others_images():
     cache = PreparedImageCache(max_bytes=1000)
     with ThreadPoolExecutor(16) as pool:

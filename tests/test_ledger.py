@@ -212,6 +212,7 @@ print(len(streams), len(vn.ledger.entries), vn.ledger.total > 0)
 """
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_garbage_collected_while_the_ledger_is_locked_does_not_deadlock(server):
     command = [sys.executable, "-c", COLLECT_WHILE_PRICING, server.openai_base]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)

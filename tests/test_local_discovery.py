@@ -121,6 +121,7 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("pieces, pause", UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.slow
 def test_unusual_servers_are_skipped_in_time(pieces, pause):
     with serve_bytes(*pieces, pause=pause) as listener:
         started = time.monotonic()

@@ -37,6 +37,7 @@ def ask(shell, options="", prompt="What?"):
     shell.run_cell(f"%%vision demo {options}\n{prompt}").raise_error()
 
 
+@pytest.mark.slow
 def test_cells_with_different_settings_share_a_client(shell, capsys):
     before = clients()
     for number in range(200):
@@ -53,6 +54,7 @@ def test_a_settings_default_does_not_outlast_its_cell(shell, capsys):
     assert not shell.server.requests[-1].body.keys() & {"temperature", "seed"}
 
 
+@pytest.mark.slow
 def test_a_changed_key_replaces_the_connection_and_no_key_is_kept_in_a_dict_key(shell, monkeypatch, capsys):
     before = clients()
     for key in ("sk-first-secret", "sk-second-secret", "sk-third-secret"):
@@ -77,6 +79,7 @@ def test_a_parameter_that_limits_the_length_replaces_max_tokens(shell, capsys):
 
 
 @pytest.mark.posix
+@pytest.mark.slow
 def test_open_files_do_not_grow_with_cells(shell, tmp_path, capsys):
     def open_files():
         gc.collect()
@@ -95,6 +98,7 @@ def test_open_files_do_not_grow_with_cells(shell, tmp_path, capsys):
     assert open_files() <= before + 2
 
 
+@pytest.mark.slow
 def test_the_event_loop_runs_while_another_process_holds_the_store(server, tmp_path):
     server.answer_with("Yes.")
     llm = vn.OpenAIMultiModal("gpt-4o", "demo", server.openai_base)

@@ -31,6 +31,7 @@ def shell(tmp_path_factory):
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=PRINTABLE.filter(lambda text: text.strip() and "{{" not in text))
+@pytest.mark.slow
 def test_any_printable_text_reaches_the_server_unchanged(shell, capsys, body):
     shell.server.requests.clear()
     result = shell.run_cell(f"%%vision demo --no-cache\n{body}\n")

@@ -366,6 +366,7 @@ asyncio.run(ask())
 """
 
 
+@pytest.mark.slow
 def test_the_end_of_an_event_loop_closes_its_client_silently(server):
     """Runs in a new process, because other tests patch asyncio."""
     run = subprocess.run([sys.executable, "-c", SHORT_LOOPS, server.openai_base], capture_output=True, text=True)
@@ -391,6 +392,7 @@ async def longest_gap(work):
 
 
 @pytest.mark.parametrize("method", ["acomplete", "achat", "astream_complete", "astream_chat"])
+@pytest.mark.slow
 async def test_encoding_an_array_does_not_block_the_event_loop(server, llm, method):
     await llm.acomplete("What?", [picture()])  # loads what is only loaded once
     noise = np.random.default_rng(0).integers(0, 256, (1800, 2400, 3), dtype=np.uint8)

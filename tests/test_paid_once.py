@@ -58,6 +58,7 @@ def start(server, path, count):
     return subprocess.Popen([sys.executable, "-c", COMPARE, server.openai_base, str(path), str(count)])
 
 
+@pytest.mark.slow
 def test_two_processes_that_ask_the_same_60_questions_make_60_calls(server, path):
     server.answer_with(lambda question: time.sleep(0.05) or question.prompt)
     runs = [start(server, path, 60) for _ in range(2)]
@@ -65,6 +66,7 @@ def test_two_processes_that_ask_the_same_60_questions_make_60_calls(server, path
     assert len(server.requests) == 60
 
 
+@pytest.mark.slow
 def test_the_calls_of_a_killed_process_are_made_again_at_once(server, path):
     released = threading.Event()
     server.answer_with(lambda question: released.wait(60) and question.prompt)
@@ -356,6 +358,7 @@ except vn.errors.StoreError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_noticed_before_the_first_call(server, path):
     Store(path).close()
     command = [sys.executable, "-c", FULL_DISK, server.openai_base, str(path)]
@@ -383,6 +386,7 @@ def test_after_compare_the_named_file_holds_the_answers(llm, path, tmp_path):
             assert answers_in_a_copy(path, tmp_path) == 3
 
 
+@pytest.mark.slow
 def test_a_few_seconds_after_a_write_the_named_file_holds_it(path, tmp_path):
     with Store(path) as store:
         store.checkpoint()
@@ -404,6 +408,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 def test_after_a_cell_the_named_file_holds_the_answer(path, tmp_path):
     command = [sys.executable, "-c", CELL.replace("STORE", str(path))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -411,6 +416,7 @@ def test_after_a_cell_the_named_file_holds_the_answer(path, tmp_path):
     assert answers_in_a_copy(path, tmp_path) == 4
 
 
+@pytest.mark.slow
 def test_at_exit_the_named_file_holds_what_was_written_last(path, tmp_path):
     code = (
         "import sys, vision_nb as vn\nfrom vision_nb.store import Store\n"
@@ -421,6 +427,7 @@ def test_at_exit_the_named_file_holds_what_was_written_last(path, tmp_path):
         assert answers_in_a_copy(path, tmp_path) == 1
 
 
+@pytest.mark.slow
 def test_two_notebooks_that_ask_the_same_question_make_one_call(server, path):
     asked = threading.Event()
     server.answer_with(lambda question: asked.wait(60) and "an answer")

@@ -87,6 +87,7 @@ async def test_a_creation_is_not_repeated_after_a_server_error(server, make, sta
         assert len(server.requests) == len(created(server)) == number + 1
 
 
+@pytest.mark.slow
 async def test_a_creation_is_repeated_if_no_connection_was_made(server, make):
     """Nothing listens at first: the server starts before the second attempt."""
     for number in range(2):
@@ -107,6 +108,7 @@ async def test_a_creation_is_repeated_if_no_connection_was_made(server, make):
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.slow
 async def test_polls_uploads_and_schema_requests_are_retried(server, make, status):
     fault = Fault(status=status, retry_after=0.01)
     llm = make("fuyu-8b", max_retries=2)
@@ -219,6 +221,7 @@ def test_a_prediction_canceled_before_it_started_is_canceled(server, make):
 
 
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
+@pytest.mark.slow
 async def test_a_prediction_that_takes_too_long_is_canceled(server, make, model):
     server.tokens_per_second = 0.2
     llm = make(model, timeout=1)
@@ -232,6 +235,7 @@ async def test_a_prediction_that_takes_too_long_is_canceled(server, make, model)
     assert server.cancellations == 2
 
 
+@pytest.mark.slow
 async def test_a_stalled_stream_times_out_and_keeps_its_text(server, make):
     llm = make(timeout=1)
     for number in (1, 3):

@@ -26,6 +26,7 @@ def endless(server, make):
 
 
 @pytest.mark.posix
+@pytest.mark.slow
 def test_an_interrupt_cancels_the_prediction(server, make, endless):
     llm = make("fuyu-8b")
 
@@ -144,6 +145,7 @@ async def test_async_calls_do_not_block_the_event_loop(server, make, model):
 
 
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b", "demo/anything"])
+@pytest.mark.slow
 async def test_async_calls_make_no_synchronous_request_or_sleep(server, make, model, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("a synchronous call on the event loop")

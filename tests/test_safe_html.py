@@ -449,6 +449,7 @@ def test_text_around_a_code_block_cannot_include_its_fence(before, inside, after
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=200))
+@pytest.mark.slow
 def test_any_text_is_harmless(text):
     assert not faults(safe_markdown(text))
     assert not Page(markdown_to_html(text)).faults
@@ -491,6 +492,7 @@ LONG_SCRAPS += [
 
 
 @pytest.mark.parametrize("scrap", [*LONG_SCRAPS, "[a]: http://x\n", "$$\n", "`a`", "https://a`b`"])
+@pytest.mark.slow
 def test_sanitizing_takes_linear_time(scrap):
     text = (scrap * 100_000)[:100_000]
     start = time.process_time()

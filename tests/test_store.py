@@ -50,8 +50,10 @@ def test_unknown_usage_stays_unknown(path):
     assert store.get("a").usage is None and store.get("b").usage == vn.Usage(None, 3)
 
 
-def test_the_default_path_is_in_the_users_cache_folder(tmp_path):
-    assert default_path() == tmp_path / "cache" / "vision_nb" / "answers.sqlite3"
+def test_the_default_path_is_in_the_users_cache_folder(tmp_path, monkeypatch):
+    for variable in ("XDG_CACHE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert default_path() == tmp_path / "vision_nb" / "answers.sqlite3"
 
 
 def test_the_key_depends_on_every_part_of_the_question():
@@ -237,6 +239,7 @@ def _write(path, name):
         store.put(f"{name}-{number}", "m", ANSWER)
 
 
+@pytest.mark.slow
 def test_two_processes_write_at_the_same_time(path):
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write, args=(path, name)) for name in "ab"]

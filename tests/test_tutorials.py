@@ -121,6 +121,7 @@ def test_mistakes_on_the_command_line_print_no_traceback(tmp_path):
 
 
 @pytest.mark.skipif(not tutorials.is_root(), reason="JupyterLab refuses to start only for root")
+@pytest.mark.slow
 def test_for_root_the_command_says_which_option_to_add(tmp_path):
     done = run("tutorials", "my notes", "--no-browser", folder=tmp_path)
     assert done.returncode == 1

@@ -33,7 +33,7 @@ def image_urls(server, tmp_path):
     for number in range(2):
         (tmp_path / f"{number}.jpg").write_bytes(encoded(picture(320, 240, seed=number), "JPEG"))
     site = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    threading.Thread(target=site.serve_forever, daemon=True).start()
+    threading.Thread(target=site.serve_forever, args=(0.02,), daemon=True).start()
     yield [f"http://127.0.0.1:{site.server_port}/{number}.jpg" for number in range(2)]
     site.shutdown()
     site.server_close()
