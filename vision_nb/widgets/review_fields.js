@@ -90,9 +90,10 @@ function textInput(field, value, label, onChange) {
     target.style.height = "auto";
     target.style.height = `${target.scrollHeight + target.offsetHeight - target.clientHeight}px`;
   };
-  const isNull = () => !target.value && (isJson || (field.optional ? !isEmptyText : value === null && !wasChanged));
+  const canBeNull = field.optional || value === null; // a required text is null until somebody fills it in
+  const isNull = () => !target.value && (isJson || (!isEmptyText && (field.optional || (canBeNull && !wasChanged))));
   const update = () => {
-    empty.hidden = isJson || !field.optional || target.value !== "";
+    empty.hidden = isJson || !canBeNull || target.value !== "";
     empty.setAttribute("aria-pressed", String(isEmptyText));
     empty.setAttribute("aria-label", `${label}: empty text instead of no value`);
     target.placeholder = isNull() ? (isJson ? "JSON" : field.optional ? "no value" : "") : "empty text";
@@ -118,7 +119,7 @@ function textInput(field, value, label, onChange) {
 function listInput(field, value, label, onChange) {
   const isPlain = field.items.length === 1 && field.items[0].path === "";
   const rows = [];
-  let isNull = value === null;
+  let isNull = value === null && field.optional;
   const body = element("div", { className: "vnb-rows" });
   const node = element("div", { className: "vnb-field-list" }, body);
 

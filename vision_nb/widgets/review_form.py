@@ -27,13 +27,17 @@ def form_fields(fields: Sequence[Field]) -> list[dict[str, Any]]:
         {
             "path": replace_surrogates(field.path),
             "control": _CONTROLS.get(field.kind, field.kind),
-            "optional": field.is_optional or bool(field.nullable_parents),
+            "optional": _may_be_null(field),
             "choices": [_choice_text(choice) for choice in field.choices],
             "description": replace_surrogates(field.description),
             "items": form_fields(_items(field)) if field.kind == "list" else [],
         }
         for field in fields
     ]
+
+
+def _may_be_null(field: Field) -> bool:
+    return field.is_optional or bool(field.nullable_parents)
 
 
 def _items(field: Field) -> Sequence[Field]:
@@ -52,11 +56,13 @@ def _choice_text(choice: Any) -> str:
 def form_value(value: Any, field: Field) -> FormValue:
     """Return JSON data as the page displays it; data that does not fit the field's kind is None.
 
+    A list that may not be null is empty instead.
+
     >>> form_value(12.0, Field("total", "number")), form_value(["a"], Field("tags", "list", items=(Field("", "text"),)))
     ('12', ['a'])
     """
     if value is None:
-        return None
+        return [] if field.kind == "list" and not _may_be_null(field) else None
     match field.kind:
         case "boolean":
             return value if isinstance(value, bool) else None

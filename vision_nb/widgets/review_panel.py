@@ -248,8 +248,8 @@ class ReviewPanel(PageWidget):
         data = {}
         for field in fields:
             value, path = values[field.path], field.path
-            if value == saved[path]:
-                data[path] = saved_data.get(path)
+            if path in saved_data and value == saved[path]:
+                data[path] = saved_data[path]
             elif (path, json.dumps(value)) in known:
                 data[path] = known[path, json.dumps(value)]
             else:
