@@ -220,6 +220,7 @@ INEXPRESSIBLE = {
     "an unknown class": (type("Plain", (), {}), "Plain"),
     "a missing class": (model("M", a=("Missing", ...)), "not fully defined"),
     "a callable": (model("M", a=(type(len), ...), __config__={"arbitrary_types_allowed": True}), "M"),
+    "two names": (model("M", a=(int, pydantic.Field(validation_alias="b"))), "'b' of M is written under another name"),
     "an open object": ({"type": "object"}, "no fields"),
     "a list of anything": ({"type": "object", "properties": {"a": {"type": "array"}}}, "'a'.*list of anything"),
     "a condition": ({"type": "object", "properties": {"a": {"type": "string"}}, "if": {}}, 'uses "if"'),
@@ -317,6 +318,19 @@ def test_values_are_dumped_as_json_data_and_validated_back():
     assert visit == Visit(place={"city": "Bern"}, nights=2)
     assert Schema.of(list[Color]).validate({"value": ["red"]}) == [Color.RED]
     assert Schema.of(list[Color]).dump([Color.RED]) == {"value": ["red"]}
+
+
+def test_fields_go_by_their_aliases_and_computed_fields_are_left_out():
+    class Total(pydantic.BaseModel):
+        net: int = pydantic.Field(alias="Netto")
+
+        @pydantic.computed_field
+        def gross(self) -> int:
+            return self.net * 2
+
+    schema = Schema.of(Total)
+    assert [field.path for field in schema.fields] == ["Netto"]
+    assert schema.dump(schema.parse('{"Netto": 3}')) == {"Netto": 3}
 
 
 def test_the_values_of_a_json_schema_are_checked_as_those_of_a_class():

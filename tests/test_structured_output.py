@@ -14,6 +14,7 @@ from tests.forms import EIGHT_FORMS, FORMS, ask, ask_all
 from tests.replicate_calls import created, maker
 from vision_nb import errors
 from vision_nb.demo import Fault
+from vision_nb.providers.retries import without_rate_limit_retries
 
 
 class Money(pydantic.BaseModel):
@@ -139,6 +140,7 @@ async def test_without_repairs_the_first_invalid_answer_is_an_error(llm, server)
 UNUSABLE = {  # the fault, words of the error, requests
     "cut off": (Fault(text=GOOD[:60], finish_reason="length"), "raise max_new_tokens", 1),
     "cut off after a whole object": (Fault(text=GOOD + " or", finish_reason="length"), "raise max_new_tokens", 1),
+    "cut off, in another word": (Fault(text=GOOD, finish_reason="model_length"), "raise max_new_tokens", 1),
     "only reasoning": (Fault(text="", message={"reasoning_content": "Hm."}, finish_reason="length"), "reasoning", 1),
     "only reasoning, to its end": (Fault(text="", message={"reasoning_content": "Hm."}), "no answer", 2),
     "filtered": (Fault(text=GOOD[:60], finish_reason="content_filter"), "content filter", 1),
@@ -247,16 +249,34 @@ async def test_images_from_a_generator_are_sent_again_with_the_repair(llm, serve
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_budget_that_is_too_small_for_the_repair_leaves_the_first_cost_recorded(llm, server, ledger, form):
-    server.answer_with(BAD)
+    server.answer_with(json.dumps({**DATA, "shop": "word " * 700, "date": 3}))
     with pytest.raises(errors.SchemaError):
         await ask(llm, form, schema=Receipt, max_repairs=0, max_new_tokens=1000)
     first = ledger.total
     ledger.reset()
-    ledger.budget = vn.estimate_cost("Which numbers?", [], llm, max_new_tokens=1000).usd * Decimal("1.01")
+    ledger.budget = vn.estimate_cost("Which numbers?", [], llm, max_new_tokens=1000).usd * Decimal("1.2")
     with pytest.raises(errors.BudgetExceededError) as caught:
         await ask(llm, form, schema=Receipt, max_new_tokens=1000)
     assert caught.value.response.cost == ledger.total == first
     assert len(questions(server)) == 2
+
+
+def test_the_tokens_of_a_schema_are_reserved(llm, ledger):
+    llm.complete("Read it.")
+    llm.complete("Read it.", schema=Receipt)
+    without, with_schema = (entry.expected_tokens for entry in ledger.entries)
+    assert with_schema > without + 50
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_rate_limit_repeats_the_repair_and_not_the_answer_that_was_paid_for(server, form):
+    llm = vn.OpenAIMultiModal("gpt-4o", api_key="k", api_base=server.openai_base)
+    server.answer_with(GOOD)
+    server.fail(Fault(text=BAD))
+    server.fail(Fault(status=429, retry_after=0.01))
+    with without_rate_limit_retries():  # as in a comparison, which repeats whole questions
+        assert (await ask(llm, form, schema=Receipt)).parsed == VALUE
+    assert ["much" in json.dumps(body["messages"]) for body in questions(server)] == [False, True, True]
 
 
 @pytest.mark.parametrize("form", FORMS)

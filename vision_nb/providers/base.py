@@ -21,6 +21,7 @@ from vision_nb.providers.sending import RequestSender
 from vision_nb.providers.streaming import AsyncResponseStream, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, ask_for
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
+from vision_nb.schema.words import instructions
 from vision_nb.user_warnings import to_thread
 
 R = TypeVar("R", bound=Response)
@@ -255,6 +256,8 @@ class MultiModalLLM(RequestSender):
         for image in images.values():
             image.warn_of_losses()
         text = sum(text_tokens(message.text, self.counted_model).tokens for message in messages)
+        if schema is not None and not in_prompt:  # the parameter is billed as input
+            text += text_tokens(instructions(schema.json_schema), self.counted_model).tokens
         tokens = InputTokens(text, [images[document].tokens for document in documents])
         sent = sum(fewest_text_tokens(message.text) for message in messages)
         sent += sum(images[document].fewest_tokens for document in documents)

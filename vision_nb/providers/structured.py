@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from vision_nb.api_keys import hide_headers
@@ -20,6 +21,7 @@ R = TypeVar("R", bound=Response)
 
 _MAX_QUOTED = 20_000  # characters of an unusable answer to show to the model
 _NO_ANSWER = "(no answer)"  # servers refuse an empty message
+_CUT_OFF = ("model_length", "max_tokens")  # "length" as Mistral and Anthropic call it (read 2026-11)
 
 
 class Question(Generic[R]):
@@ -58,7 +60,7 @@ class Question(Generic[R]):
         self._repair: list[ChatMessage] = []
         self._so_far: R | None = None
 
-    @property
+    @cached_property
     def schema(self) -> Schema | None:
         """The schema; compiling it may be slow."""
         return Schema.of(self._source) if self.is_structured else None
@@ -128,8 +130,8 @@ def _check_finished(response: Response) -> None:
     if response.is_refusal or response.finish_reason == "refusal":
         words = " ".join(response.text.split()) or "it gave no reason"
         message = f"The model refused to answer: {words:.160}. Change the question or the image."
-    elif response.remark:
-        message = response.remark
+    elif response.remark or response.finish_reason in _CUT_OFF:
+        message = response.remark or "The answer was cut off at the length limit: raise max_new_tokens for more."
     else:
         return
     raise SchemaError(

@@ -226,10 +226,24 @@ def _of_type(source: Any) -> Schema:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(source)
         document = adapter.json_schema(schema_generator=_generator())
+        _check_names(name, document, adapter.json_schema(schema_generator=_generator(), mode="serialization"))
     except (PydanticUserError, NameError, RecursionError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise SettingsError(f"A model cannot be asked for {name:.60}: {reason:.180}.") from error
     return _compile(name, document, TypeValidator(adapter, name), source)
+
+
+def _check_names(name: str, read: Mapping[str, Any], written: Mapping[str, Any]) -> None:
+    """Raise SettingsError if a class writes a field under another name than it reads: `dump` could not be reversed."""
+    parts = [(read, written)]
+    parts += [(part, written.get("$defs", {}).get(title, {})) for title, part in read.get("$defs", {}).items()]
+    for one, other in parts:
+        lost = [field for field in one.get("properties", {}) if field not in other.get("properties", one["properties"])]
+        if lost:
+            raise SettingsError(
+                f"Field {lost[0][:80]!r} of {name:.60} is written under another name than it is read: give it alias= "
+                "instead of validation_alias= or serialization_alias=."
+            )
 
 
 @cache
