@@ -1,4 +1,4 @@
-"""The README's links, names and extras exist."""
+"""The links of README and SECURITY exist, and so do the README's names and extras."""
 
 import ast
 import re
@@ -10,7 +10,8 @@ from tests.save_notebooks import NOTEBOOKS
 
 ROOT = NOTEBOOKS.parent
 README = (ROOT / "README.md").read_text()
-LINKS = sorted({link for link in re.findall(r"\]\(([^)\s]+)\)", README) if not link.startswith("https://")})
+SECURITY = (ROOT / ".github" / "SECURITY.md").read_text().replace("](../", "](")
+LINKS = sorted({link for link in re.findall(r"\]\(([^)\s]+)\)", README + SECURITY) if not link.startswith("https://")})
 
 
 @pytest.mark.parametrize("link", LINKS)

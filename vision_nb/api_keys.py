@@ -103,12 +103,16 @@ class Hidden:
 
     Args:
         value: The argument.
+        is_key: Whether it is a key, to redact in what the traceback shows of the user's variables.
     """
 
-    __slots__ = ("value",)
+    __slots__ = ("__weakref__", "pattern", "value")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, *, is_key: bool = False) -> None:
         self.value = value
+        if is_key and isinstance(value, str) and value not in _PLACEHOLDERS:
+            self.pattern = Pattern(value, value.strip())
+            register(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Hidden, (None,)
@@ -120,9 +124,16 @@ class Hidden:
         return "'***'"
 
 
-def hide(value: Any) -> Any:
-    """Return an argument in a form that tracebacks do not show; None stays None."""
-    return value if value is None or isinstance(value, (Hidden, Secret, HiddenHeaders)) else Hidden(value)
+def hide(value: Any, *, is_key: bool = False) -> Any:
+    """Return an argument in a form that tracebacks do not show; None stays None.
+
+    Args:
+        value: The argument.
+        is_key: Whether it is a key.
+    """
+    if value is None or isinstance(value, (Hidden, Secret, HiddenHeaders)):
+        return value
+    return Hidden(value, is_key=is_key)
 
 
 def unhide(value: Any) -> Any:
@@ -135,7 +146,10 @@ _SECRET_ARGUMENTS = ("api_key", "api_token", "api_base", "azure_endpoint", "defa
 
 def hide_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's arguments with those that may be secret hidden."""
-    return {name: hide(value) if name in _SECRET_ARGUMENTS else value for name, value in arguments.items()}
+    return {
+        name: hide(value, is_key=name in ("api_key", "api_token")) if name in _SECRET_ARGUMENTS else value
+        for name, value in arguments.items()
+    }
 
 
 class TokenProvider:

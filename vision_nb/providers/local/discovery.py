@@ -136,7 +136,7 @@ def detect(*, timeout: float = 1.0, api_key: Any = None, ports: Sequence[int] | 
     Raises:
         SettingsError: An argument is invalid.
     """
-    api_key = hide(api_key)
+    api_key = hide(api_key, is_key=True)
     engines = {engine.port: engine for engine in running_engines()}
     tried = list(dict.fromkeys([*engines, *DEFAULT_PORTS] if ports is None else ports))
     probes = [Probe(port, timeout=timeout, api_key=api_key) for port in tried]

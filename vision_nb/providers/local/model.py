@@ -68,7 +68,7 @@ class LocalMultiModal(OpenAIMultiModal):
         context_length: int | None = None,
         **options: Any,
     ) -> None:
-        api_key, api_base, options = hide(api_key), hide(api_base), hide_arguments(options)
+        api_key, api_base, options = hide(api_key, is_key=True), hide(api_base), hide_arguments(options)
         super().__init__(model, api_key, api_base, **{"timeout": 600.0, **options})
         self.context_length = known_context_length(model) if context_length is None else context_length or None
         self._supports_detail = True

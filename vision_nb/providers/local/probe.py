@@ -64,7 +64,7 @@ class Probe:
     """
 
     def __init__(self, port: int, *, timeout: float, api_key: Any = None) -> None:
-        api_key = hide(api_key)
+        api_key = hide(api_key, is_key=True)
         is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
         if not is_number or not math.isfinite(timeout) or timeout <= 0:
             raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")

@@ -66,7 +66,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         deployment_id: str | None = None,
         **options: Any,
     ) -> None:
-        api_key, azure_endpoint, options = hide(api_key), hide(azure_endpoint), hide_arguments(options)
+        api_key, azure_endpoint, options = hide(api_key, is_key=True), hide(azure_endpoint), hide_arguments(options)
         engine = engine or azure_deployment or deployment_name or deployment_id
         azure_endpoint = check_address(azure_endpoint, "azure_endpoint") or check_address(
             os.environ.get("AZURE_OPENAI_ENDPOINT"), "AZURE_OPENAI_ENDPOINT"

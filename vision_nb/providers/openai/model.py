@@ -109,7 +109,7 @@ class OpenAIMultiModal(MultiModalLLM):
         async_http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         # First of all: a traceback may show the arguments.
-        api_key, api_base, default_headers = hide(api_key), hide(api_base), hide(default_headers)
+        api_key, api_base, default_headers = hide(api_key, is_key=True), hide(api_base), hide(default_headers)
         additional_kwargs = hide(additional_kwargs)
         super().__init__(
             model,

@@ -109,7 +109,7 @@ class ReplicateMultiModal(MultiModalLLM):
         inline_urls: bool = False,
         max_side: int | None = None,
     ) -> None:
-        api_token, api_base = hide(api_token), hide(api_base)  # a traceback may show the arguments
+        api_token, api_base = hide(api_token, is_key=True), hide(api_base)  # a traceback may show the arguments
         known = known_model(model)
         super().__init__(
             model if known is None else known.key,
