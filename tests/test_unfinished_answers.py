@@ -235,3 +235,11 @@ def test_the_servers_sentence_has_no_control_characters_and_is_short():
     said = server_message({"error": {"message": "\x1b[31mred\x00\u202e" + "x" * 10_000 + "\ud800"}})
     assert said.isprintable() and len(said) <= 160
     assert server_message("[" * 100_000) and server_message({"error": {"error": {"error": {}}}}) == ""
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_the_finish_reason_error_alone_is_an_error(server, form):
+    server.fail(Fault(finish_reason="error"))
+    llm = vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0)
+    with pytest.raises(errors.ProviderError, match="ended with an error"):
+        await ask(llm, form)
