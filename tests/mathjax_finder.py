@@ -106,5 +106,7 @@ def _is_harmful(formula, allowed):
     words = {word for word in _COMMAND.findall(formula) if word.isalpha()} - {"begin", "end", "hspace"}
     environments = set(re.findall(r"\\(?:begin|end)\s*\{([^}]*)\}", formula))
     numbered = environments & {"equation", "align", "gather", "multline", "flalign", "eqnarray", "alignat", "xalignat"}
-    numbers = [float(size) for size in re.findall(r"(\d*\.?\d+)\s*(?:em|ex|pt|px|cm|mm|in|pc|mu)\b", formula)]
-    return bool(words - allowed or words & DANGEROUS or numbered or any(size > 100 for size in numbers))
+    sizes = re.findall(r"(?:(?:(?<!\\)(?:\\\\)+\*?\s*\[)|\\hspace\*?\s*\{)\s*(-|[\d.]*)", formula)
+    columns = re.search(r"(?<!\\)(?:\\\\)*\\begin\s*\{(?:sub)?array\}(?!(?:\s*\[[tbc]\])?\s*\{[lcr|:\s]*\})", formula)
+    is_large = any(size.startswith("-") or len(size.partition(".")[0]) > 2 for size in sizes)
+    return bool(words - allowed or words & DANGEROUS or numbered or columns or is_large)

@@ -118,7 +118,7 @@ def test_the_formulas_of_an_answer_have_a_total_limit():
     pages = (safe_markdown(answer), markdown_to_html(answer), clean_html(answer))
     for page in pages:
         assert MAX_TYPESET // 60 < len(typeset_formulas(page)) < MAX_TYPESET // 50
-        assert page.count("<code>") > 1_500
+        assert page.count("<code>") > 2_000
 
 
 FORMS = [

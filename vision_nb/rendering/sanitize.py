@@ -90,7 +90,7 @@ _ATTRIBUTE = re.compile(r' ([\w-]+)="([^"]*)"')
 def _keep_attribute(tag: str, name: str, value: str) -> str | None:
     """Return the allowed part of an attribute's value, or None to drop the attribute."""
     if name == "href":
-        return value if is_safe_url(value) else None
+        return value.replace("<", "%3C").replace(">", "%3E") if is_safe_url(value) else None
     if name == "class":
         languages = [word for word in value.split() if re.fullmatch(r"language-[\w+#.-]+", word, re.ASCII)]
         return " ".join(languages) or None

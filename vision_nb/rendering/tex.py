@@ -16,7 +16,7 @@ MAX_FORMULA_LENGTH = 2_000
 MAX_DEPTH = 40
 """The maximum number of nested braces, brackets and environments in a formula."""
 
-MAX_TYPESET = 60_000
+MAX_TYPESET = 30_000
 """The maximum size of an answer's formulas; others are shown as code. A formula of n characters has size n + 50."""
 
 COMMANDS = frozenset(
