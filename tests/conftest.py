@@ -7,6 +7,7 @@ import ssl
 import sys
 import uuid
 
+import httpx  # noqa: F401 - an openai stream that is collected while replicate imports httpx fails in it
 import numpy as np
 import pytest
 from PIL import Image
