@@ -353,3 +353,48 @@ async def test_debug_logs_do_not_show_a_key(provider, form, caplog):
     assert len(caplog.records) > 3
     formatter = logging.Formatter("%(message)s")
     assert not [text for record in caplog.records if appears_in(text := formatter.format(record) + str(vars(record)))]
+
+
+def test_a_key_in_place_of_the_models_name_is_refused_and_not_shown():
+    key = f"sk-proj-{CORE}-{CORE}"
+    makers = [
+        lambda: vn.OpenAIMultiModal(key, "gpt-4o"),
+        lambda: vn.LocalMultiModal(key),
+        lambda: vn.connect(f"openai:{key}", api_key="sk-0123456789"),
+    ]
+    for make in makers:
+        with pytest.raises(errors.SettingsError, match="looks like an API key") as caught:
+            make()
+        assert not appears_in(f"{caught.value} {caught.value!r}")
+
+
+@pytest.mark.parametrize("wrong", [[("X", CANARY)], CANARY, {CANARY}], ids=["list", "text", "set"])
+def test_headers_that_are_not_a_dict_are_refused_and_not_shown(server, wrong):
+    llm = connect("openai", "sk-0123456789", server.url)
+    asks = [
+        lambda: vn.OpenAIMultiModal("gpt-4o", "sk-0123456789", default_headers=wrong),
+        lambda: vn.OpenAIMultiModal("gpt-4o", "sk-0123456789", additional_kwargs={"extra_headers": wrong}),
+        lambda: llm.complete("What?", extra_headers=wrong),
+    ]
+    for ask_it in asks:
+        with pytest.raises(errors.SettingsError, match="must be a dict") as caught:
+            ask_it()
+        assert not leaks(caught.value)
+    assert server.requests == []
+
+
+def test_a_token_in_place_of_a_token_provider_is_refused_and_not_shown():
+    with pytest.raises(errors.SettingsError, match="must be a function") as caught:
+        vn.AzureOpenAIMultiModal("d", azure_ad_token_provider=CANARY, **AZURE)  # type: ignore[arg-type]
+    assert not leaks(caught.value)
+
+
+@pytest.mark.parametrize("name", ["api_keyy", "apikey", "azure_ad_token", "openai_api_key", "secret", "password"])
+def test_a_misspelled_argument_for_a_key_does_not_show_it(name):
+    for model in ("openai:gpt-4o", "azure:d", "replicate:llava-13b", "demo"):
+        with pytest.raises((errors.SettingsError, TypeError)) as caught:
+            vn.connect(model, **({**AZURE, name: CANARY} if model == "azure:d" else {name: CANARY}))
+        assert not leaks(caught.value)
+    with pytest.raises((errors.SettingsError, TypeError)) as caught:
+        vn.AzureOpenAIMultiModal("d", **{**AZURE, "api_key": "sk-0123456789", name: CANARY})  # type: ignore[arg-type]
+    assert not leaks(caught.value)

@@ -161,3 +161,12 @@ def test_a_gallery_shows_no_key_that_a_server_echoes(server, tmp_path):
     table = comparison.to_dataframe()
     assert "***" in table["error"][0] and len(table["error"].dropna()) == len(prompts)
     assert not leaks(comparison) and not leaks(table.to_json())
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_address_with_a_query_raises_an_error_without_it(provider):
+    argument = "azure_endpoint" if provider.startswith("azure") else "api_base"
+    for query in (f"?code={CORE}", f"?api-version=2024-10-21&key={CORE}", f"#{CORE}"):
+        with pytest.raises(errors.SettingsError, match="extra_query") as caught:
+            connect(provider, "sk-0123456789", **{argument: f"http://{LOGIN}@127.0.0.1:1/v1{query}"})
+        assert not leaks(caught.value)

@@ -22,6 +22,7 @@ from vision_nb.redaction import Pattern, register
 _TOKEN = re.compile(r"vision_nb-secret-(\d+)")
 _PLACEHOLDERS = ("EMPTY", "demo", "not needed to count")  # what this package sends where no key is needed
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\0"
+_KEY = re.compile(r"(?:sk|r8|hf|gsk|xai)[-_][\w-]{20,}|AIza[\w-]{30,}")
 _numbers = count(1)
 _secrets: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
@@ -141,13 +142,16 @@ def unhide(value: Any) -> Any:
     return value.value if isinstance(value, Hidden) else value
 
 
-_SECRET_ARGUMENTS = ("api_key", "api_token", "api_base", "azure_endpoint", "default_headers", "additional_kwargs")
+_SECRET_ARGUMENT = re.compile(
+    r"api_(?!version)|key|secret|passw|(^|_)token$|^azure_endpoint$|^default_headers$|^additional_kwargs$",
+    re.IGNORECASE,
+)
 
 
 def hide_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's arguments with those that may be secret hidden."""
     return {
-        name: hide(value, is_key=name in ("api_key", "api_token")) if name in _SECRET_ARGUMENTS else value
+        name: hide(value, is_key=name in ("api_key", "api_token")) if _SECRET_ARGUMENT.search(name) else value
         for name, value in arguments.items()
     }
 
@@ -257,6 +261,15 @@ def clean_key(value: Any, name: str) -> str:
     return str(value)
 
 
+def looks_like_key(text: object) -> bool:
+    """Return whether a text has the form of an API key of OpenAI, Replicate or another service.
+
+    >>> looks_like_key("sk-proj-abcdefghijklmnopqrstuvwxyz"), looks_like_key("gpt-4o")
+    (True, False)
+    """
+    return isinstance(text, str) and _KEY.fullmatch(text.strip()) is not None
+
+
 def make_secret(value: Any, *, name: str, variable: str = "") -> Secret | None:
     """Return a key from an argument, or else from the environment; None if there is none.
 
@@ -310,10 +323,28 @@ class HiddenHeaders(dict[str, Any]):
         return self
 
 
-def hide_headers(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return request parameters in which the values of HTTP headers are hidden."""
-    headers = parameters.get("extra_headers")
-    return {**parameters, "extra_headers": HiddenHeaders(headers)} if isinstance(headers, Mapping) else dict(parameters)
+def hide_headers(parameters: dict[str, Any]) -> None:
+    """Hide the values of the HTTP headers in request parameters, in place: tracebacks show the caller's variables.
+
+    Raises:
+        SettingsError: As `hidden_headers`.
+    """
+    headers = hide(parameters.pop("extra_headers", None))
+    if headers is not None:
+        parameters["extra_headers"] = hidden_headers(headers)
+
+
+def hidden_headers(headers: Any) -> HiddenHeaders:
+    """Return HTTP headers with their values hidden.
+
+    Raises:
+        SettingsError: They are not a mapping of names to strings, or cannot be sent.
+    """
+    headers = unhide(headers)
+    if headers is not None and not isinstance(headers, Mapping):
+        kind, headers = type(headers).__name__, None  # None: a traceback may show local variables
+        raise SettingsError(f"HTTP headers must be a dict of names and values, not {kind}.")
+    return HiddenHeaders(headers or {})
 
 
 def basic_login(user: str, password: str) -> Secret:

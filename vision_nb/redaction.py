@@ -14,6 +14,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
@@ -58,7 +59,10 @@ class Pattern:
         found = [form for value in values if len(value) >= _MIN_LENGTH for form in _encodings(value)]
         self.literals = tuple(sorted(set(found), key=len, reverse=True))
         self._runs = tuple({max(_PLAIN.findall(form), key=len) for form in self.literals})
-        self._pattern = re.compile("|".join("".join(map(_escaped, form)) for form in self.literals))
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:  # compiled when it is needed, because that takes milliseconds
+        return re.compile("|".join("".join(map(_escaped, form)) for form in self.literals))
 
     def replace(self, text: str) -> str:
         """Return a text with the secret replaced."""
@@ -99,7 +103,7 @@ def register(secret: Registered) -> None:
 
 
 def _encodings(value: str) -> Iterator[str]:
-    data = value.encode()
+    data = value.encode("utf-8", "surrogatepass")
     yield from (value, data.hex(), data.hex().upper(), *_base64_forms(data))
 
 
@@ -146,7 +150,7 @@ class StreamRedactor:
         for secret in tuple(_registered):
             text = secret.pattern.replace(text)
             if not last:
-                held = max(held, *(_overlap(text, literal) for literal in ("", *secret.pattern.literals)))
+                held = max([held, *(_overlap(text, literal) for literal in secret.pattern.literals)])
         data = text.encode("latin-1")
         if held:
             data, self._held = data[:-held], data[-held:]
@@ -155,8 +159,10 @@ class StreamRedactor:
 
 def _overlap(text: str, literal: str) -> int:
     """Return how many characters at the end of a text are the beginning of a literal."""
-    tail = text[-len(literal) + 1 :] if literal else ""
-    start = tail.find(literal[:1]) if tail else -1
+    if text[-1:] not in literal:
+        return 0
+    tail = text[-len(literal) + 1 :]
+    start = tail.find(literal[:1])
     while start >= 0:
         if literal.startswith(tail[start:]):
             return len(tail) - start

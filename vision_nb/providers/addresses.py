@@ -45,6 +45,12 @@ def check_address(address: Any, argument: str) -> Address | None:
             "percent-encode special characters in a password."
         )
     parts = urlsplit(text)
+    if parts.query or parts.fragment:
+        shown, text, parts, checked = redact_url(text), "", urlsplit(""), Address()
+        raise SettingsError(
+            f"{argument} must not have a query: pass {shown!r:.80}, and its parameters as "
+            'additional_kwargs={"extra_query": {...}}.'
+        )
     if parts.username or parts.password:
         checked.login = basic_login(unquote(parts.username or ""), unquote(parts.password or ""))
     return checked

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from vision_nb.api_keys import hide_headers, unhide
+from vision_nb.api_keys import hide_headers, looks_like_key, unhide
 from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
 from vision_nb.errors import SettingsError
@@ -65,6 +65,8 @@ class MultiModalLLM(RequestSender):
         max_side: int | None = None,
     ) -> None:
         super().__init__()
+        if looks_like_key(model):
+            raise SettingsError("The model's name looks like an API key: pass the key as api_key= (or api_token=).")
         if max_side is not None and (not isinstance(max_side, int) or max_side < 1):
             raise SettingsError(f"max_side must be a whole number of pixels of at least 1, not {max_side!r:.80}.")
         if image_detail is not None:
@@ -75,7 +77,8 @@ class MultiModalLLM(RequestSender):
         self.image_detail = image_detail
         self.max_retries = max_retries
         self.timeout = timeout
-        self.additional_kwargs = hide_headers(unhide(additional_kwargs) or {})
+        self.additional_kwargs = dict(unhide(additional_kwargs) or {})
+        hide_headers(self.additional_kwargs)
         self.inline_urls = inline_urls
         self.max_side = max_side
 

@@ -49,7 +49,7 @@ class Question(Generic[R]):
         schema: Any = None,
         max_repairs: int = 1,
     ) -> None:
-        overrides.update(hide_headers(overrides))  # in place: a traceback may show the caller's variables
+        hide_headers(overrides)
         if not isinstance(max_repairs, int) or isinstance(max_repairs, bool) or max_repairs < 0:
             raise SettingsError(f"max_repairs={max_repairs!r:.60} is not a number of repairs: use 0 or more.")
         self.kind, self.overrides = kind, overrides

@@ -85,7 +85,10 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         self.engine, self.azure_endpoint, self.api_version = str(engine), azure_endpoint, api_version
         self._is_model_given = model is not None
         provider = azure_ad_token_provider
-        self._token_provider = TokenProvider(provider) if callable(provider) else None
+        if provider is not None and not callable(provider):
+            provider = azure_ad_token_provider = None  # a traceback may show local variables
+            raise SettingsError("azure_ad_token_provider must be a function that returns a token.")
+        self._token_provider = None if provider is None else TokenProvider(provider)
         super().__init__(model or self.engine, api_key, **options)
 
     def _find_key(self, api_key: Any) -> Secret | None:

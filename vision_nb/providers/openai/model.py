@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vision_nb.api_keys import HiddenHeaders, Secret, TokenProvider, hide, make_secret, unhide
+from vision_nb.api_keys import Secret, TokenProvider, hidden_headers, hide, make_secret
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
@@ -124,7 +124,7 @@ class OpenAIMultiModal(MultiModalLLM):
         )
         self.api_base: Address | None = check_address(api_base, "api_base")
         self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
-        self._default_headers = HiddenHeaders(unhide(default_headers) or {})
+        self._default_headers = hidden_headers(default_headers)
         self._http_client, self._async_http_client = http_client, async_http_client
         self._api_key = self._find_key(api_key)
         self._sends_stream_options = True
