@@ -32,6 +32,7 @@ VOLATILE = {  # pattern: replacement
     re.compile(r"0x[0-9a-f]+|chatcmpl-\w+|req_\w+|created=\d{9,}|'created': \d{9,}"): "ID",
     re.compile(r"\$?\b\d+\.\d{3,}(?= USD)"): "AMOUNT",  # price tables change; test_cost.py checks the sums
 }
+KEYED = ["01_openai", "01b_azure_openai", "03_replicate_compare_label", "05_chat_panel", "07_pictures_to_data"]
 TIMED_COLUMNS = {"latency_s", "mean latency (s)"}
 
 
@@ -101,7 +102,7 @@ def test_its_saved_outputs_are_current(path):
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("name", ["01_openai", "01b_azure_openai", "03_replicate_compare_label", "05_chat_panel"])
+@pytest.mark.parametrize("name", KEYED)
 def test_with_a_key_it_calls_the_service(name, server):
     """The service is a demo server that accepts this key only."""
     server.require_key = "readers-key"
@@ -119,6 +120,7 @@ def test_with_a_key_it_calls_the_service(name, server):
             "REPLICATE_BASE_URL": server.replicate_base,
         },
         "05_chat_panel": openai,
+        "07_pictures_to_data": openai,
     }[name]
     notebook = execute(NOTEBOOKS / f"{name}.ipynb", keys=keys)
     assert [output for output in outputs(notebook) if output.output_type == "error"] == []

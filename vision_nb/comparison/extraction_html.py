@@ -27,10 +27,9 @@ _SIDE = 72  # pixels of a thumbnail
 _THUMBNAIL_BYTES = 2_200
 _MAX_HTML = 480_000  # characters
 _MAX_ERROR = 300
-_CELL_STYLE = (
-    "vertical-align:top;text-align:left;padding:4px 8px;overflow-wrap:anywhere;"
-    "border-top:1px solid var(--jp-border-color2,#ccc)"
-)
+_CELL_STYLE = "vertical-align:top;text-align:left;padding:4px 8px;border-top:1px solid var(--jp-border-color2,#ccc);"
+_SHORT_STYLE = _CELL_STYLE + "white-space:nowrap"
+_LONG_KINDS = {"text": 8, "list": 14, "object": 14, "any": 10}  # least widths in em; values of other kinds do not wrap
 
 
 def extraction_html(
@@ -79,15 +78,23 @@ def extraction_html(
 def _row_html(
     row: Row, values: Values | None, document: ImageDocument, fields: Sequence[Field], *, with_model: bool
 ) -> str:
-    cells = [thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES)]
-    cells += [escape_text(row.model)] if with_model else []
-    html = "".join(f'<td style="{_CELL_STYLE}">{cell}</td>' for cell in cells)
+    image = thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES)
+    html = f'<td style="{_CELL_STYLE}min-width:{_SIDE}px;max-width:{2 * _SIDE}px;overflow-wrap:anywhere">{image}</td>'
+    html += f'<td style="{_wrapping(8)}">{escape_text(row.model)}</td>' if with_model else ""
     if values is None:
-        problem = f"&#9888; {escape_text(row.error[:_MAX_ERROR])}" if row.error else "call not made"
-        span = f'<td colspan="{len(fields)}" style="{_CELL_STYLE}">{problem}</td>' if fields else ""
+        reason = (row.error or "").replace(row.image, document.title)  # without the folders of the path
+        problem = f"&#9888; {escape_text(reason[:_MAX_ERROR])}" if reason else "call not made"
+        html += f'<td colspan="{len(fields)}" style="{_wrapping(14)}">{problem}</td>' if fields else ""
     else:
-        span = "".join(f'<td style="{_CELL_STYLE}">{value_html(values.get(field.path))}</td>' for field in fields)
-    return f'<tr style="background:transparent">{html}{span}<td style="{_CELL_STYLE}">{_result(row)}</td></tr>'
+        for field in fields:
+            style = _wrapping(_LONG_KINDS[field.kind]) if field.kind in _LONG_KINDS else _SHORT_STYLE
+            html += f'<td style="{style}">{value_html(values.get(field.path))}</td>'
+    return f'<tr style="background:transparent">{html}<td style="{_SHORT_STYLE}">{_result(row)}</td></tr>'
+
+
+def _wrapping(width: int) -> str:
+    """Return the style of a cell with text that wraps."""
+    return f"{_CELL_STYLE}min-width:{width}em;max-width:{3 * width}em;overflow-wrap:anywhere"
 
 
 def _result(row: Row) -> str:
