@@ -10,7 +10,7 @@ import re
 import sys
 import types
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NewType
 
 import pydantic
 import pytest
@@ -228,6 +228,8 @@ INEXPRESSIBLE = {
     "a reference to itself": ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "not in the schema"),
     "a reference elsewhere": ({"type": "object", "properties": {"a": {"$ref": "https://x.org/a"}}}, "'a'.*not in the schema"),
     "an unknown type": ({"type": "object", "properties": {"a": {"type": "strin"}}}, "not valid at properties.a.type"),
+    "an invalid pattern": ({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}, "not valid at properties.a.pattern"),
+    "a class with broken code": (type("Broken", (), {"__get_pydantic_core_schema__": classmethod(lambda *_: 1 / 0)}), "Broken: division by zero"),
     "a name with a dot": ({"type": "object", "properties": {"a.b": {"type": "string"}}}, "cannot contain a dot"),
     "true": ({"type": "object", "properties": {"a": True}}, "'a'.*allows any value"),
     "no JSON": ({"type": object()}, "is a dict, but not a JSON schema"),
@@ -412,6 +414,7 @@ HOSTILE = {
     "a number": "5",
     "null": "null",
     "a half object": '{"name": "x", "children": [{"name": "y", "children": []}',
+    "no quotes": '{name: "x", other: {"name": "y", "children": []}}',
     "broken quotes": "{'name': 'x', \"children\": [{\"name\": \"y\", \"children\": []}]}",
 }  # fmt: skip
 
@@ -448,6 +451,8 @@ def test_json_is_found_in_any_text():
     assert Schema.of(list[int]).parse("The numbers are [1, 2].") == [1, 2]
     with pytest.raises(SchemaError):
         schema.parse("blue")
+    assert Schema.of(Node).parse('[{"name": "a", "children": []}]') == Node(name="a")
+    assert Schema.of(NewType("Count", int)).parse("3") == 3
 
 
 def test_the_part_of_an_answer_that_has_arrived_is_read():

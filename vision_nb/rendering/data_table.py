@@ -41,7 +41,7 @@ def _table(data: Any, depth: int) -> str:
 def _record(item: Any, names: Sequence[str], depth: int) -> tuple[str, ...]:
     """Return the cells of one object of a list."""
     values = dict(_flat(item, "")) if isinstance(item, Mapping) else {names[0]: item}
-    return tuple(_cell("td", values.get(name, ""), depth) for name in names)
+    return tuple(_cell("td", values.get(name, ""), depth, in_column=True) for name in names)
 
 
 def _flat(data: Mapping[str, Any], prefix: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -60,9 +60,9 @@ def _rows(rows: Sequence[tuple[str, ...]]) -> str:
     return f"<table>{body}</table>{note}"
 
 
-def _cell(tag: str, value: Any, depth: int = 0) -> str:
+def _cell(tag: str, value: Any, depth: int = 0, *, in_column: bool = False) -> str:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    align = "right" if is_number and tag == "td" else "left"
+    align = "right" if is_number and in_column else "left"
     return f'<{tag} style="text-align:{align};vertical-align:top">{_content(value, depth)}</{tag}>'
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from vision_nb.rendering.sanitize import replace_surrogates
 
-_START = re.compile(r'\{(?=\s*["}])|\[(?=\s*[\[{"\]\d-])')
+_START = re.compile(r"""\{(?=\s*(?:["'}]|\w+\s*:))|\[(?=\s*[\[{"\]\d-])""")  # also of an object in another notation
 _END_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
 
 

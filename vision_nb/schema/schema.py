@@ -73,11 +73,10 @@ class Schema:
             return _of_document(_as_text(source))
         _check_type(source)
         try:
-            return _of_type(source)
-        except TypeError as error:  # from hash(): Annotated with a list, for example
-            if "unhashable" not in str(error):
-                raise
+            hash(source)
+        except TypeError:  # Annotated with a list, for example
             return _of_type.__wrapped__(source)
+        return _of_type(source)
 
     def parse(self, text: str) -> Any:
         """Return the value in an answer: its only JSON object, or the last one that matches.
@@ -169,9 +168,11 @@ class Schema:
 
     def _wrapped(self, value: Any) -> list[Any]:
         """Return the objects that a JSON value of an answer stands for."""
-        if not self._is_wrapped or (isinstance(value, Mapping) and set(value) == {_VALUE}):
-            return [value] if isinstance(value, Mapping) else []
-        return [{_VALUE: value}]
+        if self._is_wrapped:
+            return [value if isinstance(value, Mapping) and set(value) == {_VALUE} else {_VALUE: value}]
+        if isinstance(value, list) and len(value) == 1:  # small models wrap an object into a list
+            value = value[0]
+        return [value] if isinstance(value, Mapping) else []
 
     def __reduce__(self) -> tuple[Any, tuple[Any]]:
         return Schema.of, (self.source,)
@@ -196,7 +197,7 @@ def _as_text(document: Mapping[str, Any]) -> str:
 def _check_type(source: Any) -> None:
     """Raise SettingsError if a value is not a type."""
     is_type = isinstance(source, (type, types.GenericAlias, types.UnionType)) or typing.get_origin(source) is not None
-    if is_type or isinstance(source, getattr(typing, "TypeAliasType", ())):
+    if is_type or isinstance(source, (typing.NewType, getattr(typing, "TypeAliasType", typing.NewType))):
         return
     found = f"the {type(source).__name__} {source!r:.60}"
     hint = "pass a pydantic model class, dataclass, TypedDict, Enum, list[...] of these, or a JSON schema as a dict"
@@ -219,7 +220,6 @@ def _of_document(text: str) -> Schema:
 @lru_cache(maxsize=_KEPT_SCHEMAS)
 def _of_type(source: Any) -> Schema:
     from pydantic import TypeAdapter
-    from pydantic.errors import PydanticUserError
 
     plain = source if isinstance(source, type) and not typing.get_args(source) else None
     name = plain.__name__ if plain else re.sub(r"(\w+\.)+(?=\w)", "", str(source))
@@ -227,7 +227,9 @@ def _of_type(source: Any) -> Schema:
         adapter: TypeAdapter[Any] = TypeAdapter(source)
         document = adapter.json_schema(schema_generator=_generator())
         _check_names(name, document, adapter.json_schema(schema_generator=_generator(), mode="serialization"))
-    except (PydanticUserError, NameError, RecursionError) as error:
+    except SettingsError:
+        raise
+    except Exception as error:  # of pydantic, or of the class's own code
         reason = str(error).partition("\n")[0].rstrip(".")
         raise SettingsError(f"A model cannot be asked for {name:.60}: {reason:.180}.") from error
     return _compile(name, document, TypeValidator(adapter, name), source)

@@ -129,7 +129,7 @@ class DocumentValidator:
         from referencing import Registry
 
         try:
-            Draft202012Validator.check_schema(document)
+            Draft202012Validator.check_schema(document, format_checker=Draft202012Validator.FORMAT_CHECKER)
         except (SchemaError, RecursionError) as error:
             place = join_path(getattr(error, "absolute_path", ()))
             reason = getattr(error, "message", "nested too deeply")
