@@ -102,9 +102,10 @@ class Schema:
             except InvalidDataError as error:
                 failure = failure or error
         if failure is None:
+            words = shortened(text.strip().rstrip("."))
             raise SchemaError(
-                f"The answer contains no complete JSON object as {self.name} requires: {shortened(text.strip())}. Ask "
-                "again, or choose another model.",
+                f"The answer contains no complete JSON object as {self.name} requires: {words}. Ask again, or choose "
+                "another model.",
                 text=text,
             )
         raise SchemaError(
