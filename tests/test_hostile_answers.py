@@ -16,8 +16,15 @@ from vision_nb.rendering.sanitize import clean_html
 from vision_nb.rendering.tex import COMMANDS
 
 SEEDS, COUNT = range(10), 10_200
+
+
+def parsed_by(parse):
+    """Return a function that renders an answer as a front end with this Markdown parser does."""
+    return lambda text: parse(safe_markdown(text))
+
+
 TO_PAGE: dict[str, Callable[[str], str]] = {
-    **{name: lambda text, parse=parse: parse(safe_markdown(text)) for name, parse in PARSERS.items()},
+    **{name: parsed_by(parse) for name, parse in PARSERS.items()},
     "Markdown as HTML": markdown_to_html,
     "HTML": clean_html,
 }

@@ -81,12 +81,12 @@ PLACES = {
     "own": "display(Markdown(Path('own.md').read_text()))",
 }
 
-SNAPSHOT = """() => [...document.querySelectorAll('*')].filter((e) => !e.closest('.jp-OutputArea, head, .jp-Statusbar, '
-  + '.jp-Toolbar, #jp-MainLogo, .lm-mod-hidden') && !e.closest('.jp-WindowedPanel-scrollbar') && e.closest('body')).map((e) => {
-  const style = getComputedStyle(e);
-  return [e.tagName, String(e.className).slice(0, 60), style.color, style.backgroundColor, style.backgroundImage, style.display,
-    style.position, style.fontSize, style.visibility, style.opacity].join('|');
-}).filter((line) => /^(BODY|HTML)|jp-LabShell|jp-main|jp-Notebook |jp-NotebookPanel|jp-InputArea|jp-MarkdownCell|lm-MenuBar|lm-DockPanel|jp-SideBar/.test(line))"""
+SNAPSHOT = """() => [...document.querySelectorAll('html, body, #main, #jp-top-panel, #jp-main-content-panel, '
+  + '#jp-main-dock-panel, #jp-menu-panel, .lm-MenuBar-item, .jp-SideBar .lm-TabBar-tab, .jp-NotebookPanel, .jp-NotebookPanel-toolbar, '
+  + '.jp-Notebook, .jp-MarkdownOutput, .jp-MarkdownOutput p, #jp-right-stack, #jp-bottom-panel, #jp-down-stack')]
+  .filter((e) => !e.closest('.jp-OutputArea-output')).map((e) => { const style = getComputedStyle(e);
+  return [e.tagName, e.id, style.color, style.backgroundColor, style.backgroundImage, style.display, style.position, style.fontSize,
+    style.visibility, style.opacity, style.transform, style.width].join('|'); })"""
 
 FAULTS = """(selector) => { const found = [];
 const report = (why, e) => found.push(why + ': ' + e.outerHTML.slice(0, 300));

@@ -537,6 +537,7 @@ def test_html_keeps_text_lists_tables_and_code():
         ('<img src="cat.png" alt="x">', ""),
         ('<p class="x language-py" style="color:red" title="b" lang="c">a</p>', "<p>a</p>"),
         ('<code class="x language-py">a</code>', '<code class="language-py">a</code>'),
+        ('<pre><code class="language-Mermaid-x">a</code></pre>', "<pre><code>a</code></pre>"),
         ("<math><mtext>a</mtext></math><object>b</object>c", "c"),
         ("<script>a</script><style>b</style><svg><text>c</text></svg><form><input>d</form>", "d"),
     ],

@@ -1,12 +1,17 @@
 """Formulas in untrusted text: harmless ones are typeset, all others are shown as code."""
 
+import pickle
 import re
 
+import pandas as pd
 import pytest
 
+import vision_nb as vn
+from tests.conftest import picture
 from tests.mathjax_finder import DANGEROUS, harmful_formulas, typeset_formulas
 from vision_nb.comparison.gallery import answer_html as gallery_html
 from vision_nb.comparison.gallery import error_html
+from vision_nb.magics.answer_parsers import parse_table
 from vision_nb.rendering import html
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
@@ -167,3 +172,25 @@ def test_text_in_an_attribute_contains_no_tag():
 
 def test_a_command_that_is_not_allowed_can_be_copied():
     assert clean_html(r"C:\new costs $5") == "C:<span>&#92;</span>new costs <span>&#36;</span>5"
+
+
+def test_a_data_frame_of_answers_is_displayed_without_formulas(server, tmp_path):
+    server.answer_with(f"${COVER}$")
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    frame = vn.compare(llm, "x?", picture(), store=tmp_path / "a", progress=False).to_dataframe()
+    parsed = parse_table("| a |\n|---|\n| $x$ |")
+    for shown in (frame, parsed):
+        assert 'class="dataframe tex2jax_ignore mathjax_ignore"' in shown._repr_html_()
+        assert type(pickle.loads(pickle.dumps(shown))) is type(shown)
+    assert frame.response[0] == f"${COVER}$"
+    assert "mathjax_ignore" not in pd.DataFrame({"a": ["$x$"]})._repr_html_()
+
+
+def test_a_name_in_a_figure_is_not_a_formula(tmp_path):
+    path = tmp_path / r"$\frac$.png"
+    picture().save(path)
+    broken = tmp_path / r"$\sqrt$.png"
+    broken.write_bytes(b"no image")
+    figure = vn.display_image_uris([path, broken])
+    figure.savefig(tmp_path / "figure.png")
+    assert [axis.get_title().partition(".png")[0] for axis in figure.axes][:1] == [r"$\frac$"]

@@ -36,9 +36,11 @@ def plot_accuracy(models: AccuracySummary) -> Figure:
         _draw_model(axis, number, one, by_price=bool(priced))
     if priced:
         _set_price_axis(axis, [float(one.usd_per_1000 or 0) for one in priced])
-        axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
+        legend = axis.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     else:
-        axis.set_yticks(range(len(shown)), [one.model for one in shown])
+        axis.set_yticks(range(len(shown)), [one.model for one in shown], parse_math=False)
         axis.set_ylim(max(1, len(shown)) - 0.5, -0.5)
     value_axis = axis.yaxis if priced else axis.xaxis
     value_axis.set_major_formatter(lambda rate, _: f"{100 * rate:.0f}%")
@@ -48,7 +50,7 @@ def plot_accuracy(models: AccuracySummary) -> Figure:
     axis.spines[["top", "right"]].set_visible(False)
     notes = _notes(scored, priced)
     if notes:
-        figure.supxlabel(notes, fontsize=8.5, color="#555555")
+        figure.supxlabel(notes, fontsize=8.5, color="#555555", parse_math=False)
     if in_notebook():
         show_figure(figure)
     return figure

@@ -21,6 +21,7 @@ from vision_nb.comparison.scoring import Score
 from vision_nb.comparison.truth import Truth
 from vision_nb.errors import ImageError, SchemaError, SettingsError
 from vision_nb.images.document import ImageDocument
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.schema.fields import Field, flatten
 from vision_nb.schema.schema import Schema
 
@@ -144,7 +145,9 @@ class Extraction(Sequence[Row]):
             table.insert(0, "_row", documents)
             table = explode_field(table, explode, self.fields, names)
             documents = table.pop("_row")
-        return styled_table(table, [self.document(int(row)) for row in documents]) if thumbnails else table
+        if thumbnails:
+            return styled_table(table, [self.document(int(row)) for row in documents])
+        return without_formulas(table)
 
     def to_csv(self, path: str | Path, **options: Any) -> None:
         """Write the table as CSV.

@@ -219,7 +219,7 @@ def plot(rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> Figure:
             scores = [getattr(label, aspect) for key in keys for label in labels.get(key, ())]
             _draw_scores(axis, position, [score for score in scores if score is not None])
         axis.set_title(aspect)
-        axis.set_xticks(range(len(models)), models, rotation=20, ha="right")
+        axis.set_xticks(range(len(models)), models, rotation=20, ha="right", parse_math=False)
         axis.set_xlim(-0.6, len(models) - 0.4)
         axis.set_ylim(0.5, 5.8)
         axis.grid(axis="y", alpha=0.3)

@@ -31,6 +31,7 @@ from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.providers.retries import MAX_WAIT
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.schema.fields import flatten
 from vision_nb.schema.schema import Schema
 from vision_nb.store import Store
@@ -133,7 +134,7 @@ class Comparison(Sequence[Row]):
                 record[aspect] = mean(getattr(label, aspect) for label in labels.get(row.key, ()))
             records.append(record)
         table = pd.DataFrame.from_records(records, columns=list(COLUMNS))
-        return table if self.grid.schema is None else self._with_fields(table, self.grid.schema)
+        return without_formulas(table if self.grid.schema is None else self._with_fields(table, self.grid.schema))
 
     def _with_fields(self, table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         import pandas as pd

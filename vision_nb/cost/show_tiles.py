@@ -59,7 +59,7 @@ def _draw(axis: Axes, document: ImageDocument, model: str, detail: str) -> None:
     axis.imshow(np.asarray(pixels), extent=(0, width, height, 0))
     unit = TILE if isinstance(rule, Tiles) else PATCH
     _draw_grid(axis, view, unit)
-    axis.set_title(_title(document, view, model, detail, unit), fontsize=10)
+    axis.set_title(_title(document, view, model, detail, unit), fontsize=10, parse_math=False)
     axis.set_xlim(-0.01 * width, width * 1.01)
     axis.set_ylim(height * 1.01, -0.01 * height)
     axis.set_xlabel("pixels, as seen by the model", fontsize=8)

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import MalformedResponseError
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.sanitize import clean_html
 
@@ -93,7 +94,7 @@ def parse_table(text: str) -> pd.DataFrame:
             )
     buffer = io.StringIO()
     csv.writer(buffer).writerows(rows)  # so that pandas infers the types, as for any file
-    return pd.read_csv(io.StringIO(buffer.getvalue()), skipinitialspace=True)
+    return without_formulas(pd.read_csv(io.StringIO(buffer.getvalue()), skipinitialspace=True))
 
 
 def _markdown_rows(text: str) -> list[list[str]]:

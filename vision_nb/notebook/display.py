@@ -84,14 +84,13 @@ def _draw_image(axis: Axes, source: ImageSource) -> None:
         name = document.title
         prepared = document.prepare(lambda size: fit_within(size, _GRID_SIDE))
     except ImageError as error:
-        axis.text(
-            0.5, 0.5, f"could not be loaded\n\n{error}", ha="center", va="center", wrap=True, transform=axis.transAxes
-        )
-        axis.set_title(_shortened(name), fontsize=9)
+        message = f"could not be loaded\n\n{error}".replace("$", r"\$")  # wrapped text ignores parse_math=False
+        axis.text(0.5, 0.5, message, ha="center", va="center", wrap=True, transform=axis.transAxes)
+        axis.set_title(_shortened(name), fontsize=9, parse_math=False)
         return
     axis.imshow(np.asarray(Image.open(io.BytesIO(prepared.data)).convert("RGB")))
     width, height = prepared.original_size
-    axis.set_title(f"{_shortened(name)}   {width} x {height}", fontsize=9)
+    axis.set_title(f"{_shortened(name)}   {width} x {height}", fontsize=9, parse_math=False)
 
 
 def _shortened(name: str) -> str:

@@ -81,6 +81,8 @@ _DROPPED_WITH_CONTENT = set(
     "template textarea title xmp".split()
 )
 _ATTRIBUTES = {"*": set[str](), "a": {"href"}, "code": {"class"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
+# Some pages draw a mermaid diagram in place of its code, and diagrams load images.
+_LANGUAGE_CLASS = re.compile(r"language-(?!mermaid)[\w+#.-]+", re.ASCII | re.IGNORECASE)
 _IMAGE = re.compile(r'<img((?: [\w-]+="[^"]*")*)>')
 _TAG_OR_TEXT = re.compile(r'(<[^<>"]*(?:"[^"]*"[^<>"]*)*>)|([^<]+|<)')
 _CODE_TAG = re.compile(r"</?(?:code|pre)\b")
@@ -92,7 +94,7 @@ def _keep_attribute(tag: str, name: str, value: str) -> str | None:
     if name == "href":
         return value.replace("<", "%3C").replace(">", "%3E") if is_safe_url(value) else None
     if name == "class":
-        languages = [word for word in value.split() if re.fullmatch(r"language-[\w+#.-]+", word, re.ASCII)]
+        languages = [word for word in value.split() if _LANGUAGE_CLASS.fullmatch(word)]
         return " ".join(languages) or None
     return value
 
