@@ -31,7 +31,7 @@ from vision_nb.demo import DemoServer, Fault
 with DemoServer(tokens_per_second=1_000_000, keep=1) as server:
     server.fail(Fault(delay=float(sys.argv[1]), status=200, body={
         "id": "x", "object": "chat.completion", "created": 1, "model": "gpt-4o",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "An answer."}}],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": sys.argv[2]}}],
         "usage": {"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305},
     }), times=100_000)
     print(server.openai_base, flush=True)
@@ -40,10 +40,10 @@ with DemoServer(tokens_per_second=1_000_000, keep=1) as server:
 
 
 @contextlib.contextmanager
-def slow_server(seconds=SECONDS):
+def slow_server(seconds=SECONDS, answer="An answer."):
     """Run a server in another process, so that it does not use the client's processor time."""
     child = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SERVER, str(seconds), answer], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         yield child.stdout.readline().strip()
