@@ -13,7 +13,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.extractions import RECEIPT, make_extraction, receipt
 from vision_nb import errors
-from vision_nb.schema.fields import flatten, unflatten
+from vision_nb.schema.fields import Field, flatten, unflatten
 from vision_nb.schema.schema import Schema
 from vision_nb.store import Store
 from vision_nb.widgets import review_form
@@ -201,8 +201,8 @@ def test_the_answers_of_models_that_disagree_can_be_taken(extraction):
     others = panel.card["others"]
     assert set(others) == {"shop", "total.amount", "total.currency"}
     assert [(one["models"], one["value"], one["text"]) for one in others["total.currency"]] == [
-        ("demo:gpt-4o-0", "EUR", "EUR"),
-        ("demo:gpt-4o-1", None, "no value"),
+        (["demo:gpt-4o-0"], "EUR", "EUR"),
+        (["demo:gpt-4o-1"], None, "no value"),
     ]
     tell(panel, "accept", {"shop": others["shop"][1]["value"]})
     assert extraction.get_review(2).value["shop"] == "Comer Shop"
@@ -238,6 +238,28 @@ def test_values_that_a_person_did_not_change_stay_exactly_as_they_are(tmp_path):
     assert panel.card["values"]["size"] == str(2**70) and panel.card["values"]["color"] == 1
     tell(panel, "accept", {"level": 0})
     assert extraction.get_review(0).value == {**EVERYTHING, "level": "low"}
+
+
+def test_keys_that_the_form_does_not_display_stay_in_the_data(tmp_path):
+    item = {"type": "object", "properties": {"name": {"type": "string"}}}
+    properties = {"items": {"type": "array", "items": item}, "note": {"type": "string"}}
+    data = {"items": [{"name": "Tea", "code": 7}], "note": ""}
+    extraction = make_extraction(tmp_path, [[data]], {"type": "object", "properties": properties})
+    tell(panel_of(extraction), "accept", {"note": "x"})
+    assert extraction.get_review(0).value == {**data, "note": "x"}
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1e999", "9" * 400, "one", "1,5", ""])
+def test_a_text_that_is_not_a_finite_number_is_an_error_at_its_field(tmp_path, text):
+    schema = {"type": "object", "properties": {"size": {"type": "number"}}}
+    extraction = make_extraction(tmp_path, [[{"size": 1}]], schema)
+    sent = tell(panel_of(extraction), "accept", {"size": text})
+    assert sent["errors"] == {"size": "is not a number: write it as 1234.5"} and extraction.reviews() == {}
+
+
+def test_choices_that_are_equal_in_python_are_told_apart():
+    field = Field("level", "enum", choices=(1, True, "1"))
+    assert [review_form.form_value(choice, field) for choice in (1, True, "1", 1.0, 2)] == [0, 1, 2, 0, None]
 
 
 @given(

@@ -24,13 +24,10 @@ class ReviewContent:
     Attributes:
         card: What the page displays.
         model_values: The values of the answer in the form, by path; empty if no model answered.
-        known: The JSON data of all answers by path and form value as JSON, so that a value that a person does not
-            change stays exactly as it is.
     """
 
     card: Mapping[str, Any]
     model_values: Mapping[str, Any]
-    known: Mapping[tuple[str, str], Any]
 
 
 def read_content(extraction: Extraction, index: int) -> ReviewContent:
@@ -49,23 +46,17 @@ def read_content(extraction: Extraction, index: int) -> ReviewContent:
     rows = extraction.rows_of(index)
     values = {row: found for row in rows if (found := extraction.values(row)) is not None}
     disputed = disputed_fields(list(values.values()), fields) if values else set()
-    known: dict[tuple[str, str], Any] = {}
     others: dict[str, list[dict[str, Any]]] = {}
     for field in fields:
-        models: dict[str, list[str]] = {}
+        if field.path not in disputed:
+            continue
+        answers: dict[str, dict[str, Any]] = {}  # by value: models that agree are shown together
         for row, found in values.items():
-            shown = json.dumps(review_form.form_value(found[field.path], field))
-            known.setdefault((field.path, shown), found[field.path])
-            models.setdefault(shown, []).append(_answer_name(extraction, row))
-        if field.path in disputed:
-            others[field.path] = [
-                {
-                    "models": ", ".join(names),
-                    "value": json.loads(shown),
-                    "text": review_form.summary(known[field.path, shown]),
-                }
-                for shown, names in models.items()
-            ]
+            value = review_form.form_value(found[field.path], field)
+            text = review_form.summary(found[field.path])
+            answer = answers.setdefault(json.dumps(value), {"models": [], "value": value, "text": text})
+            answer["models"].append(_answer_name(extraction, row))
+        others[field.path] = list(answers.values())
     card = {
         "row": index,
         "image": image,
@@ -75,7 +66,7 @@ def read_content(extraction: Extraction, index: int) -> ReviewContent:
         "notes": [note for row in rows if (note := _note(extraction, row))],
         "source": _answer_name(extraction, index) if len(rows) > 1 and index in values else "",
     }
-    return ReviewContent(card, values.get(index, {}), known)
+    return ReviewContent(card, values.get(index, {}))
 
 
 def enlarged_image(extraction: Extraction, index: int) -> str:

@@ -67,8 +67,7 @@ def form_value(value: Any, field: Field) -> FormValue:
         case "boolean":
             return value if isinstance(value, bool) else None
         case "enum":
-            same = (index for index, choice in enumerate(field.choices) if repr(choice) == repr(value))
-            return next(same, None)
+            return next((index for index, choice in enumerate(field.choices) if _is_same(choice, value)), None)
         case "list":
             if not isinstance(value, list):
                 return None
@@ -80,6 +79,10 @@ def form_value(value: Any, field: Field) -> FormValue:
     if isinstance(value, float):
         return repr(value).removesuffix(".0")
     return replace_surrogates(str(value))
+
+
+def _is_same(choice: Any, value: Any) -> bool:
+    return bool(choice == value) and isinstance(choice, bool) == isinstance(value, bool)  # True == 1 in Python
 
 
 def form_values(values: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, FormValue]:
@@ -144,11 +147,14 @@ def _read_object(
     return unflatten(data, fields)
 
 
-def _finite(text: str) -> float:
+def _finite(text: str) -> int | float:
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
-    return number
+    try:
+        return int(text)  # large ones exactly
+    except ValueError:
+        return number
 
 
 def _decimal(text: str) -> str:

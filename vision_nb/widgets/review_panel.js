@@ -150,7 +150,7 @@ function render({ model, el }) {
       const current = JSON.stringify(field.read());
       if (field.others.childElementCount !== answers.length) {
         field.others.replaceChildren(
-          ...answers.map(({ models, value, text }, index) =>
+          ...answers.map(({ value }, index) =>
             button(
               { className: "vnb-other", title: index < 9 ? `Take this value (Alt+${index + 1})` : "Take this value" },
               () => take(field.path, value),
@@ -159,7 +159,7 @@ function render({ model, el }) {
         );
         answers.forEach(({ models, text }, index) =>
           field.others.children[index].append(
-            element("bdi", { className: "vnb-other-models", textContent: models }),
+            element("bdi", { className: "vnb-other-models", textContent: models.join(", ") }),
             element("bdi", { textContent: text }),
           ),
         );

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -242,18 +241,14 @@ class ReviewPanel(PageWidget):
 
     def _checked(self) -> tuple[Any, dict[str, str]]:
         """Return the form's values as JSON data, and what the schema says about them, by path."""
-        fields, known, errors = self.extraction.fields, self._content.get(self.row).known, dict[str, str]()
+        fields, errors = self.extraction.fields, dict[str, str]()
         saved, saved_data, _ = self._saved_values()
         values = self._drafts.get(self.row, saved)
         data = {}
         for field in fields:
             value, path = values[field.path], field.path
-            if path in saved_data and value == saved[path]:
-                data[path] = saved_data[path]
-            elif (path, json.dumps(value)) in known:
-                data[path] = known[path, json.dumps(value)]
-            else:
-                data[path] = review_form.read_value(value, field, path, errors)
+            is_unchanged = path in saved_data and value == saved[path]  # exactly, whatever the form can display
+            data[path] = saved_data[path] if is_unchanged else review_form.read_value(value, field, path, errors)
         nested = unflatten(data, fields)
         try:
             self.extraction.schema.validate(nested)
