@@ -183,6 +183,8 @@ def test_a_color_is_found_among_the_choices_of_an_enum():
     image = Image.new("RGB", (30, 30), (190, 20, 20))
     assert json.loads(answer("What?", [image], red)) == {"tint": "red"}
     assert json.loads(answer("What?", [image], {"properties": {"tint": {"enum": ["blue", None]}}})) == {"tint": None}
+    listed = {"properties": {"colors": {"type": "array", "minItems": 1, "items": {"enum": ["blue", "x"]}}}}
+    assert json.loads(answer("What?", [Image.new("RGB", (30, 30), (120, 180, 250))], listed)) == {"colors": ["blue"]}
 
 
 def test_a_schema_in_the_question_is_followed_too(server):
@@ -199,6 +201,8 @@ def test_a_schema_that_cannot_be_filled_is_said_to_be_so():
     assert "cannot say what an image shows" in caught.value.text
 
 
-def test_a_schema_with_references_to_other_documents_is_not_downloaded():
-    text = answer("What?", [], {"properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}})
+@pytest.mark.filterwarnings("ignore:Automatically retrieving")
+def test_the_documents_that_a_schema_refers_to_are_not_downloaded(server):
+    text = answer("What?", [], {"properties": {"a": {"$ref": f"{server.url}/schema"}}})
     assert "the schema refers to" in text
+    assert not server.requests

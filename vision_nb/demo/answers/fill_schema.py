@@ -126,8 +126,9 @@ class _Filler:
     def _of_enum(self, values: Sequence[Any], known: Mapping[str, Any], name: str) -> Any:
         """Return the measured value of an enumeration, or the one that stands for an unknown value, or the first."""
         by_text = {str(value).lower(): value for value in values}
-        colors = known.get("colors") or ()
-        for measured in (known.get(_plain(name)), *colors, *(str(color).split()[-1] for color in colors)):
+        found = known.get("colors")  # a text within a list of colors
+        colors = found if isinstance(found, list) else []
+        for measured in (known.get(_plain(name)), *colors, *(color.rpartition(" ")[2] for color in colors)):
             if str(measured).lower() in by_text and measured is not None:
                 self._measured_values += 1
                 return by_text[str(measured).lower()]
