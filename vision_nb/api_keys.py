@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from vision_nb.errors import AuthenticationError, MissingKeyError, SettingsError
 from vision_nb.redaction import Pattern, register
 
-_TOKEN = re.compile(r"vision_nb-secret-(\d+)")
+_TOKEN = re.compile(r"vision_nb-key-(\d+)")
 _PLACEHOLDERS = ("EMPTY", "demo", "not needed to count")  # what this package sends where no key is needed
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\0"
 _KEY = re.compile(r"(?:sk|r8|hf|gsk|xai)[-_][\w-]{20,}|AIza[\w-]{30,}")
@@ -58,7 +58,7 @@ class Secret:
     @property
     def token(self) -> str:
         """The text that stands for it in a request's headers until the request is sent."""
-        return f"vision_nb-secret-{self._number}"
+        return f"vision_nb-key-{self._number}"
 
     def reveal(self) -> str:
         """Return the text.
@@ -172,7 +172,7 @@ class TokenProvider:
     @property
     def token(self) -> str:
         """See `Secret.token`."""
-        return f"vision_nb-secret-{self._number}"
+        return f"vision_nb-key-{self._number}"
 
     @property
     def is_async(self) -> bool:
