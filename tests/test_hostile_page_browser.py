@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 
 import nbformat
 import pytest
@@ -10,7 +9,7 @@ from nbconvert import HTMLExporter
 
 from tests.hostile_answers import DELIMITERS, HTML, TEX, mutations
 from tests.lab import browser_page, open_notebook, run_cells, running_lab
-from tests.mathjax_finder import DANGEROUS, harmful_formulas
+from tests.mathjax_finder import harmful_formulas
 from tests.panel_lab import KERNEL, SERVER
 from tests.test_chat_panel_browser import PROBES
 from vision_nb.rendering.markdown.blocks import safe_markdown
@@ -96,8 +95,8 @@ for (const e of document.querySelectorAll('[id]')) if (!e.closest(selector)) for
 for (const root of answers) for (const e of root.querySelectorAll('*')) {
   const math = e.closest('mjx-container, math');
   const control = e.closest('.vnb-composer, .vnb-label-foot, .vnb-label-aspect, .vnb-label-top, .jp-OutputPrompt, .vnb-actions');
-  if (/^(script|iframe|object|embed|form|style|link|meta|base|frame|video|audio|svg|template)$/i.test(e.tagName) && !math && !control)
-    report('tag', e);
+  if (/^(script|iframe|object|embed|form|style|link|meta|base|frame|video|audio|svg|template)$/i.test(e.tagName) && !math && !control
+      && !/json$/.test(e.type ?? '') && !/^\\s*var element = document/.test(e.textContent)) report('tag', e);
   if (/^(button|input|textarea|select)$/i.test(e.tagName) && !control && !e.closest('[class*=vnb-], .jp-RenderedText')) report('control', e);
   for (const { name, value } of e.attributes) {
     if (/^on|^srcset$|^srcdoc$|^formaction$|commandlinker|^contenteditable$|^autofocus$|^slot$|^is$/i.test(name)) report(name, e);
@@ -118,7 +117,6 @@ for (const root of answers) for (const e of root.querySelectorAll('*')) {
 } return [...new Set(found)].slice(0, 10); }"""
 
 OUTPUTS = ".jp-OutputArea-output"
-OWN_COMMANDS = frozenset(("textcolor", "colorbox"))
 
 
 @pytest.fixture(scope="module")
@@ -168,13 +166,20 @@ def wait_for_math(page):
     )
 
 
+def answer_dialog(dialog, urls):
+    """Leave JupyterLab's page when it asks, and record any other dialog."""
+    if dialog.type != "beforeunload":
+        urls.append(f"dialog: {dialog.message}")
+    dialog.accept()
+
+
 @contextlib.contextmanager
 def hostile_page():
     """Yield a page that records scripts, and a list of the URLs that it requests."""
     with browser_page() as page:
         urls = []
         page.on("request", lambda request: urls.append(request.url))
-        page.on("dialog", lambda dialog: urls.append(f"dialog: {dialog.message}"))
+        page.on("dialog", lambda dialog: answer_dialog(dialog, urls))
         page.add_init_script(f"({PROBES})()")
         yield page, urls
 
@@ -243,10 +248,10 @@ def test_hostile_answers_change_nothing_outside_of_them(lab):
         # A page of nbconvert loads MathJax from another host, which is not reached here: find what it would typeset.
         page.route("https://**", lambda route: route.abort())
         (root / "page.html").write_text(HTMLExporter().from_notebook_node(notebook)[0])
-        page.goto((root / "page.html").as_uri())
+        page.goto((root / "page.html").as_uri(), wait_until="domcontentloaded")
         assert {url.split("/")[2] for url in urls if url.startswith("https:")} <= {"cdnjs.cloudflare.com", "unpkg.com"}
         del urls[:]
         page.mouse.move(400, 400)
         check(page, urls, OUTPUTS)
         found = harmful_formulas(page.content(), COMMANDS)
-        assert {word for formula in found for word in re.findall(r"\\([A-Za-z]+)", formula)} & DANGEROUS == OWN_COMMANDS
+        assert found and [formula for formula in found if formula not in OWN_FORMULAS] == []

@@ -195,6 +195,9 @@ def test_an_image_becomes_a_link(markdown, expected):
         ("> ~~~\n> a", "> &#126;&#126;&#126;\n> a"),
         # description lists of nbconvert
         ("a\n: b", "a\n&#58; b"),
+        # directives of MyST, which can load images
+        (":::{image} https://a.org/b.png\n:::", "&#58;::{image} https://a.org/b.png\n&#58;::"),
+        ("> ::::{a}\n- :::{b}", "> &#58;:::{a}\n- &#58;::{b}"),
         # a link label whose end marked would look for in a fence
         ("[a\n\n[b] [c\n[d", "&#91;a\n\n[b] &#91;c\n&#91;d"),
         ("$$\n[a\n$$", "<span>&#36;</span><span>&#36;</span>\n&#91;a\n<span>&#36;</span><span>&#36;</span>"),

@@ -33,7 +33,7 @@ _SAFE_URL = re.compile(r"https?://[^/\s]|mailto:[^/\s]", re.IGNORECASE)
 
 _REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in string.punctuation + "\n\t"}
 MARK = re.compile(r"[\\<!\[\]`~$&]")
-_DESCRIPTION = re.compile(r"^([ \t]*):(?=[ \t])", re.MULTILINE)
+_DESCRIPTION = re.compile(r"^([ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?):(?=[ \t]|::)", re.MULTILINE)
 _ESCAPE_OR_CLOSE = re.compile(r"\\.|\]", re.DOTALL)
 _OPEN_BRACKET = re.compile(r"(?<!\\)(?:\\\\)*\[")
 _TICKS = re.compile(r"`+|\n")
@@ -94,7 +94,7 @@ def safe_prose(lines: list[str], limit: FormulaLimit) -> str:
         lines: Untrusted lines of Markdown without code blocks and blank lines.
         limit: The limit of the answer's formulas.
     """
-    text = _DESCRIPTION.sub(r"\1&#58;", "\n".join(lines))  # only nbconvert has description lists
+    text = _DESCRIPTION.sub(r"\1&#58;", "\n".join(lines))  # description lists of nbconvert, blocks of MyST
     if not MARK.search(text):
         return text
     context = _Context(
