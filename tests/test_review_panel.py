@@ -143,6 +143,28 @@ def test_changes_are_kept_while_moving_and_after_a_reload_of_the_page(extraction
     assert panel.sent[-1]["state"] == "Not reviewed yet"
 
 
+def test_changes_are_found_by_the_persons_next_panel(extraction, tmp_path):
+    tell(panel_of(extraction, order="given"), "edit", {"shop": "Bak", "total.amount": "1,"})
+    answers = [[RECEIPT, RECEIPT], [RECEIPT, DISAGREED], [RECEIPT, RECEIPT], [None, None]]
+    again = make_extraction(tmp_path, answers)  # as after a restart of the kernel
+    panel = panel_of(again, order="given")
+    assert (panel.card["values"]["shop"], panel.card["values"]["total.amount"]) == ("Bak", "1,")
+    assert panel.card["state"] == "Changed, not accepted yet" and again.reviews() == {}
+    assert panel_of(again, order="given", reviewer="bob").card["values"]["shop"] == "Corner Shop"
+    panel.accept(RECEIPT)
+    assert panel_of(again, order="given", show="all").card["values"]["shop"] == "Corner Shop"
+
+
+def test_a_key_press_does_not_open_the_store(tmp_path, monkeypatch):
+    extraction = make_extraction(tmp_path, [[RECEIPT], [RECEIPT]])
+    extraction.comparison.store.close()
+    extraction.comparison._store = extraction.comparison.store.path  # as extract() leaves it
+    panel = panel_of(extraction)
+    monkeypatch.setattr(Store, "__init__", lambda *_: pytest.fail("the store was opened"))
+    tell(panel, "accept", {"shop": "Baker"})
+    tell(panel, "undo")
+
+
 def test_restore_shows_the_models_data_and_can_be_undone(extraction):
     panel = panel_of(extraction, order="given", show="all")
     tell(panel, "accept", {"shop": "Baker"})

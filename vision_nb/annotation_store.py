@@ -1,4 +1,4 @@
-"""What people say about answers and images: labels and reviews, in the store's file."""
+"""What people say about answers and images: labels, reviews and drafts of reviews, in the store's file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ CREATE TABLE IF NOT EXISTS labels (
     comment TEXT NOT NULL DEFAULT '', PRIMARY KEY (key, annotator)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reviews (
+    key TEXT NOT NULL, reviewer TEXT NOT NULL, time REAL NOT NULL, value TEXT NOT NULL, PRIMARY KEY (key, reviewer)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS drafts (
     key TEXT NOT NULL, reviewer TEXT NOT NULL, time REAL NOT NULL, value TEXT NOT NULL, PRIMARY KEY (key, reviewer)
 ) WITHOUT ROWID;
 """
@@ -60,7 +63,7 @@ class Review:
 
 
 class AnnotationStore(ABC):
-    """The part of a store that holds labels and reviews."""
+    """The part of a store that holds labels, reviews and drafts."""
 
     @abstractmethod
     def _locked(self) -> AbstractContextManager[sqlite3.Connection]:
@@ -105,11 +108,7 @@ class AnnotationStore(ABC):
 
     def put_review(self, key: str, review: Review) -> None:
         """Write a review; it replaces the reviewer's earlier review of this image."""
-        value = json.dumps(review.value, ensure_ascii=True)
-        row = (key, replace_surrogates(review.reviewer), review.time or time.time(), value)
-        with self._locked() as connection:
-            connection.execute("INSERT OR REPLACE INTO reviews VALUES (?, ?, ?, ?)", row)
-        self._checkpoint_soon()
+        self._put("reviews", key, review)
 
     def remove_review(self, key: str, reviewer: str) -> None:
         """Delete a reviewer's review of an image."""
@@ -126,3 +125,27 @@ class AnnotationStore(ABC):
                 [json.dumps(list(keys))],
             ).fetchall()
         return {key: Review(json.loads(value), reviewer, written) for key, value, reviewer, written in rows}
+
+    def put_draft(self, key: str, draft: Review) -> None:
+        """Write what a reviewer has changed but not accepted yet; it replaces the reviewer's earlier draft."""
+        self._put("drafts", key, draft)
+
+    def remove_draft(self, key: str, reviewer: str) -> None:
+        """Delete a reviewer's draft."""
+        with self._locked() as connection:
+            connection.execute("DELETE FROM drafts WHERE key = ? AND reviewer = ?", (key, reviewer))
+        self._checkpoint_soon()
+
+    def draft(self, key: str, reviewer: str) -> Review | None:
+        """Return a reviewer's draft, or None."""
+        with self._locked() as connection:
+            row = connection.execute(
+                "SELECT value, time FROM drafts WHERE key = ? AND reviewer = ?", (key, reviewer)
+            ).fetchone()
+        return None if row is None else Review(json.loads(row[0]), reviewer, row[1])
+
+    def _put(self, table: str, key: str, review: Review) -> None:
+        row = (key, replace_surrogates(review.reviewer), review.time or time.time(), json.dumps(review.value))
+        with self._locked() as connection:
+            connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", row)
+        self._checkpoint_soon()

@@ -195,7 +195,7 @@ class Store(annotation_store.AnnotationStore):
             return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def clear(self) -> None:
-        """Delete all answers and image paths, including from the disk; labels and reviews are kept."""
+        """Delete all answers and image paths, including from the disk; labels, reviews and drafts are kept."""
         with self._locked() as connection:
             connection.execute("DELETE FROM answers")
             connection.execute("DELETE FROM files")

@@ -53,8 +53,8 @@ class ReviewPanel(PageWidget):
     images, Alt+1 to Alt+9 take another model's value, Ctrl+Z undoes the last step, and Esc restores the model's data.
     In the image, the wheel, + and - zoom, 0 fits the width, and the arrow keys move the image.
 
-    What a person accepts is saved in the store at once, with name and time. Changes that are not accepted yet are kept
-    while the kernel runs. Images that cannot be read are left out.
+    What a person accepts is saved in the store at once, with name and time. Changes that are not accepted yet are in
+    the store too, and the person's next panel shows them. Images that cannot be read are left out.
 
     Args:
         extraction: The data to review.
@@ -97,7 +97,8 @@ class ReviewPanel(PageWidget):
             if value not in allowed:
                 raise SettingsError(f'{name} must be "{allowed[0]}" or "{allowed[1]}": got {value!r:.80}.')
         self.extraction = extraction
-        self.reviewer = reviewer or default_annotator()
+        self.reviewer = replace_surrogates(reviewer or default_annotator())
+        self._store = extraction.comparison.store  # stays open, so that a key press does not open it again
         self.card: dict[str, Any] = {}
         self._keys = extraction.review_keys
         by_doubt = extraction.by_doubt()
@@ -108,7 +109,6 @@ class ReviewPanel(PageWidget):
         self._orders = {"doubt": rows, "given": sorted(rows, key=lambda row: min(extraction.rows_of(row)))}
         self._image_counts = Counter(self._keys[row] for row in rows)  # images with the same content
         self._content = PrefetchCache(partial(read_content, extraction), size=_CACHED_CARDS)
-        self._drafts: dict[int, dict[str, Any]] = {}  # form values that are not accepted yet
         self._undo: list[_Step] = []
         self._order, self._show_filter = order, show
         self._read_reviews()
@@ -151,9 +151,9 @@ class ReviewPanel(PageWidget):
             value, errors = self._checked()
             if errors:
                 raise SchemaError(f"The data of {self._name} has errors: see .errors.", errors=errors)
-        before, draft = self.extraction.get_review(self.row), self._drafts.get(self.row)
+        before, draft = self.extraction.get_review(self.row), self._draft(self.row)
         self.extraction.set_review(self.row, value, reviewer=self.reviewer)
-        self._drafts.pop(self.row, None)
+        self._set_draft(self.row, None)
         self._undo.append(_Step(self.row, draft, is_accept=True, review=before))
         self._count(self.row, is_reviewed=True)
         self._show(message=self._go_on())
@@ -165,14 +165,10 @@ class ReviewPanel(PageWidget):
         step = self._undo.pop()
         if step.is_accept:
             if step.review is not None and step.review.reviewer == self.reviewer:
-                with self.extraction.comparison.opened_store() as store:  # with its time
-                    store.put_review(self._keys[step.row], step.review)
+                self._store.put_review(self._keys[step.row], step.review)  # with its time
             else:
                 self.extraction.remove_review(step.row, reviewer=self.reviewer)
-        if step.draft is None:
-            self._drafts.pop(step.row, None)
-        else:
-            self._drafts[step.row] = step.draft
+        self._set_draft(step.row, step.draft)
         self._go_to(step.row)
         self._show()
 
@@ -216,9 +212,9 @@ class ReviewPanel(PageWidget):
 
     def _restore(self) -> None:
         """Put the model's data into the form."""
-        draft = self._drafts.get(self.row)
+        draft = self._draft(self.row)
         self._keep_draft(review_form.form_values(self._content.get(self.row).model_values, self.extraction.fields))
-        if self._drafts.get(self.row) != draft:
+        if self._draft(self.row) != draft:
             self._undo.append(_Step(self.row, draft))
         self._show()
 
@@ -227,10 +223,21 @@ class ReviewPanel(PageWidget):
         if not isinstance(sent, dict):
             return
         values = review_form.clean_values(sent, self.extraction.fields)
-        if values == self._saved_values()[0]:
-            self._drafts.pop(self.row, None)
+        self._set_draft(self.row, None if values == self._saved_values()[0] else values)
+
+    def _draft(self, row: int) -> dict[str, Any] | None:
+        """Return the form values that the person has changed and not accepted yet, or None."""
+        draft = self._store.draft(self._draft_key(row), self.reviewer)
+        return None if draft is None else review_form.clean_values(draft.value, self.extraction.fields)
+
+    def _set_draft(self, row: int, values: dict[str, Any] | None) -> None:
+        if values is None:
+            self._store.remove_draft(self._draft_key(row), self.reviewer)
         else:
-            self._drafts[self.row] = values
+            self._store.put_draft(self._draft_key(row), Review(values, self.reviewer))
+
+    def _draft_key(self, row: int) -> str:
+        return f"{self._keys[row]} {self.extraction.schema.digest}"  # form values depend on the fields
 
     def _saved_values(self) -> tuple[dict[str, Any], Mapping[str, Any], Review | None]:
         """Return the form values of the review or of the model, the same as JSON data, and the review."""
@@ -243,7 +250,7 @@ class ReviewPanel(PageWidget):
         """Return the form's values as JSON data, and what the schema says about them, by path."""
         fields, errors = self.extraction.fields, dict[str, str]()
         saved, saved_data, _ = self._saved_values()
-        values = self._drafts.get(self.row, saved)
+        values = self._draft(self.row) or saved
         data = {}
         for field in fields:
             value, path = values[field.path], field.path
@@ -307,14 +314,15 @@ class ReviewPanel(PageWidget):
     def _show(self, *, message: str = "") -> None:
         content = self._content.get(self.row)
         saved, _, review = self._saved_values()
+        draft = self._draft(self.row)
         self._count(self.row, is_reviewed=review is not None)  # it may have been changed elsewhere
         # A message instead of a trait: traits may be saved with the notebook, and images and data with them.
         self.card = {
             "kind": "card",
             **content.card,
             "fields": review_form.form_fields(self.extraction.fields),
-            "values": self._drafts.get(self.row, saved),
-            "state": self._state(review),
+            "values": draft or saved,
+            "state": self._state(review, has_draft=draft is not None),
             "is_reviewed": review is not None,
             "position": self._position + 1,
             "listed": len(self._rows),
@@ -330,8 +338,8 @@ class ReviewPanel(PageWidget):
         if self._position + 1 < len(self._rows):
             self._content.prefetch(self._rows[self._position + 1])
 
-    def _state(self, review: Review | None) -> str:
-        if self.row in self._drafts:
+    def _state(self, review: Review | None, *, has_draft: bool) -> str:
+        if has_draft:
             return "Changed, not accepted yet"
         if review is None:
             return "Not reviewed yet"
@@ -346,7 +354,8 @@ class ReviewPanel(PageWidget):
             is_final: Whether the person wanted to accept the data; otherwise, the page leaves out the errors of fields
                 that the person has not changed yet.
         """
-        state = self._state(self.extraction.get_review(self.row))
+        review, draft = self.extraction.get_review(self.row), self._draft(self.row)
+        state = self._state(review, has_draft=draft is not None)
         errors = {replace_surrogates(path): replace_surrogates(text) for path, text in errors.items()}
         self.send({"kind": "errors", "row": self.row, "errors": errors, "is_final": is_final, "state": state})
 
