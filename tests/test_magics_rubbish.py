@@ -6,12 +6,12 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from IPython.core.error import UsageError
 
 from tests.conftest import picture
 from tests.kernels import in_process_shell
 from vision_nb.errors import VisionError
 from vision_nb.magics.image_args import image_variables
-from vision_nb.magics.usage_errors import UsageError
 
 PROPERTY = settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 from pydantic import BaseModel
@@ -56,7 +56,7 @@ def main():
         llm = vn.OpenAIMultiModal("gpt-4o", "k", base)
         _ = llm.complete("warm up", folder / "0.png", schema=Receipt).cost
         for turn in range(ROUNDS):  # in turns, so that other load on the machine affects both
-            options = {"store": work / f"{turn}.sqlite3", "concurrency": CONCURRENCY, "progress": False}
+            options: Any = {"store": work / f"{turn}.sqlite3", "concurrency": CONCURRENCY, "progress": False}
             started = time.perf_counter()
             assert not vn.compare(llm, "What does it say?", folder, **options).errors
             plain.append(time.perf_counter() - started)

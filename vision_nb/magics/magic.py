@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
 
 from vision_nb.errors import VisionError
@@ -60,6 +61,8 @@ class VisionMagics(VisionSettings, Magics):
         line, cell = replace_surrogates(line), None if cell is None else replace_surrogates(cell)
         try:
             return self._run_subcommand(line) if cell is None else self._run_cell(line, cell, local_ns or {})
+        except UsageError as error:  # IPython shows exactly its own class without a traceback
+            raise IPythonUsageError(str(error)) from None
         except VisionError as error:
             set_short_traceback(error, f"{type(error).__name__}: {error}", HINT)
             raise

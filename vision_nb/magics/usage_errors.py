@@ -15,7 +15,7 @@ _MAX_SHOWN = 80  # characters of the user's input in an error message
 
 
 class UsageError(IPythonUsageError):
-    """A mistake in a cell or its options, which IPython shows without a traceback.
+    """A mistake in a cell or its options, which is shown without a traceback.
 
     A message is at most 300 characters long and contains no API key, like those of `VisionError`.
     """
