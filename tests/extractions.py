@@ -70,7 +70,8 @@ def make_extraction(folder, answers, schema=Receipt, *, images=None, repaired=()
 
     Args:
         folder: Where the store and the images are; they are kept from an earlier call.
-        answers: For each image, the JSON data of each model's answer, or None for a failed one.
+        answers: For each image, the JSON data of each model's answer, or the error of a failed one; None for a
+            SchemaError.
         schema: The schema.
         images: The images; None draws one for each list of answers.
         repaired: The indices of rows that needed a second attempt.
@@ -87,8 +88,8 @@ def make_extraction(folder, answers, schema=Receipt, *, images=None, repaired=()
     rows = []
     for index, row in enumerate(grid.empty_rows()):
         data = answers[index // len(models)][index % len(models)]
-        if data is None:
-            rows.append(row.with_error(SchemaError("The answer has no JSON.", text="<b>?")))
+        if data is None or isinstance(data, Exception):
+            rows.append(row.with_error(data or SchemaError("The answer has no JSON.", text="<b>?")))
             continue
         response = vn.CompletionResponse(
             json.dumps(data), usage=vn.Usage(10, 5), parsed=compiled.validate(data), attempts=1 + (index in repaired)

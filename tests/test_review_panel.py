@@ -209,7 +209,8 @@ def test_a_failed_image_has_an_empty_form_and_its_error(extraction):
     panel = panel_of(extraction)
     assert panel.row == 6 and panel.card["values"].pop("items") == []
     assert set(panel.card["values"].values()) == {None}
-    assert panel.card["notes"][0].startswith("demo:gpt-4o-0 gave no answer: SchemaError: The answer has no JSON")
+    both = "demo:gpt-4o-0, demo:gpt-4o-1"
+    assert panel.card["notes"] == [f"{both} gave no answer: SchemaError: The answer has no JSON."]
     tell(panel, "accept", {"shop": "Baker", "total.amount": "3", "items": []})
     saved = extraction.get_review(6).value
     assert (saved["shop"], saved["total"]["amount"], saved["items"], saved["note"]) == ("Baker", "3", [], None)
@@ -365,13 +366,15 @@ def test_images_with_the_same_content_share_their_review(tmp_path):
 def test_images_that_cannot_be_read_are_left_out(tmp_path):
     picture().save(tmp_path / "good.png")
     (tmp_path / "broken.png").write_bytes(b"x")
-    images = [tmp_path / "missing.png", tmp_path / "good.png"]
-    panel = panel_of(make_extraction(tmp_path, [[None], [RECEIPT]], images=images))
-    assert names(panel) == ["good.png"] and panel.card["unreadable"] == 1
-    panel = panel_of(make_extraction(tmp_path, [[RECEIPT]], images=[tmp_path / "broken.png"]))
-    assert panel.card["image"] == ""  # the form can be filled in all the same
+    images = [tmp_path / "missing.png", tmp_path / "broken.png", tmp_path / "good.png"]
+    broken = errors.CorruptImageError("broken.png is damaged.")
+    answers = [[errors.ImageNotFoundError("no"), None], [broken, broken], [RECEIPT, broken]]
+    panel = panel_of(make_extraction(tmp_path, answers, images=images))
+    assert names(panel) == ["good.png"] and panel.card["unreadable"] == 2
+    panel = panel_of(make_extraction(tmp_path, [[RECEIPT]], images=images[1:2]))
+    assert panel.card["image"] == ""  # it has become unreadable
     with pytest.raises(errors.SettingsError, match="No image can be shown"):
-        vn.ReviewPanel(make_extraction(tmp_path, [[None]], images=images[:1]))
+        vn.ReviewPanel(make_extraction(tmp_path, answers[:2], images=images[:2]))
 
 
 def test_wrong_arguments_are_named(extraction):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vision_nb import errors
 from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.errors import ImageError
@@ -63,7 +64,7 @@ def read_content(extraction: Extraction, index: int) -> ReviewContent:
         "can_enlarge": can_enlarge,
         "name": document.title,
         "others": others,
-        "notes": [note for row in rows if (note := _note(extraction, row))],
+        "notes": _notes(extraction, rows),
         "source": _answer_name(extraction, index) if len(rows) > 1 and index in values else "",
     }
     return ReviewContent(card, values.get(index, {}))
@@ -89,12 +90,23 @@ def _answer_name(extraction: Extraction, index: int) -> str:
     return replace_surrogates(row.model if has_one_prompt else f"{row.model}, {row.prompt:.60}")
 
 
-def _note(extraction: Extraction, index: int) -> str:
-    """Return why an answer needs a look, or "" if it does not."""
-    row, name = extraction[index], _answer_name(extraction, index)
-    if not row.finished:
-        return replace_surrogates(f"{name} gave no answer: {row.error or 'it was not asked'}")
-    if row.attempts > 1:
-        repairs = "1 repair" if row.attempts == 2 else f"{row.attempts - 1} repairs"
-        return f"{name} answered after {repairs}"
-    return ""
+def is_unreadable(extraction: Extraction, index: int) -> bool:
+    """Return whether no model answered about a row's image because the image could not be read."""
+    found = [extraction[row].error or "" for row in extraction.rows_of(index)]
+    kinds = [getattr(errors, error.partition(":")[0], None) for error in found]
+    return all(isinstance(kind, type) and issubclass(kind, ImageError) for kind in kinds)
+
+
+def _notes(extraction: Extraction, rows: Iterable[int]) -> list[str]:
+    """Return why the answers about an image need a look; answers with the same reason are named together."""
+    reasons: dict[str, list[str]] = {}
+    for index in rows:
+        row = extraction[index]
+        if not row.finished:
+            reason = f"gave no answer: {row.error or 'it was not asked'}"
+        elif row.attempts > 1:
+            reason = "answered after 1 repair" if row.attempts == 2 else f"answered after {row.attempts - 1} repairs"
+        else:
+            continue
+        reasons.setdefault(replace_surrogates(reason), []).append(_answer_name(extraction, index))
+    return [f"{', '.join(names)} {reason}" for reason, names in reasons.items()]

@@ -18,7 +18,7 @@ from vision_nb.widgets import review_form
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget
 from vision_nb.widgets.prefetch import PrefetchCache
-from vision_nb.widgets.review_content import enlarged_image, read_content
+from vision_nb.widgets.review_content import enlarged_image, is_unreadable, read_content
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ class ReviewPanel(PageWidget):
         self.card: dict[str, Any] = {}
         self._keys = extraction.review_keys
         by_doubt = extraction.by_doubt()
-        rows = [row for row in by_doubt if row in self._keys]
+        rows = [row for row in by_doubt if row in self._keys and not is_unreadable(extraction, row)]
         if not rows:
             raise SettingsError("No image can be shown: see the errors in .failed.")
         self._unreadable = len(by_doubt) - len(rows)
