@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from vision_nb.errors import IncompleteResponseError, MalformedResponseError
+from vision_nb.notebook.interrupts import keep_interrupts
 from vision_nb.providers.reasoning import ReasoningSplitter
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import Choice, Response, Usage
@@ -298,6 +299,7 @@ class ResponseStream(_Stream[R]):
         if close is not None:
             close()
 
+    @keep_interrupts
     def __del__(self) -> None:
         self.close()
 
@@ -348,6 +350,7 @@ class AsyncResponseStream(_Stream[R]):
         if close is not None:
             await close()
 
+    @keep_interrupts
     def __del__(self) -> None:
         # Closing the connection would have to be awaited; the vendor's client does it when it is collected.
         self._settle(self.response)

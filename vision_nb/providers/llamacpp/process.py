@@ -28,6 +28,7 @@ from vision_nb.errors import (
     ProjectorMismatchError,
     SettingsError,
 )
+from vision_nb.notebook.interrupts import keep_interrupts
 
 HOST = "127.0.0.1"
 
@@ -117,7 +118,7 @@ class Engine:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         # Also called at the end of this process, and when the engine is garbage collected.
-        self.stop = weakref.finalize(self, _stop, self._process, self._log, log)
+        self.stop = weakref.finalize(self, keep_interrupts(_stop), self._process, self._log, log)
         _running.add(self)
 
     @property

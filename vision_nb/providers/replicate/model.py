@@ -14,6 +14,7 @@ from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage
+from vision_nb.notebook.interrupts import keep_interrupts
 from vision_nb.providers.addresses import check_address
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Request
@@ -165,7 +166,7 @@ class ReplicateMultiModal(MultiModalLLM):
 
         policy = RetryPolicy(self.max_retries, self.timeout)
         connection = connect(self._api_token, self._login, self.api_base, policy)
-        finalize(self, connection.http.close)
+        finalize(self, keep_interrupts(connection.http.close))
         return connection
 
     def _make_async_client(self) -> Connection[httpx.AsyncClient]:

@@ -1,0 +1,61 @@
+"""An interrupt that arrives during garbage collection is raised in the cell, where Python alone would ignore it."""
+
+import gc
+import signal
+import threading
+import time
+
+import httpx
+import pytest
+
+import vision_nb as vn
+from tests.conftest import picture
+from tests.replicate_calls import maker
+from vision_nb.store import Store
+
+
+@pytest.fixture
+def press():
+    """Return a function that interrupts the main thread, once."""
+    pressed = []
+
+    def press():
+        if not pressed and threading.current_thread() is threading.main_thread():
+            pressed.append(True)
+            signal.raise_signal(signal.SIGINT)
+
+    return press
+
+
+def replicate_model(server, tmp_path, monkeypatch, press):
+    close = httpx.HTTPTransport.close
+    monkeypatch.setattr(httpx.HTTPTransport, "close", lambda transport: (close(transport), press()))
+    llm = maker(server, monkeypatch)("fuyu-8b")
+    llm.complete("What?", picture())
+    return llm
+
+
+def store(server, tmp_path, monkeypatch, press):
+    monkeypatch.setattr("vision_nb.database.checkpoint", lambda connection: press())
+    return Store(tmp_path / "answers.sqlite3")
+
+
+def stream(server, tmp_path, monkeypatch, press):
+    server.answer_with("one two three " * 20)
+    stream = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base).stream_complete("What?")
+    next(stream)
+    close = stream._source.close
+    stream._source.close = lambda: (close(), press())
+    return stream
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("make", [replicate_model, store, stream])
+def test_an_interrupt_during_garbage_collection_is_not_lost(server, tmp_path, monkeypatch, press, make):
+    collected = make(server, tmp_path, monkeypatch, press)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        del collected
+        gc.collect()
+        time.sleep(60)  # what the cell is doing
+    assert time.monotonic() - started < 30
