@@ -1,5 +1,6 @@
 """The ways of asking a question: whole or streamed, synchronous or not, as a prompt or a chat; and how to interrupt them."""
 
+import asyncio
 import signal
 import threading
 import time
@@ -30,6 +31,14 @@ async def ask_all(llm, form, prompt="Which numbers?", images=(), **overrides):
 async def ask(llm, form, prompt="Which numbers?", images=(), **overrides):
     """Ask a question in one of the ways, and return the last response."""
     return (await ask_all(llm, form, prompt, images, **overrides))[-1]
+
+
+async def until(condition, task=None):
+    """Wait until a condition holds; fail if that takes a minute, or if a task ends before."""
+    async with asyncio.timeout(60):
+        while not condition():
+            assert task is None or not task.done(), f"the task ended first: {task}"
+            await asyncio.sleep(0.01)
 
 
 @contextmanager

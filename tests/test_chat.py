@@ -10,6 +10,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
+from tests.forms import until
 from vision_nb import errors
 from vision_nb.conversation.export import totals
 from vision_nb.conversation.serialization import FORMAT
@@ -87,27 +88,38 @@ def test_closing_a_stream_keeps_the_part_that_has_arrived(chat, server):
 
 async def test_cancelling_a_task_keeps_the_part_that_has_arrived(chat, server):
     server.answer_with("one two three four five six seven eight " * 40)
-    server.tokens_per_second = 100
+    server.fail(Fault(hang=60))
     task = asyncio.ensure_future(collect(chat.astream("count?")))
-    while not (chat.answering and chat.answering.answer.text):
-        await asyncio.sleep(0.01)
+    await until(lambda: chat.answering and chat.answering.answer.text, task)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert chat.responses[-1].finish_reason == "interrupted" and chat.responses[-1].text
-    await asyncio.sleep(0.2)
-    assert server.disconnects == 1
+    await until(lambda: server.disconnects == 1)
 
 
 async def test_cancelling_before_any_text_arrives_adds_no_turn(chat, server):
-    server.fail(Fault(delay=5))
+    server.fail(Fault(delay=60))
     task = asyncio.ensure_future(collect(chat.astream("count?")))
-    while chat.answering is None:
-        await asyncio.sleep(0.01)
+    await until(lambda: chat.answering, task)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(chat) == 0 and chat.answering is None
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_answer_is_not_sent_back_empty(chat, server, text):
+    chat.add(vn.ChatMessage("user", "one?"), ChatResponse(text, finish_reason="stop"))
+    chat.ask("two?")
+    assert sent(server)[1] == {"role": "assistant", "content": "(no answer)"} and chat.responses[0].text == text
+    chat.llm.chat([{"role": "user", "content": "one?"}, {"role": "assistant"}, {"role": "user", "content": "two?"}])
+    assert sent(server)[1]["content"] == "(no answer)"
+
+
+def test_a_question_of_images_alone_has_no_empty_text(chat, server):
+    chat.ask("", picture())
+    assert [part["type"] for part in sent(server)[0]["content"]] == ["image_url"]
 
 
 def test_a_second_question_during_an_answer_is_rejected(chat):
@@ -328,16 +340,14 @@ async def test_stop_ends_an_answer_started_elsewhere(chat, server, how):
             chat.stop()
         assert len(calls) == 2
     else:
-        server.tokens_per_second = 100
+        server.fail(Fault(hang=60) if how == "astream" else Fault(delay=60))
         task = asyncio.ensure_future(collect(chat.astream("count?")) if how == "astream" else chat.aask("count?"))
-        while chat.answering is None or (how == "astream" and not chat.answering.answer.text):
-            await asyncio.sleep(0.01)
+        await until(lambda: server.requests if how == "aask" else chat.answering and chat.answering.answer.text, task)
         chat.stop()
         with pytest.raises(asyncio.CancelledError):
             await task
     assert [answer.finish_reason for answer in chat.responses] == ([] if how == "aask" else ["interrupted"])
     chat.stop()
-    server.tokens_per_second = 5000
     assert chat.ask("two?").finish_reason == "stop"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from tests.forms import until
 from tests.test_chat_panel import llm, press, settled, write  # noqa: F401 - llm is a fixture
 from vision_nb import errors
 from vision_nb.demo import Fault
@@ -18,7 +19,7 @@ LONG = "some **longer** words of an answer, `code` and $x^2$\n\n" * 2500
 
 async def wait_for_text(panel):
     """Wait until an answer has begun."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (panel.chat.answering and panel.chat.answering.answer.text):
             await asyncio.sleep(0)
 
@@ -84,8 +85,7 @@ async def test_stopping_after_the_end_of_an_answer_keeps_all_of_it(server, llm, 
 
     monkeypatch.setattr(llm, "price", slow)
     task = asyncio.ensure_future(panel.ask("one"))
-    while not len(panel.chat):
-        await asyncio.sleep(0.01)
+    await until(lambda: len(panel.chat), task)
     panel.stop()
     assert (await task) is panel.chat.responses[0]
 
@@ -100,9 +100,9 @@ async def test_stop_ends_a_question_asked_by_another_panel_or_by_code(server, ll
     write(second, do="stop")
     await settled(first)
     assert first.chat.responses[0].finish_reason == "interrupted"
+    server.fail(Fault(delay=60))
     task = asyncio.ensure_future(first.chat.aask("two"))
-    while first.chat.answering is None:
-        await asyncio.sleep(0)
+    await until(lambda: len(server.requests) == 2, task)
     write(first, do="stop")
     with pytest.raises(asyncio.CancelledError):
         await task

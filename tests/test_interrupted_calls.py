@@ -8,7 +8,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
-from tests.forms import interrupted_when
+from tests.forms import interrupted_when, until
 from vision_nb import errors
 from vision_nb.demo import Fault
 
@@ -78,8 +78,7 @@ async def test_a_canceled_stream_without_text_is_recorded_as_an_estimate(server,
 
 
 async def cancel_when_asked(server, task):
-    while not server.requests:
-        await asyncio.sleep(0.01)
+    await until(lambda: server.requests, task)
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

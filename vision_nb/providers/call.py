@@ -21,6 +21,9 @@ GetMessages = Callable[[], Messages]
 Overrides = dict[str, Any]
 Request = dict[str, Any]
 
+NO_ANSWER = "(no answer)"
+"""What is sent in place of an empty answer in a conversation."""
+
 
 @dataclass(frozen=True)
 class Call(Generic[R]):
@@ -68,7 +71,13 @@ def check_messages(messages: Messages, overrides: Mapping[str, Any]) -> list[Cha
         raise SettingsError("The list of messages is empty: pass at least one message.")
     if any(message.role is MessageRole.ASSISTANT and message.image_documents for message in checked):
         raise SettingsError("An assistant message cannot contain images: put them in the next user message.")
-    return checked
+    return [_with_text(message) for message in checked]
+
+
+def _with_text(message: ChatMessage) -> ChatMessage:
+    """Return a message that is not an empty answer, which many servers refuse."""
+    is_empty = message.role is MessageRole.ASSISTANT and not message.text.strip()
+    return ChatMessage(MessageRole.ASSISTANT, NO_ANSWER) if is_empty else message
 
 
 def merge_settings(*layers: Mapping[str, Any], length_limits: tuple[str, ...]) -> dict[str, Any]:

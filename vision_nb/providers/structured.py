@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from vision_nb.api_keys import hide_headers
 from vision_nb.errors import SchemaError, SettingsError, VisionError
 from vision_nb.messages import ChatMessage, MessageRole
-from vision_nb.providers.call import GetMessages, Overrides, check_messages
+from vision_nb.providers.call import NO_ANSWER, GetMessages, Overrides, check_messages
 from vision_nb.providers.retries import with_rate_limit_retries
 from vision_nb.responses import Response
 from vision_nb.schema.schema import Schema
@@ -20,7 +20,6 @@ from vision_nb.schema.words import instructions, repair_request
 R = TypeVar("R", bound=Response)
 
 _MAX_QUOTED = 20_000  # characters of an unusable answer to show to the model
-_NO_ANSWER = "(no answer)"  # servers refuse an empty message
 _CUT_OFF = ("model_length", "max_tokens")  # "length" as Mistral and Anthropic call it (read 2026-11)
 
 
@@ -104,7 +103,7 @@ class Question(Generic[R]):
             if not error.may_repair or response.attempts > self._max_repairs:
                 raise
             self.lacks_json = bool(response.text.strip()) and not error.errors
-            answer = response.text.strip()[:_MAX_QUOTED] or _NO_ANSWER
+            answer = response.text.strip()[:_MAX_QUOTED] or NO_ANSWER
             words = repair_request(error.errors, f"{str(error).partition(':')[0].rstrip('.')}.")
             self._repair = [ChatMessage(MessageRole.ASSISTANT, answer), ChatMessage(MessageRole.USER, words)]
         return None

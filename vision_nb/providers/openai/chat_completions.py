@@ -77,6 +77,7 @@ def write_message(message: ChatMessage, images: Mapping[ImageDocument, OutgoingI
     parts = [
         {"type": "text", "text": part} if isinstance(part, str) else _image_part(images[part])
         for part in message.content
+        if part != "" or len(message.content) == 1  # many servers refuse an empty text
     ]
     return {"role": message.role.value, "content": parts}
 
