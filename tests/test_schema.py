@@ -7,10 +7,10 @@ import enum
 import json
 import pickle
 import re
-import sys
 import types
+import typing
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType, NotRequired, Optional, Required
 
 import pydantic
 import pytest
@@ -248,15 +248,52 @@ def test_a_schema_that_cannot_be_asked_for_is_an_error_that_names_the_field(name
     assert len(str(caught.value)) <= 300
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic takes the TypedDict of Python 3.12")
-def test_the_typed_dict_of_an_older_python_is_an_error_that_says_what_to_use():
-    from typing import TypedDict
+class Price(typing.TypedDict, total=False):
+    """A price."""
 
-    class Old(TypedDict):
-        a: int
+    amount: Required[float]
+    currency: Literal["EUR", "USD"]
 
-    with pytest.raises(SettingsError, match=r"typing_extensions\.TypedDict"):
-        Schema.of(Old)
+
+class Bill(typing.TypedDict):
+    shop: Annotated[str, pydantic.Field(min_length=1)]
+    total: Price | None
+    parts: NotRequired[list["Bill"]]
+    notes: Optional[Price]  # noqa: UP045
+
+
+BILL = {"shop": "A", "total": {"amount": 1.5}, "parts": [{"shop": "B", "total": None, "notes": None}], "notes": None}
+
+
+def test_the_typed_dict_of_any_python_is_a_schema():
+    schema = Schema.of(Bill)
+    assert schema.name == "Bill" and schema.is_recursive and schema.validate(BILL) == BILL
+    assert schema.validate({"shop": "A", "total": None, "notes": None}) == {"shop": "A", "total": None, "notes": None}
+    paths = [(field.path, field.is_optional) for field in schema.fields]
+    assert paths[:2] == [("shop", False), ("total.amount", False)] and ("parts", True) in paths
+    for wrong in ({"total": None, "notes": None}, {**BILL, "shop": ""}, {**BILL, "total": {"currency": "EUR"}}):
+        with pytest.raises(SchemaError):
+            schema.validate(wrong)
+    assert schema.json_schema["$defs"]["Price"]["description"] == "A price."
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (list[Price], [{"amount": 1.0}]), (Price | Literal["none"], "none"),
+        (Annotated[list[Price], pydantic.Field(min_length=1)], [{"amount": 1.0}]), (typing.List[Price], []),  # noqa: UP006
+    ],
+    ids=str,
+)  # fmt: skip
+def test_typed_dicts_inside_other_types_are_found(kind, data):
+    assert Schema.of(kind).validate({"value": data}) == data
+
+
+def test_the_fields_of_a_typed_dict_with_delayed_annotations_keep_their_qualifiers():
+    namespace = {"__name__": __name__}
+    code = "from __future__ import annotations\nfrom typing import *\n"
+    exec(f"{code}class Line(TypedDict):\n    name: str\n    price: NotRequired[int]\n", namespace)
+    assert Schema.of(namespace["Line"]).validate({"name": "x"}) == {"name": "x"}
 
 
 def renamed(**changes):

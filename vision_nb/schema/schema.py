@@ -19,6 +19,7 @@ from vision_nb.schema.canonical import digest_of, without_generated_titles
 from vision_nb.schema.fields import Field, fields_of, resolve
 from vision_nb.schema.json_text import find_json, parse_json, partial_json
 from vision_nb.schema.strict import check_expressible, is_recursive, to_strict, without_omitted
+from vision_nb.schema.typed_dicts import with_extensions
 from vision_nb.schema.validators import DocumentValidator, InvalidDataError, TypeValidator, Validator
 from vision_nb.schema.words import shortened, summary
 
@@ -225,7 +226,7 @@ def _of_type(source: Any) -> Schema:
     plain = source if isinstance(source, type) and not typing.get_args(source) else None
     name = plain.__name__ if plain else re.sub(r"(\w+\.)+(?=\w)", "", str(source))
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(source)
+        adapter: TypeAdapter[Any] = TypeAdapter(with_extensions(source))
         document = adapter.json_schema(schema_generator=_generator())
         _check_names(name, document, adapter.json_schema(schema_generator=_generator(), mode="serialization"))
     except SettingsError:
