@@ -15,7 +15,17 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
     "models": ["providers", "demo"],
     "services": ["cost", "store", "annotation_store", "database", "claims", "schema", "notebook.display"],
     "values": ["images", "messages", "responses"],
-    "foundation": ["rendering", "errors", "api_keys", "redaction", "urls", "user_warnings", "samples", "notebook"],
+    "foundation": [
+        "rendering",
+        "errors",
+        "api_keys",
+        "redaction",
+        "urls",
+        "paths",
+        "user_warnings",
+        "samples",
+        "notebook",
+    ],
 }
 HEIGHTS = {prefix: -number for number, prefixes in enumerate(LAYERS.values()) for prefix in prefixes}
 MODULES = {

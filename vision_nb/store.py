@@ -26,8 +26,10 @@ from typing import Any, Self
 from vision_nb import annotation_store, claims
 from vision_nb.claims import Claim, claimed
 from vision_nb.database import checkpoint, close_database, open_database
-from vision_nb.errors import StoreError
+from vision_nb.errors import ImageNotFoundError, StoreError
 from vision_nb.images.document import ImageDocument
+from vision_nb.notebook.interrupts import keep_interrupts
+from vision_nb.paths import expand_path
 from vision_nb.responses import UNFINISHED, Choice, Response, Usage
 from vision_nb.urls import public_url
 
@@ -73,11 +75,11 @@ class Store(annotation_store.AnnotationStore):
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        self.path = default_path() if path is None else Path(path).expanduser()
+        self.path = default_path() if path is None else expand_path(path, StoreError)
         self._lock = threading.Lock()
         self._connection = open_database(self.path, _SCHEMA, _UPGRADES)
         self._checkpoint_timer: threading.Timer | None = None
-        weakref.finalize(self, close_database, self._connection)  # a store that nobody closed
+        weakref.finalize(self, keep_interrupts(close_database), self._connection)  # a store that nobody closed
 
     def __enter__(self) -> Self:
         return self
@@ -212,7 +214,7 @@ class Store(annotation_store.AnnotationStore):
             return _sha256(public_url(str(document.image_url)).encode())
         if document.image_path is None:
             return _sha256(document.read())
-        path = Path(str(document.image_path)).expanduser().absolute()
+        path = expand_path(document.image_path, ImageNotFoundError).absolute()
         try:
             state = path.stat()
         except (OSError, ValueError):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision_nb.errors import SettingsError
+from vision_nb.paths import expand_path
 
 START = "00_start_here.ipynb"
 DEFAULT_FOLDER = "vision_nb_tutorials"
@@ -49,7 +50,7 @@ def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> list[str]:
     Raises:
         SettingsError: The folder cannot be written to, or this installation has no notebooks.
     """
-    target, kept = Path(folder).expanduser(), []
+    target, kept = expand_path(folder), []
     sources = sorted(notebooks_folder().glob("*.ipynb"))
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def start_jupyterlab(folder: str | Path, *, browser: bool = True, options: Seque
         SettingsError: JupyterLab is not installed.
     """
     check_jupyterlab()
-    root = Path(folder).expanduser().resolve()
+    root = expand_path(folder).resolve()
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
     command += [f"--LabApp.default_url=/lab/tree/{START}", *([] if browser else ["--no-browser"]), *options]
     with subprocess.Popen(command) as process:

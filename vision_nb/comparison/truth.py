@@ -15,6 +15,7 @@ from typing import Any
 from vision_nb.comparison.canonical_values import as_data, as_text, canonical, flat_values, is_missing
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
+from vision_nb.paths import expand_path
 from vision_nb.schema.fields import Field
 
 KEY = "image"
@@ -202,7 +203,7 @@ def _entries(truth: Any, names: _ImageNames, fields: Sequence[Field]) -> list[tu
 
 def _read_csv(path: Path) -> tuple[list[str], list[list[Any]]]:
     try:
-        with path.expanduser().open(encoding="utf-8-sig", newline="") as file:
+        with expand_path(path).open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)
             delimiter = max(",;\t", key=first.count)  # spreadsheets in many countries write semicolons

@@ -11,11 +11,12 @@ from typing import Any
 
 from vision_nb.conversation.export import transcript
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
-from vision_nb.conversation.serialization import SavedConversation, expand_path, read, write
+from vision_nb.conversation.serialization import SavedConversation, read, write
 from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ProviderError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
+from vision_nb.paths import expand_path
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect

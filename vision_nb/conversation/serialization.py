@@ -46,18 +46,6 @@ class SavedConversation:
     turns: tuple[Turn, ...]
 
 
-def expand_path(path: str | Path) -> Path:
-    """Return a path with ``~`` replaced by the home folder.
-
-    Raises:
-        SettingsError: The path names a user who does not exist.
-    """
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise SettingsError(f"{path} is not a usable path ({error}): write the whole path.") from error
-
-
 def write(conversation: SavedConversation, path: Path) -> None:
     """Write a conversation in the format that the path's suffix selects; see `Chat.export`."""
     to_text = _FORMATS.get(path.suffix.lower())

@@ -18,6 +18,7 @@ from vision_nb.errors import CorruptImageError, ImageNotFoundError, UnsupportedI
 from vision_nb.images.download import HEADER_BYTES, download
 from vision_nb.images.formats import sniff
 from vision_nb.images.prepare import Header, read_header
+from vision_nb.paths import expand_path
 from vision_nb.urls import redact_url
 
 
@@ -83,7 +84,7 @@ class FileContent(ImageContent):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(str(path), str(path))
-        self._path = Path(path).expanduser()
+        self._path = expand_path(path, ImageNotFoundError)
 
     def read(self) -> bytes:
         """Read the file."""

@@ -11,6 +11,7 @@ from vision_nb.errors import ImageNotFoundError, SettingsError
 from vision_nb.images.content import working_folder
 from vision_nb.images.document import ImageDocument, ImageList, ImageSource
 from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff
+from vision_nb.paths import expand_path
 from vision_nb.user_warnings import warn_user
 
 
@@ -54,7 +55,7 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
             documents.append(ImageDocument.of(source))
             continue
         document = ImageDocument.of(source)
-        path = None if document.image_path is None else Path(str(document.image_path)).expanduser()
+        path = None if document.image_path is None else expand_path(document.image_path, ImageNotFoundError)
         try:
             found = None if path is None or _is_file_like(path) else _expand(path, recursive)
         except OSError as error:

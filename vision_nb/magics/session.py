@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vision_nb.errors import StoreError
 from vision_nb.magics.conversations import Conversations
 from vision_nb.magics.models import Models
 from vision_nb.magics.settings import VisionSettings
+from vision_nb.paths import expand_path
 from vision_nb.store import Store, default_path
 
 LAST_ANSWER = "_vision"
@@ -47,7 +48,7 @@ class Session:
     @property
     def store(self) -> Store:
         """The store of answers that the settings name. Only one is open at a time."""
-        path = Path(self.settings.store or default_path()).expanduser()
+        path = expand_path(self.settings.store or default_path(), StoreError)
         if self._store is None or self._store.path != path or not path.exists():
             if self._store is not None:
                 self._store.close()

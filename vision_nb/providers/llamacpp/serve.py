@@ -14,6 +14,7 @@ from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, Se
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
 from vision_nb.notebook.progress import ProgressLine
+from vision_nb.paths import expand_path
 from vision_nb.providers.call import Request
 from vision_nb.providers.llamacpp.chat_formats import check_chat_format
 from vision_nb.providers.llamacpp.download import download_gguf
@@ -91,7 +92,7 @@ def serve_llava(
         model, mmproj = (
             download_gguf(repo_id, PurePath(file).as_posix(), progress=progress) for file in (model, mmproj)
         )
-    paths = Path(model).expanduser().absolute(), Path(mmproj).expanduser().absolute()
+    paths = expand_path(model).absolute(), expand_path(mmproj).absolute()
     check_pair(*map(read_header, paths))
     settings: dict[str, Any] = {
         "model": paths[0],

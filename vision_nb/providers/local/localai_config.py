@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from vision_nb.errors import SettingsError
+from vision_nb.paths import expand_path
 from vision_nb.rendering import html
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -101,7 +102,7 @@ def write_localai_config(
             )
     if not isinstance(api_base, str) or not _ADDRESS.fullmatch(api_base):
         raise SettingsError(f"api_base={api_base!r:.80} must be a URL that starts with http:// or https://.")
-    folder = Path(folder).expanduser()
+    folder = expand_path(folder)
     files = LocalAIFiles(
         template=folder / "models" / f"{name}.tmpl",
         definition=folder / "models" / f"{name}.yaml",
