@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vision_nb.services import SERVICES
+
 # nbformat's validator imports it, and compiling its grammar takes seconds. It checks IRIs, which notebooks do not have.
 sys.modules["rfc3987_syntax"] = None
 
+_KEYS = {service.key_variable for service in SERVICES.values()}
 _HIDDEN = ("OPENAI_", "AZURE_", "REPLICATE_", "VISION_NB_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
@@ -31,7 +34,7 @@ def pytest_collection_modifyitems(items):
 def clean_environment(monkeypatch, tmp_path_factory):
     """Hide the developer's keys, endpoints, proxies and store from the tests."""
     for name in list(os.environ):
-        if name.upper().startswith(_HIDDEN):
+        if name.upper().startswith(_HIDDEN) or name in _KEYS:
             monkeypatch.delenv(name)
     cache = tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex  # made only if a test uses it
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))

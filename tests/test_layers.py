@@ -14,7 +14,7 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
     "workflows": ["conversation", "comparison"],
     "models": ["providers", "demo"],
     "services": ["cost", "store", "annotation_store", "database", "claims", "schema", "notebook.display"],
-    "values": ["images", "messages", "responses"],
+    "values": ["images", "messages", "responses", "services"],
     "foundation": [
         "rendering",
         "errors",
@@ -23,6 +23,7 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
         "urls",
         "paths",
         "user_warnings",
+        "project_settings",
         "samples",
         "notebook",
     ],

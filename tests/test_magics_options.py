@@ -152,7 +152,8 @@ MISTAKES = {
     "%%vision demo --imagee x\nx": "did you mean --image?",
     "%%vision demo -d hihg\nx": "did you mean high?",
     "%%vision opnai:gpt-4o\nx": "did you mean openai:gpt-4o?",
-    "%%vision gpt-4o-mini\nx": "did you mean openai:gpt-4o-mini?",
+    "%%vision gtp-4o-mini\nx": "did you mean openai:gpt-4o-mini?",
+    "%%vision anthropc:claude-sonnet-5\nx": "did you mean anthropic:claude-sonnet-5?",
     "%%vision fsat\nx": "did you mean fast?",
     "%%vision demo What is this?\nx": "Unexpected word",
     "%%vision demo -i nothing\nx": "nothing: the value is None",
@@ -225,8 +226,9 @@ def test_subcommands(photo):
         "%vision fix --yes",
         allow_errors=True,
     )
-    assert "openai:gpt-4o " in markdown_of(cells[1])[0] and "OPENAI_API_KEY is not set" in markdown_of(cells[1])[0]
-    assert "2.5 / 10" in markdown_of(cells[1])[0] and "unknown /" not in markdown_of(cells[1])[0]
+    listed = markdown_of(cells[1])[0]
+    assert "| demo | not needed | free |" in listed and "openai:gpt-4o" not in listed
+    assert "Not ready, because the API key is not set: openai (OPENAI_API_KEY), azure (AZURE_OPENAI_API_KEY)" in listed
     assert "now asks demo:mine by default" in text_of(cells[2]) and text_of(cells[4]) == "mine\n"
     assert "nickname = mine" in markdown_of(cells[5])[0]
     assert "1 answer," in value_of(cells[7]) and "Deleted 1 answer" in text_of(cells[8])

@@ -534,7 +534,7 @@ def test_connect_returns_the_model_that_its_name_describes(monkeypatch):
     local: Any = vn.connect("local:llava", api_base="http://localhost:1/v1")
     assert local.api_base == "http://localhost:1/v1"
     assert str(vn.connect("demo")) == "demo"
-    with pytest.raises(errors.SettingsError, match="did you mean 'openai'"):
+    with pytest.raises(errors.SettingsError, match="Unknown provider 'opnai': did you mean 'openai:gpt-4o'"):
         vn.connect("opnai:gpt-4o")
     with pytest.raises(errors.SettingsError, match="azure:NAME"):
         vn.connect("azure")

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from vision_nb.providers.local.model import LocalMultiModal as LocalMultiModal
     from vision_nb.providers.openai.azure import AzureOpenAIMultiModal as AzureOpenAIMultiModal
     from vision_nb.providers.openai.model import OpenAIMultiModal as OpenAIMultiModal
+    from vision_nb.providers.openai.service_model import ServiceMultiModal as ServiceMultiModal
     from vision_nb.providers.replicate.catalog import (
         REPLICATE_MULTI_MODAL_LLM_MODELS as REPLICATE_MULTI_MODAL_LLM_MODELS,
     )
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from vision_nb.responses import ChatResponse as ChatResponse
     from vision_nb.responses import CompletionResponse as CompletionResponse
     from vision_nb.responses import Usage as Usage
+    from vision_nb.services import register_service as register_service
     from vision_nb.widgets.chat_panel import ChatPanel as ChatPanel
     from vision_nb.widgets.label_panel import LabelPanel as LabelPanel
     from vision_nb.widgets.review_panel import ReviewPanel as ReviewPanel
@@ -89,9 +91,11 @@ _EXPORTS = {
     "vision_nb.providers.local.model": ("LocalMultiModal",),
     "vision_nb.providers.openai.azure": ("AzureOpenAIMultiModal",),
     "vision_nb.providers.openai.model": ("OpenAIMultiModal",),
+    "vision_nb.providers.openai.service_model": ("ServiceMultiModal",),
     "vision_nb.providers.replicate.catalog": ("REPLICATE_MULTI_MODAL_LLM_MODELS",),
     "vision_nb.providers.replicate.model": ("ReplicateMultiModal",),
     "vision_nb.responses": ("ChatResponse", "CompletionResponse", "Usage"),
+    "vision_nb.services": ("register_service",),
     "vision_nb.widgets.chat_panel": ("ChatPanel",),
     "vision_nb.widgets.label_panel": ("LabelPanel",),
     "vision_nb.widgets.review_panel": ("ReviewPanel",),

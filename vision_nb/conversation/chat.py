@@ -21,6 +21,7 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
 from vision_nb.responses import ChatResponse, Usage
+from vision_nb.services import SERVICES
 
 
 class Chat:
@@ -372,6 +373,8 @@ def _as_question(prompt: str | ChatMessage, images: ImageSource | Iterable[Image
 
 def _connect_saved_model(name: str, path: Path) -> MultiModalLLM:
     """Connect to the model that a file names, unless images could go to a server that the file's author chose."""
-    if name not in known_models() and name.partition(":")[0] not in ("openai", "local", DEMO):
+    provider = name.partition(":")[0]
+    is_known = provider == "replicate" and name in known_models()
+    if not is_known and provider not in (*SERVICES, "local", DEMO):
         raise SettingsError(f"{path.name} names the model {name!r}: pass llm=vn.connect({name!r}) to continue with it.")
     return connect(name)

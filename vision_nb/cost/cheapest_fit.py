@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from vision_nb.cost.image_rules import PATCH, TILE, Tiles, checked_rule, view_of
 from vision_nb.cost.image_tokens import is_size
+from vision_nb.cost.model_reference import counted_model
 from vision_nb.cost.prices import price
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -62,7 +64,7 @@ class Fits:
         return html.markdown_table((f"pixels, {self.model}", "tokens", "saved", "saved per image"), rows)
 
 
-def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detail: str = "auto") -> Fits:
+def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detail: str = "auto") -> Fits:
     """Find the smaller sizes at which an image costs fewer tokens.
 
     Images are always scaled down to the size that the model uses before they are sent, so that size saves nothing. At
@@ -70,7 +72,7 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detai
 
     Args:
         image_or_size: A (width, height) in pixels, or any image source.
-        model: The model's name.
+        model: A model's name, such as "gpt-4o" or "provider:model", or a model object.
         detail: "auto", "low", "high" or "original".
 
     Raises:
@@ -81,9 +83,10 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detai
     [((512, 512), 255)]
     """
     size: Size = image_or_size if is_size(image_or_size) else ImageDocument.of(image_or_size).size
-    rule, view = checked_rule(model, detail), view_of(size, model, detail)
+    found = counted_model(model)
+    rule, view = checked_rule(found.model, detail), view_of(size, found.model, detail)
     if rule is None or view is None:
-        return Fits(model, size, None, ())
+        return Fits(found.model, size, None, ())
     steps: list[Step] = []
     lowest = view.tokens
     for smaller in _candidates(view.size, TILE if isinstance(rule, Tiles) else PATCH):
@@ -92,10 +95,10 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: str = "gpt-4o", detai
             break
         if tokens < lowest * (1 - _MIN_SAVING):
             saved = view.tokens - tokens
-            saved_usd = price(Usage(saved, 0), provider="openai", model=model)
+            saved_usd = price(Usage(saved, 0), provider=found.provider, model=found.model)
             steps.append(Step(smaller, tokens, saved, saved_usd))
             lowest = tokens
-    return Fits(model, size, view.tokens, tuple(steps))
+    return Fits(found.model, size, view.tokens, tuple(steps))
 
 
 def _candidates(size: Size, unit: int) -> list[Size]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol, overload, runtime_checkable
+from typing import Any, overload
 
 from vision_nb.cost.accounting import InputTokens, longest_answer
 from vision_nb.cost.image_tokens import ImageTokens, count_images, is_size
+from vision_nb.cost.model_reference import PricedModel, as_models, counted_model
 from vision_nb.cost.prices import price
 from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
@@ -19,30 +20,6 @@ from vision_nb.responses import Usage
 
 EXPECTED_OUTPUT = 300
 """Tokens assumed for an answer without a limit: the limit that the walkthroughs set."""
-
-
-@runtime_checkable
-class PricedModel(Protocol):
-    """The part of a model object that estimates and the ledger use; all model classes implement it."""
-
-    provider: ClassVar[str]
-
-    @property
-    def counted_model(self) -> str:
-        """The name of the model whose token rule and price apply."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings of a call, such as its length limit and detail level."""
-        ...
-
-    def price(self, usage: Usage) -> Decimal | None:
-        """Return the price of some usage in US dollars, or None if it is not known."""
-        ...
-
-    def count_input_tokens(self, prompt: str, image_documents: Any = ()) -> int:
-        """Return the provider's own count of a prompt's input tokens, without running it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -122,7 +99,7 @@ def estimate_cost(
     prompt: str = "",
     images: Any = (),
     *,
-    models: Sequence[Any],
+    models: Any,
     detail: str | None = None,
     max_new_tokens: int | None = None,
     exact: bool = False,
@@ -142,7 +119,7 @@ def estimate_cost(
     images: Any = (),
     model: Any = "gpt-4o",
     *,
-    models: Sequence[Any] | None = None,
+    models: Any = None,
     detail: str | None = None,
     max_new_tokens: int | None = None,
     exact: bool = False,
@@ -152,15 +129,16 @@ def estimate_cost(
     Args:
         prompt: The prompt.
         images: Sizes (width, height) or image sources, of which only the headers are read.
-        model: A model's name, "provider:model", or a model object.
-        models: Several of these to compare; the result is sorted by price.
+        model: A model's name, such as "gpt-4o" or "provider:model", or a model object.
+        models: One or several of these to compare; the result is sorted by price.
         detail: The detail level; None uses each document's own, then the model's, then "auto".
         max_new_tokens: The maximum tokens of the answer; None uses the model's own limit, or 300.
         exact: Get the input tokens from OpenAI's token counter: the images are uploaded to be counted, which
             is free. Needs a model object.
 
     Raises:
-        SettingsError: A size or detail level is invalid, or an exact count is not available.
+        SettingsError: A size or detail level is invalid, the model's name is misspelled, or an exact count is not
+            available.
 
     >>> estimate_cost("What is this?", [(1024, 1024)], "gpt-4o", detail="high", max_new_tokens=100).usd
     Decimal('0.0029425')
@@ -170,19 +148,14 @@ def estimate_cost(
     def estimate(model: Any) -> Estimate:
         return _estimate(prompt, sources, model, detail=detail, max_new_tokens=max_new_tokens, exact=exact)
 
-    return estimate(model) if models is None else Estimates(map(estimate, models))
+    return estimate(model) if models is None else Estimates(map(estimate, as_models(models)))
 
 
 def _estimate(
     prompt: str, sources: list[Any], model: Any, *, detail: str | None, max_new_tokens: int | None, exact: bool
 ) -> Estimate:
-    settings: dict[str, Any] = {}
-    if isinstance(model, str):
-        provider, colon, name = model.partition(":")
-        if not colon or provider == "ft":
-            provider, name = "openai", model
-    else:
-        provider, name, settings = model.provider, model.counted_model, model.settings()
+    found = counted_model(model)
+    name, settings = found.model, model.settings() if isinstance(model, PricedModel) else {}
     longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else max_new_tokens
     if longest < 1:
         raise SettingsError(f"max_new_tokens must be at least 1: got {longest}.")
@@ -200,7 +173,7 @@ def _estimate(
 
     def price_with(output: int) -> Decimal | None:
         usage = Usage(tokens, output)
-        return price(usage, provider=provider, model=name) if isinstance(model, str) else model.price(usage)
+        return price(usage, provider=found.provider, model=name) if isinstance(model, str) else model.price(usage)
 
     return Estimate(str(model), text, images, longest, tokens, price_with(1), price_with(longest), is_exact=exact)
 

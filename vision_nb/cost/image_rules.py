@@ -21,6 +21,7 @@ from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import DETAILS, check_detail
 from vision_nb.images.prepare import fit_within
+from vision_nb.services import SERVICES
 
 MAX_PATCHES = 30_000
 """The maximum number of patches per image in OpenAI's API (images and vision guide, 2026-11)."""
@@ -308,6 +309,9 @@ def rule_for(model: str) -> Rule | None:
 def _table_rule(model: str) -> Rule | None:
     if is_llava_1_5(model):
         return RULES["llava"]
+    owner, _, own_name = model.partition("/")  # as in a router's "openai/gpt-4o"
+    if any(owner == service.owner for service in SERVICES.values()):
+        model = own_name
     row = match_prefix(model, RULES)
     return None if row in (None, "llava") else RULES[row]
 

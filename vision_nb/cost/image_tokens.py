@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from vision_nb.cost.image_rules import MAX_PATCHES, checked_rule, rule_for, view_of
+from vision_nb.cost.model_reference import counted_model
 from vision_nb.errors import ImageError, ImageTooLargeError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -45,22 +46,24 @@ class ImageTokens:
 
 
 @overload
-def image_tokens(image_or_size: list[Any], model: str = "gpt-4o", detail: str | None = None) -> list[ImageTokens]: ...
+def image_tokens(image_or_size: list[Any], model: Any = "gpt-4o", detail: str | None = None) -> list[ImageTokens]: ...
 @overload
 def image_tokens(
-    image_or_size: ImageSource | Size, model: str = "gpt-4o", detail: str | None = None
+    image_or_size: ImageSource | Size, model: Any = "gpt-4o", detail: str | None = None
 ) -> ImageTokens: ...
-def image_tokens(image_or_size: Any, model: str = "gpt-4o", detail: str | None = None) -> Any:
+def image_tokens(image_or_size: Any, model: Any = "gpt-4o", detail: str | None = None) -> Any:
     """Count the tokens of an image by the model's rule.
 
     Args:
         image_or_size: A (width, height) in pixels; or an image source, of which only the header is read (at
             most the first 64 KiB of a URL); or a list of these, which returns a list.
-        model: The model's name; a snapshot or fine-tune uses its base model's rule.
+        model: A model's name, such as "gpt-4o" or "provider:model", or a model object. A snapshot or fine-tune uses its
+            base model's rule.
         detail: "auto", "low", "high" or "original"; None uses the document's own level, or "auto".
 
     Raises:
-        SettingsError: The size is not positive, or the model does not support the detail level.
+        SettingsError: The size is not positive, the model's name is misspelled, or the model does not support the
+            detail level.
         ImageError: The image cannot be read, or has more patches than the API accepts. For a list, this is
             the ``error`` of one entry, and the others are counted.
 
@@ -69,9 +72,10 @@ def image_tokens(image_or_size: Any, model: str = "gpt-4o", detail: str | None =
     >>> image_tokens((1024, 1024), "some-new-model").tokens is None
     True
     """
+    name = counted_model(model).model
     if isinstance(image_or_size, list):
-        return count_images(image_or_size, model, detail)
-    return _count(image_or_size, model, detail, "auto")
+        return count_images(image_or_size, name, detail)
+    return _count(image_or_size, name, detail, "auto")
 
 
 def count_images(
@@ -120,14 +124,14 @@ def _count(
 
 
 def image_tokens_array(
-    widths: ArrayLike, heights: ArrayLike, model: str = "gpt-4o", detail: str = "auto"
+    widths: ArrayLike, heights: ArrayLike, model: Any = "gpt-4o", detail: str = "auto"
 ) -> NDArray[np.int64] | None:
     """Count the tokens of many images by their sizes.
 
     Args:
         widths: Widths in pixels.
         heights: Heights in pixels, in the same shape.
-        model: The model's name.
+        model: A model's name, such as "gpt-4o" or "provider:model", or a model object.
         detail: "auto", "low", "high" or "original".
 
     Returns:
@@ -142,7 +146,7 @@ def image_tokens_array(
     """
     import numpy as np
 
-    rule = checked_rule(model, detail)
+    rule = checked_rule(counted_model(model).model, detail)
     width, height = np.asarray(widths, dtype=np.int64), np.asarray(heights, dtype=np.int64)
     if width.shape != height.shape:
         raise SettingsError(f"The widths have shape {width.shape} and the heights {height.shape}: they must match.")

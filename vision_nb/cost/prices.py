@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 from vision_nb.cost.model_names import base_name
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
+from vision_nb.services import OTHER_PROVIDERS, find_service
 
 if TYPE_CHECKING:
     from genai_prices.types import PriceCalculation
-
-PROVIDER_IDS = {"openai": "openai", "azure": "azure"}
-"""Maps our provider names to those of genai-prices. The other providers have no price per token."""
 
 _STANDARD_TIERS = (None, "", "auto", "default")  # OpenAI, Chat Completions reference, service_tier, read 2026-11
 _MILLION = 1_000_000
@@ -60,7 +58,8 @@ def price(usage: Usage, *, provider: str, model: str, service_tier: str | None =
     if has_set_price(model):
         input_price, output_price = _set_prices[model]
         return (input_price * usage.input_tokens + output_price * usage.output_tokens) / _MILLION
-    if provider not in PROVIDER_IDS:
+    price_id = _price_id(provider)
+    if price_id is None:
         return None
     # genai-prices takes half a second to import.
     from genai_prices import Usage as PricedUsage
@@ -73,10 +72,18 @@ def price(usage: Usage, *, provider: str, model: str, service_tier: str | None =
     )
     context = None if service_tier in _STANDARD_TIERS else {"service_tier": str(service_tier)}
     try:
-        found = calc_price(tokens, base_name(model), provider_id=PROVIDER_IDS[provider], price_context=context)
+        found = calc_price(tokens, base_name(model), provider_id=price_id, price_context=context)
     except (LookupError, ValueError):  # not on the list, or an invalid count
         return None
     return found.total_price if context is None or _has_rates(found, context) else None
+
+
+def _price_id(provider: str) -> str | None:
+    """Return the name of a provider in genai-prices, or None if it has no price per token there."""
+    if provider in OTHER_PROVIDERS:
+        return provider if provider == "azure" else None
+    service = find_service(provider)
+    return None if service is None else service.price_id
 
 
 def _has_rates(found: PriceCalculation, context: dict[str, str]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.cost.image_rules import PATCH, TILE, Tiles, View, checked_rule, view_of
+from vision_nb.cost.model_reference import counted_model
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
@@ -20,12 +21,12 @@ _MAX_SIDE = 1000  # pixels of the plotted image; the axes have the model's own s
 _MAX_COLUMNS = 64  # with more, thick lines would hide the image
 
 
-def show_tiles(image: ImageSource, model: str = "gpt-4o", detail: str | Sequence[str] = "high") -> Figure:
+def show_tiles(image: ImageSource, model: Any = "gpt-4o", detail: str | Sequence[str] = "high") -> Figure:
     """Plot an image as a model sees it, with its tiles or patches and the token count.
 
     Args:
         image: Any image source.
-        model: The model's name.
+        model: A model's name, such as "gpt-4o" or "provider:model", or a model object.
         detail: A detail level, or several to plot side by side, such as ``("low", "high")``.
 
     Returns:
@@ -39,10 +40,10 @@ def show_tiles(image: ImageSource, model: str = "gpt-4o", detail: str | Sequence
     2
     """
     details = [detail] if isinstance(detail, str) else list(detail)
-    document = ImageDocument.of(image)
+    document, name = ImageDocument.of(image), counted_model(model).model
     figure = new_figure(figsize=(6.2 * len(details), 5.8), layout="constrained")
     for axis, level in zip(figure.subplots(1, len(details), squeeze=False)[0], details, strict=True):
-        _draw(axis, document, model, level)
+        _draw(axis, document, name, level)
     if in_notebook():
         show_figure(figure)
     return figure

@@ -72,11 +72,15 @@ class ProtocolHandler(RequestHandler):
         elif fault.body is not None:
             await self._send(fault.body, self.get_status())
         elif fault.status is not None:
-            await self._send(self.error_body(fault.status), fault.status)
+            await self._send(self.shape_error(self.error_body(fault.status)), fault.status)
 
     def error_body(self, status: int, message: str | None = None) -> Any:
         """Return an error in the protocol's format, by default with the status's usual message."""
         return status_error(status, message)
+
+    def shape_error(self, body: Any) -> Any:
+        """Return an error in the shape in which the server sends it."""
+        return body
 
     async def send_json(self, value: Any, status: int = 200) -> None:
         """Send a complete answer as JSON."""
@@ -231,7 +235,7 @@ class ProtocolHandler(RequestHandler):
             body = self.error_body(status_code, f"{self._reason} ({self.request.method} {self.request.path})")
         self.set_header("Content-Type", "application/json")
         self._set_fault_headers()
-        self.finish(to_bytes(body))
+        self.finish(to_bytes(self.shape_error(body)))
 
     def log_exception(self, *_: Any) -> None:
         """Log nothing: the client receives every error."""

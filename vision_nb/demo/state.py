@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vision_nb.demo.answers.answer import answer
 from vision_nb.demo.faults import Fault
 from vision_nb.errors import SettingsError
+from vision_nb.services import Service
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,6 +78,8 @@ class DemoState:
             types and combinations, and parameters that the model does not have. None, the default, is strict for the
             names of OpenAI's own models, the demo model, and Azure, because servers such as vLLM and LocalAI accept
             parameters that OpenAI does not.
+        service: The service whose dialect of OpenAI's protocol the server speaks: what it refuses, and how it words
+            errors and prices. None for OpenAI and Azure.
         replicate_models: Additional Replicate models: "owner/name" to an ``openapi_schema``.
         cancellations: How many predictions were canceled before they ended.
 
@@ -94,6 +97,7 @@ class DemoState:
         self.models: Sequence[str] | None = None
         self.deployments: dict[str, str] = {}
         self.strict: bool | None = None
+        self.service: Service | None = None
         self.replicate_models: dict[str, dict[str, Any]] = {}
         self.cancellations = 0
         self._keep = keep

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from vision_nb.cost.image_rules import RULES
-from vision_nb.errors import MissingKeyError
+from vision_nb.cost.model_reference import nearest_name, parse_model_name
+from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.magics.settings import VisionSettings
 from vision_nb.magics.usage_errors import UsageError, closest, truncate
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.providers.catalog import known_models
-from vision_nb.providers.connect import PROVIDERS, connect, connect_to_count
+from vision_nb.providers.catalog import key_variables, known_models
+from vision_nb.providers.connect import connect, connect_to_count
 
 _KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # by provider; api_key for all others
 _BASE_ARGUMENTS = {"azure": "azure_endpoint"}
@@ -93,7 +94,10 @@ def _read_key(variable: str) -> str:
 
 def _fingerprint(arguments: Mapping[str, Any]) -> str:
     """Return a digest of everything that determines a connection, so that no API key is kept here."""
-    environment = sorted((name, value) for name, value in os.environ.items() if name.startswith(_ENVIRONMENT))
+    keys = key_variables().values()
+    environment = sorted(
+        (name, value) for name, value in os.environ.items() if name.startswith(_ENVIRONMENT) or name in keys
+    )
     return hashlib.sha256(repr((arguments, environment)).encode()).hexdigest()
 
 
@@ -128,12 +132,13 @@ def resolve(name: str, aliases: Mapping[str, str]) -> str:
         if target in seen:
             raise UsageError(f"The alias {name!r} refers to itself: {' -> '.join([*seen, target])}.")
         seen.append(target)
-    provider, colon, model = seen[-1].partition(":")
-    if provider in PROVIDERS and (model or not colon):
-        return seen[-1]
-    known = [*aliases, *PROVIDERS, *known_models()]
-    guess = f"openai:{seen[-1]}" if seen[-1] in RULES else None
-    guess = guess or (f"{closest(provider, PROVIDERS)}:{model}" if colon and closest(provider, PROVIDERS) else None)
-    guess = guess or closest(seen[-1], known) or closest(f"openai:{seen[-1]}", known)
+    name = seen[-1]
+    colon = ":" in name
+    with suppress(SettingsError):
+        found = parse_model_name(name)
+        if found.model or not colon:
+            return str(found)
+    guess = closest(name, [*aliases, *known_models()]) if not colon else None
+    guess = guess or nearest_name(name) or closest(f"openai:{name}", known_models())
     hint = f"did you mean {guess}?" if guess else "write provider:model, as in openai:gpt-4o."
-    raise UsageError(f"There is no model {truncate(seen[-1])!r}: {hint} %vision list shows the known models.")
+    raise UsageError(f"There is no model {truncate(name)!r}: {hint} %vision list shows the known models.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, TraitError, Unico
 
 from vision_nb.images.detail import DETAILS
 from vision_nb.magics.usage_errors import closest
+from vision_nb.project_settings import find_project_file, read_project_table
 from vision_nb.user_warnings import warn_user
 
 FORMATS = ("markdown", "text", "html", "code", "json", "math", "dataframe")
@@ -45,14 +45,11 @@ def load_project_settings(settings: Any, folder: Path) -> None:
         settings: The settings, an IPython configurable.
         folder: The folder in which the search starts; it continues in the parent folders.
     """
-    path = next((file for one in (folder, *folder.parents) if (file := one / "pyproject.toml").is_file()), None)
+    path = find_project_file(folder)
     if path is None:
         return
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("vision_nb", {})
-    except (OSError, ValueError) as error:
-        warn_user(f"{path.name} cannot be read ({error}): its settings are ignored.")
-        return
+    table = read_project_table(path)
+    table.pop("services", None)  # which `all_services` reads
     names = VisionSettings.class_trait_names(config=True)
     configured = settings.config[type(settings).__name__]
     for name, value in table.items():

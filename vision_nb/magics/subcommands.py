@@ -16,7 +16,7 @@ from vision_nb.magics.options import OPTIONS, split
 from vision_nb.magics.session import Session
 from vision_nb.magics.table import Table
 from vision_nb.magics.usage_errors import UsageError, closest, unknown
-from vision_nb.providers.catalog import DEMO, KEY_VARIABLES, has_key, known_models
+from vision_nb.providers.catalog import DEMO, has_key, key_variables, known_models
 from vision_nb.rendering.format import format_bytes, format_count
 from vision_nb.responses import Usage
 
@@ -52,16 +52,21 @@ def run_subcommand(session: Session, line: str) -> Any:
 
 
 def _list(session: Session) -> Table:
-    """List the known models, whether their API keys are set, and their prices."""
+    """List the models of the providers that are ready, with prices, and the keys that the others need."""
+    names = [*known_models(), "azure:DEPLOYMENT"]
+    listed = {name.partition(":")[0] for name in names}
+    variables = key_variables()
+    names += [f"{provider}:MODEL" for provider in variables if provider not in listed]
+    ready = [name for name in names if has_key(name.partition(":")[0]) is not False]
     rows = []
-    for name in known_models():
+    for name in sorted(ready, key=lambda name: has_key(name.partition(":")[0]) is None):  # those with a key first
         provider, _, model = name.partition(":")
-        found = has_key(provider)
-        key = "not needed" if found is None else f"{KEY_VARIABLES[provider]} {'is set' if found else 'is not set'}"
-        rows.append((name, key, _prices(provider, model)))
-    key = "is set" if has_key("azure") else "is not set"
-    rows.append(("azure:DEPLOYMENT", f"{KEY_VARIABLES['azure']} {key}", "same as its model"))
+        key = f"{variables[provider]} is set" if has_key(provider) else "not needed"
+        rows.append((name, key, "same as its model" if model == "DEPLOYMENT" else _prices(provider, model)))
     remarks = [f"Default model: **{session.settings.model or DEMO}**. Other models of these providers work too."]
+    others = [f"{provider} ({variable})" for provider, variable in variables.items() if has_key(provider) is False]
+    if others:
+        remarks.append(f"Not ready, because the API key is not set: {', '.join(others)}.")
     if session.settings.aliases:
         remarks.append("Aliases: " + ", ".join(f"{one} = {model}" for one, model in session.settings.aliases.items()))
     return Table(("model", "API key", "USD per million tokens, input / output"), rows, remarks)
@@ -85,7 +90,7 @@ def _use(session: Session, name: str) -> None:
 
 def _alias(session: Session, name: str, model: str) -> None:
     """Define a short name for a model."""
-    if ":" in name or name in KEY_VARIABLES:
+    if ":" in name or name in key_variables():
         raise UsageError(f"{name!r} cannot be an alias, because it is a model's name: choose another name.")
     aliases = {**session.settings.aliases, name: model}
     full_name = resolve(name, aliases)

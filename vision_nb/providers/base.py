@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from vision_nb.api_keys import hide_headers, looks_like_key, unhide
 from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
-from vision_nb.errors import SettingsError
+from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
@@ -22,7 +22,7 @@ from vision_nb.providers.streaming import AsyncResponseStream, ResponseAccumulat
 from vision_nb.providers.structured import Question, ask_for
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 from vision_nb.schema.words import instructions
-from vision_nb.user_warnings import to_thread
+from vision_nb.user_warnings import to_thread, warn_user
 
 R = TypeVar("R", bound=Response)
 
@@ -255,9 +255,12 @@ class MultiModalLLM(RequestSender):
         if self.image_limit is not None and len(documents) > self.image_limit:
             limit = f"{self.image_limit:,} image{'s' if self.image_limit > 1 else ''}"
             raise SettingsError(f"{self} accepts {limit} per request and got {len(documents):,}: send fewer at a time.")
-        images = {document: self._prepare_image(document, settings) for document in documents}
+        images = {document: self._prepare_image(document, settings, len(documents)) for document in documents}
+        if not self.takes_detail and any(one.detail or settings.get("image_detail") for one in documents):
+            warn_user(f"{self} has no detail levels: the images are sent without one.")
         for image in images.values():
             image.warn_of_losses()
+        self._check_size([images[document] for document in documents])
         text = sum(text_tokens(message.text, self.counted_model).tokens for message in messages)
         if schema is not None and not in_prompt:  # the parameter is billed as input
             text += text_tokens(instructions(schema.json_schema), self.counted_model).tokens
@@ -280,8 +283,11 @@ class MultiModalLLM(RequestSender):
         await self._aload_facts()
         return await to_thread(self._prepare, question, stream=stream)
 
-    def _prepare_image(self, document: ImageDocument, settings: Mapping[str, Any]) -> OutgoingImage:
+    def _prepare_image(self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1) -> OutgoingImage:
+        """Prepare one of a request's images; ``count`` is how many it has."""
         detail = document.detail or settings.get("image_detail")
+        if detail is not None and not self.takes_detail:
+            detail = None
         return prepare_image(
             document,
             model=self.counted_model,
@@ -289,7 +295,18 @@ class MultiModalLLM(RequestSender):
             max_side=self.max_side,
             inline_urls=self.inline_urls,
             types=self.image_types,
+            max_bytes=self.max_image_bytes,
+            side_limit=self._side_limit(count),
         )
+
+    def _check_size(self, images: Sequence[OutgoingImage]) -> None:
+        """Raise ImageTooLargeError if the images of a request are larger together than the servers take."""
+        size = sum(-(-len(image.prepared.data) // 3) * 4 for image in images if image.prepared is not None)
+        if self.max_request_bytes is not None and size > self.max_request_bytes:
+            raise ImageTooLargeError(
+                f"{self} takes {self.max_request_bytes / 1e6:.1f} MB of images per request, and the {len(images):,} "
+                f"here have {size / 1e6:.1f} MB as base64: send fewer at a time, or smaller ones with max_side=."
+            )
 
     def _merged_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return a call's settings: the model's own, additional_kwargs, then the call's."""

@@ -6,31 +6,40 @@ import os
 from collections.abc import Iterator
 
 from vision_nb.cost.image_rules import RULES
+from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.errors import SettingsError
 from vision_nb.providers.replicate.catalog import REPLICATE_MULTI_MODAL_LLM_MODELS
+from vision_nb.services import all_services
 
 DEMO = "demo"
-KEY_VARIABLES = {
-    "openai": "OPENAI_API_KEY",
+_KEY_VARIABLES = {
     "azure": "AZURE_OPENAI_API_KEY",
     "replicate": "REPLICATE_API_TOKEN",
     "local": None,
     "demo": None,
 }
-"""The environment variable of each provider's API key; None if the provider needs no key."""
+
+
+def key_variables() -> dict[str, str | None]:
+    """Return the environment variable of each provider's API key; None if the provider needs no key."""
+    services = {name: service.key_variable for name, service in all_services().items()}
+    return {"openai": services.pop("openai"), **_KEY_VARIABLES, **services}
 
 
 def known_models() -> Iterator[str]:
     """Yield the full names of the known models; others work too."""
     for name, rule in RULES.items():
-        if rule is not None and not name.startswith(("llava", "demo")):
+        if rule is not None and _provider_of(name) == "openai":
             yield f"openai:{name}"
     yield from (f"replicate:{name}" for name in REPLICATE_MULTI_MODAL_LLM_MODELS)
     yield from ("local:llava", DEMO)
+    for service in all_services().values():
+        yield from (f"{service.name}:{model}" for model in service.examples)
 
 
 def has_key(provider: str) -> bool | None:
     """Return whether a provider's API key is set, or None if it does not need one."""
-    variable = KEY_VARIABLES.get(provider)
+    variable = key_variables().get(provider)
     return None if variable is None else bool(os.environ.get(variable))
 
 
@@ -40,3 +49,11 @@ def ready_models() -> list[str]:
     Azure deployments and local servers are not included, because their names are not known in advance.
     """
     return [name for name in known_models() if has_key(name.partition(":")[0]) or name == DEMO]
+
+
+def _provider_of(name: str) -> str:
+    """Return the provider that has a model, or "" if its name does not tell."""
+    try:
+        return parse_model_name(name).provider
+    except SettingsError:
+        return ""

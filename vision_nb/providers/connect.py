@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from vision_nb.api_keys import hide_arguments
+from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.demo import DemoMultiModal
@@ -14,6 +15,7 @@ from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, running_engines
 from vision_nb.providers.local.model import LocalMultiModal
 from vision_nb.providers.openai.azure import AzureOpenAIMultiModal
 from vision_nb.providers.openai.model import OpenAIMultiModal
+from vision_nb.providers.openai.service_model import ServiceMultiModal
 from vision_nb.providers.replicate.model import ReplicateMultiModal
 
 PROVIDERS: Mapping[str, Callable[..., MultiModalLLM]] = {
@@ -23,41 +25,44 @@ PROVIDERS: Mapping[str, Callable[..., MultiModalLLM]] = {
     "local": LocalMultiModal,
     "demo": DemoMultiModal,
 }
-"""The class of each provider's models, by the name that `connect` knows it by."""
+"""The class of each provider's models; the other services have the class `ServiceMultiModal`."""
 
-_WITHOUT_DEFAULT_MODEL = ("azure", "replicate")
+_WITH_DEFAULT_MODEL = ("openai", "local", "demo")
 
 
 def connect(name: str, **options: Any) -> MultiModalLLM:
-    """Return a model by its name, written ``"provider:model"``.
+    """Return a model by its name.
 
     Args:
-        name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" or "demo". Without
-            ``api_base``, "local:MODEL" uses the server on this machine that has the model, and "local" a server
-            that has a model which accepts images. A server of an unknown type is used only if it lists the model.
+        name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava", "demo", or "SERVICE:MODEL" for
+            anthropic, gemini, openrouter, mistral, groq, together, xai, fireworks, deepinfra and services of
+            `register_service`. The names of models that only one provider has, such as "gpt-4o", "claude-sonnet-5" and
+            "gemini-2.5-flash", need no provider. Without ``api_base``, "local:MODEL" uses the server on this machine
+            that has the model, and "local" a server that has a model which accepts images. A server of an unknown type
+            is used only if it lists the model.
         **options: Arguments of the model's class: max_new_tokens, api_base and so on.
 
     Raises:
-        SettingsError: The provider does not exist, the name lacks a model, or an option is invalid.
+        SettingsError: The provider or model does not exist, the name lacks a model, or an option is invalid.
         MissingKeyError: The provider's API key is missing.
         ProviderConnectionError: No local server responds.
         UnknownModelError: No local server has the model.
 
     >>> connect("demo")
     DemoMultiModal(model='demo')
+    >>> print(connect("claude-sonnet-5", api_key="not a real one"))
+    anthropic:claude-sonnet-5
     """
     options = hide_arguments(options)
-    provider, _, model = name.strip().partition(":")
-    if provider not in PROVIDERS:
-        nearest = get_close_matches(provider, PROVIDERS, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else "write provider:model, for example openai:gpt-4o."
-        raise SettingsError(f"Unknown provider {provider!r:.80} (available: {', '.join(PROVIDERS)}): {hint}")
-    if not model and provider in _WITHOUT_DEFAULT_MODEL:
+    found = parse_model_name(name)
+    provider, model = found.provider, found.model
+    if not model and provider not in _WITH_DEFAULT_MODEL:
         raise SettingsError(f"{name!r} does not include a model: write {provider}:NAME.")
     if provider == "local" and options.get("api_base") is None:
         return _connect_local(model, options)
     try:
-        return PROVIDERS[provider](*([model] if model else []), **options)
+        make = PROVIDERS.get(provider) or partial(ServiceMultiModal, provider)
+        return make(*([model] if model else []), **options)
     except TypeError as error:
         if "argument" not in str(error):
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from vision_nb.api_keys import hide_arguments
 from vision_nb.providers.openai.model import OpenAIMultiModal
@@ -23,8 +23,8 @@ class DemoMultiModal(OpenAIMultiModal):
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
 
-    provider: ClassVar[str] = "demo"
-    service: ClassVar[str] = "The demo server"
+    provider = "demo"
+    service = "The demo server"
 
     def __init__(self, model: str = "demo", **options: Any) -> None:
         options = hide_arguments(options)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from vision_nb.cost.accounting import is_limited
 from vision_nb.cost.image_rules import fewest_tokens, fixed_tokens, sent_size, view_of
 from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.formats import SENDABLE
-from vision_nb.images.prepare import Prepared, fit_within
+from vision_nb.images.prepare import MAX_BYTES, Prepared, fit_within
 from vision_nb.rendering.html import data_uri
 from vision_nb.user_warnings import warn_user
 
@@ -74,6 +75,8 @@ def prepare_image(
     max_side: int | None = None,
     inline_urls: bool = False,
     types: frozenset[str] = SENDABLE,
+    max_bytes: int = MAX_BYTES,
+    side_limit: int | None = None,
 ) -> OutgoingImage:
     """Prepare an image for a model, and count its tokens.
 
@@ -87,6 +90,8 @@ def prepare_image(
         max_side: The longest side to send, in pixels; None for the side of the model's rule.
         inline_urls: Whether to download an image behind a URL and send the file instead of the URL.
         types: The MIME types that the server accepts.
+        max_bytes: The largest file to send, in bytes.
+        side_limit: The longest side that the server accepts, in pixels; None for any.
 
     Raises:
         SettingsError: The model does not have the detail level.
@@ -95,8 +100,14 @@ def prepare_image(
     if document.is_remote and not inline_urls:
         fewest = fewest_tokens((1, 1), model, detail)  # its size may be unknown
         return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail), fewest)
-    prepared = document.prepare(lambda size: sent_size(size, model, detail, max_side), types=types)
-    view = view_of(fit_within(prepared.original_size, max_side or max(prepared.original_size)), model, detail)
+
+    def fit(size: Size) -> Size:
+        fitted = sent_size(size, model, detail, max_side)
+        return fitted if side_limit is None else fit_within(fitted, side_limit)
+
+    prepared = document.prepare(fit, types=types, max_bytes=max_bytes)
+    side = min(max_side or math.inf, side_limit or math.inf, max(prepared.original_size))
+    view = view_of(fit_within(prepared.original_size, int(side)), model, detail)
     fewest = fewest_tokens(prepared.original_size, model, detail)
     return OutgoingImage(document, prepared, detail, None if view is None else view.tokens, fewest)
 

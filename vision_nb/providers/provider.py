@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from vision_nb.cost.accounting import InputTokens
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.formats import SENDABLE
+from vision_nb.images.prepare import MAX_BYTES
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.call import Request
 from vision_nb.providers.clients import ClientOwner
@@ -24,13 +25,19 @@ class Provider(ClientOwner):
     clients are created and closed as `ClientOwner` describes.
     """
 
-    provider: ClassVar[str]
+    provider: str
     """The provider's name in ``"provider:model"``."""
-    image_limit: ClassVar[int | None] = None
+    image_limit: int | None = None
     """The maximum number of images per request, or None for no limit."""
-    image_types: ClassVar[frozenset[str]] = SENDABLE
+    image_types: frozenset[str] = SENDABLE
     """The MIME types that the servers take; images of other types are converted to PNG or JPEG."""
-    schema_support: ClassVar[Literal["json_schema", "prompt"]] = "json_schema"
+    max_image_bytes: int = MAX_BYTES
+    """The largest image file that the servers take, in bytes."""
+    max_request_bytes: int | None = None
+    """The largest size of all images of a request as base64, in bytes, or None for no limit."""
+    takes_detail: bool = True
+    """Whether images have a detail level; None is sent otherwise."""
+    schema_support: Literal["json_schema", "prompt"] = "json_schema"
     """How a schema is asked for: as a parameter, which falls back to the prompt if refused, or in the prompt."""
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
     """What the server puts around its answers: leading characters to strip, and endings to remove."""
@@ -40,6 +47,10 @@ class Provider(ClientOwner):
     def _images_to_send(self, messages: list[ChatMessage]) -> list[ImageDocument]:
         """Return the images of a conversation that a request contains."""
         return [document for message in messages for document in message.image_documents]
+
+    def _side_limit(self, count: int) -> int | None:
+        """Return the longest side, in pixels, that the servers take for each of a request's images; None for any."""
+        return None
 
     def _check_length(self, tokens: InputTokens) -> None:
         """Raise ContextLengthError if a request cannot fit into the model's context."""

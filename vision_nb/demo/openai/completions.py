@@ -47,6 +47,7 @@ class Reply:
         service_tier: Such as "default".
         fault: The fault to apply to the answer.
         azure: Whether to include the results of Azure's content filter.
+        cost: The price in US dollars that the usage states, or None.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Reply:
     service_tier: str
     fault: Fault
     azure: bool = False
+    cost: float | None = None
 
     @property
     def completion_tokens(self) -> int:
@@ -156,6 +158,7 @@ def _usage(reply: Reply) -> dict[str, Any]:
         "total_tokens": reply.prompt_tokens + reply.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        **({} if reply.cost is None else {"cost": reply.cost}),
     }
 
 

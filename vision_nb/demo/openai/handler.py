@@ -14,6 +14,7 @@ from PIL import Image
 from vision_nb.demo.faults import Refusal, error_body
 from vision_nb.demo.handler import ProtocolHandler
 from vision_nb.demo.image_input import DownloadError, decode, load_image
+from vision_nb.demo.openai import dialects
 from vision_nb.demo.openai.completions import Choice, Reply
 from vision_nb.demo.openai.requests import Chat, ImagePart, read_model
 from vision_nb.demo.openai.rules import is_openai_model
@@ -57,7 +58,12 @@ class OpenAIHandler(ProtocolHandler):
     @property
     def azure(self) -> bool:
         """Whether the request came to one of Azure's paths."""
-        return self.request.path.startswith("/openai/")
+        return self.demo.service is None and self.request.path.startswith("/openai/")
+
+    def shape_error(self, body: Any) -> Any:
+        """Return an error as the service sends it, some of which send a list."""
+        service = self.demo.service
+        return [body] if service is not None and service.errors_are_lists else body
 
     async def prepare(self) -> None:
         """Record the request, apply its early faults, and check its key."""
@@ -68,6 +74,9 @@ class OpenAIHandler(ProtocolHandler):
     def _check_key(self) -> None:
         """Refuse a request with the wrong key; Azure also refuses one without a key or an API version."""
         headers, required = self.request.headers, self.demo.require_key
+        if self.demo.service is not None:
+            dialects.check_key(headers, required)
+            return
         key = headers.get("api-key") or headers.get("Authorization", "").removeprefix("Bearer ").strip()
         if self.azure:
             versioned = self.request.path.startswith("/openai/v1/") or self.get_query_argument("api-version", "")
@@ -112,11 +121,16 @@ class OpenAIHandler(ProtocolHandler):
         strict, base = self.demo.strict, self.base_model(name)
         if self.azure or base == "demo" or is_openai_model(base) if strict is None else strict:
             await asyncio.to_thread(check, self.body, base)  # in a thread: the first check loads the openai package
-        return read(self.body)
+        chat = read(self.body)
+        if self.demo.service is not None:
+            dialects.check_request(self.body, self.demo.service)
+        return chat
 
     async def load_images(self, chat: Chat, model: str) -> tuple[list[Image.Image], int]:
         """Return the request's images and its number of input tokens for a base model."""
         images = await asyncio.gather(*(self._load(part) for part in chat.images))
+        if self.demo.service is not None:
+            dialects.check_sizes(images, self.demo.service)
         tokens = text_tokens(chat.characters)
         for image, part in zip(images, chat.images, strict=True):
             try:
@@ -152,6 +166,7 @@ class OpenAIHandler(ProtocolHandler):
             service_tier=chat.service_tier,
             fault=self.fault,
             azure=self.azure,
+            cost=dialects.PRICE if self.demo.service is not None and self.demo.service.cost_field else None,
         )
 
     async def _choice(self, chat: Chat, question: Question) -> Choice:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
 from vision_nb.demo.handler import ProtocolHandler, event, to_bytes
 from vision_nb.demo.openai import completions, responses, rules
+from vision_nb.demo.openai.dialects import COMMENT, service_path
 from vision_nb.demo.openai.files import FileContent, Files, SingleFile
 from vision_nb.demo.openai.handler import OpenAIHandler
 from vision_nb.demo.openai.requests import read_chat, read_response
 from vision_nb.demo.state import DemoState
+from vision_nb.services import SERVICES
 
 _AZURE_PARAMETERS = ("data_sources", "enhancements")  # which Azure accepts in addition to OpenAI's
 
@@ -18,7 +21,8 @@ _AZURE_PARAMETERS = ("data_sources", "enhancements")  # which Azure accepts in a
 def routes(demo: DemoState) -> list[tuple[str, type[ProtocolHandler], dict[str, Any]]]:
     """Return the routes of both protocols for a tornado application."""
     settings = {"demo": demo, "files": {}}
-    base = r"(?:/v1|/openai/v1|/openai)"
+    paths = {"/openai", "/openai/v1", *map(service_path, SERVICES.values())}
+    base = f"(?:{'|'.join(map(re.escape, sorted(paths)))})"
     return [
         (rf"{base}/chat/completions", ChatCompletions, settings),
         (r"/openai/deployments/([^/]+)/chat/completions", ChatCompletions, settings),
@@ -55,7 +59,10 @@ class ChatCompletions(OpenAIHandler):
         reply = await self.answer(chat, deployment)
         if chat.stream:
             chunks = [to_bytes(chunk) for chunk in completions.chunks(reply, include_usage=chat.include_usage)]
-            await self.send_events([event(data) for data in (*chunks, b"[DONE]")])
+            events = [event(data) for data in (*chunks, b"[DONE]")]
+            if self.demo.service is not None and self.demo.service.sends_comments:
+                events = [line for data in events for line in (COMMENT, data)]
+            await self.send_events(events)
         else:
             await self.send_json(completions.completion(reply))
 

@@ -150,7 +150,7 @@ class ServedLlava(LocalMultiModal):
         **options: As for `LocalMultiModal`.
     """
 
-    service: ClassVar[str] = "The llama.cpp engine"
+    service = "The llama.cpp engine"
     _longer_context: ClassVar[str] = "serve it with a larger n_ctx"
 
     def __init__(self, engine: Engine, weights: Sequence[Path], **options: Any) -> None:

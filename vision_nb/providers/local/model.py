@@ -16,6 +16,7 @@ from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.call import Request
 from vision_nb.providers.local.discovery import LocalServers, detect
 from vision_nb.providers.local.empty_stream import AsyncEmptyStreamCheck, EmptyStreamCheck
+from vision_nb.providers.openai.chat_completions import without_detail
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal
 from vision_nb.providers.outgoing_image import OutgoingImage
@@ -51,10 +52,10 @@ class LocalMultiModal(OpenAIMultiModal):
     'llava'
     """
 
-    provider: ClassVar[str] = "local"
-    service: ClassVar[str] = "The local server"
-    image_limit: ClassVar[int | None] = None
-    image_types: ClassVar[frozenset[str]] = frozenset({"image/png", "image/jpeg"})
+    provider = "local"
+    service = "The local server"
+    image_limit: int | None = None
+    image_types: frozenset[str] = frozenset({"image/png", "image/jpeg"})
     """Several local servers reject WEBP or drop it silently."""
     _longer_context: ClassVar[str] = "pass context_length= if the server has a longer context"
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("\n ", ("</s>",))  # what llama.cpp adds to answers
@@ -113,7 +114,7 @@ class LocalMultiModal(OpenAIMultiModal):
         stream: bool,
     ) -> Request:
         request = super()._request(messages, images, settings, stream=stream)
-        return request if self._supports_detail else _without_detail(request)
+        return request if self._supports_detail else without_detail(request)
 
     def _check_length(self, tokens: InputTokens) -> None:
         """Reject a conversation that leaves no tokens for the answer.
@@ -170,30 +171,12 @@ class LocalMultiModal(OpenAIMultiModal):
         request = {name: value for name, value in request.items() if name not in ("stream", "stream_options")}
         limit_name = "max_completion_tokens" if "max_completion_tokens" in request else self._length_limit_name()
         request[limit_name] = 1
-        return request if self._supports_detail else _without_detail(request)
+        return request if self._supports_detail else without_detail(request)
 
     def _drop_unsupported(self, request: Request, error: Exception) -> Request:
-        without_detail = _without_detail(request)
-        if without_detail == request or not refuses(error, "detail"):
+        bare = without_detail(request)
+        if bare == request or not refuses(error, "detail"):
             return super()._drop_unsupported(request, error)
         self._supports_detail = False
         warn_user(f"{self} does not support the detail level: further requests are sent without one.")
-        return without_detail
-
-
-def _without_detail(request: Request) -> Request:
-    """Return a request without the detail levels of its images."""
-
-    def drop(part: Any) -> Any:
-        if isinstance(part, dict) and part.get("type") == "image_url":
-            url = {name: value for name, value in part["image_url"].items() if name != "detail"}
-            return {**part, "image_url": url}
-        return part
-
-    messages = [
-        {**message, "content": [drop(part) for part in message["content"]]}
-        if isinstance(message["content"], list)
-        else message
-        for message in request["messages"]
-    ]
-    return {**request, "messages": messages}
+        return bare

@@ -48,8 +48,8 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
     'stop'
     """
 
-    provider: ClassVar[str] = "azure"
-    service: ClassVar[str] = "Azure OpenAI"
+    provider = "azure"
+    service = "Azure OpenAI"
     _address_argument: ClassVar[str] = "azure_endpoint"
 
     def __init__(

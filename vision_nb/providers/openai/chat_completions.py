@@ -87,6 +87,24 @@ def _image_part(image: OutgoingImage) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": image.url, **detail}}
 
 
+def without_detail(request: Request) -> Request:
+    """Return a request without the detail levels of its images."""
+
+    def drop(part: Any) -> Any:
+        if isinstance(part, dict) and part.get("type") == "image_url":
+            url = {name: value for name, value in part["image_url"].items() if name != "detail"}
+            return {**part, "image_url": url}
+        return part
+
+    messages = [
+        {**message, "content": [drop(part) for part in message["content"]]}
+        if isinstance(message["content"], list)
+        else message
+        for message in request["messages"]
+    ]
+    return {**request, "messages": messages}
+
+
 def move_unknown_parameters(request: Request) -> Request:
     """Move parameters that the openai client does not know into ``extra_body``."""
     unknown = {name: value for name, value in request.items() if name not in _client_parameters()}

@@ -87,6 +87,9 @@ _NO_IMAGE_URLS = re.compile(
 )
 """How local servers say that they do not download images."""
 
+_INVALID_KEY = re.compile(r"(?:invalid|incorrect) api key|api key (?:is )?(?:not valid|invalid|expired)", re.IGNORECASE)
+"""How Gemini ("API key not valid") and xAI ("Incorrect API key provided") say it, with status 400 (read 2026-11)."""
+
 
 def is_hopeless(message: str) -> bool:
     """Return whether a request that a server refused with this message would be refused again."""
@@ -299,6 +302,8 @@ def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
         return RequestTooLargeError
     if code in _BY_CODE:
         return _BY_CODE[code]
+    if status == 400 and _INVALID_KEY.search(text):
+        return AuthenticationError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     lowered = text.lower()

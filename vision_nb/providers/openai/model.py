@@ -33,6 +33,7 @@ from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
 from vision_nb.redaction import redact_logs
 from vision_nb.rendering.sanitize import replace_surrogates
+from vision_nb.services import SERVICES
 from vision_nb.urls import redact_url
 
 if TYPE_CHECKING:
@@ -82,12 +83,12 @@ class OpenAIMultiModal(MultiModalLLM):
     True
     """
 
-    provider: ClassVar[str] = "openai"
-    image_limit: ClassVar[int | None] = 1500  # OpenAI, Images and vision guide, read 2026-11
-    service: ClassVar[str] = "OpenAI"
+    provider = "openai"
+    image_limit: int | None = SERVICES["openai"].max_images
+    service = SERVICES["openai"].title
     """How error messages call the server."""
     _address_argument: ClassVar[str] = "api_base"
-    _default_server: ClassVar[str] = "https://api.openai.com/v1"
+    _row = SERVICES["openai"]
 
     def __init__(
         self,
@@ -131,13 +132,14 @@ class OpenAIMultiModal(MultiModalLLM):
         self._needs_completion_limit = False
 
     def _find_key(self, api_key: Any) -> Secret | None:
-        key = make_secret(api_key, name="The API key for OpenAI", variable="OPENAI_API_KEY")
-        if key is None:
+        title, variable = self._row.title, self._row.key_variable
+        key = make_secret(api_key, name=f"The API key for {title}", variable=variable or "")
+        if key is None and variable is not None:
             raise MissingKeyError(
-                "The API key for OpenAI is missing: set OPENAI_API_KEY or pass api_key=. "
+                f"The API key for {title} is missing: set {variable} or pass api_key=. "
                 'To try without one, use the model "demo".'
             )
-        return key
+        return key or Secret("EMPTY", name="No key")
 
     @cached_property
     def client(self) -> OpenAI:
@@ -177,7 +179,7 @@ class OpenAIMultiModal(MultiModalLLM):
 
         redact_logs()
         return Hooks(
-            server=str(self.server or self._default_server),
+            server=str(self.server or self._row.base_url),
             service=self.service,
             argument=self._address_argument,
             total_timeout=self.total_timeout,

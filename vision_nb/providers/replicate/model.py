@@ -86,9 +86,9 @@ class ReplicateMultiModal(MultiModalLLM):
     True
     """
 
-    provider: ClassVar[str] = "replicate"
-    image_limit: ClassVar[int | None] = 1
-    schema_support: ClassVar[Literal["json_schema", "prompt"]] = "prompt"
+    provider = "replicate"
+    image_limit: int | None = 1
+    schema_support: Literal["json_schema", "prompt"] = "prompt"
     _length_limits: ClassVar[tuple[str, ...]] = LENGTH_LIMITS
 
     def __init__(

@@ -1,0 +1,100 @@
+"""Model names: with and without a provider, everywhere, and what misspelled ones suggest."""
+
+import pytest
+
+import vision_nb as vn
+from tests.conftest import picture
+from vision_nb import errors
+from vision_nb.cost.model_reference import counted_model, parse_model_name
+from vision_nb.magics.models import resolve
+
+BARE = {
+    "gpt-4o": "openai:gpt-4o",
+    "o3": "openai:o3",
+    "o4-mini": "openai:o4-mini",
+    "ft:gpt-4o:team::1": "openai:ft:gpt-4o:team::1",
+    "claude-sonnet-5": "anthropic:claude-sonnet-5",
+    "gemini-2.5-flash": "gemini:gemini-2.5-flash",
+    "grok-4": "xai:grok-4",
+    "pixtral-large-latest": "mistral:pixtral-large-latest",
+    "openrouter:qwen/qwen3-vl:free": "openrouter:qwen/qwen3-vl:free",
+    "demo": "demo",
+}
+MISSPELLED = {
+    "gtp-4o": "openai:gpt-4o",
+    "opnai:gpt-4o": "openai:gpt-4o",
+    "anthropc:claude-sonnet-5": "anthropic:claude-sonnet-5",
+    "cluade-sonnet-5": "anthropic:claude-sonnet-5",
+}
+SIZE = (1024, 1024)
+FUNCTIONS = {
+    "connect": lambda name: vn.connect(name, api_key="k"),
+    "image_tokens": lambda name: vn.image_tokens(SIZE, name),
+    "image_tokens_array": lambda name: vn.image_tokens_array([1024], [1024], name),
+    "estimate_cost": lambda name: vn.estimate_cost("x", SIZE, name),
+    "cheapest_fit": lambda name: vn.cheapest_fit(SIZE, name),
+    "show_tiles": lambda name: vn.show_tiles(picture(), name),
+    "compare": lambda name: vn.compare(name, "x", picture(), dry_run=True),
+    "extract": lambda name: vn.extract(picture(), {"enum": ["a", "b"]}, model=name, dry_run=True),
+    "Chat": lambda name: vn.Chat(name),
+    "ChatPanel": lambda name: vn.ChatPanel(name),
+}
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch):
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(variable, "k")
+
+
+@pytest.mark.parametrize(("name", "full"), BARE.items())
+def test_a_name_that_only_one_provider_has_needs_no_provider(name, full):
+    assert str(parse_model_name(name)) == full and resolve(name, {}) == full
+    assert str(vn.connect(name, **({} if name == "demo" else {"api_key": "k"}))) == full
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-20b", "qwen/qwen3-vl", "llava-13b", "llama-4", "o"])
+def test_a_name_that_several_providers_may_have_is_refused(name):
+    with pytest.raises(errors.SettingsError, match="Unknown provider or model"):
+        vn.connect(name, api_key="k")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(("name", "nearest"), MISSPELLED.items())
+def test_a_misspelled_name_is_an_error_that_suggests_the_nearest(function, name, nearest):
+    with pytest.raises(errors.SettingsError, match=f"did you mean '{nearest}'"):
+        FUNCTIONS[function](name)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_function_takes_a_name_with_and_without_its_provider(function):
+    for name in ("gpt-4o", "openai:gpt-4o"):
+        assert FUNCTIONS[function](name) is not None
+
+
+def test_counting_functions_take_model_objects():
+    llm = vn.connect("gpt-4o")
+    assert vn.image_tokens(SIZE, llm).tokens == vn.image_tokens(SIZE, "openai:gpt-4o").tokens == 765
+    assert vn.cheapest_fit(SIZE, llm).steps == vn.cheapest_fit(SIZE, "gpt-4o").steps
+    assert vn.image_tokens_array([1024], [1024], llm).tolist() == [765]
+    with pytest.raises(errors.SettingsError, match="A int is not a model"):
+        vn.image_tokens(SIZE, 3)
+
+
+def test_one_model_name_is_one_row_and_never_its_letters():
+    (estimate,) = vn.estimate_cost("x", SIZE, models="gpt-4o")
+    assert estimate.model == "gpt-4o" and estimate.usd > 0
+    (by_object,) = vn.estimate_cost("x", SIZE, models=vn.connect("gpt-4o"))
+    assert by_object.usd == estimate.usd
+    assert [one.model for one in vn.compare("gpt-4o", "x", picture(), dry_run=True).models] == ["openai:gpt-4o"]
+    assert str(vn.ChatPanel("gpt-4o").chat.llm) == "openai:gpt-4o"
+
+
+def test_a_name_that_resembles_no_other_is_a_model_without_a_known_rule():
+    assert vn.image_tokens(SIZE, "a-model-of-tomorrow").tokens is None
+    assert counted_model("our-deployment").provider == ""
+
+
+def test_a_routers_name_for_a_model_uses_the_models_own_rule():
+    assert vn.image_tokens(SIZE, "openrouter:openai/gpt-4o").tokens == 765
+    assert vn.image_tokens(SIZE, "openrouter:somebody/gpt-4o").tokens is None

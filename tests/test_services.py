@@ -1,0 +1,230 @@
+"""Every service of the table is asked through the true openai client; the demo server refuses what its row refuses."""
+
+import pickle
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from pydantic import BaseModel
+
+import vision_nb as vn
+from tests.conftest import encoded, picture
+from tests.forms import EIGHT_FORMS, FORMS, ask, ask_all
+from vision_nb import errors, services
+from vision_nb.cost.ledger import ledger
+from vision_nb.demo.openai.dialects import PRICE, service_path
+from vision_nb.services import SERVICES, all_services
+
+NAMES = [
+    "openai", "anthropic", "gemini", "openrouter", "mistral", "groq", "together", "xai", "fireworks", "deepinfra"
+]  # fmt: skip
+MODELS = {name: (row.examples or ("some-model",))[0] for name, row in SERVICES.items()}
+
+
+class Size(BaseModel):
+    width: int
+    height: int
+
+
+def connect(server, name, **options):
+    """Return a model of a service, which the demo server plays."""
+    row = server.service = SERVICES[name]
+    return vn.connect(f"{name}:{MODELS[name]}", api_base=server.url + service_path(row), **options)
+
+
+def last(server):
+    return server.requests[-1]
+
+
+@pytest.fixture(autouse=True)
+def no_services_of_other_tests(monkeypatch):
+    monkeypatch.setattr(services, "_registered", {})
+
+
+@pytest.fixture(params=NAMES)
+def name(request, monkeypatch):
+    """The name of a service, whose key is set."""
+    variable = SERVICES[request.param].key_variable
+    monkeypatch.setenv(variable, f"key-of-{request.param}")
+    return request.param
+
+
+def test_every_row_is_tested_and_states_its_source():
+    assert list(SERVICES) == NAMES
+    assert all("read 2026-11" in row.source for row in SERVICES.values())
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_all_eight_methods_answer_with_every_service(server, name, form):
+    detail = {} if SERVICES[name].takes_detail is False else {"image_detail": "low"}
+    llm = connect(server, name, max_new_tokens=200, **detail)
+    server.require_key = f"key-of-{name}"
+    responses = await ask_all(llm, form, "How large is it?", [encoded(picture(), "WEBP")])
+    answer, request = responses[-1], last(server)
+    assert "64 x 48" in answer.text and answer.finish_reason == "stop" and answer.usage.input_tokens > 0
+    assert request.path == f"{service_path(SERVICES[name])}/chat/completions"
+    assert request.headers["authorization"] == f"Bearer key-of-{name}"
+    assert request.body["model"] == MODELS[name]
+    assert str(llm) == f"{name}:{MODELS[name]}" and ledger.entries[-1].model == str(llm)
+    assert answer.cost == (Decimal(str(PRICE)) if SERVICES[name].cost_field else llm.price(answer.usage))
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_wrong_key_and_an_error_are_reported_in_the_services_own_words(server, name, form):
+    llm = connect(server, name, max_retries=0)
+    server.require_key = "another key"
+    with pytest.raises(errors.AuthenticationError, match=rf"{SERVICES[name].title} .*401.*Invalid API key"):
+        await ask(llm, form, "x")
+    server.require_key = None
+    server.models = ["none of these"]
+    with pytest.raises(errors.UnknownModelError, match="does not exist"):
+        await ask(llm, form, "x")
+
+
+def test_schemas_are_answered_with_every_service(server, name):
+    answer = connect(server, name).complete("How large?", [encoded(picture())], schema=Size)
+    assert answer.parsed == Size(width=64, height=48) and answer.attempts == 1
+    assert ("response_format" in last(server).body) == (SERVICES[name].takes_schema is not False)
+
+
+def test_images_behind_urls_are_sent_as_data_unless_the_service_takes_urls(server, name, monkeypatch):
+    monkeypatch.setenv("VISION_NB_ALLOW_PRIVATE_URLS", "1")
+    llm = connect(server, name)
+    url = f"{server.url}/samples/chart.png"
+    if not vn.ImageDocument.of(url).is_remote:
+        pytest.fail("the sample is not remote")
+    llm.complete("How large is it?", [url])
+    sent = last(server).body["messages"][-1]["content"][-1]["image_url"]["url"]
+    assert (sent == url) == bool(SERVICES[name].takes_urls) and sent.startswith(("data:image/", url))
+
+
+def test_a_missing_key_names_the_services_variable(name, monkeypatch):
+    variable = SERVICES[name].key_variable
+    monkeypatch.delenv(variable)
+    with pytest.raises(errors.MissingKeyError, match=f"{SERVICES[name].title} is missing: set {variable}"):
+        vn.connect(f"{name}:model")
+    assert vn.connect(f"{name}:model", api_key="given").model == "model"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if SERVICES[name].max_images], indirect=True)
+def test_too_many_images_are_an_error_before_anything_is_sent(server, name):
+    limit = SERVICES[name].max_images
+    with pytest.raises(errors.SettingsError, match=f"accepts {limit:,} images per request and got {limit + 1:,}"):
+        connect(server, name).complete("x", [encoded(picture(8, 8))] * (limit + 1))
+    assert not server.requests
+
+
+@pytest.mark.parametrize("name", ["groq", "fireworks", "anthropic"], indirect=True)
+def test_images_that_are_too_large_together_are_an_error_with_the_figures(server, name):
+    llm = connect(server, name)
+    llm.max_request_bytes = 5_000  # as if the images were large
+    with pytest.raises(errors.ImageTooLargeError, match=r"takes 0\.0 MB of images per request.*as base64"):
+        llm.complete("x", [encoded(picture(200, 200))])
+    assert not server.requests
+
+
+@pytest.mark.parametrize("name", ["anthropic"], indirect=True)
+def test_images_are_scaled_to_the_longest_side_that_the_service_takes(server, name):
+    llm = connect(server, name, max_side=9000)
+    answer = llm.complete("How large is it?", [picture(8500, 20)])
+    assert "8,000 x " in answer.text
+    many = llm.complete("How large is each?", [picture(2100, 20, seed=number) for number in range(21)])
+    assert "2,000 x " in many.text and "2,100" not in many.text
+
+
+@pytest.mark.parametrize("name", ["anthropic"], indirect=True)
+def test_a_detail_level_is_dropped_with_a_warning_where_there_is_none(server, name):
+    with pytest.warns(UserWarning, match="anthropic:.* has no detail levels"):
+        connect(server, name).complete("x", [encoded(picture())], image_detail="high")
+    assert "detail" not in last(server).body["messages"][-1]["content"][-1]["image_url"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_parameters_of_unknown_support_are_dropped_once_they_are_refused(server, form, monkeypatch):
+    monkeypatch.setenv("TOGETHER_API_KEY", "k")
+    llm = connect(server, "together")
+    server.service = replace(SERVICES["together"], takes_stream_options=False, takes_detail=False)
+    with pytest.warns(UserWarning, match="does not support the detail level"):
+        await ask(llm, form, "x", [encoded(picture())], image_detail="low")
+    sent = len(server.requests)
+    await ask(llm, form, "x", [encoded(picture())])
+    assert len(server.requests) == sent + 1 and last(server).body.keys() >= {"model", "messages"}
+
+
+def test_the_variables_for_openai_do_not_change_requests_to_other_services(server, monkeypatch):
+    for variable in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(variable, "of-openai")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("MISTRAL_API_KEY", "of-mistral")
+    connect(server, "mistral").complete("x")
+    assert "of-openai" not in str(last(server).headers)
+    llm = vn.ServiceMultiModal("mistral", "pixtral-large-latest")
+    assert str(llm.client.base_url) == "https://api.mistral.ai/v1/" and llm.server is None
+
+
+def test_prices_and_estimates_know_the_services_models():
+    usage = vn.Usage(1_000_000, 0)
+    for full in ("anthropic:claude-haiku-4-5", "gemini:gemini-2.5-flash", "openrouter:qwen/qwen2.5-vl-72b-instruct",
+                 "mistral:pixtral-large-latest", "groq:meta-llama/llama-4-scout-17b-16e-instruct", "xai:grok-4"):  # fmt: skip
+        assert vn.connect(full, api_key="k").price(usage) > 0, full
+    assert vn.connect("openrouter:unknown/model", api_key="k").price(usage) is None
+    assert vn.connect("deepinfra:any", api_key="k").price(usage) is None
+
+
+def test_a_model_of_a_service_can_be_sent_to_another_process_without_its_key(server, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "key-of-anthropic")
+    llm = connect(server, "anthropic")
+    data = pickle.dumps(llm)
+    assert b"key-of-anthropic" not in data
+    assert pickle.loads(data).complete("How large?", [encoded(picture())]).text
+    assert last(server).headers["authorization"] == "Bearer key-of-anthropic"
+
+
+def test_a_registered_service_follows_its_settings(server, monkeypatch):
+    vn.register_service(
+        "ours", base_url=server.openai_base, key_variable="OUR_KEY", title="Our gateway", max_images=2, takes_schema=False,
+        length_limit="max_completion_tokens", image_types=["image/webp"],
+    )  # fmt: skip
+    with pytest.raises(errors.MissingKeyError, match="Our gateway is missing: set OUR_KEY"):
+        vn.connect("ours:m")
+    monkeypatch.setenv("OUR_KEY", "k-1")
+    llm = vn.connect("ours:m", max_new_tokens=9)
+    with pytest.raises(errors.SettingsError, match="accepts 2 images"):
+        llm.complete("x", [encoded(picture())] * 3)
+    llm.complete("x", [encoded(picture())])
+    assert last(server).body["max_completion_tokens"] == 9 and last(server).headers["authorization"] == "Bearer k-1"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": "openai", "base_url": "http://x/v1"}, "choose another name"),
+        ({"name": "azure", "base_url": "http://x/v1"}, "choose another name"),
+        ({"name": "My Own", "base_url": "http://x/v1"}, "is not a name"),
+        ({"name": "ours", "base_url": "x"}, "must start with http"),
+        ({"name": "ours", "base_url": "http://x/v1", "max_image": 3}, "no setting 'max_image'"),
+        ({"name": "ours", "base_url": "http://x/v1", "max_images": "3"}, "max_images='3' is not valid"),
+        ({"name": "ours", "base_url": "http://x/v1", "image_types": ["image/bmp"]}, "image_types"),
+        ({"name": "ours", "base_url": "http://x/v1", "length_limit": "max"}, "length_limit"),
+        ({"name": "ours", "base_url": "http://x/v1", "takes_urls": 1}, "takes_urls=1 is not valid"),
+    ],
+)
+def test_a_service_with_invalid_settings_is_refused(given, said):
+    before = all_services()
+    with pytest.raises(errors.SettingsError, match=said):
+        vn.register_service(**given)
+    assert all_services() == before
+
+
+def test_a_project_can_have_services_of_its_own(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = f'[tool.vision_nb.services.team]\nbase_url = "{server.openai_base}"\nmax_images = 1\n'
+    (tmp_path / "pyproject.toml").write_text(table)
+    assert vn.connect("team:m").complete("How large?", [encoded(picture())]).text
+    (tmp_path / "pyproject.toml").write_text(
+        f"{table}colour = 3\n[tool.vision_nb.services.openai]\nbase_url = 'http://x'\n"
+    )
+    with pytest.warns(UserWarning) as warned, pytest.raises(errors.SettingsError, match="Unknown provider 'team'"):
+        vn.connect("team:m")
+    assert "no setting 'colour'" in str(warned[0].message) and "choose another name" in str(warned[1].message)
+    assert vn.connect("openai:gpt-4o", api_key="k").server is None

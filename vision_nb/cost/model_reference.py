@@ -1,0 +1,143 @@
+"""Which model a name or object stands for: ``"provider:model"``, a bare model name, or a model object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Any, Protocol, runtime_checkable
+
+from vision_nb.cost.image_rules import RULES, rule_for
+from vision_nb.errors import SettingsError
+from vision_nb.responses import Usage
+from vision_nb.services import OTHER_PROVIDERS, SERVICES, all_services, find_service
+
+_DEFAULT_MODELS = {"openai": "gpt-4o", "local": "llava", "demo": "demo"}
+_TYPO = 0.8  # the similarity of a misspelled name to the right one
+
+
+@runtime_checkable
+class PricedModel(Protocol):
+    """The part of a model object that estimates and the ledger use; all model classes implement it."""
+
+    provider: str
+
+    @property
+    def counted_model(self) -> str:
+        """The name of the model whose token rule and price apply."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of a call, such as its length limit and detail level."""
+        ...
+
+    def price(self, usage: Usage) -> Decimal | None:
+        """Return the price of some usage in US dollars, or None if it is not known."""
+        ...
+
+    def count_input_tokens(self, prompt: str, image_documents: Any = ()) -> int:
+        """Return the provider's own count of a prompt's input tokens, without running it."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A model and its provider.
+
+    Attributes:
+        provider: The provider's name; "" if the name of the model does not tell.
+        model: The model's name; "" for the provider's default.
+    """
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}" if self.provider and self.model else self.provider or self.model
+
+
+def provider_names() -> list[str]:
+    """Return the names of all providers."""
+    return list(dict.fromkeys([*SERVICES, *OTHER_PROVIDERS, *all_services()]))
+
+
+def parse_model_name(name: str) -> ModelReference:
+    """Return the provider and the model of a name.
+
+    Args:
+        name: ``"provider:model"``, a provider, or the name of a model that only one provider has.
+
+    Raises:
+        SettingsError: The provider does not exist, or the model's name does not tell its provider.
+
+    >>> str(parse_model_name("gpt-4o")), str(parse_model_name("demo"))
+    ('openai:gpt-4o', 'demo')
+    """
+    text = name.strip()
+    provider, colon, model = text.partition(":")
+    if provider in OTHER_PROVIDERS or find_service(provider) is not None:
+        return ModelReference(provider, model)
+    owner = _owner(text)
+    if owner is not None:
+        return ModelReference(owner, text)
+    guess = nearest_name(text)
+    if colon:
+        hint = f"did you mean {guess!r}?" if guess else f"use one of {', '.join(provider_names())}."
+        raise SettingsError(f"Unknown provider {provider!r:.80}: {hint}")
+    hint = f"did you mean {guess!r}?" if guess else "write provider:model, for example openai:gpt-4o."
+    raise SettingsError(f"Unknown provider or model {text!r:.80}: {hint}")
+
+
+def counted_model(model: Any) -> ModelReference:
+    """Return the model whose tokens and price are to be counted.
+
+    Args:
+        model: A name as for `parse_model_name`, the name of any other model, or a model object.
+
+    Raises:
+        SettingsError: The name is a misspelled one, or the value is neither a name nor a model.
+    """
+    if isinstance(model, str):
+        return _counted_name(model.strip())
+    if isinstance(model, PricedModel):
+        return ModelReference(model.provider, model.counted_model)
+    raise SettingsError(f"A {type(model).__name__} is not a model: pass a model object or a name such as 'gpt-4o'.")
+
+
+def as_models(models: Any) -> list[Any]:
+    """Return one model or several as a list; a name is one model."""
+    is_one = isinstance(models, (str, PricedModel)) or not isinstance(models, Iterable)
+    return [models] if is_one else list(models)
+
+
+def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
+    """Return the known provider or model whose name is most similar to a misspelled one, or None."""
+    provider, colon, model = name.partition(":")
+    if colon:
+        found = get_close_matches(provider.lower(), provider_names(), n=1, cutoff=cutoff)
+        return f"{found[0]}:{model}" if found else None
+    known = {row: f"openai:{row}" for row, rule in RULES.items() if rule is not None and _owner(row) == "openai"}
+    for service in all_services().values():
+        known |= {example: f"{service.name}:{example}" for example in service.examples}
+    known |= {one: one for one in provider_names()}
+    found = get_close_matches(name.lower(), known, n=1, cutoff=cutoff)
+    return known[found[0]] if found else None
+
+
+def _counted_name(name: str) -> ModelReference:
+    try:
+        found = parse_model_name(name)
+    except SettingsError:
+        if rule_for(name) is None and nearest_name(name, _TYPO) is not None:
+            raise
+        return ModelReference("", name)
+    return found if found.model else ModelReference(found.provider, _DEFAULT_MODELS.get(found.provider, ""))
+
+
+def _owner(name: str) -> str | None:
+    """Return the service to which a model's name belongs, or None if the name does not tell."""
+    if name.startswith("ft:"):
+        return "openai"
+    owners = (row.name for row in SERVICES.values() if f"{name}-".startswith(row.model_prefixes or ("\0",)))
+    return next(owners, None)
