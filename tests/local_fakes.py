@@ -108,6 +108,8 @@ def running(answers, keys=None):
     """
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # headers and body are sent separately
+
         def answer(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             sent = self.headers.get("Authorization")

@@ -107,6 +107,7 @@ def serving(answer):
     received = []
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # headers and body are sent separately
         protocol_version = "HTTP/1.1"
 
         def handle_any(self):

@@ -12,6 +12,8 @@ from tests.forms import FORMS, ask
 from vision_nb import errors
 from vision_nb.demo import DemoServer, Fault
 
+pytestmark = pytest.mark.slow
+
 
 def connect(server, **options):
     return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, **{"max_retries": 3, **options})

@@ -28,6 +28,7 @@ class Site(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    disable_nagle_algorithm = True  # headers and body are sent separately
     server: Site
     protocol_version = "HTTP/1.1"
 

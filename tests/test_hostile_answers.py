@@ -15,6 +15,8 @@ from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.sanitize import clean_html
 from vision_nb.rendering.tex import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 SEEDS, COUNT = range(10), 10_200
 
 

@@ -32,6 +32,8 @@ def hub():
     requests = []
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # headers and body are sent separately
+
         def answer(self):
             requests.append((self.command, self.path))
             known = self.path == "/me/llava/resolve/main/model.gguf" or self.path.endswith(f"{COMMIT}/model.gguf")

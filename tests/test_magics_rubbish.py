@@ -13,6 +13,8 @@ from tests.kernels import in_process_shell
 from vision_nb.errors import VisionError
 from vision_nb.magics.image_args import image_variables
 
+pytestmark = pytest.mark.slow
+
 PROPERTY = settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

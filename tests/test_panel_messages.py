@@ -173,6 +173,7 @@ async def sent_after(server, comparison, messages):
     return sent
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(messages=st.lists(st.tuples(MESSAGES, BUFFERS), min_size=1, max_size=6))
 def test_any_message_is_handled_or_ignored(server, comparison, messages):

@@ -15,6 +15,8 @@ from tests.test_secrets_keys import PROVIDERS, connect, sent_key
 from vision_nb import errors
 from vision_nb.providers.replicate.transport import TOKEN_HOSTS, Server
 
+pytestmark = pytest.mark.slow
+
 STATUSES = [301, 302, 303, 307, 308]
 PREDICTION = {
     "id": "p1",

@@ -13,6 +13,8 @@ from tests.forms import FORMS, ask
 from vision_nb import errors
 from vision_nb.demo import DemoServer, Fault
 
+pytestmark = pytest.mark.slow
+
 PROPERTY = settings(
     max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -17,6 +17,9 @@ from tests.forms import FORMS, ask
 from tests.secret_search import CANARY, CORE, appears_in, encodings_of, leaks, serving
 from vision_nb import errors
 from vision_nb.demo import Fault
+from vision_nb.redaction import redact
+
+pytestmark = pytest.mark.slow
 
 VARIABLES = {"openai": "OPENAI_API_KEY", "azure": "AZURE_OPENAI_API_KEY", "replicate": "REPLICATE_API_TOKEN"}
 AZURE = {"azure_endpoint": "http://127.0.0.1:1", "api_version": "2024-10-21"}
@@ -398,3 +401,9 @@ def test_a_misspelled_argument_for_a_key_does_not_show_it(name):
     with pytest.raises((errors.SettingsError, TypeError)) as caught:
         vn.AzureOpenAIMultiModal("d", **{**AZURE, "api_key": "sk-0123456789", name: CANARY})  # type: ignore[arg-type]
     assert not leaks(caught.value)
+
+
+def test_a_key_that_begins_like_another_is_removed_whole():
+    short, long = (vn.OpenAIMultiModal("gpt-4o", key) for key in (CANARY, f"{CANARY}-and-more"))
+    assert redact(f"Not {CANARY}-and-more, or {CANARY}.") == "Not ***, or ***."
+    assert short.model == long.model

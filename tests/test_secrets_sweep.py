@@ -14,6 +14,8 @@ from tests.test_secrets_keys import PROVIDERS, connect
 from vision_nb import errors
 from vision_nb.demo import Fault
 
+pytestmark = pytest.mark.slow
+
 MESSAGE = f"Authorization: Bearer {CANARY}"
 
 

@@ -15,6 +15,8 @@ from vision_nb import errors
 from vision_nb.store import Store
 from vision_nb.urls import public_url, redact_url
 
+pytestmark = pytest.mark.slow
+
 LOGIN = f"me:{CORE}"
 BROKEN = [
     "http://{}@[::1/v1",

@@ -17,6 +17,8 @@ def image_host():
     data, requested = encoded(picture(320, 200), "JPEG"), []
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True  # headers and body are sent separately
+
         def do_GET(self):
             requested.append(self.path)
             self.send_response(200)

@@ -64,6 +64,11 @@ class Pattern:
     def _pattern(self) -> re.Pattern[str]:  # compiled when it is needed, because that takes milliseconds
         return re.compile("|".join("".join(map(_escaped, form)) for form in self.literals))
 
+    @property
+    def length(self) -> int:
+        """The length of the secret's longest form in characters."""
+        return max(map(len, self.literals), default=0)
+
     def replace(self, text: str) -> str:
         """Return a text with the secret replaced."""
         return self._pattern.sub(HIDDEN, text) if any(run in text for run in self._runs) else text
@@ -118,9 +123,14 @@ def _base64_forms(data: bytes) -> Iterator[str]:
 
 def redact_known(text: str) -> str:
     """Return a text with every registered secret replaced."""
-    for secret in tuple(_registered):
-        text = secret.pattern.replace(text)
+    for pattern in _known_patterns():
+        text = pattern.replace(text)
     return text
+
+
+def _known_patterns() -> list[Pattern]:
+    """Return the patterns of the registered secrets, the longest first: one may be the beginning of another."""
+    return sorted((secret.pattern for secret in tuple(_registered)), key=lambda pattern: -pattern.length)
 
 
 def redact(text: str) -> str:
@@ -147,10 +157,10 @@ class StreamRedactor:
         """
         text, self._held = (self._held + data).decode("latin-1"), b""
         held = 0
-        for secret in tuple(_registered):
-            text = secret.pattern.replace(text)
+        for pattern in _known_patterns():
+            text = pattern.replace(text)
             if not last:
-                held = max([held, *(_overlap(text, literal) for literal in secret.pattern.literals)])
+                held = max([held, *(_overlap(text, literal) for literal in pattern.literals)])
         data = text.encode("latin-1")
         if held:
             data, self._held = data[:-held], data[-held:]
