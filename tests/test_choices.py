@@ -104,3 +104,17 @@ def test_the_store_keeps_all_choices(llm, tmp_path):
     with Store(tmp_path / "a.sqlite3") as store:
         store.put("key", str(llm), response)
         assert store.get("key").choices == response.choices
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_choice_that_was_cut_off_is_not_shown_as_whole(server, llm, form):
+    pieces = [{"index": 0, "finish_reason": "stop"}, {"index": 1, "finish_reason": "length"}]
+    if "stream" in form:
+        events = [{"choices": [{**piece, "delta": {"content": "A red"}}]} for piece in pieces]
+        server.fail(Fault(events=[*events, "data: [DONE]\n\n"]))
+    else:
+        server.fail(Fault(body={"choices": [{**piece, "message": {"content": "A red"}} for piece in pieces]}))
+    response = await ask(llm, form, n=2)
+    assert response.choices[0].remark is None and "cut off" in response.choices[1].remark
+    assert response.remark == f"Choice 2: {response.choices[1].remark}"
+    assert "Choice 2: The answer was cut off at the length limit" in response._repr_markdown_()

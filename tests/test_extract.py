@@ -14,6 +14,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.comparison.extraction import RESULT_COLUMNS
+from vision_nb.demo import Fault
 
 
 class Payment(Enum):
@@ -143,6 +144,16 @@ def test_an_answer_that_never_fits_is_a_row_with_its_error_and_price(server, llm
     retried = extraction.retry(progress=False)
     assert retried.failed == [] and len(server.requests) == before + 1
     assert extraction.failed  # the first result does not change
+
+
+@pytest.mark.parametrize("fault", [Fault(status=500), Fault(status=403), Fault(cut_after=0)])
+def test_the_price_of_an_answer_whose_repair_fails_is_in_its_row(server, llm, images, fault):
+    server.fail(Fault(text="{}"))
+    server.fail(fault)
+    llm.max_retries = 0
+    (row,) = extract(images / "0.png", llm)
+    assert row.error and not row.error.startswith("SchemaError")
+    assert row.attempts == 1 and row.usd > 0 and row.input_tokens > 0
 
 
 def test_a_broken_image_is_a_row_and_the_others_go_on(server, llm, images):

@@ -288,6 +288,22 @@ async def test_a_failed_repair_keeps_the_response_that_was_paid_for(llm, server,
     assert (caught.value.response.text, caught.value.response.attempts) == (BAD, 1)
 
 
+ATTEMPTS = {
+    "a reported price, then none": ({"usage": {"cost": 0.01}}, {}),
+    "two reported prices": ({"usage": {"cost": 0.01}}, {"usage": {"cost": 0.02}}),
+    "two service tiers": ({"service_tier": "priority"}, {"service_tier": "default"}),
+}
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+@pytest.mark.parametrize("form", FORMS)
+async def test_each_attempt_has_its_own_price(llm, server, ledger, name, form):
+    for text, answer in zip((BAD, GOOD), ATTEMPTS[name], strict=True):
+        server.fail(Fault(text=text, answer=answer))
+    response = await ask(llm, form, schema=Receipt)
+    assert response.attempts == 2 and response.cost == ledger.total == sum(entry.usd for entry in ledger.entries)
+
+
 @pytest.mark.parametrize("form", ["stream_complete", "astream_complete"])
 async def test_a_stream_has_the_fields_that_have_arrived(llm, form):
     responses = await ask_all(llm, form, schema=Receipt)

@@ -110,8 +110,38 @@ class Choice:
     finish_reason: str | None = None
     reasoning: str = field(default="", repr=False)
 
+    @property
+    def remark(self) -> str | None:
+        """A note for the reader if the answer did not end normally, or None."""
+        if self.finish_reason == "length" and not self.text:
+            return "The reasoning used the whole length limit and left no answer: raise max_new_tokens."
+        if self.finish_reason == "stop" and self.reasoning and not self.text:
+            return "The model ended after its reasoning and gave no answer. Ask again."
+        return {
+            "length": "The answer was cut off at the length limit: raise max_new_tokens for more.",
+            "content_filter": "The answer was stopped by the server's content filter.",
+            "interrupted": "The answer was interrupted.",
+            "incomplete": "The answer was cut off before it was finished. Ask again.",
+        }.get(self.finish_reason or "")
+
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class SumOfAttempts:
+    """Prices the attempts to answer one question: each by its own model, service tier or reported price.
+
+    Attributes:
+        attempts: The responses.
+    """
+
+    attempts: tuple[Response, ...]
+
+    def __call__(self, usage: Usage, *, model: str = "", service_tier: str | None = None) -> Decimal | None:
+        """Return the price of the attempts in US dollars, or None if that of one is unknown."""
+        costs = [response.cost for response in self.attempts]
+        return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
 
 
 @dataclass(frozen=True)
@@ -203,17 +233,10 @@ class Response(DisplayOnce):
 
     @property
     def remark(self) -> str | None:
-        """A note for the reader if the answer did not end normally, or None."""
-        if self.finish_reason == "length" and not self.text:
-            return "The reasoning used the whole length limit and left no answer: raise max_new_tokens."
-        if self.finish_reason == "stop" and self.reasoning and not self.text:
-            return "The model ended after its reasoning and gave no answer. Ask again."
-        return {
-            "length": "The answer was cut off at the length limit: raise max_new_tokens for more.",
-            "content_filter": "The answer was stopped by the server's content filter.",
-            "interrupted": "The answer was interrupted.",
-            "incomplete": "The answer was cut off before it was finished. Ask again.",
-        }.get(self.finish_reason or "")
+        """A note for the reader if the answer, or another choice, did not end normally, or None."""
+        first, *others = (choice.remark for choice in self.choices)
+        more = [f"Choice {number}: {remark}" for number, remark in enumerate(others, 2) if remark]
+        return " ".join([first, *more] if first else more) or None
 
     def _repr_markdown_(self) -> str:
         return response_markdown(self)

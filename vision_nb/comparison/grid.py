@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from vision_nb.errors import ImageNotFoundError, SchemaError, SettingsError, VisionError
+from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.loading import flatten, load_images
 from vision_nb.messages import as_images
@@ -74,7 +74,8 @@ class Row:
     def with_error(self, error: Exception) -> Row:
         """Return the row with an error, and with what was spent if the answer did not fit the schema."""
         message = str(error) if isinstance(error, VisionError) else redact(str(error))[:300]
-        row = self._with_cost(error.response) if isinstance(error, SchemaError) and error.response else self
+        is_paid = isinstance(error, VisionError) and error.response is not None  # for an answer that was to be repaired
+        row = self._with_cost(error.response) if is_paid else self
         return replace(row, response=None, error=f"{type(error).__name__}: {message}")
 
     def _with_cost(self, response: Response) -> Row:

@@ -13,7 +13,7 @@ from vision_nb.errors import SchemaError, SettingsError, VisionError
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.providers.call import NO_ANSWER, GetMessages, Overrides, check_messages
 from vision_nb.providers.retries import with_rate_limit_retries
-from vision_nb.responses import Response
+from vision_nb.responses import Response, SumOfAttempts
 from vision_nb.schema.schema import Schema
 from vision_nb.schema.words import instructions, repair_request
 
@@ -119,6 +119,7 @@ def _with_earlier(response: R, earlier: R | None) -> R:
         usage=None if usage is None or response.usage is None else usage + response.usage,
         reported_cost=None if cost is None or response.reported_cost is None else cost + response.reported_cost,
         latency=(earlier.latency or 0.0) + (response.latency or 0.0),
+        pricing=SumOfAttempts(tuple(replace(attempt, raw=None) for attempt in (earlier, response))),
         sent_tokens=(earlier.sent_tokens or 0) + (response.sent_tokens or 0),
         attempts=earlier.attempts + 1,
     )
@@ -126,11 +127,12 @@ def _with_earlier(response: R, earlier: R | None) -> R:
 
 def _check_finished(response: Response) -> None:
     """Raise SchemaError if an answer was refused, cut off or only reasoned about; only the last may be repaired."""
+    remark = response.choices[0].remark
     if response.is_refusal or response.finish_reason == "refusal":
         words = " ".join(response.text.split()) or "it gave no reason"
-        message = f"The model refused to answer: {words:.160}. Change the question or the image."
-    elif response.remark or response.finish_reason in _CUT_OFF:
-        message = response.remark or "The answer was cut off at the length limit: raise max_new_tokens for more."
+        message = f"The model refused to answer: {words[:160].rstrip('.')}. Change the question or the image."
+    elif remark or response.finish_reason in _CUT_OFF:
+        message = remark or "The answer was cut off at the length limit: raise max_new_tokens for more."
     else:
         return
     raise SchemaError(
