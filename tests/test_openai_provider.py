@@ -17,6 +17,7 @@ from PIL import Image
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
+from tests.forms import FORMS, ask
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.providers.structured import Question
@@ -421,9 +422,9 @@ async def test_the_key_does_not_appear_in_reprs_errors_or_their_causes(server):
     llm = vn.OpenAIMultiModal("gpt-4o", SECRET, server.openai_base, max_retries=0)
     server.fail(Fault(status=400, body={"error": {"message": f"bad key {SECRET} and sk-other-123456789"}}))
     asks: list[Any] = [llm.complete, llm.stream_complete]
-    for ask in asks:
+    for asked in asks:
         with pytest.raises(errors.ProviderError) as caught:
-            list(ask("What?"))
+            list(asked("What?"))
         shown = [repr(llm), str(llm), str(caught.value), repr(caught.value), str(caught.value.__cause__)]
         shown.append(repr(caught.value.__cause__))
         assert not any(SECRET in text or "sk-other" in text for text in shown)
@@ -545,3 +546,22 @@ def test_a_model_survives_json_and_usage_adds_up():
     assert sum([one, one]) == vn.Usage(20, 10)
     assert (one + vn.Usage(None, 1)).input_tokens is None
     assert json.dumps(one.total_tokens) == "15"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": "gpt-4"}, "model="), ({"extra_body": {"model": "gpt-4"}}, "model="), ({"messages": []}, "messages="),
+        ({"timeout": -1}, "timeout"), ({"timeout": float("nan")}, "timeout"), ({"timeout": 0}, "timeout"),
+        ({"seed": float("nan")}, "finite"), ({"extra_body": {"a": [float("inf")]}}, "finite"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_parameter_that_cannot_be_sent_or_would_be_priced_wrongly_is_refused(server, form, settings, words):
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    with pytest.raises(errors.SettingsError, match=words):
+        await ask(llm, form, **settings)
+    own = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, additional_kwargs=settings)
+    with pytest.raises(errors.SettingsError, match=words):
+        await ask(own, form)
+    assert not server.requests and (await ask(llm, form, timeout=30, seed=1)).text

@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 import pytest
@@ -288,7 +288,7 @@ async def test_a_failed_repair_keeps_the_response_that_was_paid_for(llm, server,
     assert (caught.value.response.text, caught.value.response.attempts) == (BAD, 1)
 
 
-ATTEMPTS = {
+ATTEMPTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a reported price, then none": ({"usage": {"cost": 0.01}}, {}),
     "two reported prices": ({"usage": {"cost": 0.01}}, {"usage": {"cost": 0.02}}),
     "two service tiers": ({"service_tier": "priority"}, {"service_tier": "default"}),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vision_nb.errors import SettingsError, VisionError
@@ -19,8 +21,25 @@ def expand_path(path: str | os.PathLike[str], error: type[VisionError] = Setting
         VisionError: It is not a path, or names a user who does not exist.
     """
     try:
+        if "\0" in str(path):
+            raise TypeError("it contains a null character")
         return Path(path).expanduser()
     except (RuntimeError, TypeError) as cause:
         shown = str(path) if isinstance(path, (str, os.PathLike)) else repr(path)
         reason = str(cause).rstrip(".")
         raise error(f"{shown:.120} is not a usable path ({reason:.100}): write the whole path.") from cause
+
+
+@contextmanager
+def writable_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a ``with`` block the path of a file to write; see `expand_path`.
+
+    Raises:
+        SettingsError: It is not a usable path, or the block could not write the file.
+    """
+    path = expand_path(path)
+    try:
+        yield path
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(f"Cannot write {str(path)!r:.120} ({reason:.100}): choose another path.") from error

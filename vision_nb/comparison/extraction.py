@@ -21,6 +21,7 @@ from vision_nb.comparison.scoring import Score
 from vision_nb.comparison.truth import Truth
 from vision_nb.errors import ImageError, SchemaError, SettingsError
 from vision_nb.images.document import ImageDocument
+from vision_nb.paths import writable_path
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.schema.fields import Field, flatten
 from vision_nb.schema.schema import Schema
@@ -156,7 +157,8 @@ class Extraction(Sequence[Row]):
             path: The file; it is overwritten if it exists.
             **options: Options of `to_dataframe`.
         """
-        self.to_dataframe(**options).to_csv(path, index=False)
+        with writable_path(path) as file:
+            self.to_dataframe(**options).to_csv(file, index=False)
 
     def to_json(self, path: str | Path, **options: Any) -> None:
         """Write the table as JSON, with an object per row.
@@ -166,7 +168,8 @@ class Extraction(Sequence[Row]):
             **options: Options of `to_dataframe`.
         """
         table: pd.DataFrame = self.to_dataframe(**options)
-        table.to_json(path, orient="records", date_format="iso", default_handler=str, indent=1)
+        with writable_path(path) as file:
+            table.to_json(file, orient="records", date_format="iso", default_handler=str, indent=1)
 
     def retry(self, *, progress: bool = True) -> Extraction:
         """Ask again about the images that failed or were not asked about, within the remaining budget.

@@ -58,7 +58,7 @@ def explode_field(table: pd.DataFrame, path: str, fields: Sequence[Field], names
     import pandas as pd
 
     lists = {field.path: field for field in fields if field.kind == "list"}
-    if path not in lists:
+    if not isinstance(path, str) or path not in lists:
         hint = f"the lists are {', '.join(map(repr, lists))}" if lists else "the schema has no lists"
         raise SettingsError(f"explode={path!r:.80} is not the name of a list field: {hint}.")
     name, field = names[path], lists[path]

@@ -74,8 +74,8 @@ class Row:
     def with_error(self, error: Exception) -> Row:
         """Return the row with an error, and with what was spent if the answer did not fit the schema."""
         message = str(error) if isinstance(error, VisionError) else redact(str(error))[:300]
-        is_paid = isinstance(error, VisionError) and error.response is not None  # for an answer that was to be repaired
-        row = self._with_cost(error.response) if is_paid else self
+        paid = error.response if isinstance(error, VisionError) else None  # an answer that was to be repaired
+        row = self if paid is None else self._with_cost(paid)
         return replace(row, response=None, error=f"{type(error).__name__}: {message}")
 
     def _with_cost(self, response: Response) -> Row:

@@ -30,6 +30,7 @@ from vision_nb.comparison.scoring import Score, score_predictions
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
+from vision_nb.paths import writable_path
 from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.schema.fields import flatten
@@ -152,7 +153,8 @@ class Comparison(Sequence[Row]):
         Args:
             path: The file; it is overwritten if it exists.
         """
-        self.to_dataframe().to_csv(path, index=False)
+        with writable_path(path) as file:
+            self.to_dataframe().to_csv(file, index=False)
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the table as Parquet; requires pyarrow.
@@ -160,7 +162,8 @@ class Comparison(Sequence[Row]):
         Args:
             path: The file; it is overwritten if it exists.
         """
-        self.to_dataframe().to_parquet(path, index=False)
+        with writable_path(path) as file:
+            self.to_dataframe().to_parquet(file, index=False)
 
     def set_label(
         self,

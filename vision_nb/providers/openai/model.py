@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -300,6 +301,7 @@ class OpenAIMultiModal(MultiModalLLM):
         *,
         stream: bool,
     ) -> Request:
+        _check_parameters(settings)
         request = {
             "model": self._requested_model(),
             "messages": [write_message(message, images) for message in messages],
@@ -366,6 +368,17 @@ class OpenAIMultiModal(MultiModalLLM):
             return int(counted.input_tokens)
 
 
+def _check_parameters(settings: Mapping[str, Any]) -> None:
+    """Raise SettingsError for parameters that would make a request another one than is counted and priced."""
+    more = settings.get("extra_body")
+    for name in ("model", "messages"):
+        if name in settings or (isinstance(more, Mapping) and name in more):
+            raise SettingsError(f"{name}= cannot be a parameter of a call: it would be counted and priced wrongly.")
+    timeout = settings.get("timeout")
+    if isinstance(timeout, (int, float)) and not 0 < timeout < math.inf:
+        raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")
+
+
 def _without_surrogates(value: Any, depth: int = 0) -> Any:
     """Replace lone surrogates, which cannot be sent, in every text of the request parameters."""
     if isinstance(value, str):
@@ -376,4 +389,6 @@ def _without_surrogates(value: Any, depth: int = 0) -> Any:
         return {_without_surrogates(key): _without_surrogates(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_surrogates(item, depth + 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"A request parameter is {value}: it must be a finite number.")
     return value
