@@ -4,12 +4,14 @@ import pickle
 from dataclasses import replace
 from decimal import Decimal
 
+import httpx2
 import pytest
 from pydantic import BaseModel
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import EIGHT_FORMS, FORMS, ask, ask_all
+from tests.kernels import in_process_shell
 from vision_nb import errors, services
 from vision_nb.cost.ledger import ledger
 from vision_nb.demo.openai.dialects import PRICE, service_path
@@ -81,10 +83,24 @@ async def test_a_wrong_key_and_an_error_are_reported_in_the_services_own_words(s
         await ask(llm, form, "x")
 
 
+def test_the_demo_server_words_errors_prices_and_streams_as_the_service_does(server, name):
+    row = server.service = SERVICES[name]
+    url = f"{server.url}{service_path(row)}/chat/completions"
+    question = {"model": MODELS[name], "messages": [{"role": "user", "content": "x"}]}
+    refused = httpx2.post(url, json=question)
+    assert refused.status_code == 401 and isinstance(refused.json(), list if row.errors_are_lists else dict)
+    headers = {"Authorization": "Bearer k"}
+    answer = httpx2.post(url, json=question, headers=headers).json()
+    assert ("cost" in answer["usage"]) == (row.cost_field == "usage.cost")
+    streamed = httpx2.post(url, json={**question, "stream": True}, headers=headers).text
+    assert streamed.startswith(": " if row.sends_comments else "data: ") and streamed.endswith("data: [DONE]\n\n")
+
+
 def test_schemas_are_answered_with_every_service(server, name):
     answer = connect(server, name).complete("How large?", [encoded(picture())], schema=Size)
     assert answer.parsed == Size(width=64, height=48) and answer.attempts == 1
-    assert ("response_format" in last(server).body) == (SERVICES[name].takes_schema is not False)
+    (request,) = server.requests
+    assert ("response_format" in request.body) == (SERVICES[name].takes_schema is not False)
 
 
 def test_images_behind_urls_are_sent_as_data_unless_the_service_takes_urls(server, name, monkeypatch):
@@ -228,3 +244,27 @@ def test_a_project_can_have_services_of_its_own(server, tmp_path, monkeypatch):
         vn.connect("team:m")
     assert "no setting 'colour'" in str(warned[0].message) and "choose another name" in str(warned[1].message)
     assert vn.connect("openai:gpt-4o", api_key="k").server is None
+
+
+def test_cells_ask_services_by_full_and_bare_names_and_the_list_shows_what_is_ready(tmp_path, monkeypatch, capsys):
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.vision_nb]\ndetail = "low"\n[tool.vision_nb.services.team]\nbase_url = "http://127.0.0.1:1/v1"\n'
+        'examples = ["team-vl"]\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GEMINI_API_KEY", "of-gemini")
+    with in_process_shell(tmp_path) as shell:
+        assert shell.magics.detail == "low"
+        listed = shell.run_line_magic("vision", "list")
+        rows = [row[0] for row in listed.rows]
+        assert rows[0] == "gemini:gemini-2.5-flash" and "team:team-vl" in rows and "demo" in rows
+        assert not any(row.startswith(("openai:", "anthropic:")) for row in rows)
+        assert "0.3 / 2.5" in listed.rows[0]
+        assert "anthropic (ANTHROPIC_API_KEY)" in listed.remarks[-1] and "gemini" not in listed.remarks[-1]
+        for name, model in (("gemini-2.5-flash", "gemini-2.5-flash"), ("team:other", "other")):
+            shell.run_cell_magic("vision", name, "What?")
+            assert shell.server.requests[-1].body["model"] == model
+        assert shell.server.requests[0].headers["authorization"] == "Bearer of-gemini"
+        monkeypatch.setenv("GEMINI_API_KEY", "a-new-key")  # a cell connects again when its key changes
+        shell.run_cell_magic("vision", "gemini-2.5-flash", "Again?")
+        assert shell.server.requests[-1].headers["authorization"] == "Bearer a-new-key"

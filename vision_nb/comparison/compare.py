@@ -66,7 +66,7 @@ def compare(
     interrupt returns the rows so far, marked as incomplete.
 
     Args:
-        models: Model objects or ``"provider:model"`` strings.
+        models: Model objects, or names such as "gpt-4o" and "provider:model"; one or several.
         prompts: The questions.
         images: Documents, paths, folders, patterns, URLs or in-memory images.
         concurrency: The maximum number of concurrent calls; or a mapping from model names to numbers.

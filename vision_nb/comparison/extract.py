@@ -61,7 +61,8 @@ def extract(
         images: Documents, paths, folders, patterns, URLs or in-memory images.
         schema: What to read from each image: a pydantic model class, dataclass, TypedDict, ``Literal`` or ``list``
             type, or a JSON-schema dict.
-        model: A model object or a ``"provider:model"`` string; several models give a row per image and model.
+        model: A model object, or a name such as "gpt-4o" or "provider:model"; several models give a row per image
+            and model.
         prompt: The instruction; "" for a general one.
         max_repairs: How many times the model may correct an answer that does not fit the schema. Each is a request
             that is paid for, and part of the row's tokens and price.

@@ -150,7 +150,7 @@ def make_grid(
     """Check the arguments of a comparison and arrange them as a grid.
 
     Args:
-        models: Model objects or ``"provider:model"`` strings, one or several.
+        models: Model objects or names, one or several.
         prompts: Texts, one or several.
         images: Image sources, one or several.
         concurrency: The number of concurrent calls, or a mapping from model names to numbers.

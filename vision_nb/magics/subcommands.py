@@ -52,7 +52,7 @@ def run_subcommand(session: Session, line: str) -> Any:
 
 
 def _list(session: Session) -> Table:
-    """List the models of the providers that are ready, with prices, and the keys that the others need."""
+    """List the known models, whether their API keys are set, and their prices."""
     names = [*known_models(), "azure:DEPLOYMENT"]
     listed = {name.partition(":")[0] for name in names}
     variables = key_variables()
