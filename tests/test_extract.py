@@ -436,3 +436,10 @@ def test_images_in_memory_of_the_same_name_are_scored_with_their_reviews(server,
 def test_a_comparison_of_texts_has_no_score(server, llm, images):
     with pytest.raises(errors.SettingsError, match="schema="):
         vn.compare(llm, "What is it?", images, progress=False).score({})
+
+
+def test_the_bar_shows_what_is_done_failed_and_spent(server, llm, images, capsys):
+    server.answer_with(by_width({40: json.dumps(RECEIPT), 41: "nothing", 42: json.dumps(RECEIPT)}))
+    vn.extract(images, Receipt, model=llm, max_repairs=0)
+    shown = capsys.readouterr().err
+    assert "extracting" in shown and "3/3" in shown and "1 failed, $0.00" in shown

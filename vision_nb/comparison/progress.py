@@ -15,11 +15,12 @@ class Progress:
 
     Args:
         total: The number of rows.
+        title: What the bar says before the numbers.
         enabled: Whether to show the bar.
     """
 
-    def __init__(self, total: int, *, enabled: bool) -> None:
-        self._total, self._enabled = total, enabled
+    def __init__(self, total: int, title: str, *, enabled: bool) -> None:
+        self._total, self._title, self._enabled = total, title, enabled
         self._bar: Any = None
         self._done = self._failed = self._elsewhere = 0
         self._spent = Decimal(0)
@@ -28,7 +29,7 @@ class Progress:
         if self._enabled:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=self._total, unit="call", desc="comparing")
+            self._bar = tqdm(total=self._total, unit="call", desc=self._title)
         return self
 
     def __exit__(

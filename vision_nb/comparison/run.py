@@ -75,7 +75,7 @@ class Run:
         self.rows = grid.empty_rows() if rows is None else list(rows)
         self.stopped: str | None = None
         self._store = store
-        self._progress = Progress(len(grid), enabled=progress)
+        self._progress = Progress(len(grid), "extracting" if grid.schema else "comparing", enabled=progress)
         self._pending: Counter[int] = Counter()  # unfinished rows of each image
         self._asking: set[str] = set()  # keys of the questions that this run is asking
         self._elsewhere: set[int] = set()  # rows whose questions another process is asking
