@@ -5,6 +5,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
+from vision_nb.cost import prices
 from vision_nb.cost.model_reference import counted_model, parse_model_name
 from vision_nb.magics.models import resolve
 
@@ -98,3 +99,21 @@ def test_a_name_that_resembles_no_other_is_a_model_without_a_known_rule():
 def test_a_routers_name_for_a_model_uses_the_models_own_rule():
     assert vn.image_tokens(SIZE, "openrouter:openai/gpt-4o").tokens == 765
     assert vn.image_tokens(SIZE, "openrouter:somebody/gpt-4o").tokens is None
+
+
+def test_a_price_and_a_limit_of_concurrency_take_both_forms(monkeypatch):
+    monkeypatch.setattr(prices, "_set_prices", {})
+    vn.set_price("openai:gpt-4o", input=7, output=8)
+    vn.set_price("my-llava:7b", input=1, output=1)
+    usage = vn.Usage(1_000_000, 0)
+    assert vn.connect("gpt-4o").price(usage) == 7
+    assert vn.connect("local:my-llava:7b", api_base="http://127.0.0.1:1/v1").price(usage) == 1
+    for limits in ({"gpt-4o": 2}, {"openai:gpt-4o": 2}):
+        assert vn.compare("gpt-4o", "x", picture(), concurrency=limits, dry_run=True).calls == 1
+    with pytest.raises(errors.SettingsError, match="not one of the models"):
+        vn.compare("gpt-4o", "x", picture(), concurrency={"o3": 2}, dry_run=True)
+
+
+def test_a_value_that_is_not_a_name_is_an_error():
+    with pytest.raises(errors.SettingsError, match="A int is not a model's name"):
+        vn.connect(3)  # type: ignore[arg-type]

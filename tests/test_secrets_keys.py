@@ -21,7 +21,12 @@ from vision_nb.redaction import redact
 
 pytestmark = pytest.mark.slow
 
-VARIABLES = {"openai": "OPENAI_API_KEY", "azure": "AZURE_OPENAI_API_KEY", "replicate": "REPLICATE_API_TOKEN"}
+VARIABLES = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "azure": "AZURE_OPENAI_API_KEY",
+    "replicate": "REPLICATE_API_TOKEN",
+}
 AZURE = {"azure_endpoint": "http://127.0.0.1:1", "api_version": "2024-10-21"}
 
 
@@ -38,7 +43,7 @@ def connect(provider, key, base=None, **options):
     return vn.connect(f"{provider}:gpt-4o", max_retries=0, **options)
 
 
-PROVIDERS = ["openai", "azure", "azure v1", "replicate", "local"]
+PROVIDERS = ["openai", "azure", "azure v1", "replicate", "local", "anthropic"]
 
 
 def sent_key(headers):

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.loading import flatten, load_images
@@ -234,10 +235,19 @@ def _check_duplicates(values: Sequence[tuple[str, Any]], kind: str) -> None:
         seen.append(identity)
 
 
+def _full_name(name: str) -> str:
+    """Return a model's name with its provider; another name is returned unchanged."""
+    try:
+        return str(parse_model_name(name))
+    except SettingsError:
+        return name
+
+
 def _limits(llms: Sequence[MultiModalLLM], concurrency: int | Mapping[str, int]) -> tuple[tuple[int, ...], int | None]:
     """Return the limit of each model, and the limit of all models together."""
     names = [str(llm) for llm in llms]
     if isinstance(concurrency, Mapping):
+        concurrency = {name if name in names else _full_name(name): limit for name, limit in concurrency.items()}
         unknown = [name for name in concurrency if name not in names]
         if unknown:
             raise SettingsError(f"concurrency names {unknown[0]!r:.80}, which is not one of the models: {names}.")

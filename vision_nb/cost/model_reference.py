@@ -74,6 +74,8 @@ def parse_model_name(name: str) -> ModelReference:
     >>> str(parse_model_name("gpt-4o")), str(parse_model_name("demo"))
     ('openai:gpt-4o', 'demo')
     """
+    if not isinstance(name, str):
+        raise SettingsError(f"A {type(name).__name__} is not a model's name: pass a name such as 'gpt-4o'.")
     text = name.strip()
     provider, colon, model = text.partition(":")
     if provider in OTHER_PROVIDERS or find_service(provider) is not None:
@@ -87,6 +89,18 @@ def parse_model_name(name: str) -> ModelReference:
         raise SettingsError(f"Unknown provider {provider!r:.80}: {hint}")
     hint = f"did you mean {guess!r}?" if guess else "write provider:model, for example openai:gpt-4o."
     raise SettingsError(f"Unknown provider or model {text!r:.80}: {hint}")
+
+
+def without_provider(name: str) -> str:
+    """Return a model's name without its provider; a name without a known provider is returned unchanged.
+
+    >>> without_provider("openai:gpt-4o"), without_provider("my-llava:7b")
+    ('gpt-4o', 'my-llava:7b')
+    """
+    try:
+        return parse_model_name(name).model or name
+    except SettingsError:
+        return name
 
 
 def counted_model(model: Any) -> ModelReference:

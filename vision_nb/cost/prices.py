@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from vision_nb.cost.model_names import base_name
+from vision_nb.cost.model_reference import without_provider
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 from vision_nb.services import OTHER_PROVIDERS, find_service
@@ -23,7 +24,7 @@ def set_price(model: str, input: float | str | Decimal, output: float | str | De
     """Set a model's price, which overrides the price list, for all service tiers.
 
     Args:
-        model: The model's name, without the provider.
+        model: The model's name, with or without its provider; the price applies to the model of every provider.
         input: US dollars per million input tokens.
         output: US dollars per million output tokens.
 
@@ -32,7 +33,7 @@ def set_price(model: str, input: float | str | Decimal, output: float | str | De
 
     >>> set_price("my-llava", input=0.2, output=0.8)
     """
-    _set_prices[model] = (
+    _set_prices[without_provider(model)] = (
         parse_usd(input, "input= (per million tokens)"),
         parse_usd(output, "output= (per million tokens)"),
     )
