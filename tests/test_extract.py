@@ -156,6 +156,15 @@ def test_the_price_of_an_answer_whose_repair_fails_is_in_its_row(server, llm, im
     assert row.attempts == 1 and row.usd > 0 and row.input_tokens > 0
 
 
+def test_the_price_of_an_answer_whose_repair_the_budget_forbids_is_in_its_row(server, llm, images):
+    server.fail(Fault(text="{}", answer={"usage": {"cost": 0.5}}))
+    extraction = extract(images / "0.png", llm, budget=0.1)
+    assert len(server.requests) == 1 and (extraction[0].usd, extraction[0].attempts) == (Decimal("0.5"), 1)
+    assert not extraction[0].finished and "budget" in repr(extraction) + extraction._repr_html_()
+    server.answer_with(json.dumps(RECEIPT))
+    assert extract(images / "0.png", llm)[0].parsed and len(server.requests) == 2
+
+
 def test_a_broken_image_is_a_row_and_the_others_go_on(server, llm, images):
     (images / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"broken")
     server.answer_with(json.dumps(RECEIPT))

@@ -73,11 +73,14 @@ class Row:
         return replace(row, response=response.text, error=None, from_store=from_store, parsed=response.parsed)
 
     def with_error(self, error: Exception) -> Row:
-        """Return the row with an error, and with what was spent if the answer did not fit the schema."""
+        """Return the row with an error, and with what was spent before it."""
         message = str(error) if isinstance(error, VisionError) else redact(str(error))[:300]
-        paid = error.response if isinstance(error, VisionError) else None  # an answer that was to be repaired
-        row = self if paid is None else self._with_cost(paid)
-        return replace(row, response=None, error=f"{type(error).__name__}: {message}")
+        return replace(self.with_cost_of(error), response=None, error=f"{type(error).__name__}: {message}")
+
+    def with_cost_of(self, error: Exception) -> Row:
+        """Return the row with what was spent before an error, on an answer that was to be repaired."""
+        paid = error.response if isinstance(error, VisionError) else None
+        return self if paid is None else self._with_cost(paid)
 
     def _with_cost(self, response: Response) -> Row:
         usage = response.usage or Usage()

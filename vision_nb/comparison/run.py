@@ -239,6 +239,7 @@ class Run:
                 has_waited_longest = has_waited_longest or asks_for_more
                 pause.begin(min(seconds, self.max_wait))
             except BudgetExceededError as error:
+                self.rows[row] = self.rows[row].with_cost_of(error)
                 self.stopped = str(error)
                 break
             except StoreError:
