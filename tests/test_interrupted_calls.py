@@ -8,7 +8,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
-from tests.forms import interrupted_when, until
+from tests.forms import FORMS, ask, interrupted_when, until
 from vision_nb import errors
 from vision_nb.demo import Fault
 
@@ -116,3 +116,15 @@ async def test_a_stream_that_ends_without_an_answer_is_not_recorded(server, llm,
         else:
             [response async for response in await llm.astream_complete("What?")]
     assert not ledger.entries
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_empty_answer_without_token_counts_is_recorded_as_an_estimate(server, llm, ledger, form):
+    server.fail(Fault(text="", no_usage=True))
+    assert (await ask(llm, form, "What?", [picture()])).text == ""
+    check_estimate(ledger)
+    ledger.reset()
+    server.answer_with("")
+    replicate = vn.ReplicateMultiModal("llava-13b", api_token="r8_token_of_a_test", api_base=server.replicate_base)
+    assert (await ask(replicate, form, "What?", [picture()])).text == ""
+    assert len(ledger.entries) == 1

@@ -144,7 +144,7 @@ class CallAccounting:
         self._may_be_billed = is_interrupt or (isinstance(error, ProviderError) and error.may_be_billed)
 
     def note_accepted(self) -> None:
-        """Note that the server has begun to answer: unless the call fails, `settle` records it."""
+        """Note that the server answers: unless the call fails, `settle` records it, even if the answer is empty."""
         self._may_be_billed = True
 
     def settle(self, response: Response) -> None:

@@ -70,6 +70,7 @@ class RequestSender(Provider):
             call.accounting.reserve()
             with self._sending(call):
                 call.accumulator.add(self._parse_response(self._call(call.request)), last=True)
+                call.accounting.note_accepted()
                 return call.settle()
 
     async def _asend(self, question: Question[R]) -> R:
@@ -78,6 +79,7 @@ class RequestSender(Provider):
             await call.accounting.areserve()
             with self._sending(call):
                 call.accumulator.add(self._parse_response(await self._acall(call.request)), last=True)
+                call.accounting.note_accepted()
                 return call.settle()
 
     def _start_stream(self, question: Question[R]) -> ResponseStream[R]:
