@@ -511,7 +511,7 @@ def test_an_image_that_was_asked_about_twice_has_one_truth():
         ({"a.jpg": {"items": [{"nmae": "Tea"}]}}, "of 'items' for 'a.jpg' has the unknown key 'nmae'"),
         ({"a.jpg": "Café Corner"}, "pass a dict with the fields as keys"),
         ("missing.csv", "'missing.csv' cannot be read (No such file or directory)"),
-        (5, "A int is not a truth"),
+        (5, "The truth cannot be of type int"),
     ],
 )  # fmt: skip
 def test_a_truth_that_does_not_fit_is_an_error_that_names_image_or_field(truth, words, tmp_path, monkeypatch):
@@ -675,7 +675,7 @@ def test_the_confusion_counts_each_answer_by_true_value(result):
         SettingsError, match=r"'shop' is not an enum or a boolean, but of kind text: use errors\('shop'\)"
     ):
         result.confusion("shop")
-    with pytest.raises(SettingsError, match=r"There is no scored field 'item'\. The scored fields are shop, date"):
+    with pytest.raises(SettingsError, match=r"'item' is not a scored field\. The scored fields are shop, date"):
         result.confusion("item")
     with pytest.raises(SettingsError, match="'gpt' is not one of the models: good, cheap, broken"):
         result.confusion("paid", "gpt")

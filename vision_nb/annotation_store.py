@@ -1,4 +1,4 @@
-"""What people say about answers and images: labels, reviews and drafts of reviews, in the store's file."""
+"""Labels of answers, and reviews of images with their drafts, in the store's file."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class AnnotationStore(ABC):
         """Empty the write-ahead log after a while."""
 
     def put_label(self, key: str, label: Label) -> None:
-        """Write a label; it replaces the annotator's earlier label of this answer."""
+        """Write a label, replacing the annotator's earlier label of this answer."""
         values = (
             key,
             replace_surrogates(label.annotator),
@@ -107,7 +107,7 @@ class AnnotationStore(ABC):
         return found
 
     def put_review(self, key: str, review: Review) -> None:
-        """Write a review; it replaces the reviewer's earlier review of this image."""
+        """Write a review, replacing the reviewer's earlier review of this image."""
         self._put("reviews", key, review)
 
     def remove_review(self, key: str, reviewer: str) -> None:
@@ -127,7 +127,7 @@ class AnnotationStore(ABC):
         return {key: Review(json.loads(value), reviewer, written) for key, value, reviewer, written in rows}
 
     def put_draft(self, key: str, draft: Review) -> None:
-        """Write what a reviewer has changed but not accepted yet; it replaces the reviewer's earlier draft."""
+        """Write a reviewer's changes that are not accepted yet, replacing the reviewer's earlier draft."""
         self._put("drafts", key, draft)
 
     def remove_draft(self, key: str, reviewer: str) -> None:

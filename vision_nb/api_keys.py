@@ -1,7 +1,7 @@
 """API keys and other secrets, held so that no representation shows them.
 
-The vendors' clients never receive a secret. They are given its `Secret.token`, a text without meaning, and `authorize`
-replaces the token in the headers of a request when it leaves for the server that the secret belongs to.
+The vendors' clients never receive a secret. They are given its `Secret.token`, a meaningless placeholder. `authorize`
+replaces the token in the headers of a request when it is sent to the server that the secret belongs to.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Secret:
 
     @property
     def token(self) -> str:
-        """The text that stands for it in a request's headers until the request is sent."""
+        """The placeholder in a request's headers until the request is sent."""
         return f"vision_nb-key-{self._number}"
 
     def reveal(self) -> str:
@@ -354,7 +354,7 @@ def basic_login(user: str, password: str) -> Secret:
 
 
 def authorize(headers: MutableMapping[str, str], *, is_allowed: bool) -> dict[str, str]:
-    """Replace the tokens in a request's headers by their secrets.
+    """Replace the tokens in a request's headers with their secrets.
 
     Args:
         headers: The headers, changed in place.

@@ -98,7 +98,7 @@ class Claim:
     def release(self) -> None:
         """Let others ask the question; releasing it again has no effect."""
         if _renewer.remove(self):
-            with suppress(StoreError), self.transaction() as connection:  # or else the lease runs out
+            with suppress(StoreError), self.transaction() as connection:  # otherwise, the lease runs out
                 connection.execute("DELETE FROM claims WHERE token = ?", [self.token])
 
 
@@ -167,7 +167,7 @@ async def finish_in_thread(executor: Executor | None, function: Callable[[], T])
         except asyncio.CancelledError as error:  # each further interrupt cancels the task again
             canceled = error
     if canceled is not None:
-        running.exception()  # or else asyncio logs that nobody looked at it
+        running.exception()  # otherwise, asyncio logs that it was never retrieved
         raise canceled
     return running.result()
 
@@ -181,7 +181,7 @@ def release_all(transaction: Transaction, connection: sqlite3.Connection) -> Non
     """
     for claim in _renewer.claims():
         if claim.transaction == transaction and _renewer.remove(claim):
-            with suppress(sqlite3.Error):  # or else the lease runs out
+            with suppress(sqlite3.Error):  # otherwise, the lease runs out
                 connection.execute("DELETE FROM claims WHERE token = ?", [claim.token])
 
 

@@ -31,7 +31,7 @@
         ├── PredictionError                 a prediction on Replicate ended without an answer
         │   ├── PredictionFailedError       the model failed; see its log
         │   └── PredictionCanceledError     the prediction was canceled
-        ├── RedirectError                   the server redirected the request to another one
+        ├── RedirectError                   the server redirected the request to another server
         ├── ServerError                     the server failed
         ├── ProviderConnectionError         the server cannot be reached, or closed the connection
         │   └── ProviderTimeoutError        the server took longer than the timeout
@@ -41,7 +41,7 @@
 
 A message has one or two sentences: what failed, with which input, and what to do. An error that was mapped from a
 library's exception has that exception as its ``__cause__``, without the library's own frames. API keys are removed
-from the messages of both, and from all that they refer to.
+from the messages of both, and from everything that they refer to.
 
 >>> try:
 ...     vn.connect("demo").complete("What is this?", ["no-such-file.jpg"])
@@ -68,8 +68,8 @@ _MAX_END = 120  # characters of a longer message's end to keep: it says what to 
 class VisionError(Exception):
     """The base class of the errors that vision_nb raises.
 
-    A message is at most 300 characters long: the middle of a longer one, which quotes some input, is left out.
-    IPython shows only the lines of the user's code and the message; ``%tb`` in a later cell shows the whole traceback.
+    A message is at most 300 characters long. A longer one, which quotes some input, is shortened in the middle. IPython
+    shows only the lines of the user's code and the message; ``%tb`` in a later cell shows the whole traceback.
 
     Attributes:
         response: The last response to a question with a schema, with the usage of all attempts, if one had arrived
@@ -270,7 +270,7 @@ class PredictionCanceledError(PredictionError):
 
 
 class RedirectError(ProviderError):
-    """The server redirected a request to another server, to which it was not sent."""
+    """The server redirected a request to another server; it was not sent there."""
 
 
 class ServerError(ProviderError):
@@ -294,8 +294,8 @@ class SchemaError(ProviderError):
 
     Attributes:
         text: The last answer.
-        errors: What is wrong, one sentence by field path such as "items[0].price"; an empty path stands for the whole
-            answer. Empty if no JSON was found.
+        errors: What is wrong: a mapping from field paths such as "items[0].price" to sentences; an empty path refers to
+            the whole answer. Empty if no JSON was found.
         attempts: How many answers were requested; the usage of all of them is in ``response``.
         may_repair: Whether the model could correct the answer if it were asked again.
     """

@@ -61,9 +61,9 @@ def compare(
 ) -> Comparison | Plan:
     """Ask every model every question about every image.
 
-    Each answer is written to a store when it arrives. After an interrupt, an error or a killed kernel, the same call
-    makes only the missing calls. A failed call becomes a row with an error; the other calls are still made. An
-    interrupt returns the rows so far, marked as incomplete.
+    Each answer is written to a store when it arrives. After an interrupt, an error or a killed kernel, run the
+    comparison again: only the missing calls are made. A failed call becomes a row with an error; the other calls are
+    still made. An interrupt returns the rows so far, marked as incomplete.
 
     Args:
         models: Model objects, or names such as "gpt-4o" and "provider:model"; one or several.
@@ -75,8 +75,8 @@ def compare(
         resume: Use the answers that are already in the store.
         progress: Show a progress bar.
         store: A store or the path of its file; None uses the file in the user's cache folder.
-        max_wait: The longest pause after a rate limit error, in seconds. If the server asks for more, and still
-            refuses a call after this pause, the call's row has the error.
+        max_wait: The longest pause after a rate limit error, in seconds. If the server asks for a longer pause, and
+            still refuses a call after this one, the call's row contains the error.
         schema: The schema of the answers: a pydantic model class, dataclass, TypedDict, ``Literal`` or ``list`` type,
             or a JSON-schema dict. The rows have the values in ``.parsed``, and the table has a column per field.
         max_repairs: How many times a model may correct an answer that does not fit the schema.
@@ -85,8 +85,8 @@ def compare(
         A `Comparison`, or a `Plan` with ``dry_run=True``.
 
     Raises:
-        SettingsError: Models, prompts or images are missing, duplicated or of a wrong type; or a budget is set and
-            a model's price is not known.
+        SettingsError: Models, prompts or images are missing, duplicated or of the wrong type; or a budget is set and a
+            model's price is not known.
         StoreError: The store cannot be used.
 
     >>> images = [vn.samples.path("chart"), vn.samples.path("label")]

@@ -54,8 +54,9 @@ def extract(
 ) -> Extraction | Plan:
     """Read data from images: one row per image, one column per field of a schema.
 
-    Each answer is written to a store when it arrives, so that the same call makes only the missing calls. An image
-    that cannot be read, or whose answer does not fit the schema after all repairs, becomes a row with an error.
+    Each answer is written to a store when it arrives. After an interrupt, run the extraction again: only the missing
+    calls are made. An image that cannot be read, or whose answer does not fit the schema after all repairs, becomes a
+    row with an error.
 
     Args:
         images: Documents, paths, folders, patterns, URLs or in-memory images.
@@ -63,9 +64,9 @@ def extract(
             type, or a JSON-schema dict.
         model: A model object, or a name such as "gpt-4o" or "provider:model"; several models give a row per image
             and model.
-        prompt: The instruction; "" for a general one.
-        max_repairs: How many times the model may correct an answer that does not fit the schema. Each is a request
-            that is paid for, and part of the row's tokens and price.
+        prompt: The instruction; "" uses a general one.
+        max_repairs: How many times the model may correct an answer that does not fit the schema. Each repair is a
+            billed request, and is included in the row's tokens and price.
         concurrency: The maximum number of concurrent calls; or a mapping from model names to numbers.
         budget: The maximum cost in US dollars. The run stops before a call that could exceed it.
         dry_run: Make no calls, and return the number of calls, tokens and price. Needs no API key.
@@ -78,7 +79,7 @@ def extract(
         An `Extraction`, or a `Plan` with ``dry_run=True``.
 
     Raises:
-        SettingsError: An argument is missing or of a wrong type; the schema cannot be used, and the message names
+        SettingsError: An argument is missing or has the wrong type; the schema cannot be used, and the message names
             the field; or a budget is set and the model's price is not known.
         StoreError: The store cannot be used.
 

@@ -1,4 +1,4 @@
-"""`Extraction`: the data that was read from images, as a table, with corrections by people."""
+"""`Extraction`: a table of the data read from images, with corrections by people."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RESULT_COLUMNS = ("error", "attempts", "model", "input_tokens", "output_tokens",
 class Extraction(Sequence[Row]):
     """The data of each image, ordered by image, then model; ``extraction[0].parsed`` is the first value.
 
-    `extract` returns it. A comparison that was made with a schema can also be turned into one.
+    `extract` returns an `Extraction`. You can also create one from a comparison that has a schema.
 
     Args:
         comparison: A comparison with a schema.
@@ -106,13 +106,14 @@ class Extraction(Sequence[Row]):
 
         The columns are image, the fields, error, attempts, model, input_tokens, output_tokens and usd. A nested field
         is called "total.currency"; a field with the name of another column gets the prefix "value.". Integers have the
-        dtype Int64, other numbers float64, booleans boolean, texts string, enumerations category, dates and date-times
+        dtype Int64, other numbers float64, booleans boolean, text string, enumerations category, dates and date-times
         datetime64, and durations timedelta64. Decimals stay `decimal.Decimal` and lists stay lists.
 
         Args:
-            explode: The name of a list field, for a row per item. Its objects become columns "items.price".
-            reviewed: Use the corrected data of the images that a person has reviewed, and add the columns reviewer
-                and reviewed_at.
+            explode: The name of a list field; the table then has a row per item. The fields of its objects become
+                columns such as "items.price".
+            reviewed: For images that a person has reviewed, use the reviewed data; add the columns reviewer and
+                reviewed_at.
             thumbnails: Return a styled table for display, with small images.
 
         Raises:
@@ -197,7 +198,8 @@ class Extraction(Sequence[Row]):
     def review_keys(self) -> dict[int, str]:
         """The key of each row's review in the store; rows whose image cannot be read have none.
 
-        The models share the reviews of an image, and so do later schemas of the same name that still allow the data.
+        All models share the reviews of an image. Later schemas of the same name share them too if the data still
+        matches.
         """
         keys: dict[int, str] = {}
         with self.comparison.opened_store() as store:
@@ -222,7 +224,7 @@ class Extraction(Sequence[Row]):
         return [row for row, _, _ in grid.rows_of(index // len(grid.models) % len(grid.documents))]
 
     def get_review(self, index: int) -> Review | None:
-        """Return the latest review of a row's image, or None; a review that the schema does not allow is left out.
+        """Return the latest review of a row's image, or None; reviews that do not match the schema are ignored.
 
         Args:
             index: The row's index.
@@ -236,14 +238,14 @@ class Extraction(Sequence[Row]):
         return review if review is not None and self._is_allowed(review) else None
 
     def reviews(self) -> dict[int, Review]:
-        """Return the latest review of each row that has one; a review that the schema does not allow is left out."""
+        """Return the latest review of each row that has one; reviews that do not match the schema are ignored."""
         with self.comparison.opened_store() as store:
             found = store.reviews(self.review_keys.values())
         valid = {key: review for key, review in found.items() if self._is_allowed(review)}
         return {index: valid[key] for index, key in self.review_keys.items() if key in valid}
 
     def set_review(self, index: int, value: Any, *, reviewer: str | None = None) -> None:
-        """Save the data of an image as a person confirmed or corrected it; it replaces the person's earlier review.
+        """Save the data of an image that a person confirmed or corrected, replacing the person's earlier review.
 
         Args:
             index: The index of a row of the image.
@@ -251,7 +253,7 @@ class Extraction(Sequence[Row]):
             reviewer: The person's name; None uses the user's name on this machine.
 
         Raises:
-            SchemaError: The schema does not allow the data.
+            SchemaError: The data does not match the schema.
             SettingsError: The row does not exist, or its image cannot be read.
         """
         review = Review(self._checked(value), reviewer or default_annotator())
@@ -267,7 +269,7 @@ class Extraction(Sequence[Row]):
         if not 0 <= index < len(self):
             raise SettingsError(f"Row {index} does not exist: rows are numbered from 0 to {len(self) - 1}.")
         if index not in self.review_keys:
-            raise SettingsError(f"The image of row {index} cannot be read, so that its data cannot be reviewed.")
+            raise SettingsError(f"The image of row {index} cannot be read, so its data cannot be reviewed.")
         return self.review_keys[index]
 
     def _is_allowed(self, review: Review) -> bool:
@@ -278,11 +280,11 @@ class Extraction(Sequence[Row]):
         return True
 
     def _checked(self, value: Any) -> Any:
-        """Return a value as JSON data that the schema allows."""
+        """Return a value as JSON data that matches the schema."""
         return self.schema.dump(self.schema.validate(value if isinstance(value, Mapping) else self.schema.dump(value)))
 
     def by_doubt(self) -> list[int]:
-        """Return a row of each image, those that need a look first.
+        """Return the index of one row per image, starting with those that need a check.
 
         The order is: failed, answered only after a repair, answered differently by the models, and then all others.
         """

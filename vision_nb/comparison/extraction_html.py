@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 PAGE = 20
-"""Rows of a page; the first page is open, and the others are folded."""
+"""Rows of a page; the first page is open, and the others are collapsed."""
 
 _SIDE = 72  # pixels of a thumbnail
 _THUMBNAIL_BYTES = 2_200

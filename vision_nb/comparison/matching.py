@@ -18,13 +18,13 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Matching:
-    """The rules by which an answer equals the truth.
+    """The rules for comparing an answer with the truth.
 
     Args:
-        tolerance: How far a number may be from the true one, relative to it: 0.01 accepts 1 % more or less.
+        tolerance: The largest accepted difference from the true number, relative to it: 0.01 accepts 1% more or less.
         text: "normalized" ignores case, white space and Unicode form; "exact" does not; a number from 0 to 100 accepts
             texts whose rapidfuzz ratio, after normalizing, is at least this.
-        lists: "set" ignores the order of a list's items, but not how often one occurs; "ordered" does not ignore it.
+        lists: "set" ignores the order of a list's items, but not repetitions; "ordered" also requires the same order.
 
     Raises:
         SettingsError: An option does not have one of these values, or rapidfuzz is needed and not installed.

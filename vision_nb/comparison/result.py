@@ -267,16 +267,18 @@ class Comparison(Sequence[Row]):
         """Compare structured answers with the truth: accuracy by field and model, with intervals and prices.
 
         Args:
-            truth: A DataFrame with the column image and a column per field, the path of such a CSV file, a mapping from
-                image names to values, or a `ReviewPanel`. An image is named by its path, file name or stem.
-            tolerance: How far a number may be from the true one, relative to it: 0.01 accepts 1% more or less.
+            truth: A DataFrame with a column "image" and a column per field, the path of a CSV file with these columns,
+                a mapping from image names to values, or a `ReviewPanel`. An image is named by its path, file name or
+                stem.
+            tolerance: The largest accepted difference from the true number, relative to it: 0.01 accepts 1% more or
+                less.
             text: "normalized" ignores case, white space and Unicode form; "exact" does not; a number from 0 to 100
                 accepts texts whose rapidfuzz ratio is at least this.
-            lists: "set" ignores the order of a list's items; "ordered" does not.
-            ignore_unknown: Ignore images in the truth that no model was asked about, rather than raise an error.
+            lists: "set" ignores the order of a list's items; "ordered" requires the same order.
+            ignore_unknown: Ignore images in the truth that no model was asked about, instead of raising an error.
 
         Raises:
-            SettingsError: The comparison has no schema, or the truth does not fit it or the images.
+            SettingsError: The comparison has no schema, or the truth does not match the schema or the images.
         """
         if self.grid.schema is None:
             raise SettingsError(
@@ -293,7 +295,7 @@ class Comparison(Sequence[Row]):
         )
 
     def _predictions(self, schema: Schema) -> list[Prediction]:
-        """Return the answers by field; with several prompts, each is scored as a model of its own."""
+        """Return the answers by field; with several prompts, each is scored as a separate model."""
         several = len(self.grid.prompts) > 1
         return [
             Prediction(

@@ -49,19 +49,19 @@ def score_predictions(
 ) -> Score:
     """Compare the answers of models with the truth.
 
-    None is the right value where the truth is None. An answer that failed is wrong in every field. Empty text and
-    empty lists count as None. Dates are equal to their ISO text, and a time with a time zone to the same time without.
-    A list is right if all of its items are; of objects in lists, the keys that the truth has are compared.
+    None is correct where the truth is None. A failed answer is wrong in every field. Empty text and empty lists count
+    as None. A date equals its ISO text, and a time with a time zone equals the same time without one. A list is correct
+    if all of its items are; for objects in lists, only the keys in the truth are compared.
 
     Args:
         predictions: The answers.
         truth: A `Truth`, or anything that `read_truth` accepts.
         fields: The fields of the schema.
-        tolerance: How far a number may be from the true one, relative to it: 0.01 accepts 1% more or less.
+        tolerance: The largest accepted difference from the true number, relative to it: 0.01 accepts 1% more or less.
         text: "normalized" ignores case, white space and Unicode form; "exact" does not; a number from 0 to 100 accepts
             texts whose rapidfuzz ratio, after normalizing, is at least this.
-        lists: "set" ignores the order of a list's items, but not how often one occurs; "ordered" does not ignore it.
-        ignore_unknown: Ignore images in the truth that no model was asked about, rather than raise an error.
+        lists: "set" ignores the order of a list's items, but not repetitions; "ordered" also requires the same order.
+        ignore_unknown: Ignore images in the truth that no model was asked about, instead of raising an error.
 
     Raises:
         SettingsError: An option is invalid, or the truth does not fit the images or the fields; see `read_truth`.
@@ -126,7 +126,7 @@ class Score:
 
     @cached_property
     def scored_fields(self) -> tuple[Field, ...]:
-        """The fields that the truth has."""
+        """The fields that the truth contains."""
         known = {path for values in self.truth.values.values() for path in values}
         return tuple(field for field in self.fields if field.path in known)
 
@@ -217,7 +217,7 @@ class Score:
 
     @property
     def notes(self) -> list[str]:
-        """What was not scored, as sentences."""
+        """Sentences that state what was not scored."""
         known, total = len(self.truth.values), len(self.truth.documents)
         notes = [] if known == total else [f"Truth for {known:,} of {total:,} images; the others are not scored."]
         scored = {field.path for field in self.scored_fields}
@@ -231,7 +231,7 @@ class Score:
         return notes
 
     def confusion(self, field: str, model: str | None = None) -> pd.DataFrame:
-        """Return how often each true value was answered with each value, for an enum or a boolean.
+        """Count how often each true value of an enum or boolean got each answer.
 
         Args:
             field: The field's path.
@@ -285,7 +285,7 @@ class Score:
         if path not in paths:
             near = get_close_matches(str(path), paths, n=1)
             advice = f"Did you mean {near[0]!r}?" if near else f"The scored fields are {', '.join(paths)[:150]}."
-            raise SettingsError(f"There is no scored field {path!r:.80}. {advice}")
+            raise SettingsError(f"{path!r:.80} is not a scored field. {advice}")
         return self.scored_fields[paths.index(path)]
 
     def _judgments_of(self, model: str | None) -> list[Judgment]:

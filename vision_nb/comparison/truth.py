@@ -21,8 +21,8 @@ from vision_nb.schema.fields import Field
 KEY = "image"
 """The column that names the image of each row."""
 
-_PREFIX = "value."  # of the columns of fields that are called as another column
-_RESULT_COLUMNS = {  # columns of an Extraction's or Comparison's table, so that a corrected table is a truth
+_PREFIX = "value."  # of the columns of fields that have the name of another column
+_RESULT_COLUMNS = {  # columns of an Extraction's or Comparison's table: a corrected table can be used as the truth
     "model",
     "prompt",
     "response",
@@ -78,7 +78,7 @@ def read_truth(
             NaN and None say that the image does not show the field; fields that are absent are not scored.
         documents: The images.
         fields: The fields of the schema.
-        ignore_unknown: Ignore images that are not among the documents, rather than raise an error.
+        ignore_unknown: Ignore images that are not among the documents, instead of raising an error.
 
     Raises:
         SettingsError: An image is unknown, ambiguous or named twice, a column or key is not a field, a value does not
@@ -105,12 +105,14 @@ def read_truth(
             unknown.append(key)
         for place in places:
             if place in found:
-                raise SettingsError(f"Truth names an image twice, as {named[place]!r:.80} and {name!r:.80}: keep one.")
+                raise SettingsError(
+                    f"The truth names an image twice, as {named[place]!r:.80} and {name!r:.80}: keep one."
+                )
             named[place] = name
             found[place] = _values(value, by_path, name)
     if unknown and not ignore_unknown:
         raise SettingsError(
-            f"Truth names {_count(len(unknown), 'image')} that no model was asked about: "
+            f"The truth names {_count(len(unknown), 'image')} that no model was asked about: "
             f"{', '.join(repr(name)[:60] for name in unknown[:3])}{' ...' if len(unknown) > 3 else ''}. "
             "Remove them, or pass ignore_unknown=True."
         )
@@ -154,14 +156,14 @@ class _ImageNames:
         paths = list(dict.fromkeys(document.name for document in found))
         if len(paths) > 1 or (len(found) > 1 and found[0].image is not None):
             raise SettingsError(
-                f"Truth names {name!r:.60}, which could be {len(places)} images: {' or '.join(paths[:2])}. "
+                f"The truth names {name!r:.60}, which could be {len(places)} images: {' or '.join(paths[:2])}. "
                 "Name them by their paths."
             )
         return places
 
 
 def _simple(name: str) -> str:
-    """Return a name with slashes and composed letters, as file systems differ in both."""
+    """Return a name with slashes and composed letters, because file systems differ in both."""
     return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
 
 
@@ -188,7 +190,9 @@ def _entries(truth: Any, names: _ImageNames, fields: Sequence[Field]) -> list[tu
         return [(_image_name(key), value) for key, value in truth.items()]
     if not isinstance(truth, Iterable):
         kind = type(truth).__name__
-        raise SettingsError(f"A {kind} is not a truth: pass a DataFrame, a CSV file, a dict by image name or a list.")
+        raise SettingsError(
+            f"The truth cannot be of type {kind}: pass a DataFrame, a CSV file, a dict by image name or a list."
+        )
     values = [as_data(value) for value in truth]
     is_field = any(field.path == KEY for field in fields)
     if values and not is_field and all(isinstance(value, Mapping) and KEY in value for value in values):

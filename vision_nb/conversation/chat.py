@@ -125,11 +125,11 @@ class Chat:
         Args:
             prompt: The question as text, or a message.
             images: Images for this question; the images of earlier questions are sent again automatically.
-            **overrides: Request parameters for this call only, and ``schema`` and ``max_repairs`` as for `complete`. Of
-                an answer that had to be repaired, the conversation keeps the repaired one.
+            **overrides: Request parameters for this call only, and ``schema`` and ``max_repairs`` as for `complete`. If
+                an answer had to be repaired, the conversation keeps the repaired one.
 
         Raises:
-            SchemaError: The answer does not match the schema, was refused or cut off.
+            SchemaError: The answer does not match the schema, or was refused or cut off.
             SettingsError: An argument is invalid, or the previous question is still being answered.
             ImageError: An image cannot be read.
             ProviderError: The request failed.

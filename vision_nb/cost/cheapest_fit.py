@@ -67,8 +67,8 @@ class Fits:
 def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detail: str = "auto") -> Fits:
     """Find the smaller sizes at which an image costs fewer tokens.
 
-    Images are always scaled down to the size that the model uses before they are sent, so that size saves nothing. At
-    the sizes returned here, the model sees less detail.
+    Images are always scaled down to the size that the model uses before they are sent, so using that size saves
+    nothing. At the sizes returned here, the model sees less detail.
 
     Args:
         image_or_size: A (width, height) in pixels, or any image source.

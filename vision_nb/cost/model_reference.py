@@ -1,4 +1,4 @@
-"""Which model a name or object stands for: ``"provider:model"``, a bare model name, or a model object."""
+"""The model that a name or an object refers to: ``"provider:model"``, a bare model name, or a model object."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ModelReference:
     """A model and its provider.
 
     Attributes:
-        provider: The provider's name; "" if the name of the model does not tell.
+        provider: The provider's name; "" if the model's name does not determine it.
         model: The model's name; "" for the provider's default.
     """
 
@@ -69,7 +69,7 @@ def parse_model_name(name: str) -> ModelReference:
         name: ``"provider:model"``, a provider, or the name of a model that only one provider has.
 
     Raises:
-        SettingsError: The provider does not exist, or the model's name does not tell its provider.
+        SettingsError: The provider does not exist, or cannot be determined from the model's name.
 
     >>> str(parse_model_name("gpt-4o")), str(parse_model_name("demo"))
     ('openai:gpt-4o', 'demo')
@@ -110,7 +110,7 @@ def counted_model(model: Any) -> ModelReference:
         model: A name as for `parse_model_name`, the name of any other model, or a model object.
 
     Raises:
-        SettingsError: The name is a misspelled one, or the value is neither a name nor a model.
+        SettingsError: The name is misspelled, or the value is neither a name nor a model.
     """
     if isinstance(model, str):
         return _counted_name(model.strip())
@@ -150,7 +150,7 @@ def _counted_name(name: str) -> ModelReference:
 
 
 def _owner(name: str) -> str | None:
-    """Return the service to which a model's name belongs, or None if the name does not tell."""
+    """Return the service to which a model's name belongs, or None if it cannot be determined."""
     if name.startswith("ft:"):
         return "openai"
     owners = (row.name for row in SERVICES.values() if f"{name}-".startswith(row.model_prefixes or ("\0",)))

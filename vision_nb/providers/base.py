@@ -99,7 +99,7 @@ class MultiModalLLM(RequestSender):
             SettingsError: An argument is invalid.
             ImageError: An image cannot be used.
             BudgetExceededError: The call could exceed ``vn.ledger.budget``, and was not sent.
-            SchemaError: The answer does not match the schema, was refused or cut off.
+            SchemaError: The answer does not match the schema, or was refused or cut off.
             ProviderError: The model did not answer.
         """
         return self._answer(_prompted(prompt, image_documents, overrides, schema, max_repairs))
@@ -117,7 +117,7 @@ class MultiModalLLM(RequestSender):
             SettingsError: An argument is invalid.
             ImageError: An image cannot be used.
             BudgetExceededError: The call could exceed ``vn.ledger.budget``, and was not sent.
-            SchemaError: The answer does not match the schema, was refused or cut off.
+            SchemaError: The answer does not match the schema, or was refused or cut off.
             ProviderError: The model did not answer.
         """
         return self._answer(Question(ChatResponse, lambda: messages, overrides, schema, max_repairs))

@@ -52,7 +52,7 @@ def ready_models() -> list[str]:
 
 
 def _provider_of(name: str) -> str:
-    """Return the provider that has a model, or "" if its name does not tell."""
+    """Return the provider that has a model, or "" if it cannot be determined from the name."""
     try:
         return parse_model_name(name).provider
     except SettingsError:

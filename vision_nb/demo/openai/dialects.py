@@ -1,6 +1,6 @@
-"""How the services that speak OpenAI's protocol differ, for a demo server that stands for one of them.
+"""The differences between services with OpenAI's protocol, for a demo server that imitates one.
 
-The demo server refuses everything that the service's row says it does not take, also what the service itself ignores.
+The demo server refuses everything that the service's row marks as not accepted, even if the service itself ignores it.
 """
 
 from __future__ import annotations

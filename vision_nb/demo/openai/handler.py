@@ -61,7 +61,7 @@ class OpenAIHandler(ProtocolHandler):
         return self.demo.service is None and self.request.path.startswith("/openai/")
 
     def shape_error(self, body: Any) -> Any:
-        """Return an error as the service sends it, some of which send a list."""
+        """Return an error in the service's format; some services send a list."""
         service = self.demo.service
         return [body] if service is not None and service.errors_are_lists else body
 
