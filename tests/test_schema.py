@@ -220,7 +220,7 @@ INEXPRESSIBLE = {
     "an unknown class": (type("Plain", (), {}), "Plain"),
     "a missing class": (model("M", a=("Missing", ...)), "not fully defined"),
     "a callable": (model("M", a=(type(len), ...), __config__={"arbitrary_types_allowed": True}), "M"),
-    "two names": (model("M", a=(int, pydantic.Field(validation_alias="b"))), "'b' of M is written under another name"),
+    "two names": (model("M", a=(int, pydantic.Field(validation_alias="b"))), "'b' of M is read and written under different names"),
     "an open object": ({"type": "object"}, "no fields"),
     "a list of anything": ({"type": "object", "properties": {"a": {"type": "array"}}}, "'a'.*list of anything"),
     "a condition": ({"type": "object", "properties": {"a": {"type": "string"}}, "if": {}}, 'uses "if"'),

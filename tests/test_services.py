@@ -134,7 +134,7 @@ def test_too_many_images_are_an_error_before_anything_is_sent(server, name):
 def test_images_that_are_too_large_together_are_an_error_with_the_figures(server, name):
     llm = connect(server, name)
     llm.max_request_bytes = 5_000  # as if the images were large
-    with pytest.raises(errors.ImageTooLargeError, match=r"takes 0\.0 MB of images per request.*as base64"):
+    with pytest.raises(errors.ImageTooLargeError, match=r"accepts 0\.0 MB of images per request.*as base64"):
         llm.complete("x", [encoded(picture(200, 200))])
     assert not server.requests
 
@@ -216,9 +216,9 @@ def test_a_registered_service_follows_its_settings(server, monkeypatch):
     [
         ({"name": "openai", "base_url": "http://x/v1"}, "choose another name"),
         ({"name": "azure", "base_url": "http://x/v1"}, "choose another name"),
-        ({"name": "My Own", "base_url": "http://x/v1"}, "is not a name"),
+        ({"name": "My Own", "base_url": "http://x/v1"}, "is not a valid name"),
         ({"name": "ours", "base_url": "x"}, "must start with http"),
-        ({"name": "ours", "base_url": "http://x/v1", "max_image": 3}, "no setting 'max_image'"),
+        ({"name": "ours", "base_url": "http://x/v1", "max_image": 3}, "'max_image' is not a setting"),
         ({"name": "ours", "base_url": "http://x/v1", "max_images": "3"}, "max_images='3' is not valid"),
         ({"name": "ours", "base_url": "http://x/v1", "image_types": ["image/bmp"]}, "image_types"),
         ({"name": "ours", "base_url": "http://x/v1", "length_limit": "max"}, "length_limit"),
@@ -242,7 +242,7 @@ def test_a_project_can_have_services_of_its_own(server, tmp_path, monkeypatch):
     )
     with pytest.warns(UserWarning) as warned, pytest.raises(errors.SettingsError, match="Unknown provider 'team'"):
         vn.connect("team:m")
-    assert "no setting 'colour'" in str(warned[0].message) and "choose another name" in str(warned[1].message)
+    assert "'colour' is not a setting" in str(warned[0].message) and "choose another name" in str(warned[1].message)
     assert vn.connect("openai:gpt-4o", api_key="k").server is None
 
 

@@ -46,7 +46,7 @@ _PARTS_OF_HTTPCORE = ("connection", "http11", "http2", "proxy", "socks")
 
 
 class Pattern:
-    r"""Where a secret is in a text: as it is, escaped any number of times, in base64 or in hexadecimal.
+    r"""A pattern that finds a secret: unchanged, escaped any number of times, in base64 or in hexadecimal.
 
     Args:
         *values: The secret, and parts of it that are secret on their own; those shorter than 8 characters are ignored.
@@ -96,7 +96,7 @@ class Registered(Protocol):
 
     @property
     def pattern(self) -> Pattern:
-        """Where it is in a text."""
+        """The pattern that finds it in a text."""
 
 
 _registered: WeakSet[Registered] = WeakSet()
@@ -149,11 +149,11 @@ class StreamRedactor:
         self._held = b""
 
     def feed(self, data: bytes, *, last: bool = False) -> bytes:
-        """Return the bytes that can be passed on; those that may be the beginning of a secret are held back.
+        """Return the bytes that can be passed on; bytes that may begin a secret are kept for the next call.
 
         Args:
             data: The next bytes.
-            last: Whether no others follow.
+            last: Whether these are the last bytes.
         """
         text, self._held = (self._held + data).decode("latin-1"), b""
         held = 0

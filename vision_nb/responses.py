@@ -77,7 +77,7 @@ class AnswerSchema(Protocol):
     """What a structured answer must look like: `vision_nb.schema.schema.Schema`."""
 
     def partial(self, text: str) -> Any:
-        """Return the part of the value in the beginning of an answer, or None."""
+        """Return the part of the value that has arrived so far, or None."""
 
     def dump(self, value: Any) -> dict[str, Any]:
         """Return a value as JSON data."""
@@ -139,7 +139,7 @@ class SumOfAttempts:
     attempts: tuple[Response, ...]
 
     def __call__(self, usage: Usage, *, model: str = "", service_tier: str | None = None) -> Decimal | None:
-        """Return the price of the attempts in US dollars, or None if that of one is unknown."""
+        """Return the price of all attempts in US dollars, or None if one price is unknown."""
         costs = [response.cost for response in self.attempts]
         return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
 
@@ -165,13 +165,13 @@ class Response(DisplayOnce):
         reasoning_delta: The new part of the reasoning since the previous response of a stream.
         reasoning_seconds: Seconds from the first part of the reasoning until the answer began, or until now; None
             if the answer was not streamed.
-        parsed: The value of a structured answer, an instance of the class that was passed as ``schema``; None in the
-            responses of a stream but the last, and without a schema.
-        attempts: How many answers were requested, those that had to be repaired included; ``usage``, ``cost`` and
-            ``latency`` are those of all of them.
-        is_refusal: Whether the model refused to answer; ``text`` has its words.
+        parsed: The value of a structured answer, an instance of the class that was passed as ``schema``; None without a
+            schema, and in all but the last response of a stream.
+        attempts: The number of answers requested, including those that had to be repaired; ``usage``, ``cost`` and
+            ``latency`` cover all of them.
+        is_refusal: Whether the model refused to answer; ``text`` contains the refusal.
         schema: The schema of a structured answer; otherwise None.
-        service_tier: The service tier that the server names, such as "flex", or else the requested one, or None.
+        service_tier: The service tier that the server reports, such as "flex"; otherwise the requested one, or None.
         reported_cost: The price in US dollars that the service itself reported, as OpenRouter does, or None.
         other_choices: The answers after the first one, if the request asked for several with ``n=``.
     """
@@ -199,12 +199,12 @@ class Response(DisplayOnce):
 
     @property
     def choices(self) -> tuple[Choice, ...]:
-        """All answers of the request: the response's own, and those that ``n=2`` or more asked for."""
+        """All answers to the request: this response's own, then the others if ``n`` is 2 or more."""
         return (Choice(self.text, self.finish_reason, self.reasoning), *self.other_choices)
 
     @cached_property
     def partial(self) -> Any:
-        """The fields of a structured answer as far as they have come, as unchecked JSON data; otherwise None."""
+        """The fields of a structured answer received so far, as unchecked JSON data, or None."""
         return None if self.schema is None else self.schema.partial(self.text)
 
     @property
@@ -219,10 +219,10 @@ class Response(DisplayOnce):
     def cost(self) -> Decimal | None:
         """The price in US dollars, or None.
 
-        It is the price that the service reported, if it did. Otherwise it is computed from the usage, and is None if
-        the usage is unknown or implausible, or the price of the model or service tier is unknown.
+        This is the price that the service reported, if any. Otherwise, it is computed from the usage; it is None if the
+        usage is unknown or implausible, or if the price of the model or service tier is unknown.
 
-        The ledger has an estimate if only the usage is missing.
+        If only the usage is missing, the ledger contains an estimate.
         """
         if self.reported_cost is not None:
             return self.reported_cost
@@ -283,11 +283,11 @@ def response_markdown(response: Response) -> str:
 
 
 def answer_markdown(response: Response) -> str:
-    """Return an answer's text as safe Markdown, or the fields of a structured one that have arrived as a table."""
+    """Return an answer as safe Markdown: a structured one as a table of the fields received so far."""
     data = response.partial
     if response.parsed is not None and response.schema is not None:
         data = response.schema.dump(response.parsed)
-        data = data["value"] if set(data) == {"value"} else data  # as a list is wrapped
+        data = data["value"] if set(data) == {"value"} else data  # a list is wrapped like this
     return safe_markdown(response.text) if data is None else f"{data_table(data)}\n"
 
 

@@ -1,6 +1,6 @@
-"""Services that speak OpenAI's Chat Completions API: one row each, with the source of what it says.
+"""Services with OpenAI's Chat Completions API: one row each, with the source of its facts.
 
-A fact that is not known is None. No other module names a service, except for OpenAI itself.
+Unknown facts are None. No other module names a service, except for OpenAI itself.
 """
 
 from __future__ import annotations
@@ -34,22 +34,23 @@ class Service:
         base_url: The base URL of its API.
         key_variable: The environment variable with the API key; None if it needs no key.
         price_id: Its name in the price list of genai-prices; None if it is not on the list.
-        model_prefixes: How the names of models begin that are the service's own, and need no provider. One that ends
-            in a dash also stands for the name without it.
-        owner: What routers call its models' owner, as in "openai/gpt-4o"; None if unknown.
+        model_prefixes: The prefixes of the names of the service's own models, which need no provider. A prefix that
+            ends in a dash also matches the name without the dash.
+        owner: The name of its models' owner on routers, as in "openai/gpt-4o"; None if unknown.
         examples: Models that accept images.
-        image_types: The MIME types of images that it takes.
+        image_types: The MIME types of images that it accepts.
         max_images: The maximum number of images per request, or None.
         max_image_bytes: The largest image file in bytes, before base64, or None.
         max_side: The longest side of an image in pixels, or None.
-        max_side_of_many: ``(count, side)``: with more images than the count, the longest side in pixels; or None.
+        max_side_of_many: ``(count, side)``: the longest side in pixels if there are more images than the count; or
+            None.
         max_request_bytes: The largest size of all images of a request as base64, in bytes, or None.
         length_limit: The name of the parameter that limits the answer's length; None if it depends on the model.
         takes_schema: Whether ``response_format`` with a JSON schema has an effect; None if unknown.
-        takes_stream_options: Whether it takes ``stream_options``; None if unknown.
+        takes_stream_options: Whether it accepts ``stream_options``; None if unknown.
         takes_detail: Whether images have a detail level; None if unknown.
         takes_urls: Whether it downloads images from URLs; None if unknown, which is treated as no.
-        cost_field: Where the answer states its price in US dollars, or None.
+        cost_field: The field in which the answer states its price in US dollars, or None.
         sends_comments: Whether its streams contain comment lines.
         errors_are_lists: Whether errors are JSON lists of objects, rather than objects.
         source: Where the facts come from, and when they were read.
@@ -229,16 +230,16 @@ def register_service(
 ) -> None:
     """Add a service of your own, so that ``vn.connect("name:model")`` works.
 
-    A service of a project can also be a table ``[tool.vision_nb.services.NAME]`` in its pyproject.toml, with the same
-    settings. Registering a name again replaces the service.
+    A project can also define a service as a table ``[tool.vision_nb.services.NAME]`` in its pyproject.toml, with the
+    same settings. Registering a name again replaces the service.
 
     Args:
         name: Lower-case letters, digits, dashes and underscores.
         base_url: The base URL of its OpenAI-compatible API.
         key_variable: The environment variable with the API key; None if it needs no key.
         title: Its name in messages; by default, the name.
-        **facts: What else is known about it: max_images, max_image_bytes (before base64), max_side (pixels),
-            max_request_bytes (of all images, as base64), image_types (MIME types), length_limit ("max_tokens" or
+        **facts: Other facts about it: max_images, max_image_bytes (before base64), max_side (pixels), max_request_bytes
+            (of all images, as base64), image_types (MIME types), length_limit ("max_tokens" or
             "max_completion_tokens"), takes_schema, takes_stream_options, takes_detail, takes_urls, price_id (its name
             in genai-prices) and examples (names of its models).
 
@@ -297,15 +298,15 @@ def _own_service(name: str, given: Mapping[str, Any], place: str) -> Service:
     """Return a service made of a user's settings.
 
     Raises:
-        SettingsError: A setting is missing, unknown or has a wrong type.
+        SettingsError: A setting is missing, unknown or of the wrong type.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise SettingsError(f"{place}: {name!r:.60} is not a name: use lower-case letters, digits, - and _.")
+        raise SettingsError(f"{place}: {name!r:.60} is not a valid name: use lower-case letters, digits, - and _.")
     if name in SERVICES or name in (*OTHER_PROVIDERS, "ft"):  # ft: begins the name of a fine-tune
         raise SettingsError(f"{place}: {name!r} is the name of a provider of vision_nb: choose another name.")
     unknown = [setting for setting in given if setting not in _SETTABLE]
     if unknown:
-        raise SettingsError(f"{place}: there is no setting {unknown[0]!r:.60}: use {', '.join(_SETTABLE)}.")
+        raise SettingsError(f"{place}: {unknown[0]!r:.60} is not a setting: use {', '.join(_SETTABLE)}.")
     if not str(given.get("base_url", "")).lower().startswith(("http://", "https://")):
         raise SettingsError(f"{place}: base_url must start with http:// or https://.")
     values = {setting: _checked(setting, value, place) for setting, value in given.items() if value is not None}

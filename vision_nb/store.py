@@ -79,7 +79,7 @@ class Store(annotation_store.AnnotationStore):
         self._lock = threading.Lock()
         self._connection = open_database(self.path, _SCHEMA, _UPGRADES)
         self._checkpoint_timer: threading.Timer | None = None
-        weakref.finalize(self, keep_interrupts(close_database), self._connection)  # a store that nobody closed
+        weakref.finalize(self, keep_interrupts(close_database), self._connection)  # a store that was not closed
 
     def __enter__(self) -> Self:
         return self
@@ -290,7 +290,7 @@ def answer_key(
         prompt: The question.
         image_digests: A digest for each image, in order.
         system: The system message, if any.
-        history: Earlier messages, each as a role, a text and digests. An empty history leaves the key as it was
+        history: Earlier messages, each as a role, a text and digests. With an empty history, the key is the same as
             before conversations were stored.
         schema: The digest of the answer's schema, if any.
     """

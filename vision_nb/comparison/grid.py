@@ -43,7 +43,7 @@ class Row:
         usd_is_reported: Whether the service itself reported the price.
         from_store: Whether the answer came from the store.
         parsed: The answer's value if the comparison has a schema, or None.
-        attempts: The number of requests that the answer or error took, repairs included; 0 if none was made.
+        attempts: The number of requests for the answer or error, including repairs; 0 if none was made.
     """
 
     model: str
@@ -163,7 +163,7 @@ def make_grid(
         max_repairs: How many times a model may correct an answer that does not fit the schema.
 
     Raises:
-        SettingsError: An argument is empty, has duplicates, or has a wrong type.
+        SettingsError: An argument is empty, has duplicates, or has the wrong type.
         ImageNotFoundError: A folder or pattern has no images.
     """
     llms = tuple(connect(one) if isinstance(one, str) else one for one in _as_list(models))

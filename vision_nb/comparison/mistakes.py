@@ -123,7 +123,7 @@ class Mistakes(Sequence[Judgment]):
 
 
 def _failures_once(judgments: Sequence[Judgment]) -> list[Judgment]:
-    """Leave out the second and further fields of an answer that failed."""
+    """Omit all but the first field of an answer that failed."""
     failed = set()
     kept = []
     for one in judgments:

@@ -28,8 +28,8 @@ class Entry:
         model: The model's name, ``str(llm)``.
         usage: The tokens that the server reported, or an estimate.
         is_estimate: Whether the tokens are an estimate because the server reported none, or implausible ones. For a
-            call that timed out or was interrupted before any of its answer arrived, they are the most that it can have
-            used.
+            call that timed out or was interrupted before any of its answer arrived, they are the maximum that it can
+            have used.
         expected_tokens: Input tokens as counted before the call, or None if they were unknown.
         pricing: Returns the price of some usage; it must not refer to the model object.
         latency: Seconds from the request to the end of the answer.

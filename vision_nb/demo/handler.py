@@ -79,7 +79,7 @@ class ProtocolHandler(RequestHandler):
         return status_error(status, message)
 
     def shape_error(self, body: Any) -> Any:
-        """Return an error in the shape in which the server sends it."""
+        """Return an error in the server's format."""
         return body
 
     async def send_json(self, value: Any, status: int = 200) -> None:

@@ -78,7 +78,7 @@ class DemoState:
             types and combinations, and parameters that the model does not have. None, the default, is strict for the
             names of OpenAI's own models, the demo model, and Azure, because servers such as vLLM and LocalAI accept
             parameters that OpenAI does not.
-        service: The service whose dialect of OpenAI's protocol the server speaks: what it refuses, and how it words
+        service: The service whose dialect of OpenAI's protocol the server uses: what it refuses, and the form of its
             errors and prices. None for OpenAI and Azure.
         replicate_models: Additional Replicate models: "owner/name" to an ``openapi_schema``.
         cancellations: How many predictions were canceled before they ended.

@@ -91,7 +91,7 @@ def _prepare(
         raise UsageError("A conversation has only one model: omit -m, or omit -c and --chat.")
     settings = session.settings
     if options.schema and options.format:
-        raise UsageError("--schema gives an object, which is shown as a table: omit -f, or omit --schema.")
+        raise UsageError("--schema returns an object, which is shown as a table: omit -f or --schema.")
     schema = load_schema_arg(options.schema, variables)
     prompt = insert_values(cell.removesuffix("\n"), variables)
     if (options.format or settings.format) == "json" and schema is None and "json" not in prompt.lower():

@@ -65,7 +65,7 @@ def _is_confirmed(shell: Any) -> bool:
         raise UsageError("This front end cannot ask for confirmation: use %vision fix --yes to send the text above.")
     try:
         return input("Send it? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:  # there is nobody to ask
+    except EOFError:  # nobody can answer
         return False
 
 

@@ -101,7 +101,7 @@ OPTIONS = (
     ),
     argument(
         "--schema", metavar="NAME",
-        help="a class or JSON schema of the notebook; the value is the answer as an object of it",
+        help="a class or JSON schema in the notebook; the value is the validated answer",
     ),
     argument(
         "-c", "--continue", dest="continue_", action="store_true",

@@ -10,7 +10,7 @@ from vision_nb.schema.schema import Schema
 
 
 def load_schema_arg(name: str | None, variables: Mapping[str, Any]) -> Schema | None:
-    """Return the schema of a class or JSON schema of the notebook, or None if no name is given.
+    """Return the schema of a class or JSON schema in the notebook, or None if no name is given.
 
     Args:
         name: The value of ``--schema``.

@@ -300,12 +300,12 @@ class MultiModalLLM(RequestSender):
         )
 
     def _check_size(self, images: Sequence[OutgoingImage]) -> None:
-        """Raise ImageTooLargeError if the images of a request are larger together than the servers take."""
+        """Raise ImageTooLargeError if the images of a request are together larger than the servers accept."""
         size = sum(-(-len(image.prepared.data) // 3) * 4 for image in images if image.prepared is not None)
         if self.max_request_bytes is not None and size > self.max_request_bytes:
             raise ImageTooLargeError(
-                f"{self} takes {self.max_request_bytes / 1e6:.1f} MB of images per request, and the {len(images):,} "
-                f"here have {size / 1e6:.1f} MB as base64: send fewer at a time, or smaller ones with max_side=."
+                f"{self} accepts {self.max_request_bytes / 1e6:.1f} MB of images per request, but these "
+                f"{len(images):,} have {size / 1e6:.1f} MB as base64: send fewer, or smaller ones with max_side=."
             )
 
     def _merged_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,14 +36,14 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     Args:
         name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava", "demo", or "SERVICE:MODEL" for
             anthropic, gemini, openrouter, mistral, groq, together, xai, fireworks, deepinfra and services of
-            `register_service`. The names of models that only one provider has, such as "gpt-4o", "claude-sonnet-5" and
-            "gemini-2.5-flash", need no provider. Without ``api_base``, "local:MODEL" uses the server on this machine
-            that has the model, and "local" a server that has a model which accepts images. A server of an unknown type
-            is used only if it lists the model.
+            `register_service`. If only one provider has a model, as with "gpt-4o", "claude-sonnet-5" and
+            "gemini-2.5-flash", the provider can be omitted. Without ``api_base``, "local:MODEL" uses the server on this
+            machine that has the model, and "local" uses a server with a model that accepts images. A server of an
+            unknown type is used only if it lists the model.
         **options: Arguments of the model's class: max_new_tokens, api_base and so on.
 
     Raises:
-        SettingsError: The provider or model does not exist, the name lacks a model, or an option is invalid.
+        SettingsError: The provider or model does not exist, the name does not contain a model, or an option is invalid.
         MissingKeyError: The provider's API key is missing.
         ProviderConnectionError: No local server responds.
         UnknownModelError: No local server has the model.

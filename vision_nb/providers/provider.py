@@ -32,13 +32,13 @@ class Provider(ClientOwner):
     image_types: frozenset[str] = SENDABLE
     """The MIME types that the servers take; images of other types are converted to PNG or JPEG."""
     max_image_bytes: int = MAX_BYTES
-    """The largest image file that the servers take, in bytes."""
+    """The largest image file that the servers accept, in bytes."""
     max_request_bytes: int | None = None
     """The largest size of all images of a request as base64, in bytes, or None for no limit."""
     takes_detail: bool = True
-    """Whether images have a detail level; None is sent otherwise."""
+    """Whether images have a detail level; otherwise, none is sent."""
     schema_support: Literal["json_schema", "prompt"] = "json_schema"
-    """How a schema is asked for: as a parameter, which falls back to the prompt if refused, or in the prompt."""
+    """How a schema is requested: as a parameter, which falls back to the prompt if refused, or in the prompt."""
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
     """What the server puts around its answers: leading characters to strip, and endings to remove."""
     _length_limits: ClassVar[tuple[str, ...]] = ("max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -107,7 +107,7 @@ class Provider(ClientOwner):
         """Parse one chunk of a stream."""
 
     def _refuses_schema(self, error: BaseException) -> bool:
-        """Return whether a vendor exception says that the server does not take a schema as a parameter."""
+        """Return whether a vendor exception says that the server does not accept a schema as a parameter."""
         return False
 
     @abstractmethod

@@ -7,7 +7,7 @@ class ReasoningSplitter:
     """Separate the reasoning that some servers leave in ``<think>`` tags before the answer.
 
     Attributes:
-        held_back: Text that the next piece decides about, such as the beginning of a tag.
+        held_back: Text whose meaning depends on the next piece, such as the beginning of a tag.
     """
 
     def __init__(self) -> None:

@@ -50,7 +50,7 @@ class Delta:
 
 
 class AskAgainError(Exception):
-    """The server refused the form of a request, before any answer: the question is to be asked in another form."""
+    """The server refused the form of a request before answering: the question must be asked in another form."""
 
 
 class ResponseAccumulator(Generic[R]):
@@ -240,7 +240,7 @@ class _Stream(Generic[R]):
         return finish
 
     def _finished(self, response: R) -> R:
-        """Return the last response: nothing of it is new, unless nothing has been streamed."""
+        """Return the last response; its delta is empty unless nothing has been streamed."""
         if self.response.text or self.response.reasoning:
             response = replace(response, delta="", reasoning_delta="")
         self._accumulator.response, self._is_finished = response, True

@@ -1,4 +1,4 @@
-"""Structured answers: how a schema is asked for, which answers can be used, and what is asked if one cannot."""
+"""Structured answers: request a schema, check the answers, and ask for repairs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Question(Generic[R]):
         lacks_json: Whether the last answer contained no JSON at all, as if the server had ignored the schema.
 
     Raises:
-        SettingsError: max_repairs is not a number of repairs.
+        SettingsError: max_repairs is not a whole number of at least 0.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ def ask_for(
 
 
 def _with_instructions(messages: list[ChatMessage], text: str) -> list[ChatMessage]:
-    """Return messages with a text at the end of the last one's own text."""
+    """Return messages with a text appended to the text of the last one."""
     *earlier, last = messages
     parts = list(last.parts)
     index = max((index for index, part in enumerate(parts) if isinstance(part, str)), default=None)

@@ -8,7 +8,7 @@ Frame = TypeVar("Frame", bound=Any)
 
 
 def without_formulas(frame: Frame) -> Frame:
-    """Let a pandas DataFrame display its text as it is; MathJax would typeset the formulas in it.
+    """Make a pandas DataFrame display its text unchanged; MathJax would typeset formulas in it.
 
     Args:
         frame: The data frame. Frames that are derived from it are displayed with pandas' own settings.
@@ -23,5 +23,5 @@ def without_formulas(frame: Frame) -> Frame:
         with pd.option_context("display.html.use_mathjax", False):
             return type(frame)._repr_html_(frame)
 
-    object.__setattr__(frame, "_repr_html_", repr_html)  # pandas would take it for a column
+    object.__setattr__(frame, "_repr_html_", repr_html)  # pandas would treat it as a column
     return frame

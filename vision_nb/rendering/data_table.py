@@ -18,7 +18,7 @@ _NONE = f'<span style="{MUTED_STYLE}">none</span>'
 def data_table(data: Any) -> str:
     """Return JSON data as an HTML table: a row for each field, and for each object of a list.
 
-    The table has no line breaks, so that it can stand in Markdown. All text is escaped, formulas included.
+    The table has no line breaks, so that it can be embedded in Markdown. All text is escaped, formulas included.
 
     Args:
         data: JSON data, also incomplete.

@@ -1,9 +1,9 @@
 r"""TeX in untrusted text: only known, harmless commands are typeset.
 
 MathJax and KaTeX have commands that set styles, classes and ids, load files, take sizes that cover the page, or define
-commands for all formulas that follow. The commands and environments here do nothing of the kind. They were taken from
-the tables ``BaseMappings.ts`` and ``AmsMappings.ts`` of MathJax 4.1 (2026-05-03). A formula with any other is shown as
-code.
+commands for all formulas that follow. The commands and environments listed here do none of this. They were taken from
+the tables ``BaseMappings.ts`` and ``AmsMappings.ts`` of MathJax 4.1 (2026-05-03). A formula with any other command or
+environment is shown as code.
 """
 
 from __future__ import annotations

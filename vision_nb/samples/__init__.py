@@ -1,6 +1,6 @@
 """Small sample images, available without a download.
 
-Four, and the receipts, are drawn by ``tests/draw_samples.py``; the fifth comes with matplotlib.
+Four of them and the receipts are drawn by ``tests/draw_samples.py``; the fifth comes with matplotlib.
 
 >>> vn.samples.names()
 ('chart', 'street_sign', 'label', 'night_scene', 'grace_hopper')
@@ -50,7 +50,7 @@ def receipts() -> pathlib.Path:
     """Return the folder of the sample receipts: drawings with invented content.
 
     It contains twelve receipts in EUR and USD, ``receipt_01.png`` to ``receipt_12.png``, as scans and photographs,
-    among them a rotated, a small, a noisy, a crumpled and a dim one; ``receipt_13.jpg``, which is a menu; and
+    including a rotated, a small, a noisy, a crumpled and a dim one; ``receipt_13.jpg``, which is a menu; and
     ``receipt_14.jpg``, which is damaged.
     """
     return _FOLDER / "receipts"
@@ -60,7 +60,8 @@ def receipts_truth() -> pathlib.Path:
     """Return the CSV file of the values that are printed on the sample receipts.
 
     Its columns are image, shop, date, currency (EUR or USD), total, tax, payment (card, cash, mobile or voucher) and
-    items, which is JSON: objects with a name and a price. The menu has a row without values, and the damaged file none.
+    items, which is JSON: objects with a name and a price. The menu has a row without values; the damaged file has no
+    row.
     """
     return _FOLDER / "receipts_truth.csv"
 

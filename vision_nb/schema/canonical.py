@@ -13,7 +13,7 @@ _GROUPS = ("$defs", "definitions")
 
 
 def digest_of(schema: Mapping[str, Any]) -> str:
-    """Return a digest in hexadecimal: the same for the same fields in the same order, whatever the classes are called.
+    """Return a hexadecimal digest that depends on the fields and their order, but not on the names of classes.
 
     Args:
         schema: A JSON schema whose references point into itself.

@@ -21,7 +21,7 @@ Kind = Literal[
     "object",
     "any",
 ]
-"""What a field's values are; "any" for a union of several kinds."""
+"""The kind of a field's values; "any" for a union of several kinds."""
 
 _FORMATS: dict[str, Kind] = {
     "decimal": "decimal",
@@ -42,13 +42,13 @@ _TYPES: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a schema, or what the items of a list are.
+    """A field of a schema, or the items of a list.
 
     Attributes:
         path: Such as "total.currency"; empty for the items of a list that are not objects.
-        kind: What its values are.
-        is_optional: Whether it may be null or left out.
-        choices: The allowed values of an enum, null excluded; empty for other kinds.
+        kind: The kind of its values.
+        is_optional: Whether it may be null or omitted.
+        choices: The allowed values of an enum, except null; empty for other kinds.
         description: The schema's description, or "".
         items: What a list contains: the fields of its objects, or one field with an empty path.
         nullable_parents: The paths of the objects around the field that may be null.
@@ -150,7 +150,7 @@ def _has_default(schema: Any) -> bool:
 def _field(
     schema: Any, root: Mapping[str, Any], path: str, within: tuple[str, ...]
 ) -> tuple[Field, Mapping[str, Any] | None, tuple[str, ...]]:
-    """Return a field, the schema of the object that takes its place if it is one, and the references followed."""
+    """Return a field, the object's schema if it is an object, and the references followed."""
     part, followed = resolve(schema, root)
     references = (*within, *followed)
     if set(followed) & set(within):
@@ -181,7 +181,7 @@ def _field(
 def _union(
     part: Mapping[str, Any], choices: Sequence[Any], root: Mapping[str, Any], path: str, within: tuple[str, ...]
 ) -> tuple[Field, Mapping[str, Any] | None, tuple[str, ...]]:
-    """Return the field of a union: that of its only kind if there is one."""
+    """Return the field of a union: that of its kind if it has only one."""
     kinds = [_field(choice, root, path, within) for choice in choices if not is_null(choice)]
     is_optional = len(kinds) < len(choices) or any(field.is_optional for field, _, _ in kinds)
     description = str(part.get("description", ""))
@@ -206,7 +206,7 @@ def _items(schema: Any, root: Mapping[str, Any], within: tuple[str, ...]) -> tup
 
 
 def flatten(data: Any, fields: Sequence[Field]) -> dict[str, Any]:
-    """Return the value of each field of an object of JSON data, by path; None where there is none.
+    """Return the value of each field of a JSON object, by path; None where there is none.
 
     Args:
         data: The object.

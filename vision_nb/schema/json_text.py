@@ -21,7 +21,7 @@ _DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)  # li
 
 
 def parse_json(text: str) -> Any:
-    """Parse a text that is JSON and nothing else.
+    """Parse a text that contains only JSON.
 
     Raises:
         ValueError: It is not JSON, is nested too deeply, or has a number with too many digits.
@@ -49,7 +49,7 @@ def find_json(text: str) -> Iterator[Any]:
 
 
 def _end_of(text: str, start: int) -> int:
-    """Return where a broken JSON value ends, so that its parts are not taken for values."""
+    """Return where a broken JSON value ends, so that its parts are not treated as values."""
     depth = 0
     for found in _END_OR_STRING.finditer(text, start):
         if found[0] in "{[":

@@ -23,7 +23,7 @@ from vision_nb.schema.typed_dicts import with_extensions
 from vision_nb.schema.validators import DocumentValidator, InvalidDataError, TypeValidator, Validator
 from vision_nb.schema.words import shortened, summary
 
-_KEPT_SCHEMAS = 64  # compiled schemas to keep; each may hold the class that it was made from
+_KEPT_SCHEMAS = 64  # compiled schemas to keep; each may refer to the class that it was made from
 _MAX_CANDIDATES = 10  # JSON objects of one answer to validate
 _VALUE = "value"
 
@@ -35,11 +35,11 @@ class Schema:
     Schemas are equal if their digests are.
 
     Attributes:
-        name: A name that requests accept: letters, digits, ``_`` and ``-``, at most 64 characters.
-        json_schema: The JSON schema as it is sent: strict, with an object at its root. A schema of another type is
-            wrapped into ``{"value": ...}``.
-        digest: A digest of the fields, types, descriptions and limits; the names of classes do not count.
-        fields: The fields of the object, nested objects flattened.
+        name: A name that is valid in requests: letters, digits, ``_`` and ``-``, at most 64 characters.
+        json_schema: The JSON schema as sent: strict, with an object at its root. Other types are wrapped in ``{"value":
+            ...}``.
+        digest: A digest of the fields, types, descriptions and limits; class names are ignored.
+        fields: The fields of the object, with nested objects flattened.
         is_recursive: Whether an object may contain objects like itself.
         source: What the schema was made from.
     """
@@ -63,7 +63,7 @@ class Schema:
                 JSON schema as a dict.
 
         Raises:
-            SettingsError: It is none of these, or has a field that a model cannot be asked for.
+            SettingsError: It is none of these, or has a field that cannot be requested from a model.
 
         >>> Schema.of({"type": "object", "properties": {"total": {"type": "number"}}}).fields[0].kind
         'number'
@@ -86,7 +86,7 @@ class Schema:
             text: The answer. The object may be in a code fence, or follow a sentence or some reasoning.
 
         Raises:
-            SchemaError: There is no JSON in the answer, or none that matches the schema.
+            SchemaError: The answer contains no JSON, or none that matches the schema.
         """
         text = replace_surrogates(text)
         if not text.strip():
@@ -116,7 +116,7 @@ class Schema:
         ) from failure
 
     def validate(self, data: Any) -> Any:
-        """Return the value of JSON data: the object that `dump` returns, or that a model answers.
+        """Return the value of a JSON object, as returned by `dump` or answered by a model.
 
         Raises:
             SchemaError: The data does not match the schema.
@@ -158,7 +158,7 @@ class Schema:
         return {_VALUE: data} if self._is_wrapped else data
 
     def partial(self, text: str) -> Any:
-        """Return the part of the value in the beginning of an answer, as unchecked JSON data, or None.
+        """Return the part of the value that has arrived so far, as unchecked JSON data, or None.
 
         Args:
             text: The beginning.
@@ -169,7 +169,7 @@ class Schema:
         return data
 
     def _wrapped(self, value: Any) -> list[Any]:
-        """Return the objects that a JSON value of an answer stands for."""
+        """Return the objects that a JSON value of an answer may represent."""
         if self._is_wrapped:
             return [value if isinstance(value, Mapping) and set(value) == {_VALUE} else {_VALUE: value}]
         if isinstance(value, list) and len(value) == 1:  # small models wrap an object into a list
@@ -238,14 +238,14 @@ def _of_type(source: Any) -> Schema:
 
 
 def _check_names(name: str, read: Mapping[str, Any], written: Mapping[str, Any]) -> None:
-    """Raise SettingsError if a class writes a field under another name than it reads: `dump` could not be reversed."""
+    """Raise SettingsError if a class reads and writes a field under different names: `dump` could not be reversed."""
     parts = [(read, written)]
     parts += [(part, written.get("$defs", {}).get(title, {})) for title, part in read.get("$defs", {}).items()]
     for one, other in parts:
         lost = [field for field in one.get("properties", {}) if field not in other.get("properties", one["properties"])]
         if lost:
             raise SettingsError(
-                f"Field {lost[0][:80]!r} of {name:.60} is written under another name than it is read: give it alias= "
+                f"Field {lost[0][:80]!r} of {name:.60} is read and written under different names: use alias= "
                 "instead of validation_alias= or serialization_alias=."
             )
 
@@ -290,7 +290,7 @@ def _is_object(document: Mapping[str, Any]) -> bool:
     try:
         part, _ = resolve(document, document)
     except KeyError:
-        return True  # refused by name afterwards
+        return True  # a later check refuses it by name
     return part.get("type", "object" if "properties" in part else None) == "object"
 
 

@@ -1,4 +1,4 @@
-"""The strict form of a JSON schema, in which it is sent: the vendor's conversion, and what strict mode refuses.
+"""The strict form in which a JSON schema is sent: the vendor's conversion, and what strict mode refuses.
 
 Strict mode is described in OpenAI's Structured Outputs guide (read 2026-11).
 """
@@ -94,9 +94,9 @@ class _Check:
 
 
 def to_strict(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema as it is sent: every field required, no other properties, and only what strict mode accepts.
+    """Return a schema as sent: every field required, no other properties, and only what strict mode accepts.
 
-    A field that may be left out, and has no default, may be null instead.
+    A field that may be omitted and has no default may be null instead.
 
     Args:
         schema: A schema that `check_expressible` accepts.
@@ -142,7 +142,7 @@ def _prepare(part: dict[str, Any], root: Mapping[str, Any]) -> None:
 
 
 def without_omitted(data: Any, schema: Any, root: Mapping[str, Any]) -> Any:
-    """Return data without the nulls that stand for fields that are left out.
+    """Return data without the nulls that represent omitted fields.
 
     Args:
         data: JSON data.
@@ -165,7 +165,7 @@ def without_omitted(data: Any, schema: Any, root: Mapping[str, Any]) -> Any:
 
 
 def _may_be_omitted(name: str, properties: Mapping[str, Any], required: Sequence[str], root: Mapping[str, Any]) -> bool:
-    """Return whether null stands for a field that is left out, because its own schema does not allow null."""
+    """Return whether null represents an omitted field, because the field's own schema does not allow null."""
     if name not in properties or name in required or "default" in properties[name]:
         return False
     return not _allows_null(properties[name], root)

@@ -11,7 +11,7 @@ _PARTS = (typing.Required, typing.NotRequired)
 
 
 def with_extensions(source: Any) -> Any:
-    """Replace each ``typing.TypedDict`` in a type by its equivalent of ``typing_extensions``, before Python 3.12.
+    """Replace each ``typing.TypedDict`` in a type with its ``typing_extensions`` equivalent before Python 3.12.
 
     Args:
         source: A type. Other types, such as the fields of dataclasses, are not searched.

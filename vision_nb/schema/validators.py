@@ -15,7 +15,7 @@ class InvalidDataError(Exception):
     """JSON data does not match a schema.
 
     Attributes:
-        errors: One sentence by field path; an empty path stands for the whole.
+        errors: One sentence by field path; an empty path refers to the whole.
     """
 
     def __init__(self, errors: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""A schema in the words of a prompt, and validation errors in the words of an answer's repair."""
+"""The texts that describe a schema in a prompt, and ask for the repair of an answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_VALUE_LENGTH = 60
 
 
 def instructions(json_schema: Mapping[str, Any]) -> str:
-    """Return what a prompt says about the format of the answer.
+    """Return the part of a prompt that describes the format of the answer.
 
     Args:
         json_schema: The schema that the answer must follow.
@@ -26,7 +26,7 @@ def repair_request(errors: Mapping[str, str], reason: str) -> str:
     """Return the message that asks for a corrected answer.
 
     Args:
-        errors: One sentence by field path; an empty path stands for the whole answer.
+        errors: One sentence by field path; an empty path refers to the whole answer.
         reason: What is wrong if there are no errors, such as that the answer contains no JSON.
     """
     lines = [f"- {path}: {text}" if path else f"- {text}" for path, text in list(errors.items())[:_MAX_ERRORS]]

@@ -152,7 +152,7 @@ class PanelController:
         elif (exception := task.exception()) is not None:
             error = str(exception) if isinstance(exception, VisionError) else f"{type(exception).__name__}: {exception}"
             if any(turn.question is question for turn in self._chat.turns):  # the answer was cut off
-                if not isinstance(exception, IncompleteResponseError):  # the turn's remark says it all
+                if not isinstance(exception, IncompleteResponseError):  # the turn's remark already says so
                     self._error = self._chat.llm.redacted(error)
                 error = None
         if error is not None:

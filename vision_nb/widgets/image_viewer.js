@@ -77,7 +77,7 @@ function imageViewer({ onEnlarge, isActive }) {
     event.preventDefault();
     actions[event.key]();
   });
-  // While nobody works in the panel, the wheel scrolls the notebook as elsewhere.
+  // While the panel does not have the focus, the wheel scrolls the notebook as usual.
   const onWheel = (event) => {
     if (!(isActive() || event.ctrlKey) || image.hidden) return;
     event.preventDefault();

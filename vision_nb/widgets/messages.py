@@ -1,4 +1,4 @@
-"""Widgets whose page sends messages; a message can have any content."""
+"""Widgets that receive messages from the page; a message can have any content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vision_nb.rendering.sanitize import replace_surrogates
 
 
 class PageWidget(anywidget.AnyWidget):
-    """A widget whose page sends messages, which are received on the thread that created the widget.
+    """A widget that receives the page's messages on the thread that created the widget.
 
     With recent JupyterLab versions and ipykernel 7, messages arrive on another thread (a "subshell"), even while a
     cell is running. Handling them there could change the conversation in the middle of a statement of the cell, and

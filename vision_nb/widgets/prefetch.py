@@ -16,7 +16,7 @@ class PrefetchCache(Generic[_Value]):
     """Values by index, such as the images of a widget's cards; the least recently used ones are dropped.
 
     Args:
-        read: Returns the value of an index; called in a thread too.
+        read: Returns the value of an index; also called in a thread.
         size: How many values to keep.
     """
 
@@ -26,7 +26,7 @@ class PrefetchCache(Generic[_Value]):
         self._lock = threading.Lock()
 
     def get(self, index: int) -> _Value:
-        """Return a value; if the thread is reading it, wait for it rather than read it twice."""
+        """Return a value; if the thread is reading it, wait instead of reading it twice."""
         with self._lock:
             future = self._futures.get(index)
             is_mine = future is None or future.cancel()  # not begun: do not wait for the thread
@@ -45,13 +45,13 @@ class PrefetchCache(Generic[_Value]):
         return future.result()
 
     def prefetch(self, index: int) -> None:
-        """Read a value in a thread, unless it is there already."""
+        """Read a value in a thread, unless it is cached already."""
         with self._lock:
             if index not in self._futures:
                 self._add(index, _executor.submit(self._read, index))
 
     def wait(self) -> None:
-        """Wait until everything that was prefetched is there."""
+        """Wait until all prefetching is finished."""
         _executor.submit(int).result()
 
     def _add(self, index: int, future: Future[_Value]) -> Future[_Value]:

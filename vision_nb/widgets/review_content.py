@@ -98,7 +98,7 @@ def is_unreadable(extraction: Extraction, index: int) -> bool:
 
 
 def _notes(extraction: Extraction, rows: Iterable[int]) -> list[str]:
-    """Return why the answers about an image need a look; answers with the same reason are named together."""
+    """Return why the answers about an image need a check; answers with the same reason are named together."""
     reasons: dict[str, list[str]] = {}
     for index in rows:
         row = extraction[index]

@@ -1,4 +1,4 @@
-// The fields of a review form. Python says which there are and reads what they send (see review_form.py).
+// The fields of a review form. Python defines them and reads the values that they send (see review_form.py).
 //
 // A field has: node, path, read(), focus(), isChanged(), setError(rest, text), clearErrors().
 
@@ -63,14 +63,14 @@ function timeInput(field, value, label, onChange) {
   });
   for (const node of [target, zoneInput]) node.addEventListener("input", onChange);
   const read = () => {
-    if (!target.value) return target.validity.badInput ? "" : null; // "" is what Python calls not complete
+    if (!target.value) return target.validity.badInput ? "" : null; // Python reports "" as not complete
     const hasNoSeconds = field.control !== "date" && /^(.*T)?\d\d:\d\d$/.test(target.value);
     return target.value + (hasNoSeconds ? ":00" : "") + zoneInput.value.trim();
   };
   return { node: element("span", { className: "vnb-field-time" }, target, zoneInput), target, read };
 }
 
-// A text that grows. If it may be null, an empty one is null unless the button says that it is an empty text.
+// A text area that grows. If null is allowed, an empty text is null unless the button marks it as empty text.
 function textInput(field, value, label, onChange) {
   const isJson = field.control === "json";
   const target = element("textarea", { rows: 1, value: value ?? "", dir: "auto", spellcheck: false });
@@ -78,7 +78,7 @@ function textInput(field, value, label, onChange) {
   let isEmptyText = value === "";
   let wasChanged = false;
   const empty = button(
-    { className: "vnb-empty", textContent: "empty text", title: "Save an empty text instead of no value" },
+    { className: "vnb-empty", textContent: "empty text", title: "Save empty text instead of no value" },
     () => {
       isEmptyText = !isEmptyText;
       update();

@@ -14,7 +14,8 @@ FormValue = Any
 """A field's value on the page, as JSON. None is null; otherwise it depends on the field's kind.
 
 An enumeration is the index of its choice, a boolean is true or false, and a list is a list of form values, or of
-objects that map paths to form values. Everything else is text: numbers too, as JavaScript would round them, and JSON.
+objects that map paths to form values. Everything else is text, including JSON, and numbers because JavaScript would
+round them.
 """
 
 _CONTROLS = {"enum": "choice", "object": "json", "any": "json", "duration": "text"}
@@ -91,7 +92,7 @@ def form_values(values: Mapping[str, Any], fields: Sequence[Field]) -> dict[str,
 
 
 def clean_value(sent: Any, field: Field) -> FormValue:
-    """Return what a page sent as a form value; anything of another shape is None."""
+    """Return what a page sent as a form value; any other shape becomes None."""
     match field.kind:
         case "boolean":
             return sent if isinstance(sent, bool) else None

@@ -3,8 +3,8 @@
 const EDIT_DELAY = 400; // milliseconds from the last key to the message that keeps the change
 const BUSY_AFTER = 500; // milliseconds without an answer after which the kernel is shown as busy
 const REVIEW_HINT =
-  "Enter accepts \u00b7 Ctrl+Enter accepts in lists and in text of several lines, where Enter adds a row or line \u00b7 " +
-  "Shift+Enter new line \u00b7 Alt+\u2190 and Alt+\u2192 move without accepting \u00b7 Ctrl+Z undoes \u00b7 Esc restores the model's data";
+  "Enter accepts \u00b7 Ctrl+Enter accepts in lists and multi-line text, where Enter adds a row or line \u00b7 " +
+  "Shift+Enter adds a line \u00b7 Alt+\u2190 and Alt+\u2192 move without accepting \u00b7 Ctrl+Z undoes \u00b7 Esc restores the model's data";
 
 function render({ model, el }) {
   const isMac = navigator.platform.startsWith("Mac");
@@ -51,7 +51,7 @@ function render({ model, el }) {
   const show = picker("Show", [["unreviewed", "not reviewed"], ["all", "all images"]]);
   const title = element("h4", { className: "vnb-review-title" });
   const state = element("div", { className: "vnb-review-state", role: "status" });
-  const notes = element("ul", { className: "vnb-review-notes", "aria-label": "Why this image needs a look" });
+  const notes = element("ul", { className: "vnb-review-notes", "aria-label": "Why this image needs a check" });
   const form = element("div", { className: "vnb-review-form", role: "group", "aria-label": "Data of the image" });
   const error = element("div", { className: "vnb-review-error", role: "alert", hidden: true });
   const message = element("div", { className: "vnb-review-message", role: "status", hidden: true });
@@ -63,7 +63,7 @@ function render({ model, el }) {
   const requestButton = (textContent, tip, action, details) =>
     button({ textContent, title: tip, "aria-label": `${textContent}: ${tip}` }, () => request(action, details));
   const previous = requestButton("\u2190 Back", "previous image (Alt+Left)", "move", { by: -1 });
-  const accept = requestButton("Accept", "accept the data and go on (Enter)", "accept");
+  const accept = requestButton("Accept", "accept the data and go to the next image (Enter)", "accept");
   const next = requestButton("Skip \u2192", "next image, without accepting (Alt+Right)", "move", { by: 1 });
   const undo = requestButton("Undo", "undo the last step (Ctrl+Z)", "undo");
   const restore = requestButton("Restore", "restore the model's data (Esc)", "restore");
@@ -189,7 +189,7 @@ function render({ model, el }) {
     body.hidden = !card;
     body.inert = isDisconnected;
     let text = "";
-    if (isDisconnected) text = "The kernel was restarted or stopped: run this cell again to continue. What was accepted is saved.";
+    if (isDisconnected) text = "The kernel was restarted or stopped: run this cell again to continue. Accepted data is saved.";
     else if (!card) text = "Run this cell to review the images.";
     else if (isBusy) text = "Waiting for the kernel: another cell is running.";
     setLiveText(status, text);
@@ -219,7 +219,7 @@ function render({ model, el }) {
     drawForm();
     drawErrors({}, false);
     const take = Object.keys(card.others).length ? " \u00b7 Alt+1, Alt+2 \u2026 take a model's value" : "";
-    const left = card.unreadable ? ` \u00b7 Left out because they cannot be read: ${card.unreadable}` : "";
+    const left = card.unreadable ? ` \u00b7 Not shown because they cannot be read: ${card.unreadable}` : "";
     hint.textContent = REVIEW_HINT + take + left;
     setLiveText(message, card.message);
     previous.disabled = card.position === 1;

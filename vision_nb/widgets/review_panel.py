@@ -30,13 +30,13 @@ FILTERS = ("unreviewed", "all")
 
 @dataclass(frozen=True)
 class _Step:
-    """What was there before an accept or a restore, to undo it.
+    """The state before an accept or a restore, to undo it.
 
     Attributes:
         row: The row of the image.
         draft: The changes that were not accepted yet, or None.
-        is_accept: Whether a review was saved; otherwise, only changes were dropped.
-        review: The image's review before, or None.
+        is_accept: Whether a review was saved; otherwise, changes were only discarded.
+        review: The image's earlier review, or None.
     """
 
     row: int
@@ -48,23 +48,23 @@ class _Step:
 class ReviewPanel(PageWidget):
     """Show an image beside a form of its data, and let a person correct and accept the data.
 
-    Keys: Enter accepts the data and goes on to the next image; in a list, and in text of several lines, it is
-    Ctrl+Enter. Tab moves between the fields, Alt+Left and Alt+Right (or Page Up and Page Down) move between the
-    images, Alt+1 to Alt+9 take another model's value, Ctrl+Z undoes the last step, and Esc restores the model's data.
-    In the image, the wheel, + and - zoom, 0 fits the width, and the arrow keys move the image.
+    Keys: Enter accepts the data and goes on to the next image; in lists and multi-line text, use Ctrl+Enter. Tab moves
+    between the fields, Alt+Left and Alt+Right (or Page Up and Page Down) move between the images, Alt+1 to Alt+9 take
+    another model's value, Ctrl+Z undoes the last step, and Esc restores the model's data. In the image, the wheel, +
+    and - zoom, 0 fits the width, and the arrow keys move the image.
 
-    What a person accepts is saved in the store at once, with name and time. Changes that are not accepted yet are in
-    the store too, and the person's next panel shows them. Images that cannot be read are left out.
+    Accepted data is saved in the store at once, with the reviewer's name and the time. Changes that are not accepted
+    yet are saved too, and appear in the reviewer's next panel. Images that cannot be read are left out.
 
     Args:
         extraction: The data to review.
         reviewer: The name of the person; None uses the user's name on this machine.
-        order: "doubt" shows the images first whose answers failed, were repaired, or differ between the models;
-            "given" keeps the order of the images.
+        order: "doubt" starts with the images whose answers failed, were repaired, or differ between the models; "given"
+            keeps the order of the images.
         show: "unreviewed" shows the images that nobody has reviewed yet, "all" shows all images.
 
     Raises:
-        SettingsError: No image can be shown, or an argument is wrong.
+        SettingsError: No image can be shown, or an argument is invalid.
 
     >>> from pydantic import BaseModel
     >>> class Size(BaseModel):
@@ -145,7 +145,7 @@ class ReviewPanel(PageWidget):
             value: The corrected data, as JSON data or as a value of the schema; None accepts the data in the form.
 
         Raises:
-            SchemaError: The schema does not allow the data.
+            SchemaError: The data does not match the schema.
         """
         if value is None:
             value, errors = self._checked()
@@ -282,14 +282,14 @@ class ReviewPanel(PageWidget):
             self._reviewed -= self._image_counts[key]
 
     def _list_rows(self) -> None:
-        """List the images to go through. Images that are reviewed later stay in the list, so that Back finds them."""
+        """List the images to show. Images that are reviewed later stay in the list, so that Back can return to them."""
         rows = self._orders[self._order]
         if self._show_filter == "unreviewed" and self._reviewed < self._total:
             rows = [row for row in rows if self._keys[row] not in self._reviewed_keys]
         self._rows = list(rows)
 
     def _go_on(self) -> str:
-        """Go to the next image, and return what to tell the person at the end of the list."""
+        """Go to the next image, and return a message for the person at the end of the list."""
         missing = self._total - self._reviewed
         if self._position + 1 < len(self._rows):
             self._position += 1
@@ -299,7 +299,7 @@ class ReviewPanel(PageWidget):
         if self._show_filter == "unreviewed":
             self._list_rows()
             self._position = 0
-            return "This is the first image again that is not reviewed."
+            return "Back at the first image that is not reviewed."
         return f"This is the last image; {missing:,} are not reviewed yet."
 
     def _go_to(self, row: int) -> None:

@@ -53,7 +53,8 @@ def answer(prompt: str, images: Sequence[Image.Image], schema: Mapping[str, Any]
         schema: The JSON schema of the answer; an empty one allows any JSON object, and None any text.
 
     Returns:
-        Markdown; a JSON value if there is a schema, also in the question, or the question asks for JSON.
+        Markdown, or a JSON value if there is a schema (as an argument or in the question) or the question asks for
+        JSON.
     """
     schema = schema or _schema_in(prompt) or schema
     if schema:
@@ -90,7 +91,7 @@ def _schema_in(prompt: str) -> Mapping[str, Any] | None:
 
 
 def _filled(schema: Mapping[str, Any], images: Sequence[Image.Image]) -> str:
-    """Return an object that follows a schema, or why there is none."""
+    """Return an object that follows a schema, or the reason why there is none."""
     value = fill(schema, [measure(image) for image in images[:MAX_IMAGES]], NOTE)
     try:
         DocumentValidator(schema).validate(value)

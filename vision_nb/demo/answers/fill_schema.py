@@ -33,13 +33,13 @@ def fill(schema: Mapping[str, Any], images: Sequence[Measurement], note: str = "
 
     A property named after something that is measured, such as "width" or "colors", gets that value of the first image;
     of each image in turn in an array called "images" or the like. An enumeration of colors gets a main color. All
-    others are null where the schema allows it, else "unknown" or the first allowed value, else empty.
+    others are null if the schema allows it, otherwise "unknown" or the first allowed value, otherwise empty.
 
     Args:
         schema: A JSON schema: objects, arrays, enumerations, ``anyOf``, ``allOf``, references and limits are
             understood; other keywords are ignored.
-        images: What was measured on each image.
-        note: What a property called "note", "comment" or the like says.
+        images: The measurements of each image.
+        note: The value of a property called "note", "comment" or the like.
 
     >>> fill({"type": "object", "properties": {"total": {"type": ["number", "null"]}, "name": {"type": "string"}}}, ())
     {'total': None, 'name': ''}
@@ -124,7 +124,7 @@ class _Filler:
         return _empty(schema, kinds[0])
 
     def _of_enum(self, values: Sequence[Any], known: Mapping[str, Any], name: str) -> Any:
-        """Return the measured value of an enumeration, or the one that stands for an unknown value, or the first."""
+        """Return the measured value of an enumeration, or the one that means unknown, or the first."""
         by_text = {str(value).lower(): value for value in values}
         found = known.get("colors")  # a text within a list of colors
         colors = found if isinstance(found, list) else []

@@ -22,16 +22,16 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
     """A model deployed on Azure OpenAI.
 
     Args:
-        engine: The deployment's name. The names ``azure_deployment``, ``deployment_name`` and ``deployment_id`` work
-            too.
+        engine: The deployment's name. The names ``azure_deployment``, ``deployment_name`` and ``deployment_id`` are
+            also accepted.
         model: The model that was deployed, whose token rule, price and parameters apply; default: the deployment's
             name, and for the price of an answer the model that the answer names.
-        azure_endpoint: ``https://RESOURCE.openai.azure.com``; default: AZURE_OPENAI_ENDPOINT. With
-            ``/openai/v1/`` at its end, no ``api_version`` is needed.
+        azure_endpoint: ``https://RESOURCE.openai.azure.com``; default: AZURE_OPENAI_ENDPOINT. If it ends in
+            ``/openai/v1/``, no ``api_version`` is needed.
         api_version: The API version, a date; default: OPENAI_API_VERSION.
         api_key: API key; default: AZURE_OPENAI_API_KEY, unless there is a token or token provider.
         azure_ad_token_provider: A function that returns a Microsoft Entra token, to use instead of a key;
-            asynchronous calls also take one that is asynchronous.
+            for asynchronous calls, the function may be asynchronous.
         azure_deployment: Same as ``engine``.
         deployment_name: Same as ``engine``.
         deployment_id: Same as ``engine``.

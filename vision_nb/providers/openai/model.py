@@ -57,7 +57,7 @@ class OpenAIMultiModal(MultiModalLLM):
         temperature: Sampling temperature; None leaves it to the server.
         image_detail: "auto", "low", "high" or "original", for images that do not set their own level.
         max_retries: The maximum number of retries after a rate limit, a server failure or a failed connection. A
-            request is not retried after a timeout, because it may be billed, or if it cannot succeed.
+            request is not retried if it timed out, because it may be billed, or if it cannot succeed.
         timeout: Seconds to wait for the next part of the answer; default: 60, or 600 for models that reason before they
             answer.
         total_timeout: Seconds that the whole answer may take; default: ten times ``timeout``.
@@ -68,8 +68,8 @@ class OpenAIMultiModal(MultiModalLLM):
             detail level by its rule; a model without a known rule gets 2,048, or all pixels at detail "original".
         default_headers: HTTP headers of every request.
         http_client: An ``httpx2.Client`` with your proxies and certificates; it stays open when the model is closed.
-            It does not follow redirects. ``total_timeout`` also ends headers that arrive byte by byte, unless the
-            client's transport is of another class than ``httpx2.HTTPTransport``.
+            It does not follow redirects. ``total_timeout`` also applies to headers that arrive byte by byte, but only
+            if the client's transport is an ``httpx2.HTTPTransport``.
         async_http_client: An ``httpx2.AsyncClient``, which the asynchronous methods need if ``http_client`` is given.
 
     Raises:
@@ -369,11 +369,11 @@ class OpenAIMultiModal(MultiModalLLM):
 
 
 def _check_parameters(settings: Mapping[str, Any]) -> None:
-    """Raise SettingsError for parameters that would make a request another one than is counted and priced."""
+    """Raise SettingsError for parameters that would make a request differ from the one counted and priced."""
     more = settings.get("extra_body")
     for name in ("model", "messages"):
         if name in settings or (isinstance(more, Mapping) and name in more):
-            raise SettingsError(f"{name}= cannot be a parameter of a call: it would be counted and priced wrongly.")
+            raise SettingsError(f"{name}= cannot be passed to a call: the call would be counted and priced wrongly.")
     timeout = settings.get("timeout")
     if isinstance(timeout, (int, float)) and not 0 < timeout < math.inf:
         raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")

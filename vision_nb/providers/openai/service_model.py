@@ -21,17 +21,17 @@ from vision_nb.user_warnings import warn_user
 class ServiceMultiModal(OpenAIMultiModal):
     """A model of Anthropic, Gemini, OpenRouter, Mistral, Groq, Together AI, xAI, Fireworks, DeepInfra or your service.
 
-    What the services take differs: types, sizes and number of images, detail levels, URLs, the name of the length
-    limit, and parameters. A table has a row for each service, and requests follow it.
+    The services differ in what they accept: types, sizes and number of images, detail levels, URLs, the name of the
+    length limit, and parameters. Requests follow a table that has a row for each service.
 
     Args:
         service: The service's name: "anthropic", "gemini", "openrouter", "mistral", "groq", "together", "xai",
-            "fireworks", "deepinfra", or one of `register_service`.
+            "fireworks", "deepinfra", or one added by `register_service`.
         model: The model's name; it is not checked against a list.
         api_key: API key; by default, from the service's environment variable.
         api_base: Base URL of the server; by default, the service's own.
-        **options: As for `OpenAIMultiModal`. Images behind URLs are downloaded and sent as data where the service is
-            not known to take URLs.
+        **options: As for `OpenAIMultiModal`. Images behind URLs are downloaded and sent as data, unless the service is
+            known to accept URLs.
 
     Raises:
         SettingsError: The service does not exist, or an argument is invalid.
@@ -53,7 +53,7 @@ class ServiceMultiModal(OpenAIMultiModal):
         if row is None:
             guess = nearest_name(service)
             hint = f"did you mean {guess!r}?" if guess else "add it with vn.register_service()."
-            raise SettingsError(f"There is no service {service!r:.80}: {hint}")
+            raise SettingsError(f"{service!r:.80} is not a known service: {hint}")
         self._row = row
         self.provider, self.service = row.name, row.title
         self.image_limit, self.image_types = row.max_images, row.image_types

@@ -1,4 +1,4 @@
-"""What the openai client's HTTP client does besides: keys, redirects, limits on answers, and how they ended.
+"""Hooks of the openai client's HTTP client: keys, redirects, limits on answers, and how answers ended.
 
 The client reports neither a stream's end marker nor an answer that never ends, so hooks of its HTTP client replace
 the body of each response with one that watches the bytes. The client itself never has a key: a hook adds it to a

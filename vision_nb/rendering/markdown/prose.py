@@ -1,7 +1,7 @@
 r"""Prose in untrusted Markdown: words, inline code, formulas and links.
 
 * A ``<`` that could open a tag and a stray backtick become character references such as ``&lt;``, which no parser
-  takes for HTML.
+  treats as HTML.
 * A ``$`` or backslash that stays on the page outside of formulas and code is written as ``<span>&#36;</span>``.
   MathJax looks for formulas in the text of the finished page, but not across elements.
 * Inline code stays between backticks if all parsers agree about it. Otherwise it becomes ``<code>`` with its
@@ -237,7 +237,7 @@ def _prose_mark(match: re.Match[str], context: _Context) -> str:
 
 
 def _backslashes(run: str, following: str) -> str:
-    """Return backslashes in prose; those that the parser keeps, and does not take for an escape, are isolated."""
+    """Return backslashes in prose; those that the parser keeps and does not treat as an escape are isolated."""
     escapes = len(run) % 2 == 1 and following != "" and following in string.punctuation + "\n"
     kept = len(run) // 2 + (len(run) % 2 == 1 and not escapes)
     return isolate_delimiters("\\" * kept) + ("\\" if escapes else "")
