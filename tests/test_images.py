@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import encoded, picture
-from vision_nb import ChatMessage, ImageDocument, errors, load_image_urls, load_images
+from vision_nb import ChatMessage, ImageDocument, connect, errors, load_image_urls, load_images
 from vision_nb.compat import SimpleDirectoryReader
 from vision_nb.images import content
 
@@ -265,3 +266,40 @@ def test_objects_of_other_packages_are_sources(tmp_path):
 def test_the_type_of_a_url_is_known_without_a_request_if_it_is_given_or_in_its_ending():
     assert ImageDocument(image_url="https://example.org/a", image_mimetype="image/png").mimetype == "image/png"
     assert ImageDocument(image_url="https://example.org/a.JPG?sig=b.png").mimetype == "image/jpeg"
+
+
+class BrokenFile:
+    def read(self):
+        raise OSError("the disk is gone")
+
+
+class BrokenFigure:
+    def savefig(self, *arguments, **options):
+        raise ValueError("unknown symbol")
+
+
+class BrokenArray:
+    def __array__(self, *arguments, **options):
+        raise RuntimeError("on the GPU")
+
+
+def closed_image():
+    image = Image.open(io.BytesIO(encoded(picture())))
+    image.close()
+    return image
+
+
+BROKEN = {
+    "file": (BrokenFile, "disk is gone"), "figure": (BrokenFigure, "unknown symbol"), "array": (BrokenArray, "GPU"),
+    "closed image": (closed_image, "closed"), "empty image": (lambda: Image.new("RGB", (0, 5)), "empty"),
+    "damaged image": (lambda: Image.open(io.BytesIO(encoded(picture(400, 300), "JPEG")[:3000])), "truncated"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_object_that_cannot_be_read_is_an_error_that_says_why(name):
+    make, words = BROKEN[name]
+    for use in (ImageDocument.of, lambda image: connect("demo").complete("What?", image)):
+        with pytest.raises(errors.UnsupportedImageError, match=words) as caught:
+            use(make())
+        assert len(str(caught.value)) <= 300

@@ -184,3 +184,12 @@ def test_a_cell_shows_the_reasoning_folded_in_every_format_and_again_from_the_st
         assert "Let me &lt;b" in text and text.index("Let me") < text.index("[3]" if "[3]" in text else "about this")
     assert text_of(cells[-2]) == f"{len(formats) + 2} Let me <b>see</b>.\n"
     assert markdown_of(cells[-1])
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_empty_answer_is_shown_as_empty(server, form):
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    server.fail(Fault(text=""))
+    response = (await ask(llm, form))[-1]
+    assert response.text == "" and response.remark == "The answer is empty: ask again."
+    assert response.remark in response._repr_markdown_()

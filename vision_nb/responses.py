@@ -115,8 +115,9 @@ class Choice:
         """A note for the reader if the answer did not end normally, or None."""
         if self.finish_reason == "length" and not self.text:
             return "The reasoning used the whole length limit and left no answer: raise max_new_tokens."
-        if self.finish_reason == "stop" and self.reasoning and not self.text:
-            return "The model ended after its reasoning and gave no answer. Ask again."
+        if self.finish_reason == "stop" and not self.text:
+            without = "The model ended after its reasoning and gave no answer. Ask again."
+            return without if self.reasoning else "The answer is empty: ask again."
         return {
             "length": "The answer was cut off at the length limit: raise max_new_tokens for more.",
             "content_filter": "The answer was stopped by the server's content filter.",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from vision_nb.errors import UnsupportedImageError
+from vision_nb.errors import UnsupportedImageError, VisionError
 from vision_nb.images.decode import scale_to_eight_bits
 from vision_nb.images.formats import describe_data, sniff
 from vision_nb.images.prepare import to_png
@@ -34,22 +36,37 @@ def image_bytes(source: Any, name: str | None = None) -> bytes:
         return _checked(bytes(source), name or "The data in image=", hint)
     if isinstance(source, str):
         return from_data_uri(source) if source.startswith("data:") else _from_base64(source, "The string in image=")
-    if hasattr(source, "read"):
-        return _from_file(source)
-    if hasattr(source, "savefig"):
-        buffer = io.BytesIO()
-        source.savefig(buffer, format="png", bbox_inches="tight")
-        return buffer.getvalue()
-    if hasattr(source, "getbands"):
-        return to_png(source)
-    if hasattr(source, "__array_interface__") or hasattr(source, "__array__"):
-        import numpy as np
+    with _reading(source):
+        if hasattr(source, "read"):
+            return _from_file(source)
+        if hasattr(source, "savefig"):
+            buffer = io.BytesIO()
+            source.savefig(buffer, format="png", bbox_inches="tight")
+            return buffer.getvalue()
+        if hasattr(source, "getbands"):
+            return to_png(source)
+        if hasattr(source, "__array_interface__") or hasattr(source, "__array__"):
+            import numpy as np
 
-        return png_from_array(np.asarray(source))
+            return png_from_array(np.asarray(source))
     raise UnsupportedImageError(
         f"An image cannot be made from a {type(source).__name__}: pass a path, URL, bytes, binary file, Pillow "
         "image, numpy array or figure."
     )
+
+
+@contextmanager
+def _reading(source: Any) -> Iterator[None]:
+    """Map the exceptions of a file, figure, Pillow image or array that cannot be read, such as a closed image."""
+    try:
+        yield
+    except VisionError:
+        raise
+    except Exception as error:
+        raise UnsupportedImageError(
+            f"The {type(source).__name__} in image= cannot be read ({type(error).__name__}: {error!s:.100}): pass it "
+            "open and undamaged."
+        ) from error
 
 
 def _checked(data: bytes, name: str, hint: str = "") -> bytes:
