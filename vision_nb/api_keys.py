@@ -28,7 +28,7 @@ _secrets: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 class Secret:
-    """A text that is not shown: its repr hides it, and error messages and log records are redacted.
+    """A secret string: its repr hides it, and error messages and log records are redacted.
 
     A copy shares the text. A pickle does not contain it: the process that unpickles it reads the environment variable
     again, when the secret is first needed.
@@ -37,7 +37,7 @@ class Secret:
         value: The text; None to read it from the environment variable.
         name: What it is, for error messages, such as "The API key for OpenAI".
         variable: The environment variable for it; empty if there is none.
-        parts: Parts of it that are secret too.
+        parts: Parts of it that are also secret.
     """
 
     __slots__ = ("__weakref__", "_number", "_value", "name", "pattern", "variable")
@@ -104,7 +104,7 @@ class Hidden:
 
     Args:
         value: The argument.
-        is_key: Whether it is a key, to redact in what the traceback shows of the user's variables.
+        is_key: Whether it is a key, which is also redacted in the user's variables that a traceback shows.
     """
 
     __slots__ = ("__weakref__", "pattern", "value")
@@ -315,7 +315,7 @@ class HiddenHeaders(dict[str, Any]):
         if not self._secrets:
             return HiddenHeaders, (dict(self),)
         raise SettingsError(
-            "A model with HTTP headers of its own cannot be sent to another process, because they may contain keys: "
+            "A model with custom HTTP headers cannot be sent to another process, because they may contain keys: "
             "create the model in that process."
         )
 

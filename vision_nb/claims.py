@@ -51,7 +51,7 @@ class Claim:
     Args:
         key: The question's key.
         transaction: Begins a transaction of the store.
-        look_up: Returns the stored answer for a key; None to ask again, whatever is stored or being asked.
+        look_up: Returns the stored answer for a key; None to ask again, even if an answer is stored or being requested.
 
     Attributes:
         answer: The stored answer, or None if the question must be asked.

@@ -15,7 +15,7 @@ def find_project_file(folder: Path) -> Path | None:
 
 
 def read_project_table(path: Path) -> dict[str, Any]:
-    """Return the table ``[tool.vision_nb]`` of a file; empty if there is none, or if the file cannot be read."""
+    """Return the table ``[tool.vision_nb]`` of a file; empty if it is missing or the file cannot be read."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("vision_nb", {})
     except (OSError, ValueError, AttributeError) as error:

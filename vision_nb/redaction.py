@@ -78,7 +78,7 @@ _PLAIN = re.compile(r"[\w-]*")  # characters that no encoding changes
 
 
 def _escaped(char: str) -> str:
-    """Return a pattern for a character in JSON, Python, HTML and URLs, also after several of these escapes."""
+    """Return a pattern for a character in JSON, Python, HTML and URLs, including nested escapes."""
     if _PLAIN.fullmatch(char):
         return char
     number = f"{ord(char):02x}"
@@ -134,7 +134,7 @@ def _known_patterns() -> list[Pattern]:
 
 
 def redact(text: str) -> str:
-    """Return a text with every registered secret, and whatever looks like an API key, replaced.
+    """Return a text with every registered secret, and everything that looks like an API key, replaced.
 
     >>> redact("Incorrect API key provided: sk-abcdef123456")
     'Incorrect API key provided: ***'
@@ -209,7 +209,7 @@ def _redact_chain(error: BaseException, seen: set[int]) -> None:
 
 
 def _redact_members(error: BaseException, seen: set[int]) -> None:
-    with suppress(Exception):  # some classes define args of their own
+    with suppress(Exception):  # some classes define their own args
         error.args = _redacted(error.args, seen, 0)
     _redact_attributes(error, seen, 0)
     for name in ("object", "filename", "filename2", "strerror"):  # of UnicodeError and OSError

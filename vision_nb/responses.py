@@ -17,7 +17,7 @@ from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 
 UNFINISHED = ("interrupted", "incomplete")
-"""The finish reasons of an answer that was stopped or cut off. It is shown, but never parsed or stored."""
+"""The finish reasons of an answer that was stopped or cut off. Such an answer is shown, but never parsed or stored."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ class Response(DisplayOnce):
             "content_filter", "incomplete" if a stream was cut off, or "interrupted"; None while streaming.
         latency: Seconds from the request until this response.
         pricing: Prices the usage in US dollars.
-        image_notes: What was done to each image before it was sent: a text per changed image, such as
-            "scan.png: scaled from 4000 x 3000 pixels to 2048 x 1536".
+        image_notes: How images were changed before they were sent: a note for each changed image, such as "scan.png:
+            scaled from 4000 x 3000 pixels to 2048 x 1536".
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
         reasoning: What the model wrote before its answer, if the server sends it; not part of ``text``.
         reasoning_delta: The new part of the reasoning since the previous response of a stream.

@@ -303,7 +303,7 @@ def _own_service(name: str, given: Mapping[str, Any], place: str) -> Service:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SettingsError(f"{place}: {name!r:.60} is not a valid name: use lower-case letters, digits, - and _.")
     if name in SERVICES or name in (*OTHER_PROVIDERS, "ft"):  # ft: begins the name of a fine-tune
-        raise SettingsError(f"{place}: {name!r} is the name of a provider of vision_nb: choose another name.")
+        raise SettingsError(f"{place}: {name!r} is the name of a built-in provider: choose another name.")
     unknown = [setting for setting in given if setting not in _SETTABLE]
     if unknown:
         raise SettingsError(f"{place}: {unknown[0]!r:.60} is not a setting: use {', '.join(_SETTABLE)}.")

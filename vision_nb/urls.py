@@ -61,7 +61,7 @@ def _is_secret(parameter: str) -> bool:
 
 
 def without_login(url: str) -> str:
-    """Return a URL without user name and password, also if it is not valid."""
+    """Return a URL without user name and password, even if it is not valid."""
     scheme, slashes, rest = url.partition("://")
     if not slashes:
         return url.rpartition("@")[2]

@@ -1,4 +1,4 @@
-"""How often models are right: counts, confidence intervals, and a summary by model."""
+"""The accuracy of models: counts, confidence intervals, and a summary by model."""
 
 from __future__ import annotations
 

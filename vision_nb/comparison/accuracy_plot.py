@@ -21,7 +21,7 @@ _LOG_RATIO = 20  # prices that differ by more than this need a logarithmic axis
 def plot_accuracy(models: AccuracySummary) -> Figure:
     """Plot the accuracy of each model with its 95% interval against the price of 1,000 images.
 
-    Models without a known price are named in a note. If no price is known, the plot has a row for each model.
+    Models without a known price are listed in a note. If no price is known, the plot has a row for each model.
 
     Args:
         models: The models.

@@ -1,4 +1,4 @@
-"""The form in which the values of answers and of the truth are compared."""
+"""The canonical form in which the values of answers and of the truth are compared."""
 
 from __future__ import annotations
 

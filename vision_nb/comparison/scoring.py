@@ -90,7 +90,7 @@ class Score:
 
     Attributes:
         predictions: All answers.
-        judgments: The comparison of each value that has a truth.
+        judgments: The comparison of each value that has a true value.
         fields: The fields of the schema.
         truth: The true values.
         matching: The rules of the comparison.
@@ -139,7 +139,7 @@ class Score:
 
     @cached_property
     def _accuracies(self) -> dict[tuple[str, str], Accuracy]:
-        """The accuracy by model and field; after the fields of each model, all fields together."""
+        """The accuracy by model and field; each model's fields are followed by all fields together."""
         counters = {
             (model, path): Counter[Any]()
             for model in self._names
@@ -161,7 +161,7 @@ class Score:
 
     @cached_property
     def models(self) -> AccuracySummary:
-        """The accuracy, the exactly right images and the price of each model."""
+        """The accuracy, the number of fully correct images and the price of each model."""
         return AccuracySummary(tuple(self._model(name) for name in self._names))
 
     def _model(self, name: str) -> ModelAccuracy:
@@ -183,14 +183,14 @@ class Score:
 
     @property
     def best(self) -> ModelAccuracy | None:
-        """The model with the highest accuracy, the cheaper one if two are equal; None if nothing was scored."""
+        """The model with the highest accuracy (of equal models, the cheapest); None if nothing was scored."""
         scored = [one for one in self.models if one.accuracy is not None]
         free_last = [(one.accuracy, one.usd_per_1000 is not None, -(one.usd_per_1000 or 0)) for one in scored]
         return scored[free_last.index(max(free_last))] if scored else None
 
     @property
     def conclusion(self) -> str:
-        """One to three sentences: which model is right most often, and whether the difference may be chance."""
+        """One to three sentences: which model is most often right, and whether the difference may be due to chance."""
         best = self.best
         if best is None:
             return "No answers were scored: none of the images with a truth was answered."

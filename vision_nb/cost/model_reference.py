@@ -104,7 +104,7 @@ def without_provider(name: str) -> str:
 
 
 def counted_model(model: Any) -> ModelReference:
-    """Return the model whose tokens and price are to be counted.
+    """Return the model whose token rule and price apply.
 
     Args:
         model: A name as for `parse_model_name`, the name of any other model, or a model object.

@@ -80,7 +80,7 @@ class ClientOwner(ABC):
         self._async_clients = ClientPerLoop(self._make_async_client, self._aclose_client)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy in another process needs: not the connections."""
+        """Return the state that a copy in another process needs, without the connections."""
         return {name: value for name, value in self.__dict__.items() if name not in _CLIENTS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -152,7 +152,7 @@ def ask_for(
         in_prompt: Whether the last message describes the schema; otherwise, it is a request parameter.
 
     Raises:
-        SettingsError: The settings have a response format of their own.
+        SettingsError: The settings already contain a response format.
     """
     extra = settings.get("extra_body")
     if "response_format" in settings or (isinstance(extra, Mapping) and "response_format" in extra):

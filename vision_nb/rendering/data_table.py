@@ -21,7 +21,7 @@ def data_table(data: Any) -> str:
     The table has no line breaks, so that it can be embedded in Markdown. All text is escaped, formulas included.
 
     Args:
-        data: JSON data, also incomplete.
+        data: JSON data, which may be incomplete.
     """
     return _table(data, 0)
 

@@ -173,7 +173,7 @@ def _with_safe_formulas(cleaned: str) -> str:
 
 
 def _safe_text(text: str, limit: FormulaLimit) -> str:
-    """Return the text between two tags as HTML, with each safe formula in an element of its own."""
+    """Return the text between two tags as HTML, with each safe formula in its own element."""
     written, position = [], 0
     for match in FORMULA.finditer(text):
         safe = typeset_formula(match[0], limit)

@@ -47,7 +47,7 @@ def path(name: str) -> pathlib.Path:
 
 
 def receipts() -> pathlib.Path:
-    """Return the folder of the sample receipts: drawings with invented content.
+    """Return the folder of the sample receipts, which are drawings with invented content.
 
     It contains twelve receipts in EUR and USD, ``receipt_01.png`` to ``receipt_12.png``, as scans and photographs,
     including a rotated, a small, a noisy, a crumpled and a dim one; ``receipt_13.jpg``, which is a menu; and

@@ -56,7 +56,7 @@ class Schema:
 
     @staticmethod
     def of(source: Any) -> Schema:
-        """Return the schema of a type or JSON schema; a schema is returned unchanged.
+        """Return the `Schema` of a type or JSON schema; a `Schema` is returned unchanged.
 
         Args:
             source: A pydantic model class, dataclass, TypedDict, Enum, ``Literal``, ``list`` or union of these, or a

@@ -114,7 +114,7 @@ function imageViewer({ onEnlarge, isActive }) {
       frame.setAttribute("aria-label", `Image ${name}. Plus and minus zoom, 0 fits the width, arrow keys move it`);
       fit();
     },
-    // Replaces the image by one with more pixels, at the same place.
+    // Replaces the image with one that has more pixels, at the same position.
     enlarge: (source) => {
       image.src = source;
     },

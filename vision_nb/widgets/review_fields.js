@@ -25,7 +25,7 @@ function makeInput(field, value, label, onChange) {
 
 function numberInput(field, value, onChange) {
   const target = element("input", {
-    type: "text", // a number input would change under the wheel, and hide what it cannot read
+    type: "text", // the wheel would change a number input, which also hides values that it cannot read
     inputMode: { integer: "numeric", number: "decimal", decimal: "decimal" }[field.control] ?? "text",
     autocomplete: "off",
     spellcheck: false,

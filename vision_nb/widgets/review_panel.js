@@ -24,7 +24,7 @@ function render({ model, el }) {
   };
   const values = () => Object.fromEntries(fields.map((field) => [field.path, field.read()]));
   const isChanged = () => fields.some((field) => field.isChanged());
-  // Sends a message about the displayed card. Until Python answers, keys do nothing, so that nobody accepts unseen data.
+  // Sends a message about the displayed card. Until Python answers, keys do nothing, so that data cannot be accepted before it is displayed.
   const request = (action, details = {}) => {
     if (!card || waitingSince !== null || isDisconnected) return;
     clearTimeout(editTimer);

@@ -210,7 +210,7 @@ def _kinds(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _measured(known: Mapping[str, Any], name: str, kind: str) -> Any:
-    """Return what is known under a name if it is of a kind, or None; a number may be written as a text."""
+    """Return the known value for a name if it has the right kind, or None; a number may be written as text."""
     plain = _plain(name)
     value, number = known.get(plain), known.get(f"{plain}{_NUMBER}")
     return next((one for one in (value, number) if _fits(one, kind)), None)

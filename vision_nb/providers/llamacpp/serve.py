@@ -194,7 +194,7 @@ class ServedLlava(LocalMultiModal):
     ) -> Request:
         request = super()._request(messages, images, settings, stream=stream)
         match request.get("response_format"):
-            case {"type": "json_schema", "json_schema": {"schema": schema}}:  # the engine's own way to say it
+            case {"type": "json_schema", "json_schema": {"schema": schema}}:  # the engine's own format
                 return {**request, "response_format": {"type": "json_object", "schema": schema}}
         return request
 

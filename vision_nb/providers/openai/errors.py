@@ -88,7 +88,7 @@ _NO_IMAGE_URLS = re.compile(
 """How local servers say that they do not download images."""
 
 _INVALID_KEY = re.compile(r"(?:invalid|incorrect) api key|api key (?:is )?(?:not valid|invalid|expired)", re.IGNORECASE)
-"""How Gemini ("API key not valid") and xAI ("Incorrect API key provided") say it, with status 400 (read 2026-11)."""
+"""Gemini ("API key not valid") and xAI ("Incorrect API key provided") use status 400 (read 2026-11)."""
 
 
 def is_hopeless(message: str) -> bool:

@@ -280,14 +280,14 @@ class AsyncClientTransport(httpx2.AsyncBaseTransport):
 
 
 def _rebuilt(client: httpx2.Client | httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Request:
-    """Return a request with what the user's client adds to its own, such as headers and cookies."""
+    """Return a request with everything that the user's client adds, such as headers and cookies."""
     return client.build_request(
         request.method, request.url, headers=request.headers, content=request.content, extensions=request.extensions
     )
 
 
 def _unread(response: httpx2.Response) -> httpx2.Response:
-    """Return a response whose body can be read, also if a hook of the user's client has read it."""
+    """Return a response whose body can be read, even if a hook of the user's client has read it."""
     if not response.is_stream_consumed:
         return response
     headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_ENCODED_BODY]

@@ -80,7 +80,7 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
         # Canceled before it started: a status that the client (1.0.7) does not know and fails to parse.
         prediction.status = "canceled"
         return _ended(prediction, model, partial_text)
-    if isinstance(error, (ValueError, AttributeError, TypeError, KeyError)):  # invalid JSON, or of another shape
+    if isinstance(error, (ValueError, AttributeError, TypeError, KeyError)):  # invalid JSON, or an unexpected shape
         return MalformedResponseError(
             "Replicate sent an invalid response. Ask again, and check api_base if you set it.",
             partial_text=partial_text,
