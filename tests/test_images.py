@@ -303,3 +303,11 @@ def test_an_object_that_cannot_be_read_is_an_error_that_says_why(name):
         with pytest.raises(errors.UnsupportedImageError, match=words) as caught:
             use(make())
         assert len(str(caught.value)) <= 300
+
+
+def test_a_table_or_column_of_pandas_is_not_taken_for_pixels():
+    import pandas as pd
+
+    for source in (pd.DataFrame({"a": [1, 2]}), pd.Series(["a.png"])):
+        with pytest.raises(errors.UnsupportedImageError, match="pass its paths as a list"):
+            ImageDocument.of(source)
