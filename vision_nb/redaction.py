@@ -92,7 +92,7 @@ _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
 class Registered(Protocol):
-    """A secret as this module sees it."""
+    """The part of a secret that this module uses."""
 
     @property
     def pattern(self) -> Pattern:

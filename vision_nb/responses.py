@@ -103,7 +103,7 @@ class Choice:
     Attributes:
         text: The answer.
         finish_reason: Why it ended, as in `Response`.
-        reasoning: What the model wrote before it, if the server sends it.
+        reasoning: The model's reasoning before it, if the server sends it.
     """
 
     text: str = ""
@@ -162,7 +162,7 @@ class Response(DisplayOnce):
         image_notes: How images were changed before they were sent: a note for each changed image, such as "scan.png:
             scaled from 4000 x 3000 pixels to 2048 x 1536".
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
-        reasoning: What the model wrote before its answer, if the server sends it; not part of ``text``.
+        reasoning: The model's reasoning before its answer, if the server sends it; not part of ``text``.
         reasoning_delta: The new part of the reasoning since the previous response of a stream.
         reasoning_seconds: Seconds from the first part of the reasoning until the answer began, or until now; None
             if the answer was not streamed.

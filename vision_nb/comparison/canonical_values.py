@@ -70,7 +70,7 @@ def is_missing(value: Any) -> bool:
 
 
 def canonical(value: Any, field: Field, *, strict: bool = True) -> Any:
-    """Return a value in the form in which values of its field are compared.
+    """Return a value in its field's canonical form, in which values are compared.
 
     None, NaN, empty text and empty lists become None; numbers become Decimal; dates, times and durations become the
     objects of the datetime module; the value of an enum becomes the choice that it names; a list becomes a list of

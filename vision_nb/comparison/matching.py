@@ -13,7 +13,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.schema.fields import Field
 
 _ROUNDING = 1e-12
-"""The relative difference up to which fractions are equal; sums of floats differ by about 1e-15."""
+"""Fractions are equal up to this relative difference; sums of floats differ by about 1e-15."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Mistakes(Sequence[Judgment]):
 
     Attributes:
         judgments: The values.
-        matching: The rules by which they were compared.
+        matching: The rules of the comparison.
         several_models: Whether to show the model of each value.
         several_fields: Whether to show the field of each value.
     """

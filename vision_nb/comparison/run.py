@@ -156,7 +156,7 @@ class Run:
         return missing
 
     def _use_stored(self, row: int, model: int, response: Response) -> bool:
-        """Fill in a row from the store; return False if the answer does not fit the schema's own checks anymore."""
+        """Fill in a row from the store; return False if the answer no longer passes the schema's own checks."""
         schema = self.grid.schema
         try:
             parsed = None if schema is None else schema.parse(response.text)

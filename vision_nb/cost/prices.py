@@ -90,8 +90,8 @@ def _price_id(provider: str) -> str | None:
 def _has_rates(found: PriceCalculation, context: dict[str, str]) -> bool:
     """Return whether a price was computed with a service tier's own rates.
 
-    genai-prices (0.2.3) uses the standard rates in place of those that it does not know, and for a model that it
-    knows from another provider, as most of Azure's.
+    genai-prices (0.2.3) falls back to the standard rates if it does not know the tier's rates, and for a model that it
+    knows from another provider, such as most of Azure's.
     """
     if not any(model is found.model for model in found.provider.models):
         return False

@@ -81,7 +81,7 @@ class Question:
         )
 
     def as_answer(self, stored: Response) -> ChatResponse | None:
-        """Return a stored answer as the model's own, or None if it does not fit the schema's own checks anymore."""
+        """Return a stored answer as the model's own, or None if it no longer passes the schema's own checks."""
         try:
             parsed = self.schema.parse(stored.text) if self.schema else None
         except SchemaError:

@@ -28,12 +28,12 @@ class Delta:
         finish_reason: Why the answer ended, or None.
         model: The model that answered, or "".
         raw: The vendor client's own object.
-        reasoning: What the model thought before it answered.
+        reasoning: The model's reasoning before its answer.
         is_refusal: Whether the text refuses to answer.
         is_complete: Whether the server marked the end of the stream, as some do without a finish reason.
         service_tier: The service tier that answers, or "".
         cost: The price in US dollars that the service reports, or None.
-        others: What it adds to the other choices of the answer, by their index from 1.
+        others: The additions to the other choices of the answer, by their index from 1.
     """
 
     text: str = ""

@@ -41,7 +41,7 @@ class Schema:
         digest: A digest of the fields, types, descriptions and limits; class names are ignored.
         fields: The fields of the object, with nested objects flattened.
         is_recursive: Whether an object may contain objects like itself.
-        source: What the schema was made from.
+        source: The type or JSON schema from which it was made.
     """
 
     name: str

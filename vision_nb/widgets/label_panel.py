@@ -29,7 +29,7 @@ class LabelPanel(PageWidget):
     Args:
         comparison: The comparison to label; rows without an answer are left out.
         annotator: The name of the person; None uses the user's name on this machine.
-        blind: Hide the model's name; it is not in the page's source either.
+        blind: Hide the model's name, also from the page's source.
         shuffle: Show the answers in random order, so that the answers of a model or image are not grouped.
         seed: The seed of the order; None derives it from the annotator, so that the order is the same after a reload.
 

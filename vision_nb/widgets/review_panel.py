@@ -72,7 +72,7 @@ class ReviewPanel(PageWidget):
     ...     height: int
     >>> sizes = vn.extract([vn.samples.path("chart")], Size, model="demo", progress=False)
     >>> panel = vn.ReviewPanel(sizes, reviewer="you")  # displays itself as the last line of a cell
-    >>> panel.accept({"width": 1000, "height": 601})  # the same as a change in the form and the key Enter
+    >>> panel.accept({"width": 1000, "height": 601})  # like changing the form and pressing Enter
     >>> panel
     ReviewPanel(1 of 1 images reviewed): run its cell to review them
     """
@@ -240,7 +240,7 @@ class ReviewPanel(PageWidget):
         return f"{self._keys[row]} {self.extraction.schema.digest}"  # form values depend on the fields
 
     def _saved_values(self) -> tuple[dict[str, Any], Mapping[str, Any], Review | None]:
-        """Return the form values of the review or of the model, the same as JSON data, and the review."""
+        """Return the form values of the review or the model, the same values as JSON data, and the review."""
         review = self.extraction.get_review(self.row)
         fields = self.extraction.fields
         data = self._content.get(self.row).model_values if review is None else flatten(review.value, fields)

@@ -10,7 +10,7 @@ import traitlets
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget
 
-_HTML = ("html", "reasoning")  # the fields that grow, of which only the changed end is sent
+_HTML = ("html", "reasoning")  # growing fields: only their changed end is sent
 
 
 class TurnView(TypedDict):

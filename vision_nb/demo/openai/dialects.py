@@ -23,7 +23,7 @@ PRICE = 0.000125
 """The price in US dollars of each answer of a service that states one."""
 
 COMMENT = b": PROCESSING\n\n"
-"""A comment line, as some services send to keep a connection open."""
+"""A comment line, which some services send to keep a connection open."""
 
 
 def service_path(service: Service) -> str:

@@ -63,13 +63,13 @@ class OpenAIMultiModal(MultiModalLLM):
         total_timeout: Seconds that the whole answer may take; default: ten times ``timeout``.
         additional_kwargs: More request parameters, passed on unchanged.
         inline_urls: Whether to download images behind URLs and send their data, for servers that cannot reach them.
-            URLs in private networks are refused unless the environment has VISION_NB_ALLOW_PRIVATE_URLS=1.
-        max_side: The longest side at which images are sent, in pixels. The default is what the model sees at the
-            detail level by its rule; a model without a known rule gets 2,048, or all pixels at detail "original".
+            URLs in private networks are refused unless VISION_NB_ALLOW_PRIVATE_URLS=1 is set in the environment.
+        max_side: The longest side at which images are sent, in pixels. By default, the size that the model sees at the
+            detail level; for a model without a known rule, 2,048, or all pixels at detail "original".
         default_headers: HTTP headers of every request.
         http_client: An ``httpx2.Client`` with your proxies and certificates; it stays open when the model is closed.
-            It does not follow redirects. ``total_timeout`` also applies to headers that arrive byte by byte, but only
-            if the client's transport is an ``httpx2.HTTPTransport``.
+            Redirects are not followed. ``total_timeout`` also applies to headers that arrive byte by byte, but only if
+            the client's transport is an ``httpx2.HTTPTransport``.
         async_http_client: An ``httpx2.AsyncClient``, which the asynchronous methods need if ``http_client`` is given.
 
     Raises:

@@ -102,7 +102,7 @@ def _replicate_client(
 
 
 class Server:
-    """The server of the API, to which alone the token is sent.
+    """The API's server, the only server that receives the token.
 
     Args:
         base_url: Its base URL; None for Replicate's own.
