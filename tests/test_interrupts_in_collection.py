@@ -36,7 +36,7 @@ def replicate_model(server, tmp_path, monkeypatch, press):
 
 
 def store(server, tmp_path, monkeypatch, press):
-    monkeypatch.setattr("vision_nb.database.checkpoint", lambda connection: press())
+    monkeypatch.setattr("vision_nb.storage.database.checkpoint", lambda connection: press())
     return Store(tmp_path / "answers.sqlite3")
 
 

@@ -13,19 +13,17 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
     "user interface": ["magics", "widgets"],
     "workflows": ["conversation", "comparison"],
     "models": ["providers", "demo"],
-    "services": ["cost", "store", "annotation_store", "database", "claims", "schema", "notebook.display"],
+    "services": ["cost", "store", "storage", "schema", "notebook.display"],
     "values": ["images", "messages", "responses", "services"],
     "foundation": [
         "rendering",
         "errors",
-        "api_keys",
-        "redaction",
-        "urls",
         "paths",
         "user_warnings",
         "project_settings",
         "samples",
         "notebook",
+        "privacy",
     ],
 }
 HEIGHTS = {prefix: -number for number, prefixes in enumerate(LAYERS.values()) for prefix in prefixes}
@@ -88,3 +86,12 @@ def test_no_modules_import_each_other():
 def test_no_module_has_an_empty_name():
     names = {path.stem for path in MODULES.values()}
     assert not names & {"utils", "helpers", "common", "misc"}
+
+
+def test_the_root_has_at_most_twelve_modules():
+    assert len(list(PACKAGE.glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_has_more_than_400_lines(module):
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 400

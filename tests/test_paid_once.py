@@ -17,10 +17,11 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
-from vision_nb import claims, errors
-from vision_nb.claims import aclaimed, claimed, is_running, this_process
+from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.notebook.run_sync import run_sync
+from vision_nb.storage import claims
+from vision_nb.storage.claims import aclaimed, claimed, is_running, this_process
 from vision_nb.store import Store
 
 ANSWER = vn.CompletionResponse("Blue.", usage=vn.Usage(10, 5, 2), model="gpt-4o", finish_reason="stop", latency=1.5)

@@ -181,7 +181,7 @@ def test_a_pydantic_class_as_a_parameter_is_a_settings_error(llm):
 
 
 def test_texts_with_lone_surrogates_are_sent_and_stored(rubbish_server, llm, tmp_path):
-    from vision_nb.annotation_store import Label
+    from vision_nb.storage.annotations import Label
     from vision_nb.store import Store
 
     assert llm.complete("caf\udce9", user="\ud800").text

@@ -17,7 +17,7 @@ from tests.forms import FORMS, ask
 from tests.secret_search import CANARY, CORE, appears_in, encodings_of, leaks, serving
 from vision_nb import errors
 from vision_nb.demo import Fault
-from vision_nb.redaction import redact
+from vision_nb.privacy.redaction import redact
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from tests.forms import FORMS, ask
 from tests.secret_search import CORE, appears_in, leaks, serving
 from tests.test_secrets_keys import PROVIDERS, connect
 from vision_nb import errors
+from vision_nb.privacy.urls import public_url, redact_url
 from vision_nb.store import Store
-from vision_nb.urls import public_url, redact_url
 
 pytestmark = pytest.mark.slow
 

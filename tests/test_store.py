@@ -19,7 +19,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
-from vision_nb.annotation_store import Label
+from vision_nb.storage.annotations import Label
 from vision_nb.store import Store, answer_key, default_path
 
 ANSWER = vn.CompletionResponse("Blue.", usage=vn.Usage(10, 5, 2), model="gpt-4o", finish_reason="stop", latency=1.5)

@@ -56,7 +56,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from vision_nb.redaction import redact, redact_exception
+from vision_nb.privacy.redaction import redact, redact_exception
 from vision_nb.rendering.sanitize import replace_surrogates
 
 MAX_MESSAGE_LENGTH = 300

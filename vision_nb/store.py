@@ -23,15 +23,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vision_nb import annotation_store, claims
-from vision_nb.claims import Claim, claimed
-from vision_nb.database import checkpoint, close_database, open_database
 from vision_nb.errors import ImageNotFoundError, StoreError
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.interrupts import keep_interrupts
 from vision_nb.paths import expand_path
+from vision_nb.privacy.urls import public_url
 from vision_nb.responses import UNFINISHED, Choice, Response, Usage
-from vision_nb.urls import public_url
+from vision_nb.storage import annotations as annotation_store
+from vision_nb.storage import claims
+from vision_nb.storage.claims import Claim, claimed
+from vision_nb.storage.database import checkpoint, close_database, open_database
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.annotation_store import Review
 from vision_nb.comparison import hooks
 from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.extraction_html import extraction_html, styled_table
@@ -25,6 +24,7 @@ from vision_nb.paths import writable_path
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.schema.fields import Field, flatten
 from vision_nb.schema.schema import Schema
+from vision_nb.storage.annotations import Review
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,9 @@ from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.loading import flatten, load_images
 from vision_nb.messages import as_images
+from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
-from vision_nb.redaction import redact
 from vision_nb.responses import Response, Usage
 from vision_nb.schema.schema import Schema
 from vision_nb.store import answer_key

@@ -11,12 +11,12 @@ from decimal import Decimal
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.annotation_store import Label
 from vision_nb.comparison.grid import Row
 from vision_nb.errors import SettingsError
 from vision_nb.notebook.display import new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
+from vision_nb.storage.annotations import Label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

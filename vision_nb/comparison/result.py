@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vision_nb.annotation_store import Label
 from vision_nb.comparison import gallery, hooks
 from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.field_table import column_names, field_columns
@@ -35,6 +34,7 @@ from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.schema.fields import flatten
 from vision_nb.schema.schema import Schema
+from vision_nb.storage.annotations import Label
 from vision_nb.store import Store
 
 if TYPE_CHECKING:

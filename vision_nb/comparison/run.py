@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from vision_nb.claims import aclaimed, finish_in_thread, pauses
 from vision_nb.comparison.grid import Grid, Row, row_key
 from vision_nb.comparison.progress import Progress
 from vision_nb.cost.budget import Budget
@@ -32,6 +31,7 @@ from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
 from vision_nb.responses import Response
+from vision_nb.storage.claims import aclaimed, finish_in_thread, pauses
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 

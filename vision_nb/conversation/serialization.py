@@ -18,9 +18,9 @@ from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, MessageRole, Part
+from vision_nb.privacy.urls import public_url
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import ChatResponse, Usage
-from vision_nb.urls import public_url
 
 FORMAT = 1
 """The version of the JSON format; files of later versions are rejected."""

@@ -10,8 +10,8 @@ from PIL import Image
 from tornado.httpclient import AsyncHTTPClient
 
 from vision_nb.images.formats import SENDABLE, sniff
-from vision_nb.redaction import redact
-from vision_nb.urls import redact_url
+from vision_nb.privacy.redaction import redact
+from vision_nb.privacy.urls import redact_url
 
 MAX_DOWNLOAD = 20 * 1024 * 1024
 """Bytes; a larger image at a web address is refused."""

@@ -19,7 +19,7 @@ from vision_nb.images.download import HEADER_BYTES, download
 from vision_nb.images.formats import sniff
 from vision_nb.images.prepare import Header, read_header
 from vision_nb.paths import expand_path
-from vision_nb.urls import redact_url
+from vision_nb.privacy.urls import redact_url
 
 
 class ImageContent(ABC):

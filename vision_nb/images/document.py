@@ -19,9 +19,9 @@ from vision_nb.images.decode import Size, decode_upright, open_image, upright_si
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.formats import SENDABLE, sniff, type_of_name
 from vision_nb.images.prepare import MAX_BYTES, Prepared, prepare, thumbnail
+from vision_nb.privacy.urls import redact_url
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import replace_surrogates
-from vision_nb.urls import redact_url
 
 if TYPE_CHECKING:
     from PIL import Image

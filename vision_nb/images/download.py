@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vision_nb.errors import ImageDownloadError
-from vision_nb.urls import redact_url
+from vision_nb.privacy.urls import redact_url
 
 if TYPE_CHECKING:
     import httpx2

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vision_nb.claims import aclaimed
 from vision_nb.comparison.gallery import answer_facts, answer_html, answer_table, cell, error_html
 from vision_nb.errors import VisionError
 from vision_nb.magics.output import answer_metadata, waiting_line
@@ -16,6 +15,7 @@ from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering.html import muted_text
 from vision_nb.responses import CompletionResponse, answer_markdown, reasoning_html
+from vision_nb.storage.claims import aclaimed
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 

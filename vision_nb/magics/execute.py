@@ -9,7 +9,6 @@ from typing import Any
 
 from IPython.display import display
 
-from vision_nb.claims import claimed
 from vision_nb.conversation.chat import Chat
 from vision_nb.magics.answer_parsers import extract_code
 from vision_nb.magics.compare import ask_all
@@ -27,6 +26,7 @@ from vision_nb.notebook.display import display_stream
 from vision_nb.notebook.ipython import DisplayOnce, current_cell_id, in_notebook, mark_displayed
 from vision_nb.providers.catalog import DEMO
 from vision_nb.rendering.html import error_box
+from vision_nb.storage.claims import claimed
 
 _DEMO_NOTE = (
     "No model was named, so the demo model answered; it is not a language model. "

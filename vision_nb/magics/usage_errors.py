@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from IPython.core.error import UsageError as IPythonUsageError
 
 from vision_nb.errors import shortened
-from vision_nb.redaction import redact
+from vision_nb.privacy.redaction import redact
 
 _MAX_LISTED = 8  # names in an error message
 _MAX_SHOWN = 80  # characters of the user's input in an error message

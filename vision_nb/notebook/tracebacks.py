@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-from vision_nb.redaction import redact
+from vision_nb.privacy.redaction import redact
 
 HINT = "%tb shows the full traceback; %vision fix explains the error."
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from vision_nb.api_keys import Secret, basic_login, unhide
 from vision_nb.errors import SettingsError
-from vision_nb.urls import redact_url, without_login
+from vision_nb.privacy.api_keys import Secret, basic_login, unhide
+from vision_nb.privacy.urls import redact_url, without_login
 
 
 class Address(str):

@@ -7,7 +7,6 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from vision_nb.api_keys import hide_headers, looks_like_key, unhide
 from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
 from vision_nb.errors import ImageTooLargeError, SettingsError
@@ -15,6 +14,7 @@ from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import user_message
+from vision_nb.privacy.api_keys import hide_headers, looks_like_key, unhide
 from vision_nb.providers.call import Call, Images, Messages, Overrides, merge_settings
 from vision_nb.providers.outgoing_image import OutgoingImage, prepare_image
 from vision_nb.providers.sending import RequestSender

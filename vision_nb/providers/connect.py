@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from vision_nb.api_keys import hide_arguments
 from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.errors import MissingKeyError, SettingsError
+from vision_nb.privacy.api_keys import hide_arguments
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.demo import DemoMultiModal
 from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, running_engines

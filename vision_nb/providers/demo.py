@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vision_nb.api_keys import hide_arguments
+from vision_nb.privacy.api_keys import hide_arguments
 from vision_nb.providers.openai.model import OpenAIMultiModal
 
 

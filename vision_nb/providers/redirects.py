@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vision_nb.errors import RedirectError
-from vision_nb.urls import redact_url
+from vision_nb.privacy.urls import redact_url
 
 
 def check_redirect(response: Any, url: Any, service: str, argument: str = "api_base") -> None:

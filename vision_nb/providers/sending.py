@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from vision_nb.errors import VisionError
+from vision_nb.privacy.redaction import redact, redact_exception
 from vision_nb.providers.call import Call
 from vision_nb.providers.provider import Provider
 from vision_nb.providers.streaming import AskAgainError, AsyncResponseStream, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, R
-from vision_nb.redaction import redact, redact_exception
 
 _StreamParts: TypeAlias = tuple[ResponseAccumulator[R], Callable[[Exception, str], Exception], Callable[[R], None]]
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from vision_nb.api_keys import hide_headers
 from vision_nb.errors import SchemaError, SettingsError, VisionError
 from vision_nb.messages import ChatMessage, MessageRole
+from vision_nb.privacy.api_keys import hide_headers
 from vision_nb.providers.call import NO_ANSWER, GetMessages, Overrides, check_messages
 from vision_nb.providers.retries import with_rate_limit_retries
 from vision_nb.responses import Response, SumOfAttempts

@@ -6,11 +6,11 @@ import random
 from collections import Counter
 from typing import Any
 
-from vision_nb.annotation_store import Label
 from vision_nb.comparison.labels import ASPECTS, RUBRIC, default_annotator
 from vision_nb.comparison.result import Comparison
 from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.storage.annotations import Label
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget
 from vision_nb.widgets.prefetch import PrefetchCache

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.annotation_store import Review
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.labels import default_annotator
 from vision_nb.errors import ImageError, SchemaError, SettingsError, VisionError
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.schema.fields import flatten, unflatten
+from vision_nb.storage.annotations import Review
 from vision_nb.widgets import review_form
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vision_nb.api_keys import hide
 from vision_nb.errors import ProviderConnectionError, UnknownModelError
+from vision_nb.privacy.api_keys import hide
 from vision_nb.providers.llamacpp.process import Engine, running_engines
 from vision_nb.providers.local.probe import HOST, Probe
 from vision_nb.providers.local.server_types import OTHER, SERVER_TYPES, LocalModel

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, ClassVar
 
-from vision_nb.api_keys import Secret, hide, hide_arguments, make_secret
 from vision_nb.cost.accounting import InputTokens
 from vision_nb.cost.prices import has_set_price
 from vision_nb.cost.text_tokens import context_length as known_context_length
 from vision_nb.errors import ContextLengthError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
+from vision_nb.privacy.api_keys import Secret, hide, hide_arguments, make_secret
 from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.call import Request
 from vision_nb.providers.local.discovery import LocalServers, detect

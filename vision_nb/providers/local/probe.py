@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from vision_nb.api_keys import hide, make_secret
 from vision_nb.errors import SettingsError
+from vision_nb.privacy.api_keys import hide, make_secret
 
 HOST = "127.0.0.1"
 _MAX_BYTES = 1 << 20  # a longer response is not a list of models

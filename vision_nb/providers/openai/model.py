@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vision_nb.api_keys import Secret, TokenProvider, hidden_headers, hide, make_secret
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.privacy.api_keys import Secret, TokenProvider, hidden_headers, hide, make_secret
+from vision_nb.privacy.redaction import redact_logs
+from vision_nb.privacy.urls import redact_url
 from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images, Request
@@ -32,10 +34,8 @@ from vision_nb.providers.openai.errors import map_error, refuses, refuses_schema
 from vision_nb.providers.openai.retries import pause_before_retry
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
-from vision_nb.redaction import redact_logs
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.services import SERVICES
-from vision_nb.urls import redact_url
 
 if TYPE_CHECKING:
     import httpx2

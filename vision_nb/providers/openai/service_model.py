@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from vision_nb.api_keys import Secret, hide, hide_arguments
 from vision_nb.cost.model_reference import nearest_name
 from vision_nb.errors import SettingsError
 from vision_nb.images.prepare import MAX_BYTES
+from vision_nb.privacy.api_keys import Secret, hide, hide_arguments
 from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images, Request

@@ -19,13 +19,13 @@ import httpcore2
 import httpx2
 import openai
 
-from vision_nb.api_keys import aauthorize, authorize
+from vision_nb.privacy.api_keys import aauthorize, authorize
+from vision_nb.privacy.redaction import StreamRedactor, redact_known
 from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN, RECORD
 from vision_nb.providers.openai.deadline import ANSWER_DEADLINE
 from vision_nb.providers.openai.errors import is_hopeless
 from vision_nb.providers.openai.server_message import server_message
 from vision_nb.providers.redirects import check_redirect, is_same_server
-from vision_nb.redaction import StreamRedactor, redact_known
 
 MAX_ANSWER_BYTES = 64 * 2**20
 """The most bytes of an answer, both as received and after decompression."""

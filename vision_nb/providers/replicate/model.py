@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import finalize
 
-from vision_nb.api_keys import Secret, hide, make_secret
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import ChatMessage
 from vision_nb.notebook.interrupts import keep_interrupts
+from vision_nb.privacy.api_keys import Secret, hide, make_secret
 from vision_nb.providers.addresses import check_address
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Request

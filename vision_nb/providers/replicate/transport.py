@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import httpx
 
-from vision_nb.api_keys import Secret, aauthorize, authorize
 from vision_nb.errors import RedirectError
+from vision_nb.privacy.api_keys import Secret, aauthorize, authorize
+from vision_nb.privacy.redaction import StreamRedactor, redact_logs
 from vision_nb.providers.redirects import check_redirect, is_same_server
 from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.retries import MAX_WAIT, backoff, caller_repeats
-from vision_nb.redaction import StreamRedactor, redact_logs
 
 if TYPE_CHECKING:
     from replicate.client import Client

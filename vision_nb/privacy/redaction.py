@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 from typing import Any, Protocol
 from weakref import WeakSet
 
-from vision_nb.urls import SECRET_PARAMETERS
+from vision_nb.privacy.urls import SECRET_PARAMETERS
 
 HIDDEN = "***"
 """What replaces a secret."""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, cast
 from weakref import WeakValueDictionary
 
 from vision_nb.errors import AuthenticationError, MissingKeyError, SettingsError
-from vision_nb.redaction import Pattern, register
+from vision_nb.privacy.redaction import Pattern, register
 
 _TOKEN = re.compile(r"vision_nb-key-(\d+)")
 _PLACEHOLDERS = ("EMPTY", "demo", "not needed to count")  # what this package sends where no key is needed
