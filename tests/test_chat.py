@@ -303,7 +303,7 @@ def test_export_explains_why_it_fails(rich_chat, tmp_path, photo):
     with pytest.raises(errors.SettingsError, match="Cannot write"):
         rich_chat.export(tmp_path / "nowhere" / "talk.md")
     photo.unlink()
-    with pytest.raises(errors.SettingsError, match=r"image of it cannot be read.*photo.jpg"):
+    with pytest.raises(errors.SettingsError, match=r"one of its images cannot be read.*photo.jpg"):
         rich_chat.export(tmp_path / "talk.json")
     assert "(image)" in rich_chat.export(tmp_path / "talk.md").read_text()
 

@@ -672,7 +672,7 @@ def test_the_confusion_counts_each_answer_by_true_value(result):
     assert result.confusion("total.currency", "good").to_numpy().trace() == 3
     assert result.confusion("paid", model="good").loc["true", "true"] == 2
     with pytest.raises(
-        SettingsError, match=r"'shop' is not an enum or a boolean, but of kind text: use errors\('shop'\)"
+        SettingsError, match=r"'shop' is neither an enum nor a boolean \(kind: text\): use errors\('shop'\)"
     ):
         result.confusion("shop")
     with pytest.raises(SettingsError, match=r"'item' is not a scored field\. The scored fields are shop, date"):

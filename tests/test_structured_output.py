@@ -236,7 +236,7 @@ def test_a_response_format_cannot_be_combined_with_a_schema(llm, server, setting
 
 @pytest.mark.parametrize("max_repairs", [-1, 1.5, "1", None, True])
 def test_an_impossible_number_of_repairs_is_an_error(llm, max_repairs):
-    with pytest.raises(errors.SettingsError, match="is not a number of repairs"):
+    with pytest.raises(errors.SettingsError, match="max_repairs must be an integer"):
         llm.complete("Read it.", schema=Receipt, max_repairs=max_repairs)
 
 

@@ -182,7 +182,7 @@ def make_grid(
     _check_duplicates([(text, text) for text in texts], "prompt")
     limits, max_concurrency = _limits(llms, concurrency)
     if isinstance(max_repairs, bool) or not isinstance(max_repairs, int) or max_repairs < 0:
-        raise SettingsError(f"max_repairs must be a whole number, 0 or more: got {max_repairs!r:.80}.")
+        raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.80}.")
     compiled = None if schema is None else Schema.of(schema)
     return Grid(llms, texts, tuple(_documents(sources)), limits, max_concurrency, compiled, max_repairs)
 

@@ -249,7 +249,7 @@ class Score:
         found = self._field(field)
         if found.kind not in ("enum", "boolean"):
             raise SettingsError(
-                f"{field!r:.80} is not an enum or a boolean, but of kind {found.kind}: use errors({field!r:.80})."
+                f"{field!r:.80} is neither an enum nor a boolean (kind: {found.kind}): use errors({field!r:.80})."
             )
         judgments = [one for one in self._judgments_of(model) if one.field is found]
         truths = [_label(one.truth) for one in judgments]

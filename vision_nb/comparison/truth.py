@@ -199,7 +199,7 @@ def _entries(truth: Any, names: _ImageNames, fields: Sequence[Field]) -> list[tu
         return [(_image_name(value[KEY]), {k: v for k, v in value.items() if k != KEY}) for value in values]
     if len(values) != len(names.documents):
         raise SettingsError(
-            f"A truth without image names needs one value for each of the {len(names.documents):,} images, in their "
+            f"Without image names, the truth needs one value for each of the {len(names.documents):,} images, in their "
             f'order: got {len(values):,}. Add the key "{KEY}", or pass a dict by image name.'
         )
     return [(_Place(place), value) for place, value in enumerate(values)]

@@ -159,7 +159,9 @@ def _part_fields(part: Part) -> dict[str, Any]:
     try:
         prepared = part.prepare(lambda size: fit_within(size, _MAX_SIDE))
     except ImageError as error:
-        raise SettingsError(f"Cannot save the conversation, because an image of it cannot be read: {error}") from error
+        raise SettingsError(
+            f"Cannot save the conversation, because one of its images cannot be read: {error}"
+        ) from error
     return {"data": base64.b64encode(prepared.data).decode("ascii"), "name": part.title, "detail": part.detail}
 
 

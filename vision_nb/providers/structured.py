@@ -37,7 +37,7 @@ class Question(Generic[R]):
         lacks_json: Whether the last answer contained no JSON at all, as if the server had ignored the schema.
 
     Raises:
-        SettingsError: max_repairs is not a whole number of at least 0.
+        SettingsError: max_repairs is not an integer of at least 0.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Question(Generic[R]):
     ) -> None:
         hide_headers(overrides)
         if not isinstance(max_repairs, int) or isinstance(max_repairs, bool) or max_repairs < 0:
-            raise SettingsError(f"max_repairs={max_repairs!r:.60} is not a number of repairs: use 0 or more.")
+            raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.60}.")
         self.kind, self.overrides = kind, overrides
         self.is_structured = schema is not None
         self.lacks_json = False

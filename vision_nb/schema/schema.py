@@ -233,7 +233,7 @@ def _of_type(source: Any) -> Schema:
         raise
     except Exception as error:  # of pydantic, or of the class's own code
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise SettingsError(f"A model cannot be asked for {name:.60}: {reason:.180}.") from error
+        raise SettingsError(f"{name:.60} cannot be used as a schema: {reason:.180}.") from error
     return _compile(name, document, TypeValidator(adapter, name), source)
 
 
