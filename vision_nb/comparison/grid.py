@@ -78,7 +78,7 @@ class Row:
         return replace(self.with_cost_of(error), response=None, error=f"{type(error).__name__}: {message}")
 
     def with_cost_of(self, error: Exception) -> Row:
-        """Return the row with what was spent before an error, on an answer that was to be repaired."""
+        """Return the row with what was spent, before an error, on an answer that needed a repair."""
         paid = error.response if isinstance(error, VisionError) else None
         return self if paid is None else self._with_cost(paid)
 
@@ -239,7 +239,7 @@ def _check_duplicates(values: Sequence[tuple[str, Any]], kind: str) -> None:
 
 
 def _full_name(name: str) -> str:
-    """Return a model's name with its provider; another name is returned unchanged."""
+    """Return a model's name with its provider; other names are returned unchanged."""
     try:
         return str(parse_model_name(name))
     except SettingsError:

@@ -36,7 +36,7 @@ def image_bytes(source: Any, name: str | None = None) -> bytes:
         return _checked(bytes(source), name or "The data in image=", hint)
     if isinstance(source, str):
         return from_data_uri(source) if source.startswith("data:") else _from_base64(source, "The string in image=")
-    if hasattr(source, "iloc"):  # of pandas, which numpy would take for pixels
+    if hasattr(source, "iloc"):  # a pandas object, which numpy would treat as pixels
         raise UnsupportedImageError(
             f"A {type(source).__name__} is not an image: pass its paths as a list, such as list(table['path'])."
         )
