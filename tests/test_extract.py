@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
+from tests.extractions import make_extraction
+from tests.mathjax_finder import typeset_formulas
 from vision_nb import errors
 from vision_nb.comparison.extraction import RESULT_COLUMNS
 from vision_nb.demo import Fault
@@ -264,6 +266,19 @@ def test_the_table_is_written_as_csv_and_json(server, llm, images, tmp_path):
     extraction.to_json(tmp_path / "data.json")
     records = json.loads((tmp_path / "data.json").read_text())
     assert records[0]["total.amount"] == "12.50" and records[0]["items"][1]["name"] == "Bread"
+
+
+def test_names_of_fields_are_shown_as_text(tmp_path):
+    name = "<img src=x onerror=alert(1)> $\\def\\alpha{x}$"
+    text = {"type": "string"}
+    rows = {"type": "array", "items": {"type": "object", "properties": {name: text}}}
+    schema = {"type": "object", "properties": {name: text, f"list {name}": rows}}
+    extraction = make_extraction(tmp_path, [[{name: "1", f"list {name}": [{name: "2"}]}]], schema)
+    exploded = extraction.to_dataframe(explode=f"list {name}", thumbnails=True)
+    for table in (extraction, extraction.to_dataframe(thumbnails=True), exploded):
+        html = table._repr_html_()
+        assert "onerror" in html and "<img src=x" not in html
+        assert typeset_formulas(html) == []
 
 
 def test_the_html_shows_failed_rows_first_in_pages_and_escapes_values(server, llm, tmp_path):

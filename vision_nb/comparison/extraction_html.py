@@ -136,4 +136,5 @@ def styled_table(table: Any, documents: Sequence[ImageDocument]) -> Styler:
         thumbnails.append(html if number == len(thumbnails) else thumbnails[number])
     shown = table.assign(image=thumbnails)
     others = [name for name in table.columns if name != "image"]
-    return shown.style.format(value_html, subset=others, na_rep=value_html(None)).hide(axis="index")
+    style = shown.style.format_index(escape_text, axis="columns")  # by default, pandas does not escape names
+    return style.format(value_html, subset=others, na_rep=value_html(None)).hide(axis="index")
