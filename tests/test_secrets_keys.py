@@ -1,5 +1,6 @@
 """API keys: checked before they are sent, and removed from errors in every form."""
 
+import base64
 import json
 import logging
 import multiprocessing
@@ -12,7 +13,7 @@ import httpx2
 import pytest
 
 import vision_nb as vn
-from tests.conftest import picture
+from tests.conftest import encoded, picture
 from tests.forms import FORMS, ask
 from tests.secret_search import CANARY, CORE, appears_in, encodings_of, leaks, serving
 from vision_nb import errors
@@ -412,3 +413,11 @@ def test_a_key_that_begins_like_another_is_removed_whole():
     short, long = (vn.OpenAIMultiModal("gpt-4o", key) for key in (CANARY, f"{CANARY}-and-more"))
     assert redact(f"Not {CANARY}-and-more, or {CANARY}.") == "Not ***, or ***."
     assert short.model == long.model
+
+
+def test_keys_around_the_data_of_an_image_are_removed_and_the_image_stays():
+    image = encoded(picture(400, 300))
+    data = base64.b64encode(image).decode()
+    assert len(data) > 8000
+    shown = redact(f"sk-abcdef123456 data:image/png;base64,{data}, Bearer abcdefgh12345678")
+    assert shown == f"*** data:image/png;base64,{data}, Bearer ***"

@@ -34,6 +34,8 @@ _KEY = re.compile(
     r"|(?<=Bearer )[^\s'\"]+|(?<=Basic )[\w+/=-]{8,}|(?<=://)[^\s/?#@'\"]+:[^\s/?#@'\"]*(?=@)"
 )
 _PARAMETER = re.compile(rf"((?:[?&]|&amp;)(?:{SECRET_PARAMETERS})=)[^&\s'\"<>\\]+", re.IGNORECASE)
+_IMAGE_DATA = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{8000,}")
+"""An image in base64: too long for an unknown key, and megabytes of it would take seconds to search for one."""
 _MAX_DEPTH = 8
 _FOREIGN_FOLDERS = tuple(
     str(Path(folder).resolve())
@@ -139,7 +141,15 @@ def redact(text: str) -> str:
     >>> redact("Incorrect API key provided: sk-abcdef123456")
     'Incorrect API key provided: ***'
     """
-    return _PARAMETER.sub(rf"\1{HIDDEN}", _KEY.sub(HIDDEN, redact_known(text)))
+    text, result, end = redact_known(text), [], 0
+    for image in _IMAGE_DATA.finditer(text):
+        result += [_redact_patterns(text[end : image.start()]), image[0]]
+        end = image.end()
+    return "".join([*result, _redact_patterns(text[end:])])
+
+
+def _redact_patterns(text: str) -> str:
+    return _PARAMETER.sub(rf"\1{HIDDEN}", _KEY.sub(HIDDEN, text))
 
 
 class StreamRedactor:
