@@ -1,6 +1,7 @@
 """Every service of the table is asked through the true openai client; the demo server refuses what its row refuses."""
 
 import pickle
+import traceback
 from dataclasses import replace
 from decimal import Decimal
 
@@ -12,6 +13,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import EIGHT_FORMS, FORMS, ask, ask_all
 from tests.kernels import in_process_shell
+from tests.secret_search import CANARY, CORE, appears_in, is_of_tests, leaks
 from vision_nb import errors, services
 from vision_nb.cost.ledger import ledger
 from vision_nb.demo.openai.dialects import PRICE, service_path
@@ -230,6 +232,34 @@ def test_a_service_with_invalid_settings_is_refused(given, said):
     with pytest.raises(errors.SettingsError, match=said):
         vn.register_service(**given)
     assert all_services() == before
+
+
+def verbose_traceback(error):
+    """Return an error with the local variables of the package's frames."""
+    frames = [pair for pair in traceback.walk_tb(error.__traceback__) if not is_of_tests(pair[0])]
+    return "".join(traceback.StackSummary.extract(iter(frames), capture_locals=True).format()) + repr(error)
+
+
+@pytest.mark.parametrize("key", [CANARY, f"r8_{CORE}AbCdEfGhIjKlMnOpQr"])
+def test_a_key_in_place_of_its_variables_name_is_refused_and_not_shown(key):
+    for settings in ({"key_variable": key}, {"key_variable": [key]}, {"api_key": key}):
+        with pytest.raises(errors.SettingsError, match=r"never the key|is not a setting") as caught:
+            vn.register_service("ours", base_url="http://127.0.0.1:9/v1", **settings)
+        assert not appears_in(verbose_traceback(caught.value))
+
+
+def test_the_password_in_a_services_address_is_not_shown():
+    vn.register_service("ours", base_url=f"http://me:{CORE}@127.0.0.1:9/v1")
+    assert not appears_in(repr(all_services()))
+    assert leaks(vn.connect("ours:m")) == []
+
+
+@pytest.mark.parametrize("rest", ["[::1/v1", "127.0.0.1:9/v1?a=b"])
+def test_the_password_in_a_services_invalid_address_is_not_shown(rest):
+    vn.register_service("ours", base_url=f"http://me:{CORE}@{rest}")
+    with pytest.raises(errors.SettingsError, match="base_url") as caught:
+        vn.connect("ours:m")
+    assert not appears_in(verbose_traceback(caught.value))
 
 
 def test_a_project_can_have_services_of_its_own(server, tmp_path, monkeypatch):

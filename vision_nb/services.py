@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from vision_nb.errors import SettingsError
 from vision_nb.images.formats import SENDABLE
+from vision_nb.privacy.api_keys import hide, hide_arguments, looks_like_key, unhide
 from vision_nb.project_settings import find_project_file, read_project_table
 from vision_nb.user_warnings import warn_user
 
@@ -58,7 +59,7 @@ class Service:
 
     name: str
     title: str
-    base_url: str
+    base_url: str = field(repr=False)  # one of your own may contain a password
     key_variable: str | None = None
     price_id: str | None = None
     model_prefixes: tuple[str, ...] = ()
@@ -251,7 +252,9 @@ def register_service(
     >>> vn.connect("ours:small-model").complete("How large is it?", vn.samples.path("chart")).finish_reason
     'stop'
     """
-    given = {"base_url": base_url, "key_variable": key_variable, "title": title, **facts}
+    # First of all: a traceback may show the arguments.
+    given = {"base_url": hide(base_url), "key_variable": hide(key_variable), "title": title, **hide_arguments(facts)}
+    del base_url, key_variable, facts
     _registered[name] = _own_service(name, given, "register_service()")
 
 
@@ -288,9 +291,9 @@ def _read_services(path: Path, modified: int) -> Mapping[str, Service]:
 
 
 _SETTABLE = {
-    field.name: field.type
-    for field in fields(Service)
-    if field.name not in ("name", "model_prefixes", "owner", "cost_field", "sends_comments", "errors_are_lists")
+    one.name: one.type
+    for one in fields(Service)
+    if one.name not in ("name", "model_prefixes", "owner", "cost_field", "sends_comments", "errors_are_lists")
 }
 
 
@@ -307,9 +310,9 @@ def _own_service(name: str, given: Mapping[str, Any], place: str) -> Service:
     unknown = [setting for setting in given if setting not in _SETTABLE]
     if unknown:
         raise SettingsError(f"{place}: {unknown[0]!r:.60} is not a setting: use {', '.join(_SETTABLE)}.")
-    if not str(given.get("base_url", "")).lower().startswith(("http://", "https://")):
+    if not str(unhide(given.get("base_url", ""))).lower().startswith(("http://", "https://")):
         raise SettingsError(f"{place}: base_url must start with http:// or https://.")
-    values = {setting: _checked(setting, value, place) for setting, value in given.items() if value is not None}
+    values = {setting: _checked(setting, unhide(value), place) for setting, value in given.items() if value is not None}
     values = {"title": name, "source": place, **values}
     return replace(Service(name=name, title=name, base_url=""), **values)
 
@@ -320,6 +323,14 @@ def _checked(setting: str, value: Any, place: str) -> Any:
     is_names = isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(one, str) for one in value)
     if setting == "length_limit":
         is_valid = value in ("max_tokens", "max_completion_tokens")
+    elif setting == "key_variable":
+        is_name = isinstance(value, str) and value.isidentifier() and not looks_like_key(value)
+        if not is_name:
+            value = None  # a traceback may show local variables
+            raise SettingsError(
+                f"{place}: {setting} must be the name of an environment variable, never the key itself."
+            )
+        return value
     elif setting == "image_types":
         is_valid, value = is_names and set(value) <= SENDABLE, frozenset(value) | PNG_JPEG if is_names else value
     elif setting == "max_side_of_many":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from vision_nb.cost.model_reference import nearest_name
@@ -54,7 +55,6 @@ class ServiceMultiModal(OpenAIMultiModal):
             guess = nearest_name(service)
             hint = f"did you mean {guess!r}?" if guess else "add it with vn.register_service()."
             raise SettingsError(f"{service!r:.80} is not a known service: {hint}")
-        self._row = row
         self.provider, self.service = row.name, row.title
         self.image_limit, self.image_types = row.max_images, row.image_types
         self.max_image_bytes = row.max_image_bytes or MAX_BYTES
@@ -62,6 +62,7 @@ class ServiceMultiModal(OpenAIMultiModal):
         self.takes_detail = row.takes_detail is not False
         self.schema_support = "prompt" if row.takes_schema is False else "json_schema"
         self._own_server: Address | None = check_address(row.base_url, "base_url")
+        self._row = replace(row, base_url=str(self._own_server))  # without the password
         super().__init__(model, api_key, api_base, **{"inline_urls": not row.takes_urls, **options})
         self._sends_stream_options = row.takes_stream_options is not False
 
