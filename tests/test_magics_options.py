@@ -170,6 +170,7 @@ MISTAKES = {
     "%%vision demo class <<\nx": "is a Python keyword",
     "%%vision demo my-name <<\nx": "did you mean my_name?",
     "%%vision demo --api-key-env sk-abc\nx": "never the key itself",
+    "%%vision demo --api-key-env r8_AbCdEfGhIjKlMnOpQrStUvWx\nx": "never the key itself",
     "%%vision loop\nx": "refers to itself",
     "%vision alias fast fastest": "refers to itself",
     "%vision alias demo openai:gpt-4o": "cannot be an alias",

@@ -12,6 +12,7 @@ from vision_nb.cost.model_reference import nearest_name, parse_model_name
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.magics.settings import VisionSettings
 from vision_nb.magics.usage_errors import UsageError, closest, truncate
+from vision_nb.privacy.api_keys import looks_like_key
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import key_variables, known_models
 from vision_nb.providers.connect import connect, connect_to_count
@@ -85,7 +86,7 @@ def _connection_arguments(name: str, base: str, key_variable: str) -> dict[str, 
 
 
 def _read_key(variable: str) -> str:
-    if not variable.isidentifier():
+    if not variable.isidentifier() or looks_like_key(variable):
         raise UsageError("--api-key-env takes the name of an environment variable, never the key itself.")
     if not os.environ.get(variable):
         raise MissingKeyError(f"The environment variable {variable} is not set: set it, or name another one.")
