@@ -103,6 +103,21 @@ def opened(lab, page, request):
     return opened
 
 
+def test_fields_can_have_the_names_of_javascripts_own_properties(opened):
+    panel = opened(
+        "schema = {'type': 'object', 'properties': {name: {'type': 'string'} for name in ('constructor', '__proto__')}}\n"
+        "answer = {'constructor': 'McLaren', '__proto__': 'MP4'}\n"
+        "make_extraction(folder, [[answer, {**answer, '__proto__': 'MP5'}]], schema, images=[large]).review(reviewer='ann')"
+    )
+    panel.wait_for(".vnb-other:nth-child(2)", "MP5")
+    assert panel.root.locator(".vnb-other").count() == 2
+    assert panel.input("constructor").input_value() == "McLaren"
+    panel.input("__proto__").fill("MP4/4")
+    panel.input("__proto__").press("Enter")
+    panel.wait_for(".vnb-review-progress", "1 of 1 reviewed")
+    assert panel.saved() == [{"constructor": "McLaren", "__proto__": "MP4/4"}]
+
+
 def test_data_is_corrected_by_keyboard_and_found_after_a_reload(opened):
     panel = opened()
     page, press = panel.page, panel.page.keyboard.press

@@ -143,10 +143,12 @@ function render({ model, el }) {
     replacement.focus();
     edited();
   };
+  // Not `card.others[field.path]`: a field can have the name of a property of every object, such as "constructor".
+  const othersOf = (field) => (Object.hasOwn(card.others, field.path) ? card.others[field.path] : []);
   // The answers of several models, where they differ. A button takes one.
   const drawOthers = () => {
     for (const field of fields) {
-      const answers = card.others[field.path] ?? [];
+      const answers = othersOf(field);
       const current = JSON.stringify(field.read());
       if (field.others.childElementCount !== answers.length) {
         field.others.replaceChildren(
@@ -267,7 +269,7 @@ function render({ model, el }) {
       action = () => request("move", { by: key === "ArrowLeft" ? -1 : 1 });
     } else if (event.altKey && /^Digit[1-9]$/.test(event.code)) {
       const field = fieldOf(target);
-      const other = field && card.others[field.path]?.[Number(event.code.slice(-1)) - 1];
+      const other = field && othersOf(field)[Number(event.code.slice(-1)) - 1];
       if (other) action = () => take(field.path, other.value);
     }
     if (!action) return;

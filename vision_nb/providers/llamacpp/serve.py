@@ -170,6 +170,12 @@ class ServedLlava(LocalMultiModal):
             f"LocalMultiModal({self.model!r}, {self.api_base!r})."
         )
 
+    def __copy__(self) -> NoReturn:
+        self.__reduce_ex__(4)
+
+    def __deepcopy__(self, memo: Any) -> NoReturn:
+        self.__reduce_ex__(4)
+
     def stop(self) -> None:
         """Stop the engine, and wait until it has ended; the same as `close`."""
         self.close()
