@@ -12,6 +12,8 @@ from vision_nb.cost import prices
 from vision_nb.demo import Fault
 from vision_nb.store import Store
 
+pytestmark = pytest.mark.slow
+
 TIERS = {  # input and output in US dollars per million tokens: genai-prices 0.2.3, rates verified there on 2026-10-12
     ("gpt-5", "default"): ("1.25", "10"),
     ("gpt-5", "auto"): ("1.25", "10"),

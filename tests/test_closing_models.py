@@ -7,6 +7,8 @@ import pytest
 
 import vision_nb as vn
 
+pytestmark = pytest.mark.slow
+
 MAKERS = {
     "openai": lambda server: vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base),
     "azure": lambda server: vn.AzureOpenAIMultiModal("d", "gpt-4o", server.url, "2024-06-01", "k"),

@@ -16,6 +16,8 @@ from vision_nb.demo import DemoServer, Fault
 from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.replicate.sse import Event, EventDecoder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def make(server, monkeypatch):

@@ -15,6 +15,8 @@ from vision_nb.demo import Fault
 from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.retries import parse_retry_after
 
+pytestmark = pytest.mark.slow
+
 TOO_LARGE = (
     "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, Requested 36055. The "
     "input or output tokens must be reduced in order to run successfully."

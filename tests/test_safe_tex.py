@@ -19,6 +19,8 @@ from vision_nb.rendering.math import answer_html
 from vision_nb.rendering.sanitize import attribute_text, clean_html, escape_text, inline_text
 from vision_nb.rendering.tex import COMMANDS, ENVIRONMENTS, MAX_TYPESET, safe_tex
 
+pytestmark = pytest.mark.slow
+
 COVER = r"\unicode[x;position:fixed;left:0;top:0;width:9999px;height:9999px;background:red url(//e.org/x.png)]{x41}"
 
 ORDINARY = [

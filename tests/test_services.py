@@ -19,6 +19,8 @@ from vision_nb.cost.ledger import ledger
 from vision_nb.demo.openai.dialects import PRICE, service_path
 from vision_nb.services import SERVICES, all_services
 
+pytestmark = pytest.mark.slow
+
 NAMES = [
     "openai", "anthropic", "gemini", "openrouter", "mistral", "groq", "together", "xai", "fireworks", "deepinfra"
 ]  # fmt: skip
