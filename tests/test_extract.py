@@ -467,3 +467,14 @@ def test_the_bar_shows_what_is_done_failed_and_spent(server, llm, images, capsys
     vn.extract(images, Receipt, model=llm, max_repairs=0)
     shown = capsys.readouterr().err
     assert "extracting" in shown and "3/3" in shown and "1 failed, $0.00" in shown
+
+
+def test_the_html_has_no_remark_on_a_complete_answer_and_ends_in_deep_values(server, llm, images):
+    from vision_nb.rendering.values import value_html
+
+    server.answer_with(json.dumps(RECEIPT))
+    assert "empty" not in extract(images / "0.png", llm)._repr_html_()
+    deep = []
+    for _ in range(10_000):
+        deep = [deep]
+    assert value_html(deep) == "..."

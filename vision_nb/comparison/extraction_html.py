@@ -99,7 +99,7 @@ def _wrapping(width: int) -> str:
 
 def _result(row: Row) -> str:
     facts = ["failed" if row.error else "repaired" if row.finished and row.attempts > 1 else ""]
-    facts += [Response(finish_reason=row.finish_reason).remark or "" if row.finished else ""]
+    facts += [Response(row.response or "", finish_reason=row.finish_reason).remark or "" if row.finished else ""]
     facts += [format_price(row.usd, decimals=6)] if row.attempts else []
     facts += ["from the store"] if row.from_store else []
     return f'<span style="{MUTED_STYLE}">{"<br>".join(escape_text(fact) for fact in facts if fact)}</span>'
@@ -126,14 +126,17 @@ def styled_table(table: Any, documents: Sequence[ImageDocument]) -> Styler:
         table: A DataFrame whose first column is "image".
         documents: The image of each row.
     """
-    first: dict[int, int] = {}  # repeated rows of an image share one thumbnail
+    made: dict[int, str] = {}  # an image that stands in several rows is decoded once
     thumbnails: list[str] = []
     length = 0
     for document in documents:
-        number = first.setdefault(id(document), len(thumbnails))
-        html = thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES) if length < _MAX_HTML else escape_text(document.title)
-        length += len(html)
-        thumbnails.append(html if number == len(thumbnails) else thumbnails[number])
+        if length >= _MAX_HTML:
+            thumbnails.append(escape_text(document.title))
+            continue
+        if id(document) not in made:
+            made[id(document)] = thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES)
+        thumbnails.append(made[id(document)])
+        length += len(thumbnails[-1])
     shown = table.assign(image=thumbnails)
     others = [name for name in table.columns if name != "image"]
     style = shown.style.format_index(escape_text, axis="columns")  # by default, pandas does not escape names

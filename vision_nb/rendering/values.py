@@ -9,6 +9,7 @@ from vision_nb.rendering.html import MUTED_STYLE
 from vision_nb.rendering.sanitize import escape_text
 
 _MAX_VALUE = 200  # characters
+_MAX_DEPTH = 4  # of values in values
 
 
 def value_html(value: Any) -> str:
@@ -19,16 +20,18 @@ def value_html(value: Any) -> str:
     """
     if value is None:
         return f'<span style="{MUTED_STYLE}">&ndash;</span>'
-    text = _value_text(value)
+    text = _value_text(value, 0)
     return escape_text(text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE].rstrip()} ...")
 
 
-def _value_text(value: Any) -> str:
+def _value_text(value: Any, depth: int) -> str:
+    if depth > _MAX_DEPTH:
+        return "..."
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_value_text(one)}" for name, one in value.items())
+        return ", ".join(f"{name}: {_value_text(one, depth + 1)}" for name, one in value.items())
     if isinstance(value, list):
         nested = any(isinstance(one, (Mapping, list)) for one in value)
-        return ("; " if nested else ", ").join(map(_value_text, value))
+        return ("; " if nested else ", ").join(_value_text(one, depth + 1) for one in value)
     return "" if value is None else str(value)
