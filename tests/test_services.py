@@ -2,6 +2,7 @@
 
 import pickle
 import traceback
+import warnings
 from dataclasses import replace
 from decimal import Decimal
 
@@ -300,3 +301,94 @@ def test_cells_ask_services_by_full_and_bare_names_and_the_list_shows_what_is_re
         monkeypatch.setenv("GEMINI_API_KEY", "a-new-key")  # a cell connects again when its key changes
         shell.run_cell_magic("vision", "gemini-2.5-flash", "Again?")
         assert shell.server.requests[-1].headers["authorization"] == "Bearer a-new-key"
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "GITHUB_TOKEN", None])
+@pytest.mark.parametrize("trusted", [None, ".", "parent", "elsewhere"])
+def test_a_project_from_elsewhere_cannot_take_a_key_or_an_image_to_its_server(
+    server, tmp_path, monkeypatch, variable, trusted
+):
+    (tmp_path / "cloned").mkdir()
+    monkeypatch.chdir(tmp_path / "cloned")
+    base = server.openai_base if variable else "https://llm.evil.example/v1"
+    key = f'key_variable = "{variable}"\n' if variable else ""
+    (tmp_path / "cloned" / "pyproject.toml").write_text(
+        f'[tool.vision_nb.services.team]\nbase_url = "{base}"\nexamples = ["gpt-4o-team"]\n{key}'
+    )
+    if variable:
+        monkeypatch.setenv(variable, CANARY)
+    if trusted:
+        folders = {"parent": str(tmp_path), "elsewhere": f"{tmp_path / 'other'}:{tmp_path / 'cloned2'}"}
+        monkeypatch.setenv("VISION_NB_TRUSTED_PROJECTS", folders.get(trusted, trusted))
+    for use in (
+        lambda: vn.connect("team:m"),
+        lambda: vn.ServiceMultiModal("team", "m"),
+        lambda: vn.compare("team:m", "What?", [picture()], progress=False),
+        lambda: vn.estimate_cost("What?", models=["team:m"]) and vn.connect("team:gpt-4o-team").complete("What?"),
+    ):
+        with pytest.raises(errors.SettingsError, match=r"nothing was sent there.*VISION_NB_TRUSTED_PROJECTS") as caught:
+            use()
+        assert base in str(caught.value) and str(tmp_path / "cloned") in str(caught.value)
+        assert len(str(caught.value)) <= 300 and not leaks(caught.value)
+    assert server.requests == []
+
+
+def test_a_trusted_project_can_name_a_key_for_its_server(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text(
+        f'[tool.vision_nb.services.team]\nbase_url = "{server.openai_base}"\nkey_variable = "TEAM_KEY"\n'
+    )
+    monkeypatch.setenv("TEAM_KEY", "of-the-team")
+    monkeypatch.setenv("VISION_NB_TRUSTED_PROJECTS", f"/elsewhere:{tmp_path}/")
+    vn.connect("team:m").complete("How large?")
+    assert server.requests[-1].headers["authorization"] == "Bearer of-the-team"
+
+
+def test_a_service_that_code_registers_needs_no_trust(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "of-openai")  # such as a gateway that takes the same key
+    vn.register_service("ours", base_url=server.openai_base, key_variable="OPENAI_API_KEY")
+    vn.connect("ours:m").complete("How large?")
+    assert server.requests[-1].headers["authorization"] == "Bearer of-openai"
+
+
+@pytest.mark.parametrize(
+    "setting, value, is_silent",
+    [
+        ("api_base", "https://llm.evil.example/v1", False),
+        ("api_base", "http://[::1/v1", False),
+        ("api_key_env", "GITHUB_TOKEN", False),
+        ("store", "/elsewhere/answers.sqlite3", True),
+        ("model", "replicate:evil/model", True),
+        ("aliases", {"gpt-4o": "replicate:evil/model"}, True),
+    ],
+)
+def test_cells_do_not_follow_a_project_from_elsewhere(tmp_path, monkeypatch, capsys, setting, value, is_silent):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    monkeypatch.setenv("GITHUB_TOKEN", CANARY)
+    text = f'{{ "gpt-4o" = "{value["gpt-4o"]}" }}' if isinstance(value, dict) else f'"{value}"'
+    (tmp_path / "pyproject.toml").write_text(f'[tool.vision_nb]\n{setting} = {text}\ndetail = "low"\n')
+    with warnings.catch_warnings(record=True, action="always") as warned, in_process_shell(tmp_path) as shell:
+        assert shell.magics.detail == "low" and shell.magics.model == "" and not shell.magics.aliases
+        assert shell.magics.api_key_env == "" and "elsewhere" not in shell.magics.store
+        told = any("VISION_NB_TRUSTED_PROJECTS" in str(one.message) for one in warned)
+        assert told == is_silent
+        if not is_silent:
+            base, shell.magics.api_base = shell.magics.api_base, ""
+            shell.run_cell("%%vision openai:gpt-4o\nWhat?")
+            assert "VISION_NB_TRUSTED_PROJECTS" in capsys.readouterr().err and shell.server.requests == []
+            shell.run_cell(f"%%vision openai:gpt-4o --api-base {base} --api-key-env OPENAI_API_KEY\nWhat?")
+            assert shell.server.requests[-1].headers["authorization"] == f"Bearer {CANARY}"
+
+
+def test_cells_follow_a_trusted_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEAM_KEY", "of-the-team")
+    monkeypatch.setenv("VISION_NB_TRUSTED_PROJECTS", str(tmp_path))
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.vision_nb]\napi_key_env = "TEAM_KEY"\napi_base = "https://llm.example.org/v1"\nmodel = "replicate:a/b"\n'
+    )
+    with in_process_shell(tmp_path) as shell:  # which sets the server
+        assert shell.magics.model == "replicate:a/b"
+        shell.run_cell_magic("vision", "openai:gpt-4o", "What?")
+        assert shell.server.requests[-1].headers["authorization"] == "Bearer of-the-team"

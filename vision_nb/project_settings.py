@@ -1,7 +1,12 @@
-"""The ``[tool.vision_nb]`` table of the nearest pyproject.toml."""
+"""The ``[tool.vision_nb]`` table of the nearest pyproject.toml.
+
+The file can come with a folder that somebody else has written. Until the user trusts the folder, the file must not
+decide where keys, images and answers go: it could name a server of its author, and any environment variable as its key.
+"""
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,3 +27,20 @@ def read_project_table(path: Path) -> dict[str, Any]:
         warn_user(f"{path.name} cannot be read ({error}): its settings are ignored.")
         return {}
     return table if isinstance(table, dict) else {}
+
+
+TRUSTED_PROJECTS = "VISION_NB_TRUSTED_PROJECTS"
+"""The environment variable with the absolute paths of trusted folders, separated as in PATH."""
+
+
+def is_trusted(project_file: Path) -> bool:
+    """Return whether the user trusts the folder of a pyproject.toml; subfolders are not trusted with it."""
+    folders = [Path(one).expanduser() for one in os.environ.get(TRUSTED_PROJECTS, "").split(os.pathsep) if one]
+    return any(one.is_absolute() and one.resolve() == project_file.parent.resolve() for one in folders)
+
+
+def how_to_trust(project_file: Path) -> str:
+    """Return the end of a message about a setting that needs trust."""
+    folder = str(project_file.parent)
+    shown = folder if len(folder) <= 80 else f"the path of its folder (...{folder[-60:]})"
+    return f"If you trust the author of that file, set the environment variable {TRUSTED_PROJECTS} to {shown}."

@@ -55,6 +55,7 @@ class Service:
         sends_comments: Whether its streams contain comment lines.
         errors_are_lists: Whether errors are JSON lists of objects, rather than objects.
         source: Where the facts come from, and when they were read.
+        project_file: The pyproject.toml that defines it, or None.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Service:
     sends_comments: bool = False
     errors_are_lists: bool = False
     source: str = ""
+    project_file: Path | None = None
 
 
 _ROWS = (
@@ -232,7 +234,9 @@ def register_service(
     """Add a service of your own, so that ``vn.connect("name:model")`` works.
 
     A project can also define a service as a table ``[tool.vision_nb.services.NAME]`` in its pyproject.toml, with the
-    same settings. Registering a name again replaces the service.
+    same settings. As such a file can come with a folder that somebody else has written, it can define a service on
+    another machine, or with a key, only if the environment variable VISION_NB_TRUSTED_PROJECTS contains the path of its
+    folder. Registering a name again replaces the service.
 
     Args:
         name: Lower-case letters, digits, dashes and underscores.
@@ -284,7 +288,8 @@ def _read_services(path: Path, modified: int) -> Mapping[str, Service]:
     for name, table in tables.items() if isinstance(tables, dict) else ():
         place = f"{path.name}, [tool.vision_nb.services.{name}]"
         try:
-            found[name] = _own_service(name, table if isinstance(table, dict) else {}, place)
+            service = _own_service(name, table if isinstance(table, dict) else {}, place)
+            found[name] = replace(service, project_file=path)
         except SettingsError as error:
             warn_user(f"{error} The service is ignored.")
     return found
@@ -293,7 +298,8 @@ def _read_services(path: Path, modified: int) -> Mapping[str, Service]:
 _SETTABLE = {
     one.name: one.type
     for one in fields(Service)
-    if one.name not in ("name", "model_prefixes", "owner", "cost_field", "sends_comments", "errors_are_lists")
+    if one.name
+    not in ("name", "model_prefixes", "owner", "cost_field", "sends_comments", "errors_are_lists", "project_file")
 }
 
 

@@ -48,10 +48,13 @@ class Models:
             dry_run: Whether a missing API key is accepted, because nothing will be sent.
 
         Raises:
-            UsageError: The model does not exist, or does not take an API key.
+            UsageError: The model does not exist or does not take an API key, or the project is not trusted.
             SettingsError: The API key or a setting is missing.
         """
         full_name = resolve(name, self._settings.aliases)
+        for setting, given in (("api_base", api_base), ("api_key_env", api_key_env)):
+            if setting in self._settings.refused and not given and not getattr(self._settings, setting):
+                raise UsageError(self._settings.refused[setting])
         base = api_base or self._settings.api_base
         key_variable = api_key_env or self._settings.api_key_env
         arguments = _connection_arguments(full_name, base, key_variable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, TraitError, Unico
 
 from vision_nb.images.detail import DETAILS
 from vision_nb.magics.usage_errors import closest
-from vision_nb.project_settings import find_project_file, read_project_table
+from vision_nb.project_settings import find_project_file, how_to_trust, is_trusted, read_project_table
+from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.user_warnings import warn_user
 
 FORMATS = ("markdown", "text", "html", "code", "json", "math", "dataframe")
@@ -35,11 +37,17 @@ class VisionSettings(HasTraits):
     many_images = Int(20, min=0, help="Maximum number of images that a cell sends without --yes.").tag(config=True)
     aliases = Dict(Unicode(), help="Short names for models.").tag(config=True)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.refused: dict[str, str] = {}
+        """The settings of an untrusted project that must not be ignored silently, and what to do about each one."""
+
 
 def load_project_settings(settings: Any, folder: Path) -> None:
     """Apply ``[tool.vision_nb]`` of the nearest pyproject.toml.
 
-    IPython's own configuration takes precedence.
+    IPython's own configuration takes precedence. Until the user trusts the project, its settings of a server, of a key,
+    of models that others publish on Replicate, and of a store outside of the project are not applied.
 
     Args:
         settings: The settings, an IPython configurable.
@@ -57,8 +65,31 @@ def load_project_settings(settings: Any, folder: Path) -> None:
             guess = closest(name, names)
             hint = f"did you mean {guess}?" if guess else f"use {', '.join(sorted(names))}."
             warn_user(f"{path.name}: [tool.vision_nb] has no setting {name!r}: {hint}")
-        elif name not in configured:
+        elif name in configured:
+            continue
+        elif _needs_trust(name, value, path.parent) and not is_trusted(path):
+            if name in ("api_base", "api_key_env"):  # without it, images would go to another server
+                settings.refused[name] = f"{path.name} sets {name}, which is not applied. {how_to_trust(path)}"
+            else:
+                warn_user(f"{path.name} sets {name} to {value!r:.80}, which is not applied. {how_to_trust(path)}")
+        else:
             try:
                 setattr(settings, name, value)
             except TraitError as error:
                 warn_user(f"{path.name}: [tool.vision_nb] {name}: {error}")
+
+
+def _needs_trust(name: str, value: Any, folder: Path) -> bool:
+    """Return whether a setting of a project decides where keys, images or answers go."""
+    match name:
+        case "api_base":
+            return not is_on_this_machine(str(value))  # also if it is not valid
+        case "api_key_env":
+            return True
+        case "store":
+            return not Path(str(value)).resolve().is_relative_to(folder.resolve())
+        case "model" | "aliases":
+            models = value.values() if isinstance(value, dict) else [value]
+            # Code of the model's owner gets the images.
+            return any(re.match(r"\s*replicate\s*:.*/", str(model)) is not None for model in models)
+    return False

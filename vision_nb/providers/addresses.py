@@ -66,4 +66,7 @@ def _is_valid(address: str) -> bool:
 
 def is_on_this_machine(address: str | None) -> bool:
     """Return whether a server's address is on this machine."""
-    return urlsplit(address or "").hostname in ("localhost", "127.0.0.1", "::1", "host.docker.internal")
+    try:
+        return urlsplit(address or "").hostname in ("localhost", "127.0.0.1", "::1", "host.docker.internal")
+    except ValueError:
+        return False

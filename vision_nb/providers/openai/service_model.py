@@ -9,13 +9,15 @@ from vision_nb.cost.model_reference import nearest_name
 from vision_nb.errors import SettingsError
 from vision_nb.images.prepare import MAX_BYTES
 from vision_nb.privacy.api_keys import Secret, hide, hide_arguments
+from vision_nb.privacy.urls import redact_url
+from vision_nb.project_settings import how_to_trust, is_trusted
 from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images, Request
 from vision_nb.providers.openai.chat_completions import without_detail
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal
-from vision_nb.services import find_service
+from vision_nb.services import Service, find_service
 from vision_nb.user_warnings import warn_user
 
 
@@ -62,6 +64,7 @@ class ServiceMultiModal(OpenAIMultiModal):
         self.takes_detail = row.takes_detail is not False
         self.schema_support = "prompt" if row.takes_schema is False else "json_schema"
         self._own_server: Address | None = check_address(row.base_url, "base_url")
+        _check_trust(row)
         self._row = replace(row, base_url=str(self._own_server))  # without the password
         super().__init__(model, api_key, api_base, **{"inline_urls": not row.takes_urls, **options})
         self._sends_stream_options = row.takes_stream_options is not False
@@ -123,3 +126,13 @@ class ServiceMultiModal(OpenAIMultiModal):
 
     def __repr__(self) -> str:
         return super().__repr__().replace("(", f"({vars(self).get('provider')!r}, ", 1)
+
+
+def _check_trust(row: Service) -> None:
+    """Raise SettingsError if an untrusted project file decides where keys and images go."""
+    file = row.project_file
+    if file is not None and (row.key_variable or not is_on_this_machine(row.base_url)) and not is_trusted(file):
+        raise SettingsError(
+            f"{file.name} defines {row.name!r} at {redact_url(row.base_url)[:80]}, and nothing was sent there. "
+            + how_to_trust(file)
+        )
