@@ -1,108 +1,246 @@
 """Downloads with the real huggingface_hub from a hub on this machine."""
 
 import hashlib
-import json
 import os
+import signal
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.llama_parts import require_engine
-
-DATA = b"GGUF" + b"weights" * 200_000
-COMMIT = "a" * 40
-SCRIPT = """
-import json, sys
 import vision_nb as vn
-try:
-    path = vn.download_gguf(*sys.argv[1:])
-    print(json.dumps({"path": str(path), "size": path.stat().st_size}))
-except vn.errors.VisionError as error:
-    print(json.dumps({"error": type(error).__name__, "message": str(error)}))
-"""
+from tests.secret_search import appears_in, texts_of
+from tests.small_model_hub import COMMIT, Hub, running_hub
+from vision_nb.cost.small_models import SMALL_MODELS, ModelFile
+from vision_nb.providers.llamacpp.download import download_model
+from vision_nb.providers.llamacpp.models import cached_pair
+
+pytest.importorskip("huggingface_hub")
+
+CHUNK = 10 * 1024 * 1024  # bytes that the hub's client writes at once
+DATA = b"GGUF" + bytes(range(256)) * (CHUNK * 3 // 256)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+SCRIPT = "import sys\nimport vision_nb as vn\nprint(vn.download_gguf(*sys.argv[1:], progress=False))"
+MODEL = replace(
+    SMALL_MODELS["smolvlm-256m"],
+    repo_id="me/llava",
+    text=ModelFile("model.gguf", len(DATA), SHA256),
+    projector=ModelFile("mmproj.gguf", 8, hashlib.sha256(b"GGUFmmpr").hexdigest()),
+)
 
 
-@pytest.fixture
-def hub():
-    """Run a hub with one repository; yield its address and the requests that it received."""
-    require_engine()
-    requests = []
-
-    class Handler(BaseHTTPRequestHandler):
-        disable_nagle_algorithm = True  # headers and body are sent separately
-
-        def answer(self):
-            requests.append((self.command, self.path))
-            known = self.path == "/me/llava/resolve/main/model.gguf" or self.path.endswith(f"{COMMIT}/model.gguf")
-            known = known or self.path == "/me/llava/resolve/main/huge.gguf"
-            self.send_response(200 if known else 404)
-            if not known:
-                entry = self.path.startswith("/me/llava/")
-                self.send_header("X-Error-Code", "EntryNotFound" if entry else "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            size = 10**18 if "huge" in self.path else len(DATA)
-            self.send_header("ETag", f'"{hashlib.sha256(DATA).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", str(size))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(DATA)
-
-        do_GET = do_HEAD = answer  # noqa: N815
-
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", requests
-    server.shutdown()
-    server.server_close()
+@pytest.fixture(autouse=True)
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+    """Run a hub with one repository, and use it with an empty cache."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        hub.files = {"me/llava/model.gguf": DATA, "me/llava/mmproj.gguf": b"GGUFmmpr"}
+        yield hub
 
 
-def download(address, home, *names):
-    """Download in a new Python process: huggingface_hub reads its settings when it is imported."""
-    proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
-    environment = {name: value for name, value in os.environ.items() if name.upper() not in proxies}
-    environment |= {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *names], capture_output=True, text=True, env=environment, timeout=60
+def blobs(tmp_path):
+    return {path.name: path.stat().st_size for path in (tmp_path / "home/hub/models--me--llava/blobs").glob("*")}
+
+
+@pytest.mark.slow
+def test_a_file_is_downloaded_once_and_then_nothing_is_requested(hub, tmp_path, monkeypatch):
+    first = vn.download_gguf("me/llava", "model.gguf", progress=False)
+    assert first.read_bytes() == DATA and first.is_relative_to(tmp_path / "home" / "hub")
+    assert hub.gets() == [None]
+    hub.requests.clear()
+    assert vn.download_gguf("me/llava", "model.gguf") == first
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert vn.download_gguf("me/llava", "model.gguf") == first
+    assert vn.download_gguf("me/llava", "model.gguf", revision="main") == first
+    assert hub.requests == []
+
+
+def test_the_hubs_own_client_finds_the_file_afterwards(hub):
+    import huggingface_hub
+
+    path = vn.download_gguf("me/llava", "model.gguf", progress=False)
+    cache = Path(os.environ["HF_HOME"], "hub")
+    assert huggingface_hub.try_to_load_from_cache("me/llava", "model.gguf", cache_dir=cache) == str(path)
+    assert path.resolve().name == SHA256 and path.parent.name == COMMIT
+
+
+@pytest.mark.slow
+def test_a_connection_that_breaks_is_continued(hub):
+    hub.cut_after = [CHUNK + 5000]
+    assert vn.download_gguf("me/llava", "model.gguf", progress=False).read_bytes() == DATA
+    assert hub.gets() == [None, f"bytes={CHUNK}-"]
+
+
+@pytest.mark.posix
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_a_download_that_was_killed_or_interrupted_is_continued_by_the_next_process(hub, tmp_path, name):
+    hub.cut_after, hub.pause = [CHUNK * 2], threading.Event()
+    first = subprocess.Popen([sys.executable, "-c", SCRIPT, "me/llava", "model.gguf"])
+    deadline = time.monotonic() + 60
+    while list(blobs(tmp_path).values()) != [CHUNK * 2]:
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    first.send_signal(getattr(signal, name))
+    first.wait()
+    hub.pause.set()
+    assert vn.download_gguf("me/llava", "model.gguf", progress=False).read_bytes() == DATA
+    assert hub.gets() == [None, f"bytes={CHUNK * 2}-"]
+    assert blobs(tmp_path) == {SHA256: len(DATA)}
+
+
+@pytest.mark.slow
+def test_two_processes_download_a_file_once(hub, tmp_path):
+    hub.cut_after, hub.pause = [CHUNK], threading.Event()
+    command = [sys.executable, "-c", SCRIPT, "me/llava", "model.gguf"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    deadline = time.monotonic() + 60
+    while len([one for one in hub.requests if one[0] == "HEAD"]) < 2 or not hub.gets():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    hub.pause.set()
+    paths = {process.communicate(timeout=60)[0].strip() for process in both}
+    assert len(paths) == 1 and Path(paths.pop()).read_bytes() == DATA
+    assert hub.gets() == [None, f"bytes={CHUNK}-"]
+
+
+def test_a_file_with_the_wrong_hash_is_removed(hub, tmp_path):
+    hub.hashes = {"me/llava/model.gguf": "0" * 64}
+    with pytest.raises(vn.errors.ModelFileError, match=r"damaged during the download .* was removed"):
+        vn.download_gguf("me/llava", "model.gguf", progress=False)
+    assert blobs(tmp_path) == {}
+    hub.hashes.clear()
+    assert vn.download_gguf("me/llava", "model.gguf", progress=False).read_bytes() == DATA
+
+
+def test_a_file_of_the_wrong_size_is_an_error(hub, tmp_path):
+    hub.sizes = {"me/llava/mmproj.gguf": 9}
+    with pytest.raises(vn.errors.ModelFileError, match="should be of size 9 but has size 8"):
+        vn.download_gguf("me/llava", "mmproj.gguf", progress=False)
+    assert SHA256 not in blobs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"hashes": {"me/llava/model.gguf": "1" * 64}},
+            "is not the file that vision_nb knows: its sha256 begins with 1",
+        ),
+        ({"hashes": {"me/llava/model.gguf": "not-a-sha256"}}, "does not state the size and sha256"),
+    ],
+)
+def test_a_model_of_the_table_is_only_downloaded_if_the_hub_has_the_same_files(hub, change, words):
+    for name, value in change.items():
+        setattr(hub, name, value)
+    with pytest.raises(vn.errors.ModelFileError, match=words):
+        download_model(MODEL, progress=False)
+    assert hub.gets() == []
+
+
+def test_a_model_of_unknown_hash_must_have_about_the_known_size(hub):
+    model = replace(MODEL, text=ModelFile("model.gguf", len(DATA) * 2))
+    with pytest.raises(vn.errors.ModelFileError, match=r"has 31\.5 MB, not about 62\.9 MB"):
+        download_model(model, progress=False)
+    assert hub.gets() == []
+
+
+def test_both_files_of_a_model_are_downloaded_and_only_what_is_missing(hub):
+    vn.download_gguf("me/llava", "mmproj.gguf", progress=False)
+    hub.requests.clear()
+    paths = download_model(MODEL, progress=False)
+    assert [path.name for path in paths] == ["model.gguf", "mmproj.gguf"] and cached_pair(MODEL) == paths
+    assert len(hub.gets("model.gguf")) == 1 and hub.gets("mmproj.gguf") == []
+    hub.requests.clear()
+    assert download_model(MODEL) == paths and hub.requests == []
+
+
+def test_a_file_too_large_for_the_disk_is_not_downloaded(hub):
+    hub.sizes = {"me/llava/model.gguf": 10**18}
+    with pytest.raises(vn.errors.ModelFileError, match=r"1000000000.0 GB to download, but the disk of .* has only"):
+        vn.download_gguf("me/llava", "model.gguf", progress=False)
+    assert hub.gets() == []
+
+
+@pytest.mark.posix
+@pytest.mark.slow
+def test_a_disk_that_fills_up_is_an_error_and_the_rest_follows_later(hub, tmp_path):
+    limited = (
+        "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({CHUNK + 4096}, resource.RLIM_INFINITY))\n"
     )
-    assert run.stdout, run.stderr
-    return json.loads(run.stdout.splitlines()[-1])
-
-
-def test_a_file_is_downloaded_once_and_then_read_from_the_cache(hub, tmp_path):
-    address, requests = hub
-    first = download(address, tmp_path, "me/llava", "model.gguf")
-    assert first["size"] == len(DATA) and str(tmp_path) in first["path"]
-    of_file = [method for method, path in requests if path.endswith("/model.gguf")]
-    assert of_file[0] == "HEAD" and of_file.count("GET") == 1
-    requests.clear()
-    assert download(address, tmp_path, "me/llava", "model.gguf") == first
-    assert requests == []
-
-
-def test_a_file_too_large_for_the_disk_is_not_downloaded(hub, tmp_path):
-    address, requests = hub
-    found = download(address, tmp_path, "me/llava", "huge.gguf")
-    assert found["error"] == "ModelFileError" and "has 1000000000.0 GB, but the disk has only" in found["message"]
-    assert {method for method, path in requests if path.endswith("/huge.gguf")} == {"HEAD"}
+    run = subprocess.run(
+        [sys.executable, "-c", limited + SCRIPT, "me/llava", "model.gguf"], capture_output=True, text=True
+    )
+    assert "ModelFileError: model.gguf of me/llava could not be written" in run.stderr
+    assert "File too large" in run.stderr and "the download continues where it stopped" in run.stderr
+    assert vn.download_gguf("me/llava", "model.gguf", progress=False).read_bytes() == DATA
+    assert hub.gets()[1].startswith("bytes=")
 
 
 @pytest.mark.parametrize("names", [("me/llava", "nothing.gguf"), ("nobody/nothing", "model.gguf")])
-def test_a_missing_file_or_repository_is_a_model_file_not_found_error(hub, tmp_path, names):
-    found = download(hub[0], tmp_path, *names)
-    assert found["error"] == "ModelFileNotFoundError" and "HF_TOKEN" in found["message"]
+def test_a_missing_file_or_repository_is_a_model_file_not_found_error(hub, names):
+    with pytest.raises(vn.errors.ModelFileNotFoundError, match="HF_TOKEN"):
+        vn.download_gguf(*names, progress=False)
 
 
-def test_an_unreachable_hub_and_an_invalid_name_are_errors_of_their_own(hub, tmp_path):
-    found = download("http://127.0.0.1:9", tmp_path, "me/llava", "model.gguf")
-    assert found["error"] == "ModelFileError" and "Check the network" in found["message"]
-    found = download(hub[0], tmp_path, "a/b/c/d", "model.gguf")
-    assert found["error"] == "SettingsError" and "use owner/name" in found["message"]
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        (
+            (403, "GatedRepo", "Access is restricted"),
+            "after you accept its license at http://.*/me/llava. Then set HF_TOKEN",
+        ),
+        ((401, "", "Invalid credentials in Authorization header"), "The hub refuses model.gguf .* check HF_TOKEN"),
+        ((403, "", "Forbidden"), "The hub refuses model.gguf"),
+        ((500, "", "Internal error"), "could not be downloaded .*Check the network"),
+    ],
+)
+def test_a_refusal_says_what_to_do(hub, refusal, words):
+    hub.refusals = {"me/llava": refusal}
+    with pytest.raises(vn.errors.ModelFileError, match=words):
+        vn.download_gguf("me/llava", "model.gguf", progress=False)
+
+
+def test_an_unreachable_hub_an_invalid_name_and_offline_mode_are_errors_of_their_own(monkeypatch):
+    with pytest.raises(vn.errors.SettingsError, match="use owner/name"):
+        vn.download_gguf("a/b/c/d", "model.gguf")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(vn.errors.ModelFileError, match="Check the network"):
+        vn.download_gguf("me/llava", "model.gguf", progress=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(vn.errors.ModelFileError, match="HF_HUB_OFFLINE is set"):
+        vn.download_gguf("me/llava", "model.gguf", progress=False)
+
+
+@pytest.mark.parametrize(
+    "refusal", [None, (401, "", "Invalid credentials hf_c4n4ry7f3a9b2e"), (403, "GatedRepo", "no")]
+)
+def test_the_token_is_sent_to_the_hub_only_and_is_in_no_error(hub, monkeypatch, refusal):
+    monkeypatch.setenv("HF_TOKEN", "hf_c4n4ry7f3a9b2e")
+    if refusal is None:
+        vn.download_gguf("me/llava", "mmproj.gguf", progress=False)
+        tokens = {path.split("/")[1]: token for _, path, _, token in hub.requests}
+        assert tokens == {"me": "Bearer hf_c4n4ry7f3a9b2e", "storage": None}
+        return
+    hub.refusals = {"me/llava": refusal}
+    with pytest.raises(vn.errors.ModelFileError) as caught:
+        vn.download_gguf("me/llava", "mmproj.gguf", progress=False)
+    assert not any(appears_in(text) for text in texts_of(caught.value))
+
+
+@pytest.mark.slow
+def test_a_failed_download_does_not_show_the_signed_address_of_the_file(hub):
+    hub.files["me/llava/gone.gguf"] = DATA
+    hub.cut_after = [0] * 20
+    with pytest.raises(vn.errors.ModelFileError) as caught:
+        vn.download_gguf("me/llava", "gone.gguf", progress=False)
+    assert not any("s1gnedAddress" in text for text in texts_of(caught.value))

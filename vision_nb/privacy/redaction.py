@@ -42,7 +42,7 @@ _FOREIGN_FOLDERS = tuple(
     for name, folder in sysconfig.get_paths().items()
     if name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_VENDORS = ("openai", "httpx", "httpx2", "httpcore", "httpcore2", "h11", "anyio", "replicate", "pydantic")
+_VENDORS = tuple("openai httpx httpx2 httpcore httpcore2 h11 anyio replicate pydantic huggingface_hub".split())
 _LOGGERS = ("openai", "replicate", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio", "tornado")
 _PARTS_OF_HTTPCORE = ("connection", "http11", "http2", "proxy", "socks")
 

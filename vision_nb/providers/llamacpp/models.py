@@ -37,7 +37,7 @@ def cached_file(repo_id: str, filename: str, revision: str | None = None) -> Pat
 
 def repo_folder(repo_id: str) -> Path:
     """Return the folder of a repository in the hub's cache."""
-    return hub_cache() / f"models--{repo_id.replace('/', '--')}"
+    return hub_cache() / f"models--{str(repo_id).replace('/', '--')}"
 
 
 def hub_cache() -> Path:
