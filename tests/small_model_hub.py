@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from vision_nb.cost.small_models import SMALL_MODELS, ModelFile
+
 COMMIT = "a" * 40
 
 
@@ -126,3 +128,28 @@ def fill_cache(cache, repo_id, files, commit=COMMIT):
         (snapshot / name).write_bytes(data)
     (folder / "refs").mkdir(exist_ok=True)
     (folder / "refs" / "main").write_text(commit)
+
+
+def set_files(name, text, projector, repo_id=None):
+    """Let a row of the table be of other files, for the rest of this process, so that tests can serve small ones.
+
+    Args:
+        name: The model.
+        text: The name, size and sha256 of the text model.
+        projector: The same of the projector.
+        repo_id: The repository, if it changes.
+    """
+    row = SMALL_MODELS[name]
+    for field_name, value in (("text", ModelFile(*text)), ("projector", ModelFile(*projector)), ("repo_id", repo_id)):
+        if value is not None:
+            object.__setattr__(row, field_name, value)
+
+
+def offer(hub, name, text, projector):
+    """Put two files for a row of the table on a hub, and return code that makes the row one of these files."""
+    row = SMALL_MODELS[name]
+    facts = []
+    for file, data in ((row.text, text), (row.projector, projector)):
+        hub.files[f"{row.repo_id}/{file.name}"] = data
+        facts.append((file.name, len(data), hashlib.sha256(data).hexdigest()))
+    return f"from tests.small_model_hub import set_files\nset_files({name!r}, *{facts!r})\n"

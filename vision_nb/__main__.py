@@ -1,4 +1,4 @@
-"""``python -m vision_nb tutorials``: copy the tutorials, and open JupyterLab."""
+"""``python -m vision_nb``: copy the tutorials and open JupyterLab, or download a small model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import sys
 from collections.abc import Sequence
 
 import vision_nb
+from vision_nb.cost.small_models import SMALL_MODELS, small_model
 from vision_nb.errors import VisionError
+from vision_nb.providers.llamacpp.consent import approve_download
+from vision_nb.providers.llamacpp.download import download_model
 from vision_nb.tutorials import DEFAULT_FOLDER, check_jupyterlab, copy_notebooks, is_root, start_jupyterlab
 
 
@@ -31,25 +34,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     tutorials.add_argument("folder", nargs="?", default=DEFAULT_FOLDER, metavar="FOLDER", help="default: %(default)s")
     tutorials.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
+    models = commands.add_parser(
+        "download",
+        help="download a small model that runs on this machine",
+        description=f"Download a small model into the cache of the Hugging Face Hub: {', '.join(SMALL_MODELS)}. "
+        "An interrupted download continues where it stopped.",
+    )
+    models.add_argument("model", metavar="MODEL")
     command_line = sys.argv[1:] if arguments is None else list(arguments)
-    options, jupyterlab_options = parser.parse_known_args(command_line)
+    options, others = parser.parse_known_args(command_line)
     try:
-        check_jupyterlab()
-        kept = copy_notebooks(options.folder)
-        print(f"The notebooks are in {options.folder}.")  # noqa: T201 - the output of a command
-        if kept:
-            print(f"Not overwritten: {', '.join(kept)}. To get a new copy, rename or delete yours.")  # noqa: T201
-        sys.stdout.flush()
-        status = start_jupyterlab(options.folder, browser=not options.no_browser, options=jupyterlab_options)
-        if status and is_root() and not any("allow" in option and "root" in option for option in jupyterlab_options):
-            sys.stderr.write(
-                "JupyterLab does not start for the user root by default. To allow it, add --allow-root: "
-                f"{shlex.join(['python', '-m', 'vision_nb', *command_line])} --allow-root\n"
-            )
-        return status
+        if options.command == "tutorials":
+            return _open_tutorials(options, others, command_line)
+        if others:
+            parser.error(f"unrecognized arguments: {' '.join(others)}")
+        _download(options.model)
+        return 0
     except VisionError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+def _open_tutorials(options: argparse.Namespace, jupyterlab_options: list[str], command_line: list[str]) -> int:
+    check_jupyterlab()
+    kept = copy_notebooks(options.folder)
+    print(f"The notebooks are in {options.folder}.")  # noqa: T201 - the output of a command
+    if kept:
+        print(f"Not overwritten: {', '.join(kept)}. To get a new copy, rename or delete yours.")  # noqa: T201
+    sys.stdout.flush()
+    status = start_jupyterlab(options.folder, browser=not options.no_browser, options=jupyterlab_options)
+    if status and is_root() and not any("allow" in option and "root" in option for option in jupyterlab_options):
+        sys.stderr.write(
+            "JupyterLab does not start for the user root by default. To allow it, add --allow-root: "
+            f"{shlex.join(['python', '-m', 'vision_nb', *command_line])} --allow-root\n"
+        )
+    return status
+
+
+def _download(name: str) -> None:
+    """Download a small model, and print where its files are."""
+    model = small_model(name)
+    approve_download(model, download=True)
+    for path in download_model(model):
+        print(path)  # noqa: T201 - the output of a command
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@
     │   ├── EngineMemoryError               there is not enough memory
     │   └── ModelFileError                  a model file cannot be used
     │       ├── ModelFileNotFoundError      the file does not exist (FileNotFoundError)
+    │       ├── ModelNotDownloadedError     the model must be downloaded first
     │       └── ProjectorMismatchError      the image encoder belongs to another model
     └── ProviderError                       a model did not answer
         ├── AuthenticationError             the API key is wrong, or lacks permission
@@ -182,6 +183,10 @@ class ModelFileNotFoundError(ModelFileError, FileNotFoundError):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class ModelNotDownloadedError(ModelFileError):
+    """A small model is not on this machine, and its download was declined or nobody could be asked."""
 
 
 class ProjectorMismatchError(ModelFileError):

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
 from vision_nb.cost.image_rules import RULES, rule_for
+from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 from vision_nb.services import OTHER_PROVIDERS, SERVICES, all_services, find_service
@@ -66,7 +67,7 @@ def parse_model_name(name: str) -> ModelReference:
     """Return the provider and the model of a name.
 
     Args:
-        name: ``"provider:model"``, a provider, or the name of a model that only one provider has.
+        name: ``"provider:model"``, a provider, or the name of a small model or of one that only one provider has.
 
     Raises:
         SettingsError: The provider does not exist, or cannot be determined from the model's name.
@@ -80,6 +81,8 @@ def parse_model_name(name: str) -> ModelReference:
     provider, colon, model = text.partition(":")
     if provider in OTHER_PROVIDERS or find_service(provider) is not None:
         return ModelReference(provider, model)
+    if text.lower() in SMALL_MODELS:
+        return ModelReference("local", text.lower())
     owner = _owner(text)
     if owner is not None:
         return ModelReference(owner, text)
@@ -134,7 +137,7 @@ def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
     known = {row: f"openai:{row}" for row, rule in RULES.items() if rule is not None and _owner(row) == "openai"}
     for service in all_services().values():
         known |= {example: f"{service.name}:{example}" for example in service.examples}
-    known |= {one: one for one in provider_names()}
+    known |= {one: one for one in (*provider_names(), *SMALL_MODELS)}
     found = get_close_matches(name.lower(), known, n=1, cutoff=cutoff)
     return known[found[0]] if found else None
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
+
+from vision_nb.errors import SettingsError
 
 _LOCALAI = "sha256: LocalAI's model gallery of 2026-08"
 _GGML_ORG = "files: llama.cpp, Multimodal documentation; sizes: several public lists; read 2026-11"
@@ -191,3 +194,17 @@ _ROWS = (
 
 SMALL_MODELS: Mapping[str, SmallModel] = MappingProxyType({row.name: row for row in _ROWS})
 """The rows by name, the smallest first."""
+
+
+def small_model(name: str) -> SmallModel:
+    """Return the row of a model.
+
+    Raises:
+        SettingsError: There is no model with this name.
+    """
+    plain = str(name).strip().lower().removeprefix("local:")
+    if plain in SMALL_MODELS:
+        return SMALL_MODELS[plain]
+    nearest = get_close_matches(plain, SMALL_MODELS, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {', '.join(SMALL_MODELS)}."
+    raise SettingsError(f"There is no small model {str(name)!r:.80}: {hint}")

@@ -6,6 +6,7 @@ import glob
 from pathlib import Path
 from typing import Any
 
+from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.images.detail import DETAILS
 from vision_nb.magics.image_args import IMAGE_SUFFIXES, image_variables
 from vision_nb.magics.options import OPTION_NAMES
@@ -63,12 +64,12 @@ def _subcommand_words(session: Session, words: list[str]) -> list[str]:
         return list(session.settings.aliases)
     if words[0] == "chat":
         return ["show", "reset", "export"] if len(words) == 1 else list(session.conversations)
-    return {"cache": ["clear", "path"], "cost": ["reset"]}.get(words[0], [])
+    return {"cache": ["clear", "path"], "cost": ["reset"], "download": list(SMALL_MODELS)}.get(words[0], [])
 
 
 def _models(session: Session, before: str) -> list[str]:
     """Return aliases and models; after "openai:", only what follows the colon."""
-    names = [*session.settings.aliases, *known_models()]
+    names = [*session.settings.aliases, *SMALL_MODELS, *known_models()]
     typed = before.split()[-1] if before and not before[-1].isspace() else ""
     if typed.endswith(":"):
         return [name.removeprefix(typed) for name in names if name.startswith(typed)]

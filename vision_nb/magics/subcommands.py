@@ -7,8 +7,10 @@ from typing import Any
 
 from vision_nb.cost.ledger import ledger
 from vision_nb.cost.prices import price
+from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import SettingsError
 from vision_nb.magics.conversations import DEFAULT_NAME
+from vision_nb.magics.downloads import download, names_to_download, remarks_on_small_models
 from vision_nb.magics.fix import fix
 from vision_nb.magics.help import Reference, public_names, reference
 from vision_nb.magics.models import resolve
@@ -57,7 +59,8 @@ def _list(session: Session) -> Table:
     listed = {name.partition(":")[0] for name in names}
     variables = key_variables()
     names += [f"{provider}:MODEL" for provider in variables if provider not in listed]
-    ready = [name for name in names if has_key(name.partition(":")[0]) is not False]
+    absent = names_to_download()
+    ready = [name for name in names if has_key(name.partition(":")[0]) is not False and name not in absent]
     rows = []
     for name in sorted(ready, key=lambda name: has_key(name.partition(":")[0]) is None):  # those with a key first
         provider, _, model = name.partition(":")
@@ -65,6 +68,7 @@ def _list(session: Session) -> Table:
         rows.append((name, key, "same as its model" if model == "DEPLOYMENT" else _prices(provider, model)))
     remarks = [f"Default model: **{session.settings.model or DEMO}**. Other models of these providers work too."]
     others = [f"{provider} ({variable})" for provider, variable in variables.items() if has_key(provider) is False]
+    remarks += remarks_on_small_models()
     if others:
         remarks.append(f"Not ready, because the API key is not set: {', '.join(others)}.")
     if session.settings.aliases:
@@ -73,7 +77,7 @@ def _list(session: Session) -> Table:
 
 
 def _prices(provider: str, model: str) -> str:
-    if provider == DEMO:
+    if provider == DEMO or (provider == "local" and model in SMALL_MODELS):
         return "free"
     usages = (Usage(1_000_000, 0), Usage(0, 1_000_000))
     amounts = [price(usage, provider=provider, model=model) for usage in usages]
@@ -218,6 +222,7 @@ def _print(text: str) -> None:
 SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "list": (_list, ""),
     "use": (_use, "MODEL"),
+    "download": (download, "NAME"),
     "alias": (_alias, "NAME MODEL"),
     "dealias": (_dealias, "NAME"),
     "chat": (_chat, "[show|reset|export] [NAME] [FILE]"),

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from vision_nb.cost.image_rules import RULES
 from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import SettingsError
+from vision_nb.providers.llamacpp.models import downloaded_models
 from vision_nb.providers.replicate.catalog import REPLICATE_MULTI_MODAL_LLM_MODELS
 from vision_nb.services import all_services
 
@@ -32,6 +34,7 @@ def known_models() -> Iterator[str]:
         if rule is not None and _provider_of(name) == "openai":
             yield f"openai:{name}"
     yield from (f"replicate:{name}" for name in REPLICATE_MULTI_MODAL_LLM_MODELS)
+    yield from (f"local:{name}" for name in SMALL_MODELS)
     yield from ("local:llava", DEMO)
     for service in all_services().values():
         yield from (f"{service.name}:{model}" for model in service.examples)
@@ -44,11 +47,12 @@ def has_key(provider: str) -> bool | None:
 
 
 def ready_models() -> list[str]:
-    """Return the models that need no further setup: those with a key, and the demo.
+    """Return the models that need no further setup: those with a key, downloaded small models, and the demo.
 
     Azure deployments and local servers are not included, because their names are not known in advance.
     """
-    return [name for name in known_models() if has_key(name.partition(":")[0]) or name == DEMO]
+    ready = {DEMO, *(f"local:{model.name}" for model in downloaded_models())}
+    return [name for name in known_models() if has_key(name.partition(":")[0]) or name in ready]
 
 
 def _provider_of(name: str) -> str:

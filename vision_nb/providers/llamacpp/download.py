@@ -22,7 +22,7 @@ from vision_nb.cost.small_models import ModelFile, SmallModel
 from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
 from vision_nb.privacy.api_keys import Secret
-from vision_nb.providers.llamacpp.models import cached_file, hub_cache, repo_folder
+from vision_nb.providers.llamacpp.models import cached_file, hub_cache, partial_file, repo_folder
 from vision_nb.rendering.format import format_bytes
 
 _HTTP_ERRORS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
@@ -58,7 +58,7 @@ class _RemoteFile:
     @property
     def partial(self) -> Path:
         """The part of it that has been downloaded."""
-        return repo_folder(self.repo_id) / "blobs" / f"{self.etag}.vision-nb.incomplete"
+        return partial_file(self.repo_id, self.etag)
 
     @property
     def missing(self) -> int:

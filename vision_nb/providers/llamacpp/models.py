@@ -40,6 +40,16 @@ def repo_folder(repo_id: str) -> Path:
     return hub_cache() / f"models--{str(repo_id).replace('/', '--')}"
 
 
+def partial_file(repo_id: str, etag: str) -> Path:
+    """Return where the part of a file that has been downloaded is kept.
+
+    Args:
+        repo_id: Repository.
+        etag: The name of the file's content in the cache: for weights, their sha256.
+    """
+    return repo_folder(repo_id) / "blobs" / f"{etag}.vision-nb.incomplete"
+
+
 def hub_cache() -> Path:
     """Return the folder of the hub's cache, as huggingface_hub finds it (huggingface_hub.constants, 2.4).
 

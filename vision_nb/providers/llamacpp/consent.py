@@ -1,0 +1,136 @@
+"""The question before a small model is downloaded: its files, size, license, memory, and where it goes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+
+from vision_nb.cost.small_models import SMALL_MODELS, SmallModel
+from vision_nb.errors import EngineMemoryError, ModelFileError, ModelNotDownloadedError, SettingsError
+from vision_nb.notebook.ipython import in_notebook, shell
+from vision_nb.providers.llamacpp.memory import available_memory
+from vision_nb.providers.llamacpp.models import cached_file, cached_pair, hub_cache, partial_file
+from vision_nb.rendering.format import format_bytes
+
+
+def approve_download(model: SmallModel, download: bool | None) -> None:
+    """Ask whether a model may be downloaded, unless its files are there.
+
+    Args:
+        model: The model.
+        download: Whether to download it; None asks in a notebook and in a terminal.
+
+    Raises:
+        SettingsError: ``download`` is invalid.
+        ModelNotDownloadedError: The answer was no, or nobody can be asked.
+        ModelFileError: There is not enough disk space.
+    """
+    if download not in (True, False, None):
+        raise SettingsError(f"download must be True, False or None, not {download!r:.80}.")
+    if cached_pair(model) is not None:
+        return
+    check_disk(model)
+    if download is None:
+        _print(describe(model))
+        download = _ask(model)
+    elif download:
+        _print(describe(model))
+    if not download:
+        raise _not_downloaded(model, "was not downloaded")
+
+
+def describe(model: SmallModel) -> str:
+    """Return what the download of a model takes, in lines of text."""
+    free, memory = _free_space(), available_memory()
+    kept = model.size - _cached_size(model) - remaining(model)
+    lines = [f"{model.title} is not on this machine yet. The download has {format_bytes(remaining(model))}:"]
+    lines += [f"  {file.name} ({format_bytes(file.size)})" for file in model.files if not _is_cached(model, file.name)]
+    if kept:
+        lines.append(f"  {format_bytes(kept)} of it are left from an earlier attempt.")
+    available = "" if memory is None else f" ({format_bytes(memory)} available)"
+    license_url = f", {model.license_url}" if model.license_url else ""
+    lines += [
+        f"  From: {os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'}/{model.repo_id}",
+        f"  To: {hub_cache()} ({format_bytes(free)} free)",
+        f"  License: {model.license}{license_url}",
+        f"  Memory for one image: about {format_bytes(model.memory)}{available}",
+        f"  Languages: {model.languages}",
+    ]
+    return "\n".join(lines)
+
+
+def remaining(model: SmallModel) -> int:
+    """Return how many bytes of a model are still to be downloaded, approximately."""
+    files = [file for file in model.files if not _is_cached(model, file.name)]
+    partials = [partial_file(model.repo_id, file.sha256) if file.sha256 else None for file in files]
+    done = sum(path.stat().st_size for path in partials if path is not None and path.is_file())
+    return max(sum(file.size for file in files) - done, 0)
+
+
+def check_disk(model: SmallModel) -> None:
+    """Raise ModelFileError if the disk does not have enough space for a model."""
+    if remaining(model) > _free_space():
+        raise ModelFileError(
+            f"{model.title}: {format_bytes(remaining(model))} to download, but the disk of {hub_cache()} has only "
+            f"{format_bytes(_free_space())} free. Delete files, or set HF_HOME to a folder on another disk."
+        )
+
+
+def check_memory(model: SmallModel) -> None:
+    """Raise EngineMemoryError if the available memory is not enough for a model."""
+    available = available_memory()
+    if available is None or available >= model.memory:
+        return
+    smaller = [one.name for one in SMALL_MODELS.values() if one.memory <= available]
+    advice = f"Use {smaller[-1]}, or close other programs." if smaller else "Close other programs."
+    raise EngineMemoryError(
+        f"{model.title} needs about {format_bytes(model.memory)} of memory, but only {format_bytes(available)} is "
+        f"available. {advice}"
+    )
+
+
+def _ask(model: SmallModel) -> bool:
+    """Return a person's answer."""
+    if not _can_ask():
+        raise _not_downloaded(model, "is not downloaded, and there is nobody to ask")
+    try:
+        answer = input("Download it? [y/N] ")
+    except (EOFError, NotImplementedError) as error:  # the latter in a notebook that is run by a program
+        raise _not_downloaded(model, "is not downloaded, and there is nobody to ask") from error
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _can_ask() -> bool:
+    """Return whether a question would reach a person: in a cell that is running, or in a terminal."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if not in_notebook():
+        return sys.stdin is not None and sys.stdin.isatty()
+    message = (shell().get_parent() or {}).get("header", {})
+    return bool(message.get("msg_type") == "execute_request")  # not in the callback of a widget
+
+
+def _not_downloaded(model: SmallModel, problem: str) -> ModelNotDownloadedError:
+    return ModelNotDownloadedError(
+        f"{model.title} ({format_bytes(remaining(model))}) {problem}. Pass download=True, or run %vision download "
+        f"{model.name} in a cell or python -m vision_nb download {model.name} in a terminal."
+    )
+
+
+def _is_cached(model: SmallModel, name: str) -> bool:
+    return cached_file(model.repo_id, name) is not None
+
+
+def _cached_size(model: SmallModel) -> int:
+    return sum(file.size for file in model.files if _is_cached(model, file.name))
+
+
+def _free_space() -> int:
+    folder = hub_cache()
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201 - shown before the question
