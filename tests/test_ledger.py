@@ -98,7 +98,7 @@ def test_missing_or_implausible_usage_is_estimated_and_marked(server, llm, ledge
 def test_calls_of_unknown_price_are_counted_separately(server, ledger):
     vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?")
     assert ledger.unpriced == 1 and ledger.total == 0
-    assert ledger.by_model()["openai:a-model-of-tomorrow"][2] is None
+    assert ledger.by_model()["openai:a-model-of-tomorrow (demo)"][2] is None
     assert "1 call of unknown price" in str(ledger) and "unknown" in ledger._repr_html_()
 
 

@@ -12,6 +12,7 @@ from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.rendering import html
 from vision_nb.rendering.data_table import data_table
+from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML, demo_label
 from vision_nb.rendering.format import format_count
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
@@ -175,6 +176,7 @@ class Response(DisplayOnce):
         service_tier: The service tier that the server reports, such as "flex"; otherwise the requested one, or None.
         reported_cost: The price in US dollars that the service itself reported, as OpenRouter does, or None.
         other_choices: The answers after the first one, if the request asked for several with ``n=``.
+        is_demo: Whether the demo answered, whatever the model's name: its price is what the model would cost.
     """
 
     text: str = ""
@@ -197,6 +199,12 @@ class Response(DisplayOnce):
     service_tier: str | None = field(default=None, repr=False)
     reported_cost: Decimal | None = field(default=None, repr=False)
     other_choices: tuple[Choice, ...] = field(default=(), repr=False)
+    is_demo: bool = False
+
+    @property
+    def shown_model(self) -> str:
+        """The model's name for display, such as "gpt-4o (demo)" if the demo answered; "" if it is not known."""
+        return demo_label(self.model) if self.is_demo and self.model else self.model
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -277,10 +285,10 @@ class ChatResponse(Response):
 
 
 def response_markdown(response: Response) -> str:
-    """Return a response as safe Markdown: text, note and collapsed details."""
+    """Return a response as safe Markdown: text, note, badge and collapsed details."""
     note = f"\n\n> **Note:** {response.remark}" if response.remark else ""
     answer = reasoning_markdown(response) + answer_markdown(response) + choices_markdown(response)
-    return answer + note + html.footnote(response_details(response))
+    return answer + note + badge_markdown(response) + html.footnote(response_details(response))
 
 
 def answer_markdown(response: Response) -> str:
@@ -330,14 +338,25 @@ def reasoning_summary(response: Response) -> str:
     return "Thought for less than 1 s" if seconds < 1 else f"Thought for {seconds:.0f} s"
 
 
+def badge_markdown(response: Response) -> str:
+    """Return the demo's badge as Markdown, or "" if another model answered."""
+    return f"\n\n{BADGE_HTML}\n" if response.is_demo else ""
+
+
+def badge_notes(response: Response) -> list[str]:
+    """Return the demo's badge as the last note for plain text; no note if another model answered."""
+    return [BADGE] if response.is_demo else []
+
+
 def plain_text(response: Response) -> str:
-    """Return a response's text, with a note if it did not end normally."""
-    return f"{response.text}\n\n({response.remark})".lstrip() if response.remark else response.text
+    """Return a response's text, followed by how it ended if not normally, and by the demo's badge."""
+    notes = [*([response.remark] if response.remark else []), *badge_notes(response)]
+    return "\n\n".join([response.text, *(f"({note})" for note in notes)]).lstrip()
 
 
 def response_details(response: Response) -> list[str]:
     """Return a response's model, tokens and latency as short texts."""
-    details = [response.model] if response.model else []
+    details = [response.shown_model] if response.model else []
     if response.usage is not None:
         tokens_in, tokens_out = (format_count(n) for n in (response.usage.input_tokens, response.usage.output_tokens))
         doubt = f" (as reported; at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""

@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS files (
 """
 
 _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
-_DETAILS = ("reasoning", "reasoning_seconds", "image_notes", "service_tier", "attempts")
+_DETAILS = ("reasoning", "reasoning_seconds", "image_notes", "service_tier", "attempts", "is_demo")
 """The attributes of a response that most answers do not have; they are kept together as JSON."""
 
 

@@ -7,9 +7,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison.field_table import Values
-from vision_nb.comparison.gallery import thumbnail_html
+from vision_nb.comparison.gallery import badge_html, thumbnail_html
 from vision_nb.comparison.grid import Row
 from vision_nb.images.document import ImageDocument
+from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.sanitize import escape_text
@@ -72,7 +73,7 @@ def extraction_html(
         f"<details><summary>Rows {first + 1:,} to {min(first + PAGE, shown):,}</summary>{table}</details>"
         for first, table in zip(range(PAGE, shown, PAGE), tables[1:], strict=True)
     ]
-    return tables[0] + "".join(folded) + muted_text(_summary(rows, shown, incomplete))
+    return tables[0] + "".join(folded) + muted_text(_summary(rows, shown, incomplete)) + badge_html(rows)
 
 
 def _row_html(
@@ -80,7 +81,8 @@ def _row_html(
 ) -> str:
     image = thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES)
     html = f'<td style="{_CELL_STYLE}min-width:{_SIDE}px;max-width:{2 * _SIDE}px;overflow-wrap:anywhere">{image}</td>'
-    html += f'<td style="{_wrapping(8)}">{escape_text(row.model)}</td>' if with_model else ""
+    model = demo_label(row.model) if row.is_demo else row.model
+    html += f'<td style="{_wrapping(8)}">{escape_text(model)}</td>' if with_model else ""
     if values is None:
         reason = (row.error or "").replace(row.image, document.title)  # without the folders of the path
         problem = f"&#9888; {escape_text(reason[:_MAX_ERROR])}" if reason else "call not made"
@@ -100,7 +102,7 @@ def _wrapping(width: int) -> str:
 def _result(row: Row) -> str:
     facts = ["failed" if row.error else "repaired" if row.finished and row.attempts > 1 else ""]
     facts += [Response(row.response or "", finish_reason=row.finish_reason).remark or "" if row.finished else ""]
-    facts += [format_price(row.usd, decimals=6)] if row.attempts else []
+    facts += [format_price(row.usd, decimals=6, is_demo=row.is_demo)] if row.attempts else []
     facts += ["from the store"] if row.from_store else []
     return f'<span style="{MUTED_STYLE}">{"<br>".join(escape_text(fact) for fact in facts if fact)}</span>'
 
@@ -108,9 +110,10 @@ def _result(row: Row) -> str:
 def _summary(rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
     finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
     repaired = sum(row.finished and row.attempts > 1 for row in rows)
-    prices = [row.usd for row in rows if row.attempts and not row.from_store]
+    paid = [row for row in rows if row.attempts and not row.from_store]
+    prices = [row.usd for row in paid]
     total = sum((price for price in prices if price is not None), Decimal(0))
-    spent = format_price(None if None in prices else total)
+    spent = format_price(None if None in prices else total, is_demo=all(row.is_demo for row in paid))
     sentences = [f"{len(rows):,} rows, {finished:,} read, {failed:,} failed, {repaired:,} repaired; {spent}."]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")

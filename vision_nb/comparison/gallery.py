@@ -11,6 +11,7 @@ from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
+from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
@@ -53,6 +54,11 @@ def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequenc
     )
 
 
+def badge_html(rows: Iterable[Row]) -> str:
+    """Return the demo's badge for the foot of a table, or "" if other models answered every row."""
+    return BADGE_HTML if any(row.is_demo for row in rows) else ""
+
+
 def cell(content: str, *, rowspan: int = 1) -> str:
     """Return a table cell with HTML content."""
     return f'<td rowspan="{rowspan}" style="{_CELL_STYLE}">{content}</td>'
@@ -82,11 +88,12 @@ def answer_facts(
     usd: Decimal | None,
     usd_is_reported: bool = False,
     from_store: bool = False,
+    is_demo: bool = False,
 ) -> list[str]:
     """Return the latency, tokens and price of an answer as short texts, and whether it came from the store."""
     facts = [] if latency_s is None else [f"{latency_s:.1f} s"]
     facts += [] if tokens is None else [f"{tokens:,} tokens"]
-    facts.append(format_price(usd, decimals=6, is_reported=usd_is_reported))
+    facts.append(format_price(usd, decimals=6, is_reported=usd_is_reported, is_demo=is_demo))
     return [*facts, "from the store"] if from_store else facts
 
 
@@ -105,8 +112,8 @@ def comparison_html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> 
         lines += image_lines
         shown += 1
     leading = (("image", f"{_THUMBNAIL_SIDE + 20}px"), ("prompt", "18%"))
-    table = answer_table([str(model) for model in grid.models], lines, leading=leading)
-    return table + muted_text(_summary(grid, rows, shown, incomplete))
+    table = answer_table([model.label for model in grid.models], lines, leading=leading)
+    return table + muted_text(_summary(grid, rows, shown, incomplete)) + badge_html(rows)
 
 
 def _image_rows(grid: Grid, rows: Sequence[Row], document: int, max_answer: int) -> list[str]:
@@ -179,6 +186,7 @@ def _facts(row: Row) -> list[str]:
         usd=row.usd,
         usd_is_reported=row.usd_is_reported,
         from_store=row.from_store,
+        is_demo=row.is_demo,
     )
 
 

@@ -44,6 +44,7 @@ class Row:
         from_store: Whether the answer came from the store.
         parsed: The answer's value if the comparison has a schema, or None.
         attempts: The number of requests for the answer or error, including repairs; 0 if none was made.
+        is_demo: Whether the demo answered, whatever the model's name.
     """
 
     model: str
@@ -61,6 +62,7 @@ class Row:
     from_store: bool = False
     parsed: Any = None
     attempts: int = 0
+    is_demo: bool = False
 
     @property
     def finished(self) -> bool:
@@ -93,6 +95,7 @@ class Row:
             usd=response.cost,
             usd_is_reported=response.reported_cost is not None,
             attempts=response.attempts,
+            is_demo=response.is_demo,
         )
 
 

@@ -26,13 +26,14 @@ class PlannedModel:
     """The planned calls to one model.
 
     Attributes:
-        model: The model's name.
+        model: The model's name; "... (demo)" if the demo would answer.
         calls: The number of calls to make.
         finished: The number of answers that are already in the store.
         unreadable: The number of calls that would fail because their image cannot be read.
         input_tokens: The input tokens of all calls, or None if the model's image rule is not known.
         output_tokens: The maximum output tokens of all calls.
         usd: The maximum price of all calls in US dollars, or None if it is not known.
+        is_demo: Whether the demo would answer, at no cost.
     """
 
     model: str
@@ -42,6 +43,12 @@ class PlannedModel:
     input_tokens: int | None
     output_tokens: int
     usd: Decimal | None
+    is_demo: bool = False
+
+    @property
+    def price(self) -> str:
+        """The maximum price as text."""
+        return format_price(self.usd, is_demo=self.is_demo)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,10 @@ class Plan:
         prices = [planned.usd for planned in self.models]
         return None if None in prices else sum((price for price in prices if price is not None), Decimal(0))
 
+    @property
+    def _price(self) -> str:
+        return format_price(self.usd, is_demo=all(planned.is_demo for planned in self.models if planned.usd))
+
     def _repr_markdown_(self) -> str:
         rows = [
             (
@@ -74,17 +85,16 @@ class Plan:
                 f"{planned.unreadable:,}",
                 format_count(planned.input_tokens),
                 f"{planned.output_tokens:,}",
-                format_price(planned.usd),
+                planned.price,
             )
             for planned in self.models
         ]
         head = ("model", "calls", "in the store", "unreadable", "input tokens", "max. output tokens", "max. price")
-        price = format_price(self.usd)
-        return f"{html.markdown_table(head, rows)}\n\n**{self.calls:,} calls, {price}.** Nothing was sent.\n"
+        return f"{html.markdown_table(head, rows)}\n\n**{self.calls:,} calls, {self._price}.** Nothing was sent.\n"
 
     def __str__(self) -> str:
-        lines = [f"{one.model}: {one.calls:,} calls, {format_price(one.usd)}" for one in self.models]
-        return "\n".join([*lines, f"{self.calls:,} calls, {format_price(self.usd)}. Nothing was sent."])
+        lines = [f"{one.model}: {one.calls:,} calls, {one.price}" for one in self.models]
+        return "\n".join([*lines, f"{self.calls:,} calls, {self._price}. Nothing was sent."])
 
 
 def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
@@ -113,7 +123,7 @@ def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -
     total = InputTokens(0, counts).total
     output = len(counts) * longest_answer(llm.settings(), EXPECTED_OUTPUT)
     usd = llm.price(Usage(total, output)) if counts else Decimal(0)
-    return PlannedModel(str(llm), len(counts), finished, unreadable, total, output, usd)
+    return PlannedModel(llm.label, len(counts), finished, unreadable, total, output, usd, llm.is_demo)
 
 
 def _image_tokens(size: Size, llm: MultiModalLLM, detail: Detail | None) -> int | None:

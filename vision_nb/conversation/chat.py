@@ -48,7 +48,7 @@ class Chat:
     >>> print(chat.ask("How large is it?", [vn.samples.path("chart")]))
     assistant: The image's size is **1,000 x 600 pixels** (landscape). ...
     >>> print(chat.ask("And how bright?"))  # the image is sent again with this question
-    assistant: The image's brightness is very high ...
+    assistant: The image's brightness is very high, with ...
     >>> len(chat.turns)
     2
     """
@@ -202,7 +202,9 @@ class Chat:
         """
         if self.answering is not None:
             raise SettingsError("The previous question is still being answered: wait for the answer, or stop it.")
-        self.answering = Turn(question, ChatResponse(model=self.llm.model), len(self.dropped_images(question)))
+        self.answering = Turn(
+            question, ChatResponse(model=self.llm.model, is_demo=self.llm.is_demo), len(self.dropped_images(question))
+        )
         self.failed_turn, self._task, self._is_stopped = None, task, False
         is_kept = False
         try:

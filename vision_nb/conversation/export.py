@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 from html import escape
@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
+from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
@@ -73,7 +74,7 @@ _large_thumbnail = partial(make_thumbnail, side=640, max_bytes=60_000)
 
 def facts_line(answer: ChatResponse) -> str:
     """Return an answer's tokens, latency and price in one line, without the model, which is shown above it."""
-    price = format_price(answer.cost, is_reported=answer.reported_cost is not None)
+    price = format_price(answer.cost, is_reported=answer.reported_cost is not None, is_demo=answer.is_demo)
     return _DOT.join([*response_details(answer)[1 if answer.model else 0 :], price])
 
 
@@ -89,7 +90,9 @@ def totals(turns: Sequence[Turn]) -> str:
         usage = sum(usages, Usage(0, 0))
         items.append(f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out")
     if costs:
-        items.append(format_price(sum(costs, Decimal(0))))
+        items.append(
+            format_price(sum(costs, Decimal(0)), is_demo=all(answer.is_demo for answer in answers if answer.cost))
+        )
     unknown: dict[int, list[str]] = {}
     for name, known in (("tokens", usages), ("price", costs)):
         unknown.setdefault(len(answers) - len(known), []).append(name)
@@ -97,6 +100,11 @@ def totals(turns: Sequence[Turn]) -> str:
         if count:
             items.append(f"{' and '.join(names)} unknown{f' for {count}' if count < len(answers) else ''}")
     return _DOT.join(items)
+
+
+def has_demo(turns: Iterable[Turn]) -> bool:
+    """Return whether the demo gave any of the answers, so that the conversation ends in its badge."""
+    return any(turn.answer.is_demo for turn in turns)
 
 
 def dropped_images_note(turn: Turn) -> str:
@@ -111,12 +119,15 @@ def transcript(system: str, turns: Sequence[Turn], get_thumbnail: GetThumbnail =
     parts = _markdown_parts(system, turns, get_thumbnail)
     if turns:
         parts.append(f"<small>{escape_text(totals(turns))}</small>")
+    if has_demo(turns):
+        parts.append(BADGE_HTML)
     return ("\n\n".join(parts) or "_No messages yet._") + "\n"
 
 
 def notebook(title: str, system: str, turns: Sequence[Turn]) -> dict[str, Any]:
     """Return a conversation in Jupyter's notebook format 4.5, with a Markdown cell for each question and answer."""
-    sources = [f"# {inline_text(title)}", *_markdown_parts(system, turns, _large_thumbnail)]
+    badge = [BADGE_HTML] if has_demo(turns) else []
+    sources = [f"# {inline_text(title)}", *_markdown_parts(system, turns, _large_thumbnail), *badge]
     cells = [
         {"cell_type": "markdown", "id": f"message-{number}", "metadata": {}, "source": source}
         for number, source in enumerate(sources)
@@ -144,7 +155,7 @@ def _markdown_question(turn: Turn, get_thumbnail: GetThumbnail) -> str:
 
 def _markdown_answer(answer: ChatResponse) -> str:
     remarks = [f"> **Note:** {answer.remark}"] if answer.remark else []
-    model, line = inline_text(answer.model or "assistant"), escape_text(facts_line(answer))
+    model, line = inline_text(answer.shown_model or "assistant"), escape_text(facts_line(answer))
     text = reasoning_markdown(answer) + safe_markdown(answer.text)
     return "\n\n".join([f"**{model}**", text, *remarks, f"<small>{line}</small>"])
 
@@ -159,7 +170,8 @@ def page(title: str, system: str, turns: Sequence[Turn]) -> str:
     """Return a conversation as a self-contained HTML page that loads nothing and runs no script."""
     sections = [f"<h2>System</h2>{markdown_to_html(system)}"] if system else []
     sections += ["".join(_page_turn(turn)) for turn in turns]
-    sections.append(f"<small>{escape_text(totals(turns) or 'No messages yet.')}</small>")
+    badge = f"<p>{BADGE_HTML}</p>" if has_demo(turns) else ""
+    sections.append(f"<small>{escape_text(totals(turns) or 'No messages yet.')}</small>{badge}")
     body = "\n".join(f"<section>{section}</section>" for section in sections)
     return _PAGE.format(title=escape(title), body=body)
 
@@ -171,7 +183,7 @@ def _page_turn(turn: Turn) -> Iterator[str]:
         caption = f"<figcaption>{escape_text(document.title)}</figcaption>"
         yield f"<figure>{_image_html(document, _large_thumbnail)}{caption}</figure>"
     yield f'<div class="prompt">{escape_text(question.text)}</div>{f"<small>{note}</small>" if note else ""}'
-    yield f"<h2>{escape_text(answer.model or 'assistant')}</h2>"
+    yield f"<h2>{escape_text(answer.shown_model or 'assistant')}</h2>"
     yield reasoning_html(answer, answer_html) + answer_html(answer.text)
     yield f"<p><b>Note:</b> {escape_text(answer.remark)}</p>" if answer.remark else ""
     yield f"<small>{escape_text(facts_line(answer))}</small>"

@@ -19,6 +19,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, MessageRole, Part
 from vision_nb.privacy.urls import public_url
+from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import ChatResponse, Usage
 
@@ -92,7 +93,9 @@ def read(path: Path) -> SavedConversation:
 
 
 def _title(conversation: SavedConversation) -> str:
-    return f"Conversation with {conversation.model}"
+    turns = conversation.turns
+    by_demo = bool(turns) and all(turn.answer.is_demo for turn in turns)
+    return f"Conversation with {demo_label(conversation.model) if by_demo else conversation.model}"
 
 
 def _to_markdown(conversation: SavedConversation) -> str:
@@ -146,6 +149,7 @@ def _turn_fields(turn: Turn) -> dict[str, Any]:
             "usage": usage and [usage.input_tokens, usage.output_tokens, usage.cached_input_tokens],
             "usd": None if answer.cost is None else str(answer.cost),
             "usd_is_reported": answer.reported_cost is not None,
+            "is_demo": answer.is_demo,
         },
         "left_out": turn.dropped_images,
     }
@@ -181,6 +185,7 @@ def _read_turn(fields: Mapping[str, Any]) -> Turn:
             latency=_seconds(answer["latency"]),
             usage=_read_usage(answer["usage"]),
             reported_cost=usd if answer.get("usd_is_reported") else None,
+            is_demo=answer.get("is_demo") is True,
             pricing=lambda *_, **__: usd,  # the price at the time, even if prices have changed since
         ),
         _count(fields["left_out"]) or 0,

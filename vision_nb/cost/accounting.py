@@ -14,6 +14,7 @@ from vision_nb.cost.ledger import Entry, ledger
 from vision_nb.cost.prices import has_set_price, price
 from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import BudgetExceededError, ProviderError, SettingsError
+from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.responses import Response, Usage
 
 LONGEST_ANSWER = 4096
@@ -161,7 +162,9 @@ class CallAccounting:
         usage, is_estimate = self._usage_of(response)
         pricing = partial(self._pricing, model=response.model, service_tier=response.service_tier)
         latency, reported = response.latency or 0.0, response.reported_cost
-        entry = Entry(self._model, usage, is_estimate, self.tokens.total, pricing, latency, reported)
+        model = demo_label(self._model) if response.is_demo else self._model
+        expected, is_demo = self.tokens.total, response.is_demo
+        entry = Entry(model, usage, is_estimate, expected, pricing, latency, reported, is_demo=is_demo)
         ledger.record(entry, self._reserved.get(ledger.spending, Decimal(0)))
         if self._run_budget is not None:
             reserved = self._reserved.get(self._run_budget, Decimal(0))

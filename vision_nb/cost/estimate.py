@@ -175,7 +175,8 @@ def _estimate(
         usage = Usage(tokens, output)
         return price(usage, provider=found.provider, model=name) if isinstance(model, str) else model.price(usage)
 
-    return Estimate(str(model), text, images, longest, tokens, price_with(1), price_with(longest), is_exact=exact)
+    label = getattr(model, "label", str(model))
+    return Estimate(label, text, images, longest, tokens, price_with(1), price_with(longest), is_exact=exact)
 
 
 def _total(text: int, images: Iterable[ImageTokens]) -> int | None:

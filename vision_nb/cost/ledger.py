@@ -25,7 +25,7 @@ class Entry:
     """One call in the ledger.
 
     Attributes:
-        model: The model's name, ``str(llm)``.
+        model: The model's name, ``str(llm)``; "... (demo)" if the demo answered.
         usage: The tokens that the server reported, or an estimate.
         is_estimate: Whether the tokens are an estimate because the server reported none, or implausible ones. For a
             call that timed out or was interrupted before any of its answer arrived, they are the maximum that it can
@@ -35,6 +35,7 @@ class Entry:
         latency: Seconds from the request to the end of the answer.
         reported_usd: The price in US dollars that the service itself reported, or None.
         time: When the call ended, in seconds since 1970.
+        is_demo: Whether the demo answered: its price is what the model would cost.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Entry:
     latency: float
     reported_usd: Decimal | None = None
     time: float = field(default_factory=time.time)
+    is_demo: bool = False
 
     @cached_property
     def usd(self) -> Decimal | None:
@@ -185,7 +187,7 @@ class Ledger:
                     _sum(expected),
                     _sum(differences),
                     format_count(usage.output_tokens),
-                    format_usd(usd, decimals=6) + source,
+                    ("would cost " if usd and own[0].is_demo else "") + format_usd(usd, decimals=6) + source,
                 )
             )
         return html.html_table(head, rows) + f"<div>{escape_text(str(self))}</div>"
@@ -193,7 +195,15 @@ class Ledger:
     def __str__(self) -> str:
         unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""
         of = f" of a budget of {self.budget:f} USD" if self.budget is not None else ""
-        return f"{_calls(len(self.entries))}, {format_usd(self.total, decimals=6)}{unknown}{of}"
+        total, by_demo = (
+            self.total,
+            sum((entry.usd for entry in self.entries if entry.is_demo and entry.usd is not None), Decimal(0)),
+        )
+        price = format_usd(total, decimals=6)
+        if by_demo:
+            demo = f"would cost {format_usd(by_demo, decimals=6)}"
+            price = demo if by_demo == total else f"{price}, of which the demo's answers {demo}"
+        return f"{_calls(len(self.entries))}, {price}{unknown}{of}"
 
     __repr__ = __str__
 

@@ -16,6 +16,7 @@ from tornado.web import Finish, RequestHandler
 
 from vision_nb.demo.faults import Fault, Refusal, merged, status_error
 from vision_nb.demo.state import DemoState, RecordedRequest
+from vision_nb.providers.demo_servers import new_answer_id
 
 _HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 _SHORT_PAUSE = 0.005  # seconds; a shorter one is skipped, and the next one makes up for it
@@ -73,6 +74,10 @@ class ProtocolHandler(RequestHandler):
             await self._send(fault.body, self.get_status())
         elif fault.status is not None:
             await self._send(self.shape_error(self.error_body(fault.status)), fault.status)
+
+    def new_answer_id(self) -> str:
+        """Return an ID for an answer, which says whether the demo model answers."""
+        return new_answer_id(by_demo=self.fault.text is None and not (self.fault.message or self.demo.is_scripted))
 
     def error_body(self, status: int, message: str | None = None) -> Any:
         """Return an error in the protocol's format, by default with the status's usual message."""

@@ -22,6 +22,7 @@ from vision_nb.demo.openai import routes as openai_routes
 from vision_nb.demo.replicate import routes as replicate_routes
 from vision_nb.demo.state import DemoState
 from vision_nb.errors import SettingsError
+from vision_nb.providers.demo_servers import register_server, unregister_server
 
 _HOST = "127.0.0.1"
 _BACKLOG = 1024  # connections that may wait
@@ -92,6 +93,7 @@ class DemoServer(DemoState):
             self._thread = threading.Thread(target=self._run, args=(ready,), name="vision_nb demo", daemon=True)
             self._thread.start()
             self._shut_down = ready.result(_THREAD_TIMEOUT)
+            register_server(f"http://{_HOST}:{self._sockets[0].getsockname()[1]}", lambda: not self.is_scripted)
             atexit.register(self.stop)
         return self
 
@@ -99,6 +101,7 @@ class DemoServer(DemoState):
         """Close every connection and stop. The recorded requests remain, and the server can be started again."""
         with self._lock:
             if self._thread is not None and self._shut_down is not None and self.running:
+                unregister_server(self.url)
                 self._shut_down()
                 self._thread.join(_THREAD_TIMEOUT)
             self._thread = self._shut_down = None

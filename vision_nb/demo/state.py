@@ -115,11 +115,16 @@ class DemoState:
         """
         self._script = (lambda _: script) if isinstance(script, str) else script
 
+    @property
+    def is_scripted(self) -> bool:
+        """Whether a script answers in place of the demo model."""
+        return self._script is not None
+
     def answer(self, question: Question) -> str:
         """Answer a question with the script, or else with the demo model. This can be slow: call it in a thread."""
         if self._script is not None:
             return self._script(question)
-        return answer(question.prompt, question.images, question.schema)
+        return answer(question.prompt, question.images, question.schema, model=question.model)
 
     def record(self, request: RecordedRequest) -> Fault:
         """Record a request and return the fault to apply to it; the protocols' handlers call this."""

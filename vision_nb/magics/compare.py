@@ -13,6 +13,7 @@ from vision_nb.magics.output import answer_metadata, waiting_line
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
+from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
 from vision_nb.rendering.html import muted_text
 from vision_nb.responses import CompletionResponse, answer_markdown, reasoning_html
 from vision_nb.storage.claims import aclaimed
@@ -26,12 +27,14 @@ class Answer:
 
     Attributes:
         model: The model's name, as ``str(llm)``.
+        label: The model's name for display.
         response: The answer, or None if the model failed.
         error: The error, or None.
         from_store: Whether the answer came from the store.
     """
 
     model: str
+    label: str
     response: CompletionResponse | None = None
     error: VisionError | None = None
     from_store: bool = False
@@ -55,10 +58,16 @@ class Answers(DisplayOnce, Sequence[Answer]):
         return {"vision_nb": {"answers": answered}}
 
     def _repr_html_(self) -> str:
-        return answer_table([one.model for one in self], ["".join(cell(_answer_html(one)) for one in self)])
+        table = answer_table([one.label for one in self], ["".join(cell(_answer_html(one)) for one in self)])
+        return table + (BADGE_HTML if self._has_demo else "")
 
     def __repr__(self) -> str:
-        return "\n\n".join(f"--- {one.model} ({', '.join(_facts(one))})\n{one.response or one.error}" for one in self)
+        texts = [f"--- {one.label} ({', '.join(_facts(one))})\n{one.response or one.error}" for one in self]
+        return "\n\n".join([*texts, *([f"({BADGE})"] if self._has_demo else [])])
+
+    @property
+    def _has_demo(self) -> bool:
+        return any(one.response is not None and one.response.is_demo for one in self._answers)
 
 
 def _answer_html(answer: Answer) -> str:
@@ -80,6 +89,7 @@ def _facts(answer: Answer) -> list[str]:
         tokens=tokens,
         usd=response.cost,
         usd_is_reported=response.reported_cost is not None,
+        is_demo=response.is_demo,
     )
     return [*facts, *(["from the cache"] if answer.from_store else [])]
 
@@ -112,15 +122,15 @@ async def aask_all(questions: Sequence[Question], store: Store, *, cache: bool, 
 
 async def _ask(question: Question, store: Store, cache: bool, silent: bool) -> Answer:
     # Reading images and waiting for the database would block the event loop, so both are done in a thread.
-    name = str(question.llm)
+    name, label = str(question.llm), question.llm.label
     try:
         key = await to_thread(question.key, store)
         async with aclaimed(store.claim(key, reuse=cache), waiting=waiting_line(name, silent=silent)) as stored:
             answer = None if stored is None else question.as_answer(stored)
             if answer is not None:
-                return Answer(name, as_completion(answer), from_store=True)
+                return Answer(name, label, as_completion(answer), from_store=True)
             response = await question.llm.achat(question.messages, **question.call_options)
             await to_thread(store.put, key, name, response)
     except VisionError as error:
-        return Answer(name, error=error)
-    return Answer(name, as_completion(response))
+        return Answer(name, label, error=error)
+    return Answer(name, label, as_completion(response))

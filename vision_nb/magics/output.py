@@ -21,6 +21,8 @@ from vision_nb.responses import (
     UNFINISHED,
     Response,
     answer_markdown,
+    badge_markdown,
+    badge_notes,
     plain_text,
     reasoning_html,
     reasoning_markdown,
@@ -139,19 +141,19 @@ class AnswerView(StreamingDisplay):
         """Return the notes below the finished answer."""
         is_reported = response.reported_cost is not None
         cost = "unknown" if response.cost is None else format_price(response.cost, decimals=6, is_reported=is_reported)
-        price = [f"Cost: {cost}."] if self.with_cost else []
+        price = [f"{'Would cost' if response.is_demo and response.cost else 'Cost'}: {cost}."] if self.with_cost else []
         cached = [_FROM_CACHE] if self.from_store else []
         return [*super().notes(response), *cached, *price, *self.further_notes]
 
     def _below(self, response: Response) -> str:
         notes = self.notes(response)
         if self.output_format.mimetype == "text/plain":
-            return "".join(f"\n\n({note})" for note in notes)
+            return "".join(f"\n\n({note})" for note in [*notes, *badge_notes(response)])
         if self.output_format.mimetype == "text/html":
             shown = "".join(f"<blockquote><b>Note:</b> {escape_text(note)}</blockquote>" for note in notes)
         else:
             shown = "".join(f"\n\n> **Note:** {_note_markdown(note)}" for note in notes)
-        return shown + html.footnote(response_details(response))
+        return shown + badge_markdown(response) + html.footnote(response_details(response))
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Preview:
         question, server = self.question, self.question.llm.identity["server"]
         schema = question.schema
         rows = [
-            ("model", str(question.llm)),
+            ("model", question.llm.label),
             ("server", server or ("this machine" if question.llm.is_free else "the provider's default")),
         ]
         rows += [(name, _text(value)) for name, value in question.parameters.items()]

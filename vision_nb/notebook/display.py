@@ -18,7 +18,7 @@ from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, to_jpeg
 from vision_nb.messages import as_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
-from vision_nb.responses import Response, plain_text, response_markdown
+from vision_nb.responses import Response, badge_notes, plain_text, response_markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,7 +175,8 @@ class StreamingDisplay:
             self._draw(self.bundle(response, finished=True), self.metadata(response))
         else:
             self._write(response)
-            sys.stdout.write("".join(["\n", *(f"({note})\n" for note in self.notes(response))]))
+            notes = [*self.notes(response), *badge_notes(response)]
+            sys.stdout.write("".join(["\n", *(f"({note})\n" for note in notes)]))
         mark_displayed(response)
 
     def _write(self, response: Response) -> None:

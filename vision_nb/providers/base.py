@@ -15,11 +15,14 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
 from vision_nb.messages import user_message
 from vision_nb.privacy.api_keys import hide_headers, looks_like_key, unhide
+from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.call import Call, Images, Messages, Overrides, merge_settings
+from vision_nb.providers.demo_servers import is_demo_server
 from vision_nb.providers.outgoing_image import OutgoingImage, prepare_image
 from vision_nb.providers.sending import RequestSender
 from vision_nb.providers.streaming import AsyncResponseStream, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, ask_for
+from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 from vision_nb.schema.words import instructions
 from vision_nb.user_warnings import to_thread, warn_user
@@ -192,6 +195,16 @@ class MultiModalLLM(RequestSender):
         return False
 
     @property
+    def is_demo(self) -> bool:
+        """Whether the demo answers, whatever the model's name."""
+        return is_demo_server(self.server)
+
+    @property
+    def label(self) -> str:
+        """The model's name for display: ``str(llm)``, or such as "openai:gpt-4o (demo)" if the demo answers."""
+        return demo_label(str(self)) if self.is_demo else str(self)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What an answer depends on besides the question: model, server and parameters."""
         sizes = {} if self.max_side is None else {"max_side": self.max_side}
@@ -275,7 +288,7 @@ class MultiModalLLM(RequestSender):
             model=self.model, pricing=self.pricing, sent_tokens=sent, service_tier=tier, schema=schema
         )
         empty = replace(empty, image_notes=tuple(note for image in images.values() for note in image.notes))
-        accumulator = ResponseAccumulator(empty, self._trim)
+        accumulator = ResponseAccumulator(empty, self._trim, may_be_demo=is_on_this_machine(self.server))
         return Call(request, accounting, accumulator, sends_schema=schema is not None and not in_prompt)
 
     async def _aprepare(self, question: Question[R], *, stream: bool) -> Call[R]:

@@ -12,7 +12,7 @@ class DemoMultiModal(OpenAIMultiModal):
     """The demo model: it needs no API key and no network.
 
     It measures pixels: size, brightness, colors and where they are, sharpness, similarity of images. It is not a
-    language model, and every answer says so. Requests go through the real openai client to a server in this process,
+    language model. Requests go through the real openai client to a server in this process,
     on 127.0.0.1.
 
     Args:
@@ -42,7 +42,12 @@ class DemoMultiModal(OpenAIMultiModal):
     @property
     def identity(self) -> dict[str, Any]:
         """What an answer depends on besides the question; the server's address changes."""
-        return {**super().identity, "server": None}
+        return {**super().identity, "server": None, "answers": 2}  # the version of the demo's answers
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether the demo answers; the server in this process starts only when it is needed."""
+        return self.api_base is None or super().is_demo
 
     @property
     def is_free(self) -> bool:

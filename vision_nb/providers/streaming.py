@@ -34,6 +34,7 @@ class Delta:
         service_tier: The service tier that answers, or "".
         cost: The price in US dollars that the service reports, or None.
         others: The additions to the other choices of the answer, by their index from 1.
+        is_demo: Whether the server says that it is the demo.
     """
 
     text: str = ""
@@ -47,6 +48,7 @@ class Delta:
     cost: Decimal | None = None
     others: Mapping[int, Delta] = field(default_factory=dict)
     is_refusal: bool = False
+    is_demo: bool = False
 
 
 class AskAgainError(Exception):
@@ -59,10 +61,11 @@ class ResponseAccumulator(Generic[R]):
     Args:
         empty: A response with everything that is known before the first delta.
         trim: The leading characters to strip and the endings to remove from the server's answers.
+        may_be_demo: Whether to believe a server that says that it is the demo.
     """
 
-    def __init__(self, empty: R, trim: tuple[str, tuple[str, ...]] = ("", ())) -> None:
-        self.response = empty
+    def __init__(self, empty: R, trim: tuple[str, tuple[str, ...]] = ("", ()), *, may_be_demo: bool = False) -> None:
+        self.response, self._may_be_demo = empty, may_be_demo
         self._leading, self._endings = trim
         self._others: dict[int, ResponseAccumulator[Response]] = {}
         self._held_back = self._half_pair = ""
@@ -105,6 +108,7 @@ class ResponseAccumulator(Generic[R]):
             reported_cost=so_far.reported_cost if delta.cost is None else delta.cost,
             other_choices=self._other_choices() if delta.others else so_far.other_choices,
             is_refusal=delta.is_refusal or so_far.is_refusal,
+            is_demo=(delta.is_demo and self._may_be_demo) or so_far.is_demo,
         )
         return self.response
 

@@ -27,17 +27,22 @@ def format_usd(amount: Decimal | None, *, decimals: int = 4) -> str:
     return f"{amount:.{decimals}f} USD" if amount else "0 USD"
 
 
-def format_price(amount: Decimal | None, *, decimals: int = 4, is_reported: bool = False) -> str:
-    """Return a price: "free" for 0, "price unknown" for None; marked if the service itself reported it.
+def format_price(amount: Decimal | None, *, decimals: int = 4, is_reported: bool = False, is_demo: bool = False) -> str:
+    """Return a price: "free" for 0, "price unknown" for None.
+
+    It is marked if the service itself reported it, or if the demo answered, at no cost.
 
     >>> format_price(Decimal("0.0125")), format_price(Decimal(0)), format_price(None)
     ('0.0125 USD', 'free', 'price unknown')
     >>> format_price(Decimal("0.0125"), is_reported=True)
     '0.0125 USD (reported)'
+    >>> format_price(Decimal("0.0125"), is_demo=True)
+    'would cost 0.0125 USD'
     """
     if amount is None:
         return "price unknown"
     price = format_usd(amount, decimals=decimals) if amount else "free"
+    price = f"would cost {price}" if amount and is_demo else price
     return f"{price} (reported)" if is_reported else price
 
 

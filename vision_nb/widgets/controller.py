@@ -9,12 +9,13 @@ from operator import itemgetter
 from typing import Any
 
 from vision_nb.conversation.chat import Chat
-from vision_nb.conversation.export import totals
+from vision_nb.conversation.export import has_demo, totals
 from vision_nb.conversation.turn import Turn
 from vision_nb.errors import IncompleteResponseError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.rendering.demo_badge import BADGE
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TranscriptView
@@ -59,7 +60,13 @@ class PanelController:
         self.view.show(self._view_model.views(self._chat, self.failed))
         present = {id(turn) for turn in self._chat.turns}
         removed = sum(id(turn) not in present for turn in self._turns_before) + (self._failed_before is not None)
-        self.view.status = {"totals": totals(self._chat.turns), "error": self._error, "removed": removed}
+        badge = BADGE if has_demo(self._chat.turns) else ""
+        self.view.status = {
+            "totals": totals(self._chat.turns),
+            "badge": badge,
+            "error": self._error,
+            "removed": removed,
+        }
 
     def start(self, question: ChatMessage, overrides: Mapping[str, Any]) -> asyncio.Task[ChatResponse]:
         """Start asking a question.
@@ -158,7 +165,7 @@ class PanelController:
         if error is not None:
             turn = self._chat.failed_turn
             if turn is None or turn.question is not question:  # the task ended before its first step
-                turn = Turn(question, ChatResponse(model=self._chat.llm.model))
+                turn = Turn(question, ChatResponse(model=self._chat.llm.model, is_demo=self._chat.llm.is_demo))
             self.failed = FailedTurn(turn, self._chat.llm.redacted(error))
         self._on_end()
 

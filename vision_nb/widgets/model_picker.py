@@ -46,9 +46,9 @@ class ModelPicker:
         for name, model in self._models.items():
             if model is llm:
                 return name
-        name, count = str(llm), 2
+        name, count = llm.label, 2
         while self._models.get(name) is not None:  # the same model with other settings
-            name, count = f"{llm} ({count})", count + 1
+            name, count = f"{llm.label} ({count})", count + 1
         self._models[name] = llm
         return name
 

@@ -147,9 +147,10 @@ function render({ model, el }) {
   const list = element("div", { className: "vnb-list", tabIndex: 0, role: "region", "aria-label": "Conversation" }, turnList, placeholder);
   list.style.maxHeight = model.get("height");
   const totals = element("span", { className: "vnb-totals" });
+  const badge = element("span", { className: "vnb-badge" });
   const error = element("span", { className: "vnb-error", role: "alert" });
   const restoreButton = button({}, () => send({ do: "restore" }));
-  const status = element("div", { className: "vnb-status" }, totals, error, restoreButton);
+  const status = element("div", { className: "vnb-status" }, totals, badge, error, restoreButton);
   const announcement = element("div", { className: "vnb-announcement", role: "status", "aria-live": "polite" });
   const lightbox = element("dialog", { className: "vnb-lightbox" });
   const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, list, status, announcement, lightbox);
@@ -183,8 +184,10 @@ function render({ model, el }) {
   };
   const truncate = (length) => turns.splice(length).forEach((turn) => turn.root.remove());
   const drawStatus = () => {
-    const { totals: totalsText = "", error: errorText = "", removed = 0 } = model.get("status");
+    const { totals: totalsText = "", badge: badgeText = "", error: errorText = "", removed = 0 } = model.get("status");
     totals.textContent = totalsText;
+    badge.textContent = badgeText;
+    badge.hidden = !badgeText;
     setLiveText(error, errorText ? `\u26a0 ${errorText}` : "");
     restoreButton.textContent = removed === 1 ? "Restore the removed turn" : `Restore the ${removed} removed turns`;
     restoreButton.hidden = !removed;

@@ -46,7 +46,7 @@ class TranscriptView(PageWidget):
     height = traitlets.Unicode().tag(sync=True)
     static_class = traitlets.Unicode().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
-    """``totals``, ``error``, and ``removed``: how many turns can be restored."""
+    """``totals``, ``badge``, ``error``, and ``removed``: how many turns can be restored."""
 
     def __init__(self, *, height: str, static_class: str, on_action: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(height=height, static_class=static_class, status={})

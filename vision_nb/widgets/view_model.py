@@ -79,7 +79,7 @@ class TranscriptViewModel:
             ],
             "note": dropped_images_note(turn),
             "state": state,
-            "model": turn.answer.model or "assistant",
+            "model": turn.answer.shown_model or "assistant",
             "reasoning_summary": reasoning_summary(turn.answer) if turn.answer.reasoning else "",
             "reasoning": _reasoning_html(turn.answer.reasoning),
             "html": answer_html(turn.answer.text),

@@ -1,6 +1,6 @@
-"""Answer questions about images by measuring them: a pure function that returns Markdown.
+"""Answer questions about images by measuring them: a pure function that returns Markdown or JSON.
 
-Words in the question decide the form of the answer (prose, a table, JSON or code) and what comes first.
+Words in the question decide the form of the answer and what comes first; the model's name decides its manner.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from PIL import Image
 
 from vision_nb.demo.answers import templates
 from vision_nb.demo.answers.fill_schema import fill
-from vision_nb.demo.answers.measure import Measurement, measure
+from vision_nb.demo.answers.language import is_english
+from vision_nb.demo.answers.measure import measure
+from vision_nb.demo.answers.templates import Manner, manner_of
 from vision_nb.errors import SettingsError
 from vision_nb.schema.json_text import find_json
 from vision_nb.schema.validators import DocumentValidator, InvalidDataError
@@ -22,10 +24,7 @@ from vision_nb.schema.words import summary
 MAX_IMAGES = 16
 """The maximum number of images to measure; the answer states how many were left out."""
 
-NOTE = (
-    "This is vision_nb's demo model: it measures pixels and is not a language model, "
-    "so it cannot say what an image shows."
-)
+ENGLISH_ONLY = "The demo knows English only: ask in English for an answer to your question."
 _NO_IMAGE = (
     "This conversation has no image yet. Add one and ask again: `%%vision -i photo.jpg` in a cell, "
     '`llm.complete("How large is it?", ["photo.jpg"])` in code, or drop a file into the chat panel.'
@@ -44,42 +43,50 @@ _TOPICS = {  # the first pattern that matches decides
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
-def answer(prompt: str, images: Sequence[Image.Image], schema: Mapping[str, Any] | None = None) -> str:
+def answer(
+    prompt: str, images: Sequence[Image.Image], schema: Mapping[str, Any] | None = None, *, model: str = "demo"
+) -> str:
     """Answer a question about images.
 
     Args:
         prompt: The question.
         images: All images of the conversation, oldest first.
         schema: The JSON schema of the answer; an empty one allows any JSON object, and None any text.
+        model: The model to play; its name decides how long the answer is, and whether it is a list.
 
     Returns:
         Markdown, or a JSON value if there is a schema (as an argument or in the question) or the question asks for
         JSON.
     """
+    manner = manner_of(model)
     schema = schema or _schema_in(prompt) or schema
     if schema:
-        return _filled(schema, images)
+        return _filled(schema, images, manner)
     topic = next((topic for topic, pattern in _TOPICS.items() if re.search(pattern, prompt, re.IGNORECASE)), "")
     topic = topic if schema is None else "json"
+    notes = [] if is_english(prompt) else [ENGLISH_ONLY]
     if not images:
-        return templates.json_text({"note": _NO_IMAGE}) if topic == "json" else f"{_NO_IMAGE}\n\n*{NOTE}*"
-    index = _chosen(prompt, len(images))
-    if index is not None:
-        images = [images[index]]
-    measured = [measure(image) for image in images[:MAX_IMAGES]]
-    note = NOTE if len(images) <= MAX_IMAGES else f"{NOTE} {len(images) - MAX_IMAGES} more images were not measured."
+        notes.append(_NO_IMAGE)
+    elif (more := len(images) - MAX_IMAGES) > 0 and _chosen(prompt, len(images)) is None:
+        notes.append(f"{more} more images were not measured.")
     if topic == "json":
-        return templates.as_json(measured, note)
+        return templates.as_json([measure(image) for image in images[:MAX_IMAGES]], " ".join(notes))
+    return "\n\n".join([*notes, *([_text(prompt, images, topic, manner)] if images else [])])
+
+
+def _text(prompt: str, images: Sequence[Image.Image], topic: str, manner: Manner) -> str:
+    """Return an answer in Markdown."""
+    index = _chosen(prompt, len(images))
+    measured = [measure(image) for image in (images[:MAX_IMAGES] if index is None else [images[index]])]
     if topic == "table":
-        body = templates.as_table(measured)
-    elif topic == "code":
-        body = templates.as_code(measured)
-    elif len(measured) == 1:
-        body = _describe(measured[0], topic, "The image" if index is None else f"Image {index + 1}")
-    else:
-        parts = [templates.listing(measured), templates.comparison(measured)]
-        body = "\n\n".join(reversed(parts) if topic == "compare" else parts)
-    return f"{body}\n\n*{note}*"
+        return templates.as_table(measured)
+    if topic == "code":
+        return templates.as_code(measured)
+    if len(measured) > 1:
+        return templates.comparison(measured, manner, is_first=topic == "compare")
+    if topic == "alt":
+        return f"**Alternative text:** {templates.caption(measured[0], manner)}"
+    return templates.description(measured[0], manner, topic, "The image" if index is None else f"Image {index + 1}")
 
 
 def _schema_in(prompt: str) -> Mapping[str, Any] | None:
@@ -90,14 +97,14 @@ def _schema_in(prompt: str) -> Mapping[str, Any] | None:
     return found[-1] if found else None
 
 
-def _filled(schema: Mapping[str, Any], images: Sequence[Image.Image]) -> str:
+def _filled(schema: Mapping[str, Any], images: Sequence[Image.Image], manner: Manner) -> str:
     """Return an object that follows a schema, or the reason why there is none."""
-    value = fill(schema, [measure(image) for image in images[:MAX_IMAGES]], NOTE)
+    value = fill(schema, [measure(image) for image in images[:MAX_IMAGES]], manner)
     try:
         DocumentValidator(schema).validate(value)
     except (InvalidDataError, SettingsError) as error:
         reason = summary(error.errors) if isinstance(error, InvalidDataError) else str(error)
-        return f"The demo model cannot fill this schema: {reason}. {NOTE}"
+        return f"The demo model cannot fill this schema: {reason}."
     return templates.json_text(value)
 
 
@@ -106,11 +113,3 @@ def _chosen(prompt: str, count: int) -> int | None:
     found = {index for index, word in enumerate(_ORDINALS) if re.search(rf"\b{word}\b", prompt, re.IGNORECASE)}
     found |= {int(number) - 1 for number in re.findall(r"\b(?:image|picture|photo) (\d+)\b", prompt, re.IGNORECASE)}
     return min(found) if count > 1 and len(found) == 1 and found <= set(range(count)) else None
-
-
-def _describe(measured: Measurement, topic: str, name: str) -> str:
-    if topic == "alt":
-        return f"**Alternative text:** {templates.caption(measured)}"
-    sentences = templates.sentences(measured)
-    first = sentences.pop(topic, "")
-    return " ".join([first, *sentences.values()]).strip().replace("Its", f"{name}'s", 1)

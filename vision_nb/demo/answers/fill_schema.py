@@ -9,6 +9,7 @@ from typing import Any
 
 from vision_nb.demo.answers import templates
 from vision_nb.demo.answers.measure import Measurement
+from vision_nb.demo.answers.templates import Manner
 
 _NUMBER = " number"  # after the name of a property that is known as a word too
 _MAX_DEPTH = 8  # of nested objects, in a schema that refers to itself
@@ -23,12 +24,11 @@ _FORMATS = _DATES | {
 }
 _IMAGE_LISTS = ("images", "pictures", "photos", "pages", "items", "results")
 _CAPTIONS = ("caption", "description", "summary", "alt", "alttext", "text", "title", "answer")
-_NOTES = ("note", "notes", "comment", "comments", "remark", "remarks", "explanation", "disclaimer", "warning", "caveat")
 _UNKNOWN = ("unknown", "other", "none", "n/a", "na", "unclear", "not visible", "unsure")
 _PATTERN_TRIES = ("", "0", "0.00", "-", "A", "AA", "AAA", "00", "000", "0000", "00000", "unknown", "a", "2026-01-01")
 
 
-def fill(schema: Mapping[str, Any], images: Sequence[Measurement], note: str = "") -> Any:
+def fill(schema: Mapping[str, Any], images: Sequence[Measurement], manner: Manner = Manner.SENTENCES) -> Any:
     """Return a value that a schema allows.
 
     A property named after something that is measured, such as "width" or "colors", gets that value of the first image;
@@ -39,17 +39,16 @@ def fill(schema: Mapping[str, Any], images: Sequence[Measurement], note: str = "
         schema: A JSON schema: objects, arrays, enumerations, ``anyOf``, ``allOf``, references and limits are
             understood; other keywords are ignored.
         images: The measurements of each image.
-        note: The value of a property called "note", "comment" or the like.
+        manner: The manner of captions.
 
     >>> fill({"type": "object", "properties": {"total": {"type": ["number", "null"]}, "name": {"type": "string"}}}, ())
     {'total': None, 'name': ''}
     """
-    notes = dict.fromkeys(_NOTES, note) if note else {}
-    known = [{**_known(image), **notes} for image in images]
-    return _Filler(schema, known).value(schema, known[0] if known else notes, "", 0)
+    known = [_known(image, manner) for image in images]
+    return _Filler(schema, known).value(schema, known[0] if known else {}, "", 0)
 
 
-def _known(image: Measurement) -> dict[str, Any]:
+def _known(image: Measurement, manner: Manner) -> dict[str, Any]:
     """Return what is known of an image under each name that a schema may give it."""
     facts = templates.facts(image)
     colors = [color["name"] for color in facts["colors"]]
@@ -70,7 +69,7 @@ def _known(image: Measurement) -> dict[str, Any]:
         "maincolors": colors,
         "dominantcolors": colors,
         "palette": [color["hex"] for color in facts["colors"]],
-        **dict.fromkeys(_CAPTIONS, templates.caption(image)),
+        **dict.fromkeys(_CAPTIONS, templates.caption(image, manner)),
     }
     if colors:
         known |= {"color": colors[0], "maincolor": colors[0], "dominantcolor": colors[0]}

@@ -1,40 +1,76 @@
-"""Sentences, tables, JSON and code about measured images."""
+"""Sentences, lists, tables, JSON and code about measured images."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from enum import Enum
 from itertools import combinations
 from typing import Any
+from zlib import crc32
 
 from vision_nb.demo.answers.measure import Measurement, similarity
 
 
-def sentences(image: Measurement) -> dict[str, str]:
-    """Return one sentence each about size, colors, brightness and sharpness; each starts with "Its"."""
+class Manner(Enum):
+    """How an answer is written; the value is the number of colors in a caption."""
+
+    BRIEF = 1
+    SENTENCES = 3
+    LIST = 5
+
+
+_MANNERS = {
+    "demo": Manner.SENTENCES,
+    "gpt-4o": Manner.SENTENCES,
+    "gpt-4o-mini": Manner.BRIEF,
+    "llava-13b": Manner.SENTENCES,
+    "fuyu-8b": Manner.BRIEF,
+    "minigpt-4": Manner.LIST,
+}
+
+
+def manner_of(model: str) -> Manner:
+    """Return the manner of a model: fixed for the models of the tutorials, and by a checksum for all others."""
+    name = model.rpartition("/")[2]
+    return _MANNERS.get(name) or list(Manner)[crc32(name.encode("utf-8", "replace")) % len(Manner)]
+
+
+def description(image: Measurement, manner: Manner, topic: str, name: str) -> str:
+    """Describe one image; what the question asks for comes first, or alone in a brief answer."""
     colors = [f"**{color.name}** {color.where} ({max(color.share, 0.01):.0%})" for color in image.colors]
     kind = "" if image.kind == "image" else f", and it looks like a {image.kind}"
-    return {
-        "size": f"Its size is **{image.size} pixels** ({image.shape}).",
-        "colors": f"Its main colors are {join(colors)}." if colors else "Its pixels are all transparent.",
-        "brightness": f"Its brightness is {image.brightness_word} and its contrast is {image.contrast_word}.",
-        "sharpness": f"Its sharpness is {image.sharpness_word}{kind}.",
+    facts = {
+        "size": ("size", "is", f"**{image.size} pixels** ({image.shape})"),
+        "colors": ("main colors", "are", join(colors) or "unknown, as all pixels are transparent"),
+        "brightness": ("brightness", "is", f"{image.brightness_word}, with {image.contrast_word} contrast"),
+        "sharpness": ("sharpness", "is", f"{image.sharpness_word}{kind}"),
     }
+    if manner is Manner.BRIEF:
+        return f"{facts[topic][2]}." if topic in facts else caption(image, manner, with_size=True)
+    ordered = [facts[one] for one in sorted(facts, key=lambda one: one != topic)]
+    if manner is Manner.LIST:
+        return "\n".join(f"- {label.capitalize()}: {value}" for label, _, value in ordered)
+    text = " ".join(f"Its {label} {verb} {value}." for label, verb, value in ordered)
+    return text.replace("Its", f"{name}'s", 1)
 
 
-def caption(image: Measurement) -> str:
+def caption(image: Measurement, manner: Manner = Manner.SENTENCES, *, with_size: bool = False) -> str:
     """Describe an image in one sentence, as an alternative text does."""
-    colors = join([f"{color.name} {color.where}" for color in image.colors[:3]])
-    return f"A {image.shape} {image.kind} with {colors}." if colors else f"A transparent {image.shape} image."
+    size = f" of **{image.size} pixels**" if with_size else ""
+    colors = join([f"{color.name} {color.where}" for color in image.colors[: manner.value]])
+    kind = f"{image.shape} {image.kind}" if colors else f"transparent {image.shape} image"
+    return f"A {kind}{size}{' with ' if colors else ''}{colors}."
 
 
-def listing(images: Sequence[Measurement]) -> str:
-    """Return a numbered list with a line for each image."""
-    return "\n".join(f"{n}. **{image.size} pixels.** {caption(image)}" for n, image in enumerate(images, start=1))
+def comparison(images: Sequence[Measurement], manner: Manner, *, is_first: bool) -> str:
+    """Compare two or more images, and list them unless the answer is brief.
 
-
-def comparison(images: Sequence[Measurement]) -> str:
-    """Describe how similar two or more images are, how they differ, and which main colors they share."""
+    Args:
+        images: The measurements.
+        manner: The manner.
+        is_first: Whether the comparison comes before the list.
+    """
     one, other, share = most_similar(images)
     if len(images) == 2:
         texts = [f"The images are **{share:.0%}** similar."]
@@ -42,11 +78,13 @@ def comparison(images: Sequence[Measurement]) -> str:
         texts = [f"Images {one} and {other} are the most similar (**{share:.0%}**)."]
     texts += [f"Image {number} is {join(words)}." for number, words in sorted(_superlatives(images).items())]
     shared = shared_colors(images)
-    if shared:
-        texts.append(f"{'Both' if len(images) == 2 else 'All'} contain {join(shared)}.")
-    else:
-        texts.append("They have no main color in common.")
-    return " ".join(texts)
+    both = "Both" if len(images) == 2 else "All"
+    texts.append(f"{both} contain {join(shared)}." if shared else "They have no main color in common.")
+    compared = "\n".join(f"- {text}" for text in texts) if manner is Manner.LIST else " ".join(texts)
+    if manner is Manner.BRIEF:
+        return compared
+    listed = "\n".join(f"{n}. **{image.size} pixels.** {caption(image)}" for n, image in enumerate(images, start=1))
+    return "\n\n".join([compared, listed] if is_first else [listed, compared])
 
 
 def most_similar(images: Sequence[Measurement]) -> tuple[int, int, float]:
@@ -97,17 +135,17 @@ def facts(image: Measurement) -> dict[str, Any]:
 
 
 def as_json(images: Sequence[Measurement], note: str) -> str:
-    """Return a JSON object: flat for one image; with "images" and "comparison" for several."""
+    """Return a JSON object: flat for one image; with "images" and "comparison" for several; and a note if any."""
     objects = [facts(image) for image in images]
-    if len(objects) == 1:
-        return json_text({**objects[0], "note": note})
-    one, other, share = most_similar(images)
-    compared = {
-        "most_similar": [one, other],
-        "similarity_percent": round(100 * share),
-        "shared_colors": shared_colors(images),
-    }
-    return json_text({"images": objects, "comparison": compared, "note": note})
+    value: dict[str, Any] = objects[0] if len(objects) == 1 else {"images": objects} if objects else {}
+    if len(objects) > 1:
+        one, other, share = most_similar(images)
+        value["comparison"] = {
+            "most_similar": [one, other],
+            "similarity_percent": round(100 * share),
+            "shared_colors": shared_colors(images),
+        }
+    return json_text(value | ({"note": note} if note else {}))
 
 
 def json_text(value: Any) -> str:

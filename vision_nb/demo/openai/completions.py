@@ -39,7 +39,7 @@ class Reply:
     """The data from which an answer is built.
 
     Attributes:
-        id: Random hexadecimal digits.
+        id: Random, with the demo's mark if the demo model answers.
         created: Seconds since the epoch.
         model: The model name that the answer contains.
         choices: The answers; the Responses API has exactly one.

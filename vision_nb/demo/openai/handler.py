@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,7 +157,7 @@ class OpenAIHandler(ProtocolHandler):
         prompt = chat.texts[-1] if chat.texts else ""
         question = Question(name, prompt, images, chat.texts[:-1], self.body, chat.schema)
         return Reply(
-            id=uuid.uuid4().hex,
+            id=self.new_answer_id(),
             created=int(time.time()),
             model=base,
             choices=tuple([await self._choice(chat, question) for _ in range(chat.n)]),

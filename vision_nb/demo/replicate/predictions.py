@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import time
-import uuid
 from typing import Any
 
 from PIL import Image
@@ -46,7 +45,7 @@ class Predictions(ReplicateHandler):
             detail = "".join(f"- {problem}\n" for problem in problems)
             raise Refusal(422, schema.problem(422, "Input validation failed", detail))
         prediction = schema.Prediction(
-            id=uuid.uuid4().hex[:26],
+            id=self.new_answer_id(),
             model=name,
             version=model.version,
             inputs=inputs,

@@ -15,6 +15,7 @@ from vision_nb.errors import MalformedResponseError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.call import Request
+from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chunk_stream import StreamEnd
 from vision_nb.providers.openai.errors import ReportedError
 from vision_nb.providers.openai.server_message import server_message
@@ -178,6 +179,7 @@ def _with_facts(delta: Delta, raw: Any, others: Mapping[int, Delta]) -> Delta:
         service_tier=_string(raw, "service_tier"),
         cost=_cost(getattr(raw, "usage", None)),
         others=others,
+        is_demo=is_demo_id(getattr(raw, "id", None)),
     )
 
 

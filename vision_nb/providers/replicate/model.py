@@ -18,6 +18,7 @@ from vision_nb.privacy.api_keys import Secret, hide, make_secret
 from vision_nb.providers.addresses import check_address
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Request
+from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.replicate.catalog import (
     LENGTH_LIMITS,
@@ -294,7 +295,8 @@ class ReplicateMultiModal(MultiModalLLM):
 
     def _parse_response(self, raw: Chunk) -> Delta:
         prediction = raw.prediction
-        return Delta(raw.text, None, "stop" if raw.last else None, prediction.model or "", prediction)
+        reason, is_demo = "stop" if raw.last else None, is_demo_id(prediction.id)
+        return Delta(raw.text, None, reason, prediction.model or "", prediction, is_demo=is_demo)
 
     def _parse_chunk(self, raw: Chunk) -> Delta:
         return self._parse_response(raw)
