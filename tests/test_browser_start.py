@@ -26,7 +26,7 @@ def test_the_start_notebook_answers_in_the_browser(tmp_path):
         page.wait_for_timeout(500)
         answers = page.locator(".jp-RenderedMarkdown.jp-OutputArea-output")
         assert answers.count() >= 4
-        assert "demo model" in answers.first.inner_text()
+        assert "demo: measures pixels, no language model" in answers.first.inner_text()
         assert page.locator(".jp-OutputArea-output img").count() >= 2
         assert page.locator("[data-mime-type*=error], [data-mime-type*=stderr]").count() == 0
         assert page.foreign_hosts == set()

@@ -18,7 +18,8 @@ from vision_nb.tutorials import copy_notebooks
 NEED_AN_EXTRA = ("vision_nb.__main__", "vision_nb.providers.llamacpp.gguf_reader")
 llm = vn.connect("demo")
 image = vn.samples.path("chart")
-assert "demo model" in llm.complete("What does it show?", [image]).text
+answer = llm.complete("What does it show?", [image])
+assert answer.is_demo and "pixels" in answer.text
 assert "".join(r.delta for r in llm.stream_complete("What?", [image]))
 assert asyncio.run(llm.acomplete("What?", [image])).usage.input_tokens > 85
 assert vn.image_tokens(image).tokens > 85

@@ -31,7 +31,7 @@ def test_a_cell_streams_its_answer_and_shows_it_once(photo):
     )
     answers = markdown_of(asked)
     assert len(asked.outputs) == len(answers) == 1
-    assert "demo model" in answers[0]
+    assert answers[0].count("demo: measures pixels, no language model") == 1
     assert "No model was named" in answers[0]
     assert text_of(kept) == "CompletionResponse True True True\n"
     assert "No model was named" not in markdown_of(named)[0]

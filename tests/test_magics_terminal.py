@@ -45,7 +45,7 @@ def test_a_terminal_prints_an_answer_once(terminal):
     terminal.run("shared_server().answer_with('[1, 2]')")
     assert "[1, 2]" in terminal.run("%%vision demo -f json", "Numbers?", "", "")
     assert "Nothing was sent." in terminal.run("%%vision demo --dry-run", "What?", "", "")
-    assert "demo:a (" in terminal.run("%%vision demo:a -m demo:b", "What?", "", "")
+    assert "--- a (demo) (" in terminal.run("%%vision demo:a -m demo:b", "What?", "", "")
 
 
 def test_a_terminal_shows_errors_in_two_lines_and_tb_the_full_traceback(terminal):
@@ -73,4 +73,4 @@ def test_fix_asks_for_confirmation_before_sending(terminal):
     assert "Nothing was sent." in terminal.run("n")
     terminal.sendline("%vision fix demo")
     terminal.expect(r"Send it\? \[y/N\] ")
-    assert "demo model" in terminal.run("y")
+    assert "no image yet" in terminal.run("y")
