@@ -15,7 +15,8 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from tests.conftest import encoded, picture
 from vision_nb import ImageDocument, errors
-from vision_nb.cost.image_rules import RULES, sent_size, view_of
+from vision_nb.cost.image_rules import sent_size, view_of
+from vision_nb.cost.rule_table import RULES
 from vision_nb.images.formats import has_only_pixels
 from vision_nb.images.prepare import fit_within, prepare
 

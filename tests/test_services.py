@@ -147,10 +147,11 @@ def test_images_that_are_too_large_together_are_an_error_with_the_figures(server
 @pytest.mark.parametrize("name", ["anthropic"], indirect=True)
 def test_images_are_scaled_to_the_longest_side_that_the_service_takes(server, name):
     llm = connect(server, name, max_side=9000)
-    answer = llm.complete("How large is it?", [picture(8500, 20)])
-    assert "8,000 x " in answer.text
-    many = llm.complete("How large is each?", [picture(2100, 20, seed=number) for number in range(21)])
-    assert "2,000 x " in many.text and "2,100" not in many.text
+    without_rule = vn.connect(f"{name}:a-model-of-tomorrow", api_base=llm.server, max_side=9000)
+    assert "8,000 x " in without_rule.complete("How large is it?", [picture(8500, 20)]).text
+    assert "2,500 x " in llm.complete("How large is it?", [picture(2500, 900)]).text  # a side of 2,576 is allowed
+    many = llm.complete("How large is each?", [picture(2500, 900, seed=number) for number in range(21)])
+    assert "2,000 x 720" in many.text and "2,500" not in many.text
 
 
 @pytest.mark.parametrize("name", ["anthropic"], indirect=True)

@@ -10,6 +10,7 @@ from vision_nb.comparison.grid import Grid, row_key
 from vision_nb.cost.accounting import InputTokens, longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT
 from vision_nb.cost.image_rules import view_of
+from vision_nb.cost.rule_kinds import View
 from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.decode import Size
@@ -34,6 +35,7 @@ class PlannedModel:
         output_tokens: The maximum output tokens of all calls.
         usd: The maximum price of all calls in US dollars, or None if it is not known.
         is_demo: Whether the demo would answer, at no cost.
+        is_estimate: Whether the tokens of images, and so the price, are estimates.
     """
 
     model: str
@@ -44,11 +46,12 @@ class PlannedModel:
     output_tokens: int
     usd: Decimal | None
     is_demo: bool = False
+    is_estimate: bool = False
 
     @property
     def price(self) -> str:
         """The maximum price as text."""
-        return format_price(self.usd, is_demo=self.is_demo)
+        return format_price(self.usd, is_demo=self.is_demo, is_estimate=self.is_estimate)
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,14 @@ class Plan:
         return None if None in prices else sum((price for price in prices if price is not None), Decimal(0))
 
     @property
+    def is_estimate(self) -> bool:
+        """Whether the tokens of images, and so the price, are estimates."""
+        return any(planned.is_estimate for planned in self.models)
+
+    @property
     def _price(self) -> str:
-        return format_price(self.usd, is_demo=all(planned.is_demo for planned in self.models if planned.usd))
+        is_demo = all(planned.is_demo for planned in self.models if planned.usd)
+        return format_price(self.usd, is_demo=is_demo, is_estimate=self.is_estimate)
 
     def _repr_markdown_(self) -> str:
         rows = [
@@ -83,7 +92,7 @@ class Plan:
                 f"{planned.calls:,}",
                 f"{planned.finished:,}",
                 f"{planned.unreadable:,}",
-                format_count(planned.input_tokens),
+                format_count(planned.input_tokens, is_estimate=planned.is_estimate),
                 f"{planned.output_tokens:,}",
                 planned.price,
             )
@@ -108,27 +117,30 @@ def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
 def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -> PlannedModel:
     schema = json.dumps(grid.schema.json_schema) if grid.schema else ""  # sent with every question
     texts = [text_tokens(prompt + schema, llm.counted_model).tokens for prompt in grid.prompts]
-    finished, unreadable, counts = 0, 0, list[int | None]()
+    finished, unreadable, counts, is_estimate = 0, 0, list[int | None](), False
     for document in grid.documents:
         try:
             digest, size = store.digest(document), document.size
         except ImageError:
             unreadable += len(grid.prompts)
             continue
-        image = _image_tokens(size, llm, document.detail)
+        view = _view(size, llm, document.detail)
+        image = None if view is None else view.tokens
         keys = [row_key(llm, prompt, digest, document.detail, grid.schema) for prompt in grid.prompts]
         stored = store.get_many(keys) if resume else {}
         finished += len(stored)
-        counts += [InputTokens(text, [image]).total for key, text in zip(keys, texts, strict=True) if key not in stored]
+        new = [InputTokens(text, [image]).total for key, text in zip(keys, texts, strict=True) if key not in stored]
+        counts += new
+        is_estimate |= bool(new) and view is not None and view.is_estimate
     total = InputTokens(0, counts).total
     output = len(counts) * longest_answer(llm.settings(), EXPECTED_OUTPUT)
     usd = llm.price(Usage(total, output)) if counts else Decimal(0)
-    return PlannedModel(llm.label, len(counts), finished, unreadable, total, output, usd, llm.is_demo)
+    is_demo = llm.is_demo
+    return PlannedModel(llm.label, len(counts), finished, unreadable, total, output, usd, is_demo, is_estimate)
 
 
-def _image_tokens(size: Size, llm: MultiModalLLM, detail: Detail | None) -> int | None:
+def _view(size: Size, llm: MultiModalLLM, detail: Detail | None) -> View | None:
     try:
-        view = view_of(size, llm.counted_model, detail or llm.image_detail)
+        return view_of(size, llm.counted_model, detail or llm.image_detail)
     except (ImageError, SettingsError):
         return None  # the call is planned, and will fail
-    return None if view is None else view.tokens

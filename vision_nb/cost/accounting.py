@@ -55,10 +55,12 @@ class InputTokens:
     Attributes:
         text: Approximate tokens of all texts.
         images: Tokens of each image, or None where they are unknown.
+        is_estimate: Whether those of an image are an estimate.
     """
 
     text: int
     images: Sequence[int | None] = ()
+    is_estimate: bool = False
 
     @property
     def known(self) -> int:
@@ -163,8 +165,17 @@ class CallAccounting:
         pricing = partial(self._pricing, model=response.model, service_tier=response.service_tier)
         latency, reported = response.latency or 0.0, response.reported_cost
         model = demo_label(self._model) if response.is_demo else self._model
-        expected, is_demo = self.tokens.total, response.is_demo
-        entry = Entry(model, usage, is_estimate, expected, pricing, latency, reported, is_demo=is_demo)
+        entry = Entry(
+            model,
+            usage,
+            is_estimate,
+            self.tokens.total,
+            pricing,
+            latency,
+            reported,
+            expected_is_estimate=self.tokens.is_estimate,
+            is_demo=response.is_demo,
+        )
         ledger.record(entry, self._reserved.get(ledger.spending, Decimal(0)))
         if self._run_budget is not None:
             reserved = self._reserved.get(self._run_budget, Decimal(0))

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from vision_nb.cost.image_rules import PATCH, TILE, Tiles, checked_rule, view_of
+from vision_nb.cost.image_rules import checked_row, view_of
 from vision_nb.cost.image_tokens import is_size
 from vision_nb.cost.model_reference import counted_model
 from vision_nb.cost.prices import price
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.rendering import html
-from vision_nb.rendering.format import format_price
+from vision_nb.rendering.format import format_count, format_price
 from vision_nb.responses import Usage
 
 _MIN_SAVING = 0.25  # of the previous step: without it, patches would produce thousands of steps
@@ -29,12 +29,14 @@ class Step:
         tokens: Tokens at this size.
         saved_tokens: How many tokens fewer than at full size.
         saved_usd: Their price in US dollars, or None if it is not known.
+        is_estimate: Whether the tokens at this size are an estimate.
     """
 
     size: Size
     tokens: int
     saved_tokens: int
     saved_usd: Decimal | None
+    is_estimate: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,25 @@ class Fits:
         size: The image's own size in pixels.
         tokens: Its tokens, or None if the model's rule is not known.
         steps: The smaller sizes; empty if none of them costs less.
+        is_estimate: Whether the image's own tokens are an estimate.
     """
 
     model: str
     size: Size
     tokens: int | None
     steps: tuple[Step, ...]
+    is_estimate: bool = False
 
     def _repr_markdown_(self) -> str:
         if self.tokens is None:
             return f"The token rule of {self.model} for images is not known.\n"
-        rows = [(f"{self.size[0]} x {self.size[1]} (full size)", f"{self.tokens:,}", "", "")]
+        full = format_count(self.tokens, is_estimate=self.is_estimate)
+        rows = [(f"{self.size[0]} x {self.size[1]} (full size)", full, "", "")]
         for step in self.steps:
+            tokens = format_count(step.tokens, is_estimate=step.is_estimate)
             percent = f"{step.saved_tokens / self.tokens:.0%}"
             saved = format_price(step.saved_usd, decimals=6)
-            rows.append((f"{step.size[0]} x {step.size[1]}", f"{step.tokens:,}", percent, saved))
+            rows.append((f"{step.size[0]} x {step.size[1]}", tokens, percent, saved))
         return html.markdown_table((f"pixels, {self.model}", "tokens", "saved", "saved per image"), rows)
 
 
@@ -84,25 +90,28 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detai
     """
     size: Size = image_or_size if is_size(image_or_size) else ImageDocument.of(image_or_size).size
     found = counted_model(model)
-    rule, view = checked_rule(found.model, detail), view_of(size, found.model, detail)
-    if rule is None or view is None:
+    row, view = checked_row(found.model, detail), view_of(size, found.model, detail)
+    if row is None or view is None:
         return Fits(found.model, size, None, ())
     steps: list[Step] = []
     lowest = view.tokens
-    for smaller in _candidates(view.size, TILE if isinstance(rule, Tiles) else PATCH):
-        tokens = rule.view(smaller, detail).tokens
+    for smaller in _candidates(row.rule.sent(size, detail), row.rule.unit):
+        seen = row.view(smaller, detail)
+        tokens = seen.tokens
         if tokens < view.tokens * _MIN_TOKENS:
             break
         if tokens < lowest * (1 - _MIN_SAVING):
             saved = view.tokens - tokens
             saved_usd = price(Usage(saved, 0), provider=found.provider, model=found.model)
-            steps.append(Step(smaller, tokens, saved, saved_usd))
+            steps.append(Step(smaller, tokens, saved, saved_usd, seen.is_estimate))
             lowest = tokens
-    return Fits(found.model, size, view.tokens, tuple(steps))
+    return Fits(found.model, size, view.tokens, tuple(steps), view.is_estimate)
 
 
 def _candidates(size: Size, unit: int) -> list[Size]:
     """Return sizes with the same aspect ratio and a whole number of tiles or patches on one side, largest first."""
+    if not unit:
+        return []
     width, height = size
     by_width = {(side, max(1, height * side // width)) for side in range(unit, width, unit)}
     by_height = {(max(1, width * side // height), side) for side in range(unit, height, unit)}

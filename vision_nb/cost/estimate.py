@@ -46,6 +46,11 @@ class Estimate:
     usd: Decimal | None
     is_exact: bool = False
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the tokens of an image, and so the price, are an estimate."""
+        return not self.is_exact and any(image.is_estimate for image in self.images)
+
     def _repr_markdown_(self) -> str:
         text = f"prompt{' (estimated)' if self.text.is_estimate else ''}"
         rows = [(text, "", "", f"{self.text.tokens:,}")]
@@ -53,16 +58,22 @@ class Estimate:
             size = "unreadable" if image.size is None else f"{image.size[0]} x {image.size[1]}"
             seen = "" if image.seen_size is None else f"{image.seen_size[0]} x {image.seen_size[1]}"
             rows.append(
-                (f"image {number}, detail {image.detail}", size, seen, image.error or format_count(image.tokens))
+                (
+                    f"image {number}, detail {image.detail}",
+                    size,
+                    seen,
+                    image.error or format_count(image.tokens, is_estimate=image.is_estimate),
+                )
             )
         total = "input (the provider's own count)" if self.is_exact else "input"
-        rows.append((total, "", "", format_count(self.tokens)))
+        rows.append((total, "", "", format_count(self.tokens, is_estimate=self.is_estimate)))
         rows.append(("answer", "", "", f"1 to {self.max_new_tokens:,}"))
         table = html.markdown_table((self.model, "pixels", "seen as", "tokens"), rows)
         return f"{table}\n\n**{_range(self)}**\n"
 
     def __str__(self) -> str:
-        return f"{self.model}: {format_count(self.tokens)} tokens in, 1 to {self.max_new_tokens:,} out, {_range(self)}"
+        tokens = format_count(self.tokens, is_estimate=self.is_estimate)
+        return f"{self.model}: {tokens} tokens in, 1 to {self.max_new_tokens:,} out, {_range(self)}"
 
 
 class Estimates(Sequence[Estimate]):
@@ -82,8 +93,8 @@ class Estimates(Sequence[Estimate]):
             (
                 one.model,
                 format_count(one.text.tokens),
-                format_count(_total(0, one.images)),
-                format_count(one.tokens),
+                format_count(_total(0, one.images), is_estimate=one.is_estimate),
+                format_count(one.tokens, is_estimate=one.is_estimate),
                 _range(one),
             )
             for one in self._estimates
@@ -198,4 +209,5 @@ def _range(estimate: Estimate) -> str:
         return "price unknown"
     if estimate.usd == 0:
         return "free"
-    return f"{estimate.usd_low:.6f} to {format_usd(estimate.usd, decimals=6)}"
+    about = "about " if estimate.is_estimate else ""
+    return f"{about}{estimate.usd_low:.6f} to {format_usd(estimate.usd, decimals=6)}"

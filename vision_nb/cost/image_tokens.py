@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from vision_nb.cost.image_rules import MAX_PATCHES, checked_rule, rule_for, view_of
+from vision_nb.cost.image_rules import checked_row, row_for, view_of
 from vision_nb.cost.model_reference import counted_model
+from vision_nb.cost.rule_kinds import MAX_PATCHES
 from vision_nb.errors import ImageError, ImageTooLargeError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -31,6 +32,9 @@ class ImageTokens:
         grid: Columns and rows of tiles or patches, or None.
         rule: The rule in a few words, or None.
         source: Where the rule comes from, and when the source was read, or None.
+        is_estimate: Whether the count is an estimate: the rule is known to differ from real counts at this size, or
+            depends on the server. `calibrate` measures it.
+        checked: Which real counts or published examples the rule was compared with; None if it was only read.
         error: Why the image cannot be counted, or None.
     """
 
@@ -42,6 +46,8 @@ class ImageTokens:
     grid: Size | None = None
     rule: str | None = None
     source: str | None = None
+    is_estimate: bool = False
+    checked: str | None = None
     error: str | None = None
 
 
@@ -117,10 +123,21 @@ def _count(
         size, detail = document.size, detail or document.detail
     detail = detail or default_detail
     sent = size if max_side is None else fit_within(size, max_side)
-    view, rule = view_of(sent, model, detail), rule_for(model)
-    if view is None or rule is None:
+    view, row = view_of(sent, model, detail), row_for(model)
+    if view is None or row is None:
         return ImageTokens(None, model, detail, size)
-    return ImageTokens(view.tokens, model, detail, size, view.size, view.grid, rule.name, rule.source)
+    return ImageTokens(
+        view.tokens,
+        model,
+        detail,
+        size,
+        view.size,
+        view.grid,
+        row.rule.name,
+        row.reference,
+        view.is_estimate,
+        row.checked,
+    )
 
 
 def image_tokens_array(
@@ -135,7 +152,7 @@ def image_tokens_array(
         detail: "auto", "low", "high" or "original".
 
     Returns:
-        The tokens, in the shape of the sizes; None if the model's rule is not known.
+        The tokens, in the shape of the sizes, including estimates; None if the model's rule is not known.
 
     Raises:
         SettingsError: A size is not positive, the shapes differ, or the model does not support the detail level.
@@ -146,15 +163,15 @@ def image_tokens_array(
     """
     import numpy as np
 
-    rule = checked_rule(counted_model(model).model, detail)
+    row = checked_row(counted_model(model).model, detail)
     width, height = np.asarray(widths, dtype=np.int64), np.asarray(heights, dtype=np.int64)
     if width.shape != height.shape:
         raise SettingsError(f"The widths have shape {width.shape} and the heights {height.shape}: they must match.")
     if width.size and min(width.min(), height.min()) < 1:
         raise SettingsError("An image cannot have such a size: both sides must be at least 1 pixel.")
-    if rule is None:
+    if row is None:
         return None
-    _, _, columns, rows, tokens = rule.count(width, height, detail)
+    _, _, columns, rows, tokens = row.rule.count(width, height, detail)
     too_large = np.count_nonzero(columns * rows > MAX_PATCHES)
     if too_large:
         raise ImageTooLargeError(

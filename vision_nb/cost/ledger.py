@@ -34,6 +34,7 @@ class Entry:
         pricing: Returns the price of some usage; it must not refer to the model object.
         latency: Seconds from the request to the end of the answer.
         reported_usd: The price in US dollars that the service itself reported, or None.
+        expected_is_estimate: Whether the expected tokens contain estimates of the tokens of images.
         time: When the call ended, in seconds since 1970.
         is_demo: Whether the demo answered: its price is what the model would cost.
     """
@@ -45,6 +46,7 @@ class Entry:
     pricing: Callable[[Usage], Decimal | None] = field(repr=False)
     latency: float
     reported_usd: Decimal | None = None
+    expected_is_estimate: bool = False
     time: float = field(default_factory=time.time)
     is_demo: bool = False
 
@@ -138,6 +140,7 @@ class Ledger:
             "time",
             "model",
             "expected_tokens",
+            "expected_is_estimate",
             "input_tokens",
             "difference",
             "output_tokens",
@@ -151,6 +154,7 @@ class Ledger:
                 "time": pd.Timestamp(entry.time, unit="s"),
                 "model": entry.model,
                 "expected_tokens": entry.expected_tokens,
+                "expected_is_estimate": entry.expected_is_estimate,
                 "input_tokens": entry.usage.input_tokens,
                 "difference": entry.difference,
                 "output_tokens": entry.usage.output_tokens,
@@ -184,7 +188,7 @@ class Ledger:
                     model,
                     f"{calls:,}",
                     f"{format_count(usage.input_tokens)}{mark}",
-                    _sum(expected),
+                    _sum(expected, is_estimate=any(entry.expected_is_estimate for entry in own)),
                     _sum(differences),
                     format_count(usage.output_tokens),
                     ("would cost " if usd and own[0].is_demo else "") + format_usd(usd, decimals=6) + source,
@@ -208,12 +212,12 @@ class Ledger:
     __repr__ = __str__
 
 
-def _sum(values: list[int | None]) -> str:
+def _sum(values: list[int | None], *, is_estimate: bool = False) -> str:
     """Return the sum of the known values as text, and whether some are unknown."""
     known = [value for value in values if value is not None]
     if not known:
         return "unknown"
-    return f"{sum(known):,}" if len(known) == len(values) else f"{sum(known):,} and unknown"
+    return format_count(sum(known), is_estimate=is_estimate) + (" and unknown" if len(known) < len(values) else "")
 
 
 def _calls(count: int) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 _FOLDERS = r"(?:[\w.-]+/)*"  # such as liuhaotian/llava-v1.5-7b; without a colon, which separates provider and model
 _VERSION = r"v?1[.-]5(?:[-:_.].*)?"
-_LLAVA_1_5 = re.compile(
-    # Ollama's tags name the version after the size (llava:7b-v1.5-q4_0); without a version they are LLaVA 1.6.
-    rf"{_FOLDERS}llava(?:[-_:]{_VERSION}|[-_:]\d+b[-_]{_VERSION}|[-_](?:7|13)b(?::.*)?)?",
-    re.IGNORECASE,
-)
+LLAVA_1_5 = rf"{_FOLDERS}llava(?:[-_:]{_VERSION}|[-_:]\d+b[-_]{_VERSION}|[-_](?:7|13)b(?::.*)?)?"
+"""A regular expression for the names of LLaVA 1.5.
+
+Ollama's tags name the version after the size (llava:7b-v1.5-q4_0); without a version they are LLaVA 1.6.
+"""
 
 
 def base_name(model: str) -> str:
@@ -46,4 +46,4 @@ def is_llava_1_5(model: str) -> bool:
     >>> is_llava_1_5("llava:34b")  # Ollama's tag for LLaVA 1.6
     False
     """
-    return _LLAVA_1_5.fullmatch(model) is not None
+    return re.fullmatch(LLAVA_1_5, model, re.IGNORECASE) is not None

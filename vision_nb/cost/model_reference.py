@@ -8,13 +8,15 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
-from vision_nb.cost.image_rules import RULES, rule_for
+from vision_nb.cost.image_rules import rule_for
+from vision_nb.cost.rule_table import RULES
 from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 from vision_nb.services import OTHER_PROVIDERS, SERVICES, all_services, find_service
 
 _DEFAULT_MODELS = {"openai": "gpt-4o", "local": "llava", "demo": "demo"}
+_BILLED_BY_TIME = frozenset({"replicate"})
 _TYPO = 0.8  # the similarity of a misspelled name to the right one
 
 
@@ -134,7 +136,7 @@ def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
     if colon:
         found = get_close_matches(provider.lower(), provider_names(), n=1, cutoff=cutoff)
         return f"{found[0]}:{model}" if found else None
-    known = {row: f"openai:{row}" for row, rule in RULES.items() if rule is not None and _owner(row) == "openai"}
+    known = {row: f"openai:{row}" for row in RULES if _owner(row) == "openai"}
     for service in all_services().values():
         known |= {example: f"{service.name}:{example}" for example in service.examples}
     known |= {one: one for one in (*provider_names(), *SMALL_MODELS)}
@@ -149,6 +151,8 @@ def _counted_name(name: str) -> ModelReference:
         if rule_for(name) is None and nearest_name(name, _TYPO) is not None:
             raise
         return ModelReference("", name)
+    if found.provider in _BILLED_BY_TIME:
+        return ModelReference(found.provider, str(found))  # as its model objects say: no token rule applies
     return found if found.model else ModelReference(found.provider, _DEFAULT_MODELS.get(found.provider, ""))
 
 

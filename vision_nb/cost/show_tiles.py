@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.cost.image_rules import PATCH, TILE, Tiles, View, checked_rule, view_of
+from vision_nb.cost.image_rules import checked_row, view_of
 from vision_nb.cost.model_reference import counted_model
+from vision_nb.cost.rule_kinds import Rule, View
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
 from vision_nb.notebook.display import new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
+from vision_nb.rendering.format import format_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_SIDE = 1000  # pixels of the plotted image; the axes have the model's own scale
 _MAX_COLUMNS = 64  # with more, thick lines would hide the image
+_SMALL_UNIT = 100  # pixels: tiles have thicker lines than patches
 
 
 def show_tiles(image: ImageSource, model: Any = "gpt-4o", detail: str | Sequence[str] = "high") -> Figure:
@@ -52,38 +55,39 @@ def show_tiles(image: ImageSource, model: Any = "gpt-4o", detail: str | Sequence
 def _draw(axis: Axes, document: ImageDocument, model: str, detail: str) -> None:
     import numpy as np
 
-    rule, view = checked_rule(model, detail), view_of(document.size, model, detail)
-    if rule is None or view is None:
+    row, view = checked_row(model, detail), view_of(document.size, model, detail)
+    if row is None or view is None:
         raise SettingsError(f"The token rule of {model} for images is not known, so its tiles cannot be plotted.")
     width, height = view.size
     pixels = document.to_pil().convert("RGB").resize(fit_within(view.size, _MAX_SIDE), reducing_gap=2.0)
     axis.imshow(np.asarray(pixels), extent=(0, width, height, 0))
-    unit = TILE if isinstance(rule, Tiles) else PATCH
-    _draw_grid(axis, view, unit)
-    axis.set_title(_title(document, view, model, detail, unit), fontsize=10, parse_math=False)
+    _draw_grid(axis, view, row.rule)
+    axis.set_title(_title(document, view, row.rule, model, detail), fontsize=10, parse_math=False)
     axis.set_xlim(-0.01 * width, width * 1.01)
     axis.set_ylim(height * 1.01, -0.01 * height)
     axis.set_xlabel("pixels, as seen by the model", fontsize=8)
     axis.tick_params(labelsize=8)
 
 
-def _draw_grid(axis: Axes, view: View, unit: int) -> None:
-    (columns, rows), (width, height) = view.grid, view.size
+def _draw_grid(axis: Axes, view: View, rule: Rule) -> None:
+    (columns, rows), (width, height), unit = view.grid, view.size, rule.unit
     if not columns:
         return
-    fine = max(columns, rows) > _MAX_COLUMNS
-    style: dict[str, Any] = {"color": "#ffd400", "linewidth": 0.3 if fine else 0.6 if unit == PATCH else 2.2}
+    widest = 0.3 if max(columns, rows) > _MAX_COLUMNS else 0.6 if unit < _SMALL_UNIT else 2.2
+    style: dict[str, Any] = {"color": "#ffd400", "linewidth": widest}
     for column in range(columns + 1):
         axis.plot([min(column * unit, width)] * 2, [0, height], **style)
     for row in range(rows + 1):
         axis.plot([0, width], [min(row * unit, height)] * 2, **style)
 
 
-def _title(document: ImageDocument, view: View, model: str, detail: str, unit: int) -> str:
+def _title(document: ImageDocument, view: View, rule: Rule, model: str, detail: str) -> str:
     (width, height), (seen_width, seen_height), (columns, rows) = document.size, view.size, view.grid
-    name = "tiles" if unit == TILE else "patches"
-    grid = f"{columns} x {rows} = {columns * rows:,} {name} of {unit} px" if columns else "no tiles, a fixed count"
-    return (
-        f"{model}, detail {detail}: {view.tokens:,} tokens\n"
-        f"{width} x {height} seen as {seen_width} x {seen_height}\n{grid}"
-    )
+    name = f"{model}, detail {detail}" if rule.has_levels else model
+    tokens = f"{format_count(view.tokens, is_estimate=view.is_estimate)} tokens{' (estimate)' * view.is_estimate}"
+    overview = " and an overview" if rule.has_overview else ""
+    if columns:
+        grid = f"{columns} x {rows} = {columns * rows:,} {rule.name}{overview}"
+    else:
+        grid = f"{rule.name}{overview}, in an unknown layout" if overview else "no tiles, a fixed count"
+    return f"{name}: {tokens}\n{width} x {height} seen as {seen_width} x {seen_height}\n{grid}"

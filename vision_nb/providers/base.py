@@ -277,7 +277,8 @@ class MultiModalLLM(RequestSender):
         text = sum(text_tokens(message.text, self.counted_model).tokens for message in messages)
         if schema is not None and not in_prompt:  # the parameter is billed as input
             text += text_tokens(instructions(schema.json_schema), self.counted_model).tokens
-        tokens = InputTokens(text, [images[document].tokens for document in documents])
+        is_estimate = any(image.is_estimate for image in images.values())
+        tokens = InputTokens(text, [images[document].tokens for document in documents], is_estimate)
         sent = sum(fewest_text_tokens(message.text) for message in messages)
         sent += sum(images[document].fewest_tokens for document in documents)
         self._check_length(tokens)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from vision_nb.cost.image_rules import RULES
 from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.cost.rule_table import RULES
 from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import SettingsError
 from vision_nb.providers.llamacpp.models import downloaded_models
@@ -30,8 +30,8 @@ def key_variables() -> dict[str, str | None]:
 
 def known_models() -> Iterator[str]:
     """Yield the full names of the known models; others work too."""
-    for name, rule in RULES.items():
-        if rule is not None and _provider_of(name) == "openai":
+    for name in RULES:
+        if _provider_of(name) == "openai":
             yield f"openai:{name}"
     yield from (f"replicate:{name}" for name in REPLICATE_MULTI_MODAL_LLM_MODELS)
     yield from (f"local:{name}" for name in SMALL_MODELS)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vision_nb.cost.accounting import is_limited
 from vision_nb.cost.image_rules import fewest_tokens, fixed_tokens, sent_size, view_of
+from vision_nb.cost.rule_kinds import View
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
@@ -30,6 +31,7 @@ class OutgoingImage:
         detail: The detail level, or None to leave it to the server.
         tokens: Input tokens that the image costs, or None if that is unknown.
         fewest_tokens: A lower bound on the tokens, however the server handles the detail level "auto".
+        is_estimate: Whether the tokens are an estimate.
     """
 
     document: ImageDocument
@@ -37,6 +39,7 @@ class OutgoingImage:
     detail: Detail | None
     tokens: int | None
     fewest_tokens: int
+    is_estimate: bool = False
 
     @property
     def url(self) -> str:
@@ -99,7 +102,8 @@ def prepare_image(
     """
     if document.is_remote and not inline_urls:
         fewest = fewest_tokens((1, 1), model, detail)  # its size may be unknown
-        return OutgoingImage(document, None, detail, _remote_tokens(document, model, detail), fewest)
+        seen = _remote_view(document, model, detail)
+        return OutgoingImage(document, None, detail, *_counted(seen, fewest))
 
     def fit(size: Size) -> Size:
         fitted = sent_size(size, model, detail, max_side)
@@ -109,15 +113,17 @@ def prepare_image(
     side = min(max_side or math.inf, side_limit or math.inf, max(prepared.original_size))
     view = view_of(fit_within(prepared.original_size, int(side)), model, detail)
     fewest = fewest_tokens(prepared.original_size, model, detail)
-    return OutgoingImage(document, prepared, detail, None if view is None else view.tokens, fewest)
+    return OutgoingImage(document, prepared, detail, *_counted(view, fewest))
 
 
-def _remote_tokens(document: ImageDocument, model: str, detail: Detail | None) -> int | None:
-    fixed = fixed_tokens(model)
-    if fixed is not None or not is_limited():
-        return fixed
+def _counted(view: View | None, fewest: int) -> tuple[int | None, int, bool]:
+    return (None, fewest, False) if view is None else (view.tokens, fewest, view.is_estimate)
+
+
+def _remote_view(document: ImageDocument, model: str, detail: Detail | None) -> View | None:
     try:
-        view = view_of(document.size, model, detail)
+        if fixed_tokens(model) is not None:
+            return view_of((1, 1), model, detail)
+        return view_of(document.size, model, detail) if is_limited() else None
     except (ImageError, SettingsError):
         return None  # the server may be able to use what cannot be read here
-    return None if view is None else view.tokens
