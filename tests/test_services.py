@@ -72,7 +72,7 @@ async def test_all_eight_methods_answer_with_every_service(server, name, form):
     assert request.path == f"{service_path(SERVICES[name])}/chat/completions"
     assert request.headers["authorization"] == f"Bearer key-of-{name}"
     assert request.body["model"] == MODELS[name]
-    assert str(llm) == f"{name}:{MODELS[name]}" and ledger.entries[-1].model == str(llm)
+    assert str(llm) == f"{name}:{MODELS[name]}" and ledger.entries[-1].model == llm.label
     assert answer.cost == (Decimal(str(PRICE)) if SERVICES[name].cost_field else llm.price(answer.usage))
 
 
