@@ -203,3 +203,53 @@ def test_show_tiles_with_several_details_and_without_a_rule():
     assert ["low" in axis.get_title() for axis in figure.axes] == [True, False]
     with pytest.raises(errors.SettingsError, match="not known"):
         vn.show_tiles(picture(), "unknown")
+
+
+@pytest.mark.parametrize(
+    "model, size, title, lines",
+    [
+        ("claude-haiku-4-5", (400, 300), "claude-haiku-4-5: 165 tokens", 15 + 11 + 2),
+        ("claude-opus-4-8", (3000, 900), "about 2,576 tokens (estimate)", 92 + 28 + 2),
+        ("gemini-2.5-flash", (300, 300), "1 x 1 = 1 tile of 768 px", 4),
+        ("gemini-2.5-flash", (1000, 300), "2 x 1 = 2 tiles of 768 px", 5),
+        ("gemini-3-pro", (1000, 300), "1000 x 300 sent as 1000 x 300\nno tiles, a fixed count", 0),
+        ("qwen/qwen3-vl-8b-instruct", (120, 90), "120 x 90 seen as 320 x 224\n10 x 7 = 70 patches of 32 px", 19),
+        ("mistral-small-2506", (500, 20), "18 x 1 = 18 patches of 28 px and 1 row end", 21),
+        ("smolvlm-500m", (400, 200), "seen as 2048 x 1024\n4 x 2 = 8 tiles of 512 px and an overview", 8),
+        ("grok-4", (2000, 2000), "at most 6 tiles of 448 px and an overview, in an unknown layout", 0),
+    ],
+)
+def test_show_tiles_plots_each_kind_of_rule(model, size, title, lines):
+    (axis,) = vn.show_tiles(picture(*size), model).axes
+    counted = vn.image_tokens(size, model)
+    assert title in axis.get_title() and f"{counted.tokens:,} tokens" in axis.get_title()
+    assert "detail" not in axis.get_title() and ("estimate" in axis.get_title()) == counted.is_estimate
+    assert len(axis.lines) == lines
+    assert [inset.get_title(loc="left") for inset in axis.child_axes] == ["overview, 512 px"] * (
+        model == "smolvlm-500m"
+    )
+
+
+CLAUDE, LARGE = "claude-opus-4-8", (4032, 3024)
+
+
+def test_an_estimate_of_image_tokens_says_so_wherever_it_is_shown():
+    counted, small = vn.image_tokens(LARGE, CLAUDE), vn.image_tokens((1568, 800), CLAUDE)
+    assert counted.tokens == 4740 and counted.is_estimate and not small.is_estimate
+    assert "4,740 by the rule" in counted.checked and vn.image_tokens(LARGE, "gpt-4o").checked == "the guide's examples"
+    estimate = vn.estimate_cost("What?", LARGE, CLAUDE)
+    assert estimate.is_estimate and estimate.usd > 0
+    assert "about 4,740" in estimate._repr_markdown_() and "**about 0.0" in estimate._repr_markdown_()
+    assert "about 4,7" in str(estimate) and ", about 0.0" in str(estimate)
+    several = vn.estimate_cost("What?", LARGE, models=[CLAUDE, "gpt-4o"])
+    assert several._repr_markdown_().count("about") == 3  # the images, the input and the price of one model
+    exact = vn.estimate_cost("What?", (800, 600), CLAUDE)
+    assert not exact.is_estimate and "about" not in exact._repr_markdown_() + str(exact)
+
+
+def test_cheapest_fit_marks_estimates():
+    fits = vn.cheapest_fit(LARGE, CLAUDE)
+    assert fits.is_estimate and "| about 4,740 |" in fits._repr_markdown_()
+    assert [step.is_estimate for step in fits.steps] == [max(step.size) > 1568 for step in fits.steps]
+    assert {True, False} == {step.is_estimate for step in fits.steps} and fits.steps[0].saved_usd > 0
+    assert vn.cheapest_fit(LARGE, "gemini-3-pro").steps == vn.cheapest_fit(LARGE, "smolvlm-500m").steps == ()

@@ -63,12 +63,14 @@ class Rule(ABC):
         unit_name: What the parts are called.
         has_overview: Whether the model also sees the whole image, scaled down to one more tile.
         has_levels: Whether the count depends on the detail level.
+        breaks: Tokens at the end of each row of patches.
     """
 
     unit: int
     unit_name: ClassVar[str] = "tiles"
     has_overview: bool = False
     has_levels: ClassVar[bool] = False
+    breaks: int = 0
 
     @property
     def name(self) -> str:

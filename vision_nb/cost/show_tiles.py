@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_SIDE = 1000  # pixels of the plotted image; the axes have the model's own scale
+_SINGULAR = {"tiles": "tile", "patches": "patch"}
+_OVERVIEW_SIDE = 200  # pixels of the plotted overview
 _MAX_COLUMNS = 64  # with more, thick lines would hide the image
 _SMALL_UNIT = 100  # pixels: tiles have thicker lines than patches
 
@@ -62,10 +64,14 @@ def _draw(axis: Axes, document: ImageDocument, model: str, detail: str) -> None:
     pixels = document.to_pil().convert("RGB").resize(fit_within(view.size, _MAX_SIDE), reducing_gap=2.0)
     axis.imshow(np.asarray(pixels), extent=(0, width, height, 0))
     _draw_grid(axis, view, row.rule)
+    if row.rule.has_overview and view.grid[0]:
+        overview = axis.inset_axes((1.04, 0, 0.3, 0.3), xticks=[], yticks=[])
+        overview.imshow(np.asarray(pixels.resize((_OVERVIEW_SIDE, _OVERVIEW_SIDE))))
+        overview.set_title(f"overview, {row.rule.unit} px", fontsize=8, loc="left")
     axis.set_title(_title(document, view, row.rule, model, detail), fontsize=10, parse_math=False)
     axis.set_xlim(-0.01 * width, width * 1.01)
     axis.set_ylim(height * 1.01, -0.01 * height)
-    axis.set_xlabel("pixels, as seen by the model", fontsize=8)
+    axis.set_xlabel(f"pixels, as {'seen by' if row.rule.unit else 'sent to'} the model", fontsize=8)
     axis.tick_params(labelsize=8)
 
 
@@ -85,9 +91,15 @@ def _title(document: ImageDocument, view: View, rule: Rule, model: str, detail: 
     (width, height), (seen_width, seen_height), (columns, rows) = document.size, view.size, view.grid
     name = f"{model}, detail {detail}" if rule.has_levels else model
     tokens = f"{format_count(view.tokens, is_estimate=view.is_estimate)} tokens{' (estimate)' * view.is_estimate}"
+    seen = "seen" if rule.unit else "sent"
+    return f"{name}: {tokens}\n{width} x {height} {seen} as {seen_width} x {seen_height}\n{_parts(columns, rows, rule)}"
+
+
+def _parts(columns: int, rows: int, rule: Rule) -> str:
     overview = " and an overview" if rule.has_overview else ""
-    if columns:
-        grid = f"{columns} x {rows} = {columns * rows:,} {rule.name}{overview}"
-    else:
-        grid = f"{rule.name}{overview}, in an unknown layout" if overview else "no tiles, a fixed count"
-    return f"{name}: {tokens}\n{width} x {height} seen as {seen_width} x {seen_height}\n{grid}"
+    if not columns:
+        return f"{rule.name}{overview}, in an unknown layout" if overview else "no tiles, a fixed count"
+    count = columns * rows
+    breaks = f" and {rows} row end{'s' * (rows > 1)}" if rule.breaks else ""
+    name = _SINGULAR[rule.unit_name] if count == 1 else rule.unit_name
+    return f"{columns} x {rows} = {count:,} {name} of {rule.unit} px{breaks}{overview}"
