@@ -99,9 +99,9 @@ def _schema_in(prompt: str) -> Mapping[str, Any] | None:
 
 def _filled(schema: Mapping[str, Any], images: Sequence[Image.Image], manner: Manner) -> str:
     """Return an object that follows a schema, or the reason why there is none."""
-    value = fill(schema, [measure(image) for image in images[:MAX_IMAGES]], manner)
     try:
-        DocumentValidator(schema).validate(value)
+        validator = DocumentValidator(schema)
+        value = validator.validate(fill(schema, [measure(image) for image in images[:MAX_IMAGES]], manner))
     except (InvalidDataError, SettingsError) as error:
         reason = summary(error.errors) if isinstance(error, InvalidDataError) else str(error)
         return f"The demo model cannot fill this schema: {reason}."

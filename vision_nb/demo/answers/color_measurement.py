@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
+Color: TypeAlias = dict[str, Any]
+"""Its "name", the "hex" of the mean of its pixels, its "percent" of the visible pixels, and "where" they are."""
 
 NAMES = {
     "black": 0x0B0B0C,
@@ -20,29 +21,21 @@ NAMES = {
     "cream": 0xF3E9CE,
     "tan": 0xC9A478,
     "brown": 0x8A5A34,
-    "dark brown": 0x3F2A1B,
     "dark red": 0x8A1220,
     "red": 0xE1252B,
     "brick red": 0xB34A3A,
     "salmon": 0xF59A86,
     "pink": 0xF59BBD,
-    "magenta": 0xD62AA8,
     "orange": 0xF77F1B,
-    "gold": 0xCFA028,
     "yellow": 0xF9E021,
-    "lime green": 0xA5DB2B,
-    "olive green": 0x70783A,
-    "light green": 0xA8DDA0,
     "green": 0x2A9A42,
     "dark green": 0x16452A,
-    "turquoise": 0x2CC3BF,
     "teal": 0x117C80,
     "light blue": 0xC3DDF3,
     "sky blue": 0x74B6EE,
     "steel blue": 0x55779A,
     "blue": 0x2766E6,
     "navy blue": 0x141D49,
-    "lavender": 0xC6B5EC,
     "purple": 0x7B31A6,
 }
 """Each color name with a typical color, as 0xRRGGBB."""
@@ -64,23 +57,6 @@ _LAB = np.array(
 _MAIN_SHARE = 0.05
 _ACCENT_SHARE = 0.004
 _ACCENT_CHROMA = 0.1
-
-
-@dataclass(frozen=True)
-class Color:
-    """One of an image's main colors.
-
-    Attributes:
-        name: Such as "sky blue".
-        hex: The mean of its pixels, as "#rrggbb".
-        share: The share of the visible pixels, from 0 to 1.
-        where: Such as "at the top".
-    """
-
-    name: str
-    hex: str
-    share: float
-    where: str
 
 
 def oklab(rgb: npt.NDArray[np.uint8]) -> Floats:
@@ -123,8 +99,8 @@ def main_colors(rgb: npt.NDArray[np.uint8], visible: Mask, *, most: int = 4) -> 
     for index in chosen:
         mask = nearest == index
         red, green, blue = rgb[mask].mean(axis=0).round().astype(int)
-        name = list(NAMES)[index]
-        colors.append(Color(name, f"#{red:02x}{green:02x}{blue:02x}", float(shares[index]), where(mask)))
+        value = {"name": list(NAMES)[index], "hex": f"#{red:02x}{green:02x}{blue:02x}"}
+        colors.append({**value, "percent": round(100 * shares[index]), "where": where(mask)})
     return colors
 
 

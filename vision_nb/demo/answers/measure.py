@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,31 +53,21 @@ class Measurement:
         """Such as "1,024 x 640"."""
         return f"{self.width:,} x {self.height:,}"
 
-    @property
-    def shape(self) -> str:
-        """Square, landscape or portrait."""
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """The facts in words and numbers: a photograph has fine shades, and a drawing has flat areas."""
         ratio = self.width / self.height
-        return "square" if 0.98 < ratio < 1.02 else "landscape" if ratio > 1 else "portrait"
-
-    @property
-    def brightness_word(self) -> str:
-        """The brightness, from "very low" to "very high"."""
-        return _level(self.brightness, (0.25, 0.45, 0.7, 0.88))
-
-    @property
-    def contrast_word(self) -> str:
-        """The contrast, from "very low" to "very high"."""
-        return _level(self.contrast, (0.12, 0.4, 0.75, 0.9))
-
-    @property
-    def sharpness_word(self) -> str:
-        """The sharpness, from "very low" to "very high"; "unknown" if the image has no edges."""
-        return "unknown" if self.blur is None else _level(1 - self.blur, (0.25, 0.4, 0.55, 0.7))
-
-    @property
-    def kind(self) -> str:
-        """The kind: "drawing" if the image has flat areas, "photograph" if it has fine shades, otherwise "image"."""
-        return "drawing" if self.flat > 0.7 else "photograph" if self.flat < 0.5 else "image"
+        return {
+            "width": self.width,
+            "height": self.height,
+            "shape": "square" if 0.98 < ratio < 1.02 else "landscape" if ratio > 1 else "portrait",
+            "brightness": _level(self.brightness, (0.25, 0.45, 0.7, 0.88)),
+            "contrast": _level(self.contrast, (0.12, 0.4, 0.75, 0.9)),
+            "sharpness": "unknown" if self.blur is None else _level(1 - self.blur, (0.25, 0.4, 0.55, 0.7)),
+            "kind": "drawing" if self.flat > 0.7 else "photograph" if self.flat < 0.5 else "image",
+            "transparent_percent": round(100 * self.transparency),
+            "colors": self.colors,
+        }
 
 
 def _level(value: float, limits: Sequence[float]) -> str:

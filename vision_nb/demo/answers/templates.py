@@ -38,16 +38,18 @@ def manner_of(model: str) -> Manner:
 
 def description(image: Measurement, manner: Manner, topic: str, name: str) -> str:
     """Describe one image; what the question asks for comes first, or alone in a brief answer."""
-    colors = [f"**{color.name}** {color.where} ({max(color.share, 0.01):.0%})" for color in image.colors]
-    kind = "" if image.kind == "image" else f", and it looks like a {image.kind}"
+    colors = [f"**{color['name']}** {color['where']} ({max(color['percent'], 1)}%)" for color in image.colors]
+    words = image.facts
+    kind = "" if words["kind"] == "image" else f", and it looks like a {words['kind']}"
     facts = {
-        "size": ("size", "is", f"**{image.size} pixels** ({image.shape})"),
+        "size": ("size", "is", f"**{image.size} pixels** ({words['shape']})"),
         "colors": ("main colors", "are", join(colors) or "unknown, as all pixels are transparent"),
-        "brightness": ("brightness", "is", f"{image.brightness_word}, with {image.contrast_word} contrast"),
-        "sharpness": ("sharpness", "is", f"{image.sharpness_word}{kind}"),
+        "brightness": ("brightness", "is", f"{words['brightness']}, with {words['contrast']} contrast"),
+        "sharpness": ("sharpness", "is", f"{words['sharpness']}{kind}"),
     }
     if manner is Manner.BRIEF:
-        return f"{facts[topic][2]}." if topic in facts else caption(image, manner, with_size=True)
+        value = facts[topic][2] if topic in facts else ""
+        return f"{value[0].upper()}{value[1:]}." if value else caption(image, manner, with_size=True)
     ordered = [facts[one] for one in sorted(facts, key=lambda one: one != topic)]
     if manner is Manner.LIST:
         return "\n".join(f"- {label.capitalize()}: {value}" for label, _, value in ordered)
@@ -58,8 +60,9 @@ def description(image: Measurement, manner: Manner, topic: str, name: str) -> st
 def caption(image: Measurement, manner: Manner = Manner.SENTENCES, *, with_size: bool = False) -> str:
     """Describe an image in one sentence, as an alternative text does."""
     size = f" of **{image.size} pixels**" if with_size else ""
-    colors = join([f"{color.name} {color.where}" for color in image.colors[: manner.value]])
-    kind = f"{image.shape} {image.kind}" if colors else f"transparent {image.shape} image"
+    colors = join([f"{color['name']} {color['where']}" for color in image.colors[: manner.value]])
+    shape, kind = image.facts["shape"], image.facts["kind"]
+    kind = f"{shape} {kind}" if colors else f"transparent {shape} image"
     return f"A {kind}{size}{' with ' if colors else ''}{colors}."
 
 
@@ -71,13 +74,15 @@ def comparison(images: Sequence[Measurement], manner: Manner, *, is_first: bool)
         manner: The manner.
         is_first: Whether the comparison comes before the list.
     """
-    one, other, share = most_similar(images)
+    pairs = combinations(enumerate(images, start=1), 2)
+    share, one, other = max((similarity(left, right), -m, -n) for (m, left), (n, right) in pairs)
     if len(images) == 2:
         texts = [f"The images are **{share:.0%}** similar."]
     else:
-        texts = [f"Images {one} and {other} are the most similar (**{share:.0%}**)."]
+        texts = [f"Images {-one} and {-other} are the most similar (**{share:.0%}**)."]
     texts += [f"Image {number} is {join(words)}." for number, words in sorted(_superlatives(images).items())]
-    shared = shared_colors(images)
+    names = [[color["name"] for color in image.colors] for image in images]
+    shared = [name for name in names[0] if all(name in others for others in names)]
     both = "Both" if len(images) == 2 else "All"
     texts.append(f"{both} contain {join(shared)}." if shared else "They have no main color in common.")
     compared = "\n".join(f"- {text}" for text in texts) if manner is Manner.LIST else " ".join(texts)
@@ -85,19 +90,6 @@ def comparison(images: Sequence[Measurement], manner: Manner, *, is_first: bool)
         return compared
     listed = "\n".join(f"{n}. **{image.size} pixels.** {caption(image)}" for n, image in enumerate(images, start=1))
     return "\n\n".join([compared, listed] if is_first else [listed, compared])
-
-
-def most_similar(images: Sequence[Measurement]) -> tuple[int, int, float]:
-    """Return the numbers of the two most similar images, from 1, and their similarity."""
-    pairs = combinations(enumerate(images, start=1), 2)
-    found = ((one, other, similarity(left, right)) for (one, left), (other, right) in pairs)
-    return max(found, key=lambda pair: pair[2])
-
-
-def shared_colors(images: Sequence[Measurement]) -> list[str]:
-    """Return the names of the main colors that all images have."""
-    names = [[color.name for color in image.colors] for image in images]
-    return [name for name in names[0] if all(name in others for others in names)]
 
 
 def _superlatives(images: Sequence[Measurement]) -> dict[int, list[str]]:
@@ -116,35 +108,10 @@ def _superlatives(images: Sequence[Measurement]) -> dict[int, list[str]]:
     return found
 
 
-def facts(image: Measurement) -> dict[str, Any]:
-    """Return the facts about an image for a table or JSON."""
-    return {
-        "width": image.width,
-        "height": image.height,
-        "shape": image.shape,
-        "brightness": image.brightness_word,
-        "contrast": image.contrast_word,
-        "sharpness": image.sharpness_word,
-        "kind": image.kind,
-        "transparent_percent": round(100 * image.transparency),
-        "colors": [
-            {"name": color.name, "hex": color.hex, "percent": round(100 * color.share), "where": color.where}
-            for color in image.colors
-        ],
-    }
-
-
 def as_json(images: Sequence[Measurement], note: str) -> str:
-    """Return a JSON object: flat for one image; with "images" and "comparison" for several; and a note if any."""
-    objects = [facts(image) for image in images]
+    """Return a JSON object: flat for one image, with "images" for several; and with a note if there is one."""
+    objects = [image.facts for image in images]
     value: dict[str, Any] = objects[0] if len(objects) == 1 else {"images": objects} if objects else {}
-    if len(objects) > 1:
-        one, other, share = most_similar(images)
-        value["comparison"] = {
-            "most_similar": [one, other],
-            "similarity_percent": round(100 * share),
-            "shared_colors": shared_colors(images),
-        }
     return json_text(value | ({"note": note} if note else {}))
 
 
@@ -155,7 +122,7 @@ def json_text(value: Any) -> str:
 
 def as_table(images: Sequence[Measurement]) -> str:
     """Return a Markdown table with a column for each image."""
-    columns = [facts(image) for image in images]
+    columns = [dict(image.facts) for image in images]
     for column in columns:
         column["colors"] = ", ".join(f"{c['name']} {c['percent']}% {c['where']}" for c in column["colors"])
     lines = [["Measured", *(f"Image {n}" for n in range(1, len(images) + 1))], ["---"] * (len(images) + 1)]
@@ -168,7 +135,7 @@ def as_code(images: Sequence[Measurement]) -> str:
     lines = []
     for number, image in enumerate(images, start=1):
         suffix = "" if len(images) == 1 else f"_{number}"
-        palette = {color.name: color.hex for color in image.colors}
+        palette = {color["name"]: color["hex"] for color in image.colors}
         lines += [f"size{suffix} = ({image.width}, {image.height})", f"palette{suffix} = {palette}"]
     return "\n".join(["```python", *lines, "```"])
 
