@@ -108,6 +108,21 @@ PROCESSORS = [
     ("SmolVLM-Instruct", (3000, 500), 405),
     ("SmolVLM-Instruct", (7, 900), 405),
 ]
+# Counts by llama.cpp's own server (xllamacpp 2026.10.11549) for models of the same structure with random weights, as
+# prompt_tokens with the image minus those without. The last number is what the marks around and between the parts add,
+# which depends on the vocabulary; None for SmolVLM, which has 2 marks for a tile, 1 for a row and 3 for an image.
+ENGINE_SIZES = [
+    (512, 512), (100, 100), (1024, 1024), (1600, 800), (800, 2000), (640, 480), (2048, 300), (3000, 2000), (90, 60),
+    (20, 20),
+]  # fmt: skip
+ENGINE = [
+    ("qwen2.5-vl-3b", [326, 18, 1371, 1655, 2061, 393, 805, 4058, 14, 11], 2),
+    ("pixtral-12b-Q4_K_M.gguf", [1065, 51, 1065, 1021, 1059, 1008, 1017, 1049, 37, 21], 9),
+    ("Mistral-Small-3.2-24B-Q4_K_M.gguf", [351, 29, 1065, 1021, 1059, 417, 823, 1049, 24, 21], 9),
+    ("gemma-3-4b-it-Q4_K_M.gguf", [288] * 10, 32),
+    ("smolvlm-256m", [1127, 1127, 1127, 597, 599, 862, 332, 862], None),
+    ("SmolVLM-Instruct-Q8_0.gguf", [1416, 1416, 1416, 750, 752, 1083, 417, 1083], None),
+]
 LIMITS = {
     "Claude, high resolution": 4784,
     "Claude, standard": 1568,
@@ -176,6 +191,16 @@ def test_published_counts_of_other_vendors(model, size, tokens, seen):
 @pytest.mark.parametrize("model, size, tokens", PROCESSORS)
 def test_counts_of_the_models_own_processors(model, size, tokens):
     assert image_tokens(size, model).tokens == tokens
+
+
+@pytest.mark.parametrize("model, counts, marks", ENGINE)
+def test_counts_of_the_real_engine(model, counts, marks):
+    for size, count in zip(ENGINE_SIZES, counts, strict=False):
+        view = view_of(size, model)
+        (columns, rows), added = view.grid, marks
+        if added is None:
+            added = 2 * columns * rows + rows + 3
+        assert count == view.tokens + added, size
 
 
 @settings(max_examples=400, deadline=None)

@@ -10,9 +10,10 @@ from PIL import Image
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import FORMS, ask
+from tests.kernels import in_process_shell
 from vision_nb import errors
 from vision_nb.cost import image_rules, prices
-from vision_nb.cost.image_rules import sent_size, view_of
+from vision_nb.cost.image_rules import view_of
 from vision_nb.cost.ledger import ledger
 from vision_nb.cost.rule_kinds import PaddedPatches
 from vision_nb.demo.openai import handler
@@ -20,16 +21,20 @@ from vision_nb.demo.openai.dialects import service_path
 from vision_nb.services import SERVICES
 
 SIZES = ((4032, 3024), (700, 1900), (90, 60))
-MODELS = {
-    "anthropic": ("claude-opus-4-8", "claude-haiku-4-5"),
-    "gemini": ("gemini-2.5-flash", "gemini-3-pro"),
-    "openrouter": ("qwen/qwen2.5-vl-72b-instruct", "anthropic/claude-opus-4.7", "google/gemma-3-27b-it"),
-    "mistral": ("pixtral-12b-2409", "mistral-medium-latest"),
-    "xai": ("grok-4",),
-    "fireworks": ("accounts/fireworks/models/qwen2p5-vl-32b-instruct",),
-    "deepinfra": ("Qwen/Qwen3-VL-30B-A3B-Instruct",),
+SENT = {  # the sizes at which the first two are sent; the third is never enlarged
+    "anthropic:claude-opus-4-8": [(2212, 1659), (700, 1900)],
+    "anthropic:claude-haiku-4-5": [(1269, 952), (578, 1568)],
+    "gemini:gemini-2.5-flash": [(3072, 2304), (700, 1900)],
+    "gemini:gemini-3-pro": [(2048, 1536), (700, 1900)],
+    "openrouter:qwen/qwen2.5-vl-72b-instruct": [(4032, 3024), (700, 1900)],
+    "openrouter:anthropic/claude-opus-4.7": [(2212, 1659), (700, 1900)],
+    "openrouter:google/gemma-3-27b-it": [(1194, 896), (700, 1900)],
+    "mistral:pixtral-12b-2409": [(1024, 768), (377, 1024)],
+    "mistral:mistral-medium-latest": [(1540, 1155), (567, 1540)],
+    "xai:grok-4": [(2048, 1536), (700, 1900)],
+    "fireworks:accounts/fireworks/models/qwen2p5-vl-32b-instruct": [(4032, 3024), (700, 1900)],
+    "deepinfra:Qwen/Qwen3-VL-30B-A3B-Instruct": [(4032, 3024), (700, 1900)],
 }
-FULL_NAMES = [f"{service}:{model}" for service, models in MODELS.items() for model in models]
 
 
 @pytest.fixture(autouse=True)
@@ -57,20 +62,20 @@ def sent_images(server):
     return [Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for url in urls]
 
 
-@pytest.mark.parametrize("name", FULL_NAMES)
+@pytest.mark.parametrize("name", SENT)
 @pytest.mark.parametrize("form", FORMS)
 async def test_images_are_sent_as_the_model_sees_them_and_the_count_agrees(server, connect, name, form):
     llm = connect(name)
     images = [photograph(size) for size in SIZES]
     answer = await ask(llm, form, "How large are they?", images)
-    assert [image.size for image in sent_images(server)] == [sent_size(size, llm.model) for size in SIZES]
+    assert [image.size for image in sent_images(server)] == [*SENT[name], SIZES[2]]
     assert abs(ledger.entries[-1].difference) <= 12 and not answer.usage_is_implausible
     estimate = vn.estimate_cost("How large are they?", images, llm)
     assert estimate.tokens == ledger.entries[-1].expected_tokens
     assert ledger.entries[-1].expected_is_estimate == estimate.is_estimate
 
 
-@pytest.mark.parametrize("name", FULL_NAMES)
+@pytest.mark.parametrize("name", SENT)
 def test_a_budget_and_a_plan_know_the_tokens(connect, name):
     llm, images = connect(name, max_new_tokens=20), [photograph((2000, 700))]
     vn.set_price(name, input=1, output=2)
@@ -137,7 +142,7 @@ def test_calibrate_counts_a_model_with_a_nearly_fixed_count(connect, monkeypatch
 
 
 def test_a_reported_count_is_believed_where_the_rule_is_an_estimate_or_was_never_compared(connect, monkeypatch):
-    for name in ("anthropic:claude-opus-4-8", "gemini:gemini-2.5-flash", "fireworks:" + MODELS["fireworks"][0]):
+    for name in ("anthropic:claude-opus-4-8", "gemini:gemini-2.5-flash", "openrouter:qwen/qwen2.5-vl-72b-instruct"):
         llm = connect(name)
         monkeypatch.setattr(handler, "image_tokens", lambda size, model, detail: 40)
         answer = llm.complete("What?", [photograph((3000, 2000))])
@@ -154,3 +159,15 @@ def test_the_services_limits_are_errors_before_sending_with_the_figures(server, 
     ):
         llm.complete("x", [picture(4032, 3024)])
     assert not server.requests
+
+
+@pytest.mark.parametrize(("size", "is_estimate"), [((3000, 2000), True), ((800, 600), False)])
+def test_a_dry_run_of_a_cell_says_about(tmp_path, monkeypatch, size, is_estimate):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(photograph(size))
+    with in_process_shell(tmp_path) as shell:
+        preview = shell.run_cell_magic("vision", f"claude-opus-4-8 --dry-run -i {path}", "What?")
+        shown = repr(preview)
+        assert ("tokens, estimated: about 4," in shown and "estimated: about 0." in shown) == is_estimate
+        assert ("about" in shown) == is_estimate and not shell.server.requests

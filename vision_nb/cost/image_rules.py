@@ -120,7 +120,7 @@ def sent_size(size: Size, model: str, detail: str | None = None, max_side: int |
     if max_side is not None:
         size = fit_within(size, max_side)
     row = checked_row(model, detail or "auto")
-    if row is not None and not isinstance(row.rule, Fixed):
+    if row is not None and not (isinstance(row.rule, Fixed) and row.rule.encoder_side is None):
         return row.rule.sent(size, detail or "auto")
     if max_side is not None or detail == "original":
         return size

@@ -334,9 +334,12 @@ class Fixed(Rule):
 
     Attributes:
         tokens: Tokens of any image.
+        encoder_side: The side in pixels of the square to which the encoder stretches images, or None if it is not
+            known or depends on the server. A longer short side is not sent.
     """
 
     tokens: int
+    encoder_side: int | None = None
     unit: int = 0
 
     @property
@@ -346,4 +349,7 @@ class Fixed(Rule):
 
     def count(self, width: IntOrArray, height: IntOrArray, detail: str) -> Counts:
         """Return the fixed count; the size is the one at which the image is sent."""
+        if self.encoder_side is not None:
+            divisor = maximum(minimum(width, height), self.encoder_side)
+            width, height = width * self.encoder_side // divisor, height * self.encoder_side // divisor
         return *fit_side(width, height, UNKNOWN_RULE_SIDE), 0, 0, self.tokens

@@ -126,8 +126,10 @@ _CLAUDE = "Anthropic, Vision: 28-pixel patches, padded; documentation of 2026-08
 _QWEN_3 = "Qwen3-VL, preprocessor_config.json, and smart_resize in transformers 5.24"
 _QWEN_2 = "Qwen2.5-VL, preprocessor_config.json, and smart_resize in transformers 5.24"
 _LLAMA_CPP = "with llama.cpp's limit of 4,096 tokens (tools/mtmd)"
+_COUNTED = "10 of 10 counts of llama.cpp, with random weights"
 _MISTRAL = "mistral-common 1.13, ImageEncoder"
-_SMOLVLM = "SmolVLM, preprocessor_config.json, and its processor in transformers 5.24; without the marks between tiles"
+_SMOLVLM = "SmolVLM, preprocessor_config.json, and its processor in transformers 5.24"
+_COUNTED_TILES = "8 of 8 counts of llama.cpp, with random weights, without its marks: 2 a tile, 1 a row, 3 an image"
 
 _FAMILIES = (
     Row(
@@ -180,6 +182,7 @@ _FAMILIES = (
         "Qwen2.5-VL, llama.cpp",
         RoundedPatches(28, 8, 4096),
         f"{_QWEN_2}, {_LLAMA_CPP}",
+        _COUNTED,
         names=rf"{_ANY_FOLDER}qwen-?2(?:\.5)?[-_]?vl(?:-3b|{_GGUF})",
     ),
     Row(
@@ -200,15 +203,15 @@ _FAMILIES = (
         "Pixtral, llama.cpp",
         RoundedPatches(16, 8, 1024, breaks=1),
         "llama.cpp, tools/mtmd",
+        _COUNTED,
         names=rf"{_ANY_FOLDER}pixtral{_GGUF}",
-        estimate_above=0,
     ),
     Row(
         "Mistral, llama.cpp",
         RoundedPatches(28, 8, 1024, breaks=1),
         "llama.cpp, tools/mtmd",
+        _COUNTED,
         names=rf"{_ANY_FOLDER}(?:mistral|ministral|magistral){_GGUF}",
-        estimate_above=0,
     ),
     Row(
         "Pixtral",
@@ -233,18 +236,21 @@ _FAMILIES = (
         "SmolVLM 256M and 500M",
         StretchedTiles(512, 2048, 64),
         _SMOLVLM,
+        _COUNTED_TILES,
         names=rf"{_ANY_FOLDER}smolvlm2?-(?:256m|500m){_END}",
     ),
     Row(
         "SmolVLM 2.2B",
         StretchedTiles(384, 1536, 81),
         _SMOLVLM,
+        _COUNTED_TILES,
         names=rf"{_ANY_FOLDER}smolvlm(?:2-2\.2b)?-(?:instruct|base|synthetic){_END}",
     ),
     Row(
         "Gemma 3",
-        Fixed(256),
+        Fixed(256, encoder_side=896),
         "Gemma 3, config.json (mm_tokens_per_image), and its processor in transformers 5.24",
+        _COUNTED,
         names=rf"{_ANY_FOLDER}gemma-?3(?:[-:](?!1b)\d+b{_END})?",
     ),
     Row(

@@ -50,8 +50,10 @@ class Preview:
         turns = len(question.chat)
         rows += [("earlier turns", str(turns))] if turns else []
         rows.append(("prompt", question.prompt))
-        rows.append(("input tokens, estimated", format_count(self.estimate.tokens)))
-        price = "unknown" if self.estimate.usd is None else format_price(self.estimate.usd, decimals=6)
+        about = self.estimate.is_estimate
+        rows.append(("input tokens, estimated", format_count(self.estimate.tokens, is_estimate=about)))
+        usd = self.estimate.usd
+        price = "unknown" if usd is None else format_price(usd, decimals=6, is_estimate=about)
         longest = f" for an answer of {self.estimate.max_new_tokens:,} tokens" if self.estimate.usd else ""
         rows.append(("price, estimated", price + longest))
         return rows
