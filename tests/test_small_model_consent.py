@@ -49,6 +49,7 @@ def test_the_question_states_files_sizes_license_memory_and_place(monkeypatch, c
         f"To: {tmp_path}/hub (",
         "License: Apache 2.0",
         "Memory for one image: about 1.3 GB (",
+        "Tokens of an image of 1024 x 768 pixels: ",
         "Languages: English",
     ):
         assert words in said

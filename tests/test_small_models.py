@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import vision_nb as vn
 from tests.small_model_hub import fill_cache
 from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.providers.llamacpp.models import cached_file, downloaded_models, hub_cache
@@ -73,3 +74,9 @@ def test_each_row_states_its_license_and_its_source():
         assert model.source and model.license and model.memory > model.size, model.name
         assert model.license.startswith("Apache") or model.license_url.startswith("https://"), model.name
     assert SMALL_MODELS["smolvlm-256m"].size == 278_824_384
+
+
+def test_each_row_has_a_token_rule():
+    found = {name: vn.image_tokens((1024, 768), name).tokens for name in SMALL_MODELS}
+    assert found["llava-1.5-7b"] == 576 and found["gemma-3-4b"] == 256
+    assert all(found.values()), found

@@ -6,21 +6,42 @@ import os
 import shutil
 import sys
 import threading
+from pathlib import Path
 
+from vision_nb.cost.image_rules import view_of
 from vision_nb.cost.small_models import SMALL_MODELS, SmallModel
 from vision_nb.errors import EngineMemoryError, ModelFileError, ModelNotDownloadedError, SettingsError
 from vision_nb.notebook.ipython import in_notebook, shell
+from vision_nb.providers.llamacpp.download import download_model
 from vision_nb.providers.llamacpp.memory import available_memory
 from vision_nb.providers.llamacpp.models import cached_file, cached_pair, hub_cache, partial_file
 from vision_nb.rendering.format import format_bytes
 
 
-def approve_download(model: SmallModel, download: bool | None) -> None:
+def get_model(model: SmallModel, *, download: bool | None, progress: bool) -> tuple[Path, Path]:
+    """Return the files of a small model, after asking for and downloading what is missing.
+
+    Args:
+        model: The model.
+        download: As for `approve_download`.
+        progress: Whether to display the progress.
+
+    Raises:
+        EngineMemoryError: There is not enough memory for the model.
+        ModelFileError: As for `approve_download` and `download_model`.
+    """
+    check_memory(model)
+    approve_download(model, download, progress=progress)
+    return download_model(model, progress=progress)
+
+
+def approve_download(model: SmallModel, download: bool | None, *, progress: bool = True) -> None:
     """Ask whether a model may be downloaded, unless its files are there.
 
     Args:
         model: The model.
         download: Whether to download it; None asks in a notebook and in a terminal.
+        progress: Whether to display what will be downloaded if nobody is asked.
 
     Raises:
         SettingsError: ``download`` is invalid.
@@ -35,7 +56,7 @@ def approve_download(model: SmallModel, download: bool | None) -> None:
     if download is None:
         _print(describe(model))
         download = _ask(model)
-    elif download:
+    elif download and progress:
         _print(describe(model))
     if not download:
         raise _not_downloaded(model, "was not downloaded")
@@ -43,7 +64,7 @@ def approve_download(model: SmallModel, download: bool | None) -> None:
 
 def describe(model: SmallModel) -> str:
     """Return what the download of a model takes, in lines of text."""
-    free, memory = _free_space(), available_memory()
+    free, memory, view = _free_space(), available_memory(), view_of((1024, 768), model.name)
     kept = model.size - _cached_size(model) - remaining(model)
     lines = [f"{model.title} is not on this machine yet. The download has {format_bytes(remaining(model))}:"]
     lines += [f"  {file.name} ({format_bytes(file.size)})" for file in model.files if not _is_cached(model, file.name)]
@@ -56,6 +77,7 @@ def describe(model: SmallModel) -> str:
         f"  To: {hub_cache()} ({format_bytes(free)} free)",
         f"  License: {model.license}{license_url}",
         f"  Memory for one image: about {format_bytes(model.memory)}{available}",
+        f"  Tokens of an image of 1024 x 768 pixels: {'unknown' if view is None else view.tokens}",
         f"  Languages: {model.languages}",
     ]
     return "\n".join(lines)
