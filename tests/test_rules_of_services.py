@@ -171,3 +171,13 @@ def test_a_dry_run_of_a_cell_says_about(tmp_path, monkeypatch, size, is_estimate
         shown = repr(preview)
         assert ("tokens, estimated: about 4," in shown and "estimated: about 0." in shown) == is_estimate
         assert ("about" in shown) == is_estimate and not shell.server.requests
+
+
+def test_a_plan_counts_images_at_the_largest_side_that_is_sent(connect):
+    images = [photograph((3000, 2000))]
+    plans = [
+        vn.compare(connect("anthropic:claude-opus-4-8", **side), "What?", images, dry_run=True).models[0]
+        for side in ({}, {"max_side": 800})
+    ]
+    assert [plan.is_estimate for plan in plans] == [True, False]
+    assert plans[0].input_tokens - plans[1].input_tokens == 4704 - 29 * 20

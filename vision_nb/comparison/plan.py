@@ -15,6 +15,7 @@ from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
+from vision_nb.images.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_price
@@ -140,6 +141,8 @@ def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -
 
 
 def _view(size: Size, llm: MultiModalLLM, detail: Detail | None) -> View | None:
+    if llm.max_side is not None:
+        size = fit_within(size, llm.max_side)
     try:
         return view_of(size, llm.counted_model, detail or llm.image_detail)
     except (ImageError, SettingsError):
