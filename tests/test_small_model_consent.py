@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pexpect
 import pytest
 from IPython.core.error import UsageError
+from jupyter_client.manager import start_new_kernel
 
 import vision_nb as vn
 from tests.kernels import error_of, in_process_shell, run_cells, text_of
@@ -208,3 +210,42 @@ def test_the_list_shows_what_is_downloaded_and_what_can_be(tmp_path):
     assert ("local:smolvlm-500m", "not needed", "free") in table.rows
     assert f"Downloaded to `{tmp_path}/hub`: smolvlm-500m (545.6 MB)." in shown
     assert "after a download: smolvlm-256m (278.8 MB), smolvlm2-256m (278.8 MB), qwen2.5-vl-3b (2.8 GB)" in shown
+
+
+def test_nobody_is_asked_from_a_thread_or_through_a_pipe(monkeypatch):
+    asked, errors = answer(monkeypatch, "y"), []
+
+    def approve():
+        try:
+            approve_download(MODEL, None)
+        except vn.errors.ModelNotDownloadedError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=approve)
+    thread.start()
+    thread.join()
+    assert len(errors) == 1
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    approve()
+    assert len(errors) == 2 and asked == []
+
+
+@pytest.mark.kernel
+def test_the_callback_of_a_widget_asks_nothing():
+    code = (
+        "from ipykernel.comm import Comm\nfrom vision_nb.cost.small_models import SMALL_MODELS\n"
+        "from vision_nb.providers.llamacpp.consent import approve_download\n"
+        "def opened(comm, message):\n    try:\n        approve_download(SMALL_MODELS['smolvlm-256m'], None)\n"
+        "    except Exception as error:\n        comm.send({'error': type(error).__name__})\n"
+        "get_ipython().kernel.comm_manager.register_target('ask', opened)"
+    )
+    manager, client = start_new_kernel()
+    try:
+        client.execute_interactive(code, allow_stdin=True, timeout=60, stdin_hook=lambda message: None)
+        client.shell_channel.send(client.session.msg("comm_open", {"comm_id": "1", "target_name": "ask", "data": {}}))
+        messages = iter(lambda: client.get_iopub_msg(timeout=30), None)
+        reply = next(message for message in messages if message["msg_type"] == "comm_msg")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert reply["content"]["data"] == {"error": "ModelNotDownloadedError"}
