@@ -43,18 +43,23 @@ async def until(condition, task=None):
 
 @contextmanager
 def interrupted_when(condition):
-    """Press Ctrl-C once the condition holds."""
+    """Press Ctrl-C once the condition holds, and again after a while, as people do when nothing happens.
+
+    The first one can arrive in a finalizer of some library, where Python ignores it.
+    """
+    is_over = threading.Event()
 
     def press():
-        for _ in range(6000):
-            if condition():
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                return
+        while not (is_over.is_set() or condition()):
             time.sleep(0.01)
+        while not is_over.is_set():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            is_over.wait(10)
 
     thread = threading.Thread(target=press)
     thread.start()
     try:
         yield
     finally:
+        is_over.set()
         thread.join()

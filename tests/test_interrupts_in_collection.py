@@ -1,5 +1,6 @@
 """An interrupt that arrives during garbage collection is raised in the cell, where Python alone would ignore it."""
 
+import _thread
 import gc
 import signal
 import threading
@@ -11,6 +12,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import picture
 from tests.replicate_calls import maker
+from vision_nb.privacy.api_keys import Secret
 from vision_nb.store import Store
 
 
@@ -60,3 +62,17 @@ def test_an_interrupt_during_garbage_collection_is_not_lost(server, tmp_path, mo
         gc.collect()
         time.sleep(60)  # what the cell is doing
     assert time.monotonic() - started < 30
+
+
+class Press:
+    """Interrupts the main thread when it is freed; the interrupt is raised in the next Python code that runs."""
+
+    __del__ = _thread.interrupt_main
+
+
+@pytest.mark.posix
+def test_an_interrupt_just_before_a_key_is_freed_is_not_lost():
+    freed = [Secret("sk-of-a-model-that-is-freed", name="The API key"), Press()]  # freed from the end, in C
+    with pytest.raises(KeyboardInterrupt):
+        del freed[:]
+        time.sleep(30)  # what the cell is doing

@@ -6,11 +6,14 @@ import _thread
 import signal
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Hashable
 from contextlib import suppress
-from functools import wraps
-from typing import ParamSpec
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 P = ParamSpec("P")
 
 _PAUSE = 0.01  # seconds; garbage collection has ended by then
@@ -36,6 +39,20 @@ def keep_interrupts(function: Callable[P, object]) -> Callable[P, None]:
                 _thread.start_new_thread(_interrupt_soon, ())
 
     return run
+
+
+def keep_weakly(references: dict[K, weakref.ref[V]], key: K, value: V) -> None:
+    """Keep a weak reference to a value in a dictionary until the value is freed.
+
+    A ``WeakValueDictionary`` or ``WeakSet`` runs Python code when a value is freed, and an interrupt that arrives just
+    before would be raised, and ignored, in that code. Here, no Python code runs.
+
+    Args:
+        references: The dictionary.
+        key: The key.
+        value: The value.
+    """
+    references[key] = weakref.ref(value, partial(references.pop, key))
 
 
 def _interrupt_soon() -> None:

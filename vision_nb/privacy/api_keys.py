@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from itertools import count
 from typing import Any, NoReturn, cast
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from vision_nb.errors import AuthenticationError, MissingKeyError, SettingsError
+from vision_nb.notebook.interrupts import keep_weakly
 from vision_nb.privacy.redaction import Pattern, register
 
 _TOKEN = re.compile(r"vision_nb-key-(\d+)")
@@ -24,7 +25,7 @@ _PLACEHOLDERS = ("EMPTY", "demo", "not needed to count")  # what this package se
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\0"
 _KEY = re.compile(r"(?:sk|r8|hf|gsk|xai)[-_][\w-]{20,}|AIza[\w-]{30,}")
 _numbers = count(1)
-_secrets: WeakValueDictionary[int, Any] = WeakValueDictionary()
+_secrets: dict[int, ref[Any]] = {}
 
 
 class Secret:
@@ -46,7 +47,7 @@ class Secret:
         self._value, self.name, self.variable = value, name, variable
         self.pattern = Pattern()
         self._number = next(_numbers)
-        _secrets[self._number] = self
+        keep_weakly(_secrets, self._number, self)
         if value is not None:
             self._register(value, *parts)
 
@@ -167,7 +168,7 @@ class TokenProvider:
         self.function = function
         self._number = next(_numbers)
         self._recent: deque[Secret] = deque(maxlen=4)  # keeps them redacted
-        _secrets[self._number] = self
+        keep_weakly(_secrets, self._number, self)
 
     @property
     def token(self) -> str:
@@ -386,7 +387,8 @@ async def aauthorize(headers: MutableMapping[str, str], *, is_allowed: bool) -> 
 
 
 def _secret(match: re.Match[str]) -> Any:
-    secret = _secrets.get(int(match[1]))
+    reference = _secrets.get(int(match[1]))
+    secret = None if reference is None else reference()
     if secret is None:
         raise MissingKeyError("The model that the client was made for is closed: keep the model while you use it.")
     return secret

@@ -18,8 +18,9 @@ from functools import cached_property
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import ref
 
+from vision_nb.notebook.interrupts import keep_weakly
 from vision_nb.privacy.urls import SECRET_PARAMETERS
 
 HIDDEN = "***"
@@ -101,12 +102,12 @@ class Registered(Protocol):
         """The pattern that finds it in a text."""
 
 
-_registered: WeakSet[Registered] = WeakSet()
+_registered: dict[int, ref[Registered]] = {}  # by id()
 
 
 def register(secret: Registered) -> None:
     """Redact a secret from now on, for as long as something refers to it."""
-    _registered.add(secret)
+    keep_weakly(_registered, id(secret), secret)
 
 
 def _encodings(value: str) -> Iterator[str]:
@@ -132,7 +133,8 @@ def redact_known(text: str) -> str:
 
 def _known_patterns() -> list[Pattern]:
     """Return the patterns of the registered secrets, the longest first: one may be the beginning of another."""
-    return sorted((secret.pattern for secret in tuple(_registered)), key=lambda pattern: -pattern.length)
+    secrets = [secret for reference in tuple(_registered.values()) if (secret := reference()) is not None]
+    return sorted((secret.pattern for secret in secrets), key=lambda pattern: -pattern.length)
 
 
 def redact(text: str) -> str:
