@@ -1,9 +1,9 @@
 """Parts for tests with the real engine: llama.cpp's server, random weights and the LiteLLM proxy."""
 
 import contextlib
-import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,34 +12,24 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LITELLM = Path(os.environ.get("LITELLM_BINARY", ROOT / ".venv-litellm" / "bin" / "litellm"))
-_missing = [name for name in ("llama_cpp", "gguf", "huggingface_hub") if importlib.util.find_spec(name) is None]
-
-
-def require_engine():
-    """Skip a test if the engine is not installed, or fail it if VISION_NB_TEST_ENGINE is set."""
-    if _missing:
-        skip_or_fail(f'not installed: {", ".join(_missing)} (pip install -e ".[test,llama-test]")')
 
 
 def require_litellm():
-    """Skip a test if the proxy is not installed; it needs its own environment, as it pins another openai version."""
-    require_engine()
+    """Skip a test if the proxy is not installed, or fail it if VISION_NB_TEST_LITELLM is set.
+
+    It needs its own environment, because it pins another version of openai.
+    """
     if shutil.which(LITELLM) is None:
-        skip_or_fail(
+        (pytest.fail if os.environ.get("VISION_NB_TEST_LITELLM") else pytest.skip)(
             "LiteLLM is not installed: python -m venv .venv-litellm && .venv-litellm/bin/pip install 'litellm[proxy]'"
         )
 
 
-def skip_or_fail(reason):
-    (pytest.fail if os.environ.get("VISION_NB_TEST_ENGINE") else pytest.skip)(reason)
-
-
-def write_weights(folder):
-    """Write random weights, and return the paths of the model and the image encoder."""
-    require_engine()
-    from tests.tiny_llava import write_pair
-
-    return write_pair(folder)
+def free_port():
+    """Return a port that is free at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def is_alive(pid):
@@ -64,7 +54,8 @@ def engines():
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if folder.name.isdigit() and b"llama_cpp.server" in (folder / "cmdline").read_bytes():
+            arguments = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
+            if any(argument.endswith(b"llamacpp/child.py") for argument in arguments) and b"watch" not in arguments:
                 found.append(int(folder.name))
     return [pid for pid in found if is_alive(pid)]
 
@@ -72,10 +63,9 @@ def engines():
 @contextlib.contextmanager
 def running_litellm(config, folder):
     """Run the LiteLLM proxy with a configuration; yield its base URL once it responds."""
-    from vision_nb.providers.llamacpp.process import free_port
     from vision_nb.providers.local.probe import Probe
 
-    port = free_port(None)
+    port = free_port()
     proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
     environment = {name: value for name, value in os.environ.items() if name.upper() not in proxies}
     environment["LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY"] = "true"

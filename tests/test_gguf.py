@@ -144,7 +144,7 @@ def test_a_large_vocabulary_is_skipped_quickly(tmp_path):
 def test_without_the_gguf_package_the_error_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "vision_nb.providers.llamacpp.gguf_reader", raising=False)
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(errors.EngineMissingError, match=r'pip install "vision-nb\[llama\]"'):
+    with pytest.raises(errors.EngineMissingError, match=r'pip install "vision-nb\[local\]"'):
         read_header(tmp_path / "m.gguf")
 
 

@@ -8,8 +8,9 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
-from tests.llama_parts import require_litellm, running_litellm, write_weights
+from tests.llama_parts import require_litellm, running_litellm
 from tests.test_openai_provider import all_eight
+from tests.tiny_models import write_pair
 from tests.walkthrough_llava import both_samples_run
 from vision_nb import errors
 from vision_nb.providers.local.discovery import detect
@@ -23,7 +24,7 @@ PROMPT = "日本語で答えてください。\n人物は登場しますか？�
 def api_base(tmp_path_factory):
     require_litellm()
     folder = tmp_path_factory.mktemp("proxy")
-    with vn.serve_llava(*write_weights(folder), progress=False) as served:
+    with vn.serve(*write_pair(folder), api_key="None", progress=False) as served:
         files = vn.write_localai_config(folder, api_base=served.api_base)
         with running_litellm(files.litellm, folder) as base:
             yield base
@@ -64,9 +65,11 @@ def test_a_conversation_that_is_too_long_is_a_context_length_error(llm, api_base
     with pytest.raises(errors.ContextLengthError, match="holds 4,096"):
         llm.complete(PROMPT, [picture()] * 8)
     unchecked = vn.LocalMultiModal("llava", api_base, context_length=10**6, max_retries=0)
-    with pytest.raises(errors.ContextLengthError, match="exceeds n_ctx"):
+    with pytest.raises(errors.ContextLengthError, match="exceeds the available context size"):
         unchecked.complete(PROMPT, [picture()] * 8)
-    with pytest.raises(errors.ContextLengthError, match="exceeds n_ctx"):  # the proxy turns it into an empty answer
+    with pytest.raises(
+        errors.ContextLengthError, match="exceeds the available context size"
+    ):  # the proxy turns it into an empty answer
         list(unchecked.stream_complete(PROMPT, [picture()] * 8))
 
 

@@ -2,13 +2,14 @@
 
 import pytest
 
-from tests.llama_parts import engines, write_weights
+from tests.llama_parts import engines
 from tests.save_notebooks import NOTEBOOKS, execute
+from tests.tiny_models import write_pair
 
 
 @pytest.mark.kernel
 def test_the_notebook_runs_on_the_engine_and_stops_it(tmp_path):
-    model, mmproj = write_weights(tmp_path)
+    model, mmproj = write_pair(tmp_path)
     before = engines()
     weights = {"VISION_NB_LLAVA_MODEL": str(model), "VISION_NB_LLAVA_MMPROJ": str(mmproj)}
     notebook = execute(NOTEBOOKS / "06_local_llava.ipynb", keys=weights)

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,14 +22,13 @@ import vision_nb as vn
 from tests.conftest import picture
 from tests.forms import EIGHT_FORMS, ask
 from tests.kernels import error_of, run_cells, text_of
-from tests.llama_parts import ends, engines, is_alive, require_engine, write_weights
+from tests.llama_parts import ends, engines, free_port, is_alive
 from tests.test_openai_provider import all_eight
+from tests.tiny_models import write_mmproj, write_model, write_pair
 from tests.walkthrough_llava import both_samples_run
 from vision_nb import errors
-from vision_nb.providers.llamacpp import process as engine_process
-from vision_nb.providers.llamacpp.chat_formats import image_formats
 from vision_nb.providers.llamacpp.gguf import read_header
-from vision_nb.providers.llamacpp.process import Engine, loaded_part
+from vision_nb.providers.llamacpp.process import Engine, check_port
 
 pytestmark = pytest.mark.slow
 
@@ -39,13 +37,13 @@ PROMPT = "日本語で答えてください。どんな風景ですか？"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    return write_weights(tmp_path_factory.mktemp("weights"))
+    return write_pair(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
 def llm(weights):
     """One deterministic engine for all tests that leave it running."""
-    with vn.serve_llava(*weights, progress=False, max_new_tokens=20, temperature=0) as served:
+    with vn.serve(*weights, progress=False, n_threads=1, max_new_tokens=20, temperature=0) as served:
         yield served
 
 
@@ -59,7 +57,7 @@ def no_engine_is_left():
 @pytest.fixture
 def own(weights):
     """An engine that a test may stop or kill."""
-    with vn.serve_llava(*weights, progress=False, max_new_tokens=3000) as served:
+    with vn.serve(*weights, progress=False, n_threads=1, max_new_tokens=3000) as served:
         yield served
 
 
@@ -101,11 +99,12 @@ def test_the_answer_depends_on_the_image(llm):
     assert len(answers) > 1
 
 
-def test_a_stream_reports_no_usage_and_the_ledger_estimates_it(llm):
+def test_a_stream_reports_the_tokens_that_the_engine_counted(llm):
     vn.ledger.reset()
     *_, last = llm.stream_complete("What?", [picture()])
-    assert last.usage is None and last.finish_reason in ("stop", "length")
-    assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens > 576
+    assert last.usage.input_tokens > 576 and last.usage.output_tokens <= 20
+    assert last.finish_reason in ("stop", "length")
+    assert not vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens > 576
     assert vn.ledger.entries[0].usd == 0
 
 
@@ -122,25 +121,22 @@ def test_concurrent_requests_are_all_answered_completely(llm):
 
 def test_a_conversation_that_is_too_long_is_rejected_before_it_is_sent(llm):
     message = r"about 4,6\d\d tokens, but local:llava holds 4,096.*serve it with a larger n_ctx"
+    log = llm.engine.log()
     with pytest.raises(errors.ContextLengthError, match=message):
         llm.complete(PROMPT, [picture()] * 8)
-    assert " POST " not in llm.engine.log().splitlines()[-1]
+    assert llm.engine.log() == log
 
 
 async def test_a_context_error_of_the_engine_is_a_context_length_error_streamed_or_not(llm):
-    unchecked = vn.LocalMultiModal("llava", llm.api_base, context_length=10**6, max_retries=0)
-    with pytest.raises(errors.ContextLengthError, match=r"exceeds n_ctx: \d+ > 4096"):
-        unchecked.complete(PROMPT, [picture()] * 8)
-    # Its stream ends with status 200 and no content.
-    with pytest.raises(errors.ContextLengthError, match=r"Prompt exceeds n_ctx: \d+ > 4096"):
-        async for _ in await unchecked.astream_complete(PROMPT, [picture()] * 8):
-            pass
-    with pytest.raises(errors.ContextLengthError, match=r"Prompt exceeds n_ctx: \d+ > 4096"):
-        list(unchecked.stream_complete(PROMPT, [picture()] * 8))
+    unchecked = vn.connect("local:llava", context_length=10**6)
+    message = r"request \(\d+ tokens\) exceeds the available context size \(4096 tokens\)"
+    for form in EIGHT_FORMS:
+        with pytest.raises(errors.ContextLengthError, match=message):
+            await ask(unchecked, form, PROMPT, [picture()] * 8)
 
 
 def test_n_ctx_limits_the_context_length(weights):
-    with vn.serve_llava(*weights, n_ctx=512, progress=False) as small:
+    with vn.serve(*weights, n_ctx=512, progress=False) as small:
         assert small.context_length == 512
         with pytest.raises(errors.ContextLengthError, match="holds 512"):
             small.complete("What?", [picture()])
@@ -178,19 +174,19 @@ def test_a_killed_engine_is_a_connection_error_with_the_partial_text(own):
     for _ in range(5):
         next(stream)
     os.kill(own.engine.pid, signal.SIGKILL)
-    with pytest.raises(errors.ProviderConnectionError, match=r"killed by signal 9.*\nCall serve_llava to") as caught:
+    with pytest.raises(errors.ProviderConnectionError, match=r"killed by signal 9.*\nCall vn.serve to") as caught:
         list(stream)
     assert caught.value.partial_text == stream.text != ""
     with pytest.raises(errors.ProviderConnectionError, match="to start it again"):
         own.complete("What?")
     own.stop()
-    with pytest.raises(errors.ProviderConnectionError, match="was stopped: call serve_llava to start another"):
+    with pytest.raises(errors.ProviderConnectionError, match=r"was stopped: call vn\.serve to start another"):
         own.complete("What?")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT])
 def test_earlier_errors_in_the_log_are_not_the_reason_for_which_an_engine_ended(own, number):
-    unchecked = vn.LocalMultiModal("llava", own.api_base, context_length=10**6, max_retries=0)
+    unchecked = vn.LocalMultiModal("llava", own.api_base, own.engine.api_key, context_length=10**6, max_retries=0)
     with pytest.raises(errors.ContextLengthError):
         unchecked.complete("What? " * 3000)
     assert "exceed" in own.engine.log()
@@ -199,8 +195,8 @@ def test_earlier_errors_in_the_log_are_not_the_reason_for_which_an_engine_ended(
         os.kill(own.engine.pid, number)
         with pytest.raises(errors.ProviderConnectionError) as caught:
             list(stream)
-    assert f"killed by signal {int(number)}" in str(caught.value) and "serve_llava" in str(caught.value)
-    assert "exceed" not in str(caught.value) and "HTTP/1.1" not in str(caught.value)
+    assert f"killed by signal {int(number)}" in str(caught.value) and "vn.serve" in str(caught.value)
+    assert "exceed" not in str(caught.value)
 
 
 def test_stop_ends_the_child_at_once_and_can_be_called_twice(own):
@@ -209,24 +205,23 @@ def test_stop_ends_the_child_at_once_and_can_be_called_twice(own):
     own.stop()
     own.stop()
     assert not is_alive(pid) and time.monotonic() - started < 2
-    assert engine_process.free_port(port) == port
+    check_port(port)
 
 
 async def test_async_with_stops_the_engine(weights):
-    async with vn.serve_llava(*weights, progress=False, max_new_tokens=2) as served:
+    async with vn.serve(*weights, progress=False, max_new_tokens=2) as served:
         assert (await served.acomplete("What?")).usage
     assert served.engine.exit_code is not None
 
 
-def test_a_child_that_does_not_end_on_its_own_is_killed(own, monkeypatch):
-    monkeypatch.setattr(engine_process, "_STOP_TIMEOUT", 0.3)
-    os.kill(own.engine.pid, signal.SIGSTOP)  # it no longer notices that its pipe closes
+def test_a_child_that_does_not_respond_is_killed(own):
+    os.kill(own.engine.pid, signal.SIGSTOP)
     own.stop()
     assert not is_alive(own.engine.pid)
 
 
 def test_stored_answers_are_valid_after_a_restart(llm, weights):
-    with vn.serve_llava(*weights, progress=False, max_new_tokens=20, temperature=0) as again:
+    with vn.serve(*weights, progress=False, max_new_tokens=20, temperature=0) as again:
         assert again.api_base != llm.api_base and again.identity == llm.identity
     assert "weights" in llm.identity
 
@@ -238,15 +233,68 @@ def test_it_listens_on_loopback_only(llm):
     assert [host for host, port in listening if int(port, 16) == llm.engine.port] == ["0100007F"]
 
 
-@pytest.mark.parametrize("page", ["https://example.org", "null"])
-def test_requests_from_web_pages_are_rejected(llm, page):
+def post(llm, headers):
+    """Ask the engine a question without the package; return the response."""
     question = {"model": "llava", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
     with httpx2.Client(trust_env=False, timeout=60) as client:
-        assert client.post(f"{llm.api_base}/chat/completions", json=question).status_code == 200
-        for method, path in (("GET", "/models"), ("POST", "/chat/completions"), ("OPTIONS", "/chat/completions")):
-            headers = {"Origin": page, "Access-Control-Request-Method": "POST"}
-            answer = client.request(method, llm.api_base + path, headers=headers, json=question)
-            assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
+        return client.post(f"{llm.api_base}/chat/completions", json=question, headers=headers)
+
+
+@pytest.mark.parametrize("page", ["https://example.org", "null", "http://127.0.0.1:8888"])
+def test_web_pages_cannot_read_answers(llm, page):
+    preflight = {"Origin": page, "Access-Control-Request-Method": "POST"}
+    with httpx2.Client(trust_env=False, timeout=60) as client:
+        allowed = client.options(f"{llm.api_base}/chat/completions", headers=preflight)
+    answered = post(llm, {"Origin": page, "Authorization": f"Bearer {llm.engine.api_key}"})
+    assert answered.status_code == 200
+    for response in (allowed, answered):
+        assert not response.headers.get("access-control-allow-origin")
+
+
+def test_only_requests_with_the_key_are_answered(llm):
+    for headers in ({}, {"Authorization": "Bearer EMPTY"}, {"Authorization": f"Bearer {llm.engine.api_key[:-1]}"}):
+        response = post(llm, headers)
+        assert response.status_code == 401 and "Invalid API Key" in response.text
+    assert post(llm, {"Authorization": f"Bearer {llm.engine.api_key}"}).status_code == 200
+    with pytest.raises(errors.AuthenticationError, match="Invalid API Key"):
+        vn.LocalMultiModal("llava", llm.api_base, "wrong-key", max_retries=0).complete("What?")
+
+
+def test_each_engine_has_a_key_of_its_own_or_the_one_that_is_passed(llm, weights):
+    with vn.serve(*weights, progress=False, n_threads=1, api_key="my-own-key") as other:
+        assert other.engine.api_key == "my-own-key" and len(llm.engine.api_key) > 40
+        assert post(other, {"Authorization": "Bearer my-own-key"}).status_code == 200
+        assert post(other, {"Authorization": f"Bearer {llm.engine.api_key}"}).status_code == 401
+        for served in (llm, other):  # two engines at once
+            assert served.complete("What?", [picture()], max_new_tokens=2).usage.input_tokens > 576
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="requires /proc")
+def test_the_key_is_not_in_arguments_environments_logs_and_representations(llm):
+    key, process = llm.engine.api_key, Path(f"/proc/{llm.engine.pid}")
+    assert llm.engine._api_key.reveal() == key
+    for text in (
+        (process / "cmdline").read_text(),
+        (process / "environ").read_text(),
+        llm.engine.log(),
+        repr(vars(llm)),
+        repr(vars(llm.engine)),
+    ):
+        assert key not in text
+
+
+def test_there_is_no_web_page_and_no_endpoint_that_shows_or_changes_the_engine(llm):
+    headers = {"Authorization": f"Bearer {llm.engine.api_key}"}
+    with httpx2.Client(trust_env=False, timeout=60, headers=headers) as client:
+        base = llm.api_base.removesuffix("/v1")
+        assert client.get(f"{base}/").status_code == 404
+        for method, path in (
+            ("GET", "/slots"),
+            ("POST", "/slots/0?action=erase"),
+            ("GET", "/metrics"),
+            ("POST", "/props"),
+        ):
+            assert client.request(method, base + path, json={}).status_code in (400, 501)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="requires /proc/self/fdinfo")
@@ -254,7 +302,7 @@ def test_reading_the_log_does_not_move_its_write_position(llm):
     def place():
         return int(Path(f"/proc/{llm.engine.pid}/fdinfo/2").read_text().split()[1])
 
-    assert "running on http" in llm.engine.log()
+    assert "listening on http" in llm.engine.log()
     llm.engine._log.seek(0)
     assert place() > 0
 
@@ -262,20 +310,14 @@ def test_reading_the_log_does_not_move_its_write_position(llm):
 def test_no_log_file_is_left_behind(weights, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(errors.EngineError):
-        vn.serve_llava(*weights, load_timeout=0.01, progress=False)
+        vn.serve(*weights, load_timeout=0.01, progress=False)
     assert list(tmp_path.glob("*.log")) == []
 
 
 def test_environment_variables_do_not_change_its_settings(weights, monkeypatch):
-    for name, value in {
-        "HOST": "0.0.0.0",
-        "PORT": "1",
-        "API_KEY": "secret",
-        "N_CTX": "64",
-        "CONFIG_FILE": "/x",
-    }.items():
-        monkeypatch.setenv(name, value)
-    with vn.serve_llava(*weights, progress=False, max_new_tokens=2) as served:
+    for name, value in {"HOST": "0.0.0.0", "PORT": "1", "API_KEY": "secret", "CTX_SIZE": "64", "MODEL": "/x"}.items():
+        monkeypatch.setenv(f"LLAMA_ARG_{name}", value)
+    with vn.serve(*weights, progress=False, n_threads=1, max_new_tokens=2) as served:
         assert served.complete("What?", [picture()]).usage.input_tokens > 576
 
 
@@ -289,32 +331,15 @@ def test_detect_and_connect_find_it(llm):
 
 
 def test_the_walkthroughs_samples_run_with_another_endpoint(llm, photo, monkeypatch):
-    both_samples_run(llm.api_base, photo, monkeypatch)
+    both_samples_run(llm.api_base, photo, monkeypatch, llm.engine.api_key)
 
 
 # Starting, and failures to start.
 
 
-def test_a_ready_engine_is_noticed_at_once(weights):
-    """Its log says when it started to serve."""
-    served_at = {}
-
-    class Watched(Engine):
-        def _is_ready(self):
-            if "running on http" in self.log():
-                served_at.setdefault("log", time.monotonic())
-            return super()._is_ready()
-
-    engine = Watched(
-        ["--model", str(weights[0]), "--clip_model_path", str(weights[1]), "--chat_format", "llava-1-5"],
-        model="llava",
-        context_length=4096,
-    )
-    try:
-        engine.wait(60, lambda part: None)
-        assert time.monotonic() - served_at.get("log", time.monotonic()) < 1
-    finally:
-        engine.stop()
+def engine(weights, **options):
+    """Start an engine without waiting for it."""
+    return Engine(*weights, **{"name": "llava", "context_length": 4096, "chat_template": "", "n_threads": 1, **options})
 
 
 def test_a_requested_port_is_used_or_rejected(weights):
@@ -322,26 +347,25 @@ def test_a_requested_port_is_used_or_rejected(weights):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(errors.SettingsError, match=f"Port {port} cannot be opened"):
-            vn.serve_llava(model, projector, port=port)
-    with vn.serve_llava(model, projector, port=port, progress=False) as served:
+            vn.serve(model, projector, port=port)
+    with vn.serve(model, projector, port=port, progress=False) as served:
         assert served.api_base == f"http://127.0.0.1:{port}/v1"
 
 
 def test_of_two_engines_on_one_port_only_one_becomes_ready(weights):
-    arguments = ["--model", str(weights[0]), "--clip_model_path", str(weights[1]), "--chat_format", "llava-1-5"]
-    port = engine_process.free_port(None)
-    both = [Engine(arguments, model="llava", context_length=4096, port=port) for _ in range(2)]
+    port = free_port()
+    both = [engine(weights, port=port) for _ in range(2)]
     lost = []
     try:
-        for engine in both:
+        for one in both:
             try:
-                engine.wait(60, lambda part: None)
+                one.wait(60, lambda part: None)
             except errors.EngineError as error:
                 lost.append(str(error))
         assert len(lost) == 1 and "took the port" in lost[0]
     finally:
-        for engine in both:
-            engine.stop()
+        for one in both:
+            one.stop()
 
 
 def test_headers_written_by_the_gguf_package_are_read(weights):
@@ -351,9 +375,6 @@ def test_headers_written_by_the_gguf_package_are_read(weights):
 
 
 def test_unusable_files_and_arguments_are_rejected_before_anything_is_started(weights, tmp_path):
-    require_engine()
-    from tests.tiny_llava import write_mmproj
-
     model, mmproj = weights
     page = tmp_path / "page.gguf"
     page.write_text("<html>")
@@ -369,7 +390,7 @@ def test_unusable_files_and_arguments_are_rejected_before_anything_is_started(we
         ((model, tmp_path / "other.gguf"), errors.ProjectorMismatchError),
     ):
         with pytest.raises(kind):
-            vn.serve_llava(*files)
+            vn.serve(*files)
     for wrong in (
         {"n_ctx": 0},
         {"n_ctx": "4096"},
@@ -377,21 +398,18 @@ def test_unusable_files_and_arguments_are_rejected_before_anything_is_started(we
         {"name": " "},
         {"port": "8080"},
         {"port": True},
+        {"n_threads": 0},
+        {"n_gpu_layers": -2},
         {"load_timeout": 0},
         {"load_timeout": "60"},
     ):
         with pytest.raises(errors.SettingsError, match=next(iter(wrong))):
-            vn.serve_llava(*weights, **wrong)
+            vn.serve(*weights, **wrong)
     assert engines() == before
 
 
-def test_an_option_that_the_engine_rejects_is_named(weights):
-    with pytest.raises(errors.EngineError, match=r"n_threads .*greater than"):
-        vn.serve_llava(*weights, n_threads=0, progress=False)
-
-
 def test_a_name_can_look_like_an_option(weights):
-    with vn.serve_llava(*weights, name="--port", progress=False) as served:
+    with vn.serve(*weights, name="--port", progress=False) as served:
         assert served.complete("What?", max_new_tokens=1).usage
 
 
@@ -405,16 +423,17 @@ def test_the_error_for_an_unknown_architecture_has_the_engines_log(weights, tmp_
     unknown = tmp_path / "unknown.gguf"
     unknown.write_bytes(weights[0].read_bytes().replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0lamax", 1))
     with pytest.raises(errors.ModelFileError, match="unknown model architecture: 'lamax'") as caught:
-        vn.serve_llava(unknown, weights[1], progress=False)
+        vn.serve(unknown, weights[1], progress=False)
     assert "unknown model architecture" in caught.value.log and "Traceback" not in str(caught.value)
 
 
 def test_an_encoder_that_only_the_engine_rejects_is_a_projector_mismatch(weights, tmp_path):
     odd = tmp_path / "odd.gguf"
     odd.write_bytes(weights[1].read_bytes().replace(b"\x03\0\0\0\0\0\0\0mlp", b"\x03\0\0\0\0\0\0\0mlq", 1))
-    refused = pytest.raises(errors.ProjectorMismatchError, match="rejects the image encoder")
-    with vn.serve_llava(weights[0], odd, progress=False) as served, refused:
-        served.complete("What?", [picture()])
+    with pytest.raises(
+        errors.ProjectorMismatchError, match=r"rejects the image encoder.*\n.*unknown projector type: mlq"
+    ):
+        vn.serve(weights[0], odd, progress=False)
 
 
 MEMORY = """
@@ -422,7 +441,7 @@ import resource, sys
 import vision_nb as vn
 resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
 try:
-    vn.serve_llava(*sys.argv[1:], n_ctx=8_000_000)
+    vn.serve(*sys.argv[1:], n_ctx=8_000_000)
 except vn.errors.EngineMemoryError as error:
     print("TYPED", error)
 """
@@ -436,7 +455,7 @@ def test_a_lack_of_memory_is_an_engine_memory_error(weights):
 def test_an_engine_that_loads_too_slowly_is_stopped(weights):
     before = engines()
     with pytest.raises(errors.EngineError, match=r"did not respond within 0\.01 seconds: raise load_timeout"):
-        vn.serve_llava(*weights, load_timeout=0.01, progress=False)
+        vn.serve(*weights, load_timeout=0.01, progress=False)
     assert engines() == before
 
 
@@ -444,6 +463,9 @@ MISTAKES = [
     ({"max_new_token": 3}, "max_new_token'.* did you mean max_new_tokens"),
     ({"n_gpu_layer": 1}, "n_gpu_layer'.* did you mean n_gpu_layers"),
     ({"temprature": 0}, "temprature'.* did you mean temperature"),
+    ({"threads": 4}, "threads'.* did you mean n_threads"),
+    ({"clip_model_path": "x"}, "did you mean mmproj"),
+    ({"ngl": 4}, "did you mean n_gpu_layers"),
     ({"colour": "red"}, "colour'.* the options are .*max_new_tokens"),
     ({"api_base": "http://x/v1"}, "no option 'api_base'"),
     ({"image_detail": "hgih"}, "hgih"),
@@ -458,51 +480,57 @@ def test_a_mistaken_option_is_found_before_the_model_is_loaded(weights, monkeypa
     monkeypatch.setattr("vision_nb.providers.llamacpp.serve.Engine", started)
     monkeypatch.setattr("vision_nb.providers.llamacpp.serve.download_gguf", started)
     with pytest.raises(errors.SettingsError, match=message) as caught:
-        vn.serve_llava(*weights, repo_id="owner/name", **options)
+        vn.serve(*weights, repo_id="owner/name", **options)
     assert len(str(caught.value)) <= 300
 
 
-def test_a_chat_format_that_drops_images_is_rejected_before_the_model_is_loaded(weights):
-    require_engine()
+def test_a_chat_format_that_does_not_exist_is_rejected_before_the_model_is_loaded(weights):
     before = engines()
-    for chat_format in (
-        "vicuna",
-        "chatml",
-        "llama-2",
-        "no-such",
-        "",
-        None,
-        "hf-autotokenizer",
-        "chat_template.default",
-    ):
-        with pytest.raises(errors.SettingsError, match=r"images do not reach the model.*llava-1-5, llava-1-6"):
-            vn.serve_llava(*weights, chat_format=chat_format)
-    with pytest.raises(errors.SettingsError, match="Did you mean 'llava-1-6'"):
-        vn.serve_llava(*weights, chat_format="llava-1.6")
+    cases: Any = (
+        ("no-such", r"chat_format='no-such' does not exist\. Omit it to use the template in the model's file"),
+        ("llava-1.6", "Did you mean 'llava-1-6'"),
+        ("", "does not exist"),
+        (3, "does not exist"),
+        ("qwen2.5-vl", "is not needed: omit it, and the engine uses the chat template"),
+    )
+    for chat_format, message in cases:
+        with pytest.raises(errors.SettingsError, match=message) as caught:
+            vn.serve(*weights, chat_format=chat_format)
+        assert len(str(caught.value)) <= 300
     assert engines() == before
 
 
-def test_the_formats_for_images_are_read_from_the_installed_engine_and_have_a_handler():
-    require_engine()
-    code = "import sys, llama_cpp.llama_chat_format as f\nprint(*f.LlamaChatCompletionHandlerRegistry()._chat_handlers)"
-    texts = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {"vicuna", "chatml", "llama-2"} <= set(texts)
-    assert not image_formats() & set(texts) and {"llava-1-5", "llava-1-6", "mtmd"} <= image_formats()
+def prompt_of(weights, **options):
+    """Return the prompt that the engine makes of two questions and an answer."""
+    turns = [("user", "One?"), ("assistant", "Yes."), ("user", "Two?")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    with vn.serve(*weights, progress=False, n_threads=1, **options) as served:
+        headers = {"Authorization": f"Bearer {served.engine.api_key}"}
+        url = served.api_base.removesuffix("/v1") + "/apply-template"
+        return httpx2.post(url, json={"messages": messages}, headers=headers, timeout=60, trust_env=False).json()[
+            "prompt"
+        ]
 
 
-@pytest.mark.parametrize("chat_format", ["vicuna", "chatml", "llama-2"])
-async def test_an_answer_whose_tokens_cannot_include_the_image_warns(weights, monkeypatch, chat_format):
-    monkeypatch.setattr("vision_nb.providers.llamacpp.serve.check_chat_format", lambda chat_format: None)
-    options = {"chat_format": chat_format, "name": "llava", "max_new_tokens": 2, "progress": False}
-    with vn.serve_llava(*weights, **options) as served:
-        for ask in (served.complete, served.acomplete):
-            with pytest.warns(UserWarning, match="image probably did not reach the model: check that chat_format="):
-                answer: Any = ask("What is in this picture?", [picture()])
-                response = answer if ask == served.complete else await answer
-            assert response.usage_is_implausible
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert served.complete("What?").usage
+def test_the_template_is_the_one_of_the_file_or_the_argument_or_llavas(weights, tmp_path):
+    conversation = (
+        "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the human's questions.\nUSER: One?\nASSISTANT: Yes.</s>\nUSER: Two?\nASSISTANT:"
+    )
+    assert prompt_of(weights) == prompt_of(weights, chat_format="llava-1-5") == conversation
+    own = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}"
+    own += "{% if add_generation_prompt %}<assistant>{% endif %}"
+    assert prompt_of(weights, chat_format=own) == "<user>One?<assistant>Yes.<user>Two?<assistant>"
+    write_model(tmp_path / "model.gguf", chat_template=own.replace("<", "["))
+    assert prompt_of((tmp_path / "model.gguf", weights[1])) == "[user>One?[assistant>Yes.[user>Two?[assistant>"
+
+
+def test_a_schema_is_enforced_with_the_template_of_a_file(weights, tmp_path):
+    own = "{% for message in messages %}{{ message.role }}: {{ message.content }}{% endfor %}"
+    own += "{% if add_generation_prompt %}ASSISTANT: {% endif %}"
+    write_model(tmp_path / "model.gguf", chat_template=own)
+    with vn.serve(tmp_path / "model.gguf", weights[1], progress=False, n_threads=1) as served:
+        assert served.complete("What?", [picture()], schema=Look, max_repairs=0, max_new_tokens=200).attempts == 1
 
 
 def test_an_interrupt_during_loading_leaves_no_child(weights, monkeypatch):
@@ -513,25 +541,21 @@ def test_an_interrupt_during_loading_leaves_no_child(weights, monkeypatch):
 
     monkeypatch.setattr(Engine, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        vn.serve_llava(*weights, progress=False)
+        vn.serve(*weights, progress=False)
     assert engines() == before
 
 
-def test_without_the_llama_extra_the_error_says_what_to_install(tmp_path, monkeypatch):
+def test_without_an_engine_the_error_says_what_to_install(weights, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llama_cpp" else find(name))
-    with pytest.raises(errors.EngineMissingError, match=r'missing: llama_cpp.*pip install "vision-nb\[llama\]"'):
-        Engine([], model="llava", context_length=4096)
-
-
-def test_the_loaded_part_is_read_from_the_log():
-    assert loaded_part("load_tensors: 5\n" + "." * 40) == 0.4
-    assert loaded_part("print_info: x ...\n") is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "xllamacpp" else find(name))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(errors.EngineMissingError, match=r'pip install "vision-nb\[local\]"'):
+        vn.serve("nothing.gguf", "nothing.gguf", repo_id="owner/name")
 
 
 # No child outlives the process that started it.
 
-START = "import sys, time, vision_nb as vn\nllm = vn.serve_llava(*sys.argv[1:], progress=False)\nprint(llm.engine.pid, flush=True)\n"
+START = "import sys, time, vision_nb as vn\nllm = vn.serve(*sys.argv[1:], progress=False, n_threads=1)\nprint(llm.engine.pid, flush=True)\n"
 
 
 @contextlib.contextmanager
@@ -580,7 +604,7 @@ def test_the_end_of_a_fork_does_not_end_the_engine(weights):
 
 @pytest.mark.kernel
 def test_in_a_kernel_it_displays_progress_survives_interrupts_and_ends_with_the_kernel(weights):
-    start = f"llm = vn.serve_llava({str(weights[0])!r}, {str(weights[1])!r}, max_new_tokens=3)"
+    start = f"llm = vn.serve({str(weights[0])!r}, {str(weights[1])!r}, max_new_tokens=3)"
     interrupt = "import os, signal, time\nos.killpg(os.getpgrp(), signal.SIGINT)\ntime.sleep(5)"
     cells = run_cells(start, interrupt, "print(llm.engine.pid, bool(llm.complete('What?').usage))", allow_errors=True)
     (shown,) = cells[0].outputs

@@ -191,7 +191,7 @@ def test_without_a_server_the_error_says_how_to_start_one(default_ports):
     found = vn.LocalMultiModal.detect()
     assert len(found) == 0 and "No model server found" in repr(found) and "No model server" in found._repr_html_()
     for name in ("local:llava", "local"):
-        with pytest.raises(errors.ProviderConnectionError, match=r"Start one, or call vn.serve_llava.*api_base="):
+        with pytest.raises(errors.ProviderConnectionError, match=r"Start one, or call vn.serve.*api_base="):
             vn.connect(name)
 
 

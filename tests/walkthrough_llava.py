@@ -39,10 +39,10 @@ def image_host():
         server.server_close()
 
 
-def sample_with_a_url(api_base, image_url, monkeypatch):
+def sample_with_a_url(api_base, image_url, monkeypatch, api_key):
     """Send an image URL with the module-level openai client."""
     monkeypatch.setattr(openai, "_client", None, raising=False)
-    monkeypatch.setattr(openai, "api_key", "EMPTY")
+    monkeypatch.setattr(openai, "api_key", api_key)
     monkeypatch.setattr(openai, "base_url", f"{api_base}/")
     response = openai.chat.completions.create(
         model="llava",
@@ -61,7 +61,7 @@ def sample_with_a_url(api_base, image_url, monkeypatch):
     return response
 
 
-def sample_with_a_file(api_base, image_path):
+def sample_with_a_file(api_base, image_path, api_key):
     """Send a file as base64 with requests."""
     import requests
 
@@ -82,15 +82,15 @@ def sample_with_a_file(api_base, image_path):
         ],
         "max_tokens": 300,
     }
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {api_key}"}
     return requests.post(f"{api_base}/chat/completions", headers=headers, json=payload, timeout=60).json()
 
 
-def both_samples_run(api_base, image_path, monkeypatch):
+def both_samples_run(api_base, image_path, monkeypatch, api_key="EMPTY"):
     """Run both samples, and check that the image was read each time."""
     with image_host() as (image_url, requested):
-        response = sample_with_a_url(api_base, image_url, monkeypatch)
+        response = sample_with_a_url(api_base, image_url, monkeypatch, api_key)
     assert requested == ["/boardwalk.jpg"] and response.usage.prompt_tokens > 576
     assert isinstance(response.choices[0].message.content, str)
-    answer = sample_with_a_file(api_base, image_path)
+    answer = sample_with_a_file(api_base, image_path, api_key)
     assert answer["usage"]["prompt_tokens"] > 576 and answer["choices"][0]["message"]["role"] == "assistant"

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vision_nb.providers.connect import connect as connect
     from vision_nb.providers.demo import DemoMultiModal as DemoMultiModal
     from vision_nb.providers.llamacpp.download import download_gguf as download_gguf
+    from vision_nb.providers.llamacpp.serve import serve as serve
     from vision_nb.providers.llamacpp.serve import serve_llava as serve_llava
     from vision_nb.providers.local.localai_config import write_localai_config as write_localai_config
     from vision_nb.providers.local.model import LocalMultiModal as LocalMultiModal
@@ -86,7 +87,7 @@ _EXPORTS = {
     "vision_nb.providers.connect": ("connect",),
     "vision_nb.providers.demo": ("DemoMultiModal",),
     "vision_nb.providers.llamacpp.download": ("download_gguf",),
-    "vision_nb.providers.llamacpp.serve": ("serve_llava",),
+    "vision_nb.providers.llamacpp.serve": ("serve", "serve_llava"),
     "vision_nb.providers.local.localai_config": ("write_localai_config",),
     "vision_nb.providers.local.model": ("LocalMultiModal",),
     "vision_nb.providers.openai.azure": ("AzureOpenAIMultiModal",),

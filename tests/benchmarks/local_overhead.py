@@ -23,8 +23,8 @@ from openai import DefaultHttpxClient, OpenAI
 from PIL import Image
 
 import vision_nb as vn
-from tests.tiny_llava import write_pair
-from vision_nb.providers.llamacpp.process import free_port
+from tests.llama_parts import free_port
+from tests.tiny_models import write_pair
 
 ROUNDS = 200
 STARTS = 5
@@ -62,7 +62,7 @@ def responds(port):
 
 def bare_start(model, mmproj):
     """Return the seconds until the engine responds if it is started as its documentation says."""
-    port = free_port(None)
+    port = free_port()
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--clip_model_path", str(mmproj)]
     command += ["--chat_format", "llava-1-5", "--n_ctx", "4096", "--host", "127.0.0.1", "--port", str(port)]
     started = time.perf_counter()

@@ -92,6 +92,8 @@ def _connect_local(model: str, options: Mapping[str, Any]) -> MultiModalLLM:
     """Return a model from a server found on this machine."""
     servers = LocalMultiModal.detect(api_key=options.get("api_key"))
     server, found = servers.choose(*([model] if model else []))
-    is_ours = any(engine.api_base == server.api_base for engine in running_engines())
-    defaults = {"context_length": found.context_length, **(CLIENT_OPTIONS if is_ours else {})}
+    defaults: dict[str, Any] = {"context_length": found.context_length}
+    for engine in running_engines():
+        if engine.api_base == server.api_base:
+            defaults = {**defaults, **CLIENT_OPTIONS, "api_key": engine.api_key}
     return LocalMultiModal(found.name, **{**defaults, **options, "api_base": server.api_base})

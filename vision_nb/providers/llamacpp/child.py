@@ -1,77 +1,109 @@
 """Script of the child process: run llama.cpp's server until the parent process ends.
 
-It is run as a script, imports nothing from vision_nb, and its standard input is a pipe to which nothing is written.
-The pipe closes when the parent ends for any reason, including SIGKILL.
+It is run as a script and imports nothing from vision_nb. Its standard input is a pipe: the first line has the settings
+as JSON, API key included, and nothing follows. The pipe closes when the parent ends for any reason, including SIGKILL.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import runpy
 import select
+import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
-Application = Callable[..., Awaitable[None]]
 _POLL_INTERVAL = 1.0  # seconds
 
 
-def watch(parent: int) -> NoReturn:
-    """End this process when its standard input closes or its parent has changed."""
-    while True:
-        if sys.platform == "win32":  # select does not support pipes there; read returns when the pipe closes
-            readable = True
-        else:
-            readable = bool(select.select([0], [], [], _POLL_INTERVAL)[0])
-        if (readable and not os.read(0, 1)) or os.getppid() != parent:
-            os._exit(0)
+def watch(engine: int, parent: int) -> None:
+    """Kill an engine when the standard input closes or the engine's parent has ended; return when the engine ends.
 
-
-def clear_settings() -> None:
-    """Remove environment variables that the server would read as options, such as PORT, HOST or API_KEY."""
-    from llama_cpp.server.settings import ConfigFileSettings, ModelSettings, ServerSettings
-
-    names = {name for kind in (ServerSettings, ModelSettings, ConfigFileSettings) for name in kind.model_fields}
-    for variable in list(os.environ):
-        if variable.lower() in {*names, "config_file"}:
-            del os.environ[variable]
-
-
-class RefuseWebPages:
-    """ASGI middleware that rejects requests from web pages; replaces the server's CORS middleware.
-
-    A browser sends the origin of the page in the header Origin, which no other client does.
-
-    Args:
-        inner: The server.
-        **settings: The settings of the CORS middleware; ignored.
+    This is a process of its own, because xllamacpp blocks all threads while it loads a model, and llama-server does
+    not watch its input.
     """
-
-    def __init__(self, inner: Application, **settings: Any) -> None:
-        self._inner = inner
-
-    async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        """Answer a page's request with 403, and pass on all others."""
-        if scope["type"] == "http" and any(name == b"origin" for name, _ in scope["headers"]):
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"Requests from web pages are not allowed."})
-        else:
-            await self._inner(scope, receive, send)
+    if sys.platform == "win32":  # select does not support pipes there; read returns when the pipe closes
+        os.read(0, 1)
+        os.kill(engine, signal.SIGTERM)  # terminates it at once
+        return
+    while os.getppid() == engine:
+        closed = select.select([0], [], [], _POLL_INTERVAL)[0] and not os.read(0, 1)
+        if (closed or not _exists(parent)) and os.getppid() == engine:
+            os.kill(engine, signal.SIGKILL)
 
 
-def refuse_web_pages() -> None:
-    """Make the server reject web pages: it would answer any of them, and open file:// URLs for them."""
-    from llama_cpp.server import app
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError:
+        return False
+    return True
 
-    # A name that the module imports; any ASGI middleware can replace it.
-    app.CORSMiddleware = RefuseWebPages  # type: ignore[attr-defined, assignment, unused-ignore]
+
+def run_module(settings: dict[str, Any]) -> None:
+    """Run the server that xllamacpp contains."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.mmproj.path = settings["model"], settings["mmproj"]
+    params.model_alias, params.chat_template = {settings["name"]}, settings["chat_template"]
+    params.n_ctx, params.port, params.api_keys = settings["n_ctx"], settings["port"], [settings["api_key"]]
+    params.cors_origins = ""  # no web page may read an answer
+    params.ui = params.endpoint_slots = False
+    params.cache_ram_mib = 0  # by default, it keeps up to 8 GB of earlier conversations
+    if settings["n_gpu_layers"] is not None:
+        params.n_gpu_layers = settings["n_gpu_layers"]
+    if settings["n_threads"] is not None:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings["n_threads"]
+    server = xllamacpp.Server(params)  # returns when the model is loaded
+    threading.Event().wait()
+    del server
+
+
+def run_program(settings: dict[str, Any]) -> NoReturn:
+    """Run llama-server, with its settings in environment variables, which other users cannot read."""
+    variables = {
+        "LLAMA_ARG_MODEL": settings["model"],
+        "LLAMA_ARG_MMPROJ": settings["mmproj"],
+        "LLAMA_ARG_ALIAS": settings["name"],
+        "LLAMA_ARG_CHAT_TEMPLATE": settings["chat_template"],
+        "LLAMA_ARG_CTX_SIZE": settings["n_ctx"],
+        "LLAMA_ARG_HOST": "127.0.0.1",
+        "LLAMA_ARG_PORT": settings["port"],
+        "LLAMA_API_KEY": settings["api_key"],
+        "LLAMA_ARG_N_GPU_LAYERS": settings["n_gpu_layers"],
+        "LLAMA_ARG_THREADS": settings["n_threads"],
+        "LLAMA_ARG_N_PARALLEL": 1,
+        "LLAMA_ARG_CACHE_RAM": 0,
+        "LLAMA_ARG_JINJA": 1,
+        "LLAMA_ARG_WEBUI": 0,
+        "LLAMA_ARG_UI": 0,
+        "LLAMA_ARG_ENDPOINT_SLOTS": 0,
+    }
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("LLAMA_ARG_", "LLAMA_API_"))}
+    environment = {**own, **{name: str(value) for name, value in variables.items() if value is not None}}
+    os.execve(settings["program"], [settings["program"]], environment)
+
+
+def main() -> None:
+    """Read the settings, start the process that watches this one, and run the server in this process."""
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):
+        return  # the parent has ended
+    os.environ["GGML_NO_BACKTRACE"] = "1"  # or a crash starts a debugger, if there is one
+    watcher = [sys.executable, "-I", "-S", __file__, "watch", str(os.getpid()), str(os.getppid())]
+    subprocess.Popen(watcher, stdin=sys.stdin)
+    settings = json.loads(line)
+    if settings["program"] is None:
+        run_module(settings)
+    else:
+        run_program(settings)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
-    module = sys.argv.pop(1)
-    clear_settings()
-    refuse_web_pages()
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if sys.argv[1:2] == ["watch"]:
+        watch(int(sys.argv[2]), int(sys.argv[3]))
+    else:
+        main()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import importlib.util
 import json
 import os
 import re
+import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,44 +30,46 @@ from vision_nb.errors import (
     SettingsError,
 )
 from vision_nb.notebook.interrupts import keep_interrupts
+from vision_nb.privacy.api_keys import Secret
 
 HOST = "127.0.0.1"
 
 CLIENT_OPTIONS: Mapping[str, Any] = {"inline_urls": True, "max_retries": 0}
 """Options for the client of an engine: it would download any URL itself, and a failed request fails again."""
 
-_MODULE = "llama_cpp.server"
 _MAX_LOG_LINES = 12  # in an error
-_REQUIRED = ("llama_cpp", "uvicorn", "fastapi", "sse_starlette", "starlette_context", "pydantic_settings")
-_POLL_INTERVAL = 0.05  # seconds, while the model loads
-_STOP_TIMEOUT = 5.0  # seconds for the child to end on its own
+_MAX_REASON_LENGTH = 160  # in an error message, which also has a sentence of its own
+_POLL_INTERVAL = 0.02  # seconds, while the model loads
 _CHILD = Path(__file__).with_name("child.py")
+_TIME = re.compile(r"^[\d.]+ (?=[A-Z] )")  # at the beginning of a line of the log
+_LISTENING = re.compile(r"listening on http://[\d.]+:(\d+)")  # logged once the model is loaded
+_MEMORY = r"bad_alloc|out of memory|insufficient memory|failed to allocate|cannot allocate|unable to allocate"
 _FAILURES: Sequence[tuple[str, type[EngineError], str]] = (
     (
-        r"bad_alloc|out of memory|failed to allocate|cannot allocate|unable to allocate|Failed to create llama_context",
+        _MEMORY,
         EngineMemoryError,
         "There is not enough memory for the model: close other programs, lower n_ctx, or use smaller weights.",
     ),
     (
-        r"mtmd context|mismatch between text model",
+        r"mismatch between text model|clip_init: failed to load|failed to load multimodal model",
         ProjectorMismatchError,
         "The engine rejects the image encoder: use the mmproj file published with the model.",
     ),
     (
-        r"error loading model|Failed to load model",
+        r"error loading model: |failed to load model",
         ModelFileError,
         "The engine cannot load the model: see its log. If the file is incomplete, download it again.",
     ),
     (
-        r"address already in use|Errno 98|Errno 48|WinError 10048",
+        r"address already in use|couldn't bind|failed to bind",
         EngineError,
-        "Another program took the port: call serve_llava again.",
+        "Another program took the port: call vn.serve again.",
     ),
 )
 """Patterns in the log, with the exception and message for each; the first match counts."""
 
-_ANSWERED = r'"[A-Z]+ /\S* HTTP/[\d.]+" \d{3}.*\n'
-"""A line of the log for a request that was answered, from the method on."""
+_CRASH = rf"GGML_ASSERT|terminate called|what\(\): |{_MEMORY}"
+"""What the log says about the end of an engine that had been ready; it also has errors of requests."""
 
 _SIGNALS_OF_OTHERS = frozenset(
     -getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
@@ -80,27 +83,40 @@ class Engine:
     """A child process that serves a model on loopback, and ends when this process ends.
 
     Args:
-        arguments: Options of ``python -m llama_cpp.server``, except host and port.
-        model: Name under which the model is served.
+        model: GGUF file of the text model.
+        mmproj: GGUF file of the image encoder.
+        name: Name under which the model is served.
         context_length: Tokens per conversation.
+        chat_template: Jinja template for conversations.
         port: The port; None for a free one.
+        api_key: API key that requests must have; None for a random one.
+        n_threads: Number of CPU threads; None for the engine's default.
+        n_gpu_layers: Number of layers on the graphics card; None for the engine's default.
 
     Raises:
-        EngineMissingError: llama-cpp-python is not installed with its server.
+        EngineMissingError: Neither xllamacpp nor llama-server is installed.
         SettingsError: The port is in use.
     """
 
-    def __init__(self, arguments: Sequence[str], *, model: str, context_length: int, port: int | None = None) -> None:
-        missing = [name for name in _REQUIRED if importlib.util.find_spec(name) is None]
-        if missing:
-            raise EngineMissingError(
-                f"llama.cpp's server is not installed (missing: {', '.join(missing)}): "
-                'pip install "vision-nb[llama]", which takes a few minutes to compile.'
-            )
-        self.model, self.context_length, self.port = model, context_length, free_port(port)
-        command = [sys.executable, "-P", str(_CHILD), _MODULE, *arguments]
-        # With "=", because a name may start with a dash.
-        command += [f"--model_alias={model}", f"--n_ctx={context_length}", f"--host={HOST}", f"--port={self.port}"]
+    def __init__(
+        self,
+        model: Path,
+        mmproj: Path,
+        *,
+        name: str,
+        context_length: int,
+        chat_template: str,
+        port: int | None = None,
+        api_key: Secret | None = None,
+        n_threads: int | None = None,
+        n_gpu_layers: int | None = None,
+    ) -> None:
+        program = find_program()
+        check_port(port)
+        self.model, self.context_length = name, context_length
+        self._api_key = api_key or Secret(secrets.token_urlsafe(32), name="The engine's API key")
+        self._port = port
+        self._is_loaded = False
         # Opened twice: on Windows, reading through the child's own handle would move its write position.
         handle, log_name = tempfile.mkstemp(prefix="vision-nb-engine-", suffix=".log")
         log = Path(log_name)
@@ -110,7 +126,7 @@ class Engine:
             self._log_lock = threading.Lock()
             # In its own process group, so that interrupting a cell does not reach it.
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-P", str(_CHILD)],
                 stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=written,
@@ -120,6 +136,35 @@ class Engine:
         # Also called at the end of this process, and when the engine is garbage collected.
         self.stop = weakref.finalize(self, keep_interrupts(_stop), self._process, self._log, log)
         _running.add(self)
+        settings = {
+            "program": program,
+            "model": str(model),
+            "mmproj": str(mmproj),
+            "name": name,
+            "n_ctx": context_length,
+            "chat_template": chat_template,
+            "port": port or 0,
+            "n_threads": n_threads,
+            "n_gpu_layers": n_gpu_layers,
+        }
+        self._send_settings({**settings, "api_key": self._api_key.reveal()})
+
+    def _send_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings to the child's input: other users can read the arguments of a process."""
+        assert self._process.stdin is not None
+        with suppress(OSError):  # the child has ended; `wait` reports it
+            self._process.stdin.write(json.dumps(settings).encode() + b"\n")
+            self._process.stdin.flush()
+
+    @property
+    def api_key(self) -> str:
+        """Return the API key that requests must have; it changes with each start unless you pass one."""
+        return self._api_key.reveal()
+
+    @property
+    def port(self) -> int:
+        """Return the port; 0 while the model loads on a port that is not known yet."""
+        return self._port or 0
 
     @property
     def api_base(self) -> str:
@@ -155,7 +200,7 @@ class Engine:
 
         Args:
             seconds: Maximum time to wait.
-            on_progress: Called with the loaded part of the model, from 0 to 1, or None if unknown.
+            on_progress: Called repeatedly with None: the engine does not report how much it has loaded.
 
         Raises:
             EngineError: The engine ended or did not respond in time; the class shows why.
@@ -164,15 +209,13 @@ class Engine:
         while not self._is_ready():
             if self.exit_code is not None:
                 raise self.failure()
-            log = self.log()
             if time.monotonic() > deadline:
-                last_lines = "\n".join(log.splitlines()[-_MAX_LOG_LINES:])
                 raise EngineError(
                     f"The engine did not respond within {seconds:g} second{'' if seconds == 1 else 's'}: raise "
-                    f"load_timeout, or use smaller weights.\n{reason(last_lines)}",
-                    log=last_lines,
+                    "load_timeout, or use smaller weights.",
+                    log=relevant_lines(self.log()),
                 )
-            on_progress(loaded_part(log))
+            on_progress(None)
             time.sleep(_POLL_INTERVAL)
 
     def failure(self) -> EngineError:
@@ -182,28 +225,25 @@ class Engine:
             return EngineMemoryError("The engine was killed by signal 9, usually for lack of memory.")
         if code is not None and code in _SIGNALS_OF_OTHERS:
             return EngineError(f"The engine was killed by signal {-code}, which another program sent.")
-        # Errors logged before its last answer did not end it.
-        log = re.split(_ANSWERED, self.log())[-1]
-        kind, message = EngineError, f"The engine exited with code {code}: see its log."
+        log = self.log()
+        kind, message, reason = EngineError, f"The engine exited with code {code}: see its log.", ""
         if code is not None and code < 0:
             message = f"The engine was killed by signal {-code}."
-        for pattern, pattern_kind, pattern_message in _FAILURES:
-            if re.search(pattern, log, re.IGNORECASE):
-                kind, message = pattern_kind, pattern_message
-                break
-        lines = relevant_lines(log)
-        return kind(f"{message}\n{reason(lines)}".rstrip(), log=lines)
+        if self._is_loaded:
+            reason = _first_line_with(_CRASH, log)
+        else:
+            for pattern, pattern_kind, pattern_message in _FAILURES:
+                if reason := _first_line_with(pattern, log):
+                    kind, message = pattern_kind, pattern_message
+                    break
+        return kind(f"{message}\n{reason}".rstrip(), log=relevant_lines(log))
 
     def _is_ready(self) -> bool:
-        """Return whether this engine serves its model: another program may have taken the port in the meantime."""
-        if f"running on http://{HOST}:{self.port}" not in self.log():  # logged once the port is open
-            return False
-        with suppress(OSError, ValueError, http.client.HTTPException):
-            with closing(http.client.HTTPConnection(HOST, self.port, timeout=2)) as connection:
-                connection.request("GET", "/v1/models")
-                served = json.loads(connection.getresponse().read(1 << 16))
-            return self.exit_code is None and [entry["id"] for entry in served["data"]] == [self.model]
-        return False
+        """Return whether the engine has loaded the model and opened its port."""
+        listening = _LISTENING.search(self.log())
+        if listening:
+            self._port, self._is_loaded = int(listening[1]), True
+        return listening is not None and self.exit_code is None
 
 
 def running_engines() -> list[Engine]:
@@ -212,49 +252,53 @@ def running_engines() -> list[Engine]:
     return sorted(running, key=lambda engine: engine.port)
 
 
-def free_port(port: int | None) -> int:
-    """Return the given port if it is free, or any free port for None.
+def find_program() -> str | None:
+    """Return the path of llama-server, or None if xllamacpp, which is preferred, is installed.
+
+    Raises:
+        EngineMissingError: Neither is installed.
+    """
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return None
+    program = shutil.which("llama-server") if os.name == "posix" else None
+    if program is None:
+        raise EngineMissingError(
+            'No engine for local models is installed: pip install "vision-nb[local]" (34 MB, no compiler).'
+        )
+    return program
+
+
+def check_port(port: int | None) -> None:
+    """Check that a port is free.
 
     Raises:
         SettingsError: The port is in use or invalid.
     """
-    if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+    if port is None:
+        return
+    if isinstance(port, bool) or not isinstance(port, int):
         raise SettingsError(f"port must be an integer, not {port!r:.80}. Omit it to use a free port.")
     with socket.socket() as probe:
         if os.name == "posix":  # a port that was in use until a moment ago can be used again
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port or 0))
+            probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise SettingsError(f"Port {port} cannot be opened ({error}). Omit port= to use a free port.") from error
-        return int(probe.getsockname()[1])
-
-
-def loaded_part(log: str) -> float | None:
-    """Return the loaded part of the model: llama.cpp logs a hundred dots in all."""
-    dots = [len(found) for found in re.findall(r"^\.+", log, re.MULTILINE)]
-    return min(max(dots) / 100, 1.0) if dots else None
 
 
 def relevant_lines(log: str) -> str:
-    """Return the lines of a log that explain a failure, and its end, without tracebacks."""
-    lines = log.splitlines()
-    problems = [line for line in lines[:-3] if re.search(r"error|fail|mismatch|unable", line, re.IGNORECASE)]
-    kept = [line for line in problems if not line.startswith((" ", "Traceback"))]
-    kept += [line for line in lines[-3:] if not line.startswith((" ", "\t"))]
-    # pydantic names an invalid option and what is wrong with it in the two lines after the first.
-    for number, line in enumerate(lines):
-        if re.match(r"\d+ validation errors? for ", line):
-            kept += lines[number + 1 : number + 3]
+    """Return the lines of a log that report errors, and its end, without times and tracebacks."""
+    lines = [_TIME.sub("", line) for line in log.splitlines()]
+    problems = [line for line in lines[:-3] if re.search(r"^E |error|fail|mismatch|unable", line)]
+    kept = [line for line in (*problems, *lines[-3:]) if not line.startswith((" ", "\t", "Traceback"))]
     return "\n".join(line[:300] for line in kept[-_MAX_LOG_LINES:])
 
 
-def reason(lines: str) -> str:
-    """Return the first line that reports an error, or else the last one: an error message has no room for more."""
-    found = lines.splitlines()
-    if any(re.match(r"\d+ validation error", line) for line in found):
-        return " ".join(line.strip() for line in found[-2:])  # the option and what is wrong with it
-    return next((line for line in found if re.search(r"\berror\b", line, re.IGNORECASE)), found[-1] if found else "")
+def _first_line_with(pattern: str, log: str) -> str:
+    """Return the first line of a log that matches, without its time and level; empty if there is none."""
+    lines = (line for line in log.splitlines() if re.search(pattern, line, re.IGNORECASE))
+    return _TIME.sub("", next(lines, "")).removeprefix("E ")[:_MAX_REASON_LENGTH]
 
 
 def _remove(path: Path) -> None:
@@ -267,11 +311,8 @@ def _stop(process: subprocess.Popen[bytes], log: IO[bytes], path: Path) -> None:
     """End the child and wait until it has ended. In a fork of this process, this does not affect the child."""
     with suppress(OSError):
         if process.stdin is not None:
-            process.stdin.close()  # the child ends on its own when its pipe closes
-    try:
-        process.wait(_STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            process.stdin.close()
+    process.kill()  # it has nothing to save; in a fork, it is not a child, and Popen does not send a signal
+    process.wait()
     log.close()
     _remove(path)

@@ -1,4 +1,4 @@
-"""`serve_llava`: run LLaVA on this machine with llama.cpp."""
+"""`serve`: run a vision model on this machine with llama.cpp."""
 
 from __future__ import annotations
 
@@ -10,46 +10,55 @@ from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, NoReturn
 
-from vision_nb.errors import ProjectorMismatchError, ProviderConnectionError, SettingsError
-from vision_nb.images.document import ImageDocument
-from vision_nb.messages import ChatMessage
+from vision_nb.errors import ProviderConnectionError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
 from vision_nb.paths import expand_path
-from vision_nb.providers.call import Request
-from vision_nb.providers.llamacpp.chat_formats import check_chat_format
+from vision_nb.privacy.api_keys import hide, make_secret
+from vision_nb.providers.llamacpp.chat_templates import chat_template, check_chat_format
 from vision_nb.providers.llamacpp.download import download_gguf
-from vision_nb.providers.llamacpp.gguf import check_pair, read_header
-from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, Engine, reason, relevant_lines
+from vision_nb.providers.llamacpp.gguf import GgufHeader, check_pair, read_header
+from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, Engine, check_port, find_program
 from vision_nb.providers.local.model import LocalMultiModal
 from vision_nb.providers.openai.model import OpenAIMultiModal
-from vision_nb.providers.outgoing_image import OutgoingImage
-from vision_nb.providers.structured import Question, R
 from vision_nb.rendering.format import format_bytes
-from vision_nb.user_warnings import warn_user
 
-_DEFAULT_NAMES = {"llava-1-5": "llava", "llava-1-6": "llava-1.6"}
-"""Name of the model for each chat format of llama.cpp, as in the token rules."""
+_MAX_CONTEXT = 8192
+"""Default limit for n_ctx: the memory for a context of 100,000 tokens, which some models have, is gigabytes."""
+
+_OTHER_NAMES = {
+    "alias": "name",
+    "chat_template": "chat_format",
+    "clip_model_path": "mmproj",
+    "ctx_size": "n_ctx",
+    "gpu_layers": "n_gpu_layers",
+    "model_alias": "name",
+    "ngl": "n_gpu_layers",
+    "threads": "n_threads",
+}
+"""The names of options here, by their names in llama-server and llama-cpp-python."""
 
 
-def serve_llava(
+def serve(
     model: str | Path,
     mmproj: str | Path,
     port: int | None = None,
     *,
     repo_id: str | None = None,
-    n_ctx: int = 4096,
+    n_ctx: int | None = None,
     n_threads: int | None = None,
-    n_gpu_layers: int = 0,
-    chat_format: str = "llava-1-5",
+    n_gpu_layers: int | None = None,
+    chat_format: str | None = None,
     name: str | None = None,
+    api_key: str | None = None,
     load_timeout: float = 600.0,
     progress: bool = True,
     **options: Any,
-) -> ServedLlava:
+) -> ServedModel:
     """Start llama.cpp's server with two files of weights, and return the model that it serves.
 
-    The server listens on 127.0.0.1 only. It stops when you call ``stop()``, at the end of a ``with`` block, and when
-    this Python process ends for any reason.
+    The server is the one in the package xllamacpp, or else the program ``llama-server`` on the PATH. It listens on
+    127.0.0.1 only, and requires an API key. It stops when you call ``stop()``, at the end of a ``with`` block, and when
+    this Python process ends for any reason. `serve_llava` is another name for this function.
 
     Args:
         model: GGUF file of the text model, such as "ggml-model-q4_k.gguf".
@@ -57,18 +66,22 @@ def serve_llava(
         port: The port; None for a free one.
         repo_id: Repository on a model hub. ``model`` and ``mmproj`` are then file names in it, which are
             downloaded unless they are in the hub's cache.
-        n_ctx: Tokens per conversation, including images (576 each) and answers.
+        n_ctx: Tokens per conversation, including images and answers; None for the context length in the model's file,
+            up to 8,192.
         n_threads: Number of CPU threads; None for llama.cpp's default.
-        n_gpu_layers: Number of layers on the graphics card, -1 for all; requires a build of llama-cpp-python that
-            supports the card.
-        chat_format: llama.cpp's name for the chat format of the model; one that passes images to it.
-        name: Name under which the model is served; None for the usual name for the chat format.
+        n_gpu_layers: Number of layers on the graphics card, 0 for none, -1 for all; None for as many as fit. The
+            engine must be built for the card: xllamacpp from PyPI uses Apple's.
+        chat_format: "llava-1-5", "llava-1-6", "vicuna" or a Jinja template; None for the template in the model's file,
+            or for "llava-1-5" if the file does not contain one.
+        name: Name under which the model is served; None for "llava" for LLaVA 1.5, "llava-1.6" for the chat format
+            "llava-1-6", and the name of the file for other models.
+        api_key: Key that requests must have; None for a random one, which is ``.engine.api_key``.
         load_timeout: Seconds allowed for loading the model.
         progress: Whether to display the progress.
         **options: As for `LocalMultiModal`: max_new_tokens, temperature and so on.
 
     Raises:
-        EngineMissingError: The extra ``vision-nb[llama]`` is not installed.
+        EngineMissingError: The extra ``vision-nb[local]`` is not installed.
         ModelFileNotFoundError: A file does not exist.
         ModelFileError: A file is not a GGUF file, is incomplete, or is of the wrong kind.
         ProjectorMismatchError: The image encoder was made for another text model.
@@ -76,60 +89,77 @@ def serve_llava(
         EngineError: The server did not start for another reason; ``.log`` has the last lines of its log.
         SettingsError: An argument is invalid, or the port is in use.
 
-    >>> with serve_llava("ggml-model-q4_k.gguf", "mmproj-model-f16.gguf") as llm:  # doctest: +SKIP
+    >>> with serve("ggml-model-q4_k.gguf", "mmproj-model-f16.gguf") as llm:  # doctest: +SKIP
     ...     print(llm.complete("What is it?", "photo.jpg"))
     """
-    if isinstance(n_ctx, bool) or not isinstance(n_ctx, int) or n_ctx < 1:
-        raise SettingsError(f"n_ctx must be an integer of at least 1, not {n_ctx!r:.80}.")
+    api_key = hide(api_key, is_key=True)
+    counts = (("n_ctx", n_ctx, 1), ("n_threads", n_threads, 1), ("n_gpu_layers", n_gpu_layers, -1))
+    for option, count, least in counts:
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+            raise SettingsError(f"{option} must be an integer of at least {least}, not {count!r:.80}.")
     if not isinstance(load_timeout, (int, float)) or math.isnan(load_timeout) or load_timeout <= 0:
         raise SettingsError(f"load_timeout must be a positive number of seconds, not {load_timeout!r:.80}.")
     if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
         raise SettingsError(f"name={name!r:.80} is not a valid name: omit it to use the default name.")
     check_chat_format(chat_format)
-    name = name or _DEFAULT_NAMES.get(chat_format, chat_format)
-    _check_options(name, options)
+    check_port(port)
+    _check_options(options)
+    key = make_secret(api_key, name="The engine's API key")
+    find_program()
     if repo_id is not None:
         model, mmproj = (
             download_gguf(repo_id, PurePath(file).as_posix(), progress=progress) for file in (model, mmproj)
         )
     paths = expand_path(model).absolute(), expand_path(mmproj).absolute()
-    check_pair(*map(read_header, paths))
-    settings: dict[str, Any] = {
-        "model": paths[0],
-        "clip_model_path": paths[1],
-        "chat_format": chat_format,
-        "n_gpu_layers": n_gpu_layers,
-        "n_threads": n_threads,
-        # Otherwise a second request silently cuts off the answer to the first.
-        "interrupt_requests": False,
-    }
-    arguments = [word for key, value in settings.items() if value is not None for word in (f"--{key}", str(value))]
-    engine = Engine(arguments, model=name, context_length=n_ctx, port=port)
+    text, images = map(read_header, paths)
+    check_pair(text, images)
+    engine = Engine(
+        *paths,
+        name=name or _default_name(text, images, chat_format),
+        context_length=n_ctx or min(text.context_length or 4096, _MAX_CONTEXT),
+        chat_template=chat_template(text, chat_format),
+        port=port,
+        api_key=key,
+        n_threads=n_threads,
+        n_gpu_layers=-2 if n_gpu_layers == -1 else n_gpu_layers,  # llama.cpp's -1 is "as many as fit"
+    )
     what = " and ".join(f"{path.name} ({format_bytes(path.stat().st_size)})" for path in paths)
     try:
         with ProgressLine(f"Loading {what}", enabled=progress) as line:
             engine.wait(load_timeout, line.update)
             line.finish(f"{engine.model} is served at {engine.api_base}, loaded in {line.seconds:.1f} s: {what}")
-        return ServedLlava(engine, paths, **options)
+        return ServedModel(engine, paths, **options)
     except BaseException:
         engine.stop()
         raise
 
 
-def _check_options(name: str, options: Mapping[str, Any]) -> None:
+serve_llava = serve
+"""The name of `serve` in earlier versions, when it was for LLaVA only."""
+
+
+def _default_name(model: GgufHeader, mmproj: GgufHeader, chat_format: str | None) -> str:
+    """Return a name by which the token rules recognize the model."""
+    if chat_format == "llava-1-6":
+        return "llava-1.6"
+    is_llava = model.architecture == "llama" and mmproj.projector_type in ("mlp", None)
+    return "llava" if is_llava else model.path.stem.lower()
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
     """Check the options of the model before it is loaded, which can take minutes.
 
     Raises:
         SettingsError: An option does not exist, or its value is invalid.
     """
+    own = inspect.signature(serve).parameters.keys() - {"options"}
     known = _named_arguments(LocalMultiModal, OpenAIMultiModal) - {"model", "api_base"}
     for option in options:
         if option not in known:
-            own = inspect.signature(serve_llava).parameters.keys() - {"options"}
-            nearest = get_close_matches(option, sorted(known | own), n=1)
+            nearest = [_OTHER_NAMES[option]] if option in _OTHER_NAMES else get_close_matches(option, known | own, n=1)
             advice = f"did you mean {nearest[0]}?" if nearest else f"the options are {', '.join(sorted(known))}."
-            raise SettingsError(f"serve_llava has no option {option!r:.80}: {advice}")
-    LocalMultiModal(name, "http://127.0.0.1:1/v1", **options)  # checks the values; it connects to nothing
+            raise SettingsError(f"vn.serve has no option {option!r:.80}: {advice}")
+    LocalMultiModal("llava", "http://127.0.0.1:1/v1", **options)  # checks the values; it connects to nothing
 
 
 def _named_arguments(*classes: Any) -> set[str]:
@@ -138,8 +168,8 @@ def _named_arguments(*classes: Any) -> set[str]:
     return {one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
 
 
-class ServedLlava(LocalMultiModal):
-    """A model served by a child process; made by `serve_llava`.
+class ServedModel(LocalMultiModal):
+    """A model served by a child process; made by `serve`.
 
     Images at URLs are downloaded here instead of by the engine, which would open any URL, without limits. The timeout
     is ten minutes, because a model without a graphics card is slow, and requests are not retried.
@@ -155,7 +185,7 @@ class ServedLlava(LocalMultiModal):
 
     def __init__(self, engine: Engine, weights: Sequence[Path], **options: Any) -> None:
         defaults = {"context_length": engine.context_length, **CLIENT_OPTIONS}
-        super().__init__(engine.model, engine.api_base, **{**defaults, **options})
+        super().__init__(engine.model, engine.api_base, engine.api_key, **{**defaults, **options})
         self.engine = engine
         self._weights = [(path.name, path.stat().st_size) for path in weights]
 
@@ -190,49 +220,14 @@ class ServedLlava(LocalMultiModal):
         await asyncio.to_thread(self.engine.stop)
         await super().aclose()
 
-    def _request(
-        self,
-        messages: list[ChatMessage],
-        images: Mapping[ImageDocument, OutgoingImage],
-        settings: Mapping[str, Any],
-        *,
-        stream: bool,
-    ) -> Request:
-        request = super()._request(messages, images, settings, stream=stream)
-        match request.get("response_format"):
-            case {"type": "json_schema", "json_schema": {"schema": schema}}:  # the engine's own format
-                return {**request, "response_format": {"type": "json_object", "schema": schema}}
-        return request
-
-    def _send(self, question: Question[R]) -> R:
-        return self._checked(super()._send(question))
-
-    async def _asend(self, question: Question[R]) -> R:
-        return self._checked(await super()._asend(question))
-
-    def _checked(self, response: R) -> R:
-        """Warn if the engine cannot have read everything that was sent; a stream of this engine reports no tokens."""
-        if response.usage_is_implausible:
-            warn_user(
-                f"{self} reports fewer input tokens than were sent, so the image probably did not reach the model: "
-                "check that chat_format= is the one of the model."
-            )
-        return response
-
     def _map_error(self, error: Exception, partial_text: str) -> Exception:
         own = super()._map_error(error, partial_text)
         if isinstance(own, ProviderConnectionError) and not self.engine.stop.alive:
             return ProviderConnectionError(
-                "The engine was stopped: call serve_llava to start another.", partial_text=partial_text
+                "The engine was stopped: call vn.serve to start another.", partial_text=partial_text
             )
         if isinstance(own, ProviderConnectionError) and self.engine.has_ended(within=0.3):
             return ProviderConnectionError(
-                f"{self.engine.failure()}\nCall serve_llava to start it again.", partial_text=partial_text
-            )
-        if "mtmd context" in str(own):  # llama.cpp only loads the image encoder for the first request
-            lines = relevant_lines(self.engine.log())
-            return ProjectorMismatchError(
-                f"The engine rejects the image encoder: use the mmproj file published with the model.\n{reason(lines)}",
-                log=lines,
+                f"{self.engine.failure()}\nCall vn.serve to start it again.", partial_text=partial_text
             )
         return own

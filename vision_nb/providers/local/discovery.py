@@ -88,7 +88,7 @@ class LocalServers(Sequence[LocalServer]):
         """
         if not self._servers:
             raise ProviderConnectionError(
-                f"{self} Start one, or call vn.serve_llava(model, mmproj) with two GGUF files; pass api_base= for any "
+                f"{self} Start one, or call vn.serve(model, mmproj) with two GGUF files; pass api_base= for any "
                 "other address."
             )
         found = self._with_name(name) if name else self._without_name()
@@ -131,7 +131,7 @@ def detect(*, timeout: float = 1.0, api_key: Any = None, ports: Sequence[int] | 
     Args:
         timeout: Seconds allowed for each response.
         api_key: Key for servers that require one; it is not sent to others.
-        ports: The ports to try; None for the default ports and those of `serve_llava`.
+        ports: The ports to try; None for the default ports and those of `serve`.
 
     Raises:
         SettingsError: An argument is invalid.
@@ -139,7 +139,8 @@ def detect(*, timeout: float = 1.0, api_key: Any = None, ports: Sequence[int] | 
     api_key = hide(api_key, is_key=True)
     engines = {engine.port: engine for engine in running_engines()}
     tried = list(dict.fromkeys([*engines, *DEFAULT_PORTS] if ports is None else ports))
-    probes = [Probe(port, timeout=timeout, api_key=api_key) for port in tried]
+    keys = {port: engine.api_key for port, engine in engines.items()}
+    probes = [Probe(port, timeout=timeout, api_key=keys.get(port, api_key)) for port in tried]
     with ThreadPoolExecutor(max(1, len(probes))) as pool:
         found = dict(zip(tried, pool.map(_identify, probes), strict=True))
     return LocalServers(
@@ -163,7 +164,7 @@ def _identify(probe: Probe) -> LocalServer | None:
 
 
 def _with_engine(server: LocalServer, engine: Engine | None) -> LocalServer:
-    """Add what `serve_llava` knows about a server that it has started."""
+    """Add what `serve` knows about a server that it has started."""
     if engine is None:
         return server
     return replace(server, models=(LocalModel(engine.model, True, engine.context_length),))

@@ -2,7 +2,7 @@
 
 The pair has about 1 MB instead of 4.7 GB. Everything is real, including 576 tokens per image, but the answers are noise.
 
-Run: python -m tests.tiny_llava FOLDER
+Run: python -m tests.tiny_models FOLDER
 """
 
 import sys
@@ -27,7 +27,7 @@ def write_pair(folder, *, embedding=EMBEDDING):
     return model, mmproj
 
 
-def write_model(path, *, embedding=EMBEDDING):
+def write_model(path, *, embedding=EMBEDDING, chat_template=None):
     """Write a LLaMA with two blocks, and a vocabulary of bytes and a few words."""
     tokens, scores, types = _vocabulary()
     writer = GGUFWriter(str(path), "llama")
@@ -50,6 +50,8 @@ def write_model(path, *, embedding=EMBEDDING):
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_add_bos_token(True)
+    if chat_template is not None:
+        writer.add_chat_template(chat_template)
     weights = _Weights(writer)
     weights.add("token_embd.weight", len(tokens), embedding)
     weights.ones("output_norm.weight", embedding)
@@ -126,7 +128,9 @@ def _vocabulary():
     special = [(b"<unk>", TokenType.UNKNOWN), (b"<s>", TokenType.CONTROL), (b"</s>", TokenType.CONTROL)]
     of_bytes = [(f"<0x{value:02X}>".encode(), TokenType.BYTE) for value in range(256)]
     words = [(f"\u2581{word}".encode(), TokenType.NORMAL) for word in WORDS]
-    entries = special + of_bytes + words
+    # As in LLaMA's vocabulary, the space before a text can join its first letters.
+    spaces = [(text.encode(), TokenType.NORMAL) for text in ("\u2581", "\u2581A", "\u2581U", "SS")]
+    entries = special + of_bytes + words + spaces
     return [text for text, _ in entries], [0.0] * len(entries), [kind for _, kind in entries]
 
 
