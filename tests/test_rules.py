@@ -383,6 +383,7 @@ def test_every_row_names_its_source_and_date():
     for name, row in RULES.items():
         assert row.name == name and row.source and row.read == "2026-11" and row.checked != ""
         assert (row.names is None) or row_for(EXAMPLES[name]) is row
+        assert ("documentation, not tried" in row.reference) == (row.checked is None)
 
 
 NAMES = {

@@ -20,6 +20,8 @@ from vision_nb.demo.openai import handler
 from vision_nb.demo.openai.dialects import service_path
 from vision_nb.services import SERVICES
 
+pytestmark = pytest.mark.slow
+
 SIZES = ((4032, 3024), (700, 1900), (90, 60))
 SENT = {  # the sizes at which the first two are sent; the third is never enlarged
     "anthropic:claude-opus-4-8": [(2212, 1659), (700, 1900)],

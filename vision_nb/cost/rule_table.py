@@ -51,8 +51,8 @@ class Row:
 
     @property
     def reference(self) -> str:
-        """The source, with its date."""
-        return f"{self.source}, read {self.read}"
+        """The source, with its date, and whether the rule was only read."""
+        return f"{self.source}, read {self.read}{'; documentation, not tried' if self.checked is None else ''}"
 
     def is_estimate(self, size: Size) -> bool:
         """Return whether the count of an image of this size is an estimate."""
