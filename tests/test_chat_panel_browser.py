@@ -183,14 +183,15 @@ def test_switching_the_model_shows_which_images_it_will_get(opened):
     panel.wait("done")
     select = panel.page.locator(".vnb-model-picker select")
     assert select.locator("option").all_inner_texts() == [
-        "openai:gpt-4o", "openai:gpt-4o-mini", "replicate:llava-13b", "demo",
+        "openai:gpt-4o (demo)", "openai:gpt-4o-mini (demo)", "replicate:llava-13b (demo)", "demo",
     ]  # fmt: skip
-    select.select_option("openai:gpt-4o-mini")
+    select.select_option("openai:gpt-4o-mini (demo)")
     panel.say("Two?")
     panel.wait("done", 1)
-    assert panel.turns.nth(1).locator(".vnb-model").inner_text() == "gpt-4o-mini"
+    assert panel.turns.nth(1).locator(".vnb-model").inner_text() == "gpt-4o-mini (demo)"
+    assert panel.page.locator(".vnb-badge").all_inner_texts() == ["demo: measures pixels, no language model"]
     panel.run("panel.add(vn.samples.path('label'))")
-    select.select_option("replicate:llava-13b")
+    select.select_option("replicate:llava-13b (demo)")
     panel.wait_for_text("Of the 2 images in this conversation, replicate:llava-13b will get the most recent 1.")
     panel.run("panel.add(vn.samples.path('label'))")
     panel.wait_for_text("replicate:llava-13b accepts 1 image per question: remove 1.")
@@ -373,7 +374,7 @@ def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
     assert reached == [
         "Enlarge chart.png", "link", "x", "a", "Copy: One?", "Ask again: One?", "Edit: One?",
         "Delete this and later: O", "Retry: Two?", "Edit: Two?", "Delete this and later: T", "Detail level of label.pn",
-        "Remove label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4oopenai:gpt-", "Send",
+        "Remove label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4o (demo)open", "Send",
     ]  # fmt: skip
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         page.click("text=Settings >> nth=0")

@@ -177,6 +177,7 @@ def test_a_question_in_another_language_is_told_that_the_demo_knows_english_only
         "Translate: これは日本語の長い文章です",
         "Is the Rue de la Paix on it?",
         "Who painted La Gioconda?",
+        "What does Das Bild der Frau mean on this page?",
         "Las Vegas or Los Angeles?",
         "How large?",
         "Colors?",

@@ -8,6 +8,7 @@ import pytest
 import vision_nb as vn
 from tests.forms import EIGHT_FORMS, FORMS, ask
 from vision_nb.demo.faults import Fault
+from vision_nb.magics.compare import Answer, Answers
 from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView
 from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
@@ -92,6 +93,13 @@ def test_a_gallery_has_the_badge_once_and_labels_the_models(server, tmp_path):
         assert html.count(BADGE_HTML) == 1 and html.endswith(BADGE_HTML)
         assert html.count("openai:gpt-4o (demo)</th>") == 1
         assert html.count("would cost 0.") == 4
+
+
+def test_answers_of_several_models_to_a_cell_have_the_badge_once(server):
+    response = models(server)[0].complete("How large is it?", [CHART])
+    answers = Answers([Answer("openai:gpt-4o", "openai:gpt-4o (demo)", response)] * 2)
+    for shown in (answers._repr_html_(), repr(answers)):
+        assert shown.count(BADGE) == 1 and shown.count("openai:gpt-4o (demo)") == shown.count("would cost 0.") == 2
 
 
 def test_an_extraction_has_the_badge_once_and_says_what_it_would_cost(server, tmp_path):
