@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 
 _SKIPPED = ("script", "noscript", "style", "textarea", "pre", "code", "annotation", "annotation-xml")
+_IGNORING = {"tex2jax_ignore", "mathjax_ignore"}  # classes, which pandas gives to tables without formulas
 _INCLUDED = {"br": "\n", "wbr": ""}
 _START = re.compile(
     r"(?P<open>\$\$|\\\(|\\\[|\$)|\\begin\s*\{(?P<environment>[^}]*)\}|(?P<escape>\\[\\$])|(?P<ref>\\(?:eq)?ref\s*\{[^}]*\})"
@@ -50,7 +51,8 @@ class _Strings(HTMLParser):
         if tag in _INCLUDED and not self._skipped:
             self.strings[-1] += _INCLUDED[tag]
             return
-        if tag in _SKIPPED:
+        is_ignored = not _IGNORING.isdisjoint((dict(attributes).get("class") or "").split())
+        if tag in _SKIPPED or is_ignored or (tag == "table" and tag in self._skipped):
             self._skipped.append(tag)
         self.strings.append("")
 

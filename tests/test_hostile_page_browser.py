@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+from itertools import cycle
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -29,6 +31,10 @@ ANSWERS = ["\n\n".join(form % tex for tex in TEX) for form in DELIMITERS] + HTML
 
 SET_UP = (
     SERVER.format(speed=1_000_000)
+    + f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+"""
     + r"""
 import json, os
 from pathlib import Path
@@ -80,6 +86,34 @@ PLACES = {
     "own": "display(Markdown(Path('own.md').read_text()))",
 }
 
+SHORT = [text for form, tex in zip(cycle(DELIMITERS), TEX, strict=False) if len(text := form % tex) < 190]
+SHORT += [text for text in HTML if len(text) < 190]
+"""Attacks that are shown whole in a cell of a table; each one is a field's name, description, value and choice."""
+DATA_PLACES = {
+    "extraction": "from tests.extractions import make_extraction\n"
+    "short = json.loads(Path('short.json').read_text())\n"
+    "texts = {f'{number} {text}'.replace('.', ' '): text for number, text in enumerate(short)}\n"
+    "name, *_ = texts\n"
+    "fields = {path: {'type': 'string', 'description': text} for path, text in texts.items()}\n"
+    "fields |= {f'choice {name}': {'enum': short, 'description': short[0]}}\n"
+    "rows = {'type': 'object', 'properties': {name: {'type': 'string'}}}\n"
+    "fields |= {f'list {name}': {'type': 'array', 'items': rows}}\n"
+    "schema = {'title': short[0], 'type': 'object', 'properties': fields}\n"
+    "first = {**texts, f'choice {name}': short[0], f'list {name}': [{name: text} for text in short[:5]]}\n"
+    "second = {path: short[-1] if path in texts else value for path, value in first.items()}\n"
+    "read = make_extraction(Path(), [[first, second], [first, ValueError(short[0])]], schema, "
+    "images=[image(short[0]), image(short[5])])\n"
+    "display(read, read.comparison, read.to_dataframe(), read.to_dataframe(thumbnails=True))\n"
+    "display(read.to_dataframe(thumbnails=True, explode=f'list {name}'))",
+    "score": "read.set_review(0, first, reviewer=short[0])\n"
+    "display(read.to_dataframe(thumbnails=True, reviewed=True))\n"
+    "score = read.score()\n"
+    "display(score, score.models, score.errors(), score.confusion(f'choice {name}'), score.plot())\n"
+    "display(score.to_dataframe(), score.models.to_dataframe(), score.errors().to_dataframe(), vn.ledger.to_dataframe())",
+    "review panel": "display(read.review(reviewer=short[0], show='all', order='given'))",
+    "own": PLACES["own"],
+}
+
 SNAPSHOT = """() => [...document.querySelectorAll('html, body, #main, #jp-top-panel, #jp-main-content-panel, '
   + '#jp-main-dock-panel, #jp-menu-panel, .lm-MenuBar-item, .jp-SideBar .lm-TabBar-tab, .jp-NotebookPanel, .jp-NotebookPanel-toolbar, '
   + '.jp-Notebook, .jp-MarkdownOutput, .jp-MarkdownOutput p, #jp-right-stack, #jp-bottom-panel, #jp-down-stack')]
@@ -90,20 +124,26 @@ SNAPSHOT = """() => [...document.querySelectorAll('html, body, #main, #jp-top-pa
 FAULTS = """(selector) => { const found = [];
 const report = (why, e) => found.push(why + ': ' + e.outerHTML.slice(0, 300));
 const answers = [...document.querySelectorAll(selector)];
+// A table of pandas has a style element; a styled one has an id for itself and each of its cells, and the element is empty.
+const pandas = '.dataframe tbody tr th:only-of-type { vertical-align: middle; } .dataframe tbody tr th { vertical-align: top; } '
+  + '.dataframe thead th { text-align: right; }';
+const isOfPandas = (e) => e.closest('.jp-RenderedHTML, .jp-RenderedHTMLCommon') && (e.tagName === 'STYLE'
+  ? ['', pandas].includes(e.textContent.replace(/\\s+/g, ' ').trim())
+  : /^(TABLE|T[HD])$/.test(e.tagName) && /^T_[0-9a-f]{5}(_(level0|row\\d+)_col\\d+)?$/.test(e.id));
 const foreign = new Set();
 for (const e of document.querySelectorAll('[id]')) if (!e.closest(selector)) foreign.add(e.id);
 for (const root of answers) for (const e of root.querySelectorAll('*')) {
   const math = e.closest('mjx-container, math');
   const control = e.closest('.vnb-composer, .vnb-label-foot, .vnb-label-aspect, .vnb-label-top, .jp-OutputPrompt, .vnb-actions');
   if (/^(script|iframe|object|embed|form|style|link|meta|base|frame|video|audio|svg|template)$/i.test(e.tagName) && !math && !control
-      && !/json$/.test(e.type ?? '') && !/^\\s*var element = document/.test(e.textContent)) report('tag', e);
+      && !/json$/.test(e.type ?? '') && !/^\\s*var element = document/.test(e.textContent) && !isOfPandas(e)) report('tag', e);
   if (/^(button|input|textarea|select)$/i.test(e.tagName) && !control && !e.closest('[class*=vnb-], .jp-RenderedText')) report('control', e);
   for (const { name, value } of e.attributes) {
     if (/^on|^srcset$|^srcdoc$|^formaction$|commandlinker|^contenteditable$|^autofocus$|^slot$|^is$/i.test(name)) report(name, e);
     if (/^(href|src|action|xlink:href|poster|data)$/i.test(name) && !/^(https?:|mailto:|data:image|blob:|#)/i.test(value)) report(name, e);
-    if (/^class$/.test(name) && /jp-mod-hidden|lm-mod-hidden|mathjax_process|tex2jax|\\bmermaid\\b/.test(value)) report('class', e);
+    if (/^class$/.test(name) && /jp-mod-hidden|lm-mod-hidden|mathjax_process|tex2jax(?!_ignore)|\\bmermaid\\b/.test(value)) report('class', e);
   }
-  if (e.id && !math && (foreign.has(e.id) || !/^H[1-6]$/.test(e.tagName)) && !control && !e.closest('[class*=vnb-]')) report('id', e);
+  if (e.id && !math && (foreign.has(e.id) || !/^H[1-6]$/.test(e.tagName)) && !control && !e.closest('[class*=vnb-]') && !isOfPandas(e)) report('id', e);
   if (math && (e.id || e.hasAttribute('href') || /^(a|img|image)$/i.test(e.tagName))) report('formula', e);
   const style = getComputedStyle(e);
   if (/fixed|sticky/.test(style.position) || (style.position === 'absolute' && !math && !control && !e.closest('[class*=vnb-]'))) report('position', e);
@@ -125,9 +165,11 @@ def lab(tmp_path_factory):
     (root / "hostile.json").write_text(json.dumps(ANSWERS))
     (root / "own.md").write_text(OWN_FORMULAS)
     (root / "generated.json").write_text(json.dumps(list(generated_outputs())))
-    cells = [nbformat.v4.new_markdown_cell(OWN_FORMULAS), nbformat.v4.new_code_cell(SET_UP)]
-    cells += [nbformat.v4.new_code_cell(source) for source in PLACES.values()]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), root / "hostile.ipynb")
+    (root / "short.json").write_text(json.dumps(SHORT))
+    for name, places in (("hostile", PLACES), ("data", DATA_PLACES)):
+        cells = [nbformat.v4.new_markdown_cell(OWN_FORMULAS), nbformat.v4.new_code_cell(SET_UP)]
+        cells += [nbformat.v4.new_code_cell(source) for source in places.values()]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), root / f"{name}.ipynb")
     with running_lab(root, work) as address:
         yield address, root
 
@@ -209,32 +251,55 @@ def check(page, urls, selector=OUTPUTS):
     assert [url for url in urls if not url.startswith(own)] == []
 
 
+def run_notebook(page, address, urls, name, drawn):
+    """Run a notebook, check its outputs, save it, and return the author's own formulas."""
+    open_notebook(page, address, f"{name}.ipynb")
+    own = formulas_of(page, "first")
+    before = page.evaluate(SNAPSHOT)
+    run_cells(page)
+    page.wait_for_selector(drawn, timeout=30_000)
+    wait_for_math(page)
+    errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
+    assert errors.all_inner_texts() == []
+    assert formulas_of(page, "first") == own == formulas_of(page, "last")
+    check(page, urls)
+    assert page.evaluate(SNAPSHOT) == before and len(before) > 20
+    save(page)
+    return own
+
+
+def check_opened_again(page, address, urls, root, name, own):
+    """Open a saved notebook again: JupyterLab trusts what was run here, but not a file from elsewhere."""
+    page.goto(f"{address}/lab/tree/{name}.ipynb?reset")
+    check_opened(page, urls, own, is_trusted=True)
+    notebook = nbformat.read(root / f"{name}.ipynb", as_version=4)
+    notebook.cells[1].source += "\n# from elsewhere"
+    notebook.cells[-2].outputs[0].data["text/plain"] = "changed"
+    nbformat.write(notebook, root / "elsewhere.ipynb")
+    page.goto(f"{address}/lab/tree/elsewhere.ipynb?reset")
+    check_opened(page, urls, own, is_trusted=False)
+    return notebook
+
+
+def check_nbconvert(page, urls, root, notebook):
+    """Check the page that nbconvert makes of a notebook, and what MathJax would typeset in it."""
+    page.route("https://**", lambda route: route.abort())  # it loads MathJax from another host, not reached here
+    (root / "page.html").write_text(HTMLExporter().from_notebook_node(notebook)[0])
+    page.goto((root / "page.html").as_uri(), wait_until="domcontentloaded")
+    assert {url.split("/")[2] for url in urls if url.startswith("https:")} <= {"cdnjs.cloudflare.com", "unpkg.com"}
+    del urls[:]
+    page.mouse.move(400, 400)
+    check(page, urls, OUTPUTS)
+    found = harmful_formulas(page.content(), COMMANDS)
+    assert found and [formula for formula in found if formula not in OWN_FORMULAS] == []
+
+
 def test_hostile_answers_change_nothing_outside_of_them(lab):
     address, root = lab
     with hostile_page() as (page, urls):
-        open_notebook(page, address, "hostile.ipynb")
-        own = formulas_of(page, "first")
-        before = page.evaluate(SNAPSHOT)
-        run_cells(page)
-        page.wait_for_selector(".vnb-turn", timeout=30_000)
-        wait_for_math(page)
-        errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
-        assert errors.all_inner_texts() == []
+        own = run_notebook(page, address, urls, "hostile", ".vnb-turn")
         assert page.locator("mjx-container").count() > 100
-        assert formulas_of(page, "first") == own == formulas_of(page, "last")
-        check(page, urls)
-        assert page.evaluate(SNAPSHOT) == before and len(before) > 20
-        save(page)
-
-        # Opened again: JupyterLab trusts what was run here, but not a file from elsewhere.
-        page.goto(f"{address}/lab/tree/hostile.ipynb?reset")
-        check_opened(page, urls, own, is_trusted=True)
-        notebook = nbformat.read(root / "hostile.ipynb", as_version=4)
-        notebook.cells[1].source += "\n# from elsewhere"
-        notebook.cells[-2].outputs[0].data["text/plain"] = "changed"
-        nbformat.write(notebook, root / "elsewhere.ipynb")
-        page.goto(f"{address}/lab/tree/elsewhere.ipynb?reset")
-        check_opened(page, urls, own, is_trusted=False)
+        notebook = check_opened_again(page, address, urls, root, "hostile", own)
 
         # The exported conversation, as a notebook and as a page.
         page.goto(f"{address}/lab/tree/talk.ipynb?reset")
@@ -244,14 +309,12 @@ def test_hostile_answers_change_nothing_outside_of_them(lab):
         page.goto((root / "talk.html").as_uri())
         assert page.locator("section").count() >= len(ANSWERS) - len(DELIMITERS)
         check(page, urls, "body")
+        check_nbconvert(page, urls, root, notebook)
 
-        # A page of nbconvert loads MathJax from another host, which is not reached here: find what it would typeset.
-        page.route("https://**", lambda route: route.abort())
-        (root / "page.html").write_text(HTMLExporter().from_notebook_node(notebook)[0])
-        page.goto((root / "page.html").as_uri(), wait_until="domcontentloaded")
-        assert {url.split("/")[2] for url in urls if url.startswith("https:")} <= {"cdnjs.cloudflare.com", "unpkg.com"}
-        del urls[:]
-        page.mouse.move(400, 400)
-        check(page, urls, OUTPUTS)
-        found = harmful_formulas(page.content(), COMMANDS)
-        assert found and [formula for formula in found if formula not in OWN_FORMULAS] == []
+
+def test_hostile_fields_and_values_change_nothing_outside_of_their_tables_and_forms(lab):
+    address, root = lab
+    with hostile_page() as (page, urls):
+        own = run_notebook(page, address, urls, "data", ".vnb-field-text")
+        assert page.locator(".vnb-field-text").count() >= len(SHORT)
+        check_nbconvert(page, urls, root, check_opened_again(page, address, urls, root, "data", own))

@@ -8,6 +8,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from tests.extractions import make_extraction, receipt
 from tests.mathjax_finder import DANGEROUS, harmful_formulas, typeset_formulas
 from vision_nb.comparison.gallery import answer_html as gallery_html
 from vision_nb.comparison.gallery import error_html
@@ -186,6 +187,25 @@ def test_a_data_frame_of_answers_is_displayed_without_formulas(server, tmp_path)
         assert type(pickle.loads(pickle.dumps(shown))) is type(shown)
     assert frame.response[0] == f"${COVER}$"
     assert "mathjax_ignore" not in pd.DataFrame({"a": ["$x$"]})._repr_html_()
+
+
+def test_every_data_frame_is_displayed_without_formulas(tmp_path):
+    read = make_extraction(tmp_path, [[receipt(), receipt(payment="cash")]])
+    read.set_review(0, receipt(), reviewer="ann")
+    read.comparison.set_label(0, correctness=1, relevance=1)
+    score = read.score()
+    for frame in (
+        read.to_dataframe(),
+        read.to_dataframe(explode="items", reviewed=True),
+        read.comparison.to_dataframe(),
+        read.comparison.summary().to_dataframe(),
+        score.to_dataframe(),
+        score.models.to_dataframe(),
+        score.errors().to_dataframe(),
+        score.confusion("payment"),
+        vn.ledger.to_dataframe(),
+    ):
+        assert "mathjax_ignore" in frame._repr_html_()
 
 
 def test_a_name_in_a_figure_is_not_a_formula(tmp_path):

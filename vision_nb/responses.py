@@ -16,6 +16,7 @@ from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML, demo_label
 from vision_nb.rendering.format import format_count
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.rendering.sanitize import terminal_text
 
 UNFINISHED = ("interrupted", "incomplete")
 """The finish reasons of an answer that was stopped or cut off. Such an answer is shown, but never parsed or stored."""
@@ -349,9 +350,9 @@ def badge_notes(response: Response) -> list[str]:
 
 
 def plain_text(response: Response) -> str:
-    """Return a response's text, followed by how it ended if not normally, and by the demo's badge."""
+    """Return a response's text for a terminal, how it ended if not normally, and the demo's badge."""
     notes = [*([response.remark] if response.remark else []), *badge_notes(response)]
-    return "\n\n".join([response.text, *(f"({note})" for note in notes)]).lstrip()
+    return terminal_text("\n\n".join([response.text, *(f"({note})" for note in notes)]).lstrip())
 
 
 def response_details(response: Response) -> list[str]:

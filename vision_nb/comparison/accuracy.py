@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
 from vision_nb.rendering import html
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_usd
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ class AccuracySummary:
         import pandas as pd
 
         records = [vars(one) for one in self.models]
-        return pd.DataFrame.from_records(records, columns=[field.name for field in fields(ModelAccuracy)])
+        return without_formulas(
+            pd.DataFrame.from_records(records, columns=[field.name for field in fields(ModelAccuracy)])
+        )
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return the head and rows of the summary's table."""

@@ -16,6 +16,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.notebook.display import new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.storage.annotations import Label
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Summary:
         """Return the summary as a pandas DataFrame with a row per model."""
         import pandas as pd
 
-        return pd.DataFrame([vars(one) for one in self.models])
+        return without_formulas(pd.DataFrame([vars(one) for one in self.models]))
 
     def _repr_markdown_(self) -> str:
         head = [title for title, _, _ in _SUMMARY_COLUMNS]

@@ -11,8 +11,9 @@ from vision_nb.comparison.canonical_values import as_text
 from vision_nb.comparison.gallery import MAX_IMAGES, answer_table, cell, error_html, thumbnail_html
 from vision_nb.comparison.judgments import Judgment
 from vision_nb.comparison.matching import Matching
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
-from vision_nb.rendering.sanitize import escape_text, replace_surrogates
+from vision_nb.rendering.sanitize import escape_text, replace_surrogates, terminal_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ class Mistakes(Sequence[Judgment]):
             )
             for one in self.judgments
         ]
-        return pd.DataFrame.from_records(records, columns=list(_COLUMNS))
+        return without_formulas(pd.DataFrame.from_records(records, columns=list(_COLUMNS)))
 
     def _repr_html_(self) -> str:
         if not self.judgments:
@@ -119,7 +120,7 @@ class Mistakes(Sequence[Judgment]):
             truth, answer = (text.replace("\n", "; ")[:80] for text in self._texts(one))
             name = f"{one.prediction.document.title}, {one.prediction.model}, {one.field.path}"
             lines.append(f"{name}: {one.outcome}, truth: {truth or None}, answer: {answer or None}")
-        return "\n".join(lines)
+        return terminal_text("\n".join(lines))
 
 
 def _failures_once(judgments: Sequence[Judgment]) -> list[Judgment]:

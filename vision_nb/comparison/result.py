@@ -150,6 +150,9 @@ class Comparison(Sequence[Row]):
     def to_csv(self, path: str | Path) -> None:
         """Write the table as CSV.
 
+        Text is written unchanged. Spreadsheet programs take text that begins with "=", "+", "-" or "@" for a formula:
+        if you do not trust the images and the model, import the columns as text.
+
         Args:
             path: The file; it is overwritten if it exists.
         """

@@ -27,7 +27,8 @@ from vision_nb.comparison.mistakes import Mistakes
 from vision_nb.comparison.truth import Truth, read_truth
 from vision_nb.errors import SettingsError
 from vision_nb.rendering import html
-from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.sanitize import escape_text, terminal_text
 from vision_nb.schema.fields import Field
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Score:
 
         columns = [field.name for field in fields(Accuracy)]
         table = pd.DataFrame.from_records([vars(one) for one in self._accuracies.values()], columns=columns)
-        return table.astype({"accuracy": "float64"})
+        return without_formulas(table.astype({"accuracy": "float64"}))
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -258,7 +259,8 @@ class Score:
         rows = list(dict.fromkeys([*choices, *sorted(truths)]))
         columns = list(dict.fromkeys([*rows, *sorted(answers)]))
         table = pd.crosstab(*(pd.Series(labels, dtype=object) for labels in (truths, answers)))
-        return table.reindex(index=rows, columns=columns, fill_value=0).rename_axis(index="truth", columns="answer")
+        table = table.reindex(index=rows, columns=columns, fill_value=0)
+        return without_formulas(table.rename_axis(index="truth", columns="answer"))
 
     def errors(self, field: str | None = None, model: str | None = None) -> Mistakes:
         """Return the values that are not correct, with their images.
@@ -303,10 +305,10 @@ class Score:
     def __repr__(self) -> str:
         models = "1 model" if len(self._names) == 1 else f"{len(self._names)} models"
         images = "1 image" if len(self.truth.values) == 1 else f"{len(self.truth.values):,} images"
-        return f"Score of {models} on {images}: {' '.join([self.conclusion, *self.notes])}"
+        return terminal_text(f"Score of {models} on {images}: {' '.join([self.conclusion, *self.notes])}")
 
     def __str__(self) -> str:
-        return "\n".join([self.conclusion, str(self.models), *self.notes])
+        return terminal_text("\n".join([self.conclusion, str(self.models), *self.notes]))
 
 
 def _per_1000(price: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.prices import parse_usd
 from vision_nb.rendering import html
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_count, format_usd
 from vision_nb.rendering.sanitize import escape_text
 from vision_nb.responses import Usage
@@ -165,7 +166,7 @@ class Ledger:
             }
             for entry in self.entries
         ]
-        return pd.DataFrame.from_records(records, columns=columns)
+        return without_formulas(pd.DataFrame.from_records(records, columns=columns))
 
     def reset(self) -> None:
         """Delete all entries, and reset the amount spent; the budget stays."""

@@ -21,7 +21,7 @@ from vision_nb.images.formats import SENDABLE, sniff, type_of_name
 from vision_nb.images.prepare import MAX_BYTES, Prepared, prepare, thumbnail
 from vision_nb.privacy.urls import redact_url
 from vision_nb.rendering import html
-from vision_nb.rendering.sanitize import replace_surrogates
+from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -299,7 +299,7 @@ class ImageDocument:
 
     def __repr__(self) -> str:
         detail = f", detail={self.detail!r}" if self.detail else ""
-        name = self.short_name if isinstance(self._content, MemoryContent) else repr(self.short_name)
+        name = terminal_text(self.short_name) if isinstance(self._content, MemoryContent) else repr(self.short_name)
         return f"ImageDocument({name}{detail})"
 
     def _repr_html_(self) -> str:

@@ -15,6 +15,7 @@ from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
 from vision_nb.rendering.html import muted_text
+from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.responses import CompletionResponse, answer_markdown, reasoning_html
 from vision_nb.storage.claims import aclaimed
 from vision_nb.store import Store
@@ -63,7 +64,7 @@ class Answers(DisplayOnce, Sequence[Answer]):
 
     def __repr__(self) -> str:
         texts = [f"--- {one.label} ({', '.join(_facts(one))})\n{one.response or one.error}" for one in self]
-        return "\n\n".join([*texts, *([f"({BADGE})"] if self._has_demo else [])])
+        return terminal_text("\n\n".join([*texts, *([f"({BADGE})"] if self._has_demo else [])]))
 
     @property
     def _has_demo(self) -> bool:

@@ -12,7 +12,7 @@ from vision_nb.magics.question import Question
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_price, format_usd
-from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.sanitize import escape_text, terminal_text
 
 MAX_THUMBNAILS = 24
 _THUMBNAIL_SIDE = 120  # pixels
@@ -82,7 +82,7 @@ class Preview:
 
     def __repr__(self) -> str:
         rows = [f"{name}: {value}" for name, value in self._rows]
-        return "\n".join([*rows, *(f"image: {caption}" for caption in self._captions()), self._summary])
+        return terminal_text("\n".join([*rows, *(f"image: {caption}" for caption in self._captions()), self._summary]))
 
 
 def preview(question: Question, *, is_stored: bool, notes: tuple[str, ...] = ()) -> Preview:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vision_nb.rendering import html
+from vision_nb.rendering.sanitize import terminal_text
 
 
 @dataclass(frozen=True)
@@ -30,4 +31,4 @@ class Table:
         lines = [self.head, *self.rows] if self.rows else []
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        return "\n".join([*table, *([""] if table and self.remarks else []), *self.remarks])
+        return terminal_text("\n".join([*table, *([""] if table and self.remarks else []), *self.remarks]))

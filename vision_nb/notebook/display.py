@@ -18,6 +18,7 @@ from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, to_jpeg
 from vision_nb.messages import as_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
+from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.responses import Response, badge_notes, plain_text, response_markdown
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class StreamingDisplay:
         if response.attempts > self._attempts:  # the text is another one: a structured answer was repaired
             sys.stdout.write("\n\n")
             self._written, self._attempts = 0, response.attempts
-        sys.stdout.write(response.text[self._written :])
+        sys.stdout.write(terminal_text(response.text[self._written :]))
         sys.stdout.flush()
         self._written = len(response.text)
 

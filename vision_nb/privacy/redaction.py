@@ -22,6 +22,7 @@ from weakref import ref
 
 from vision_nb.notebook.interrupts import keep_weakly
 from vision_nb.privacy.urls import SECRET_PARAMETERS
+from vision_nb.rendering.sanitize import terminal_text
 
 HIDDEN = "***"
 """What replaces a secret."""
@@ -222,7 +223,8 @@ def _redact_chain(error: BaseException, seen: set[int]) -> None:
 
 def _redact_members(error: BaseException, seen: set[int]) -> None:
     with suppress(Exception):  # some classes define their own args
-        error.args = _redacted(error.args, seen, 0)
+        args = _redacted(error.args, seen, 0)
+        error.args = tuple(terminal_text(one) if isinstance(one, str) else one for one in args)
     _redact_attributes(error, seen, 0)
     for name in ("object", "filename", "filename2", "strerror"):  # of UnicodeError and OSError
         value = getattr(error, name, None)

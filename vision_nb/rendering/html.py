@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from vision_nb.rendering.markdown.prose import isolate_delimiters
-from vision_nb.rendering.sanitize import escape_text, inline_text
+from vision_nb.rendering.sanitize import escape_text, inline_text, terminal_text
 
 MUTED_STYLE = "color:var(--jp-ui-font-color2,#666);font-size:90%"
 _BORDER = "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px"
@@ -53,7 +53,7 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_f
 
 def _markdown_cell(text: str) -> str:
     text = escape(text, quote=False).replace("|", "&#124;").replace("](", "]&#40;").replace("\n", " ")
-    return isolate_delimiters(text)
+    return isolate_delimiters(terminal_text(text))
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:

@@ -2,8 +2,8 @@
 
 The standard library's ``html.escape`` escapes the value of an attribute inside our own markup. This module adds
 ``escape_text`` for text between tags, where MathJax looks for formulas, ``inline_text`` for a name in a line of
-Markdown or HTML, ``clean_html`` for HTML that is displayed as HTML, and ``replace_surrogates`` for text that is about
-to be encoded. For Markdown, see `vision_nb.rendering.markdown`.
+Markdown or HTML, ``clean_html`` for HTML that is displayed as HTML, ``terminal_text`` for text that a terminal prints,
+and ``replace_surrogates`` for text that is about to be encoded. For Markdown, see `vision_nb.rendering.markdown`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,18 @@ def replace_surrogates(text: str) -> str:
     '😀 caf�'
     """
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def terminal_text(text: str) -> str:
+    r"""Return a text without control characters, with which an answer could change a terminal.
+
+    >>> terminal_text("a\x1b[2Jb\tc\n")
+    'a�[2Jb\tc\n'
+    """
+    return _CONTROL.sub("\ufffd", text.replace("\r", ""))
+
+
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def escape_text(text: str) -> str:

@@ -14,6 +14,7 @@ from vision_nb.providers.local.probe import HOST, Probe
 from vision_nb.providers.local.server_types import OTHER, SERVER_TYPES, LocalModel
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count
+from vision_nb.rendering.sanitize import terminal_text
 
 DEFAULT_PORTS: Sequence[int] = (
     8080,  # LocalAI, llama.cpp
@@ -56,7 +57,8 @@ class LocalServer:
         if self.models is not None:
             more = [f"and {len(self.models) - _MAX_ROWS} more"] if len(self.models) > _MAX_ROWS else []
             names = ", ".join([*map(_display_name, self.models[:_MAX_ROWS]), *more]) or "no models"
-        return f"{self.kind} at {self.api_base}: {names}" + (f" ({self.remark})" if self.remark else "")
+        text = f"{self.kind} at {self.api_base}: {names}" + (f" ({self.remark})" if self.remark else "")
+        return terminal_text(text)
 
 
 class LocalServers(Sequence[LocalServer]):
