@@ -32,10 +32,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory):
-    """Hide the developer's keys, endpoints, proxies and store from the tests."""
+    """Hide the developer's keys, endpoints, proxies, local servers and store from the tests."""
     for name in list(os.environ):
         if name.upper().startswith(_HIDDEN) or name in _KEYS:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("VISION_NB_LOCAL_PORTS", "")
     cache = tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex  # made only if a test uses it
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", str(cache))  # the same for platformdirs on Windows

@@ -18,6 +18,7 @@ NO_WEB = {  # a proxy that does not exist, so that saved outputs do not depend o
     "HTTPS_PROXY": "http://127.0.0.1:9",
     "NO_PROXY": "127.0.0.1,localhost",
 }
+NO_SERVERS = {"VISION_NB_LOCAL_PORTS": ""}  # nor on the machine's own model servers
 FONTS = {"MPLCONFIGDIR": str(Path(gettempdir()) / "vision_nb-fonts")}  # building the font list takes seconds
 
 
@@ -30,7 +31,7 @@ def execute(path, *, keys=None, **options):
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(KEYS)}
     options = {"timeout": 300, "coalesce_streams": True, **options}
     with TemporaryDirectory() as store:
-        environment |= {**NO_WEB, **FONTS, "XDG_CACHE_HOME": store, **(keys or {})}
+        environment |= {**NO_WEB, **NO_SERVERS, **FONTS, "XDG_CACHE_HOME": store, **(keys or {})}
         client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **options)
         return client.execute(env=environment)
 

@@ -90,17 +90,18 @@ def test_kept_characters_are_counted_in_utf_16_code_units():
     assert sent[-1] == {"op": "truncate", "length": 0}
 
 
-async def test_a_panel_without_a_model_offers_the_models_whose_key_is_set(monkeypatch):
+async def test_a_panel_without_a_model_asks_the_default_and_offers_the_models_whose_key_is_set(monkeypatch):
     panel = vn.ChatPanel()
-    assert panel._composer.models == ["demo"] and "No API key is set" in panel._composer.note
+    assert panel._composer.models == ["demo"] and panel._composer.note.startswith("demo answers: no model was named")
     monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_secret_token")
     panel = vn.ChatPanel()
-    assert panel._composer.models[0].startswith("replicate:") and panel._composer.models[-1] == "demo"
-    assert panel._composer.note == "" and "r8_secret" not in repr(panel) + json.dumps(
-        panel._composer.get_state(), default=str
-    )
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    assert vn.ChatPanel()._composer.model.startswith("openai:")
+    assert panel._composer.models[0] == panel._composer.model == "demo"
+    assert panel._composer.models[1].startswith("replicate:")
+    assert "%vision use replicate:llava-13b" in panel._composer.note
+    write(panel, do="model", name="replicate:llava-13b")
+    panel._redraw()
+    assert panel._composer.model == "replicate:llava-13b" and panel._composer.note == ""
+    assert "r8_secret" not in repr(panel) + json.dumps(panel._composer.get_state(), default=str)
 
 
 def test_models_can_be_objects_names_or_a_list(llm):

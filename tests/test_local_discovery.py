@@ -39,7 +39,7 @@ def default_ports(monkeypatch):
     """Replace the default ports, so that the machine's own servers are not contacted."""
 
     def set_ports(*ports):
-        monkeypatch.setattr(discovery, "DEFAULT_PORTS", ports)
+        monkeypatch.setenv("VISION_NB_LOCAL_PORTS", ",".join(map(str, ports)))
 
     set_ports(free_port())
     return set_ports

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import vision_nb.comparison.hooks as _comparison_hooks
+import vision_nb.providers.hooks as _provider_hooks
 
 if TYPE_CHECKING:
     from vision_nb import compat as compat
@@ -132,8 +133,15 @@ def _open_review_panel(extraction: Extraction, **options: Any) -> ReviewPanel:
     return ReviewPanel(extraction, **options)
 
 
+def _configured_model() -> _provider_hooks.ConfiguredModel | None:
+    from vision_nb.magics.configured import configured_model
+
+    return configured_model()
+
+
 _comparison_hooks.open_label_panel = _open_label_panel  # `Comparison.label` is in a layer below the widgets
 _comparison_hooks.open_review_panel = _open_review_panel  # and so is `Extraction.review`
+_provider_hooks.configured_model = _configured_model  # `connect` is below the magics, which have the settings
 
 
 def __dir__() -> list[str]:

@@ -17,7 +17,7 @@ class Conversation:
 
     Attributes:
         chat: The questions and answers.
-        model: The model's name as the user wrote it; empty for the demo model.
+        model: The model's name as the user wrote it; empty for the default model.
         cells: The ID of each turn's cell, or None if the front end sends no IDs.
     """
 

@@ -24,14 +24,10 @@ from vision_nb.magics.template import insert_values
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.notebook.display import display_stream
 from vision_nb.notebook.ipython import DisplayOnce, current_cell_id, in_notebook, mark_displayed
-from vision_nb.providers.catalog import DEMO
+from vision_nb.providers.default_model import announce
 from vision_nb.rendering.html import error_box
 from vision_nb.storage.claims import claimed
 
-_DEMO_NOTE = (
-    "No model was named, so the demo model answered; it is not a language model. "
-    "To ask a real model, begin the cell with %%vision openai:gpt-4o."
-)
 _JSON_ONLY = "\n\nAnswer with JSON only."
 _MAX_SKIPPED = 3  # skipped files that are named
 
@@ -55,9 +51,9 @@ def run_cell(session: Session, options: Namespace, cell: str, variables: Mapping
     """
     if not cell.strip():
         raise UsageError("The cell has no question: write it below the first line.")
-    questions, conversation, notes = _prepare(session, options, cell, variables)
     # IPython's own test for a semicolon parses the body as Python, which fails for most prose.
     silent = cell.rstrip().endswith(";")
+    questions, conversation, notes = _prepare(session, options, cell, variables, silent=silent)
     if options.dry_run:
         value = _preview(session, options, questions, notes)
     else:
@@ -84,7 +80,7 @@ def show_error(error: Exception) -> None:
 
 
 def _prepare(
-    session: Session, options: Namespace, cell: str, variables: Mapping[str, Any]
+    session: Session, options: Namespace, cell: str, variables: Mapping[str, Any], *, silent: bool
 ) -> tuple[list[Question], Conversation, list[str]]:
     """Return the question for each model, its conversation, and notes to display."""
     if options.compare and (options.continue_ or options.chat):
@@ -98,13 +94,22 @@ def _prepare(
         prompt += _JSON_ONLY
     images = load_image_args(options.image, variables)
     earlier = session.conversations.get(options.chat or DEFAULT_NAME) if options.continue_ or options.chat else None
-    name = options.model or (earlier.model if earlier else "") or settings.model
-    names = [*([name] if options.model or not options.compare else []), *options.compare]
+    name = options.model or (earlier.model if earlier else "")
+    named: list[tuple[str, Mapping[str, Any]]] = [(one, {}) for one in ([name] if name else []) + options.compare]
+    if not named:
+        default = session.default_model(options.api_base)
+        named.append((default.name, default.options))
+        if not silent:
+            announce(default)
     llms = [
         session.models.get(
-            name or DEMO, api_base=options.api_base, api_key_env=options.api_key_env, dry_run=options.dry_run
+            one,
+            api_base=options.api_base,
+            api_key_env=options.api_key_env,
+            options=arguments,
+            dry_run=options.dry_run,
         )
-        for name in names
+        for one, arguments in named
     ]
     conversation = earlier.before(current_cell_id()) if earlier else Conversation(Chat(llms[0]))
     conversation.model, conversation.chat.llm = name, llms[0]
@@ -117,7 +122,7 @@ def _prepare(
         parameters=options.param,
     )
     questions = [Question(llm, conversation.chat, prompt, images, call_settings, schema) for llm in llms]
-    return questions, conversation, [*([] if names[0] else [_DEMO_NOTE]), *_skipped_notes(images.skipped)]
+    return questions, conversation, _skipped_notes(images.skipped)
 
 
 def _skipped_notes(skipped: list[tuple[Path, str]]) -> list[str]:

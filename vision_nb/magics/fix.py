@@ -13,6 +13,7 @@ from vision_nb.magics.session import LAST_ANSWER, Session
 from vision_nb.magics.usage_errors import UsageError, unknown
 from vision_nb.notebook.display import display_stream
 from vision_nb.providers.catalog import DEMO
+from vision_nb.providers.default_model import announce
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _MAX_LENGTH = 4_000  # characters of the cell, and of its traceback
@@ -42,8 +43,12 @@ def fix(session: Session, *words: str) -> Any:
         raise UsageError("Usage: %vision fix [MODEL] [--yes].")
     if session.failure is None:
         raise UsageError("No cell has failed since the extension was loaded.")
-    name = names[0] if names else session.settings.model or DEMO
-    llm = session.models.get(name)
+    if names:
+        name, llm = names[0], session.models.get(names[0])
+    else:
+        default = session.default_model()
+        announce(default)
+        name, llm = default.name, session.models.get(default.name, options=default.options)
     prompt = llm.redacted(_without_secrets(_prompt(*session.failure)))
     if name == DEMO:
         print("The demo model cannot explain errors: name a model, as in %vision fix openai:gpt-4o.\n")  # noqa: T201

@@ -35,7 +35,13 @@ class Models:
         self._connected: dict[tuple[str, str, str], tuple[str, MultiModalLLM]] = {}
 
     def get(
-        self, name: str, *, api_base: str | None = None, api_key_env: str | None = None, dry_run: bool = False
+        self,
+        name: str,
+        *,
+        api_base: str | None = None,
+        api_key_env: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
     ) -> MultiModalLLM:
         """Return the model with a name, connecting to it if necessary.
 
@@ -45,6 +51,7 @@ class Models:
             name: The model's name, or an alias.
             api_base: The server's base URL; None for the setting.
             api_key_env: The environment variable that holds the API key; None for the setting.
+            options: Further arguments of `connect`.
             dry_run: Whether a missing API key is accepted, because nothing will be sent.
 
         Raises:
@@ -57,8 +64,9 @@ class Models:
                 raise UsageError(self._settings.refused[setting])
         base = api_base or self._settings.api_base
         key_variable = api_key_env or self._settings.api_key_env
-        arguments = _connection_arguments(full_name, base, key_variable)
-        place, fingerprint = (full_name, base, key_variable), _fingerprint(arguments)
+        arguments = {**(options or {}), **connection_arguments(full_name, base, key_variable)}
+        place = (full_name, arguments.get("api_base", base), key_variable)
+        fingerprint = _fingerprint(arguments)
         known = self._connected.get(place)
         if known is not None and known[0] == fingerprint:
             return known[1]
@@ -77,7 +85,18 @@ class Models:
         self._connected.clear()
 
 
-def _connection_arguments(name: str, base: str, key_variable: str) -> dict[str, Any]:
+def connection_arguments(name: str, base: str, key_variable: str) -> dict[str, Any]:
+    """Return the arguments of `connect` for a server and an API key.
+
+    Args:
+        name: The model's full name.
+        base: The server's base URL; empty for the provider's own.
+        key_variable: The environment variable that holds the API key; empty for the provider's own.
+
+    Raises:
+        UsageError: The model does not take an API key, or the variable's name is a key.
+        MissingKeyError: The variable is not set.
+    """
     provider = name.partition(":")[0]
     arguments = {_BASE_ARGUMENTS.get(provider, "api_base"): base} if base else {}
     if key_variable:

@@ -6,10 +6,13 @@ from types import ModuleType
 from typing import Any
 
 from vision_nb.errors import StoreError
+from vision_nb.magics.configured import configured_model
 from vision_nb.magics.conversations import Conversations
 from vision_nb.magics.models import Models
 from vision_nb.magics.settings import VisionSettings
 from vision_nb.paths import expand_path
+from vision_nb.providers.catalog import DEMO
+from vision_nb.providers.default_model import DefaultModel, default_model
 from vision_nb.store import Store, default_path
 
 LAST_ANSWER = "_vision"
@@ -38,6 +41,20 @@ class Session:
         self.conversations = Conversations()
         self.failure: tuple[str, BaseException] | None = None
         self._store: Store | None = None
+
+    def default_model(self, api_base: str | None = None) -> DefaultModel:
+        """Return the model that answers when a cell names none.
+
+        Args:
+            api_base: The server that the cell names; None for the setting.
+
+        Raises:
+            SettingsError: The configured model's name is not a model.
+        """
+        base = api_base or self.settings.api_base
+        if base and not self.settings.model:
+            return DefaultModel(DEMO, f"no model was named for the server {base}")
+        return default_model(configured_model(self.settings))
 
     @property
     def variables(self) -> dict[str, Any]:

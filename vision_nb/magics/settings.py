@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, TraitError, Unicode
+from traitlets.config import Configurable
 
 from vision_nb.images.detail import DETAILS
 from vision_nb.magics.usage_errors import closest
@@ -21,7 +22,7 @@ FORMATS = ("markdown", "text", "html", "code", "json", "math", "dataframe")
 class VisionSettings(HasTraits):
     """Default values for ``%%vision``; the options of a cell override them."""
 
-    model = Unicode("", help="Model: provider:model or an alias. Empty for the demo model.").tag(config=True)
+    model = Unicode("", help="Model: provider:model or an alias. Empty for a local model or the demo.").tag(config=True)
     detail = Enum(("", *DETAILS), "", help="Detail level of images. Empty for the server's default.").tag(config=True)
     system = Unicode("", help="System message.").tag(config=True)
     temperature = Float(None, allow_none=True, help="Sampling temperature. None for the server's default.").tag(
@@ -50,7 +51,7 @@ def load_project_settings(settings: Any, folder: Path) -> None:
     of models that others publish on Replicate, and of a store outside of the project are not applied.
 
     Args:
-        settings: The settings, an IPython configurable.
+        settings: The settings.
         folder: The folder in which the search starts; it continues in the parent folders.
     """
     path = find_project_file(folder)
@@ -59,7 +60,7 @@ def load_project_settings(settings: Any, folder: Path) -> None:
     table = read_project_table(path)
     table.pop("services", None)  # which `all_services` reads
     names = VisionSettings.class_trait_names(config=True)
-    configured = settings.config[type(settings).__name__]
+    configured = settings.config[type(settings).__name__] if isinstance(settings, Configurable) else {}
     for name, value in table.items():
         if name not in names:
             guess = closest(name, names)

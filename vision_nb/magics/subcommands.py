@@ -19,6 +19,7 @@ from vision_nb.magics.session import Session
 from vision_nb.magics.table import Table
 from vision_nb.magics.usage_errors import UsageError, closest, unknown
 from vision_nb.providers.catalog import DEMO, has_key, key_variables, known_models
+from vision_nb.providers.default_model import mark_announced
 from vision_nb.rendering.format import format_bytes, format_count
 from vision_nb.responses import Usage
 
@@ -66,7 +67,8 @@ def _list(session: Session) -> Table:
         provider, _, model = name.partition(":")
         key = f"{variables[provider]} is set" if has_key(provider) else "not needed"
         rows.append((name, key, "same as its model" if model == "DEPLOYMENT" else _prices(provider, model)))
-    remarks = [f"Default model: **{session.settings.model or DEMO}**. Other models of these providers work too."]
+    default = session.default_model()
+    remarks = [f"Default model: **{default.name}** ({default.reason}). Other models of these providers work too."]
     others = [f"{provider} ({variable})" for provider, variable in variables.items() if has_key(provider) is False]
     remarks += remarks_on_small_models()
     if others:
@@ -89,6 +91,7 @@ def _use(session: Session, name: str) -> None:
     """Set the default model for cells that do not name one."""
     full_name = resolve(name, session.settings.aliases)
     session.settings.model = name
+    mark_announced(full_name)
     _print(f"%%vision now asks {full_name} by default.")
 
 

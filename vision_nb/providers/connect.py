@@ -10,6 +10,7 @@ from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.privacy.api_keys import hide_arguments
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.default_model import announce, default_model
 from vision_nb.providers.demo import DemoMultiModal
 from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, running_engines
 from vision_nb.providers.local.model import LocalMultiModal
@@ -30,8 +31,12 @@ PROVIDERS: Mapping[str, Callable[..., MultiModalLLM]] = {
 _WITH_DEFAULT_MODEL = ("openai", "local", "demo")
 
 
-def connect(name: str, **options: Any) -> MultiModalLLM:
-    """Return a model by its name.
+def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
+    """Return a model by its name, or the default model.
+
+    The default model is the one that ``%vision use``, ``%config VisionMagics.model`` or ``model`` in
+    ``[tool.vision_nb]`` of pyproject.toml names; otherwise a model of a local server; otherwise the demo model. In
+    IPython, a line says which one it is and why. A model that needs an API key is never chosen unless it is named.
 
     Args:
         name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava", "demo", or "SERVICE:MODEL" for
@@ -39,7 +44,7 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
             `register_service`. If only one provider has a model, as with "gpt-4o", "claude-sonnet-5" and
             "gemini-2.5-flash", the provider can be omitted. Without ``api_base``, "local:MODEL" uses the server on this
             machine that has the model, and "local" uses a server with a model that accepts images. A server of an
-            unknown type is used only if it lists the model.
+            unknown type is used only if it lists the model. None for the default model.
         **options: Arguments of the model's class: max_new_tokens, api_base and so on.
 
     Raises:
@@ -54,6 +59,10 @@ def connect(name: str, **options: Any) -> MultiModalLLM:
     anthropic:claude-sonnet-5
     """
     options = hide_arguments(options)
+    if name is None:
+        default = default_model()
+        announce(default)
+        name, options = default.name, {**default.options, **options}
     found = parse_model_name(name)
     provider, model = found.provider, found.model
     if not model and provider not in _WITH_DEFAULT_MODEL:

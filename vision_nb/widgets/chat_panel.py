@@ -21,7 +21,6 @@ from vision_nb.messages import ChatMessage, as_images, user_message
 from vision_nb.notebook.display import UPDATES_PER_SECOND
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, shell
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.providers.catalog import DEMO
 from vision_nb.responses import ChatResponse
 from vision_nb.widgets.composer import Composer
 from vision_nb.widgets.controller import PanelController, image_limit_error
@@ -29,7 +28,6 @@ from vision_nb.widgets.model_picker import ModelPicker
 from vision_nb.widgets.static_transcript import StaticTranscript
 from vision_nb.widgets.thumbnails import ThumbnailCache
 
-_DEMO_NOTE = "No API key is set, so the demo model answers: it measures pixels and is not a language model."
 _open_panels: WeakSet[ChatPanel] = WeakSet()
 
 
@@ -50,8 +48,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     again does not close its earlier panel, so call `close`.
 
     Args:
-        llm: The model, its name such as "openai:gpt-4o", or several to choose from. None offers the demo model and
-            every model whose API key is set.
+        llm: The model, its name such as "openai:gpt-4o", or several to choose from. None asks the default model, as
+            `connect` does without a name; a note below the input box says which one this is, and why. The demo model
+            and every model whose API key is set can be chosen too.
         images: Images for the first question.
         system: The system message; None keeps that of ``chat``.
         height: The maximum height of the transcript: a number of pixels, or a CSS length.
@@ -275,7 +274,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         if dropped := len(self.chat.dropped_images(question)):
             sent = sum(len(message.image_documents) for message in self.chat.messages_with(question))
             return f"Of the {sent + dropped} images in this conversation, {llm} will get the most recent {sent}."
-        return _DEMO_NOTE if self._models.has_only_demo and str(llm) == DEMO else ""
+        default = self._models.default
+        return default.note if default is not None and llm is self._models.get(self._models.names[0]) else ""
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

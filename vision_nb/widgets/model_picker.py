@@ -7,18 +7,19 @@ from typing import Any
 
 from vision_nb.errors import SettingsError
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.providers.catalog import DEMO, ready_models
+from vision_nb.providers.catalog import ready_models
 from vision_nb.providers.connect import connect
+from vision_nb.providers.default_model import DefaultModel, default_model, mark_announced
 
 
 class ModelPicker:
     """Models by name: first the given models, then those whose API key is set; the latter are connected on first use.
 
     Args:
-        models: A model, a model name, or a sequence of these; None for only the models whose API key is set.
+        models: A model, a model name, or a sequence of these; None for the default model.
 
     Attributes:
-        has_only_demo: Whether no model was given and no API key is set, so that only the demo model is offered.
+        default: The default model, if no model was given.
 
     Raises:
         SettingsError: A model name is unknown, or its API key is missing.
@@ -26,12 +27,15 @@ class ModelPicker:
 
     def __init__(self, models: MultiModalLLM | str | Sequence[MultiModalLLM | str] | None) -> None:
         given: Sequence[Any] = [] if models is None else models if isinstance(models, (list, tuple)) else [models]
+        self.default: DefaultModel | None = None
         self._models: dict[str, MultiModalLLM | None] = {}
+        if not given:
+            self.default = default_model()
+            mark_announced(self.default.name)  # the panel shows the note
+            given = [connect(self.default.name, **self.default.options)]
         for model in given:
             self.add(connect(model) if isinstance(model, str) else model)
-        ready = ready_models()
-        self.has_only_demo = not given and ready == [DEMO]
-        for name in ready:
+        for name in ready_models():
             self._models.setdefault(name, None)
 
     @property

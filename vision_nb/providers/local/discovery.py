@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vision_nb.errors import ProviderConnectionError, UnknownModelError
+from vision_nb.errors import ProviderConnectionError, SettingsError, UnknownModelError
 from vision_nb.privacy.api_keys import hide
 from vision_nb.providers.llamacpp.process import Engine, running_engines
 from vision_nb.providers.local.probe import HOST, Probe
@@ -26,6 +29,7 @@ DEFAULT_PORTS: Sequence[int] = (
 )
 """Default ports of the servers (their documentation, read 2026-11)."""
 
+_PORTS_VARIABLE = "VISION_NB_LOCAL_PORTS"
 _MAX_ROWS = 20  # per server
 _MAX_NAME_LENGTH = 80
 
@@ -122,32 +126,51 @@ class LocalServers(Sequence[LocalServer]):
     def __repr__(self) -> str:
         if self:
             return "\n".join(map(str, self._servers))
-        return f"No model server found on this machine (tried ports {', '.join(map(str, self.ports))})."
+        return f"No model server found on this machine (tried ports {', '.join(map(str, self.ports)) or 'none'})."
 
     __str__ = __repr__
 
 
-def detect(*, timeout: float = 1.0, api_key: Any = None, ports: Sequence[int] | None = None) -> LocalServers:
+def detect(
+    *, timeout: float = 1.0, total_timeout: float = math.inf, api_key: Any = None, ports: Sequence[int] | None = None
+) -> LocalServers:
     """Find the model servers on loopback; see `LocalMultiModal.detect`.
 
     Args:
         timeout: Seconds allowed for each response.
+        total_timeout: Seconds allowed for everything; what has not been received by then is treated as missing.
         api_key: Key for servers that require one; it is not sent to others.
         ports: The ports to try; None for the default ports and those of `serve`.
 
     Raises:
-        SettingsError: An argument is invalid.
+        SettingsError: An argument is invalid, or VISION_NB_LOCAL_PORTS is.
     """
     api_key = hide(api_key, is_key=True)
     engines = {engine.port: engine for engine in running_engines()}
-    tried = list(dict.fromkeys([*engines, *DEFAULT_PORTS] if ports is None else ports))
+    tried = list(dict.fromkeys([*engines, *default_ports()] if ports is None else ports))
     keys = {port: engine.api_key for port, engine in engines.items()}
-    probes = [Probe(port, timeout=timeout, api_key=keys.get(port, api_key)) for port in tried]
+    deadline = time.monotonic() + total_timeout
+    probes = [Probe(port, timeout=timeout, deadline=deadline, api_key=keys.get(port, api_key)) for port in tried]
     with ThreadPoolExecutor(max(1, len(probes))) as pool:
         found = dict(zip(tried, pool.map(_identify, probes), strict=True))
     return LocalServers(
         (_with_engine(server, engines.get(port)) for port, server in found.items() if server is not None), tried
     )
+
+
+def default_ports() -> Sequence[int]:
+    """Return the ports to try: those that VISION_NB_LOCAL_PORTS lists if it is set, as in "8080,9000"; "" for none.
+
+    Raises:
+        SettingsError: The variable is not a list of ports.
+    """
+    listed = os.environ.get(_PORTS_VARIABLE)
+    if listed is None:
+        return DEFAULT_PORTS
+    words = [word.strip() for word in listed.split(",") if word.strip()]
+    if not all(word.isdecimal() and 0 < int(word) < 65536 for word in words):
+        raise SettingsError(f"{_PORTS_VARIABLE}={listed!r:.80} is not a list of ports: write it as in 8080,9000.")
+    return [int(word) for word in words]
 
 
 def _identify(probe: Probe) -> LocalServer | None:

@@ -83,7 +83,8 @@ class LocalMultiModal(OpenAIMultiModal):
 
         The default ports are tried at the same time, on loopback only: LocalAI and llama.cpp 8080 (the
         walkthrough's container 28000), LiteLLM 4000, Ollama 11434, LM Studio 1234, vLLM 8000, and those of
-        `serve`. No model is loaded or queried.
+        `serve`. The environment variable VISION_NB_LOCAL_PORTS replaces the default ports, as in "8080,9000". No model
+        is loaded or queried.
 
         Args:
             timeout: Seconds allowed for each response.

@@ -57,18 +57,19 @@ class Probe:
     Args:
         port: The port.
         timeout: Seconds allowed for a response.
+        deadline: The time (of ``time.monotonic``) after which nothing is sent, and responses are not awaited.
         api_key: Key for a server that requires one; it is only sent after the server has asked for it.
 
     Raises:
         SettingsError: The timeout is not a positive number, or the key cannot be sent in a header.
     """
 
-    def __init__(self, port: int, *, timeout: float, api_key: Any = None) -> None:
+    def __init__(self, port: int, *, timeout: float, deadline: float = math.inf, api_key: Any = None) -> None:
         api_key = hide(api_key, is_key=True)
         is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
         if not is_number or not math.isfinite(timeout) or timeout <= 0:
             raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")
-        self.port, self._timeout = port, timeout
+        self.port, self._timeout, self._deadline = port, timeout, deadline
         self._api_key = make_secret(api_key, name="The API key for the local server")
         self._listing: ProbeResponse | None = None
 
@@ -96,14 +97,17 @@ class Probe:
         return response
 
     def _send(self, method: str, path: str, body: str | None, headers: dict[str, str]) -> ProbeResponse:
-        deadline = time.monotonic() + self._timeout
-        connection = http.client.HTTPConnection(HOST, self.port, timeout=min(self._timeout, _CONNECT_TIMEOUT))
+        deadline = min(time.monotonic() + self._timeout, self._deadline)
+        timeout = deadline - time.monotonic()
+        if timeout <= 0:
+            return ProbeResponse()
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=min(timeout, _CONNECT_TIMEOUT))
         watchdog: threading.Timer | None = None
         try:
             connection.connect()
-            connection.sock.settimeout(self._timeout)
+            connection.sock.settimeout(timeout)
             # The socket's timeout starts again with every byte: the watchdog ends a response that trickles in.
-            watchdog = threading.Timer(self._timeout, _shut_down, (connection.sock,))
+            watchdog = threading.Timer(timeout, _shut_down, (connection.sock,))
             watchdog.daemon = True
             watchdog.start()
             connection.request(method, path, body, headers)

@@ -26,11 +26,13 @@ class LocalModel:
         name: The server's name for it.
         sees_images: Whether it accepts images; None if the server does not report it.
         context_length: Tokens per conversation; None if the server does not report it.
+        is_remote: Whether the server forwards its requests to another machine.
     """
 
     name: str
     sees_images: bool | None = None
     context_length: int | None = None
+    is_remote: bool = False
 
 
 Models = tuple[LocalModel, ...] | None
@@ -179,9 +181,9 @@ def _ollama_models(probe: Probe) -> Models:
     if tags.status != 200:
         return _openai_models(probe)
     loaded = {str(entry.get("name")): entry for entry in probe.get("/api/ps").entries("models")}
-    names = [name for entry in tags.entries("models") if isinstance(name := entry.get("name"), str)]
+    entries = {name: entry for entry in tags.entries("models") if isinstance(name := entry.get("name"), str)}
     models = []
-    for number, name in enumerate(names):
+    for number, (name, entry) in enumerate(entries.items()):
         details = probe.post("/api/show", {"model": name}).object if number < _MAX_OLLAMA_DETAILS else {}
         sees_images = _contains(details.get("capabilities"), "vision")
         if sees_images is None and isinstance(details.get("projector_info"), dict):  # older versions
@@ -189,7 +191,8 @@ def _ollama_models(probe: Probe) -> Models:
         # A loaded model has the context length that is really allocated, its parameters have the requested one.
         requested = re.search(r"^num_ctx\s+(\d{1,9})\b", str(details.get("parameters")), re.MULTILINE)
         context = _first_count(loaded.get(name, {}).get("context_length"), requested and int(requested[1]))
-        models.append(LocalModel(name, sees_images, context))
+        is_remote = bool(entry.get("remote_host") or entry.get("remote_model"))  # a model in Ollama's cloud
+        models.append(LocalModel(name, sees_images, context, is_remote))
     return tuple(models)
 
 
@@ -228,3 +231,6 @@ SERVER_TYPES: Sequence[ServerType] = (
 """Known types in the order in which they are tried: first those that the list of models identifies."""
 
 OTHER = ServerType("OpenAI-compatible server", _is_openai_compatible, _openai_models)
+
+FORWARDING = ("LiteLLM", OTHER.name)
+"""The types whose models may run elsewhere, and cost money: a proxy, and servers of unknown types."""
