@@ -176,3 +176,8 @@ def test_a_server_on_another_machine_cannot_claim_to_be_the_demo(server, monkeyp
     llm = models(server)[0]
     monkeypatch.setattr("vision_nb.providers.base.is_on_this_machine", lambda address: False)
     assert not llm.complete("What is it?", [CHART]).is_demo
+
+
+def test_the_demos_own_models_are_labeled_before_its_server_starts(monkeypatch):
+    monkeypatch.setattr("vision_nb.demo.shared_server", None)
+    assert [vn.connect(name).label for name in ("demo", "demo:second")] == ["demo", "second (demo)"]
