@@ -133,6 +133,34 @@ def test_a_repaired_answer_counts_both_attempts(server, llm, images):
     assert len(seen) == 3
 
 
+ATTEMPTS = {
+    "two service tiers": ({"service_tier": "priority"}, {"service_tier": "default"}),
+    "one reported price": ({"usage": {"cost": 0.01}}, {}),
+    "an implausible token count": ({"usage": {"prompt_tokens": 1}}, {}),
+    "no token count of the tier": ({"service_tier": "unknown-tier"}, {}),
+}
+
+
+@pytest.mark.parametrize("attempts", ATTEMPTS.values(), ids=ATTEMPTS)
+def test_a_repaired_answer_has_the_same_price_from_the_store(server, llm, images, attempts):
+    vn.ledger.reset()
+    for count, answer in zip(("two", "three", 2), (*attempts, {}), strict=True):
+        server.fail(Fault(text=json.dumps({**RECEIPT, "count": count}), answer=answer))
+    first = extract(images / "0.png", llm, max_repairs=2)
+    again = extract(images / "0.png", llm, max_repairs=2)
+    assert again[0].from_store and again[0].attempts == first[0].attempts == 3
+    assert again[0].usd == first[0].usd
+    if first[0].usd is not None:
+        assert again[0].usd == sum(entry.usd for entry in vn.ledger.entries)
+
+
+def test_an_answer_with_an_implausible_token_count_has_no_price_from_the_store_either(server, llm, images):
+    server.fail(Fault(text=json.dumps(RECEIPT), answer={"usage": {"prompt_tokens": 1}}))
+    first = extract(images / "0.png", llm)
+    again = extract(images / "0.png", llm)
+    assert again[0].from_store and first[0].usd is None and again[0].usd is None
+
+
 def test_an_answer_that_never_fits_is_a_row_with_its_error_and_price(server, llm, images):
     answers = {40: json.dumps(RECEIPT), 41: json.dumps({**RECEIPT, "count": "many"}), 42: json.dumps(RECEIPT)}
     server.answer_with(by_width(answers))

@@ -108,14 +108,14 @@ def test_the_open_calls_of_an_interrupted_comparison_are_recorded_as_estimates(s
 
 
 @pytest.mark.parametrize("form", ["stream_complete", "astream_complete"])
-async def test_a_stream_that_ends_without_an_answer_is_not_recorded(server, llm, ledger, form):
+async def test_a_stream_that_ends_without_an_answer_is_recorded_as_an_estimate(server, llm, ledger, form):
     server.fail(Fault(events=["data: [DONE]\n\n"]))
     with pytest.raises(errors.MalformedResponseError):
         if form == "stream_complete":
-            list(llm.stream_complete("What?"))
+            list(llm.stream_complete("What?", [picture()]))
         else:
-            [response async for response in await llm.astream_complete("What?")]
-    assert not ledger.entries
+            [response async for response in await llm.astream_complete("What?", [picture()])]
+    check_estimate(ledger)
 
 
 @pytest.mark.parametrize("form", FORMS)

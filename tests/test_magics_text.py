@@ -104,3 +104,24 @@ def test_formulas_are_put_between_dollar_signs():
 def test_only_variables_with_images_are_offered():
     variables = {"a": picture(), "b": [picture()], "c": "x.png", "d": 5, "e": [], "_f": picture(), "g": sys, "h": dict}
     assert image_variables(variables) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("NaN", "NaN is not JSON"),
+        ('{"a": [1, Infinity]}', "Infinity is not JSON"),
+        ("```json\n-Infinity\n```", "-Infinity is not JSON"),
+        ('So:\n```json\n{"a": 1e999}\n```', "1e999 is not JSON"),
+        ("9" * 6000, "a number has too many digits"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+    ids=["NaN", "Infinity", "-Infinity", "1e999", "6,000 digits", "deeply nested"],
+)
+def test_numbers_and_nesting_that_json_does_not_have_are_refused(text, reason):
+    with pytest.raises(MalformedResponseError, match=reason):
+        answer_parsers.parse_json(text)
+
+
+def test_a_byte_order_mark_before_json_is_ignored():
+    assert answer_parsers.parse_json("\ufeff[1]") == [1]

@@ -14,7 +14,7 @@ from tests.replicate_calls import SECRET, TEXT, created, error_of_call, maker, n
 from vision_nb import errors
 from vision_nb.demo import DemoServer, Fault
 from vision_nb.providers.replicate.errors import requested_pause
-from vision_nb.providers.replicate.sse import Event, EventDecoder
+from vision_nb.providers.sse import Event, EventDecoder
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
-from vision_nb.storage.annotations import Label
+from vision_nb.storage.annotations import Label, Review
 from vision_nb.store import Store, answer_key, default_path
 
 ANSWER = vn.CompletionResponse("Blue.", usage=vn.Usage(10, 5, 2), model="gpt-4o", finish_reason="stop", latency=1.5)
@@ -320,3 +320,28 @@ def test_only_the_owner_can_read_a_new_store(path):
     Store(path).put("k", "openai:gpt-4o", ANSWER)
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.posix
+def test_images_answers_and_names_with_lone_surrogates_are_stored(path, tmp_path):
+    image = tmp_path / "caf\udce9.png"
+    image.write_bytes(encoded(picture()))
+    answer = vn.CompletionResponse("a\ud800", model="\udfff", finish_reason="stop\ud800")
+    with Store(path) as store:
+        document = vn.ImageDocument(image_path=image)
+        assert (
+            store.digest(document) == store.digest(document) == store.digest(vn.ImageDocument(image=image.read_bytes()))
+        )
+        assert store.digest(vn.ImageDocument(image_url="http://127.0.0.1:9/\udce9.png"))
+        store.put("k", "\ud800", answer)
+        assert store.get("k").text == "a\ufffd"
+        for name in ("\udce9", "\ud800\udc00"):
+            store.put_label("k", Label(3, annotator=name))
+            store.remove_label("k", name)
+            store.put_review("k", Review({"a": "\ud800"}, name))
+            store.remove_review("k", name)
+            store.put_draft("k", Review({}, name))
+            assert store.draft("k", name) is not None
+            store.remove_draft("k", name)
+            assert store.draft("k", name) is None
+        assert store.labels(["k"]) == {} and store.reviews(["k"]) == {}

@@ -1,5 +1,6 @@
 """Answers that follow a schema, through the vendors' clients: found, validated, repaired, refused and priced."""
 
+import dataclasses
 import datetime as dt
 import json
 from decimal import Decimal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
+import typing_extensions
 
 import vision_nb as vn
 from tests.conftest import picture
@@ -386,3 +388,67 @@ async def test_a_schema_from_the_notebook_is_compiled_off_the_event_loop_and_onc
         await llm.acomplete("Read it.", schema=Own)
     assert len(threads) == 1
     assert threads[0] is not threading.main_thread()
+
+
+class Figures(pydantic.BaseModel):
+    total: int
+    ratio: float | None = None
+    at: dt.datetime | None = None
+
+
+@dataclasses.dataclass
+class FiguresDataclass:
+    total: int
+    ratio: float | None = None
+    at: dt.datetime | None = None
+
+
+class FiguresDict(typing_extensions.TypedDict, total=False):
+    total: typing_extensions.Required[int]
+    ratio: float | None
+    at: dt.datetime | None
+
+
+MISREAD = {
+    "true as an integer": ({"total": True}, "total should be of type integer, not true"),
+    "false as a float": ({"total": 1, "ratio": False}, "ratio should be of type number, not false"),
+    "a number as a time": ({"total": 1, "at": 2024}, "at should be a valid date-time, not 2024"),
+    "digits as a time": ({"total": 1, "at": "20240115"}, "at should be a valid date-time, not '20240115'"),
+}
+
+
+@pytest.mark.parametrize("schema", [Figures, FiguresDataclass, FiguresDict])
+@pytest.mark.parametrize("data, words", MISREAD.values(), ids=MISREAD)
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_value_of_another_json_type_is_refused_and_repaired(llm, server, form, data, words, schema):
+    server.fail(Fault(text=json.dumps(data)))
+    with pytest.raises(errors.SchemaError) as caught:
+        await ask(llm, form, schema=schema, max_repairs=0)
+    (path, sentence), *others = caught.value.errors.items()
+    assert words.replace("'", "") == f"{path} {sentence}".replace('"', "").replace("'", "") and not others
+    server.answer_with(json.dumps({"total": 3}))
+    server.fail(Fault(text=json.dumps(data)))
+    assert (await ask(llm, form, schema=schema)).attempts == 2
+
+
+async def test_values_that_only_look_like_another_type_are_kept(llm, server):
+    class Mixed(pydantic.BaseModel):
+        flag: int | bool
+        number: dt.datetime | int
+        words: dt.datetime | str
+        price: Decimal
+        nested: list[bool | None]
+
+    data = {"flag": True, "number": 7, "words": "2024", "price": 3, "nested": [True, None]}
+    server.answer_with(json.dumps(data))
+    parsed = llm.complete("Read it.", schema=Mixed).parsed
+    assert parsed.flag is True and parsed.number == 7 and parsed.price == 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_numbers_that_json_does_not_have_are_refused_in_structured_answers(llm, server, form):
+    for schema in (Figures, {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}):
+        for number in ("NaN", "Infinity", "1e999"):
+            server.fail(Fault(text=f'{{"total": 1, "ratio": 0.5, "x": {number}}}'))
+            with pytest.raises(errors.SchemaError):
+                await ask(llm, form, schema=schema, max_repairs=0)

@@ -293,6 +293,9 @@ class ProviderTimeoutError(ProviderConnectionError):
 class IncompleteResponseError(ProviderError):
     """A stream ended without a finish reason or end marker; the text so far is in ``partial_text``."""
 
+    def __init__(self, message: str, *, may_be_billed: bool = True, **details: Any) -> None:
+        super().__init__(message, may_be_billed=may_be_billed, **details)
+
 
 class SchemaError(ProviderError):
     """A structured answer cannot be used: it is invalid, refused, cut off or empty, or contains no JSON.
@@ -325,4 +328,7 @@ class SchemaError(ProviderError):
 
 
 class MalformedResponseError(ProviderError):
-    """The server's answer does not follow its protocol."""
+    """The server's answer does not follow its protocol; as it may be billed, the ledger holds an estimate."""
+
+    def __init__(self, message: str, *, may_be_billed: bool = True, **details: Any) -> None:
+        super().__init__(message, may_be_billed=may_be_billed, **details)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.notebook.ipython import DisplayOnce
@@ -146,6 +146,15 @@ class SumOfAttempts:
         costs = [response.cost for response in self.attempts]
         return None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0))
 
+    def flattened(self) -> list[Response]:
+        """Return the responses, each to a single request."""
+        inner = [(one, one.pricing) for one in self.attempts]
+        return [
+            part
+            for one, pricing in inner
+            for part in (pricing.flattened() if isinstance(pricing, SumOfAttempts) else [one])
+        ]
+
 
 @dataclass(frozen=True)
 class Response(DisplayOnce):
@@ -240,6 +249,17 @@ class Response(DisplayOnce):
             return None
         usage = Usage() if self.usage_is_implausible else self.usage
         return self.pricing(usage, model=self.model, service_tier=self.service_tier)
+
+    def priced_by(self, pricing: Pricing) -> Self:
+        """Return the response with a pricing, which prices each attempt if there were several.
+
+        Args:
+            pricing: The model's pricing.
+        """
+        own = self.pricing
+        if isinstance(own, SumOfAttempts):
+            pricing = SumOfAttempts(tuple(attempt.priced_by(pricing) for attempt in own.attempts))
+        return replace(self, pricing=pricing)
 
     @property
     def remark(self) -> str | None:

@@ -17,8 +17,6 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,11 +26,13 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.interrupts import keep_interrupts
 from vision_nb.paths import expand_path
 from vision_nb.privacy.urls import public_url
-from vision_nb.responses import UNFINISHED, Choice, Response, Usage
+from vision_nb.rendering.sanitize import replace_surrogates
+from vision_nb.responses import UNFINISHED, Response, Usage
 from vision_nb.storage import annotations as annotation_store
 from vision_nb.storage import claims
 from vision_nb.storage.claims import Claim, claimed
 from vision_nb.storage.database import checkpoint, close_database, open_database
+from vision_nb.storage.details import read_details, write_details
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""
@@ -49,8 +49,6 @@ CREATE TABLE IF NOT EXISTS files (
 """
 
 _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
-_DETAILS = ("reasoning", "reasoning_seconds", "image_notes", "service_tier", "attempts", "is_demo")
-"""The attributes of a response that most answers do not have; they are kept together as JSON."""
 
 
 def default_path() -> Path:
@@ -175,15 +173,15 @@ class Store(annotation_store.AnnotationStore):
         values = {
             "key": key,
             "time": time.time(),
-            "asked_model": asked_model,
-            "model": response.model,
-            "text": response.text,
-            "finish_reason": response.finish_reason,
+            "asked_model": replace_surrogates(asked_model),
+            "model": replace_surrogates(response.model),
+            "text": replace_surrogates(response.text),
+            "finish_reason": replace_surrogates(response.finish_reason or "") or None,
             "latency": response.latency,
             "input_tokens": usage and usage.input_tokens,
             "output_tokens": usage and usage.output_tokens,
             "cached_input_tokens": usage and usage.cached_input_tokens,
-            "details": json.dumps(_details(response)),
+            "details": write_details(response),
         }
         with self._transaction() as connection:
             connection.execute(
@@ -212,7 +210,7 @@ class Store(annotation_store.AnnotationStore):
         digest is that of its URL without password and signature.
         """
         if document.is_remote:
-            return _sha256(public_url(str(document.image_url)).encode())
+            return _sha256(public_url(str(document.image_url)).encode("utf-8", "surrogatepass"))
         if document.image_path is None:
             return _sha256(document.read())
         path = expand_path(document.image_path, ImageNotFoundError).absolute()
@@ -220,7 +218,8 @@ class Store(annotation_store.AnnotationStore):
             state = path.stat()
         except (OSError, ValueError):
             return _sha256(document.read())  # raises an ImageError that names the path
-        version = (str(path), state.st_size, state.st_mtime_ns)
+        name = str(path).encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
+        version = (name, state.st_size, state.st_mtime_ns)
         with self._locked() as connection:
             row = connection.execute(
                 "SELECT digest FROM files WHERE path = ? AND bytes = ? AND modified = ?", version
@@ -243,28 +242,9 @@ def _select(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Respon
     for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached, details in rows:
         usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
         found[key] = Response(
-            text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency, **_read_details(details)
+            text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency, **read_details(details)
         )
     return found
-
-
-def _details(response: Response) -> dict[str, Any]:
-    details = {name: value for name in _DETAILS if (value := getattr(response, name))}
-    if response.reported_cost is not None:
-        details["reported_cost"] = str(response.reported_cost)
-    if response.other_choices:
-        details["other_choices"] = [asdict(choice) for choice in response.other_choices]
-    return details
-
-
-def _read_details(saved: str) -> dict[str, Any]:
-    """Return a response's attributes from JSON, with tuples where JSON has lists."""
-    read = json.loads(saved)
-    details = {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
-    known = {name: value for name, value in details.items() if name in _DETAILS}
-    if "reported_cost" in read:
-        known["reported_cost"] = Decimal(read["reported_cost"])
-    return {**known, "other_choices": tuple(Choice(**choice) for choice in read.get("other_choices", ()))}
 
 
 def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:

@@ -162,7 +162,7 @@ class Run:
             parsed = None if schema is None else schema.parse(response.text)
         except SchemaError:
             return False
-        response = replace(response, pricing=self.grid.models[model].pricing, parsed=parsed)
+        response = replace(response.priced_by(self.grid.models[model].pricing), parsed=parsed)
         self.rows[row] = self.rows[row].with_answer(response, from_store=True)
         return True
 

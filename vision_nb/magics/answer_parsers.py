@@ -12,6 +12,7 @@ from vision_nb.errors import MalformedResponseError
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.sanitize import clean_html
+from vision_nb.schema import json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,20 +55,26 @@ def parse_json(text: str) -> Any:
     blocks = fenced_blocks(text, "json")
     for block in blocks:
         try:
-            return json.loads(block)
-        except json.JSONDecodeError:
+            return json_text.parse_json(block, strict=True)
+        except ValueError:
             continue
-    candidate = blocks[0] if blocks else text
+    candidate = (blocks[0] if blocks else text).removeprefix("\ufeff")
     try:
-        return json.loads(candidate)
-    except json.JSONDecodeError as error:
-        position = text.index(candidate) + error.pos
-        line, column = text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
-        following = text[position : position + 20].split("\n")[0]
-        where = f"at line {line}, column {column}" + (f", before {following!r}" if following else ", at the end")
+        return json_text.parse_json(candidate, strict=True)
+    except ValueError as error:
+        reason = _place_of(error, text, candidate) if isinstance(error, json.JSONDecodeError) else f"{error!s:.100}"
         raise MalformedResponseError(
-            f"The answer is not valid JSON: {error.msg} {where}. {_TEXT_IS_KEPT} Ask for JSON only.", partial_text=text
+            f"The answer is not valid JSON: {reason}. {_TEXT_IS_KEPT} Ask for JSON only.", partial_text=text
         ) from error
+
+
+def _place_of(error: json.JSONDecodeError, text: str, candidate: str) -> str:
+    """Return what is wrong with a part of an answer, and where in the answer."""
+    position = text.index(candidate) + error.pos
+    line, column = text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
+    following = text[position : position + 20].split("\n")[0]
+    where = f"at line {line}, column {column}" + (f", before {following!r}" if following else ", at the end")
+    return f"{error.msg} {where}"
 
 
 def parse_table(text: str) -> pd.DataFrame:

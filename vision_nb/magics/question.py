@@ -86,7 +86,7 @@ class Question:
             parsed = self.schema.parse(stored.text) if self.schema else None
         except SchemaError:
             return None
-        return _convert(replace(stored, pricing=self.llm.pricing, schema=self.schema, parsed=parsed), ChatResponse)
+        return _convert(replace(stored.priced_by(self.llm.pricing), schema=self.schema, parsed=parsed), ChatResponse)
 
     @property
     def documents(self) -> list[ImageDocument]:

@@ -51,6 +51,17 @@ class Delta:
     is_demo: bool = False
 
 
+def merge_deltas(first: Delta, second: Delta) -> Delta:
+    """Return two consecutive deltas of one choice as one."""
+    return replace(
+        second,
+        text=first.text + second.text,
+        reasoning=first.reasoning + second.reasoning,
+        finish_reason=second.finish_reason or first.finish_reason,
+        is_refusal=first.is_refusal or second.is_refusal,
+    )
+
+
 class AskAgainError(Exception):
     """The server refused the form of a request before answering: the question must be asked in another form."""
 

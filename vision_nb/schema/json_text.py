@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -17,17 +18,35 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse_constant)  # line breaks in strings are accepted
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse_constant(digits[:20])  # Python reads 1e999 as infinite
 
 
-def parse_json(text: str) -> Any:
+def _integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:
+        raise ValueError("a number has too many digits") from error
+
+
+_NUMBERS: dict[str, Any] = {"parse_constant": _refuse_constant, "parse_float": _finite, "parse_int": _integer}
+_STRICT_DECODER = json.JSONDecoder(**_NUMBERS)
+_DECODER = json.JSONDecoder(strict=False, **_NUMBERS)  # line breaks in strings are accepted
+
+
+def parse_json(text: str, *, strict: bool = False) -> Any:
     """Parse a text that contains only JSON.
+
+    Args:
+        text: The text.
+        strict: Whether to refuse line breaks in strings.
 
     Raises:
         ValueError: It is not JSON, is nested too deeply, or has a number with too many digits.
     """
     try:
-        return _DECODER.decode(text)
+        return (_STRICT_DECODER if strict else _DECODER).decode(text)
     except RecursionError as error:
         raise ValueError("the JSON is nested too deeply") from error
 
@@ -85,6 +104,8 @@ def partial_json(text: str) -> Any:
     if start is None:
         return None
     try:
-        return from_json(replace_surrogates(text[start.start() :]), allow_partial="trailing-strings")
+        return from_json(
+            replace_surrogates(text[start.start() :]), allow_inf_nan=False, allow_partial="trailing-strings"
+        )
     except ValueError:  # broken, or followed by a sentence
         return next(find_json(text), None)

@@ -234,7 +234,7 @@ def _of_type(source: Any) -> Schema:
     except Exception as error:  # of pydantic, or of the class's own code
         reason = str(error).partition("\n")[0].rstrip(".")
         raise SettingsError(f"{name:.60} cannot be used as a schema: {reason:.180}.") from error
-    return _compile(name, document, TypeValidator(adapter, name), source)
+    return _compile(name, document, TypeValidator(adapter, name, document), source)
 
 
 def _check_names(name: str, read: Mapping[str, Any], written: Mapping[str, Any]) -> None:

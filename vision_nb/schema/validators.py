@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from vision_nb.errors import SettingsError
 from vision_nb.schema.json_text import to_json
+from vision_nb.schema.misread_values import misread_values
 from vision_nb.schema.words import shortened
 
 
@@ -39,25 +40,31 @@ class TypeValidator:
     Args:
         adapter: The type's `pydantic.TypeAdapter`.
         name: The type's name in error messages.
+        document: The type's JSON schema.
     """
 
-    def __init__(self, adapter: Any, name: str) -> None:
-        self._adapter, self._name = adapter, name
+    def __init__(self, adapter: Any, name: str, document: Mapping[str, Any]) -> None:
+        self._adapter, self._name, self._document = adapter, name, document
 
     def validate(self, data: Any) -> Any:
         """Return the value of some JSON data, or raise InvalidDataError."""
         from pydantic import ValidationError
 
+        found = misread_values(data, self._document, self._document)
+        misread = {join_path(path): sentence for path, sentence in found.items()}
         try:
-            return self._adapter.validate_json(to_json(data))
+            value = self._adapter.validate_json(to_json(data))
         except ValidationError as error:
-            raise InvalidDataError(_by_path(data, error)) from error
+            raise InvalidDataError({**_by_path(data, error), **misread}) from error
         except ValueError as error:  # the data cannot be written as JSON
             raise InvalidDataError({"": f"{error}"}) from error
         except Exception as error:
             raise SettingsError(
                 f"A validator of {self._name} failed ({type(error).__name__}: {error!s:.100})."
             ) from error
+        if misread:
+            raise InvalidDataError(misread)
+        return value
 
     def dump(self, value: Any) -> Any:
         """Return a value as JSON data."""

@@ -90,7 +90,9 @@ class AnnotationStore(ABC):
     def remove_label(self, key: str, annotator: str) -> None:
         """Delete an annotator's label of an answer."""
         with self._locked() as connection:
-            connection.execute("DELETE FROM labels WHERE key = ? AND annotator = ?", (key, annotator))
+            connection.execute(
+                "DELETE FROM labels WHERE key = ? AND annotator = ?", (key, replace_surrogates(annotator))
+            )
         self._checkpoint_soon()
 
     def labels(self, keys: Iterable[str]) -> dict[str, list[Label]]:
@@ -113,7 +115,9 @@ class AnnotationStore(ABC):
     def remove_review(self, key: str, reviewer: str) -> None:
         """Delete a reviewer's review of an image."""
         with self._locked() as connection:
-            connection.execute("DELETE FROM reviews WHERE key = ? AND reviewer = ?", (key, reviewer))
+            connection.execute(
+                "DELETE FROM reviews WHERE key = ? AND reviewer = ?", (key, replace_surrogates(reviewer))
+            )
         self._checkpoint_soon()
 
     def reviews(self, keys: Iterable[str]) -> dict[str, Review]:
@@ -133,14 +137,14 @@ class AnnotationStore(ABC):
     def remove_draft(self, key: str, reviewer: str) -> None:
         """Delete a reviewer's draft."""
         with self._locked() as connection:
-            connection.execute("DELETE FROM drafts WHERE key = ? AND reviewer = ?", (key, reviewer))
+            connection.execute("DELETE FROM drafts WHERE key = ? AND reviewer = ?", (key, replace_surrogates(reviewer)))
         self._checkpoint_soon()
 
     def draft(self, key: str, reviewer: str) -> Review | None:
         """Return a reviewer's draft, or None."""
         with self._locked() as connection:
             row = connection.execute(
-                "SELECT value, time FROM drafts WHERE key = ? AND reviewer = ?", (key, reviewer)
+                "SELECT value, time FROM drafts WHERE key = ? AND reviewer = ?", (key, replace_surrogates(reviewer))
             ).fetchone()
         return None if row is None else Review(json.loads(row[0]), reviewer, row[1])
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from vision_nb.cost.model_names import base_name
@@ -16,12 +16,12 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.call import Request
 from vision_nb.providers.demo_servers import is_demo_id
-from vision_nb.providers.openai.chunk_stream import StreamEnd
+from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer, read_chunks
 from vision_nb.providers.openai.errors import ReportedError
 from vision_nb.providers.openai.server_message import server_message
 from vision_nb.providers.outgoing_image import OutgoingImage
-from vision_nb.providers.streaming import Delta
-from vision_nb.responses import Usage
+from vision_nb.providers.streaming import Delta, ResponseAccumulator, ResponseStream, merge_deltas
+from vision_nb.responses import Response, Usage
 
 LENGTH_LIMIT_NAMES: Mapping[str, str] = {
     "o1": "max_completion_tokens",
@@ -133,6 +133,8 @@ def parse_response(raw: Any, service: str) -> Delta:
         MalformedResponseError: It does not contain an answer.
         ReportedError: It reports an error in place of an answer.
     """
+    if isinstance(raw, str) and (chunks := read_chunks(raw)):
+        return _join(chunks, service)
     choice = _first_choice(raw)
     if choice is None or not hasattr(getattr(choice, "message", None), "content"):
         _raise_reported(_said_by(raw))
@@ -147,6 +149,8 @@ def parse_response(raw: Any, service: str) -> Delta:
 def parse_chunk(raw: Any, service: str) -> Delta:
     """Parse a chunk of a stream; arguments and errors as `parse_response`."""
     if isinstance(raw, StreamEnd):
+        if (answer := read_answer(raw.body)) is not None:
+            return replace(parse_response(answer, service), is_complete=True)
         if not raw.has_end_marker:
             _raise_reported(raw.body, only_errors=True)
         return Delta(is_complete=raw.has_end_marker)
@@ -155,11 +159,35 @@ def parse_chunk(raw: Any, service: str) -> Delta:
         if getattr(raw, "usage", None) is None:
             _raise_reported(_said_by(raw))
         return _with_facts(Delta(), raw, {})
-    added = {
-        _index(choice): _delta(choice, "delta", service, _string(choice, "finish_reason") or None)
-        for choice in reversed(raw.choices)
-    }
+    added: dict[int, Delta] = {}
+    for choice in raw.choices:
+        delta = _delta(choice, "delta", service, _string(choice, "finish_reason") or None)
+        index = _index(choice)
+        added[index] = merge_deltas(added[index], delta) if index in added else delta
     return _with_facts(added.pop(0, Delta()), raw, added)
+
+
+def _join(chunks: list[Any], service: str) -> Delta:
+    """Return the answer in the chunks of a stream that was not asked for."""
+    parse = partial(parse_chunk, service=service)
+    stream = ResponseStream(
+        iter(chunks), parse, ResponseAccumulator(Response()), lambda error, _: error, lambda _: None
+    )
+    *_, answer = stream
+    first, *others = (
+        Delta(choice.text, finish_reason=choice.finish_reason, reasoning=choice.reasoning) for choice in answer.choices
+    )
+    return replace(
+        first,
+        usage=answer.usage,
+        model=answer.model,
+        raw=answer.raw,
+        service_tier=answer.service_tier or "",
+        cost=answer.reported_cost,
+        others=dict(enumerate(others, 1)),
+        is_refusal=answer.is_refusal,
+        is_demo=answer.is_demo,
+    )
 
 
 def _delta(choice: Any, part: str, service: str, finish_reason: str | None) -> Delta:
@@ -215,8 +243,16 @@ def _said_by(raw: Any) -> Any:
 
 
 def _raise_reported(body: Any, *, only_errors: bool = False) -> None:
-    """Raise ReportedError if a body reports an error; plain text is one unless only_errors is set."""
-    if only_errors and body.lstrip()[:1] not in (b"{", b"[", b"<"):
+    """Raise ReportedError if a body reports an error; a part of an answer does not.
+
+    Args:
+        body: JSON values, text or bytes.
+        only_errors: Whether plain text is not an error.
+    """
+    text = body.encode("utf-8", "replace") if isinstance(body, str) else body
+    if isinstance(text, bytes) and b'"choices"' in text:
+        return
+    if only_errors and text.lstrip()[:1] not in (b"{", b"[", b"<"):
         return
     if message := server_message(body):
         raise ReportedError(message)

@@ -6,8 +6,11 @@ without it the connection may have been lost.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Self
+
+from vision_nb.providers.sse import EventDecoder
 
 RECORD = "vision_nb.body"
 """The response's extension that holds what is known about its body."""
@@ -23,7 +26,7 @@ class StreamEnd:
 
     Attributes:
         has_end_marker: Whether the server sent the end marker.
-        body: The beginning of an answer that was not a stream of events.
+        body: An answer that was not a stream of events.
     """
 
     has_end_marker: bool
@@ -82,8 +85,41 @@ class AsyncChunkStream:
         await self._stream.close()
 
 
+def read_answer(body: bytes) -> Any:
+    """Return the whole answer of a server that did not stream it, or None.
+
+    Args:
+        body: What the server sent in place of events.
+    """
+    from openai.types.chat import ChatCompletion
+
+    answer = _read_object(body)
+    return None if answer is None else ChatCompletion.model_construct(**answer)
+
+
+def read_chunks(text: str) -> list[Any]:
+    """Return the chunks and the end of a stream that was sent in place of a whole answer; empty if it is not one.
+
+    Args:
+        text: The stream, as `EventRewriter` writes it.
+    """
+    from openai.types.chat import ChatCompletionChunk
+
+    events = [event.data for event in EventDecoder().feed(text.encode("utf-8", "replace"))]
+    chunks = [ChatCompletionChunk.model_construct(**data) for event in events if (data := _read_object(event))]
+    return [*chunks, StreamEnd(any(event.startswith("[DONE]") for event in events), b"")] if chunks else []
+
+
+def _read_object(text: str | bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _end_of(stream: Any) -> StreamEnd:
     record = stream.response.extensions.get(RECORD)
     if record is None:  # the user replaced the HTTP client
         return StreamEnd(has_end_marker=False, body=b"")
-    return StreamEnd(record.has_end_marker, record.start)
+    return StreamEnd(record.has_end_marker, record.whole)

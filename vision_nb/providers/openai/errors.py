@@ -204,6 +204,8 @@ def map_error(
         )
     if isinstance(error, (openai.APIError, ReportedError)):
         return _api_error(error, service, server, model, partial_text)
+    if getattr(error, "is_about_answer", False):  # raised by the hooks of the HTTP client
+        return MalformedResponseError(f"The answer from {service} cannot be read. {error}", partial_text=partial_text)
     if isinstance(error, openai.OpenAIError):
         return RequestRejectedError(f"The openai client rejected the request: {error}", partial_text=partial_text)
     if isinstance(error, AssertionError):  # raised by a test, or by an internal mistake

@@ -7,8 +7,8 @@ request for the model's own server.
 
 from __future__ import annotations
 
+import codecs
 import math
-import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +23,9 @@ from vision_nb.privacy.api_keys import aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_known
 from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN, RECORD
 from vision_nb.providers.openai.deadline import ANSWER_DEADLINE
+from vision_nb.providers.openai.decompression import Decompressor
 from vision_nb.providers.openai.errors import is_hopeless
+from vision_nb.providers.openai.event_stream import EventRewriter, begins_events
 from vision_nb.providers.openai.server_message import server_message
 from vision_nb.providers.redirects import check_redirect, is_same_server
 
@@ -33,16 +35,16 @@ MAX_ANSWER_BYTES = 64 * 2**20
 ACCEPTED_ENCODINGS = "gzip, deflate"
 """The encodings that the body can decompress up to a limit."""
 
-_END_MARKER = re.compile(rb"[\r\n]data: ?\[DONE\]")
 _SHORTEST_READ = 0.001  # seconds; 0 would not wait at all
-_TAIL = 16  # bytes to keep, so that an end marker in two pieces is found
+_LONGEST_FIELD = 6  # bytes that show what an answer is
 _HIDDEN = "vision_nb.hidden"  # the request's extension with its headers as they were without keys
 _OF_THE_ENCODED_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
-_KEPT_START = 65_536  # bytes of an answer that is not a stream of events; they may hold an error
 
 
-class AnswerTooLargeError(openai.OpenAIError):
-    """An answer exceeded the limit on its size."""
+class UnreadableAnswerError(openai.OpenAIError):
+    """An answer is too large or has an unknown encoding."""
+
+    is_about_answer = True
 
 
 class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
@@ -51,10 +53,6 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     Args:
         response: The response; its ``stream`` is the original body.
         deadline: When to stop, on the clock of `time.monotonic`.
-
-    Attributes:
-        has_end_marker: Whether the end marker of a stream has been received.
-        start: The first bytes of an answer that is not a stream of events.
     """
 
     def __init__(self, response: httpx2.Response, deadline: float) -> None:
@@ -62,22 +60,29 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         self._request, self._deadline = response.request, deadline
         self._response = response
         self._received = self._decoded = 0
-        self._tail = b"\n"
         self._redactor = StreamRedactor()
-        self._is_event_stream = "event-stream" in response.headers.get("content-type", "")
         self._decoder = _decoder(response)
-        self.has_end_marker = False
-        self.start = b""
+        self._content: AnswerContent | None = AnswerContent(response) if _is_text(response) else None
+
+    @property
+    def has_end_marker(self) -> bool:
+        """Whether the end marker of a stream has been received."""
+        return self._content is not None and self._content.events.has_end_marker
+
+    @property
+    def whole(self) -> bytes:
+        """An answer that is not a stream of events."""
+        return b"" if self._content is None else self._content.whole
 
     def __iter__(self) -> Iterator[bytes]:
         for data in self._source:
             yield self._read(data)
-        yield self._redactor.feed(b"", last=True)
+        yield self._read(b"", last=True)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for data in self._source:
             yield self._read(data)
-        yield self._redactor.feed(b"", last=True)
+        yield self._read(b"", last=True)
 
     def close(self) -> None:
         """Close the connection."""
@@ -87,8 +92,8 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         """Close the connection."""
         await self._source.aclose()
 
-    def _read(self, data: bytes) -> bytes:
-        if time.monotonic() > self._deadline:
+    def _read(self, data: bytes, *, last: bool = False) -> bytes:
+        if time.monotonic() > self._deadline and not last:
             raise openai.APITimeoutError(request=self._request)
         self._received += len(data)
         if self._decoder is not None:
@@ -98,25 +103,70 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
                 raise openai.APIResponseValidationError(response=self._response, body=None) from error
         self._decoded += len(data)
         if max(self._received, self._decoded) > MAX_ANSWER_BYTES:
-            raise AnswerTooLargeError(f"The answer exceeds {MAX_ANSWER_BYTES // 2**20} MiB.")
-        data = self._redactor.feed(data)
-        recent = self._tail + data
-        self.has_end_marker = self.has_end_marker or _END_MARKER.search(recent) is not None
-        self._tail = recent[-_TAIL:]
-        if not self._is_event_stream and len(self.start) < _KEPT_START:
-            self.start = (self.start + data)[:_KEPT_START]
-        return data
+            raise UnreadableAnswerError(f"It exceeds {MAX_ANSWER_BYTES // 2**20} MiB.")
+        data = self._redactor.feed(data, last=last)
+        return data if self._content is None else self._content.feed(data, last=last)
 
 
-def _decoder(response: httpx2.Response) -> Any:
+class AnswerContent:
+    """The content of an answer: a stream of events or a whole JSON object, whichever was asked for.
+
+    Args:
+        response: The response, whose content type is corrected if it is a stream of events.
+
+    Attributes:
+        events: Rewrites the events.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.events = EventRewriter()
+        self._response = response
+        self._is_event_stream = "event-stream" in response.headers.get("content-type", "")
+        self._has_events: bool | None = None
+        self._start = b""
+        self._whole: list[bytes] = []
+
+    @property
+    def whole(self) -> bytes:
+        """An answer that is not a stream of events."""
+        return b"" if self.events.has_events else b"".join(self._whole)
+
+    def feed(self, data: bytes, *, last: bool = False) -> bytes:
+        """Return what the client is to read of these bytes.
+
+        Args:
+            data: The next bytes.
+            last: Whether these are the last bytes.
+        """
+        if self._has_events is None:
+            self._start = data = (self._start + data).lstrip().removeprefix(codecs.BOM_UTF8).lstrip()
+            if len(data) < _LONGEST_FIELD and not last:
+                return b""
+            self._has_events = begins_events(data) or (self._is_event_stream and data[:1] not in (b"{", b"["))
+            if self._has_events:
+                self._response.headers["content-type"] = "text/event-stream; charset=utf-8"
+        if not self.events.has_events:
+            self._whole.append(data)
+        return self.events.feed(data, last=last) if self._has_events else data
+
+
+def _decoder(response: httpx2.Response) -> Decompressor | None:
     """Return the decompressor of a response, which is then sent on as if it had not been compressed."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("identity", ""):
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise openai.APIResponseValidationError(response=response, body=None)
+        raise UnreadableAnswerError(
+            f"Its content encoding is {encoding!r:.40}, and only gzip and deflate are accepted."
+        )
     del response.headers["content-encoding"]
-    return zlib.decompressobj(zlib.MAX_WBITS | 32)  # reads the header of both formats
+    return Decompressor()
+
+
+def _is_text(response: httpx2.Response) -> bool:
+    """Return whether an answer may be JSON or events, and not a file that the user of the client downloads."""
+    kind = response.headers.get("content-type", "text")
+    return any(word in kind for word in ("json", "text", "event"))
 
 
 class AnswerDeadlineError(httpx2.ReadTimeout):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from vision_nb.errors import UnknownModelError
 from vision_nb.images.prepare import Prepared
 from vision_nb.providers.replicate.errors import error_class
-from vision_nb.providers.replicate.sse import EventDecoder
+from vision_nb.providers.sse import EventDecoder
 
 if TYPE_CHECKING:
     import httpx
