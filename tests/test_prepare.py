@@ -70,6 +70,7 @@ CARRIERS = {
     "JPEG late EXIF": lambda: with_segment(0xE1, b"Exif\0\0SecretCamera", before_end=True),
     "JPEG odd APP0": lambda: with_segment(0xE0, b"SecretCamera"),
     "JPEG odd APP14": lambda: with_segment(0xEE, b"SecretCamera"),
+    "JPEG late DNL": lambda: with_segment(0xDC, b"SecretCamera", before_end=True),
     "JPEG EXIF": lambda: encoded(picture(), "JPEG", exif=exif_with_place()),
     "PNG EXIF": lambda: encoded(picture(), exif=exif_with_place()),
     "WEBP EXIF": lambda: encoded(picture(), "WEBP", exif=exif_with_place()),

@@ -16,6 +16,7 @@ _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 _PNG_PIXEL_CHUNKS = {
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"pHYs",
 }  # fmt: skip
+_JPEG_PIXEL_MARKERS = {*range(0xC0, 0xC8), *range(0xC9, 0xD0), 0xDA, 0xDB, 0xDD}  # frames, tables and scans
 _WEBP_PIXEL_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
 
 
@@ -220,7 +221,7 @@ def _jpeg(data: bytes) -> bool:
             return position + 2 == len(data)
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         content = data[position + 4 : position + 2 + length]
-        if marker == 0xFE or (0xE0 <= marker <= 0xEF and not _is_plain_application(marker, content)):
+        if marker not in _JPEG_PIXEL_MARKERS and not _is_plain_application(marker, content):
             return False
         position += 2 + length
         if marker == 0xDA:

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 HttpClient = TypeVar("HttpClient", httpx.Client, httpx.AsyncClient)
 
 _REPLICATE = "https://api.replicate.com"
-TOKEN_HOSTS = ("api.replicate.com", "stream.replicate.com")
-"""The hosts that get the token of Replicate's own API (Replicate, HTTP API reference, read 2026-11)."""
-
 _CANCEL_TIMEOUT = 5.0  # seconds; after an interrupt the user waits for the cancellation
 
 
@@ -114,11 +111,12 @@ class Server:
         self._secrets = secrets
 
     def may_receive_token(self, url: httpx.URL) -> bool:
-        """Return whether the token may be sent to a URL, such as the stream of a prediction."""
-        if is_same_server(url, self._url):
-            return True
-        is_replicate = self._url.host == httpx.URL(_REPLICATE).host
-        return is_replicate and url.scheme == "https" and url.port is None and url.host in TOKEN_HOSTS
+        """Return whether the token may be sent to a URL: only the API's own server gets it.
+
+        The streams of predictions need none: Replicate's JavaScript client reads them without one (lib/stream.js of
+        replicate/replicate-javascript, read 2026-11).
+        """
+        return is_same_server(url, self._url)
 
     def may_stream(self, url: str) -> bool:
         """Return whether a prediction's event stream may be read from a URL that the server names."""
