@@ -1,21 +1,19 @@
-"""Overhead of the package over the raw openai client with a local LLaVA, and time until its engine is ready.
+"""Overhead of the package over the raw openai client with a local model, and time until its engine is ready.
 
-Both are measured with the real llama.cpp server and random weights (pip install -e ".[test,llama-test]"), for answers
-of 20 tokens. With real weights, each token takes longer, so the relative overhead is even smaller.
+Both are measured with the real llama.cpp (xllamacpp) and random weights: the start with the smallest files possible,
+and the overhead with a text model that has the dimensions of the smallest useful model, SmolVLM-256M, for answers of
+20 tokens.
 
 Run: python -m tests.benchmarks.local_overhead
 """
 
 import base64
-import http.client
 import io
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,9 @@ from openai import DefaultHttpxClient, OpenAI
 from PIL import Image
 
 import vision_nb as vn
-from tests.llama_parts import free_port
-from tests.tiny_models import write_pair
+from tests.tiny_models import write_mmproj, write_model, write_pair
 
-ROUNDS = 200
+ROUNDS = 30
 STARTS = 5
 LIMIT = 0.02  # of the time of a 20-token answer
 READY_LIMIT = 1.0  # seconds
@@ -52,33 +49,34 @@ def quarter(times):
     return statistics.quantiles(times, n=4)[0]
 
 
-def responds(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    with closing(connection), suppress(OSError, http.client.HTTPException, ValueError):
-        connection.request("GET", "/v1/models")
-        return bool(json.load(connection.getresponse())["data"])
-    return False
+ENGINE = """
+import sys, threading, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.mmproj.path, params.n_ctx = sys.argv[1], sys.argv[2], 4096
+params.api_keys, params.cors_origins, params.ui = ["key"], "", False
+server = xllamacpp.Server(params)
+print(server.listening_address, flush=True)
+threading.Event().wait()
+"""
 
 
 def bare_start(model, mmproj):
-    """Return the seconds until the engine responds if it is started as its documentation says."""
-    port = free_port()
-    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--clip_model_path", str(mmproj)]
-    command += ["--chat_format", "llava-1-5", "--n_ctx", "4096", "--host", "127.0.0.1", "--port", str(port)]
+    """Return the seconds until the engine is ready if it is started without the package, with the same settings."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", ENGINE, str(model), str(mmproj)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        while not responds(port):
-            time.sleep(0.005)
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
         return time.perf_counter() - started
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
 
 
 def our_start(model, mmproj):
     started = time.perf_counter()
-    with vn.serve_llava(model, mmproj, progress=False):
+    with vn.serve(model, mmproj, progress=False):
         return time.perf_counter() - started
 
 
@@ -91,7 +89,11 @@ def main():
             ours.append(our_start(*pair))
         delay = statistics.median(ours) - statistics.median(bare)
         print(f"ready: engine {statistics.median(bare):.2f} s, ours {statistics.median(ours):.2f} s, {delay:+.2f} s")
-        with vn.serve_llava(*pair, progress=False) as llm:
+        # SmolVLM-256M: 30 blocks of 576 dimensions, with 1,536 in between, and 49,280 tokens.
+        model, mmproj = Path(folder, "large.gguf"), Path(folder, "large-mmproj.gguf")
+        write_model(model, embedding=576, blocks=30, feed_forward=1536, vocabulary=49_280)
+        write_mmproj(mmproj, embedding=576)
+        with vn.serve(model, mmproj, name="llava", n_threads=1, progress=False) as llm:
             ratios = overheads(llm)
     worst = max(ratios)
     print(f"limits: at most {LIMIT:.0%} overhead, and ready at most {READY_LIMIT:.0f} s later")
@@ -100,7 +102,7 @@ def main():
 
 def overheads(llm):
     """Return the relative overhead without an image, and with one that is already prepared."""
-    raw = OpenAI(api_key="EMPTY", base_url=llm.api_base, http_client=DefaultHttpxClient(trust_env=False))
+    raw = OpenAI(api_key=llm.engine.api_key, base_url=llm.api_base, http_client=DefaultHttpxClient(trust_env=False))
     buffer = io.BytesIO()
     Image.effect_mandelbrot((336, 336), (-2, -1.5, 1, 1.5), 60).convert("RGB").save(buffer, "JPEG")
     document = vn.ImageDocument.of(buffer.getvalue())
