@@ -216,6 +216,8 @@ def test_show_tiles_with_several_details_and_without_a_rule():
         ("qwen/qwen3-vl-8b-instruct", (120, 90), "120 x 90 seen as 320 x 224\n10 x 7 = 70 patches of 32 px", 19),
         ("mistral-small-2506", (500, 20), "18 x 1 = 18 patches of 28 px and 1 row end", 21),
         ("smolvlm-500m", (400, 200), "seen as 2048 x 1024\n4 x 2 = 8 tiles of 512 px and an overview", 8),
+        ("groq:meta-llama/llama-4-scout", (300, 300), "1 x 1 = 1 tile of 336 px", 4),
+        ("groq:meta-llama/llama-4-scout", (700, 300), "3 x 1 = 3 tiles of 336 px and an overview", 6),
         ("grok-4", (2000, 2000), "at most 6 tiles of 448 px and an overview, in an unknown layout", 0),
     ],
 )
@@ -225,7 +227,9 @@ def test_show_tiles_plots_each_kind_of_rule(model, size, title, lines):
     assert title in axis.get_title() and f"{counted.tokens:,} tokens" in axis.get_title()
     assert "detail" not in axis.get_title() and ("estimate" in axis.get_title()) == counted.is_estimate
     assert len(axis.lines) == lines
-    overviews = ["overview, 512 px"] if model == "smolvlm-500m" else []
+    overviews = (
+        [f"overview, {title[title.index(' of ') + 4 :][:3]} px"] if "px and an overview" in title and lines else []
+    )
     assert [inset.get_title(loc="left") for inset in axis.child_axes] == overviews  # type: ignore[attr-defined]
 
 

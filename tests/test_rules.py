@@ -64,8 +64,15 @@ PUBLISHED = [
     ("gemma-3-4b-it", (1000, 700), 256, None),
 ]
 # Computed with the processors' own code: ImageEncoder of mistral-common 1.13.1, and smart_resize and the image
-# processor of SmolVLM in transformers 5.24.0.
+# processor of SmolVLM in transformers 5.24.0; for Llama 4, its get_best_fit with fractions instead of floats.
 PROCESSORS = [
+    ("meta-llama/llama-4-scout", (336, 336), 144),
+    ("meta-llama/llama-4-scout", (337, 336), 432),
+    ("meta-llama/llama-4-scout", (672, 672), 720),
+    ("meta-llama/llama-4-scout", (1024, 768), 1872),
+    ("meta-llama/llama-4-scout", (4032, 3024), 1872),
+    ("meta-llama/llama-4-scout", (3000, 400), 2448),
+    ("meta-llama/llama-4-scout", (100, 80), 144),
     ("pixtral-12b-2409", (100, 100), 56),
     ("pixtral-12b-2409", (640, 480), 1230),
     ("pixtral-12b-2409", (1000, 1500), 2816),
@@ -141,6 +148,7 @@ LIMITS = {
     "SmolVLM 256M and 500M": 17 * 64,
     "SmolVLM 2.2B": 17 * 81,
     "Gemma 3": 256,
+    "Llama 4": 17 * 144,
     "Grok": 1792,
     "LLaVA 1.5": 576,
 }
@@ -163,6 +171,7 @@ EXAMPLES = {  # a model of each group of the table
     "SmolVLM 256M and 500M": "SmolVLM-500M-Instruct-Q8_0.gguf",
     "SmolVLM 2.2B": "SmolVLM-Instruct",
     "Gemma 3": "gemma-3-27b-it",
+    "Llama 4": "meta-llama/Llama-4-Scout-17B-16E-Instruct",
     "Grok": "grok-4",
     "LLaVA 1.5": "llava",
 }
@@ -424,6 +433,9 @@ NAMES = {
     "openrouter:google/gemma-3-27b-it:free": "Gemma 3",
     "local:gemma3:4b": "Gemma 3",
     "local:gemma-3-4b-it-Q4_K_M.gguf": "Gemma 3",
+    "together:meta-llama/Llama-4-Scout-17B-16E-Instruct": "Llama 4",
+    "groq:meta-llama/llama-4-maverick-17b-128e-instruct": "Llama 4",
+    "openrouter:meta-llama/llama-4-scout:free": "Llama 4",
     "xai:grok-4.7": "Grok",
     "openrouter:x-ai/grok-4": "Grok",
     "openrouter:openai/gpt-4o": "gpt-4o",
@@ -437,7 +449,7 @@ WITHOUT_ROW = [
     "local:gemma-3-1b-it-Q4_K_M.gguf",
     "openrouter:qwen/qwen3-235b-a22b",
     "openrouter:qwen/qwen-2.5-72b-instruct",
-    "together:meta-llama/Llama-4-Scout-17B-16E-Instruct",
+    "together:meta-llama/Llama-Vision-Free",
     "local:smollm2:1.7b",
     "replicate:anthropic/claude-4-sonnet",
 ]

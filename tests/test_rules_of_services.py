@@ -33,6 +33,7 @@ SENT = {  # the sizes at which the first two are sent; the third is never enlarg
     "openrouter:google/gemma-3-27b-it": [(1194, 896), (700, 1900)],
     "mistral:pixtral-12b-2409": [(1024, 768), (377, 1024)],
     "mistral:mistral-medium-latest": [(1540, 1155), (567, 1540)],
+    "groq:meta-llama/llama-4-scout-17b-16e-instruct": [(1344, 1008), (672, 1824)],
     "xai:grok-4": [(2048, 1536), (700, 1900)],
     "fireworks:accounts/fireworks/models/qwen2p5-vl-32b-instruct": [(4032, 3024), (700, 1900)],
     "deepinfra:Qwen/Qwen3-VL-30B-A3B-Instruct": [(4032, 3024), (700, 1900)],

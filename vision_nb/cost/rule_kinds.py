@@ -329,6 +329,46 @@ class StretchedTiles(Rule):
 
 
 @dataclass(frozen=True)
+class CanvasTiles(Rule):
+    """Choose the canvas of whole tiles that an image fits best, and count them, and an overview if there are several.
+
+    Attributes:
+        unit: The side of a tile in pixels.
+        tile: Tokens per tile.
+        max_tiles: The maximum number of tiles of a canvas.
+    """
+
+    has_overview = True
+
+    unit: int
+    tile: int
+    max_tiles: int
+
+    def count(self, width: IntOrArray, height: IntOrArray, detail: str) -> Counts:
+        """Choose the smallest canvas that holds the image, or else the one for which it is scaled down least."""
+        columns = rows = 1 + 0 * width  # arrays of the sizes' shape
+        best = minimum(columns * height, rows * width)  # the scale that fits, times width * height / unit
+        for canvas in self._canvases():
+            scale = minimum(canvas[0] * height, canvas[1] * width)
+            holds, held = (self.unit * one >= width * height for one in (scale, best))
+            is_better = choose(held, 1 * (holds & (scale < best)), 1 * (scale > best)) > 0
+            best, columns, rows = (
+                choose(is_better, new, old) for new, old in ((scale, best), (canvas[0], columns), (canvas[1], rows))
+            )
+        area = maximum(width * height, self.unit * best)
+        # Rounded up, so that the image that is sent needs the same canvas.
+        width, height = (-(-side * self.unit * best // area) for side in (width, height))
+        tiles = columns * rows
+        return width, height, columns, rows, self.tile * (tiles + (tiles > 1))
+
+    def _canvases(self) -> list[tuple[int, int]]:
+        """Return columns and rows of all canvases, the smallest first."""
+        sides = range(1, self.max_tiles + 1)
+        canvases = [(columns, rows) for columns in sides for rows in sides if columns * rows <= self.max_tiles]
+        return sorted(canvases, key=lambda canvas: canvas[0] * canvas[1])
+
+
+@dataclass(frozen=True)
 class Fixed(Rule):
     """Count the same number for every image; the server's encoder determines the size.
 

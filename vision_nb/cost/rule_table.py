@@ -12,6 +12,7 @@ from types import MappingProxyType
 from vision_nb.cost.model_names import LLAVA_1_5
 from vision_nb.cost.rule_kinds import (
     UNKNOWN_RULE_SIDE,
+    CanvasTiles,
     Crops,
     Fixed,
     Level,
@@ -252,6 +253,13 @@ _FAMILIES = (
         "Gemma 3, config.json (mm_tokens_per_image), and its processor in transformers 5.24",
         _COUNTED,
         names=rf"{_ANY_FOLDER}gemma-?3(?:[-:](?!1b)\d+b{_END})?",
+    ),
+    Row(
+        "Llama 4",
+        CanvasTiles(336, 144, 16),
+        "Llama 4, its processor in transformers 5.24; services may allow fewer tiles",
+        names=rf"{_ANY_FOLDER}llama-?4-(?:scout|maverick){_END}",
+        estimate_above=0,
     ),
     Row(
         "Grok",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.cost.image_rules import checked_row, view_of
 from vision_nb.cost.model_reference import counted_model
-from vision_nb.cost.rule_kinds import Rule, View
+from vision_nb.cost.rule_kinds import CanvasTiles, Rule, View
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
@@ -64,7 +64,7 @@ def _draw(axis: Axes, document: ImageDocument, model: str, detail: str) -> None:
     pixels = document.to_pil().convert("RGB").resize(fit_within(view.size, _MAX_SIDE), reducing_gap=2.0)
     axis.imshow(np.asarray(pixels), extent=(0, width, height, 0))
     _draw_grid(axis, view, row.rule)
-    if row.rule.has_overview and view.grid[0]:
+    if view.grid[0] and _has_overview(view.grid[0] * view.grid[1], row.rule):
         overview = axis.inset_axes((1.04, 0, 0.3, 0.3), xticks=[], yticks=[])
         overview.imshow(np.asarray(pixels.resize((_OVERVIEW_SIDE, _OVERVIEW_SIDE))))
         overview.set_title(f"overview, {row.rule.unit} px", fontsize=8, loc="left")
@@ -95,8 +95,12 @@ def _title(document: ImageDocument, view: View, rule: Rule, model: str, detail: 
     return f"{name}: {tokens}\n{width} x {height} {seen} as {seen_width} x {seen_height}\n{_parts(columns, rows, rule)}"
 
 
+def _has_overview(tiles: int, rule: Rule) -> bool:
+    return rule.has_overview and not (tiles == 1 and isinstance(rule, CanvasTiles))
+
+
 def _parts(columns: int, rows: int, rule: Rule) -> str:
-    overview = " and an overview" if rule.has_overview else ""
+    overview = " and an overview" if _has_overview(columns * rows, rule) else ""
     if not columns:
         return f"{rule.name}{overview}, in an unknown layout" if overview else "no tiles, a fixed count"
     count = columns * rows
