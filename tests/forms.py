@@ -6,7 +6,13 @@ import threading
 import time
 from contextlib import contextmanager
 
+import pytest
+
 import vision_nb as vn
+
+APIS = ["chat", "responses"]
+each_api = pytest.mark.parametrize("llm", APIS, indirect=True)
+"""Run a test with the model of its file once for each of OpenAI's APIs; the fixture takes the API from its request."""
 
 FORMS = ["complete", "acomplete", "stream_complete", "astream_complete"]
 EIGHT_FORMS = [*FORMS, "chat", "achat", "stream_chat", "astream_chat"]

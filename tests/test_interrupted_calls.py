@@ -8,7 +8,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
-from tests.forms import FORMS, ask, interrupted_when, until
+from tests.forms import APIS, FORMS, ask, interrupted_when, until
 from vision_nb import errors
 from vision_nb.demo import Fault
 
@@ -20,9 +20,9 @@ def ledger():
     vn.ledger.reset()
 
 
-@pytest.fixture
-def llm(server):
-    return vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_new_tokens=100)
+@pytest.fixture(params=APIS)
+def llm(server, request):
+    return vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_new_tokens=100, api=request.param)
 
 
 def check_estimate(ledger, *, output_tokens=100):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import vision_nb as vn
-from tests.forms import FORMS
+from tests.forms import FORMS, each_api
 from tests.forms import ask_all as ask
 from tests.kernels import markdown_of, run_cells, text_of
 from vision_nb import errors
@@ -29,8 +29,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def llm(server):
-    return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30)
+def llm(server, request):
+    api = getattr(request, "param", None)
+    return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30, api=api)
 
 
 @pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES)
@@ -45,6 +46,7 @@ async def test_the_reasoning_is_not_part_of_the_answer(server, llm, form, fields
     assert summary and summary[1] in ("Reasoning", "Thought for less than 1 s")
 
 
+@each_api
 @pytest.mark.parametrize("form", STREAMS)
 async def test_the_reasoning_is_shown_as_thinking_until_the_answer_begins(server, llm, form):
     server.fail(Fault(**SHAPES["reasoning_content"]))
@@ -52,6 +54,7 @@ async def test_the_reasoning_is_shown_as_thinking_until_the_answer_begins(server
     assert "Thinking ..." in first._repr_markdown_() and not first.text
 
 
+@each_api
 @pytest.mark.parametrize("form", FORMS)
 async def test_an_empty_answer_says_that_the_reasoning_used_the_whole_limit(server, llm, form):
     server.fail(Fault(message={"reasoning_content": "Let me see.", "content": ""}, finish_reason="length"))
@@ -75,6 +78,7 @@ async def test_an_answer_that_only_looks_like_reasoning_stays_whole(server, llm,
     assert responses[-1].text == "".join(r.delta for r in responses) == text and not responses[-1].reasoning
 
 
+@each_api
 @pytest.mark.parametrize("form", STREAMS)
 async def test_the_time_of_the_reasoning_ends_when_the_answer_begins(server, llm, form):
     server.tokens_per_second = 50
@@ -95,6 +99,7 @@ def test_the_line_above_the_reasoning_says_how_long_it_took():
     assert reasoning_summary(replace(thinking, text="Three.")) == "Reasoning"
 
 
+@each_api
 def test_an_answer_that_ends_after_its_reasoning_says_so(server, llm):
     server.fail(Fault(message={"reasoning_content": "Let me see.", "content": ""}))
     assert "gave no answer" in llm.complete("What?").remark

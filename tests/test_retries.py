@@ -9,6 +9,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from tests.forms import APIS
 from vision_nb import errors
 from vision_nb.cost.ledger import ledger
 from vision_nb.demo import Fault
@@ -50,13 +51,15 @@ async def ask(llm, how):
 
 HOWS = ["complete", "acomplete", "stream", "astream"]
 hows = pytest.mark.parametrize("how", HOWS)
+apis = pytest.mark.parametrize("api", APIS)
 
 
+@apis
 @hows
-async def test_a_timed_out_question_is_asked_once_and_estimated_in_the_ledger(server, how):
+async def test_a_timed_out_question_is_asked_once_and_estimated_in_the_ledger(server, api, how):
     server.fail(Fault(delay=30), times=9)
     with pytest.raises(errors.ProviderTimeoutError, match=r"raise timeout=, for example timeout=600") as caught:
-        await ask(make(server, timeout=0.5, max_new_tokens=77), how)
+        await ask(make(server, api=api, timeout=0.5, max_new_tokens=77), how)
     assert len(server.requests) == 1 and caught.value.may_be_billed
     (entry,) = ledger.entries
     assert entry.is_estimate and entry.usage.input_tokens == entry.expected_tokens > 0
@@ -78,20 +81,22 @@ async def test_a_stream_that_times_out_before_its_first_word_is_estimated(server
     assert len(server.requests) == 1 and [entry.is_estimate for entry in ledger.entries] == [True]
 
 
+@apis
 @pytest.mark.parametrize("status", [408, 504])
 @hows
-async def test_a_question_for_which_a_proxy_did_not_wait_is_asked_once(server, how, status):
+async def test_a_question_for_which_a_proxy_did_not_wait_is_asked_once(server, api, how, status):
     server.fail(Fault(status=status, body={"error": {"message": "litellm.Timeout"}}), times=9)
     with pytest.raises(errors.ProviderError):
-        await ask(make(server), how)
+        await ask(make(server, api=api), how)
     assert len(server.requests) == 1 and [entry.is_estimate for entry in ledger.entries] == [True]
 
 
+@apis
 @pytest.mark.parametrize("how", ["complete", "acomplete"])
-async def test_an_answer_that_breaks_off_is_asked_once(server, how):
+async def test_an_answer_that_breaks_off_is_asked_once(server, api, how):
     server.fail(Fault(cut_after=-20), times=9)
     with pytest.raises(errors.ProviderConnectionError, match="may be billed"):
-        await ask(make(server), how)
+        await ask(make(server, api=api), how)
     assert len(server.requests) == 1 and [entry.is_estimate for entry in ledger.entries] == [True]
 
 
@@ -121,11 +126,12 @@ TRANSIENT = {
 }
 
 
+@apis
 @pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT)
 @hows
-async def test_a_transient_failure_is_repeated(server, fault, how):
+async def test_a_transient_failure_is_repeated(server, api, fault, how):
     server.fail(fault, times=2)
-    assert (await ask(make(server), how)).text
+    assert (await ask(make(server, api=api), how)).text
     assert len(server.requests) == 3
 
 

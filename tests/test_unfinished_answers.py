@@ -1,12 +1,13 @@
 """Streams that break off, and errors that a server reports in place of an answer or in an unusual shape."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
-from tests.forms import FORMS
+from tests.forms import FORMS, each_api
 from tests.forms import ask_all as ask
 from tests.kernels import error_of, run_cells, text_of
 from vision_nb import errors
@@ -18,9 +19,15 @@ STREAMS = FORMS[2:]
 
 
 @pytest.fixture
-def llm(server):
+def llm(server, request):
     server.answer_with("3, 5 and 7.")
-    return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30)
+    api = getattr(request, "param", None)
+    return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30, api=api)
+
+
+def after_three_words(fault, llm):
+    """Return a fault that cuts a stream off after the third word: the Responses API sends more events before it."""
+    return replace(fault, cut_after=7 if llm.api == "responses" else 4)
 
 
 async def responses_and_error(llm, form):
@@ -44,10 +51,11 @@ UNFINISHED = {
 }
 
 
+@each_api
 @pytest.mark.parametrize("fault", UNFINISHED.values(), ids=UNFINISHED)
 @pytest.mark.parametrize("form", STREAMS)
 async def test_a_stream_without_a_finish_reason_or_end_marker_is_incomplete(server, llm, form, fault):
-    server.fail(fault)
+    server.fail(after_three_words(fault, llm))
     responses, error = await responses_and_error(llm, form)
     assert isinstance(error, errors.IncompleteResponseError)
     assert error.partial_text == responses[-1].text == "".join(r.delta for r in responses) == "3, 5 and"
@@ -204,6 +212,7 @@ SHAPES = {
 }
 
 
+@each_api
 @pytest.mark.parametrize("status", [200, 400, 500])
 @pytest.mark.parametrize("body", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("form", FORMS)
@@ -223,6 +232,7 @@ EVENTS = {
 }
 
 
+@each_api
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
 @pytest.mark.parametrize("form", STREAMS)
 async def test_an_error_event_of_a_stream_is_raised_in_the_servers_words(server, llm, form, event):

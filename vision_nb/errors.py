@@ -28,6 +28,7 @@
         │   └── RequestTooLargeError        the request alone exceeds the rate limit
         ├── ContextLengthError              more tokens than the model accepts
         ├── ContentFilterError              the server's content filter refused the request
+        ├── UploadNotFoundError             an uploaded image is no longer on the server
         ├── RequestRejectedError            the server refused the request for another reason
         ├── PredictionError                 a prediction on Replicate ended without an answer
         │   ├── PredictionFailedError       the model failed; see its log
@@ -246,6 +247,10 @@ class ContextLengthError(ProviderError):
 
 class ContentFilterError(ProviderError):
     """The server's content filter refused the request."""
+
+
+class UploadNotFoundError(ProviderError):
+    """An uploaded image has expired or was deleted: upload it again."""
 
 
 class RequestRejectedError(ProviderError):

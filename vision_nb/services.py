@@ -50,6 +50,8 @@ class Service:
         takes_schema: Whether ``response_format`` with a JSON schema has an effect; None if unknown.
         takes_stream_options: Whether it accepts ``stream_options``; None if unknown.
         takes_detail: Whether images have a detail level; None if unknown.
+        takes_responses: Whether it has the Responses API, with uploaded images; None if unknown, which is treated as
+            no.
         takes_urls: Whether it downloads images from URLs; None if unknown, which is treated as no.
         cost_field: The field in which the answer states its price in US dollars, or None.
         sends_comments: Whether its streams contain comment lines.
@@ -76,6 +78,7 @@ class Service:
     takes_schema: bool | None = None
     takes_stream_options: bool | None = None
     takes_detail: bool | None = None
+    takes_responses: bool | None = None
     takes_urls: bool | None = None
     cost_field: str | None = None
     sends_comments: bool = False
@@ -99,6 +102,7 @@ _ROWS = (
         takes_schema=True,
         takes_stream_options=True,
         takes_detail=True,
+        takes_responses=True,
         takes_urls=True,
         source="OpenAI, Images and vision guide and Chat Completions reference, read 2026-11",
     ),
@@ -245,8 +249,8 @@ def register_service(
         title: Its name in messages; by default, the name.
         **facts: Other facts about it: max_images, max_image_bytes (before base64), max_side (pixels), max_request_bytes
             (of all images, as base64), image_types (MIME types), length_limit ("max_tokens" or
-            "max_completion_tokens"), takes_schema, takes_stream_options, takes_detail, takes_urls, price_id (its name
-            in genai-prices) and examples (names of its models).
+            "max_completion_tokens"), takes_schema, takes_stream_options, takes_detail, takes_responses, takes_urls,
+            price_id (its name in genai-prices) and examples (names of its models).
 
     Raises:
         SettingsError: The name is in use by another provider, or an argument is invalid.

@@ -20,6 +20,9 @@ from vision_nb.responses import Response, Usage
 LONGEST_ANSWER = 4096
 """Output tokens to reserve for an answer without a length limit."""
 
+LENGTH_LIMITS = ("max_new_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens")
+"""The names of the one parameter that limits an answer's length."""
+
 _BUDGET_POLL = 0.05
 """Seconds between attempts to reserve: calls settle on any thread, so there is no single event loop to notify."""
 
@@ -233,7 +236,7 @@ def longest_answer(settings: Mapping[str, Any], unlimited: int = LONGEST_ANSWER)
         settings: The call's settings.
         unlimited: What to return if there is no limit.
     """
-    limits = (settings[name] for name in ("max_new_tokens", "max_tokens", "max_completion_tokens") if name in settings)
+    limits = (settings[name] for name in LENGTH_LIMITS if name in settings)
     limit = next(limits, unlimited)
     try:
         return int(limit) * number_of_choices(settings)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from vision_nb.errors import ImageError, SettingsError, UnsupportedImageError
@@ -31,6 +31,19 @@ ImageSource: TypeAlias = Any
 
 llama-index's ImageDocument and the ``{"bytes": ..., "path": ...}`` rows of the datasets package are sources too.
 """
+
+
+T = TypeVar("T", covariant=True)
+
+
+class Uploader(Protocol[T]):
+    """A model whose service takes uploads."""
+
+    def upload(self, document: ImageDocument) -> T:
+        """Upload an image, and return it as an uploaded one."""
+
+    async def aupload(self, document: ImageDocument) -> T:
+        """Upload an image; the asynchronous version of `upload`."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -166,6 +179,10 @@ class ImageDocument:
         """Whether the image is behind an http or https URL."""
         return isinstance(self._content, RemoteContent)
 
+    def fingerprint(self) -> Hashable:
+        """Return a value that changes when the image does; an image behind a URL is downloaded."""
+        return self._content.fingerprint()
+
     @property
     def size(self) -> Size:
         """Width and height in pixels, EXIF orientation applied; read from the header."""
@@ -217,6 +234,34 @@ class ImageDocument:
             (fingerprint, target, max_bytes, types),
             lambda: prepare(self.read(), name=self.name, fit=lambda _: target, max_bytes=max_bytes, types=types),
         )
+
+    def upload(self, llm: Uploader[T]) -> T:
+        """Upload the image once, to refer to it in many requests.
+
+        The image is uploaded as it would be sent: resized and without metadata. The file is deleted by
+        `UploadedImage.delete`, when the model is closed or Python exits, and by the service after a day.
+
+        Args:
+            llm: A model of OpenAI, or of Azure OpenAI's v1 endpoint. An image that is already uploaded with this model
+                is not uploaded again.
+
+        Returns:
+            An `UploadedImage`, which can be used in place of the image.
+
+        Raises:
+            SettingsError: The model's service does not take uploads.
+            ImageError: The image cannot be used.
+            ProviderError: The server did not accept the file.
+        """
+        if not hasattr(llm, "upload"):
+            raise SettingsError(f"upload() takes a model object, as vn.connect() returns it, not {llm!r:.80}.")
+        return llm.upload(self)
+
+    async def aupload(self, llm: Uploader[T]) -> T:
+        """Upload the image once; the asynchronous version of `upload`."""
+        if not hasattr(llm, "aupload"):
+            raise SettingsError(f"aupload() takes a model object, as vn.connect() returns it, not {llm!r:.80}.")
+        return await llm.aupload(self)
 
     def show_as_link(self) -> None:
         """Show the image as a link until it has been downloaded for a model.
@@ -300,7 +345,7 @@ class ImageDocument:
     def __repr__(self) -> str:
         detail = f", detail={self.detail!r}" if self.detail else ""
         name = terminal_text(self.short_name) if isinstance(self._content, MemoryContent) else repr(self.short_name)
-        return f"ImageDocument({name}{detail})"
+        return f"{type(self).__name__}({name}{detail})"
 
     def _repr_html_(self) -> str:
         try:

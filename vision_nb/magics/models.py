@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from vision_nb.cost.accounting import LENGTH_LIMITS
 from vision_nb.cost.model_reference import nearest_name, parse_model_name
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.magics.settings import VisionSettings
@@ -20,7 +21,6 @@ from vision_nb.providers.connect import connect, connect_to_count
 _KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # by provider; api_key for all others
 _BASE_ARGUMENTS = {"azure": "azure_endpoint"}
 _ENVIRONMENT = ("OPENAI_", "AZURE_", "REPLICATE_", "VISION_NB_")
-_LENGTH_LIMITS = ("max_new_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class Models:
@@ -139,7 +139,7 @@ def request_settings(
         "temperature": settings.temperature if temperature is None else temperature,
         "max_new_tokens": max_tokens or settings.max_tokens,
     }
-    if any(name in parameters for name in _LENGTH_LIMITS):
+    if any(name in parameters for name in LENGTH_LIMITS):
         del chosen["max_new_tokens"]
     return {**{name: value for name, value in chosen.items() if value is not None}, **parameters}
 

@@ -13,6 +13,7 @@ from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
+from vision_nb.images.uploaded import UploadedImage
 from vision_nb.messages import user_message
 from vision_nb.privacy.api_keys import hide_headers, looks_like_key, unhide
 from vision_nb.providers.addresses import is_on_this_machine
@@ -252,6 +253,23 @@ class MultiModalLLM(RequestSender):
         """
         raise SettingsError(f"{self} cannot count tokens exactly: omit exact=True to get an estimate.")
 
+    def upload(self, document: ImageDocument) -> UploadedImage:
+        """Upload an image, to refer to it in many requests; `ImageDocument.upload` calls this.
+
+        Args:
+            document: The image.
+
+        Raises:
+            SettingsError: The model's service does not take uploads.
+            ImageError: The image cannot be used.
+            ProviderError: The server did not accept the file.
+        """
+        raise SettingsError(f"{self} does not take uploads: send the image itself.")
+
+    async def aupload(self, document: ImageDocument) -> UploadedImage:
+        """Upload an image; the asynchronous version of `upload`."""
+        raise SettingsError(f"{self} does not take uploads: send the image itself.")
+
     def _prepare(self, question: Question[R], *, stream: bool) -> Call[R]:
         """Prepare the images, count the tokens and build the request; may be slow.
 
@@ -297,21 +315,31 @@ class MultiModalLLM(RequestSender):
         await self._aload_facts()
         return await to_thread(self._prepare, question, stream=stream)
 
-    def _prepare_image(self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1) -> OutgoingImage:
-        """Prepare one of a request's images; ``count`` is how many it has."""
-        detail = document.detail or settings.get("image_detail")
-        if detail is not None and not self.takes_detail:
-            detail = None
+    def _prepare_image(
+        self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1, *, inline_urls: bool | None = None
+    ) -> OutgoingImage:
+        """Prepare one of a request's images.
+
+        Args:
+            document: The image.
+            settings: The settings of the call.
+            count: How many images the request has.
+            inline_urls: Whether to download an image behind a URL; None for the model's setting.
+        """
         return prepare_image(
             document,
             model=self.counted_model,
-            detail=detail,
+            detail=self._detail_of(document, settings),
             max_side=self.max_side,
-            inline_urls=self.inline_urls,
+            inline_urls=self.inline_urls if inline_urls is None else inline_urls,
             types=self.image_types,
             max_bytes=self.max_image_bytes,
             side_limit=self._side_limit(count),
         )
+
+    def _detail_of(self, document: ImageDocument, settings: Mapping[str, Any]) -> Detail | None:
+        """Return the detail level of an image, or None to leave it to the server."""
+        return (document.detail or settings.get("image_detail")) if self.takes_detail else None
 
     def _check_size(self, images: Sequence[OutgoingImage]) -> None:
         """Raise ImageTooLargeError if the images of a request are together larger than the servers accept."""

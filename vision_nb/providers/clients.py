@@ -13,7 +13,7 @@ from typing import Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
-_CLIENTS = ("client", "_connection", "_async_clients")  # the attributes that hold connections
+_CLIENTS = ("client", "_connection", "_async_clients", "_uploads")  # the attributes that a copy does not share
 
 
 class ClientPerLoop(Generic[T]):

@@ -14,6 +14,7 @@ from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.formats import SENDABLE
 from vision_nb.images.prepare import MAX_BYTES, Prepared, fit_within
+from vision_nb.images.uploaded import UploadedFile
 from vision_nb.rendering.html import data_uri
 from vision_nb.user_warnings import warn_user
 
@@ -27,11 +28,12 @@ class OutgoingImage:
 
     Attributes:
         document: The image.
-        prepared: The file that is sent, or None if only the image's URL is.
+        prepared: The file that is sent, or None if only the image's URL or the ID of an uploaded file is.
         detail: The detail level, or None to leave it to the server.
         tokens: Input tokens that the image costs, or None if that is unknown.
         fewest_tokens: A lower bound on the tokens, however the server handles the detail level "auto".
         is_estimate: Whether the tokens are an estimate.
+        file: The uploaded file whose ID is sent, or None.
     """
 
     document: ImageDocument
@@ -40,6 +42,7 @@ class OutgoingImage:
     tokens: int | None
     fewest_tokens: int
     is_estimate: bool = False
+    file: UploadedFile | None = None
 
     @property
     def url(self) -> str:
@@ -51,7 +54,8 @@ class OutgoingImage:
     @property
     def notes(self) -> tuple[str, ...]:
         """The changes made to the image before upload, in one string with its name; empty if it is sent unchanged."""
-        notes = () if self.prepared is None else self.prepared.notes
+        changed = self.file or self.prepared
+        notes = () if changed is None else changed.notes
         return (f"{self.document.title}: {'; '.join(notes)}",) if notes else ()
 
     def warn_of_losses(self) -> None:

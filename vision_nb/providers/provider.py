@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from vision_nb.cost.accounting import InputTokens
+from vision_nb.cost.accounting import LENGTH_LIMITS, InputTokens
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.formats import SENDABLE
 from vision_nb.images.prepare import MAX_BYTES
@@ -41,7 +41,7 @@ class Provider(ClientOwner):
     """How a schema is requested: as a parameter, which falls back to the prompt if refused, or in the prompt."""
     _trim: ClassVar[tuple[str, tuple[str, ...]]] = ("", ())
     """What the server puts around its answers: leading characters to strip, and endings to remove."""
-    _length_limits: ClassVar[tuple[str, ...]] = ("max_new_tokens", "max_tokens", "max_completion_tokens")
+    _length_limits: ClassVar[tuple[str, ...]] = LENGTH_LIMITS
     """The names of the one parameter that limits the answer's length."""
 
     def _images_to_send(self, messages: list[ChatMessage]) -> list[ImageDocument]:
@@ -99,12 +99,12 @@ class Provider(ClientOwner):
         """
 
     @abstractmethod
-    def _parse_response(self, raw: Any) -> Delta:
-        """Parse a complete response."""
+    def _parse_response(self, raw: Any, request: Request) -> Delta:
+        """Parse the complete response to a request."""
 
     @abstractmethod
-    def _parse_chunk(self, raw: Any) -> Delta:
-        """Parse one chunk of a stream."""
+    def _parse_chunk(self, raw: Any, request: Request) -> Delta:
+        """Parse one chunk of the streamed response to a request."""
 
     def _refuses_schema(self, error: BaseException) -> bool:
         """Return whether a vendor exception says that the server does not accept a schema as a parameter."""

@@ -12,7 +12,7 @@ from vision_nb.errors import VisionError
 from vision_nb.privacy.redaction import redact, redact_exception
 from vision_nb.providers.call import Call
 from vision_nb.providers.provider import Provider
-from vision_nb.providers.streaming import AskAgainError, AsyncResponseStream, ResponseAccumulator, ResponseStream
+from vision_nb.providers.streaming import AskAgainError, AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, R
 
 _StreamParts: TypeAlias = tuple[ResponseAccumulator[R], Callable[[Exception, str], Exception], Callable[[R], None]]
@@ -69,7 +69,7 @@ class RequestSender(Provider):
             call = self._prepare(question, stream=False)
             call.accounting.reserve()
             with self._sending(call):
-                call.accumulator.add(self._parse_response(self._call(call.request)), last=True)
+                call.accumulator.add(self._parse_response(self._call(call.request), call.request), last=True)
                 call.accounting.note_accepted()
                 return call.settle()
 
@@ -78,7 +78,7 @@ class RequestSender(Provider):
             call = await self._aprepare(question, stream=False)
             await call.accounting.areserve()
             with self._sending(call):
-                call.accumulator.add(self._parse_response(await self._acall(call.request)), last=True)
+                call.accumulator.add(self._parse_response(await self._acall(call.request), call.request), last=True)
                 call.accounting.note_accepted()
                 return call.settle()
 
@@ -90,7 +90,7 @@ class RequestSender(Provider):
             with self._sending(call):
                 chunks = self._stream(call.request)
                 call.accounting.note_accepted()
-                return ResponseStream(chunks, self._parse_chunk, *self._stream_parts(call), finish)
+                return ResponseStream(chunks, self._parser(call), *self._stream_parts(call), finish)
 
     async def _astart_stream(self, question: Question[R]) -> AsyncResponseStream[R]:
         finish = partial(self._aanswer, question) if question.is_structured else None
@@ -100,7 +100,7 @@ class RequestSender(Provider):
             with self._sending(call):
                 chunks = await self._astream(call.request)
                 call.accounting.note_accepted()
-                return AsyncResponseStream(chunks, self._parse_chunk, *self._stream_parts(call), finish)
+                return AsyncResponseStream(chunks, self._parser(call), *self._stream_parts(call), finish)
 
     @contextmanager
     def _sending(self, call: Call[Any]) -> Iterator[None]:
@@ -121,6 +121,10 @@ class RequestSender(Provider):
             return False
         self._schema_in_prompt = True
         return True
+
+    def _parser(self, call: Call[Any]) -> Callable[[Any], Delta]:
+        """Return what reads the chunks of a call's stream."""
+        return lambda chunk: self._parse_chunk(chunk, call.request)
 
     def _stream_parts(self, call: Call[R]) -> _StreamParts[R]:
         """Return what collects a stream's answer, maps its errors and settles it."""

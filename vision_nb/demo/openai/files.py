@@ -11,6 +11,7 @@ from vision_nb.demo.openai.validation import refuse, validate
 
 _MAX_KEPT = 500
 _MAX_LISTED = 10_000
+_LIFETIME = (3600, 2_592_000)  # seconds: one hour to 30 days
 
 
 class Files(OpenAIHandler):
@@ -28,8 +29,9 @@ class Files(OpenAIHandler):
                 refuse(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
         purpose, part = self.get_body_argument("purpose"), self.request.files["file"][0]
         validate(purpose, FilePurpose, "purpose")
+        lifetime = _lifetime(*(self.get_body_argument(f"expires_after[{name}]", "") for name in ("anchor", "seconds")))
         id = f"file-{uuid.uuid4().hex[:22]}"
-        self.files[id] = StoredFile(part["filename"], purpose, part["body"])
+        self.files[id] = StoredFile(part["filename"], purpose, part["body"], lifetime)
         for old in list(self.files)[:-_MAX_KEPT]:
             del self.files[old]
         await self.send_json(_file_json(id, self.files[id]))
@@ -63,9 +65,10 @@ class SingleFile(OpenAIHandler):
         await self.send_json({"id": id, "object": "file", "deleted": True})
 
     def _find(self, id: str) -> StoredFile:
-        if id not in self.files:
+        file = self.files.get(id)
+        if file is None or file.has_expired:
             _refuse_unknown(id)
-        return self.files[id]
+        return file
 
 
 class FileContent(SingleFile):
@@ -75,6 +78,18 @@ class FileContent(SingleFile):
         """Send the file's bytes."""
         self.set_header("Content-Type", "application/octet-stream")
         self.finish(self._find(id).data)
+
+
+def _lifetime(anchor: str, seconds: str) -> int | None:
+    """Return after how many seconds a file expires; None if it does not."""
+    if not anchor and not seconds:
+        return None
+    if anchor != "created_at":
+        refuse("Invalid value for 'expires_after.anchor': expected 'created_at'.", "expires_after.anchor")
+    if not seconds.isdecimal() or not _LIFETIME[0] <= int(seconds) <= _LIFETIME[1]:
+        limits = f"between {_LIFETIME[0]} and {_LIFETIME[1]}"
+        refuse(f"Invalid value for 'expires_after.seconds': expected an integer {limits}.", "expires_after.seconds")
+    return int(seconds)
 
 
 def _refuse_unknown(id: str) -> NoReturn:
@@ -87,7 +102,7 @@ def _file_json(id: str, file: StoredFile) -> dict[str, Any]:
         "object": "file",
         "bytes": len(file.data),
         "created_at": file.created,
-        "expires_at": None,
+        "expires_at": file.expires,
         "filename": file.name,
         "purpose": file.purpose,
         "status": "processed",

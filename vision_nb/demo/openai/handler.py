@@ -31,13 +31,25 @@ class StoredFile:
         name: Its file name.
         purpose: Such as "vision" or "batch".
         data: Its content.
+        lifetime: Seconds after which it expires, or None.
         created: Seconds since the epoch.
     """
 
     name: str
     purpose: str
     data: bytes
+    lifetime: int | None = None
     created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def expires(self) -> int | None:
+        """When it expires, in seconds since the epoch, or None."""
+        return None if self.lifetime is None else self.created + self.lifetime
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether it is no longer on the server."""
+        return self.expires is not None and time.time() >= self.expires
 
 
 class OpenAIHandler(ProtocolHandler):
@@ -142,9 +154,10 @@ class OpenAIHandler(ProtocolHandler):
         try:
             if not part.file_id:
                 return await load_image(part.url, self.settings["http_client"])
-            if part.file_id not in self.files:
+            file = self.files.get(part.file_id)
+            if file is None or file.has_expired:
                 refuse(f"The requested file '{part.file_id}' was not found.", part.param)
-            return await asyncio.to_thread(decode, self.files[part.file_id].data)
+            return await asyncio.to_thread(decode, file.data)
         except ValueError as error:
             code = "invalid_image_url" if isinstance(error, DownloadError) else "invalid_image"
             refuse(str(error), part.param, code)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vision_nb.demo.faults import merged
 from vision_nb.demo.openai.completions import Reply
+from vision_nb.demo.openai.rules import is_reasoning_model
+from vision_nb.demo.openai.tokens import split_tokens
 
 _ECHOED: Mapping[str, Any] = {  # the request's settings that an answer repeats, with their defaults
     "instructions": None,
@@ -25,14 +27,20 @@ _ECHOED: Mapping[str, Any] = {  # the request's settings that an answer repeats,
 }
 
 
+_INCOMPLETE: Mapping[str, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
+"""Why a response is incomplete, by the finish reason of a chat completion."""
+
+_SUMMARY = ("**Measuring the images**\n\nTheir pixels are needed first.", "**Choosing the words**")
+
+
 def response(reply: Reply, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a complete answer to a request; `ProtocolHandler.send_json` changes the fields that the fault names."""
-    complete = reply.choices[0].finish_reason != "length"
+    reason = _INCOMPLETE.get(reply.choices[0].finish_reason)
     return {
         **_envelope(reply, body),
-        "status": "completed" if complete else "incomplete",
-        "incomplete_details": None if complete else {"reason": "max_output_tokens"},
-        "output": [] if reply.fault.empty_choices else [_item(reply, reply.choices[0].text, done=True)],
+        "status": "incomplete" if reason else "completed",
+        "incomplete_details": {"reason": reason} if reason else None,
+        "output": [] if reply.fault.empty_choices else [item for item, _ in _items(reply, body)],
         "usage": None if reply.fault.no_usage else _usage(reply),
     }
 
@@ -44,27 +52,43 @@ def events(reply: Reply, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _events(reply: Reply, body: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    choice = reply.choices[0]
     started = {**_envelope(reply, body), "status": "in_progress", "output": [], "usage": None}
     yield "created", {"response": started}
     yield "in_progress", {"response": started}
-    if not reply.fault.empty_choices:
-        yield "output_item.added", {"output_index": 0, "item": _item(reply, "", done=False)}
-        item = {"item_id": _item_id(reply), "output_index": 0}
-        if choice.tool:
-            for piece in choice.pieces:
-                yield "function_call_arguments.delta", {**item, "delta": piece}
-            yield "function_call_arguments.done", {**item, "name": choice.tool, "arguments": choice.text}
-        else:
-            place = {**item, "content_index": 0}
-            yield "content_part.added", {**place, "part": _part("")}
-            for piece in choice.pieces:
-                yield "output_text.delta", {**place, "delta": piece, "logprobs": []}
-            yield "output_text.done", {**place, "text": choice.text, "logprobs": []}
-            yield "content_part.done", {**place, "part": _part(choice.text)}
-        yield "output_item.done", {"output_index": 0, "item": _item(reply, choice.text, done=True)}
+    for index, (item, pieces) in enumerate([] if reply.fault.empty_choices else _items(reply, body)):
+        unfinished = {name: [] if isinstance(value, list) else value for name, value in item.items()}
+        unfinished |= {"arguments": ""} if "arguments" in item else {}
+        yield "output_item.added", {"output_index": index, "item": {**unfinished, "status": "in_progress"}}
+        for kind, fields in _item_events(item, pieces):
+            yield kind, {"item_id": item["id"], "output_index": index, **fields}
+        yield "output_item.done", {"output_index": index, "item": item}
     finished = merged(response(reply, body), reply.fault.answer)
     yield finished["status"], {"response": finished}
+
+
+def _item_events(item: Mapping[str, Any], pieces: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the events between the beginning and the end of an output item."""
+    if item["type"] == "function_call":
+        for piece in pieces:
+            yield "function_call_arguments.delta", {"delta": piece}
+        yield "function_call_arguments.done", {"name": item["name"], "arguments": item["arguments"]}
+    elif item["type"] == "reasoning":
+        for index, part in enumerate(item["summary"]):
+            place = {"summary_index": index}
+            yield "reasoning_summary_part.added", {**place, "part": {**part, "text": ""}}
+            for piece in split_tokens(part["text"]):
+                yield "reasoning_summary_text.delta", {**place, "delta": piece}
+            yield "reasoning_summary_text.done", {**place, "text": part["text"]}
+            yield "reasoning_summary_part.done", {**place, "part": part}
+    else:
+        [part], place = item["content"], {"content_index": 0}
+        kind = "text" if part["type"] == "output_text" else "refusal"
+        name, more = ("output_text", {"logprobs": []}) if kind == "text" else ("refusal", {})
+        yield "content_part.added", {**place, "part": {**part, kind: ""}}
+        for piece in pieces:
+            yield f"{name}.delta", {**place, "delta": piece, **more}
+        yield f"{name}.done", {**place, kind: part[kind], **more}
+        yield "content_part.done", {**place, "part": part}
 
 
 def _envelope(reply: Reply, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,24 +112,29 @@ def _envelope(reply: Reply, body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _item_id(reply: Reply) -> str:
-    return f"{'fc' if reply.choices[0].tool else 'msg'}_{reply.id}"
-
-
-def _item(reply: Reply, text: str, *, done: bool) -> dict[str, Any]:
-    """Return the output: a message, or the call of a tool."""
-    choice = reply.choices[0]
-    complete = choice.finish_reason != "length"
-    status = "in_progress" if not done else "completed" if complete else "incomplete"
-    item = {"id": _item_id(reply), "status": status}
+def _items(reply: Reply, body: Mapping[str, Any]) -> list[tuple[dict[str, Any], Sequence[str]]]:
+    """Return the output: the reasoning of a reasoning model, and a message or the call of a tool; with its pieces."""
+    choice, message = reply.choices[0], reply.fault.message
+    items: list[tuple[dict[str, Any], Sequence[str]]] = []
+    wanted = (body.get("reasoning") or {}).get("summary")
+    summary = message.get("reasoning_content", _SUMMARY if wanted else ())
+    if summary or is_reasoning_model(reply.model):
+        texts = [summary] if isinstance(summary, str) else summary
+        parts = [{"type": "summary_text", "text": text} for text in texts]
+        items.append(({"id": f"rs_{reply.id}", "type": "reasoning", "summary": parts}, ()))
+    status = "incomplete" if choice.finish_reason in _INCOMPLETE else "completed"
     if choice.tool:
-        call = {"call_id": f"call_{reply.id[:20]}", "name": choice.tool, "arguments": text}
-        return {**item, "type": "function_call", **call}
-    return {**item, "type": "message", "role": "assistant", "content": [_part(text)] if done else []}
-
-
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+        call = {"call_id": f"call_{reply.id[:20]}", "name": choice.tool, "arguments": choice.text}
+        items.append(({"id": f"fc_{reply.id}", "status": status, "type": "function_call", **call}, choice.pieces))
+        return items
+    text = message.get("content")
+    pieces: Sequence[str] = split_tokens(text) if isinstance(text, str) else choice.pieces
+    part: dict[str, Any] = {"type": "output_text", "text": "".join(pieces), "annotations": [], "logprobs": []}
+    if refusal := message.get("refusal"):
+        pieces, part = split_tokens(refusal), {"type": "refusal", "refusal": refusal}
+    answer = {"id": f"msg_{reply.id}", "status": status, "type": "message", "role": "assistant", "content": [part]}
+    items.append((answer, pieces))
+    return items
 
 
 def _usage(reply: Reply) -> dict[str, Any]:

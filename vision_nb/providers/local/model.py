@@ -16,7 +16,7 @@ from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.call import Request
 from vision_nb.providers.local.discovery import LocalServers, detect
 from vision_nb.providers.local.empty_stream import AsyncEmptyStreamCheck, EmptyStreamCheck
-from vision_nb.providers.openai.chat_completions import without_detail
+from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal
 from vision_nb.providers.outgoing_image import OutgoingImage
@@ -103,6 +103,10 @@ class LocalMultiModal(OpenAIMultiModal):
         """Return whether the server is on this machine; use `set_price` for a proxy in front of a paid service."""
         return is_on_this_machine(self.api_base)
 
+    @property
+    def _lacks_responses(self) -> str | None:
+        return "Models on local servers are asked through their Chat Completions API only: omit api=."
+
     def _length_limit_name(self) -> str:
         return "max_tokens"
 
@@ -115,7 +119,7 @@ class LocalMultiModal(OpenAIMultiModal):
         stream: bool,
     ) -> Request:
         request = super()._request(messages, images, settings, stream=stream)
-        return request if self._supports_detail else without_detail(request)
+        return request if self._supports_detail else CHAT_COMPLETIONS.without_detail(request)
 
     def _check_length(self, tokens: InputTokens) -> None:
         """Reject a conversation that leaves no tokens for the answer.
@@ -157,7 +161,7 @@ class LocalMultiModal(OpenAIMultiModal):
         return self.is_free and not has_set_price(self.counted_model)
 
     def _has_text(self, chunk: Any) -> bool:
-        delta = self._parse_chunk(chunk)
+        delta = CHAT_COMPLETIONS.parse_chunk(chunk, self.service)
         return any(choice.text or choice.reasoning for choice in (delta, *delta.others.values()))
 
     def _repeat_unstreamed(self, request: Request) -> None:
@@ -172,10 +176,10 @@ class LocalMultiModal(OpenAIMultiModal):
         request = {name: value for name, value in request.items() if name not in ("stream", "stream_options")}
         limit_name = "max_completion_tokens" if "max_completion_tokens" in request else self._length_limit_name()
         request[limit_name] = 1
-        return request if self._supports_detail else without_detail(request)
+        return request if self._supports_detail else CHAT_COMPLETIONS.without_detail(request)
 
     def _drop_unsupported(self, request: Request, error: Exception) -> Request:
-        bare = without_detail(request)
+        bare = CHAT_COMPLETIONS.without_detail(request)
         if bare == request or not refuses(error, "detail"):
             return super()._drop_unsupported(request, error)
         self._supports_detail = False

@@ -122,6 +122,15 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
         argument = "azure_ad_token" if self._token_provider is not None or self._is_token else "api_key"
         return {"azure_endpoint": self.azure_endpoint, "api_version": self.api_version, argument: token}
 
+    @property
+    def _lacks_responses(self) -> str | None:
+        if self._is_v1:
+            return None
+        return (
+            "Azure OpenAI has the Responses API only at its v1 endpoint: pass azure_endpoint= with /openai/v1/ at its "
+            "end, and no api_version=."
+        )
+
     def _call(self, request: Request) -> Any:
         if self._token_provider is not None and self._token_provider.is_async:
             raise SettingsError(

@@ -1,14 +1,13 @@
-"""Pure functions for OpenAI's Chat Completions protocol: requests and responses."""
+"""`ChatCompletions`: requests and responses of OpenAI's Chat Completions API. Pure functions."""
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
-from functools import cache, partial
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from vision_nb.cost.model_names import base_name
 from vision_nb.errors import MalformedResponseError
@@ -18,7 +17,14 @@ from vision_nb.providers.call import Request
 from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer, read_chunks
 from vision_nb.providers.openai.errors import ReportedError
-from vision_nb.providers.openai.server_message import server_message
+from vision_nb.providers.openai.wire_format import (
+    WireFormat,
+    parameters_of,
+    raise_reported,
+    said_by,
+    string,
+    token_count,
+)
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta, ResponseAccumulator, ResponseStream, merge_deltas
 from vision_nb.responses import Response, Usage
@@ -88,88 +94,90 @@ def _image_part(image: OutgoingImage) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": image.url, **detail}}
 
 
-def without_detail(request: Request) -> Request:
-    """Return a request without the detail levels of its images."""
+class ChatCompletions(WireFormat):
+    """The format of the Chat Completions API."""
 
-    def drop(part: Any) -> Any:
-        if isinstance(part, dict) and part.get("type") == "image_url":
-            url = {name: value for name, value in part["image_url"].items() if name != "detail"}
-            return {**part, "image_url": url}
-        return part
+    stream_options: ClassVar[Mapping[str, Any] | None] = {"include_usage": True}
 
-    messages = [
-        {**message, "content": [drop(part) for part in message["content"]]}
-        if isinstance(message["content"], list)
-        else message
-        for message in request["messages"]
-    ]
-    return {**request, "messages": messages}
+    def create(self, client: Any) -> Callable[..., Any]:
+        """Return the method of an openai client that sends a request."""
+        method: Callable[..., Any] = client.chat.completions.create
+        return method
+
+    def parameters(self) -> frozenset[str]:
+        """Return the names of the parameters that the openai client knows."""
+        from openai.resources.chat.completions import Completions
+
+        return parameters_of(Completions.create)
+
+    def request(
+        self,
+        messages: list[ChatMessage],
+        images: Mapping[ImageDocument, OutgoingImage],
+        settings: Mapping[str, Any],
+    ) -> Request:
+        """Return a request without the model's name."""
+        return {"messages": [write_message(message, images) for message in messages], **settings}
+
+    def without_detail(self, request: Request) -> Request:
+        """Return a request without the detail levels of its images."""
+
+        def drop(part: Any) -> Any:
+            if isinstance(part, dict) and part.get("type") == "image_url":
+                url = {name: value for name, value in part["image_url"].items() if name != "detail"}
+                return {**part, "image_url": url}
+            return part
+
+        messages = [
+            {**message, "content": [drop(part) for part in message["content"]]}
+            if isinstance(message["content"], list)
+            else message
+            for message in request["messages"]
+        ]
+        return {**request, "messages": messages}
+
+    def parse_response(self, raw: Any, service: str) -> Delta:
+        """Parse a complete response."""
+        if isinstance(raw, str) and (chunks := read_chunks(raw)):
+            return _join(chunks, service)
+        choice = _first_choice(raw)
+        if choice is None or not hasattr(getattr(choice, "message", None), "content"):
+            raise_reported(said_by(raw))
+            raise MalformedResponseError(
+                f"The response from {service} has no choices: check that the base URL ends in /v1, or ask again."
+            )
+        choices = raw.choices[:_MAX_CHOICES]
+        answers = [_delta(choice, "message", service, string(choice, "finish_reason") or "stop") for choice in choices]
+        return _with_facts(answers[0], raw, dict(enumerate(answers[1:], 1)))
+
+    def parse_chunk(self, raw: Any, service: str) -> Delta:
+        """Parse a chunk of a stream, or its `StreamEnd`."""
+        if isinstance(raw, StreamEnd):
+            if (answer := read_answer(raw.body)) is not None:
+                return replace(self.parse_response(answer, service), is_complete=True)
+            if not raw.has_end_marker:
+                raise_reported(raw.body, only_errors=True)
+            return Delta(is_complete=raw.has_end_marker)
+        choice = _first_choice(raw)
+        if choice is None:  # the last chunk reports the usage, and has no choices
+            if getattr(raw, "usage", None) is None:
+                raise_reported(said_by(raw))
+            return _with_facts(Delta(), raw, {})
+        added: dict[int, Delta] = {}
+        for choice in raw.choices:
+            delta = _delta(choice, "delta", service, string(choice, "finish_reason") or None)
+            index = _index(choice)
+            added[index] = merge_deltas(added[index], delta) if index in added else delta
+        return _with_facts(added.pop(0, Delta()), raw, added)
 
 
-def move_unknown_parameters(request: Request) -> Request:
-    """Move parameters that the openai client does not know into ``extra_body``."""
-    unknown = {name: value for name, value in request.items() if name not in _client_parameters()}
-    if not unknown:
-        return request
-    known = {name: value for name, value in request.items() if name not in unknown}
-    return {**known, "extra_body": {**unknown, **(known.get("extra_body") or {})}}
-
-
-@cache
-def _client_parameters() -> frozenset[str]:
-    from openai.resources.chat.completions import Completions
-
-    return frozenset(inspect.signature(Completions.create).parameters)
-
-
-def parse_response(raw: Any, service: str) -> Delta:
-    """Parse a complete response.
-
-    Args:
-        raw: The openai client's response. Its types are unreliable, because the client does not check them.
-        service: The server's name in error messages.
-
-    Raises:
-        MalformedResponseError: It does not contain an answer.
-        ReportedError: It reports an error in place of an answer.
-    """
-    if isinstance(raw, str) and (chunks := read_chunks(raw)):
-        return _join(chunks, service)
-    choice = _first_choice(raw)
-    if choice is None or not hasattr(getattr(choice, "message", None), "content"):
-        _raise_reported(_said_by(raw))
-        raise MalformedResponseError(
-            f"The response from {service} has no choices: check that the base URL ends in /v1, or ask again."
-        )
-    choices = raw.choices[:_MAX_CHOICES]
-    answers = [_delta(choice, "message", service, _string(choice, "finish_reason") or "stop") for choice in choices]
-    return _with_facts(answers[0], raw, dict(enumerate(answers[1:], 1)))
-
-
-def parse_chunk(raw: Any, service: str) -> Delta:
-    """Parse a chunk of a stream; arguments and errors as `parse_response`."""
-    if isinstance(raw, StreamEnd):
-        if (answer := read_answer(raw.body)) is not None:
-            return replace(parse_response(answer, service), is_complete=True)
-        if not raw.has_end_marker:
-            _raise_reported(raw.body, only_errors=True)
-        return Delta(is_complete=raw.has_end_marker)
-    choice = _first_choice(raw)
-    if choice is None:  # the last chunk reports the usage, and has no choices
-        if getattr(raw, "usage", None) is None:
-            _raise_reported(_said_by(raw))
-        return _with_facts(Delta(), raw, {})
-    added: dict[int, Delta] = {}
-    for choice in raw.choices:
-        delta = _delta(choice, "delta", service, _string(choice, "finish_reason") or None)
-        index = _index(choice)
-        added[index] = merge_deltas(added[index], delta) if index in added else delta
-    return _with_facts(added.pop(0, Delta()), raw, added)
+CHAT_COMPLETIONS = ChatCompletions()
+"""The format of the Chat Completions API, which has no state."""
 
 
 def _join(chunks: list[Any], service: str) -> Delta:
     """Return the answer in the chunks of a stream that was not asked for."""
-    parse = partial(parse_chunk, service=service)
+    parse = partial(CHAT_COMPLETIONS.parse_chunk, service=service)
     stream = ResponseStream(
         iter(chunks), parse, ResponseAccumulator(Response()), lambda error, _: error, lambda _: None
     )
@@ -202,9 +210,9 @@ def _with_facts(delta: Delta, raw: Any, others: Mapping[int, Delta]) -> Delta:
     return replace(
         delta,
         usage=_usage(raw),
-        model=_string(raw, "model"),
+        model=string(raw, "model"),
         raw=raw,
-        service_tier=_string(raw, "service_tier"),
+        service_tier=string(raw, "service_tier"),
         cost=_cost(getattr(raw, "usage", None)),
         others=others,
         is_demo=is_demo_id(getattr(raw, "id", None)),
@@ -230,38 +238,15 @@ def _first_choice(raw: Any) -> Any:
         return None
     if error := getattr(choices[0], "error", None):
         raise ReportedError(error)
-    if _string(choices[0], "finish_reason") == "error":
+    if string(choices[0], "finish_reason") == "error":
         raise ReportedError("the answer ended with an error")
     return choices[0]
-
-
-def _said_by(raw: Any) -> Any:
-    """Return the fields of a response without an answer that may explain why: all that the client does not know."""
-    if isinstance(raw, list):
-        return [_said_by(item) for item in raw[:3]]
-    return raw if isinstance(raw, (str, dict)) else getattr(raw, "model_extra", None)
-
-
-def _raise_reported(body: Any, *, only_errors: bool = False) -> None:
-    """Raise ReportedError if a body reports an error; a part of an answer does not.
-
-    Args:
-        body: JSON values, text or bytes.
-        only_errors: Whether plain text is not an error.
-    """
-    text = body.encode("utf-8", "replace") if isinstance(body, str) else body
-    if isinstance(text, bytes) and b'"choices"' in text:
-        return
-    if only_errors and text.lstrip()[:1] not in (b"{", b"[", b"<"):
-        return
-    if message := server_message(body):
-        raise ReportedError(message)
 
 
 def _texts(message: Any, service: str) -> tuple[str, str]:
     """Return the answer and the reasoning in a message or in a delta of one."""
     content = getattr(message, "content", None) or getattr(message, "refusal", None) or ""
-    reasoning = _string(message, "reasoning_content") or _string(message, "reasoning")
+    reasoning = string(message, "reasoning_content") or string(message, "reasoning")
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
         reasoning += "".join(_part_text(part) for part in content if _is_reasoning(part))
         content = "".join(_part_text(part) for part in content if not _is_reasoning(part))
@@ -290,8 +275,8 @@ def _usage(raw: Any) -> Usage | None:
     usage = getattr(raw, "usage", None)
     if usage is None:
         return None
-    input_tokens, output_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    cached = _count(getattr(usage, "prompt_tokens_details", None), "cached_tokens") or 0
+    input_tokens, output_tokens = token_count(usage, "prompt_tokens"), token_count(usage, "completion_tokens")
+    cached = token_count(getattr(usage, "prompt_tokens_details", None), "cached_tokens") or 0
     return Usage(input_tokens, output_tokens, min(cached, input_tokens or 0))
 
 
@@ -304,15 +289,3 @@ def _cost(usage: Any) -> Decimal | None:
     if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not 0 <= cost < math.inf:
         return None
     return Decimal(str(cost))
-
-
-def _count(usage: Any, name: str) -> int | None:
-    """Return a token count, or None: some servers report text or negative numbers."""
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _string(raw: Any, name: str) -> str:
-    """Return a text field, or "" if it is missing or not text."""
-    value = getattr(raw, name, None)
-    return value if isinstance(value, str) else ""

@@ -21,6 +21,7 @@ from vision_nb.errors import (
     ServerError,
     SettingsError,
     UnknownModelError,
+    UploadNotFoundError,
 )
 from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN
 from vision_nb.providers.openai.server_message import clean, server_message
@@ -35,6 +36,17 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "invalid_api_key": AuthenticationError,
     "insufficient_quota": QuotaExceededError,
     "rate_limit_exceeded": RateLimitError,
+    # of a response that failed (openai 3.57, ResponseError, read 2026-11)
+    "image_content_policy_violation": ContentFilterError,
+    "bio_policy": ContentFilterError,
+    "misalignment_policy_violation": ContentFilterError,
+    "image_file_not_found": UploadNotFoundError,
+    **dict.fromkeys(
+        "invalid_prompt invalid_image invalid_image_format invalid_base64_image invalid_image_url image_too_large "
+        "image_too_small image_parse_error invalid_image_mode image_file_too_large unsupported_image_media_type "
+        "empty_image_file failed_to_download_image".split(),
+        RequestRejectedError,
+    ),
 }
 _GATEWAY_TIMEOUTS = (408, 504)  # a proxy gave up waiting for the model, which may still be answering
 _BROKEN_OFF = "without sending complete message body"  # of httpx or httpx2: a part of the answer had arrived
@@ -51,6 +63,7 @@ _ADVICE: dict[type[ProviderError], str] = {
     RequestTooLargeError: "Send fewer or smaller images: the same request will always be refused.",
     ContextLengthError: "Send fewer or smaller images, or a shorter conversation.",
     ContentFilterError: "Change the question or the image.",
+    UploadNotFoundError: "Upload the image again.",
     RequestRejectedError: "Change the request accordingly.",
     ServerError: "Try again in a moment.",
     ProviderTimeoutError: "Try again, or raise timeout.",
@@ -89,6 +102,14 @@ _NO_IMAGE_URLS = re.compile(
 
 _INVALID_KEY = re.compile(r"(?:invalid|incorrect) api key|api key (?:is )?(?:not valid|invalid|expired)", re.IGNORECASE)
 """Gemini ("API key not valid") and xAI ("Incorrect API key provided") use status 400 (read 2026-11)."""
+
+
+_NO_UPLOAD = re.compile(
+    r"\b(?:file|assistant)-\w{8,}\b.{0,60}\b(?:not found|not exist|expired|deleted)"
+    r"|\b(?:no such|not find|not found|not exist|expired|deleted)\b.{0,60}\b(?:file|assistant)-\w{8,}",
+    re.IGNORECASE,
+)
+"""How OpenAI and Azure OpenAI say that an uploaded file is not there (messages in public reports, read 2026-11)."""
 
 
 def is_hopeless(message: str) -> bool:
@@ -309,6 +330,8 @@ def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     lowered = text.lower()
+    if status in (None, 400, 404) and _NO_UPLOAD.search(text):
+        return UploadNotFoundError
     if status == 408:
         return ProviderTimeoutError
     if status == 404 and "model" in lowered:

@@ -3,50 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from vision_nb.errors import MissingKeyError, SettingsError
+from vision_nb.cost.image_rules import fewest_tokens, rule_for, sent_size, view_of
+from vision_nb.errors import SettingsError, UploadNotFoundError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
+from vision_nb.images.uploaded import UploadedFile, UploadedImage
 from vision_nb.messages import ChatMessage, user_message
-from vision_nb.privacy.api_keys import Secret, TokenProvider, hidden_headers, hide, make_secret
-from vision_nb.privacy.redaction import redact_logs
+from vision_nb.privacy.api_keys import hidden_headers, hide
 from vision_nb.privacy.urls import redact_url
-from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
-from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.addresses import check_address
 from vision_nb.providers.call import Images, Request
-from vision_nb.providers.openai.chat_completions import (
-    default_timeout,
-    length_limit_name,
-    move_unknown_parameters,
-    parse_chunk,
-    parse_response,
-    write_message,
-)
+from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS, default_timeout, length_limit_name
 from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStream
+from vision_nb.providers.openai.connection import OpenAIConnection
 from vision_nb.providers.openai.deadline import answer_deadline
 from vision_nb.providers.openai.errors import map_error, refuses, refuses_schema
+from vision_nb.providers.openai.parameters import check_parameters, without_surrogates
+from vision_nb.providers.openai.responses_api import RESPONSES, asks_for_summary, wire_format_of
 from vision_nb.providers.openai.retries import pause_before_retry
+from vision_nb.providers.openai.uploads import Uploads
+from vision_nb.providers.openai.wire_format import WireFormat
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
-from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.services import SERVICES
+from vision_nb.user_warnings import to_thread
 
 if TYPE_CHECKING:
     import httpx2
-    from openai import AsyncOpenAI, OpenAI
 
-    from vision_nb.providers.openai.transport import Hooks
+Api = Literal["chat", "responses"]
+"""The APIs of OpenAI that answer questions."""
 
-_MAX_DEPTH = 100  # levels of a request's parameters
+_FORMATS: Mapping[str, WireFormat] = {"chat": CHAT_COMPLETIONS, "responses": RESPONSES}
 
 
-class OpenAIMultiModal(MultiModalLLM):
+class OpenAIMultiModal(OpenAIConnection):
     """A model of OpenAI, or of a server with a compatible Chat Completions API.
 
     Args:
@@ -66,6 +62,10 @@ class OpenAIMultiModal(MultiModalLLM):
             URLs in private networks are refused unless VISION_NB_ALLOW_PRIVATE_URLS=1 is set in the environment.
         max_side: The longest side at which images are sent, in pixels. By default, the size that the model sees at the
             detail level; for a model without a known rule, 2,048, or all pixels at detail "original".
+        api: "chat" for the Chat Completions API, or "responses" for the Responses API. By default, it is the Chat
+            Completions API, except for what only the Responses API can do: uploaded images, detail "original", and
+            summaries of the reasoning, which ``reasoning={"summary": "auto"}`` asks for. Requests to the Responses API
+            have ``store=False``, so that OpenAI does not keep images and answers, unless you set it yourself.
         default_headers: HTTP headers of every request.
         http_client: An ``httpx2.Client`` with your proxies and certificates; it stays open when the model is closed.
             Redirects are not followed. ``total_timeout`` also applies to headers that arrive byte by byte, but only if
@@ -86,10 +86,6 @@ class OpenAIMultiModal(MultiModalLLM):
 
     provider = "openai"
     image_limit: int | None = SERVICES["openai"].max_images
-    service = SERVICES["openai"].title
-    """How error messages call the server."""
-    _address_argument: ClassVar[str] = "api_base"
-    _row = SERVICES["openai"]
 
     def __init__(
         self,
@@ -106,6 +102,7 @@ class OpenAIMultiModal(MultiModalLLM):
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
         max_side: int | None = None,
+        api: Api | None = None,
         default_headers: Mapping[str, str] | None = None,
         http_client: httpx2.Client | None = None,
         async_http_client: httpx2.AsyncClient | None = None,
@@ -124,115 +121,14 @@ class OpenAIMultiModal(MultiModalLLM):
             inline_urls=inline_urls,
             max_side=max_side,
         )
-        self.api_base: Address | None = check_address(api_base, "api_base")
+        self.api = self._check_api(api)
+        self.api_base = check_address(api_base, "api_base")
         self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
         self._default_headers = hidden_headers(default_headers)
         self._http_client, self._async_http_client = http_client, async_http_client
         self._api_key = self._find_key(api_key)
         self._sends_stream_options = True
         self._needs_completion_limit = False
-
-    def _find_key(self, api_key: Any) -> Secret | None:
-        title, variable = self._row.title, self._row.key_variable
-        key = make_secret(api_key, name=f"The API key for {title}", variable=variable or "")
-        if key is None and variable is not None:
-            raise MissingKeyError(
-                f"The API key for {title} is missing: set {variable} or pass api_key=. "
-                'To try without one, use the model "demo".'
-            )
-        return key or Secret("EMPTY", name="No key")
-
-    @cached_property
-    def client(self) -> OpenAI:
-        """The openai package's client, created on first use."""
-        from openai import DefaultHttpxClient
-
-        from vision_nb.providers.openai.transport import ClientTransport, limit_reads
-
-        own = self._http_client
-        options = self._http_options() if own is None else {"transport": ClientTransport(own), "trust_env": False}
-        http_client = DefaultHttpxClient(event_hooks=self._hooks().sync(), **options)
-        limit_reads(own or http_client)
-        return self._client_classes()[0](http_client=http_client, **self._client_options())
-
-    @property
-    def async_client(self) -> AsyncOpenAI:
-        """The openai package's client for the running event loop, created on first use."""
-        client: AsyncOpenAI = self._async_clients.get()
-        return client
-
-    def _make_async_client(self) -> AsyncOpenAI:
-        from openai import DefaultAsyncHttpxClient
-
-        from vision_nb.providers.openai.transport import AsyncClientTransport
-
-        if self._http_client is not None and self._async_http_client is None:
-            raise SettingsError(
-                "http_client= cannot be used by asynchronous methods: pass an httpx2.AsyncClient as async_http_client=."
-            )
-        own = self._async_http_client
-        options = self._http_options() if own is None else {"transport": AsyncClientTransport(own), "trust_env": False}
-        http_client = DefaultAsyncHttpxClient(event_hooks=self._hooks().asynchronous(), **options)
-        return self._client_classes()[1](http_client=http_client, **self._client_options())
-
-    def _hooks(self) -> Hooks:
-        from vision_nb.providers.openai.transport import Hooks
-
-        redact_logs()
-        return Hooks(
-            server=str(self.server or self._row.base_url),
-            service=self.service,
-            argument=self._address_argument,
-            total_timeout=self.total_timeout,
-            secrets=(self._credential, self._default_headers, self._login),
-        )
-
-    @property
-    def _credential(self) -> Secret | TokenProvider | None:
-        """The key or token that authenticates requests."""
-        return self._api_key
-
-    @property
-    def _login(self) -> Secret | None:
-        """The user name and password in the server's address."""
-        return getattr(self.server, "login", None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        if self._http_client is not None or self._async_http_client is not None:
-            raise SettingsError(
-                "A model with http_client= or async_http_client= cannot be sent to another process: create the model "
-                "in that process."
-            )
-        return super().__getstate__()
-
-    def _client_classes(self) -> tuple[type[OpenAI], type[AsyncOpenAI]]:
-        from openai import AsyncOpenAI, OpenAI
-
-        return OpenAI, AsyncOpenAI
-
-    def _client_options(self) -> dict[str, Any]:
-        from vision_nb.providers.openai.transport import ACCEPTED_ENCODINGS
-
-        login = {} if self._login is None else {"Authorization": f"Basic {self._login.token}"}
-        return {
-            **self._endpoint_options(),
-            "max_retries": self.max_retries,
-            "timeout": self.timeout,
-            "default_headers": {"Accept-Encoding": ACCEPTED_ENCODINGS, **login, **self._default_headers},
-        }
-
-    def _http_options(self) -> dict[str, Any]:
-        # A proxy would send images off this machine.
-        return {"trust_env": False} if is_on_this_machine(self.server) else {}
-
-    def _endpoint_options(self) -> dict[str, Any]:
-        """Return the client's arguments for the server's address and the token of the key."""
-        return {"api_key": None if self._credential is None else self._credential.token, "base_url": self.server}
-
-    @property
-    def server(self) -> str | None:
-        """The base URL, or None if it is OpenAI's own."""
-        return self.api_base or check_address(os.environ.get("OPENAI_BASE_URL"), "OPENAI_BASE_URL")
 
     def _call(self, request: Request) -> Any:
         retries = 0
@@ -263,12 +159,12 @@ class OpenAIMultiModal(MultiModalLLM):
     def _create(self, request: Request) -> Any:
         """Send a request once."""
         with answer_deadline(self.total_timeout):
-            return self.client.with_options(max_retries=0).chat.completions.create(**request)
+            return wire_format_of(request).create(self.client.with_options(max_retries=0))(**request)
 
     async def _acreate(self, request: Request) -> Any:
         """Send a request once."""
         async with asyncio.timeout(self.total_timeout):
-            return await self.async_client.with_options(max_retries=0).chat.completions.create(**request)
+            return await wire_format_of(request).create(self.async_client.with_options(max_retries=0))(**request)
 
     def _pause_before_retry(self, error: Exception, retries: int) -> float | None:
         mapped = self._map_error(error, "")
@@ -301,20 +197,125 @@ class OpenAIMultiModal(MultiModalLLM):
         *,
         stream: bool,
     ) -> Request:
-        _check_parameters(settings)
-        request = {
-            "model": self._requested_model(),
-            "messages": [write_message(message, images) for message in messages],
-            **{name: value for name, value in settings.items() if name not in ("image_detail", "max_new_tokens")},
-        }
+        check_parameters(settings)
+        wire_format = self._wire_format(images.values(), settings)
+        parameters = {name: value for name, value in settings.items() if name not in ("image_detail", "max_new_tokens")}
         if "max_new_tokens" in settings:
-            request[self._length_limit_name()] = settings["max_new_tokens"]
+            parameters[self._length_limit_name()] = settings["max_new_tokens"]
+        request = {"model": self._requested_model(), **wire_format.request(messages, images, parameters)}
         if stream:
             request["stream"] = True
-            if self._sends_stream_options:
-                request.setdefault("stream_options", {"include_usage": True})
-        cleaned: Request = _without_surrogates(move_unknown_parameters(request))
+            if wire_format.stream_options is not None and self._sends_stream_options:
+                request.setdefault("stream_options", dict(wire_format.stream_options))
+        cleaned: Request = without_surrogates(wire_format.move_unknown_parameters(request))
         return cleaned
+
+    def _wire_format(self, images: Iterable[OutgoingImage], settings: Mapping[str, Any]) -> WireFormat:
+        """Return the format of a request: that of the model's API, or of the one that can do what is asked."""
+        if self.api is not None:
+            return _FORMATS[self.api]
+        if asks_for_summary(settings) or any(image.file is not None for image in images):
+            self._check_responses()
+            return RESPONSES
+        is_original = any(image.detail == "original" for image in images) and rule_for(self.counted_model) is not None
+        return RESPONSES if is_original and self._lacks_responses is None else CHAT_COMPLETIONS
+
+    def _check_api(self, api: Any) -> Api | None:
+        """Return the API's name; raise SettingsError if it does not exist, or if the service does not have it."""
+        if api is not None and api not in get_args(Api):
+            raise SettingsError(f'api must be "chat" or "responses", not {api!r:.80}.')
+        if api == "responses":
+            self._check_responses()
+        return api  # type: ignore[no-any-return]  # one of the literals
+
+    def _check_responses(self) -> None:
+        if self._lacks_responses is not None:
+            raise SettingsError(self._lacks_responses)
+
+    @property
+    def _lacks_responses(self) -> str | None:
+        """Why the Responses API cannot be used, or None if it can."""
+        return None if self._row.takes_responses else f"{self._row.title} is not known to have the Responses API."
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What an answer depends on besides the question: model, server, parameters, and the API if it is set."""
+        return super().identity if self.api is None else {**super().identity, "api": self.api}
+
+    @cached_property
+    def _uploads(self) -> Uploads:
+        return Uploads(self)
+
+    def upload(self, document: ImageDocument) -> UploadedImage:
+        """Upload an image, to refer to it in many requests; `ImageDocument.upload` calls this.
+
+        Args:
+            document: The image.
+
+        Raises:
+            SettingsError: The model's service does not take uploads.
+            ImageError: The image cannot be used.
+            ProviderError: The server did not accept the file.
+        """
+        return self._uploads.upload(self._prepare_upload(document))
+
+    async def aupload(self, document: ImageDocument) -> UploadedImage:
+        """Upload an image; the asynchronous version of `upload`."""
+        return await self._uploads.aupload(await to_thread(self._prepare_upload, document))
+
+    def _prepare_upload(self, document: ImageDocument) -> OutgoingImage:
+        self._check_responses()
+        if self.api == "chat":
+            raise SettingsError(f'{self} has api="chat", which cannot refer to uploads: omit api=.')
+        image = super()._prepare_image(document, self.settings(), inline_urls=True)
+        image.warn_of_losses()
+        return image
+
+    def close(self) -> None:
+        """Delete the uploaded images, and close the model's connections; a later call opens new ones.
+
+        Leaving a ``with`` block does the same. Asynchronous connections are closed by their own event loop the
+        next time it runs: `aclose` waits for that.
+        """
+        if "_uploads" in vars(self):
+            self._uploads.delete_all()
+        super().close()
+
+    async def aclose(self) -> None:
+        """Delete the uploaded images, and close the model's connections; a later call opens new ones.
+
+        Leaving an ``async with`` block does the same.
+        """
+        if "_uploads" in vars(self):
+            await self._uploads.adelete_all()
+        await super().aclose()
+
+    def _prepare_image(
+        self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1, *, inline_urls: bool | None = None
+    ) -> OutgoingImage:
+        detail = self._detail_of(document, settings)
+        file = self._file_for(document, detail)
+        if file is None:
+            return super()._prepare_image(document, settings, count, inline_urls=inline_urls)
+        view = view_of(file.size, self.counted_model, detail)
+        fewest = fewest_tokens(file.size, self.counted_model, detail)
+        tokens, is_estimate = (None, False) if view is None else (view.tokens, view.is_estimate)
+        return OutgoingImage(document, None, detail, tokens, fewest, is_estimate, file)
+
+    def _file_for(self, document: ImageDocument, detail: Detail | None) -> UploadedFile | None:
+        """Return the uploaded file to send in place of an image, or None to send the image.
+
+        Raises:
+            UploadNotFoundError: The file was deleted.
+        """
+        if not isinstance(document, UploadedImage) or self.api == "chat" or document.file.account != self.account:
+            return None
+        file = document.file
+        if file.is_deleted:
+            raise UploadNotFoundError(f"The upload of {document.title} was deleted: upload the image again.")
+        needed = sent_size(document.size, self.counted_model, detail, self.max_side)
+        is_current = document.is_remote or document.fingerprint() == file.fingerprint
+        return file if is_current and needed[0] <= file.size[0] and needed[1] <= file.size[1] else None
 
     def _requested_model(self) -> str:
         return self.model
@@ -322,11 +323,11 @@ class OpenAIMultiModal(MultiModalLLM):
     def _length_limit_name(self) -> str:
         return "max_completion_tokens" if self._needs_completion_limit else length_limit_name(self.counted_model)
 
-    def _parse_response(self, raw: Any) -> Delta:
-        return parse_response(raw, self.service)
+    def _parse_response(self, raw: Any, request: Request) -> Delta:
+        return wire_format_of(request).parse_response(raw, self.service)
 
-    def _parse_chunk(self, raw: Any) -> Delta:
-        return parse_chunk(raw, self.service)
+    def _parse_chunk(self, raw: Any, request: Request) -> Delta:
+        return wire_format_of(request).parse_chunk(raw, self.service)
 
     def _refuses_schema(self, error: BaseException) -> bool:
         return refuses_schema(error)
@@ -355,40 +356,9 @@ class OpenAIMultiModal(MultiModalLLM):
             ImageError: An image cannot be used.
             ProviderError: The server cannot count tokens, or did not answer.
         """
-        parts: list[dict[str, Any]] = []
-        for part in user_message(prompt, image_documents).parts:
-            if isinstance(part, str):
-                parts.append({"type": "input_text", "text": part})
-            else:
-                image = self._prepare_image(part, self.settings())
-                parts.append({"type": "input_image", "image_url": image.url, "detail": image.detail or "auto"})
-        question: Any = [{"role": "user", "content": parts}]
+        message = user_message(prompt, image_documents)
+        images = {document: self._prepare_image(document, self.settings()) for document in message.image_documents}
+        question: Any = RESPONSES.items([message], images)
         with self._mapping_errors(), answer_deadline(self.total_timeout):
             counted = self.client.responses.input_tokens.count(model=self._requested_model(), input=question)
             return int(counted.input_tokens)
-
-
-def _check_parameters(settings: Mapping[str, Any]) -> None:
-    """Raise SettingsError for parameters that would make a request differ from the one counted and priced."""
-    more = settings.get("extra_body")
-    for name in ("model", "messages"):
-        if name in settings or (isinstance(more, Mapping) and name in more):
-            raise SettingsError(f"{name}= cannot be passed to a call: the call would be counted and priced wrongly.")
-    timeout = settings.get("timeout")
-    if isinstance(timeout, (int, float)) and not 0 < timeout < math.inf:
-        raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")
-
-
-def _without_surrogates(value: Any, depth: int = 0) -> Any:
-    """Replace lone surrogates, which cannot be sent, in every text of the request parameters."""
-    if isinstance(value, str):
-        return replace_surrogates(value)
-    if depth > _MAX_DEPTH:
-        raise SettingsError("The request's parameters are nested too deeply: pass fewer levels.")
-    if isinstance(value, Mapping):
-        return {_without_surrogates(key): _without_surrogates(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_surrogates(item, depth + 1) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise SettingsError(f"A request parameter is {value}: it must be a finite number.")
-    return value

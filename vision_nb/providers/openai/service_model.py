@@ -14,9 +14,9 @@ from vision_nb.project_settings import how_to_trust, is_trusted
 from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images, Request
-from vision_nb.providers.openai.chat_completions import without_detail
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal
+from vision_nb.providers.openai.responses_api import wire_format_of
 from vision_nb.services import Service, find_service
 from vision_nb.user_warnings import warn_user
 
@@ -117,7 +117,7 @@ class ServiceMultiModal(OpenAIMultiModal):
         return MultiModalLLM.count_input_tokens(self, prompt, image_documents)
 
     def _drop_unsupported(self, request: Request, error: Exception) -> Request:
-        bare = without_detail(request)
+        bare = wire_format_of(request).without_detail(request)
         if self._row.takes_detail or bare == request or not refuses(error, "detail"):
             return super()._drop_unsupported(request, error)
         self.takes_detail = False

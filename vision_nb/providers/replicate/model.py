@@ -293,13 +293,13 @@ class ReplicateMultiModal(MultiModalLLM):
         await anext(chunks)
         return chunks
 
-    def _parse_response(self, raw: Chunk) -> Delta:
+    def _parse_response(self, raw: Chunk, request: Request) -> Delta:
         prediction = raw.prediction
         reason, is_demo = "stop" if raw.last else None, is_demo_id(prediction.id)
         return Delta(raw.text, None, reason, prediction.model or "", prediction, is_demo=is_demo)
 
-    def _parse_chunk(self, raw: Chunk) -> Delta:
-        return self._parse_response(raw)
+    def _parse_chunk(self, raw: Chunk, request: Request) -> Delta:
+        return self._parse_response(raw, request)
 
     def _map_error(self, error: Exception, partial_text: str) -> Exception:
         return map_error(error, model=self.model, timeout=self.timeout, partial_text=partial_text)

@@ -1,0 +1,151 @@
+"""The openai package's clients of a model: key, address, HTTP clients and hooks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vision_nb.errors import MissingKeyError, SettingsError
+from vision_nb.privacy.api_keys import Secret, TokenProvider, make_secret
+from vision_nb.privacy.redaction import redact_logs
+from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.services import SERVICES, Service
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI, OpenAI
+
+    from vision_nb.providers.openai.transport import Hooks
+
+
+class OpenAIConnection(MultiModalLLM):
+    """A model that is reached through the openai package's clients.
+
+    Attributes:
+        api_base: The base URL of the server, or None if it is the service's own.
+        total_timeout: Seconds that a whole answer may take.
+    """
+
+    service = SERVICES["openai"].title
+    """How error messages call the server."""
+    api_base: Address | None
+    total_timeout: float
+    _address_argument: ClassVar[str] = "api_base"
+    _row: Service = SERVICES["openai"]
+    _api_key: Secret | None
+    _default_headers: Mapping[str, Any]
+    _http_client: httpx2.Client | None
+    _async_http_client: httpx2.AsyncClient | None
+
+    def _find_key(self, api_key: Any) -> Secret | None:
+        title, variable = self._row.title, self._row.key_variable
+        key = make_secret(api_key, name=f"The API key for {title}", variable=variable or "")
+        if key is None and variable is not None:
+            raise MissingKeyError(
+                f"The API key for {title} is missing: set {variable} or pass api_key=. "
+                'To try without one, use the model "demo".'
+            )
+        return key or Secret("EMPTY", name="No key")
+
+    @cached_property
+    def client(self) -> OpenAI:
+        """The openai package's client, created on first use."""
+        from openai import DefaultHttpxClient
+
+        from vision_nb.providers.openai.transport import ClientTransport, limit_reads
+
+        own = self._http_client
+        options = self._http_options() if own is None else {"transport": ClientTransport(own), "trust_env": False}
+        http_client = DefaultHttpxClient(event_hooks=self._hooks().sync(), **options)
+        limit_reads(own or http_client)
+        return self._client_classes()[0](http_client=http_client, **self._client_options())
+
+    @property
+    def async_client(self) -> AsyncOpenAI:
+        """The openai package's client for the running event loop, created on first use."""
+        client: AsyncOpenAI = self._async_clients.get()
+        return client
+
+    def _make_async_client(self) -> AsyncOpenAI:
+        from openai import DefaultAsyncHttpxClient
+
+        from vision_nb.providers.openai.transport import AsyncClientTransport
+
+        if self._http_client is not None and self._async_http_client is None:
+            raise SettingsError(
+                "http_client= cannot be used by asynchronous methods: pass an httpx2.AsyncClient as async_http_client=."
+            )
+        own = self._async_http_client
+        options = self._http_options() if own is None else {"transport": AsyncClientTransport(own), "trust_env": False}
+        http_client = DefaultAsyncHttpxClient(event_hooks=self._hooks().asynchronous(), **options)
+        return self._client_classes()[1](http_client=http_client, **self._client_options())
+
+    def _hooks(self) -> Hooks:
+        from vision_nb.providers.openai.transport import Hooks
+
+        redact_logs()
+        return Hooks(
+            server=str(self.server or self._row.base_url),
+            service=self.service,
+            argument=self._address_argument,
+            total_timeout=self.total_timeout,
+            secrets=(self._credential, self._default_headers, self._login),
+        )
+
+    @property
+    def _credential(self) -> Secret | TokenProvider | None:
+        """The key or token that authenticates requests."""
+        return self._api_key
+
+    @property
+    def _login(self) -> Secret | None:
+        """The user name and password in the server's address."""
+        return getattr(self.server, "login", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._http_client is not None or self._async_http_client is not None:
+            raise SettingsError(
+                "A model with http_client= or async_http_client= cannot be sent to another process: create the model "
+                "in that process."
+            )
+        return super().__getstate__()
+
+    @property
+    def account(self) -> str:
+        """A digest of the server and the key: files that were uploaded by one model can be used by another."""
+        credential = self._credential
+        key = credential.reveal() if isinstance(credential, Secret) else str(id(credential))
+        return hashlib.sha256(f"{self.server} {key}".encode()).hexdigest()
+
+    def _client_classes(self) -> tuple[type[OpenAI], type[AsyncOpenAI]]:
+        from openai import AsyncOpenAI, OpenAI
+
+        return OpenAI, AsyncOpenAI
+
+    def _client_options(self) -> dict[str, Any]:
+        from vision_nb.providers.openai.transport import ACCEPTED_ENCODINGS
+
+        login = {} if self._login is None else {"Authorization": f"Basic {self._login.token}"}
+        return {
+            **self._endpoint_options(),
+            "max_retries": self.max_retries,
+            "timeout": self.timeout,
+            "default_headers": {"Accept-Encoding": ACCEPTED_ENCODINGS, **login, **self._default_headers},
+        }
+
+    def _http_options(self) -> dict[str, Any]:
+        # A proxy would send images off this machine.
+        return {"trust_env": False} if is_on_this_machine(self.server) else {}
+
+    def _endpoint_options(self) -> dict[str, Any]:
+        """Return the client's arguments for the server's address and the token of the key."""
+        return {"api_key": None if self._credential is None else self._credential.token, "base_url": self.server}
+
+    @property
+    def server(self) -> str | None:
+        """The base URL, or None if it is OpenAI's own."""
+        return self.api_base or check_address(os.environ.get("OPENAI_BASE_URL"), "OPENAI_BASE_URL")

@@ -1,0 +1,120 @@
+"""`WireFormat`: how one of OpenAI's APIs writes requests, answers and streams; and what the formats share."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar
+
+from vision_nb.images.document import ImageDocument
+from vision_nb.messages import ChatMessage
+from vision_nb.providers.call import Request
+from vision_nb.providers.openai.errors import ReportedError
+from vision_nb.providers.openai.server_message import server_message
+from vision_nb.providers.outgoing_image import OutgoingImage
+from vision_nb.providers.streaming import Delta
+
+
+class WireFormat(ABC):
+    """The format of one API. It has no state."""
+
+    stream_options: ClassVar[Mapping[str, Any] | None] = None
+    """What a streamed request must ask for to get the token counts, or None if it gets them anyway."""
+
+    @abstractmethod
+    def create(self, client: Any) -> Callable[..., Any]:
+        """Return the method of an openai client that sends a request."""
+
+    @abstractmethod
+    def parameters(self) -> frozenset[str]:
+        """Return the names of the parameters that the openai client knows."""
+
+    @abstractmethod
+    def request(
+        self,
+        messages: list[ChatMessage],
+        images: Mapping[ImageDocument, OutgoingImage],
+        settings: Mapping[str, Any],
+    ) -> Request:
+        """Return a request without the model's name.
+
+        Args:
+            messages: The conversation.
+            images: The data to send for each of its images.
+            settings: The parameters, under their names in the Chat Completions API or in this one.
+
+        Raises:
+            SettingsError: The API does not have one of the parameters.
+        """
+
+    @abstractmethod
+    def without_detail(self, request: Request) -> Request:
+        """Return a request without the detail levels of its images."""
+
+    @abstractmethod
+    def parse_response(self, raw: Any, service: str) -> Delta:
+        """Parse a complete response.
+
+        Args:
+            raw: The openai client's response. Its types are unreliable, because the client does not check them.
+            service: The server's name in error messages.
+
+        Raises:
+            MalformedResponseError: It does not contain an answer.
+            ReportedError: It reports an error in place of an answer.
+        """
+
+    @abstractmethod
+    def parse_chunk(self, raw: Any, service: str) -> Delta:
+        """Parse a chunk of a stream, or its `StreamEnd`; arguments and errors as `parse_response`."""
+
+    def move_unknown_parameters(self, request: Request) -> Request:
+        """Move parameters that the openai client does not know into ``extra_body``."""
+        unknown = {name: value for name, value in request.items() if name not in self.parameters()}
+        if not unknown:
+            return request
+        known = {name: value for name, value in request.items() if name not in unknown}
+        return {**known, "extra_body": {**unknown, **(known.get("extra_body") or {})}}
+
+
+@cache
+def parameters_of(method: Callable[..., Any]) -> frozenset[str]:
+    """Return the names of a method's parameters."""
+    return frozenset(inspect.signature(method).parameters)
+
+
+def said_by(raw: Any) -> Any:
+    """Return the fields of a response without an answer that may explain why: all that the client does not know."""
+    if isinstance(raw, list):
+        return [said_by(item) for item in raw[:3]]
+    return raw if isinstance(raw, (str, dict)) else getattr(raw, "model_extra", None)
+
+
+def raise_reported(body: Any, *, only_errors: bool = False) -> None:
+    """Raise ReportedError if a body reports an error; a part of an answer does not.
+
+    Args:
+        body: JSON values, text or bytes.
+        only_errors: Whether plain text is not an error.
+    """
+    text = body.encode("utf-8", "replace") if isinstance(body, str) else body
+    if isinstance(text, bytes) and (b'"choices"' in text or b'"output"' in text):
+        return
+    if only_errors and text.lstrip()[:1] not in (b"{", b"[", b"<"):
+        return
+    if message := server_message(body):
+        raise ReportedError(message)
+
+
+def token_count(usage: Any, name: str) -> int | None:
+    """Return a token count, or None: some servers report text or negative numbers."""
+    value = getattr(usage, name, None)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def string(raw: Any, name: str) -> str:
+    """Return a text field, or "" if it is missing or not text."""
+    value = getattr(raw, name, None)
+    return value if isinstance(value, str) else ""
