@@ -109,6 +109,9 @@ class ClientOwner(ABC):
         Leaving a ``with`` block does the same. Asynchronous connections are closed by their own event loop the
         next time it runs: `aclose` waits for that.
         """
+        self._close_clients()
+
+    def _close_clients(self) -> None:
         client = self.__dict__.pop("client", None)
         if client is not None:
             self._close_client(client)
@@ -120,7 +123,7 @@ class ClientOwner(ABC):
         Leaving an ``async with`` block does the same.
         """
         await self._async_clients.aclose()
-        self.close()
+        self._close_clients()
 
     def __enter__(self) -> Self:
         return self

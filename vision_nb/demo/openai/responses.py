@@ -83,7 +83,8 @@ def _item_events(item: Mapping[str, Any], pieces: Sequence[str]) -> Iterator[tup
     else:
         [part], place = item["content"], {"content_index": 0}
         kind = "text" if part["type"] == "output_text" else "refusal"
-        name, more = ("output_text", {"logprobs": []}) if kind == "text" else ("refusal", {})
+        name = part["type"]
+        more: dict[str, Any] = {"logprobs": []} if kind == "text" else {}
         yield "content_part.added", {**place, "part": {**part, kind: ""}}
         for piece in pieces:
             yield f"{name}.delta", {**place, "delta": piece, **more}

@@ -105,7 +105,7 @@ class LocalMultiModal(OpenAIMultiModal):
 
     @property
     def _lacks_responses(self) -> str | None:
-        return "Models on local servers are asked through their Chat Completions API only: omit api=."
+        return "Local servers are not asked through the Responses API: omit api=, and do not upload images."
 
     def _length_limit_name(self) -> str:
         return "max_tokens"

@@ -110,6 +110,12 @@ class ChatCompletions(WireFormat):
 
         return parameters_of(Completions.create)
 
+    def answer_class(self) -> Any:
+        """Return the openai client's class for whole answers."""
+        from openai.types.chat import ChatCompletion
+
+        return ChatCompletion
+
     def request(
         self,
         messages: list[ChatMessage],
@@ -153,7 +159,7 @@ class ChatCompletions(WireFormat):
     def parse_chunk(self, raw: Any, service: str) -> Delta:
         """Parse a chunk of a stream, or its `StreamEnd`."""
         if isinstance(raw, StreamEnd):
-            if (answer := read_answer(raw.body)) is not None:
+            if (answer := read_answer(raw.body, self.answer_class)) is not None:
                 return replace(self.parse_response(answer, service), is_complete=True)
             if not raw.has_end_marker:
                 raise_reported(raw.body, only_errors=True)

@@ -7,6 +7,7 @@ without it the connection may have been lost.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -85,16 +86,15 @@ class AsyncChunkStream:
         await self._stream.close()
 
 
-def read_answer(body: bytes) -> Any:
+def read_answer(body: bytes, kind: Callable[[], Any]) -> Any:
     """Return the whole answer of a server that did not stream it, or None.
 
     Args:
         body: What the server sent in place of events.
+        kind: Returns the openai client's class for whole answers.
     """
-    from openai.types.chat import ChatCompletion
-
     answer = _read_object(body)
-    return None if answer is None else ChatCompletion.model_construct(**answer)
+    return None if answer is None else kind().model_construct(**answer)
 
 
 def read_chunks(text: str) -> list[Any]:

@@ -11,7 +11,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.providers.call import Request
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
-from vision_nb.providers.openai.chunk_stream import StreamEnd
+from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer
 from vision_nb.providers.openai.errors import ReportedError
 from vision_nb.providers.openai.wire_format import (
     WireFormat,
@@ -59,6 +59,12 @@ class ResponsesApi(WireFormat):
         from openai.resources.responses import Responses
 
         return parameters_of(Responses.create)
+
+    def answer_class(self) -> Any:
+        """Return the openai client's class for whole answers."""
+        from openai.types.responses import Response
+
+        return Response
 
     def request(
         self,
@@ -138,6 +144,8 @@ class ResponsesApi(WireFormat):
         A stream is complete only after the event that says so: an end marker is not enough.
         """
         if isinstance(raw, StreamEnd):
+            if (answer := read_answer(raw.body, self.answer_class)) is not None:
+                return self.parse_response(answer, service)
             raise_reported(raw.body, only_errors=True)
             return Delta()
         kind = string(raw, "type")

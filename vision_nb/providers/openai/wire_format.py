@@ -32,6 +32,10 @@ class WireFormat(ABC):
         """Return the names of the parameters that the openai client knows."""
 
     @abstractmethod
+    def answer_class(self) -> Any:
+        """Return the openai client's class for whole answers."""
+
+    @abstractmethod
     def request(
         self,
         messages: list[ChatMessage],

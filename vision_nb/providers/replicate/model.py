@@ -304,12 +304,11 @@ class ReplicateMultiModal(MultiModalLLM):
     def _map_error(self, error: Exception, partial_text: str) -> Exception:
         return map_error(error, model=self.model, timeout=self.timeout, partial_text=partial_text)
 
-    def close(self) -> None:
-        """Close the model's connections; see `MultiModalLLM.close`."""
+    def _close_clients(self) -> None:
         connection = self.__dict__.pop("_connection", None)
         if connection is not None:
             connection.http.close()
-        super().close()
+        super()._close_clients()
 
     async def _aclose_client(self, client: Connection[httpx.AsyncClient]) -> None:
         await client.http.aclose()
