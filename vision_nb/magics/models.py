@@ -17,6 +17,7 @@ from vision_nb.privacy.api_keys import looks_like_key
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import key_variables, known_models
 from vision_nb.providers.connect import connect, connect_to_count
+from vision_nb.providers.llamacpp.shared import is_running
 
 _KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # by provider; api_key for all others
 _BASE_ARGUMENTS = {"azure": "azure_endpoint"}
@@ -68,7 +69,7 @@ class Models:
         place = (full_name, arguments.get("api_base", base), key_variable)
         fingerprint = _fingerprint(arguments)
         known = self._connected.get(place)
-        if known is not None and known[0] == fingerprint:
+        if known is not None and known[0] == fingerprint and is_running(known[1]):
             return known[1]
         if dry_run:
             return connect_to_count(full_name, **arguments)

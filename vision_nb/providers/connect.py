@@ -7,12 +7,15 @@ from functools import partial
 from typing import Any
 
 from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.privacy.api_keys import hide_arguments
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.default_model import announce, default_model
 from vision_nb.providers.demo import DemoMultiModal
+from vision_nb.providers.llamacpp.models import cached_pair
 from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, running_engines
+from vision_nb.providers.llamacpp.shared import connect_shared, has_engine
 from vision_nb.providers.local.model import LocalMultiModal
 from vision_nb.providers.openai.azure import AzureOpenAIMultiModal
 from vision_nb.providers.openai.model import OpenAIMultiModal
@@ -28,6 +31,7 @@ PROVIDERS: Mapping[str, Callable[..., MultiModalLLM]] = {
 }
 """The class of each provider's models; the other services have the class `ServiceMultiModal`."""
 
+_NOWHERE = "http://127.0.0.1:1/v1"
 _WITH_DEFAULT_MODEL = ("openai", "local", "demo")
 
 
@@ -90,6 +94,10 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
         SettingsError: As for `connect`, except for a missing key.
     """
     options = hide_arguments(options)
+    found = parse_model_name(name)
+    if found.provider == "local" and found.model in SMALL_MODELS and options.get("api_base") is None:
+        length = SMALL_MODELS[found.model].context_length  # the engine is not needed
+        return LocalMultiModal(found.model, _NOWHERE, **{"context_length": length, **options})
     try:
         return connect(name, **options)
     except MissingKeyError:
@@ -98,8 +106,14 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
 
 
 def _connect_local(model: str, options: Mapping[str, Any]) -> MultiModalLLM:
-    """Return a model from a server found on this machine."""
+    """Return a small model, or a model from a server found on this machine."""
+    small = SMALL_MODELS.get(model)
+    if small is not None and (has_engine(small) or cached_pair(small) is not None):
+        return connect_shared(small, **options)
     servers = LocalMultiModal.detect(api_key=options.get("api_key"))
+    if small is not None and not any(server.find(model) for server in servers):
+        return connect_shared(small, **options)
+    options = {name: value for name, value in options.items() if name != "download"}  # the server has it
     server, found = servers.choose(*([model] if model else []))
     defaults: dict[str, Any] = {"context_length": found.context_length}
     for engine in running_engines():

@@ -10,11 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, NoReturn
 
+from vision_nb.cost.small_models import SmallModel, small_model
 from vision_nb.errors import ProviderConnectionError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
 from vision_nb.paths import expand_path
 from vision_nb.privacy.api_keys import hide, make_secret
 from vision_nb.providers.llamacpp.chat_templates import chat_template, check_chat_format
+from vision_nb.providers.llamacpp.consent import get_model
 from vision_nb.providers.llamacpp.download import download_gguf
 from vision_nb.providers.llamacpp.gguf import GgufHeader, check_pair, read_header
 from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, Engine, check_port, find_program
@@ -40,9 +42,10 @@ _OTHER_NAMES = {
 
 def serve(
     model: str | Path,
-    mmproj: str | Path,
+    mmproj: str | Path | None = None,
     port: int | None = None,
     *,
+    download: bool | None = None,
     repo_id: str | None = None,
     n_ctx: int | None = None,
     n_threads: int | None = None,
@@ -54,16 +57,22 @@ def serve(
     progress: bool = True,
     **options: Any,
 ) -> ServedModel:
-    """Start llama.cpp's server with two files of weights, and return the model that it serves.
+    """Start llama.cpp's server with a small model or two files of weights, and return the model that it serves.
+
+    A small model is named, as in ``serve("smolvlm-500m")``; `%vision list` lists them. Before its first use, its files,
+    their size, license, memory and place are shown, and a question is asked; then they are downloaded and verified.
 
     The server is the one in the package xllamacpp, or else the program ``llama-server`` on the PATH. It listens on
     127.0.0.1 only, and requires an API key. It stops when you call ``stop()``, at the end of a ``with`` block, and when
     this Python process ends for any reason. `serve_llava` is another name for this function.
 
     Args:
-        model: GGUF file of the text model, such as "ggml-model-q4_k.gguf".
-        mmproj: GGUF file of the image encoder made for that text model, such as "mmproj-model-f16.gguf".
+        model: Name of a small model, or the GGUF file of a text model, such as "ggml-model-q4_k.gguf".
+        mmproj: GGUF file of the image encoder made for that text model, such as "mmproj-model-f16.gguf"; None for a
+            small model.
         port: The port; None for a free one.
+        download: Whether a small model may be downloaded if it is not on this machine; None asks in a notebook or a
+            terminal.
         repo_id: Repository on a model hub. ``model`` and ``mmproj`` are then file names in it, which are
             downloaded unless they are in the hub's cache.
         n_ctx: Tokens per conversation, including images and answers; None for the context length in the model's file,
@@ -82,6 +91,7 @@ def serve(
 
     Raises:
         EngineMissingError: The extra ``vision-nb[local]`` is not installed.
+        ModelNotDownloadedError: The download of a small model was declined, or nobody could be asked.
         ModelFileNotFoundError: A file does not exist.
         ModelFileError: A file is not a GGUF file, is incomplete, or is of the wrong kind.
         ProjectorMismatchError: The image encoder was made for another text model.
@@ -89,6 +99,8 @@ def serve(
         EngineError: The server did not start for another reason; ``.log`` has the last lines of its log.
         SettingsError: An argument is invalid, or the port is in use.
 
+    >>> with serve("smolvlm-500m") as llm:  # doctest: +SKIP
+    ...     print(llm.complete("What is it?", "photo.jpg"))
     >>> with serve("ggml-model-q4_k.gguf", "mmproj-model-f16.gguf") as llm:  # doctest: +SKIP
     ...     print(llm.complete("What is it?", "photo.jpg"))
     """
@@ -103,14 +115,19 @@ def serve(
         raise SettingsError(f"name={name!r:.80} is not a valid name: omit it to use the default name.")
     check_chat_format(chat_format)
     check_port(port)
-    _check_options(options)
+    check_options(options)
+    small = None if mmproj is not None else _find_small_model(model)
+    if small is None and download is not None:
+        raise SettingsError("download= is for small models, as in vn.serve('smolvlm-500m'): omit it.")
     key = make_secret(api_key, name="The engine's API key")
     find_program()
-    if repo_id is not None:
-        model, mmproj = (
-            download_gguf(repo_id, PurePath(file).as_posix(), progress=progress) for file in (model, mmproj)
-        )
-    paths = expand_path(model).absolute(), expand_path(mmproj).absolute()
+    files: Sequence[Any] = (model, mmproj)
+    if small is not None:
+        files = get_model(small, download=download, progress=progress)
+        name, n_ctx = name or small.name, n_ctx or small.context_length
+    elif repo_id is not None:
+        files = [download_gguf(repo_id, PurePath(file).as_posix(), progress=progress) for file in files]
+    paths = expand_path(files[0]).absolute(), expand_path(files[1]).absolute()
     text, images = map(read_header, paths)
     check_pair(text, images)
     engine = Engine(
@@ -138,6 +155,13 @@ serve_llava = serve
 """The name of `serve` in earlier versions, when it was for LLaVA only."""
 
 
+def _find_small_model(name: str | Path) -> SmallModel:
+    """Return the small model with a name, for a call without an image encoder."""
+    if str(name).lower().endswith(".gguf") or isinstance(name, Path):
+        raise SettingsError(f"mmproj= is missing: pass the image encoder that was made for {str(name)!r:.80}.")
+    return small_model(name)
+
+
 def _default_name(model: GgufHeader, mmproj: GgufHeader, chat_format: str | None) -> str:
     """Return a name by which the token rules recognize the model."""
     if chat_format == "llava-1-6":
@@ -146,7 +170,7 @@ def _default_name(model: GgufHeader, mmproj: GgufHeader, chat_format: str | None
     return "llava" if is_llava else model.path.stem.lower()
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any]) -> None:
     """Check the options of the model before it is loaded, which can take minutes.
 
     Raises:
