@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+RUN = f"TEST_RUN_OF_ENGINES={os.getpid()}"
+os.environ["TEST_RUN_OF_ENGINES"] = str(
+    os.getpid()
+)  # marks the processes of this run: others may run on the same machine
 LITELLM = Path(os.environ.get("LITELLM_BINARY", ROOT / ".venv-litellm" / "bin" / "litellm"))
 
 
@@ -50,12 +54,17 @@ def ends(pid, within=5.0):
 
 
 def engines():
-    """Return the process IDs of all running engines."""
+    """Return the process IDs of all running engines that this test run has started."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             arguments = (folder / "cmdline").read_bytes().split(b"\0") if folder.name.isdigit() else []
-            if any(argument.endswith(b"llamacpp/child.py") for argument in arguments) and b"watch" not in arguments:
+            is_engine = any(argument.endswith(b"llamacpp/child.py") for argument in arguments)
+            if (
+                is_engine
+                and b"watch" not in arguments
+                and RUN.encode() in (folder / "environ").read_bytes().split(b"\0")
+            ):
                 found.append(int(folder.name))
     return [pid for pid in found if is_alive(pid)]
 
