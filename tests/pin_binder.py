@@ -19,7 +19,7 @@ HEAD = """# Every package that the notebooks need, pinned; JupyterLab comes with
 def main():
     with tempfile.TemporaryDirectory() as work:
         python = new_environment(Path(work) / "venv", sys.executable)
-        install(python, ROOT, "pandas")
+        install(python, f"{ROOT}[local]", "pandas")
         frozen = run(python, "-m", "pip", "freeze").splitlines()
     pins = [line for line in frozen if line.partition("==")[0].partition(" ")[0] not in NOT_PINNED]
     REQUIREMENTS.write_text(HEAD + "\n".join(pins) + "\n", encoding="utf-8")

@@ -35,7 +35,8 @@ from tests.environments import (
     run,
     size_of,
 )
-from tests.save_notebooks import KEYS, NO_WEB
+from tests.save_notebooks import KEYS, NO_SERVERS, NO_WEB
+from vision_nb.cost.small_models import SMALL_MODELS
 
 BINDER = ROOT / "binder"
 BASE = ("jupyterlab==4.*", "notebook==7.*", "ipywidgets==8.*")  # repo2docker's environment.py-3.12.yml, read 2026-11
@@ -81,7 +82,10 @@ class Memory(threading.Thread):
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """Build the image's repository and environment; return them with the build's seconds and bytes."""
+    """Build the image's repository and environment, without a hub for the small model.
+
+    Return them with the build's seconds, bytes and output.
+    """
     version = (BINDER / "runtime.txt").read_text().strip().removeprefix("python-")
     python = interpreter(version) or interpreter("3.11") or interpreter("3.13")
     assert python, "no Python to build with"
@@ -93,17 +97,41 @@ def image(tmp_path_factory):
     began = time.monotonic()
     install(binaries / "python", "-r", repository / "binder" / "requirements.txt")
     variables = {"HOME": str(home), "PATH": f"{binaries}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(home / ".cache")}
-    run(repository / "binder" / "postBuild", folder=repository, **variables)
+    log = run(repository / "binder" / "postBuild", folder=repository, **variables, HF_ENDPOINT="http://127.0.0.1:9")
     took = time.monotonic() - began
-    return repository, variables, took, size_of(home / "venv") - base_size
+    return repository, variables, took, size_of(home / "venv") - base_size, log
 
 
 @pytest.mark.slow
 def test_the_build_is_fast_and_small(image):
-    repository, variables, took, added = image
+    repository, variables, took, added, _ = image
     assert took < 300
-    assert added < 600_000_000  # repo2docker's base image takes about 800 MB of the 1.5 GB
+    model = SMALL_MODELS["smolvlm-256m"].size
+    assert added + model < 700_000_000  # repo2docker's base image takes about 800 MB of the 1.5 GB
     run("python", "-m", "pip", "check", folder=repository, **variables)
+
+
+@pytest.mark.slow
+def test_without_a_network_the_build_continues_with_the_demo(image):
+    *_, log = image
+    assert "SmolVLM-256M was not downloaded: the demo model will answer." in log
+
+
+@pytest.mark.slow
+def test_a_downloaded_model_is_the_default(image):
+    """The model is put into the cache instead of downloaded, because its files are verified."""
+    repository, variables, *_ = image
+    cache = Path(variables["HOME"]) / "with-model"
+    model = SMALL_MODELS["smolvlm-256m"]
+    for file in model.files:
+        path = cache / "hub" / f"models--{model.repo_id.replace('/', '--')}" / "snapshots" / "main" / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"GGUF")
+    more = {"HF_HOME": str(cache), "VISION_NB_LOCAL_PORTS": ""}
+    log = run(repository / "binder" / "postBuild", folder=repository, **variables, **more)
+    assert "SmolVLM-256M-Instruct-Q8_0.gguf" in log and "was not downloaded" not in log
+    code = "from vision_nb.providers.default_model import default_model; import vision_nb; print(default_model().name)"
+    assert run("python", "-c", code, folder=repository, **variables, **more) == "local:smolvlm-256m\n"
 
 
 @pytest.mark.kernel
@@ -113,7 +141,7 @@ def test_the_start_notebook_runs_within_binders_limits(image, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = clean_environment(**variables, **NO_WEB)
+    environment = clean_environment(**variables, **NO_WEB, **NO_SERVERS)
     environment = {name: value for name, value in environment.items() if not name.startswith(KEYS)}
     (tmp_path / "session.sh").write_text(
         "binder/start jupyter lab --ip=127.0.0.1 --no-browser --allow-root --IdentityProvider.token= "

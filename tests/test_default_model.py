@@ -13,10 +13,12 @@ import vision_nb as vn
 from tests.kernels import LOAD, error_of, in_process_shell, run_cells, text_of
 from tests.local_fakes import SERVERS, listing, running
 from vision_nb import errors
+from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.magics.session import Session
 from vision_nb.providers import default_model as module
 from vision_nb.providers.catalog import key_variables
 from vision_nb.providers.default_model import default_model
+from vision_nb.providers.llamacpp.models import repo_folder
 
 pytestmark = pytest.mark.usefixtures("new_kernel")
 
@@ -61,7 +63,7 @@ def test_without_anything_the_demo_answers_and_the_note_says_how_to_change_that(
     found = default_model()
     assert (found.name, found.options) == ("demo", {})
     assert found.note.startswith("demo answers: no model was named, and no local model was found.")
-    assert "%vision use MODEL" in found.note
+    assert "%vision use MODEL" in found.note and "smolvlm-256m" in found.note
     assert isinstance(vn.connect(), vn.DemoMultiModal)
 
 
@@ -105,7 +107,7 @@ def test_the_model_of_the_project_comes_before_a_local_one(tmp_path, use_ports, 
 @pytest.mark.kernel
 def test_config_comes_before_the_project_and_use_before_config(tmp_path):
     project(tmp_path, 'model = "demo:of-the-project"')
-    show = "print(vn.connect(), vn.ChatPanel()._composer.model, vn.ChatPanel()._composer.note)"
+    show = "print(vn.connect(), vn.ChatPanel().chat.llm, vn.ChatPanel()._composer.note)"
     first, _, configured, _, used, _, emptied = run_cells(
         show,
         '%config VisionMagics.model = "demo:of-config"',
@@ -280,3 +282,47 @@ def test_no_search_is_made_for_a_model_that_was_named(use_ports, shell):
         vn.ChatPanel("demo")
     assert seen == []
     assert isinstance(shell.magics.session, Session) and os.environ["VISION_NB_LOCAL_PORTS"] == str(port)
+
+
+@pytest.fixture
+def download(monkeypatch, tmp_path):
+    """Put the files of small models into the hub's cache."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(*names):
+        for model in (SMALL_MODELS[name] for name in names):
+            for file in model.files:
+                path = repo_folder(model.repo_id) / "snapshots" / "main" / file.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"GGUF")
+
+    return put
+
+
+def test_a_downloaded_model_comes_before_a_local_server(download, use_ports):
+    download("smolvlm-256m")
+    seen: list[Any] = []
+    with running(SERVERS["Ollama"], seen) as port:
+        use_ports(port)
+        found = default_model()
+    assert found.name == "local:smolvlm-256m" and seen == []
+    assert found.note.startswith(
+        "local:smolvlm-256m answers: no model was named, and it is downloaded to this machine."
+    )
+
+
+def test_of_several_downloaded_models_the_largest_that_fits_into_memory_answers(download, monkeypatch):
+    download("smolvlm-256m", "smolvlm-500m", "llava-1.5-7b")
+    monkeypatch.setattr(module, "available_memory", lambda: 2_000_000_000)
+    assert default_model().name == "local:smolvlm-500m"
+
+
+def test_a_downloaded_model_that_cannot_run_leaves_the_demo_which_says_why(download, monkeypatch):
+    download("smolvlm-256m")
+    monkeypatch.setattr(module, "available_memory", lambda: 100_000_000)
+    assert "smolvlm-256m is downloaded, but there is not enough free memory" in default_model().note
+    monkeypatch.setattr(module, "_found", None)
+    monkeypatch.setattr(module, "available_memory", lambda: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    assert default_model().note.startswith("demo answers") and "vision-nb[local]" in default_model().note

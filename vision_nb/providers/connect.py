@@ -39,8 +39,9 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
     """Return a model by its name, or the default model.
 
     The default model is the one that ``%vision use``, ``%config VisionMagics.model`` or ``model`` in
-    ``[tool.vision_nb]`` of pyproject.toml names; otherwise a model of a local server; otherwise the demo model. In
-    IPython, a line says which one it is and why. A model that needs an API key is never chosen unless it is named.
+    ``[tool.vision_nb]`` of pyproject.toml names; otherwise a downloaded model or one of a local server; otherwise the
+    demo model. In IPython, a line says which one it is and why. A model that needs an API key is never chosen unless it
+    is named.
 
     Args:
         name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava", "demo", or "SERVICE:MODEL" for

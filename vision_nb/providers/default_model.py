@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
+from vision_nb.errors import EngineMissingError
 from vision_nb.notebook.ipython import shell
 from vision_nb.providers import hooks
 from vision_nb.providers.catalog import DEMO, key_variables, known_models
 from vision_nb.providers.hooks import ConfiguredModel
-from vision_nb.providers.llamacpp.process import running_engines
+from vision_nb.providers.llamacpp.memory import available_memory
+from vision_nb.providers.llamacpp.models import downloaded_models
+from vision_nb.providers.llamacpp.process import find_program, running_engines
 from vision_nb.providers.local.discovery import detect
 from vision_nb.providers.local.server_types import FORWARDING
 from vision_nb.rendering.html import muted_text
@@ -51,9 +54,9 @@ class DefaultModel:
 def default_model(configured: ConfiguredModel | None = None) -> DefaultModel:
     """Return the model that answers when none is named.
 
-    It is the configured model; otherwise a model of a local server; otherwise the demo model. A model that needs an
-    API key is never chosen unless it is configured. The search is made once: servers that start later are used after
-    a restart of the kernel.
+    It is the configured model; otherwise a downloaded model, or a model of a local server; otherwise the demo model. A
+    model that needs an API key is never chosen unless it is configured. The search is made once: models and servers
+    that are added later are used after a restart of the kernel.
 
     Args:
         configured: The model that the user has set; None to look for it in the settings of this kernel or project.
@@ -68,8 +71,15 @@ def default_model(configured: ConfiguredModel | None = None) -> DefaultModel:
         return DefaultModel(configured.name, reason, options=configured.options)
     with _lock:
         if _found is None:
-            _found = _find_on_server() or _demo()
+            _found = _find()
         return replace(_found, advice=_advice())
+
+
+def search_again() -> None:
+    """Forget the local model or the demo model that was found, because a model was added."""
+    global _found
+    with _lock:
+        _found = None
 
 
 def announce(default: DefaultModel) -> None:
@@ -86,7 +96,40 @@ def mark_announced(name: str) -> None:
     _announced.add(name)
 
 
-def _find_on_server() -> DefaultModel | None:
+def _find() -> DefaultModel:
+    # An engine that this kernel runs is found as a server, and was started on purpose.
+    first, second = (_on_server, _downloaded) if running_engines() else (_downloaded, _on_server)
+    return first() or second() or DefaultModel(DEMO, f"no model was named, and {_why_none()}")
+
+
+def _downloaded() -> DefaultModel | None:
+    """Return the largest downloaded model for which there is an engine and enough memory."""
+    memory = available_memory()
+    usable = [model for model in downloaded_models() if memory is None or model.memory <= memory]
+    if not usable or not _has_engine():
+        return None
+    return DefaultModel(f"local:{usable[-1].name}", "no model was named, and it is downloaded to this machine")
+
+
+def _has_engine() -> bool:
+    try:
+        find_program()
+    except EngineMissingError:
+        return False
+    return True
+
+
+def _why_none() -> str:
+    """Return why no local model answers."""
+    downloaded = downloaded_models()
+    if not downloaded:
+        return "no local model was found"
+    if not _has_engine():
+        return f'{downloaded[0].name} is downloaded, but needs pip install "vision-nb[local]"'
+    return f"{downloaded[0].name} is downloaded, but there is not enough free memory for it"
+
+
+def _on_server() -> DefaultModel | None:
     """Return a model that accepts images, from a server on this machine that runs its models itself."""
     servers = detect(timeout=_PROBE_TIMEOUT, total_timeout=_SEARCH_TIMEOUT)
     for server in servers:
@@ -101,10 +144,6 @@ def _find_on_server() -> DefaultModel | None:
     return None
 
 
-def _demo() -> DefaultModel:
-    return DefaultModel(DEMO, "no model was named, and no local model was found")
-
-
 def _advice() -> str:
     """Return how to make a model the default: one whose API key is set, if there is any."""
     variables = key_variables()
@@ -113,4 +152,4 @@ def _advice() -> str:
             known = (name for name in known_models() if name.startswith(f"{provider}:"))
             example = _EXAMPLES.get(provider) or next(known, f"{provider}:MODEL")
             return f"{variable} is set: %vision use {example} makes that model the default."
-    return "%vision list shows others, and %vision use MODEL makes one the default."
+    return "%vision use MODEL makes another one the default: smolvlm-256m (a download of 279 MB), or see %vision list."
