@@ -23,7 +23,7 @@ from PIL import Image
 import vision_nb as vn
 from tests.tiny_models import write_mmproj, write_model, write_pair
 
-ROUNDS = 12
+ROUNDS = 30
 STARTS = 5
 LIMIT = 0.02  # of the time of a 20-token answer
 READY_LIMIT = 1.0  # seconds

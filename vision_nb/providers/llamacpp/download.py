@@ -148,7 +148,7 @@ def _find(repo_id: str, filename: str, revision: str | None) -> _RemoteFile:
 def _checked(remote: _RemoteFile, known: ModelFile) -> _RemoteFile:
     """Return a file of the hub if it is the one of the table."""
     what = f"{remote.name} of {remote.repo_id}"
-    advice = "Upgrade vision-nb, or load the hub's version with vn.serve_llava(model, mmproj, repo_id=...)."
+    advice = "Upgrade vision-nb, or load the hub's version with vn.serve(model, mmproj, repo_id=...)."
     if remote.sha256 is None or remote.size is None:
         raise ModelFileError(f"The hub does not state the size and sha256 of {what}, so it cannot be verified.")
     if known.sha256 not in (None, remote.sha256):
