@@ -8,6 +8,7 @@ from typing import Any
 from vision_nb.cost.estimate import Estimate
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared, thumbnail
+from vision_nb.images.uploaded import UploadedImage
 from vision_nb.magics.question import Question
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.rendering import html
@@ -107,6 +108,8 @@ def check_image_count(question: Question, limit: int) -> None:
 
 
 def _caption(document: ImageDocument, prepared: Prepared | None) -> str:
+    if prepared is None and isinstance(document, UploadedImage):
+        return f"{document.title}: sent as the ID of the uploaded file"
     if prepared is None:
         return f"{document.title}: only the URL is sent"
     kind, kilobytes = prepared.mimetype.removeprefix("image/").upper(), len(prepared.data) / 1000
