@@ -26,17 +26,18 @@ def ledger():
 
 
 def models(server):
-    """A model of each provider, at the demo server."""
+    """A model of each provider and API, at the demo server."""
     return [
         vn.OpenAIMultiModal("gpt-4o", "key", server.openai_base),
         vn.AzureOpenAIMultiModal("gpt-4o", azure_endpoint=server.url, api_key="key", api_version="2024-10-21"),
         vn.ReplicateMultiModal("llava-13b", api_token="r8_key", api_base=server.replicate_base),
         vn.LocalMultiModal("gpt-4o", api_base=server.openai_base),
+        vn.OpenAIMultiModal("gpt-4o", "key", server.openai_base, api="responses"),
     ]
 
 
 @pytest.mark.parametrize("form", EIGHT_FORMS)
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 async def test_every_method_of_every_provider_says_that_the_demo_answered(server, number, form):
     llm = models(server)[number]
     response = await ask(llm, form, "How large is it?", [CHART])
@@ -45,10 +46,19 @@ async def test_every_method_of_every_provider_says_that_the_demo_answered(server
     assert BADGE not in response.text
 
 
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_a_stream_that_is_closed_early_says_that_the_demo_answered(server, api):
+    stream = vn.OpenAIMultiModal("gpt-4o", "key", server.openai_base, api=api).stream_complete("Colors?", [CHART])
+    assert next(part for part in stream if part.text).is_demo
+    stream.close()
+    assert stream.response.is_demo
+
+
+@pytest.mark.parametrize("number", [0, 4])
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_script_that_plays_another_model_is_not_shown_as_the_demo(server, form):
+async def test_a_script_that_plays_another_model_is_not_shown_as_the_demo(server, form, number):
     server.answer_with("A cat.")
-    llm = models(server)[0]
+    llm = models(server)[number]
     response = await ask(llm, form, "What is it?", [CHART])
     assert not response.is_demo and BADGE_HTML not in response._repr_markdown_()
     assert llm.label == str(llm) and response.shown_model == "gpt-4o"

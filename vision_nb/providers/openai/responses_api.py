@@ -10,6 +10,7 @@ from vision_nb.errors import MalformedResponseError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.providers.call import Request
+from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
 from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer
 from vision_nb.providers.openai.errors import ReportedError
@@ -156,11 +157,11 @@ class ResponsesApi(WireFormat):
         if kind == "error":
             raise ReportedError(getattr(raw, "error", None) or _fields(raw))
         if kind == "response.output_text.delta":
-            return Delta(string(raw, "delta"), raw=raw)
+            return Delta(string(raw, "delta"), raw=raw, is_demo=_is_demo(raw, "item_id"))
         if kind == "response.refusal.delta":
             return Delta(string(raw, "delta"), raw=raw, is_refusal=True)
         if kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-            return Delta(reasoning=string(raw, "delta"), raw=raw)
+            return Delta(reasoning=string(raw, "delta"), raw=raw, is_demo=_is_demo(raw, "item_id"))
         if kind == "response.reasoning_summary_part.added" and _is_later(raw, "output_index", "summary_index"):
             return Delta(reasoning=_SUMMARY_SEPARATOR)
         if not kind:
@@ -248,7 +249,12 @@ def _with_end(delta: Delta, answer: Any, raw: Any, output: list[Any]) -> Delta:
         model=string(answer, "model"),
         raw=raw,
         service_tier=string(answer, "service_tier"),
+        is_demo=_is_demo(answer),
     )
+
+
+def _is_demo(raw: Any, name: str = "id") -> bool:
+    return is_demo_id(getattr(raw, name, None))
 
 
 def _reasoning(output: list[Any]) -> Iterator[str]:
