@@ -26,7 +26,7 @@ VOLATILE = {  # pattern: replacement
     re.compile(r"(?:127\.0\.0\.1|localhost):\d{4,5}"): "HOST",
     re.compile(r"\b0x[0-9a-f]{6,}\b"): "ADDRESS",
     re.compile(r"\btmp[a-z0-9_]{8}\b"): "FOLDER",
-    re.compile(r"\bvnb-static-[0-9a-f]+\b"): "CLASS",
+    re.compile(r"\bvnb-static-[0-9a-f]+( vnb-static-[0-9a-f]+-\d+)?\b"): "CLASS",
     re.compile(r"\b\d+(?:\.\d+)? (?:s|ms|seconds?)\b"): "TIME",
     re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?"): "STAMP",
     re.compile(r"latency=[\d.]+"): "latency=TIME",

@@ -34,7 +34,7 @@ def test_panel_and_magic_work_in_notebook_7(tmp_path):
         run_cells(page)
         page.wait_for_selector(".vnb-composer textarea:enabled", timeout=60_000)
         converse(Panel(page))
-        assert "What colors?" in page.locator("[class*=vnb-static]").first.text_content()
+        page.wait_for_selector("[class*=vnb-static] :text('What colors?')", state="attached", timeout=30_000)
         assert "pixels" in page.locator(".jp-OutputArea").last.inner_text()
 
 

@@ -1,4 +1,4 @@
-"""A store of finished answers and labels, so that no answer is paid for twice.
+"""A store of finished answers, labels and conversations, so that nothing is lost or paid for twice.
 
 It is an SQLite file.
 
@@ -29,7 +29,7 @@ from vision_nb.privacy.urls import public_url
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import UNFINISHED, Response, Usage
 from vision_nb.storage import annotations as annotation_store
-from vision_nb.storage import claims
+from vision_nb.storage import claims, conversations
 from vision_nb.storage.claims import Claim, claimed
 from vision_nb.storage.database import checkpoint, close_database, open_database
 from vision_nb.storage.details import read_details, write_details
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS answers (
     details TEXT NOT NULL DEFAULT '{{}}'
 ) WITHOUT ROWID;
 {annotation_store.SCHEMA}
+{conversations.SCHEMA}
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -58,8 +59,8 @@ def default_path() -> Path:
     return user_cache_path("vision_nb", appauthor=False) / "answers.sqlite3"
 
 
-class Store(annotation_store.AnnotationStore):
-    """Answers by the question's key, and labels by key and annotator.
+class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
+    """Answers by the question's key, labels by key and annotator, and the conversations of chat panels.
 
     Use it as a context manager, or call `close`. It may be shared by threads and used by several processes at
     once. Calls block: for up to 30 seconds while another process writes, and while another thread uses the same
@@ -196,10 +197,13 @@ class Store(annotation_store.AnnotationStore):
             return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def clear(self) -> None:
-        """Delete all answers and image paths, including from the disk; labels, reviews and drafts are kept."""
+        """Delete all answers, conversations and image paths, including from the disk.
+
+        Labels, reviews and drafts are kept.
+        """
         with self._locked() as connection:
-            connection.execute("DELETE FROM answers")
-            connection.execute("DELETE FROM files")
+            for table in ("answers", "files", "turns", "conversations"):
+                connection.execute(f"DELETE FROM {table}")
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still holds the deleted answers
 

@@ -26,6 +26,9 @@ from vision_nb.responses import ChatResponse, Usage
 FORMAT = 1
 """The version of the JSON format; files of later versions are rejected."""
 
+DAMAGE = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, ImageError)
+"""What reading damaged data raises."""
+
 _MAX_NUMBER = 1e15  # a larger number in a file is treated as damage
 _MAX_SIDE = 2048  # pixels; most models scale images down to at most this size
 
@@ -84,11 +87,11 @@ def read(path: Path) -> SavedConversation:
     if version > FORMAT:
         raise SettingsError(f"{path} was written by a later version of vision_nb: upgrade vision_nb to load it.")
     try:
-        turns = tuple(_read_turn(turn) for turn in content["turns"])
+        turns = tuple(read_turn(turn) for turn in content["turns"])
         return SavedConversation(
             _string(content["model"]), _string(content["system"]), _count(content["keep_images"]), turns
         )
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, ImageError) as error:
+    except DAMAGE as error:
         raise SettingsError(f"{path} is damaged: a value is missing or has the wrong type.") from error
 
 
@@ -102,7 +105,8 @@ def _to_markdown(conversation: SavedConversation) -> str:
     return transcript(conversation.system, conversation.turns)
 
 
-def _to_html(conversation: SavedConversation) -> str:
+def to_html(conversation: SavedConversation) -> str:
+    """Return a conversation as a web page; see `Chat.export`."""
     return page(_title(conversation), conversation.system, conversation.turns)
 
 
@@ -117,7 +121,7 @@ def _to_json(conversation: SavedConversation) -> str:
             "model": conversation.model,
             "system": conversation.system,
             "keep_images": conversation.keep_images,
-            "turns": [_turn_fields(turn) for turn in conversation.turns],
+            "turns": [turn_fields(turn) for turn in conversation.turns],
         }
     )
 
@@ -128,17 +132,22 @@ def _dump(content: Mapping[str, Any]) -> str:
 
 _FORMATS: Mapping[str, Callable[[SavedConversation], str]] = {
     ".md": _to_markdown,
-    ".html": _to_html,
+    ".html": to_html,
     ".ipynb": _to_notebook,
     ".json": _to_json,
 }
 
 
-def _turn_fields(turn: Turn) -> dict[str, Any]:
-    question, answer = turn.question, turn.answer
+def turn_fields(turn: Turn) -> dict[str, Any]:
+    """Return a turn as JSON data, with its images.
+
+    Raises:
+        SettingsError: An image cannot be read.
+    """
+    answer = turn.answer
     usage = answer.usage
     return {
-        "question": {"role": question.role.value, "parts": [_part_fields(part) for part in question.parts]},
+        "question": question_fields(turn.question),
         "answer": {
             "text": answer.text,
             "reasoning": answer.reasoning,
@@ -155,6 +164,15 @@ def _turn_fields(turn: Turn) -> dict[str, Any]:
     }
 
 
+def question_fields(question: ChatMessage) -> dict[str, Any]:
+    """Return a question as JSON data, with its images.
+
+    Raises:
+        SettingsError: An image cannot be read.
+    """
+    return {"role": question.role.value, "parts": [_part_fields(part) for part in question.parts]}
+
+
 def _part_fields(part: Part) -> dict[str, Any]:
     if isinstance(part, str):
         return {"text": part}
@@ -169,13 +187,18 @@ def _part_fields(part: Part) -> dict[str, Any]:
     return {"data": base64.b64encode(prepared.data).decode("ascii"), "name": part.title, "detail": part.detail}
 
 
-def _read_turn(fields: Mapping[str, Any]) -> Turn:
-    question, answer = fields["question"], fields["answer"]
+def read_turn(fields: Mapping[str, Any]) -> Turn:
+    """Return the turn that `turn_fields` turned into JSON data.
+
+    Raises:
+        Exception: One of `DAMAGE`, if the data are damaged.
+    """
+    answer = fields["answer"]
     usd = None if answer["usd"] is None else Decimal(_string(answer["usd"]))
     if usd is not None and not (usd.is_finite() and usd >= 0):
         raise ValueError(f"{usd} is not a price")
     return Turn(
-        ChatMessage(MessageRole(question["role"]), [_read_part(part) for part in question["parts"]]),
+        read_question(fields["question"]),
         ChatResponse(
             text=_string(answer["text"]),
             reasoning=_string(answer.get("reasoning", "")),  # files of earlier versions have none
@@ -190,6 +213,11 @@ def _read_turn(fields: Mapping[str, Any]) -> Turn:
         ),
         _count(fields["left_out"]) or 0,
     )
+
+
+def read_question(fields: Mapping[str, Any]) -> ChatMessage:
+    """Return the question that `question_fields` turned into JSON data; errors as `read_turn`."""
+    return ChatMessage(MessageRole(fields["role"]), [_read_part(part) for part in fields["parts"]])
 
 
 def _read_usage(counts: Any) -> Usage | None:

@@ -162,7 +162,7 @@ def _cost(session: Session, action: str | None = None) -> Any:
 
 
 def _cache(session: Session, action: str | None = None) -> Any:
-    """Show the size of the answer cache; delete its answers (clear); show its path."""
+    """Show the size of the answer cache; delete its answers and conversations (clear); show its path."""
     store = session.store
     count = store.count()
     answers = "1 answer" if count == 1 else f"{count:,} answers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -15,6 +16,11 @@ def shell() -> Any:
 def in_notebook() -> bool:
     """Return whether output goes to a Jupyter front end."""
     return hasattr(shell(), "kernel")
+
+
+def in_voila() -> bool:
+    """Return whether the kernel belongs to a visitor of a Voila dashboard."""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def current_cell_id() -> str | None:

@@ -9,19 +9,21 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakSet
 
 import ipywidgets
 
 from vision_nb.conversation.chat import Chat
+from vision_nb.conversation.record import begin_record, find_record, place_of_cell, place_of_name
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, as_images, user_message
 from vision_nb.notebook.display import UPDATES_PER_SECOND
-from vision_nb.notebook.ipython import current_cell_id, in_notebook, shell
+from vision_nb.notebook.ipython import current_cell_id, in_notebook, in_voila, shell
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import ChatResponse
+from vision_nb.store import Store
 from vision_nb.widgets.composer import Composer
 from vision_nb.widgets.controller import PanelController, image_limit_error
 from vision_nb.widgets.model_picker import ModelPicker
@@ -38,9 +40,15 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     Enter sends, Shift+Enter starts a new line, Up recalls an earlier question, and Esc stops the answer. While
     another cell runs, the kernel is busy, and the panel shows that it is waiting.
 
+    Each turn is written to the store as it ends. When the same cell of the same notebook creates the panel again,
+    also after a restart of the kernel, the panel continues with its conversation; so does a panel with the same
+    ``name``. Its button starts a new conversation, and so does code that asks the same first question again with
+    `ask`, as "Run All" does. The notebook must be known: by Jupyter's server, or in VS Code; after renaming the
+    notebook, only a panel with a name continues. ``store=False`` keeps nothing.
+
     Below the panel, its cell keeps a static transcript for readers of the saved notebook: on GitHub, in an exported
-    page, and after a restart of the kernel. After reloading the page, display the panel again; otherwise, new turns
-    are not added to the saved transcript.
+    page, and after a restart of the kernel. A page that was reloaded cannot add to it: the panel says so, and
+    running the cell again adds what is missing.
 
     The panel is tested in JupyterLab 4, Notebook 7 and Voila. It uses only ipywidgets and anywidget, so it should
     also work in VS Code, which asks for permission to download widget support, and in Colab, after ``from
@@ -56,6 +64,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         height: The maximum height of the transcript: a number of pixels, or a CSS length.
         chat: A conversation to continue, which the panel then shares with your code. None starts a new one.
         keep_images: The maximum number of images to send, the most recent first; None keeps the setting of ``chat``.
+        name: A name for the conversation: panels with the same name, in any notebook, continue it.
+        store: Where the conversation is kept: a store, the path of its file, None for the file in the user's cache
+            folder, or False to keep nothing. Images are kept without metadata, at most 2,048 pixels a side.
 
     Raises:
         SettingsError: An argument has the wrong type or value.
@@ -79,33 +90,49 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         chat: Chat | None = None,
         *,
         keep_images: int | None = None,
+        name: str | None = None,
+        store: Store | str | Path | Literal[False] | None = None,
     ) -> None:
+        if name is not None and (not isinstance(name, str) or not name):
+            raise SettingsError(f"name= must be a string that is not empty, not {name!r}.")
         if chat is not None and not isinstance(chat, Chat):
             raise SettingsError(f"chat= must be a Chat, not {type(chat).__name__}.")
         documents, height = _checked_documents(images), _css_length(height)
-        self._models = ModelPicker(chat.llm if chat is not None and llm is None else llm)
-        self._chat = _configured_chat(chat, self._models, llm, system, keep_images)
+        self._cell_id, self._execution_count = current_cell_id(), getattr(shell(), "execution_count", None)
+        place = None
+        if store is not False:
+            place = place_of_cell(len(self._panels_of_cell(this_run=True))) if name is None else place_of_name(name)
+        earlier = find_record(place, store or None) if chat is None else None
+        continued = chat if earlier is None else earlier.chat
+        self._models = ModelPicker(continued.llm if continued is not None and llm is None else llm)
+        self._chat = _configured_chat(continued, self._models, llm, system, keep_images)
+        self._record = earlier or begin_record(self._chat, place, store or None)
+        self._continued_from = self._record.time if self._chat.turns and chat is None else None
+        self._first_images = documents
         self._redraw_timer: asyncio.TimerHandle | None = None
         self._drawn_at = 0.0  # time.monotonic() of the last redraw
         self._draw_seconds = 0.0  # how long it took
         self._thumbnails = ThumbnailCache(self._redraw_soon)
         self._static_transcript = StaticTranscript(self._thumbnails)
         self._composer = Composer(self._thumbnails, self._handle)
-        self._composer.documents = documents
+        self._composer.documents = [] if self._continued_from is not None else list(documents)
         self._controller = PanelController(
             self._chat,
             self._thumbnails,
             self._question_ended,
+            self.start_new_conversation,
             height=height,
             static_class=self._static_transcript.css_class,
         )
         self._view = self._controller.view
         super().__init__([self._view, self._composer])
         self._is_closed = False
-        self._unwatch = self._chat.watch(self._redraw_soon)
+        self._unwatch = self._chat.watch(self._chat_changed)
         if (ipython := shell()) is not None:
             ipython.events.register("post_run_cell", self._redraw_pending)
-        self._close_earlier_runs()
+        for panel in self._panels_of_cell(this_run=False):
+            panel.close()
+        _open_panels.add(self)
         self._redraw()
 
     @property
@@ -141,6 +168,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             ImageError: An image cannot be read.
             ProviderError: The request failed; the panel displays the error too.
         """
+        self._start_anew_if_repeated(prompt)
         question = user_message(prompt, [*self._composer.documents, *as_images(images)])
         task = self._controller.start(question, overrides)
         self._composer.detach_all()
@@ -154,6 +182,28 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     def stop(self) -> None:
         """Stop the current answer and keep the part that has arrived."""
         self._controller.stop()
+
+    def start_new_conversation(self) -> None:
+        """Remove all turns, and attach the images for the first question again.
+
+        A button restores the turns until the next question is asked.
+
+        Raises:
+            SettingsError: A question is being answered.
+        """
+        self._controller.check_idle()
+        self._record.start_new()
+        self._controller.remove_all()
+        self._composer.documents = self._composer.documents or list(self._first_images)
+        self._continued_from = None
+        self._redraw_soon()
+
+    def _start_anew_if_repeated(self, prompt: str) -> None:
+        """Start a new conversation if code asks the same first question again, as when all cells are run again."""
+        if self._continued_from is not None and prompt == self._record.first_code_prompt:
+            self.start_new_conversation()
+        self._continued_from = None
+        self._record.first_code_prompt = self._record.first_code_prompt or prompt
 
     def export(self, path: str | Path) -> Path:
         """Write the conversation to a file; arguments and errors as `Chat.export`."""
@@ -186,15 +236,12 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             self._thumbnails.close()
             self._composer.free()
 
-    def _close_earlier_runs(self) -> None:
-        """Close the panels that earlier runs of the same cell created."""
-        cell_id, ipython = current_cell_id(), shell()
-        execution_count = None if ipython is None else ipython.execution_count
-        for panel in list(_open_panels):
-            if cell_id is not None and panel._cell_id == cell_id and panel._execution_count != execution_count:
-                panel.close()
-        self._cell_id, self._execution_count = cell_id, execution_count
-        _open_panels.add(self)
+    def _panels_of_cell(self, *, this_run: bool) -> list[ChatPanel]:
+        """Return the open panels that the same cell created, in this run or in earlier ones."""
+        if self._cell_id is None:
+            return []
+        of_cell = [panel for panel in _open_panels if panel._cell_id == self._cell_id]
+        return [panel for panel in of_cell if (panel._execution_count == self._execution_count) is this_run]
 
     def _handle(self, message: dict[str, Any]) -> None:
         """Carry out an action of the input box."""
@@ -207,6 +254,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
                 self._controller.discard_removed()
                 self._controller.send(question)
                 self._composer.detach_all()
+                self._continued_from = None
             case {"do": "stop"}:
                 self.stop()
             case {"do": "model", "name": str(name)}:
@@ -218,7 +266,12 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
                 self._composer.send({"recall": prompt, "steps_back": steps_back, "view": view})
         self._redraw_soon()
 
+    def _chat_changed(self) -> None:
+        self._record.save()
+        self._redraw_soon()
+
     def _question_ended(self) -> None:
+        self._record.save()
         if self._is_closed:
             self._free_if_idle()
         else:
@@ -256,13 +309,13 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         if self._is_closed:
             return
         started_at = time.monotonic()
-        self._controller.draw()
+        self._controller.draw(self._continued_from)
         self._composer.model = self._models.add(self.chat.llm)
         self._composer.models = self._models.names
         self._composer.state = "ready" if self.chat.answering is None else "answering"
         self._composer.note = self._note()
         self._composer.update_attachments()
-        self._static_transcript.update(self.chat)
+        self._update_static_transcript()
         self._drawn_at = time.monotonic()
         self._draw_seconds = self._drawn_at - started_at
 
@@ -274,6 +327,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         if dropped := len(self.chat.dropped_images(question)):
             sent = sum(len(message.image_documents) for message in self.chat.messages_with(question))
             return f"Of the {sent + dropped} images in this conversation, {llm} will get the most recent {sent}."
+        if self._record.error:
+            return f"This conversation is not kept for a restart of the kernel: {self._record.error}"
         default = self._models.default
         return default.note if default is not None and llm is self._models.get(self._models.names[0]) else ""
 
@@ -285,6 +340,12 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             return
         display(self._repr_mimebundle_(), raw=True)
         self._static_transcript.display(self.chat)
+        self._update_static_transcript()
+
+    def _update_static_transcript(self) -> None:
+        self._static_transcript.update(self.chat)
+        if not in_voila():  # where no notebook is saved
+            self._view.static_version = self._static_transcript.version
 
     def __repr__(self) -> str:
         turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"

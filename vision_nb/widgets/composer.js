@@ -1,5 +1,6 @@
 // The input box. It sends text and files to Python; Python decides what is attached and reports errors.
 
+const DRAFT_DELAY = 300; // milliseconds after the last key press until the unsent text is kept
 const BUSY_AFTER = 500; // milliseconds without a reply after which the kernel is shown as busy
 
 function render({ model, el }) {
@@ -116,6 +117,7 @@ function render({ model, el }) {
       const { rejected } = await request({ do: "send", text });
       if (!rejected && input.value === text) {
         input.value = "";
+        post({ do: "draft", text: "" });
         stepsBack = 0;
         recalledText = null;
       }
@@ -193,12 +195,20 @@ function render({ model, el }) {
     } else if (message.attachments) {
       attachments = message.attachments;
       drawAttachments();
+    } else if (message.draft !== undefined) {
+      if (!input.value) input.value = message.draft; // the page was reloaded
     } else if (message.recall !== undefined && message.view === viewId) {
       stepsBack = message.steps_back;
       input.value = recalledText = message.recall;
     }
   };
 
+  passOnSaveKeys(root);
+  let draftTimer;
+  input.addEventListener("input", () => {
+    clearTimeout(draftTimer);
+    draftTimer = setTimeout(() => isConnected && post({ do: "draft", text: input.value }), DRAFT_DELAY);
+  });
   input.addEventListener("keydown", (event) => {
     event.stopPropagation(); // keep the notebook's shortcuts from seeing it
     if (event.isComposing) return;

@@ -19,6 +19,7 @@ from vision_nb.widgets.uploads import MAX_FILE_BYTES, Uploads
 CHUNK_BYTES = 1_000_000
 """The size of the messages in which a file is uploaded; Jupyter servers reject messages of about 10 MB."""
 
+_MAX_DRAFT_LENGTH = 100_000  # characters
 _MAX_ID_LENGTH = 100  # characters
 _MAX_NAME_LENGTH = 200  # characters
 
@@ -54,6 +55,7 @@ class Composer(PageWidget):
         self.attachments: list[dict[str, str]] = []
         self._thumbnails, self._on_action = thumbnails, on_action
         self._uploads = Uploads()
+        self._draft = ""  # the text in the box, for a page that is reloaded
 
     def attach(self, document: ImageDocument) -> None:
         """Attach an image to the next question."""
@@ -100,6 +102,10 @@ class Composer(PageWidget):
             case {"do": "hello"}:  # a page was opened or reloaded
                 self._uploads.clear()
                 self._send_attachments()
+                if self._draft:
+                    self.send({"draft": self._draft})
+            case {"do": "draft", "text": str(text)}:
+                self._draft = text[:_MAX_DRAFT_LENGTH]
             case {
                 "do": "upload",
                 "upload_id": str(upload_id),

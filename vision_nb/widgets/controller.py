@@ -10,6 +10,7 @@ from typing import Any
 
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import has_demo, totals
+from vision_nb.conversation.serialization import SavedConversation, to_html
 from vision_nb.conversation.turn import Turn
 from vision_nb.errors import IncompleteResponseError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
@@ -21,6 +22,7 @@ from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TranscriptView
 from vision_nb.widgets.view_model import FAILED_ID, FailedTurn, TranscriptViewModel
 
+_NOT_ANSWERED = "This question was not answered."
 _ENLARGED_SIDE = 1600  # the maximum width and height of an enlarged image, in pixels
 
 
@@ -31,6 +33,7 @@ class PanelController:
         chat: The conversation.
         thumbnails: The thumbnails of the images.
         on_end: Called when a question has been answered, has failed or was stopped.
+        on_start_new: Called by the button that starts a new conversation.
         height: The maximum height of the transcript, as a CSS length.
         static_class: The CSS class of the static transcript, which the page hides.
 
@@ -40,11 +43,18 @@ class PanelController:
     """
 
     def __init__(
-        self, chat: Chat, thumbnails: ThumbnailCache, on_end: Callable[[], None], *, height: str, static_class: str
+        self,
+        chat: Chat,
+        thumbnails: ThumbnailCache,
+        on_end: Callable[[], None],
+        on_start_new: Callable[[], None],
+        *,
+        height: str,
+        static_class: str,
     ) -> None:
         self.view = TranscriptView(height=height, static_class=static_class, on_action=self._handle)
-        self.failed: FailedTurn | None = None
-        self._chat, self._on_end = chat, on_end
+        self.failed = None if chat.failed_turn is None else FailedTurn(chat.failed_turn, _NOT_ANSWERED)
+        self._chat, self._on_end, self._on_start_new = chat, on_end, on_start_new
         self._view_model = TranscriptViewModel(thumbnails)
         self._task: asyncio.Task[ChatResponse] | None = None
         self._has_received_all = False
@@ -52,20 +62,25 @@ class PanelController:
         self._turns_before: tuple[Turn, ...] = ()  # the turns before the last removal, to restore them
         self._failed_before: FailedTurn | None = None
         self._unanswered: list[tuple[int, str]] = []  # replaced questions, each with the number of turns at that time
-        self._enlarge_task: asyncio.Task[None] | None = None
+        self._background_task: asyncio.Task[None] | None = None
         self._error = ""
 
-    def draw(self) -> None:
-        """Update the page."""
+    def draw(self, continued_from: float | None = None) -> None:
+        """Update the page.
+
+        Args:
+            continued_from: When the conversation was written last, if the panel continues it; seconds since 1970.
+        """
         self.view.show(self._view_model.views(self._chat, self.failed))
         present = {id(turn) for turn in self._chat.turns}
         removed = sum(id(turn) not in present for turn in self._turns_before) + (self._failed_before is not None)
-        badge = BADGE if has_demo(self._chat.turns) else ""
         self.view.status = {
             "totals": totals(self._chat.turns),
-            "badge": badge,
+            "badge": BADGE if has_demo(self._chat.turns) else "",
             "error": self._error,
             "removed": removed,
+            "continued_from": continued_from,
+            "can_start_new": bool(self._chat.turns or self.failed),
         }
 
     def start(self, question: ChatMessage, overrides: Mapping[str, Any]) -> asyncio.Task[ChatResponse]:
@@ -117,7 +132,7 @@ class PanelController:
         Raises:
             SettingsError: A question is being answered, or the question has more images than the model accepts.
         """
-        self._check_idle()
+        self.check_idle()
         if error := image_limit_error(self._chat, question):
             raise SettingsError(error)
 
@@ -135,7 +150,8 @@ class PanelController:
             prompts.append(self.failed.turn.question.text)
         return prompts
 
-    def _check_idle(self) -> None:
+    def check_idle(self) -> None:
+        """Raise a SettingsError if a question is being answered."""
         if self._task is not None or self._chat.answering is not None:
             raise SettingsError("The model is still answering: wait for the answer, or stop it.")
 
@@ -179,9 +195,16 @@ class PanelController:
         self.draw()
 
     def _do(self, message: dict[str, Any]) -> None:
-        if message.get("do") == "restore":
-            self._restore()
-            return
+        match message:
+            case {"do": "restore"}:
+                self._restore()
+                return
+            case {"do": "start_new"}:
+                self._on_start_new()
+                return
+            case {"do": "export"}:
+                self._background_task = asyncio.get_running_loop().create_task(self._export())
+                return
         position, turn = self._find(message.get("id"))
         if turn is None:
             return
@@ -192,7 +215,7 @@ class PanelController:
             case {"do": "enlarge", "index": int(index)} if 0 <= index < len(question.image_documents):
                 enlarging = self._enlarge(question.image_documents[index])
                 # The event loop holds only a weak reference to a task.
-                self._enlarge_task = asyncio.get_running_loop().create_task(enlarging)
+                self._background_task = asyncio.get_running_loop().create_task(enlarging)
             case {"do": "ask_again", "id": turn_id}:
                 self.check(question)
                 self._remove_from(position, keep_failed=turn_id != FAILED_ID)
@@ -214,9 +237,13 @@ class PanelController:
                 return position, turn
         return 0, None
 
+    def remove_all(self) -> None:
+        """Remove all turns; they can be restored until the next question is sent."""
+        self._remove_from(0)
+
     def _remove_from(self, position: int, *, keep_failed: bool = True) -> None:
         """Remove a turn and those after it; they can be restored until the next question is sent."""
-        self._check_idle()
+        self.check_idle()
         if position < len(self._chat):
             self._turns_before, self._failed_before = self._chat.turns, None
             self._chat.replace(self._chat.turns[:position])
@@ -228,17 +255,24 @@ class PanelController:
         """Keep the failed turn, if any, for `_restore`."""
         if self.failed is not None:
             self._unanswered.append((len(self._chat), self.failed.turn.question.text))
-            self._failed_before, self.failed = self.failed, None
+            self._failed_before, self.failed, self._chat.failed_turn = self.failed, None, None
 
     def _restore(self) -> None:
         """Restore what was removed. Restoring again reverts it."""
         if not (self._turns_before or self._failed_before):
             return
-        self._check_idle()
+        self.check_idle()
         self.failed, self._failed_before = self._failed_before, self.failed
+        self._chat.failed_turn = None if self.failed is None else self.failed.turn
         if self._turns_before:
             turns, self._turns_before = self._turns_before, self._chat.turns
             self._chat.replace(turns)
+
+    async def _export(self) -> None:
+        chat = self._chat
+        saved = SavedConversation(str(chat.llm), chat.system, chat.keep_images, chat.turns)
+        data = (await asyncio.to_thread(to_html, saved)).encode("utf-8", "replace")
+        self.view.send({"op": "export", "name": "conversation.html", "type": "text/html"}, [data])
 
     async def _enlarge(self, document: ImageDocument) -> None:
         try:

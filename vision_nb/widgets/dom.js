@@ -34,3 +34,15 @@ function isKernelGone(model, el) {
 function hasFiles(event) {
   return [...event.dataTransfer.types].includes("Files");
 }
+
+// Lets the notebook handle Ctrl+S, or Cmd+S, in a panel, which hides all other keys from the notebook's shortcuts.
+function passOnSaveKeys(panel) {
+  const passOn = (event) => {
+    const { key, code, keyCode, ctrlKey, metaKey, shiftKey, altKey } = event;
+    if (!(ctrlKey || metaKey) || altKey || key.toLowerCase() !== "s") return;
+    event.preventDefault(); // the browser would save the page
+    const copy = new KeyboardEvent("keydown", { key, code, keyCode, ctrlKey, metaKey, shiftKey, bubbles: true, cancelable: true });
+    (panel.closest(".jp-Notebook") ?? document.body).dispatchEvent(copy);
+  };
+  panel.addEventListener("keydown", passOn, true);
+}

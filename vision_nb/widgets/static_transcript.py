@@ -20,10 +20,12 @@ class StaticTranscript:
 
     Attributes:
         css_class: The CSS class of the output, which a live panel uses to hide it.
+        version: How often the output was updated; another CSS class ends in it. 0 if there is no output.
     """
 
     def __init__(self, thumbnails: ThumbnailCache) -> None:
         self.css_class = f"vnb-static-{secrets.token_hex(4)}"
+        self.version = 0
         self._thumbnails = thumbnails
         self._handles: dict[str | None, Any] = {}  # display handles by cell id
         self._displayed: tuple[tuple[Turn, ...], str, int] | None = None
@@ -32,6 +34,7 @@ class StaticTranscript:
         """Display the transcript in the running cell; outputs in other cells continue to be updated."""
         from IPython.display import display
 
+        self.version += 1
         self._handles[current_cell_id()] = display(self._bundle(chat), raw=True, display_id=True)
         self._displayed = None
 
@@ -40,10 +43,12 @@ class StaticTranscript:
         state = chat.turns, chat.system, self._thumbnails.count
         if self._handles and state != self._displayed:
             self._displayed = state
+            self.version += 1
             for handle in self._handles.values():
                 handle.update(self._bundle(chat), raw=True)
 
     def _bundle(self, chat: Chat) -> dict[str, str]:
         markdown = transcript(chat.system, chat.turns, self._thumbnails.get)
+        classes = f"{self.css_class} {self.css_class}-{self.version}"
         # Without the blank lines, the content of the <div> would not be parsed as Markdown.
-        return {"text/markdown": f'<div class="{self.css_class}">\n\n{markdown}\n\n</div>', "text/plain": repr(chat)}
+        return {"text/markdown": f'<div class="{classes}">\n\n{markdown}\n\n</div>', "text/plain": repr(chat)}

@@ -149,15 +149,19 @@ function render({ model, el }) {
   const totals = element("span", { className: "vnb-totals" });
   const badge = element("span", { className: "vnb-badge" });
   const error = element("span", { className: "vnb-error", role: "alert" });
+  const continued = element("span");
   const restoreButton = button({}, () => send({ do: "restore" }));
-  const status = element("div", { className: "vnb-status" }, totals, badge, error, restoreButton);
+  const newButton = button({ textContent: "New conversation", title: "Remove all turns and start a new conversation" }, () => send({ do: "start_new" }));
+  const exportButton = button({ textContent: "Export", title: "Download the conversation as a web page" }, () => send({ do: "export" }));
+  const unsaved = element("div", { className: "vnb-unsaved", role: "status", hidden: true }, element("span"), exportButton);
+  const status = element("div", { className: "vnb-status" }, totals, badge, continued, error, restoreButton, newButton);
   const announcement = element("div", { className: "vnb-announcement", role: "status", "aria-live": "polite" });
   const lightbox = element("dialog", { className: "vnb-lightbox" });
-  const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, list, status, announcement, lightbox);
+  const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, list, status, unsaved, announcement, lightbox);
 
   const send = (message) => {
     // These actions remove or hide the button that was pressed: keep the keyboard focus in the transcript.
-    if (["ask_again", "edit", "delete", "restore"].includes(message.do)) list.focus({ preventScroll: true });
+    if (["ask_again", "edit", "delete", "restore", "start_new"].includes(message.do)) list.focus({ preventScroll: true });
     try {
       model.send(message);
     } catch {
@@ -184,14 +188,18 @@ function render({ model, el }) {
   };
   const truncate = (length) => turns.splice(length).forEach((turn) => turn.root.remove());
   const drawStatus = () => {
-    const { totals: totalsText = "", badge: badgeText = "", error: errorText = "", removed = 0 } = model.get("status");
+    const { totals: totalsText = "", badge: badgeText = "", error: errorText = "", removed = 0, continued_from, can_start_new } = model.get("status");
     totals.textContent = totalsText;
     badge.textContent = badgeText;
     badge.hidden = !badgeText;
     setLiveText(error, errorText ? `\u26a0 ${errorText}` : "");
     restoreButton.textContent = removed === 1 ? "Restore the removed turn" : `Restore the ${removed} removed turns`;
     restoreButton.hidden = !removed;
-    status.hidden = !totalsText && !errorText && !removed;
+    const options = { dateStyle: "medium", timeStyle: "short" };
+    continued.textContent = continued_from ? `Continued from ${new Date(continued_from * 1000).toLocaleString("en", options)}` : "";
+    continued.hidden = !continued_from;
+    newButton.hidden = !can_start_new;
+    status.hidden = !totalsText && !errorText && !removed && !can_start_new;
   };
   const enlarge = ({ name, type }, buffers) => {
     const url = URL.createObjectURL(new Blob([buffers[0]], { type }));
@@ -201,6 +209,11 @@ function render({ model, el }) {
     lightbox.setAttribute("aria-label", name);
     lightbox.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
     lightbox.showModal();
+  };
+  const download = ({ name, type }, buffers) => {
+    const url = URL.createObjectURL(new Blob([buffers[0]], { type }));
+    element("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
   };
   const receive = (message, buffers) => {
     if (message.op === "reset") {
@@ -215,6 +228,7 @@ function render({ model, el }) {
     else if (message.op === "truncate") truncate(message.length);
     else if (message.op === "copy") copyText(message.text).then(() => (announcement.textContent = "Copied."));
     else if (message.op === "enlarge") enlarge(message, buffers);
+    else if (message.op === "export") download(message, buffers);
     list.classList.toggle("vnb-is-empty", !turns.length);
   };
 
@@ -225,7 +239,22 @@ function render({ model, el }) {
     else if (!hidingStyle.isConnected) document.head.append(hidingStyle);
   };
   const checkKernelSoon = () => setTimeout(updateStaticTranscript, 0);
-  const interval = setInterval(updateStaticTranscript, KERNEL_CHECK_INTERVAL);
+  // A page that was reloaded cannot update outputs of before: the static transcript then lacks what was said since.
+  // Elsewhere than in JupyterLab and Notebook 7, outputs may be in other documents, which cannot be checked.
+  let missedChecks = 0;
+  const checkSaved = () => {
+    const version = model.get("static_version");
+    const outputs = el.closest(".jp-Notebook .jp-OutputArea");
+    const isCurrent = !version || !outputs || outputs.querySelector(`.${model.get("static_class")}-${version}`);
+    missedChecks = isCurrent || isKernelGone(model, el) ? 0 : missedChecks + 1;
+    const text = missedChecks < 2 ? "" : "The saved notebook lacks what was said since the page was reloaded: run this cell again, or export the conversation.";
+    setLiveText(unsaved.firstChild, text);
+    unsaved.hidden = !text;
+  };
+  const interval = setInterval(() => {
+    updateStaticTranscript();
+    checkSaved();
+  }, KERNEL_CHECK_INTERVAL);
 
   // Pass dropped files on to the composer; by default, the browser would open them in place of the page.
   const acceptFiles = (event) => {
@@ -256,6 +285,7 @@ function render({ model, el }) {
 
   const listeners = { "msg:custom": receive, "change:status": drawStatus, comm_live_update: checkKernelSoon };
   Object.entries(listeners).forEach(([name, listener]) => model.on(name, listener));
+  passOnSaveKeys(root);
   el.append(root);
   drawStatus();
   send({ do: "hello" });

@@ -45,6 +45,8 @@ class TranscriptView(PageWidget):
     _css = read_assets("panel.css", "transcript_view.css")
     height = traitlets.Unicode().tag(sync=True)
     static_class = traitlets.Unicode().tag(sync=True)
+    static_version = traitlets.Int(0).tag(sync=True)
+    """How often the static transcript was updated; 0 if there is none in the notebook."""
     status = traitlets.Dict().tag(sync=True)
     """``totals``, ``badge``, ``error``, and ``removed``: how many turns can be restored."""
 
