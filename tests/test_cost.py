@@ -121,6 +121,27 @@ def test_a_model_objects_settings_are_used_and_a_free_model_costs_nothing(server
     assert vn.estimate_cost("x", picture(), vn.connect("demo")).usd == 0
 
 
+@pytest.mark.parametrize("name", ["smolvlm-500m", "SmolVLM-500M", "local:smolvlm-500m", "demo"])
+def test_the_name_of_a_small_model_or_the_demo_costs_nothing_unless_a_price_is_set(name):
+    estimate = vn.estimate_cost("x", (1024, 1024), name)
+    assert (estimate.usd_low, estimate.usd) == (0, 0) and str(estimate).endswith(", free")
+    assert vn.estimate_cost("x", (1024, 1024), models=["gpt-4o", name])[0].usd == 0
+    vn.set_price(name.lower(), input=1, output=1)
+    assert vn.estimate_cost("x", (1024, 1024), name).usd > 0
+
+
+def test_other_local_models_have_an_unknown_price_by_name_and_on_other_machines():
+    llm = vn.LocalMultiModal("smolvlm-500m", "http://192.0.2.1/v1", api_key="key")
+    assert vn.estimate_cost("x", (1024, 1024), llm).usd is None
+    assert vn.estimate_cost("x", (1024, 1024), "local:llava").usd is None
+
+
+def test_a_smaller_image_saves_nothing_if_the_model_is_free(server):
+    for model in ("demo", vn.connect("demo")):
+        fits = vn.cheapest_fit((1024, 1024), model)
+        assert {step.saved_usd for step in fits.steps} == {0} and "nothing" in fits._repr_markdown_()
+
+
 def test_an_estimate_uses_the_settings_that_a_call_would_have(server):
     llm = vn.OpenAIMultiModal(
         "gpt-4o", "k", server.openai_base, image_detail="high", additional_kwargs={"max_tokens": 9}

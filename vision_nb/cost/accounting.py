@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Any
 
 from vision_nb.cost.budget import Budget, active_budget
 from vision_nb.cost.ledger import Entry, ledger
+from vision_nb.cost.model_reference import PricedModel, counted_model
 from vision_nb.cost.prices import has_set_price, price
 from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import BudgetExceededError, ProviderError, SettingsError
@@ -49,6 +50,18 @@ class ModelPricing:
             return Decimal(0)
         priced = model if model and self.is_renamed and not has_set_price(self.model) else self.model
         return price(usage, provider=self.provider, model=priced, service_tier=service_tier)
+
+
+def pricing_of(model: Any) -> Callable[[Usage], Decimal | None]:
+    """Return the function that prices the tokens of a model object, or of the model of a name.
+
+    Raises:
+        SettingsError: As for `counted_model`.
+    """
+    if isinstance(model, PricedModel):
+        return model.price
+    found = counted_model(model)
+    return ModelPricing(found.provider, found.model, found.is_free)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from vision_nb.cost.accounting import pricing_of
 from vision_nb.cost.image_rules import checked_row, view_of
 from vision_nb.cost.image_tokens import is_size
 from vision_nb.cost.model_reference import counted_model
-from vision_nb.cost.prices import price
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.rendering import html
@@ -65,7 +65,7 @@ class Fits:
         for step in self.steps:
             tokens = format_count(step.tokens, is_estimate=step.is_estimate)
             percent = f"{step.saved_tokens / self.tokens:.0%}"
-            saved = format_price(step.saved_usd, decimals=6)
+            saved = "nothing" if step.saved_usd == 0 else format_price(step.saved_usd, decimals=6)
             rows.append((f"{step.size[0]} x {step.size[1]}", tokens, percent, saved))
         return html.markdown_table((f"pixels, {self.model}", "tokens", "saved", "saved per image"), rows)
 
@@ -89,7 +89,7 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detai
     [((512, 512), 255)]
     """
     size: Size = image_or_size if is_size(image_or_size) else ImageDocument.of(image_or_size).size
-    found = counted_model(model)
+    found, price = counted_model(model), pricing_of(model)
     row, view = checked_row(found.model, detail), view_of(size, found.model, detail)
     if row is None or view is None:
         return Fits(found.model, size, None, ())
@@ -102,8 +102,7 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detai
             break
         if tokens < lowest * (1 - _MIN_SAVING):
             saved = view.tokens - tokens
-            saved_usd = price(Usage(saved, 0), provider=found.provider, model=found.model)
-            steps.append(Step(smaller, tokens, saved, saved_usd, seen.is_estimate))
+            steps.append(Step(smaller, tokens, saved, price(Usage(saved, 0)), seen.is_estimate))
             lowest = tokens
     return Fits(found.model, size, view.tokens, tuple(steps), view.is_estimate)
 

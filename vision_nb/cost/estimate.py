@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, overload
 
-from vision_nb.cost.accounting import InputTokens, longest_answer
+from vision_nb.cost.accounting import InputTokens, longest_answer, pricing_of
 from vision_nb.cost.image_tokens import ImageTokens, count_images, is_size
 from vision_nb.cost.model_reference import PricedModel, as_models, counted_model
-from vision_nb.cost.prices import price
 from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
 from vision_nb.messages import as_images
@@ -165,8 +164,8 @@ def estimate_cost(
 def _estimate(
     prompt: str, sources: list[Any], model: Any, *, detail: str | None, max_new_tokens: int | None, exact: bool
 ) -> Estimate:
-    found = counted_model(model)
-    name, settings = found.model, model.settings() if isinstance(model, PricedModel) else {}
+    name, price = counted_model(model).model, pricing_of(model)
+    settings = model.settings() if isinstance(model, PricedModel) else {}
     longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else max_new_tokens
     if longest < 1:
         raise SettingsError(f"max_new_tokens must be at least 1: got {longest}.")
@@ -181,13 +180,9 @@ def _estimate(
         )
     )
     tokens = _exact_count(model, prompt, sources) if exact else _total(text.tokens, images)
-
-    def price_with(output: int) -> Decimal | None:
-        usage = Usage(tokens, output)
-        return price(usage, provider=found.provider, model=name) if isinstance(model, str) else model.price(usage)
-
     label = getattr(model, "label", str(model))
-    return Estimate(label, text, images, longest, tokens, price_with(1), price_with(longest), is_exact=exact)
+    low, high = (price(Usage(tokens, output)) for output in (1, longest))
+    return Estimate(label, text, images, longest, tokens, low, high, is_exact=exact)
 
 
 def _total(text: int, images: Iterable[ImageTokens]) -> int | None:

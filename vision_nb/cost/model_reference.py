@@ -56,6 +56,14 @@ class ModelReference:
     provider: str
     model: str
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a model connected by this name costs nothing: the demo, or a small model run on this machine.
+
+        The server of another local model may be a proxy in front of a paid service.
+        """
+        return self.provider == "demo" or (self.provider == "local" and self.model in SMALL_MODELS)
+
     def __str__(self) -> str:
         return f"{self.provider}:{self.model}" if self.provider and self.model else self.provider or self.model
 

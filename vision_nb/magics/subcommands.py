@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from vision_nb.cost.accounting import ModelPricing
 from vision_nb.cost.ledger import ledger
-from vision_nb.cost.prices import price
-from vision_nb.cost.small_models import SMALL_MODELS
+from vision_nb.cost.model_reference import ModelReference
 from vision_nb.errors import SettingsError
 from vision_nb.magics.conversations import DEFAULT_NAME
 from vision_nb.magics.downloads import download, names_to_download, remarks_on_small_models
@@ -18,7 +18,7 @@ from vision_nb.magics.options import OPTIONS, split
 from vision_nb.magics.session import Session
 from vision_nb.magics.table import Table
 from vision_nb.magics.usage_errors import UsageError, closest, unknown
-from vision_nb.providers.catalog import DEMO, has_key, key_variables, known_models
+from vision_nb.providers.catalog import has_key, key_variables, known_models
 from vision_nb.providers.default_model import mark_announced
 from vision_nb.rendering.format import format_bytes, format_count
 from vision_nb.responses import Usage
@@ -79,10 +79,10 @@ def _list(session: Session) -> Table:
 
 
 def _prices(provider: str, model: str) -> str:
-    if provider == DEMO or (provider == "local" and model in SMALL_MODELS):
+    price = ModelPricing(provider, model, ModelReference(provider, model).is_free)
+    amounts = [price(usage) for usage in (Usage(1_000_000, 0), Usage(0, 1_000_000))]
+    if not any(amounts) and None not in amounts:
         return "free"
-    usages = (Usage(1_000_000, 0), Usage(0, 1_000_000))
-    amounts = [price(usage, provider=provider, model=model) for usage in usages]
     known = [f"{amount.normalize():f}" for amount in amounts if amount is not None]
     return " / ".join(known) if len(known) == len(amounts) else "unknown"
 
