@@ -124,7 +124,7 @@ def test_a_model_objects_settings_are_used_and_a_free_model_costs_nothing(server
 @pytest.mark.parametrize("name", ["smolvlm-500m", "SmolVLM-500M", "local:smolvlm-500m", "demo"])
 def test_the_name_of_a_small_model_or_the_demo_costs_nothing_unless_a_price_is_set(name):
     estimate = vn.estimate_cost("x", (1024, 1024), name)
-    assert (estimate.usd_low, estimate.usd) == (0, 0) and str(estimate).endswith(", free")
+    assert estimate.usd_low == estimate.usd == 0 and str(estimate).endswith(", free")
     assert vn.estimate_cost("x", (1024, 1024), models=["gpt-4o", name])[0].usd == 0
     vn.set_price(name.lower(), input=1, output=1)
     assert vn.estimate_cost("x", (1024, 1024), name).usd > 0
