@@ -8,8 +8,8 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
-from tests.forms import until
-from tests.test_chat_panel import llm, press, settled, write  # noqa: F401 - llm is a fixture
+from tests.forms import APIS, until
+from tests.test_chat_panel import Page, llm, press, settled, write  # noqa: F401 - llm is a fixture
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.widgets import thumbnails
@@ -225,3 +225,26 @@ async def test_malformed_messages_are_ignored(llm):  # noqa: F811
         panel._composer._handle_custom_msg(message, [])
         panel._view._handle_custom_msg(message, [])
     assert panel._composer.documents == []
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_the_panel_asks_streams_and_stops_through_each_api(server, api):
+    server.tokens_per_second = 200
+    path = {"chat": "/chat/completions", "responses": "/responses"}[api]
+    panel = vn.ChatPanel(vn.OpenAIMultiModal("gpt-4o", "sk-secret-key", server.openai_base, max_retries=0, api=api))
+    page = Page(panel)
+    server.answer_with("one two three")
+    await panel.ask("Count.", picture())
+    assert "one two three" in page.turns[0]["html"]
+    assert sum(message["op"] == "update" for message in page.sent) > 2  # the answer arrived in pieces
+    server.answer_with(LONG)
+    write(panel, do="send", text="Go on.")
+    await wait_for_text(panel)
+    write(panel, do="stop")
+    await settled(panel)
+    stopped = panel.chat.responses[1]
+    assert stopped.finish_reason == "interrupted" and 0 < len(stopped.text) < len(LONG)
+    server.answer_with("four")
+    assert (await panel.ask("And then?")).text == "four"
+    assert [request.path.removeprefix("/v1") for request in server.requests] == [path] * 3
+    panel.close()
