@@ -121,6 +121,23 @@ def test_a_file_with_the_wrong_hash_is_removed(hub, tmp_path):
     assert vn.download_gguf("me/llava", "model.gguf", progress=False).read_bytes() == DATA
 
 
+def test_a_partial_file_that_is_too_large_is_downloaded_again(hub, tmp_path):
+    folder = tmp_path / "home/hub/models--me--llava/blobs"
+    folder.mkdir(parents=True)
+    (folder / f"{SHA256}.vision-nb.incomplete").write_bytes(DATA + b"more")
+    assert vn.download_gguf("me/llava", "model.gguf", progress=False).read_bytes() == DATA
+    assert hub.gets() == [None]
+
+
+@pytest.mark.parametrize("etag", ["../../../../outside", "..", "a/b", "C:outside", "a\\b"])
+def test_a_hub_cannot_choose_where_a_file_is_written(hub, tmp_path, etag):
+    hub.hashes = {"me/llava/model.gguf": etag}
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(vn.errors.ModelFileError, match="has no usable hash"):
+        vn.download_gguf("me/llava", "model.gguf", progress=False)
+    assert set(tmp_path.rglob("*")) == before and not hub.gets()
+
+
 def test_a_file_of_the_wrong_size_is_an_error(hub, tmp_path):
     hub.sizes = {"me/llava/mmproj.gguf": 9}
     with pytest.raises(vn.errors.ModelFileError, match="should be of size 9 but has size 8"):

@@ -27,6 +27,7 @@ from vision_nb.rendering.format import format_bytes
 
 _HTTP_ERRORS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ETAG = re.compile(r"[\w+=-][\w+=.-]*", re.ASCII)  # it names a file in the cache, so it must not be a path
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TRUE = {"1", "ON", "YES", "TRUE"}
 _CLIENT = "vision_nb"  # what the hub is told about the program
@@ -140,9 +141,9 @@ def _find(repo_id: str, filename: str, revision: str | None) -> _RemoteFile:
         )
     url = hub.hf_hub_url(repo_id, filename, revision=revision, endpoint=_endpoint())
     found = hub.get_hf_file_metadata(url, library_name=_CLIENT)
-    if not found.etag:
-        raise ModelFileError(f"The hub's answer for {filename} of {repo_id} has no hash: check HF_ENDPOINT.")
-    return _RemoteFile(repo_id, filename, revision, found.etag, found.size)
+    if not _ETAG.fullmatch(found.etag or ""):
+        raise ModelFileError(f"The hub's answer for {filename} of {repo_id} has no usable hash: check HF_ENDPOINT.")
+    return _RemoteFile(repo_id, filename, revision, str(found.etag), found.size)
 
 
 def _checked(remote: _RemoteFile, known: ModelFile) -> _RemoteFile:
@@ -200,7 +201,8 @@ def _get(remote: _RemoteFile, *, progress: bool) -> None:
 
     with remote.partial.open("ab") as file:
         if remote.size is not None and file.tell() > remote.size:
-            file.truncate(0)
+            file.seek(0)
+            file.truncate()
         http_get(
             hub.hf_hub_url(remote.repo_id, remote.name, revision=remote.revision, endpoint=_endpoint()),
             file,
