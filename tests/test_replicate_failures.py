@@ -1,6 +1,7 @@
 """Failures of Replicate, and the errors that callers see."""
 
 import asyncio
+import itertools
 import threading
 import time
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from tests.forms import FORMS, ask
 from tests.replicate_calls import SECRET, TEXT, created, error_of_call, maker, noise
 from vision_nb import errors
 from vision_nb.demo import DemoServer, Fault
@@ -48,18 +50,18 @@ FAULTS = {
 @pytest.mark.parametrize("fault, kind, words", FAULTS.values(), ids=FAULTS)
 async def test_each_failure_raises_its_own_error_sync_and_async(server, make, fault, kind, words):
     llm = make(max_retries=1, timeout=0.5 if fault.delay else 30)
-    for ask in (llm.complete, llm.stream_complete):
+    for call in (llm.complete, llm.stream_complete):
         server._faults.clear()
         server.fail(fault, times=2)
         with pytest.raises(kind, match=words) as caught:
-            ask("What?", picture())
+            call("What?", picture())
         assert caught.value.__cause__ is not None and len(str(caught.value)) < 300
         assert caught.value.status_code == (fault.status or None)
-    for ask in (llm.acomplete, llm.astream_complete):
+    for acall in (llm.acomplete, llm.astream_complete):
         server._faults.clear()
         server.fail(fault, times=2)
         with pytest.raises(kind, match=words):
-            await ask("What?", picture())
+            await acall("What?", picture())
 
 
 async def test_a_rate_limited_call_is_retried_up_to_max_retries(server, make):
@@ -247,6 +249,83 @@ async def test_a_stalled_stream_times_out_and_keeps_its_text(server, make):
         cause: Any = error.__cause__
         assert type(error) is errors.ProviderTimeoutError and cause.prediction.id in str(error)
         assert error.partial_text and TEXT.startswith(error.partial_text)
+
+
+SLOW_FOR_EVER = {
+    "headers": Fault(headers={"X-Long": "x" * 10_000}, header_drip=0.1),
+    "body": Fault(drip=0.2),
+}
+
+
+@pytest.mark.parametrize("fault", SLOW_FOR_EVER.values(), ids=SLOW_FOR_EVER)
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_creation_that_drips_for_ever_ends_at_the_total_timeout(server, make, form, fault):
+    server.fail(fault)
+    with pytest.raises(errors.ProviderTimeoutError, match="total_timeout") as caught:
+        await ask(make(timeout=30, total_timeout=0.5), form, images=[picture()])
+    assert len(server.requests) == 1 and caught.value.may_be_billed
+
+
+@pytest.mark.parametrize("fault", SLOW_FOR_EVER.values(), ids=SLOW_FOR_EVER)
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_answer_that_drips_for_ever_is_canceled_at_the_total_timeout(server, make, form, fault):
+    """The second request reads the event stream, or else the prediction."""
+    server.tokens_per_second = 0.2
+    server.fail(Fault())
+    server.fail(fault)
+    with pytest.raises(errors.ProviderTimeoutError, match="was canceled; raise total_timeout"):
+        await ask(make(timeout=30, total_timeout=1), form, images=[picture()])
+    assert server.cancellations == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_prediction_without_an_end_is_canceled_at_the_total_timeout(server, make, monkeypatch, form):
+    monkeypatch.setenv("REPLICATE_POLL_INTERVAL", "50")
+    server.tokens_per_second = 0.01
+    with pytest.raises(errors.ProviderTimeoutError, match="was canceled; raise total_timeout"):
+        await asyncio.wait_for(ask(make("fuyu-8b", timeout=300, total_timeout=1), form, images=[picture()]), 200)
+    assert server.cancellations == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_keep_alives_for_ever_end_at_the_total_timeout(server, make, form):
+    server.tokens_per_second = 50
+    server.fail(Fault())
+    server.fail(Fault(events=itertools.repeat(": keep-alive\n\n")) if "stream" in form else Fault(delay=20))
+    with pytest.raises(errors.ProviderTimeoutError, match="was canceled; raise total_timeout"):
+        await ask(make(timeout=30, total_timeout=0.5), form, images=[picture()])
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_schema_whose_headers_drip_ends_at_the_total_timeout(server, make, form):
+    server.fail(Fault(status=200, body={}, headers={"X-Long": "x" * 10_000}, header_drip=0.1))
+    with pytest.raises(errors.ProviderTimeoutError, match="total_timeout"):
+        await ask(make("owner/unlisted", timeout=30, total_timeout=0.5), form, images=[picture()])
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_retries_end_at_the_total_timeout(server, make, form):
+    server.fail(Fault(status=429, retry_after=30), times=9)
+    with pytest.raises(errors.RateLimitError):
+        await ask(make(max_retries=9, total_timeout=5), form, images=[picture()])
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_cancellation_that_drips_for_ever_does_not_keep_the_user_waiting(server, make, monkeypatch, form):
+    monkeypatch.setattr("vision_nb.providers.replicate.transport._CANCEL_TIMEOUT", 0.5)
+    server.tokens_per_second = 0.2
+    llm = make("fuyu-8b", timeout=1)
+    server.answer_with("A long answer. " * 9)
+
+    def fault_of(request):
+        return SLOW_FOR_EVER["headers"] if request.path.endswith("/cancel") else Fault()
+
+    record = server.record
+    monkeypatch.setattr(server, "record", lambda request: (record(request), fault_of(request))[1])
+    with pytest.raises(errors.ProviderTimeoutError, match="did not finish within 1 seconds"):
+        await asyncio.wait_for(ask(llm, form, images=[picture()]), 60)
 
 
 @pytest.mark.parametrize("fault", [Fault(cut_after=4), Fault(garbage=True), Fault(status=408), Fault(cut_after=0)])

@@ -56,12 +56,12 @@ class OpenAIConnection(MultiModalLLM):
         """The openai package's client, created on first use."""
         from openai import DefaultHttpxClient
 
-        from vision_nb.providers.openai.transport import ClientTransport, limit_reads
+        from vision_nb.providers.openai.transport import ClientTransport, limit_client_reads
 
         own = self._http_client
         options = self._http_options() if own is None else {"transport": ClientTransport(own), "trust_env": False}
         http_client = DefaultHttpxClient(event_hooks=self._hooks().sync(), **options)
-        limit_reads(own or http_client)
+        limit_client_reads(own or http_client)
         return self._client_classes()[0](http_client=http_client, **self._client_options())
 
     @property

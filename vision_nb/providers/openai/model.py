@@ -18,10 +18,10 @@ from vision_nb.privacy.api_keys import hidden_headers, hide
 from vision_nb.privacy.urls import redact_url
 from vision_nb.providers.addresses import check_address
 from vision_nb.providers.call import Images, Request
+from vision_nb.providers.deadline import answer_deadline
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS, default_timeout, length_limit_name
 from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStream
 from vision_nb.providers.openai.connection import OpenAIConnection
-from vision_nb.providers.openai.deadline import answer_deadline
 from vision_nb.providers.openai.errors import map_error, refuses, refuses_schema
 from vision_nb.providers.openai.parameters import check_parameters, without_surrogates
 from vision_nb.providers.openai.responses_api import RESPONSES, asks_for_summary, wire_format_of

@@ -8,21 +8,19 @@ request for the model's own server.
 from __future__ import annotations
 
 import codecs
-import math
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpcore2
 import httpx2
 import openai
 
 from vision_nb.privacy.api_keys import aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_known
+from vision_nb.providers.deadline import limit_reads
 from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN, RECORD
-from vision_nb.providers.openai.deadline import ANSWER_DEADLINE
 from vision_nb.providers.openai.decompression import Decompressor
 from vision_nb.providers.openai.errors import is_hopeless
 from vision_nb.providers.openai.event_stream import EventRewriter, begins_events
@@ -35,7 +33,6 @@ MAX_ANSWER_BYTES = 64 * 2**20
 ACCEPTED_ENCODINGS = "gzip, deflate"
 """The encodings that the body can decompress up to a limit."""
 
-_SHORTEST_READ = 0.001  # seconds; 0 would not wait at all
 _LONGEST_FIELD = 6  # bytes that show what an answer is
 _HIDDEN = "vision_nb.hidden"  # the request's extension with its headers as they were without keys
 _OF_THE_ENCODED_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
@@ -169,72 +166,18 @@ def _is_text(response: httpx2.Response) -> bool:
     return any(word in kind for word in ("json", "text", "event"))
 
 
-class AnswerDeadlineError(httpx2.ReadTimeout):
+class AnswerReadTimeout(httpx2.ReadTimeout):
     """An answer was not complete at its deadline, although data kept arriving."""
 
 
-class DeadlineStream:
-    """A connection whose reads end at the deadline of the answer, even if its headers arrive byte by byte.
-
-    Args:
-        stream: A connection of httpcore2, which has all other methods.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next data.
-
-        Raises:
-            AnswerDeadlineError: There was none before the deadline.
-        """
-        deadline = ANSWER_DEADLINE.get()
-        left = math.inf if deadline is None else deadline - time.monotonic()
-        if (timeout is not None and timeout <= left) or left == math.inf:
-            return bytes(self._stream.read(max_bytes, timeout))
-        try:
-            return bytes(self._stream.read(max_bytes, max(left, _SHORTEST_READ)))
-        except httpcore2.ReadTimeout as error:
-            raise AnswerDeadlineError("The answer's deadline has passed.") from error
-
-    def start_tls(self, *args: Any, **options: Any) -> DeadlineStream:
-        """Return the connection with encryption."""
-        return DeadlineStream(self._stream.start_tls(*args, **options))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-class DeadlineBackend:
-    """Opens connections whose reads end at the deadline of the answer.
-
-    Args:
-        backend: The backend of httpcore2 that opens them.
-    """
-
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def connect_tcp(self, *args: Any, **options: Any) -> DeadlineStream:
-        """Connect to a host and port."""
-        return DeadlineStream(self._backend.connect_tcp(*args, **options))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-
-def limit_reads(client: httpx2.Client) -> httpx2.Client:
-    """Let the reads of a client's connections end at the deadline of the answer, and return the client.
+def limit_client_reads(client: httpx2.Client) -> None:
+    """Let the reads of a client's connections end at the deadline of the answer.
 
     Other requests of the user of the client have no deadline.
     """
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx2.HTTPTransport):
-            pool: Any = transport._pool  # the transport has no public argument for a backend
-            if not isinstance(pool._network_backend, DeadlineBackend):
-                pool._network_backend = DeadlineBackend(pool._network_backend)
-    return client
+            limit_reads(transport, AnswerReadTimeout)
 
 
 @dataclass(frozen=True)

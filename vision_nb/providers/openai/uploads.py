@@ -16,8 +16,8 @@ from vision_nb.errors import ProviderConnectionError, ProviderError, SettingsErr
 from vision_nb.images.decode import Size
 from vision_nb.images.prepare import Prepared
 from vision_nb.images.uploaded import UploadedImage
+from vision_nb.providers.deadline import answer_deadline
 from vision_nb.providers.openai.connection import OpenAIConnection
-from vision_nb.providers.openai.deadline import answer_deadline
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.user_warnings import warn_user

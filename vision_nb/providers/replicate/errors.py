@@ -21,6 +21,7 @@ from vision_nb.errors import (
     ServerError,
     UnknownModelError,
 )
+from vision_nb.providers.deadline import AnswerDeadlineError
 from vision_nb.providers.retries import parse_retry_after
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
@@ -59,6 +60,10 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
     advice = "Check the network, and api_base if you set it" if prediction or not_sent else _MAYBE_CREATED
     if isinstance(error, ModelError):
         return _ended(error.prediction, model, partial_text)
+    if isinstance(error, AnswerDeadlineError):
+        what = advice if prediction is None else f"Prediction {prediction.id} was canceled"
+        message = f"Replicate did not finish its answer in time. {what}; raise total_timeout= or timeout=."
+        return ProviderTimeoutError(message, partial_text=partial_text, may_be_billed=True)
     if isinstance(error, (httpx.TimeoutException, TimeoutError)):
         if prediction is None:
             message = f"Replicate did not respond within {timeout:g} seconds. {advice}, or raise timeout."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import finalize
@@ -18,6 +18,7 @@ from vision_nb.privacy.api_keys import Secret, hide, make_secret
 from vision_nb.providers.addresses import check_address
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Request
+from vision_nb.providers.deadline import alimited, answer_deadline, limited
 from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.replicate.catalog import (
@@ -73,6 +74,8 @@ class ReplicateMultiModal(MultiModalLLM):
         max_retries: Maximum number of retries after a temporary failure. The request that creates a prediction is
             only repeated if no prediction can have been created: each one is billed.
         timeout: Seconds for a prediction to finish; for a stream, the longest time without data.
+        total_timeout: Seconds that the whole answer may take, from the upload of the image on; default: ten times
+            ``timeout``.
         image_detail: Ignored, with a warning: models on Replicate have no detail levels.
         additional_kwargs: Inputs by the model's own names.
         inline_urls: Whether to download images from URLs and send their data.
@@ -106,6 +109,7 @@ class ReplicateMultiModal(MultiModalLLM):
         repetition_penalty: float | None = None,
         max_retries: int = 3,
         timeout: float = 60.0,
+        total_timeout: float | None = None,
         image_detail: Detail | None = None,
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
@@ -125,6 +129,7 @@ class ReplicateMultiModal(MultiModalLLM):
             max_side=max_side,
         )
         _check_num_input_files(num_input_files)
+        self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
         self.num_input_files = num_input_files
         self.top_p, self.num_beams, self.repetition_penalty = top_p, num_beams, repetition_penalty
         base = check_address(api_base, "api_base") or check_address(
@@ -206,7 +211,7 @@ class ReplicateMultiModal(MultiModalLLM):
 
     async def _aload_facts(self) -> None:
         if self._find_entry() is None:
-            with self._mapping_errors():
+            with self._mapping_errors(), answer_deadline(self.total_timeout):
                 self._add_entry(await self._afetch_version())
 
     def _request(
@@ -219,7 +224,7 @@ class ReplicateMultiModal(MultiModalLLM):
     ) -> Request:
         model = self._find_entry()
         if model is None:
-            with self._mapping_errors():
+            with self._mapping_errors(), answer_deadline(self.total_timeout):
                 model = self._add_entry(self._fetch_version())
         image = next(iter(images.values()), None)
         if image is None and model.image_required:
@@ -278,20 +283,26 @@ class ReplicateMultiModal(MultiModalLLM):
         return entry
 
     def _call(self, request: Request) -> Chunk:
-        return list(follow(self._connection, request["request"], self.timeout))[-1]
+        return list(self._follow(request))[-1]
 
     async def _acall(self, request: Request) -> Chunk:
-        return [chunk async for chunk in afollow(self._async_connection, request["request"], self.timeout)][-1]
+        return [chunk async for chunk in self._afollow(request)][-1]
 
     def _stream(self, request: Request) -> Iterator[Chunk]:
-        chunks = follow(self._connection, request["request"], self.timeout)
+        chunks = self._follow(request)
         next(chunks)  # creates the prediction, so that its errors are raised here
         return chunks
 
     async def _astream(self, request: Request) -> AsyncIterator[Chunk]:
-        chunks = afollow(self._async_connection, request["request"], self.timeout)
+        chunks = self._afollow(request)
         await anext(chunks)
         return chunks
+
+    def _follow(self, request: Request) -> Generator[Chunk]:
+        return limited(follow(self._connection, request["request"], self.timeout), self.total_timeout)
+
+    def _afollow(self, request: Request) -> AsyncGenerator[Chunk]:
+        return alimited(afollow(self._async_connection, request["request"], self.timeout), self.total_timeout)
 
     def _parse_response(self, raw: Chunk, request: Request) -> Delta:
         prediction = raw.prediction

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import UnknownModelError
 from vision_nb.images.prepare import Prepared
+from vision_nb.providers.deadline import time_left
 from vision_nb.providers.replicate.errors import error_class
 from vision_nb.providers.sse import EventDecoder
 
@@ -128,7 +129,7 @@ class _Tracker:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError
-            yield min(pause, remaining)
+            yield max(0, min(pause, remaining, time_left()))  # at the answer's deadline, the next poll raises
             pause = min(max(pause * 1.5, _FIRST_PAUSE), self._poll_interval)
 
     def last_chunk(self) -> Chunk:

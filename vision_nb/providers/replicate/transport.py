@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -19,6 +20,7 @@ import httpx
 from vision_nb.errors import RedirectError
 from vision_nb.privacy.api_keys import Secret, aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_logs
+from vision_nb.providers.deadline import answer_deadline, limit_reads, time_left
 from vision_nb.providers.redirects import check_redirect, is_same_server
 from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.retries import MAX_WAIT, backoff, caller_repeats
@@ -163,8 +165,13 @@ class RetryPolicy:
                 return None
             requested = requested_pause(outcome.headers.get("Retry-After", ""), outcome.text)
             if requested is not None:
-                return min(requested, MAX_WAIT)
-        return backoff(retries)
+                return _if_in_time(min(requested, MAX_WAIT))
+        return _if_in_time(backoff(retries))
+
+
+def _if_in_time(pause: float) -> float | None:
+    """Return a pause, or None if the deadline of the answer passes before its end."""
+    return pause if pause < time_left() else None
 
 
 def _may_retry(request: httpx.Request, outcome: httpx.Response | httpx.TransportError) -> bool:
@@ -188,6 +195,11 @@ def _creates_prediction(request: httpx.Request) -> bool:
 
 def _is_cancellation(request: httpx.Request) -> bool:
     return request.method == "POST" and request.url.path.endswith("/cancel")
+
+
+def _deadline_of_cancellation(request: httpx.Request) -> AbstractContextManager[None]:
+    """Limit the time of a cancellation, which follows the end of an answer and so has a deadline of its own."""
+    return answer_deadline(_CANCEL_TIMEOUT) if _is_cancellation(request) else nullcontext()
 
 
 @cache
@@ -231,13 +243,15 @@ class Transport(httpx.BaseTransport):
     def __init__(self, policy: RetryPolicy, server: Server) -> None:
         self._policy, self._server = policy, server
         self._inner = httpx.HTTPTransport(verify=_certificates())
+        limit_reads(self._inner)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request with the token if it is for the API, and retry it according to the policy."""
         self._policy.set_timeouts(request)
         hidden = authorize(request.headers, is_allowed=self._server.may_receive_token(request.url))
         try:
-            response = self._send(request)
+            with _deadline_of_cancellation(request):
+                response = self._send(request)
         finally:
             request.headers.update(hidden)
         try:
@@ -253,7 +267,7 @@ class Transport(httpx.BaseTransport):
         while True:
             try:
                 response = self._inner.handle_request(request)
-                if response.is_error:
+                if response.is_error or _is_cancellation(request):
                     response.read()
             except httpx.TransportError as error:
                 pause = self._policy.pause(request, error, retries)
@@ -277,13 +291,15 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     def __init__(self, policy: RetryPolicy, server: Server) -> None:
         self._policy, self._server = policy, server
         self._inner = httpx.AsyncHTTPTransport(verify=_certificates())
+        limit_reads(self._inner)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request with the token if it is for the API, and retry it according to the policy."""
         self._policy.set_timeouts(request)
         hidden = await aauthorize(request.headers, is_allowed=self._server.may_receive_token(request.url))
         try:
-            response = await self._send(request)
+            with _deadline_of_cancellation(request):
+                response = await self._send(request)
         finally:
             request.headers.update(hidden)
         try:
@@ -299,7 +315,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         while True:
             try:
                 response = await self._inner.handle_async_request(request)
-                if response.is_error:
+                if response.is_error or _is_cancellation(request):
                     await response.aread()
             except httpx.TransportError as error:
                 pause = self._policy.pause(request, error, retries)
