@@ -106,7 +106,7 @@ def test_the_script_receives_the_whole_conversation(server, client):
     assert [image.size for image in question.images] == [(7, 5), (64, 48)]
     assert question.body["messages"] == conversation
     server.answer_with(None)
-    assert "demo model" in ask(client).choices[0].message.content
+    assert "64 x 48 pixels" in ask(client).choices[0].message.content
 
 
 def test_the_number_of_recorded_requests_can_be_limited():
