@@ -332,7 +332,7 @@ def test_the_panel_survives_a_reload_and_the_transcript_a_restart(opened, lab):
     page.wait_for_function("() => document.querySelector('.vnb-composer textarea').value === 'Half a ques'")
     panel.say("Still there?")
     panel.wait("done", 1)
-    panel.wait_for_text("The saved notebook lacks what was said since the page was reloaded")
+    panel.wait_for_text("The saved notebook does not contain the messages since this page was reloaded")
     with page.expect_download() as download:
         page.click(".vnb-unsaved button")
     assert "Still there?" in Path(download.value.path()).read_text()

@@ -169,7 +169,7 @@ async def test_nothing_is_kept_with_store_false_or_without_a_known_cell(llm, pat
 async def test_a_store_that_cannot_be_used_is_said_in_the_panel(llm, tmp_path):
     panel = panel_of(llm, tmp_path)  # a folder
     await panel.ask("What?")
-    assert "is not kept" in panel._composer.note and "is a folder" in panel._composer.note
+    assert "will be lost" in panel._composer.note and "is a folder" in panel._composer.note
 
 
 async def test_a_damaged_conversation_is_said_and_not_overwritten(llm, path, new_kernel):

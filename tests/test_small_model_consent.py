@@ -45,7 +45,7 @@ def test_the_question_states_files_sizes_license_memory_and_place(monkeypatch, c
     said = capsys.readouterr().out
     assert asked == ["Download it? [y/N] "]
     for words in (
-        "SmolVLM-500M is not on this machine yet. The download has 545.6 MB:",
+        "SmolVLM-500M is not on this machine yet. Files to download (545.6 MB):",
         "SmolVLM-500M-Instruct-Q8_0.gguf (436.8 MB)",
         "From: https://huggingface.co/ggml-org/SmolVLM-500M-Instruct-GGUF",
         f"To: {tmp_path}/hub (",
@@ -90,11 +90,9 @@ def test_what_was_downloaded_earlier_is_deducted(tmp_path):
     blobs = tmp_path / "hub" / "models--ggml-org--SmolVLM-500M-Instruct-GGUF" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / f"{MODEL.text.sha256}.vision-nb.incomplete").write_bytes(b"\0" * 10**7)
-    assert "The download has 535.6 MB:" in describe(MODEL) and "10.0 MB of it are left from an earlier" in describe(
-        MODEL
-    )
+    assert "Files to download (535.6 MB):" in describe(MODEL) and "earlier attempt: 10.0 MB" in describe(MODEL)
     fill_cache(tmp_path / "hub", MODEL.repo_id, {MODEL.projector.name: b"GGUF"})
-    assert "The download has 426.8 MB:" in describe(MODEL) and MODEL.projector.name not in describe(MODEL)
+    assert "Files to download (426.8 MB):" in describe(MODEL) and MODEL.projector.name not in describe(MODEL)
 
 
 def test_too_little_disk_space_is_an_error_before_the_question(monkeypatch):
@@ -165,7 +163,7 @@ def test_the_command_downloads_a_model_once(hub: Hub):
     paths = done.stdout.splitlines()[-2:]
     assert done.returncode == 0, done.stderr
     assert [Path(path).read_bytes() for path in paths] == [b"GGUF" * 1000, b"GGUF"]
-    assert "The download has 4.0 kB:" in done.stdout and "License: Apache 2.0" in done.stdout
+    assert "Files to download (4.0 kB):" in done.stdout and "License: Apache 2.0" in done.stdout
     assert "100%" in done.stderr
     hub.requests.clear()
     assert run("smolvlm-256m", hub=hub, code=code).stdout.splitlines() == paths and hub.requests == []
@@ -209,7 +207,7 @@ def test_the_list_shows_what_is_downloaded_and_what_can_be(tmp_path):
     assert "local:smolvlm-500m" in [row[0] for row in table.rows] and "local:smolvlm-256m" not in shown
     assert ("local:smolvlm-500m", "not needed", "free") in table.rows
     assert f"Downloaded to `{tmp_path}/hub`: smolvlm-500m (545.6 MB)." in shown
-    assert "after a download: smolvlm-256m (278.8 MB), smolvlm2-256m (278.8 MB), qwen2.5-vl-3b (2.8 GB)" in shown
+    assert "that you can download: smolvlm-256m (278.8 MB), smolvlm2-256m (278.8 MB), qwen2.5-vl-3b (2.8 GB)" in shown
 
 
 def test_nobody_is_asked_from_a_thread_or_through_a_pipe(monkeypatch):

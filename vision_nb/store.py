@@ -1,9 +1,7 @@
 """A store of finished answers, labels and conversations, so that nothing is lost or paid for twice.
 
-It is an SQLite file.
-
-The file is in the user's cache folder unless another path is given. Each answer is committed when it arrives, so
-it survives a killed process. Several kernels may write to the same file; `Store.claim` keeps them from asking the
+It is an SQLite file in the user's cache folder, unless another path is given. Each answer is committed when it arrives,
+so it survives a killed process. Several kernels may write to the same file; `Store.claim` keeps them from asking the
 same question at the same time.
 """
 

@@ -150,7 +150,7 @@ class Comparison(Sequence[Row]):
     def to_csv(self, path: str | Path) -> None:
         """Write the table as CSV.
 
-        Text is written unchanged. Spreadsheet programs take text that begins with "=", "+", "-" or "@" for a formula:
+        Text is written unchanged. Spreadsheet programs treat text that begins with "=", "+", "-" or "@" as a formula:
         if you do not trust the images and the model, import the columns as text.
 
         Args:

@@ -239,7 +239,8 @@ class ImageDocument:
         """Upload the image once, to refer to it in many requests.
 
         The image is uploaded as it would be sent: resized and without metadata. The file is deleted by
-        `UploadedImage.delete`, when the model is closed or Python exits, and by the service after a day.
+        `UploadedImage.delete`, when the model is closed, or when Python exits. In case that fails, the service is asked
+        to delete it after a day; some versions of Azure's API do not support this.
 
         Args:
             llm: A model of OpenAI, or of Azure OpenAI's v1 endpoint. An image that is already uploaded with this model

@@ -48,9 +48,9 @@ class UploadedFile(Protocol):
 class UploadedImage(ImageDocument):
     """An image that has been uploaded; `ImageDocument.upload` returns it.
 
-    It can be used wherever an image can. Models of the account that it was uploaded to are sent the ID of the file
-    instead of the image. The image itself is sent to all other models, if the image on disk has changed since, and if
-    a call needs more pixels than were uploaded, as with a higher detail level.
+    It can be used wherever an image can. Models that use the same server and API key are sent the ID of the file
+    instead of the image; other models are sent the image. The image is also sent if it has changed on disk since the
+    upload, or if a call needs more pixels than were uploaded, as with a higher detail level.
 
     Attributes:
         file: The file on the server.

@@ -38,8 +38,8 @@ def remarks_on_small_models() -> list[str]:
         remarks.append(f"Downloaded to `{hub_cache()}`: {_listing(downloaded)}.")
     if others:
         remarks.append(
-            f"Small models that run on this machine after a download: {_listing(others)}. The first use asks, and "
-            "`%vision download NAME` downloads one."
+            f"Small models that you can download: {_listing(others)}. Name one in a cell, and you are asked before the "
+            "download; `%vision download NAME` does not ask."
         )
     return remarks
 

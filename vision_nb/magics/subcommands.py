@@ -175,7 +175,7 @@ def _cache(session: Session, action: str | None = None) -> Any:
     if action != "clear":
         raise unknown("action of %vision cache", action, ("clear", "path"))
     store.clear()
-    _print(f"Deleted {answers}; scores are kept.")
+    _print(f"Deleted {answers} and the conversations of chat panels; scores are kept.")
     return None
 
 

@@ -50,7 +50,7 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
             "gemini-2.5-flash", the provider can be omitted. Without ``api_base``, "local:MODEL" uses the server on this
             machine that has the model, and "local" uses a server with a model that accepts images. A server of an
             unknown type is used only if it lists the model. The name of a small model, such as "smolvlm-500m", needs no
-            server: it is downloaded, after a question, and served by an engine that all connections in this process
+            server: it is downloaded after you agree, and served by an engine that all connections in this process
             share; ``download=True`` does not ask, and ``download=False`` never downloads. None for the default model.
         **options: Arguments of the model's class: max_new_tokens, api_base and so on.
 

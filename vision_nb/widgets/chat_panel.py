@@ -41,10 +41,10 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     another cell runs, the kernel is busy, and the panel shows that it is waiting.
 
     Each turn is written to the store as it ends. When the same cell of the same notebook creates the panel again,
-    also after a restart of the kernel, the panel continues with its conversation; so does a panel with the same
-    ``name``. Its button starts a new conversation, and so does code that asks the same first question again with
-    `ask`, as "Run All" does. The notebook must be known: by Jupyter's server, or in VS Code; after renaming the
-    notebook, only a panel with a name continues. ``store=False`` keeps nothing.
+    also after a restart of the kernel, the panel continues its conversation; so does a panel with the same ``name``. A
+    button starts a new conversation. So does code that asks the same first question again with `ask`, as when all
+    cells are run again. Without a ``name``, a conversation continues only if the front end tells the kernel the
+    notebook's path, as Jupyter and VS Code do, and the notebook has not been renamed. ``store=False`` stores nothing.
 
     Below the panel, its cell keeps a static transcript for readers of the saved notebook: on GitHub, in an exported
     page, and after a restart of the kernel. A page that was reloaded cannot add to it: the panel says so, and
@@ -57,8 +57,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
 
     Args:
         llm: The model, its name such as "openai:gpt-4o", or several to choose from. None asks the default model, as
-            `connect` does without a name; a note below the input box says which one this is, and why. The demo model
-            and every model whose API key is set can be chosen too.
+            `connect` does without a name; a note below the input box says which one this is, and why. Models whose API
+            key is set, downloaded small models and the demo model can be chosen too.
         images: Images for the first question.
         system: The system message; None keeps that of ``chat``.
         height: The maximum height of the transcript: a number of pixels, or a CSS length.
@@ -66,7 +66,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         keep_images: The maximum number of images to send, the most recent first; None keeps the setting of ``chat``.
         name: A name for the conversation: panels with the same name, in any notebook, continue it.
         store: Where the conversation is kept: a store, the path of its file, None for the file in the user's cache
-            folder, or False to keep nothing. Images are kept without metadata, at most 2,048 pixels a side.
+            folder, or False to store nothing. Images are stored without metadata, at most 2,048 pixels a side.
 
     Raises:
         SettingsError: An argument has the wrong type or value.
@@ -94,7 +94,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         store: Store | str | Path | Literal[False] | None = None,
     ) -> None:
         if name is not None and (not isinstance(name, str) or not name):
-            raise SettingsError(f"name= must be a string that is not empty, not {name!r}.")
+            raise SettingsError(f"name= must be a non-empty string, not {name!r:.80}.")
         if chat is not None and not isinstance(chat, Chat):
             raise SettingsError(f"chat= must be a Chat, not {type(chat).__name__}.")
         documents, height = _checked_documents(images), _css_length(height)
@@ -328,7 +328,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             sent = sum(len(message.image_documents) for message in self.chat.messages_with(question))
             return f"Of the {sent + dropped} images in this conversation, {llm} will get the most recent {sent}."
         if self._record.error:
-            return f"This conversation is not kept for a restart of the kernel: {self._record.error}"
+            return f"This conversation will be lost when the kernel restarts: {self._record.error}"
         default = self._models.default
         return default.note if default is not None and llm is self._models.get(self._models.names[0]) else ""
 

@@ -13,7 +13,7 @@ from vision_nb.providers.default_model import DefaultModel, default_model, mark_
 
 
 class ModelPicker:
-    """Models by name: first the given models, then those whose API key is set; the latter are connected on first use.
+    """Models by name: first the given models, then those that need no further setup, which are connected on first use.
 
     Args:
         models: A model, a model name, or a sequence of these; None for the default model.

@@ -239,7 +239,7 @@ function render({ model, el }) {
     else if (!hidingStyle.isConnected) document.head.append(hidingStyle);
   };
   const checkKernelSoon = () => setTimeout(updateStaticTranscript, 0);
-  // A page that was reloaded cannot update outputs of before: the static transcript then lacks what was said since.
+  // A page that was reloaded cannot update earlier outputs: the static transcript then lacks the messages since.
   // Elsewhere than in JupyterLab and Notebook 7, outputs may be in other documents, which cannot be checked.
   let missedChecks = 0;
   const checkSaved = () => {
@@ -247,7 +247,7 @@ function render({ model, el }) {
     const outputs = el.closest(".jp-Notebook .jp-OutputArea");
     const isCurrent = !version || !outputs || outputs.querySelector(`.${model.get("static_class")}-${version}`);
     missedChecks = isCurrent || isKernelGone(model, el) ? 0 : missedChecks + 1;
-    const text = missedChecks < 2 ? "" : "The saved notebook lacks what was said since the page was reloaded: run this cell again, or export the conversation.";
+    const text = missedChecks < 2 ? "" : "The saved notebook does not contain the messages since this page was reloaded: run this cell again, or export the conversation.";
     setLiveText(unsaved.firstChild, text);
     unsaved.hidden = !text;
   };

@@ -63,13 +63,13 @@ def approve_download(model: SmallModel, download: bool | None, *, progress: bool
 
 
 def describe(model: SmallModel) -> str:
-    """Return what the download of a model takes, in lines of text."""
+    """Describe the download of a model, in lines of text."""
     free, memory, view = _free_space(), available_memory(), view_of((1024, 768), model.name)
     kept = model.size - _cached_size(model) - remaining(model)
-    lines = [f"{model.title} is not on this machine yet. The download has {format_bytes(remaining(model))}:"]
+    lines = [f"{model.title} is not on this machine yet. Files to download ({format_bytes(remaining(model))}):"]
     lines += [f"  {file.name} ({format_bytes(file.size)})" for file in model.files if not _is_cached(model, file.name)]
     if kept:
-        lines.append(f"  {format_bytes(kept)} of it are left from an earlier attempt.")
+        lines.append(f"  Already downloaded in an earlier attempt: {format_bytes(kept)}")
     available = "" if memory is None else f" ({format_bytes(memory)} available)"
     license_url = f", {model.license_url}" if model.license_url else ""
     lines += [

@@ -59,8 +59,8 @@ def serve(
 ) -> ServedModel:
     """Start llama.cpp's server with a small model or two files of weights, and return the model that it serves.
 
-    A small model is named, as in ``serve("smolvlm-500m")``; `%vision list` lists them. Before its first use, its files,
-    their size, license, memory and place are shown, and a question is asked; then they are downloaded and verified.
+    A small model is named, as in ``serve("smolvlm-500m")``; `%vision list` lists them. If it is not on this
+    machine, its files, size, license, memory and folder are shown, and you are asked before they are downloaded.
 
     The server is the one in the package xllamacpp, or else the program ``llama-server`` on the PATH. It listens on
     127.0.0.1 only, and requires an API key. It stops when you call ``stop()``, at the end of a ``with`` block, and when
@@ -90,7 +90,7 @@ def serve(
         **options: As for `LocalMultiModal`: max_new_tokens, temperature and so on.
 
     Raises:
-        EngineMissingError: The extra ``vision-nb[local]`` is not installed.
+        EngineMissingError: Neither xllamacpp, which ``vision-nb[local]`` installs, nor llama-server is installed.
         ModelNotDownloadedError: The download of a small model was declined, or nobody could be asked.
         ModelFileNotFoundError: A file does not exist.
         ModelFileError: A file is not a GGUF file, is incomplete, or is of the wrong kind.

@@ -65,7 +65,7 @@ class OpenAIMultiModal(OpenAIConnection):
         api: "chat" for the Chat Completions API, or "responses" for the Responses API. By default, it is the Chat
             Completions API, except for what only the Responses API can do: uploaded images, detail "original", and
             summaries of the reasoning, which ``reasoning={"summary": "auto"}`` asks for. Requests to the Responses API
-            have ``store=False``, so that OpenAI does not keep images and answers, unless you set it yourself.
+            have ``store=False`` unless you set it yourself: OpenAI then does not store the answer for later requests.
         default_headers: HTTP headers of every request.
         http_client: An ``httpx2.Client`` with your proxies and certificates; it stays open when the model is closed.
             Redirects are not followed. ``total_timeout`` also applies to headers that arrive byte by byte, but only if

@@ -47,7 +47,7 @@ _SUMMARY_SEPARATOR = "\n\n"  # between the parts of a reasoning summary, which a
 class ResponsesApi(WireFormat):
     """The format of the Responses API.
 
-    Requests have ``store=False`` unless the user sets it: otherwise, OpenAI keeps the images and the answer.
+    Requests have ``store=False`` unless the user sets it: by default, OpenAI stores the request and the answer.
     """
 
     def create(self, client: Any) -> Callable[..., Any]:
