@@ -197,6 +197,36 @@ def test_a_person_at_a_terminal_is_asked():
         terminal.close()
 
 
+@pytest.mark.posix
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["y", "n"])
+def test_the_tutorials_offer_a_model_once_and_open_either_way(hub: Hub, words, tmp_path):
+    code = offer(hub, "smolvlm-256m", b"GGUF" * 1000, b"GGUF") + (
+        "\nimport sys, vision_nb.__main__ as main\n"
+        "main.start_jupyterlab = lambda *arguments, **options: print('opened') or 0\n"
+        "from vision_nb.providers.default_model import default_model, search_again\n"
+        f"main.main(['tutorials', {str(tmp_path / 'copies')!r}])\n"
+        "search_again()\nprint('now', default_model().name)\n"
+        f"main.main(['tutorials', {str(tmp_path / 'copies')!r}])"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": hub.address, "VISION_NB_LOCAL_PORTS": ""}
+    terminal = pexpect.spawn(sys.executable, ["-c", code], encoding="utf-8", timeout=60, env=environment, cwd=ROOT)
+    terminal.expect_exact("Download it? [y/N] ")
+    terminal.sendline(words)
+    if words == "n":
+        terminal.expect_exact("The demo answers in the notebooks until then.")
+        terminal.expect_exact("opened")
+        terminal.expect_exact("now demo")
+        terminal.expect_exact("Download it? [y/N] ")
+        terminal.close()
+        return
+    terminal.expect_exact("opened")
+    terminal.expect_exact("now local:smolvlm-256m")
+    terminal.expect_exact("opened")
+    terminal.expect(pexpect.EOF)
+    assert "Download it?" not in terminal.before
+
+
 def test_the_list_shows_what_is_downloaded_and_what_can_be(tmp_path):
     fill_cache(tmp_path / "hub", MODEL.repo_id, {file.name: b"GGUF" for file in MODEL.files})
     with in_process_shell(tmp_path) as shell:

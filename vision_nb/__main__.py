@@ -10,8 +10,11 @@ from collections.abc import Sequence
 import vision_nb
 from vision_nb.cost.small_models import SMALL_MODELS, small_model
 from vision_nb.errors import VisionError
-from vision_nb.providers.llamacpp.consent import approve_download
+from vision_nb.providers.catalog import DEMO
+from vision_nb.providers.default_model import default_model
+from vision_nb.providers.llamacpp.consent import approve_download, get_model
 from vision_nb.providers.llamacpp.download import download_model
+from vision_nb.providers.llamacpp.process import find_program
 from vision_nb.tutorials import DEFAULT_FOLDER, check_jupyterlab, copy_notebooks, is_root, start_jupyterlab
 
 
@@ -30,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tutorials",
         help="copy the tutorial notebooks to a folder and open JupyterLab there",
         description="Copy the tutorial notebooks to a folder and open JupyterLab there. Notebooks that you have "
-        "changed are not overwritten. Options not listed here are passed to jupyter lab.",
+        "changed are not overwritten. If no local model is found, you are asked whether to download one. Options not "
+        "listed here are passed to jupyter lab.",
     )
     tutorials.add_argument("folder", nargs="?", default=DEFAULT_FOLDER, metavar="FOLDER", help="default: %(default)s")
     tutorials.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
@@ -61,6 +65,7 @@ def _open_tutorials(options: argparse.Namespace, jupyterlab_options: list[str], 
     print(f"The notebooks are in {options.folder}.")  # noqa: T201 - the output of a command
     if kept:
         print(f"Not overwritten: {', '.join(kept)}. To get a new copy, rename or delete yours.")  # noqa: T201
+    _offer_model()
     sys.stdout.flush()
     status = start_jupyterlab(options.folder, browser=not options.no_browser, options=jupyterlab_options)
     if status and is_root() and not any("allow" in option and "root" in option for option in jupyterlab_options):
@@ -69,6 +74,17 @@ def _open_tutorials(options: argparse.Namespace, jupyterlab_options: list[str], 
             f"{shlex.join(['python', '-m', 'vision_nb', *command_line])} --allow-root\n"
         )
     return status
+
+
+def _offer_model() -> None:
+    """Ask a person at a terminal whether to download the smallest model, if only the demo could answer otherwise."""
+    if sys.stdin is None or not sys.stdin.isatty() or default_model().name != DEMO:
+        return
+    try:
+        find_program()
+        get_model(next(iter(SMALL_MODELS.values())), download=None, progress=True)
+    except VisionError as error:
+        print(f"{error}\nThe demo answers in the notebooks until then.")  # noqa: T201
 
 
 def _download(name: str) -> None:
