@@ -130,14 +130,16 @@ _LLAMA_CPP = "with llama.cpp's limit of 4,096 tokens (tools/mtmd)"
 _COUNTED = "10 of 10 counts of llama.cpp, with random weights"
 _MISTRAL = "mistral-common 1.13, ImageEncoder"
 _SMOLVLM = "SmolVLM, preprocessor_config.json, and its processor in transformers 5.24"
-_COUNTED_TILES = "8 of 8 counts of llama.cpp, with random weights, without its marks: 2 a tile, 1 a row, 3 an image"
+_COUNTED_TILES = (
+    "8 of 8 counts of llama.cpp, with random weights, without its marker tokens (2 per tile, 1 per row, 3 per image)"
+)
 
 _FAMILIES = (
     Row(
         "Claude, high resolution",
         PaddedPatches(28, 2576, 4784),
         f"{_CLAUDE}; Opus 4.7 and later, and Claude 5",
-        "12 of 12 counts up to 1920 x 1080 of a third party; above, 4032 x 3024: 3,928 counted, 4,740 by the rule",
+        "12 of 12 counts by a third party up to 1920 x 1080; at 4032 x 3024, it counted 3,928 and the rule gives 4,740",
         names=rf"claude-(?:opus-4[-.][7-9]|(?:opus|sonnet|haiku|fable|mythos)-[5-9]){_END}",
         estimate_above=1568,
     ),
