@@ -6,6 +6,7 @@ import socket
 import ssl
 import sys
 import uuid
+from contextlib import contextmanager
 
 import httpx  # noqa: F401 - an openai stream that is collected while replicate imports httpx fails in it
 import numpy as np
@@ -64,6 +65,14 @@ def server():
 
     with DemoServer(tokens_per_second=5000) as running:
         yield running
+
+
+@contextmanager
+def closed_port():
+    """Yield a port where nothing listens, and hold it: another test's server could be given it, and our requests."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def picture(width=64, height=48, mode="RGB", seed=0):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import vision_nb as vn
+from tests.conftest import closed_port
 from tests.kernels import LOAD, error_of, in_process_shell, run_cells, text_of
 from tests.local_fakes import SERVERS, listing, running
 from vision_nb import errors
@@ -225,10 +226,7 @@ def test_a_configured_model_without_its_key_is_an_error(tmp_path):
 
 
 def test_a_configured_model_that_does_not_respond_is_an_error(shell, use_ports):
-    dead = socket.create_server(("127.0.0.1", 0))
-    port = dead.getsockname()[1]
-    dead.close()
-    with running(SERVERS["Ollama"]) as other:
+    with closed_port() as port, running(SERVERS["Ollama"]) as other:
         use_ports(other)
         shell.run_line_magic("config", f'VisionMagics.api_base = "http://127.0.0.1:{port}/v1"')
         shell.run_line_magic("vision", "use local:llava")

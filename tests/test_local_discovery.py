@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import vision_nb as vn
+from tests.conftest import closed_port
 from tests.local_fakes import SERVERS, listing, running
 from vision_nb import errors
 from vision_nb.providers.local import discovery
@@ -41,14 +42,9 @@ def default_ports(monkeypatch):
     def set_ports(*ports):
         monkeypatch.setenv("VISION_NB_LOCAL_PORTS", ",".join(map(str, ports)))
 
-    set_ports(free_port())
-    return set_ports
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with closed_port() as port:
+        set_ports(port)
+        yield set_ports
 
 
 @pytest.mark.parametrize("name", FOUND)

@@ -103,7 +103,9 @@ async def test_a_stream_in_an_unusual_form_is_read_to_its_end(server, llm, form,
 @pytest.mark.parametrize("form", WHOLES)
 async def test_a_stream_in_place_of_a_whole_answer_is_that_answer(server, llm, form, stream, content_type):
     server.fail(Fault(events=[stream], content_type=content_type))
-    check_answer(await ask(llm, form, images=picture()))
+    response = await ask(llm, form, images=picture())
+    assert [request.path for request in server.requests] == ["/v1/chat/completions"]  # no one else took the fault
+    check_answer(response)
 
 
 @pytest.mark.parametrize("start", [b"", BOM, b"\n\n " + BOM], ids=["plain", "byte order mark", "white space"])

@@ -1,5 +1,6 @@
 """What an error of a server says, and the advice that fits it."""
 
+import openai
 import pytest
 
 import vision_nb as vn
@@ -20,6 +21,7 @@ OVERFLOWS = {
     "llama.cpp": (500, "the request exceeds the available context size, try increasing it"),
     "llama-cpp-python": (500, "Requested tokens (9000) exceed context window of 4096"),
     "LM Studio": (400, "The number of tokens to keep from the initial prompt is greater than the context length."),
+    "Anthropic": (400, "input length and `max_tokens` exceed context limit: 198000 + 8192 > 200000"),
     "LM Studio, older": (400, "Trying to keep the first 9000 tokens when context the overflows."),
 }
 
@@ -40,6 +42,19 @@ async def test_a_server_without_a_projector_is_asked_once(server, form, status):
     server.fail(Fault(status=status, body={"error": {"message": words}}), times=5)
     with pytest.raises(errors.RequestRejectedError, match=r"cannot see images.*mmproj"):
         await ask(connect(server, max_retries=3), form)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_openai_client_of_a_model_does_not_repeat_what_cannot_succeed(server, is_async):
+    server.fail(Fault(status=500, body={"error": {"message": OVERFLOWS["llama.cpp"][1]}}), times=5)
+    llm = connect(server, max_retries=3)
+    messages = [{"role": "user", "content": "What?"}]
+    with pytest.raises(openai.InternalServerError):
+        if is_async:
+            await llm.async_client.chat.completions.create(model="gpt-4o", messages=messages)
+        else:
+            llm.client.chat.completions.create(model="gpt-4o", messages=messages)
     assert len(server.requests) == 1
 
 
