@@ -14,10 +14,10 @@ SNIFF_BYTES = 64
 _BMP_HEADERS = tuple(length.to_bytes(4, "little") for length in (12, 40, 52, 56, 64, 108, 124))
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _PNG_PIXEL_CHUNKS = {
-    b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"pHYs",
+    b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"pHYs",
 }  # fmt: skip
 _JPEG_PIXEL_MARKERS = {*range(0xC0, 0xC8), *range(0xC9, 0xD0), 0xDA, 0xDB, 0xDD}  # frames, tables and scans
-_WEBP_PIXEL_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
+_WEBP_PIXEL_CHUNKS = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH"}
 
 
 _MAGIC = (
@@ -191,12 +191,12 @@ def describe_data(data: bytes) -> str:
 
 
 def has_only_pixels(data: bytes, mimetype: str) -> bool:
-    """Return whether an image file contains nothing but pixels and a color profile.
+    """Return whether an image file contains nothing but pixels.
 
     The types PNG, JPEG, WEBP and GIF are supported.
 
-    Everything else (EXIF, XMP, GPS, comments, an embedded video, trailing bytes) can reveal where and by whom an
-    image was taken. If a file cannot be parsed, the result is False.
+    Everything else (EXIF, XMP, GPS, comments, an embedded video, trailing bytes, the texts of a color profile) can
+    reveal where and by whom an image was taken, or on which device. If a file cannot be parsed, the result is False.
     """
     reader = {"image/png": _png, "image/jpeg": _jpeg, "image/webp": _webp, "image/gif": _gif}.get(mimetype)
     return reader is not None and reader(data)
@@ -231,10 +231,8 @@ def _jpeg(data: bytes) -> bool:
 
 def _is_plain_application(marker: int, content: bytes) -> bool:
     """Whether an application segment only describes how to show the pixels."""
-    return (
-        (marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) == 14)
-        or (marker == 0xE2 and content.startswith(b"ICC_PROFILE\0"))
-        or (marker == 0xEE and content.startswith(b"Adobe") and len(content) == 12)
+    return (marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) == 14) or (
+        marker == 0xEE and content.startswith(b"Adobe") and len(content) == 12
     )
 
 

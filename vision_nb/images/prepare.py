@@ -1,7 +1,7 @@
 """Preparation of an image for a request: upright, sRGB, resized, encoded.
 
-A prepared image contains pixels and nothing else: EXIF data, GPS positions, comments and thumbnails are removed.
-The functions take and return bytes, and do not depend on models.
+A prepared image contains pixels and nothing else: EXIF data, GPS positions, comments, thumbnails and color profiles
+are removed. The functions take and return bytes, and do not depend on models.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import ImageTooLargeError
-from vision_nb.images.decode import Size, check_pixels, decode_upright, is_deep, is_srgb, open_image, upright_size
+from vision_nb.images.decode import Size, check_pixels, decode_upright, is_deep, open_image, upright_size
 from vision_nb.images.formats import SENDABLE, format_name, has_only_pixels
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def prepare(
 ) -> Prepared:
     """Prepare an image for sending.
 
-    A file that has the right size and type, no transparency and no metadata is returned unchanged. Any other file is
-    decoded, rotated upright, converted to 8-bit sRGB, placed on white, resized and encoded again.
+    A file that has the right size and type, no transparency, no metadata and no color profile is returned unchanged.
+    Any other file is decoded, rotated upright, converted to 8-bit sRGB, placed on white, resized and encoded again.
 
     Args:
         data: The image file.
@@ -176,7 +176,6 @@ def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
         and not is_deep(image)
         and not getattr(image, "is_animated", False)
         and has_only_pixels(data, mimetype)
-        and is_srgb(image)
     )
 
 
