@@ -20,7 +20,7 @@ def connect(server, **options):
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_keep_alives_for_ever_end_at_the_total_timeout_and_are_not_repeated(server, form):
+async def test_keep_alives_forever_end_at_the_total_timeout_and_are_not_repeated(server, form):
     server.fail(Fault(events=itertools.repeat(": keep-alive\n\n")))
     with pytest.raises(errors.ProviderTimeoutError, match="total_timeout"):
         await ask(connect(server, timeout=30, total_timeout=0.5), form)
@@ -95,7 +95,7 @@ async def client_options(request):
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_headers_that_drip_for_ever_end_at_the_total_timeout(server, client_options, form):
+async def test_headers_that_drip_forever_end_at_the_total_timeout(server, client_options, form):
     server.fail(Fault(headers={"X-Long": "x" * 10_000}, header_drip=0.1))
     with pytest.raises(errors.ProviderTimeoutError, match="total_timeout") as caught:
         await ask(connect(server, timeout=30, total_timeout=0.5, **client_options), form)

@@ -307,6 +307,7 @@ def test_a_downloaded_model_comes_before_a_local_server(download, use_ports):
     assert found.note.startswith(
         "local:smolvlm-256m answers: no model was named, and it is downloaded to this machine."
     )
+    assert found.advice.startswith("%vision use MODEL") and "smolvlm" not in found.advice
 
 
 def test_of_several_downloaded_models_the_largest_that_fits_into_memory_answers(download, monkeypatch):

@@ -246,7 +246,7 @@ def test_a_schema_in_the_question_is_followed_too(server):
     assert llm.complete("Read it.", [vn.samples.path("chart")], schema=Look).parsed.width == 1000
 
 
-def test_a_schema_that_cannot_be_filled_is_said_to_be_so():
+def test_a_schema_that_cannot_be_filled_is_reported():
     class Code(pydantic.BaseModel):
         code: str = pydantic.Field(pattern="^[A-Z]{3}-[0-9]{4}$")
 

@@ -166,13 +166,13 @@ async def test_nothing_is_kept_with_store_false_or_without_a_known_cell(llm, pat
     assert not default.exists()
 
 
-async def test_a_store_that_cannot_be_used_is_said_in_the_panel(llm, tmp_path):
+async def test_the_panel_shows_that_the_store_cannot_be_used(llm, tmp_path):
     panel = panel_of(llm, tmp_path)  # a folder
     await panel.ask("What?")
     assert "will be lost" in panel._composer.note and "is a folder" in panel._composer.note
 
 
-async def test_a_damaged_conversation_is_said_and_not_overwritten(llm, path, new_kernel):
+async def test_a_damaged_conversation_is_reported_and_not_overwritten(llm, path, new_kernel):
     panel = panel_of(llm, path)
     await panel.ask("What?")
     panel._record.flush()

@@ -259,7 +259,7 @@ SLOW_FOR_EVER = {
 
 @pytest.mark.parametrize("fault", SLOW_FOR_EVER.values(), ids=SLOW_FOR_EVER)
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_creation_that_drips_for_ever_ends_at_the_total_timeout(server, make, form, fault):
+async def test_a_creation_that_drips_forever_ends_at_the_total_timeout(server, make, form, fault):
     server.fail(fault)
     with pytest.raises(errors.ProviderTimeoutError, match="total_timeout") as caught:
         await ask(make(timeout=30, total_timeout=0.5), form, images=[picture()])
@@ -268,7 +268,7 @@ async def test_a_creation_that_drips_for_ever_ends_at_the_total_timeout(server, 
 
 @pytest.mark.parametrize("fault", SLOW_FOR_EVER.values(), ids=SLOW_FOR_EVER)
 @pytest.mark.parametrize("form", FORMS)
-async def test_an_answer_that_drips_for_ever_is_canceled_at_the_total_timeout(server, make, form, fault):
+async def test_an_answer_that_drips_forever_is_canceled_at_the_total_timeout(server, make, form, fault):
     """The second request reads the event stream, or else the prediction."""
     server.tokens_per_second = 0.2
     server.fail(Fault())
@@ -288,7 +288,7 @@ async def test_a_prediction_without_an_end_is_canceled_at_the_total_timeout(serv
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_keep_alives_for_ever_end_at_the_total_timeout(server, make, form):
+async def test_keep_alives_forever_end_at_the_total_timeout(server, make, form):
     server.tokens_per_second = 50
     server.fail(Fault())
     server.fail(Fault(events=itertools.repeat(": keep-alive\n\n")) if "stream" in form else Fault(delay=20))
@@ -313,7 +313,7 @@ async def test_retries_end_at_the_total_timeout(server, make, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_cancellation_that_drips_for_ever_does_not_keep_the_user_waiting(server, make, monkeypatch, form):
+async def test_a_cancellation_that_drips_forever_does_not_keep_the_user_waiting(server, make, monkeypatch, form):
     monkeypatch.setattr("vision_nb.providers.replicate.transport._CANCEL_TIMEOUT", 0.5)
     server.tokens_per_second = 0.2
     llm = make("fuyu-8b", timeout=1)

@@ -131,7 +131,7 @@ async def test_an_incomplete_response_has_the_remark_of_its_reason(server, form,
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_limit_that_the_reasoning_used_up_is_said(server, form):
+async def test_a_limit_that_the_reasoning_used_up_is_reported(server, form):
     server.fail(Fault(message={"reasoning_content": "Let me see.", "content": ""}, finish_reason="length"))
     response = await ask(make(server, "gpt-5.4"), form)
     assert response.text == "" and "reasoning used the whole" in response.remark

@@ -158,7 +158,7 @@ async def test_a_file_that_is_gone_from_the_server_is_its_own_error_and_can_be_u
     llm.close()  # the first file is not there, which is not worth a warning
 
 
-async def test_a_failing_deletion_is_said_and_tried_again(server):
+async def test_a_failing_deletion_is_reported_and_tried_again(server):
     llm = make(server)
     uploaded = vn.ImageDocument.of(picture()).upload(llm)
     server.fail(Fault(status=500), times=3)

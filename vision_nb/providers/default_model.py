@@ -72,7 +72,7 @@ def default_model(configured: ConfiguredModel | None = None) -> DefaultModel:
     with _lock:
         if _found is None:
             _found = _find()
-        return replace(_found, advice=_advice())
+        return replace(_found, advice=_advice(is_demo=_found.name == DEMO))
 
 
 def search_again() -> None:
@@ -144,12 +144,13 @@ def _on_server() -> DefaultModel | None:
     return None
 
 
-def _advice() -> str:
-    """Return how to make a model the default: one whose API key is set, if there is any."""
+def _advice(*, is_demo: bool) -> str:
+    """Return how to make another model the default: one whose API key is set, if there is any."""
     variables = key_variables()
     for provider, variable in variables.items():
         if variable and os.environ.get(variable):
             known = (name for name in known_models() if name.startswith(f"{provider}:"))
             example = _EXAMPLES.get(provider) or next(known, f"{provider}:MODEL")
             return f"{variable} is set: %vision use {example} makes that model the default."
-    return "%vision use MODEL makes another one the default: smolvlm-256m (a download of 279 MB), or see %vision list."
+    examples = "smolvlm-256m (a download of 279 MB), or " if is_demo else ""
+    return f"%vision use MODEL makes another one the default: {examples}see %vision list."
