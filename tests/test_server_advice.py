@@ -89,6 +89,22 @@ async def test_a_connection_lost_in_the_middle_of_an_answer_is_not_called_unreac
         await ask(connect(server, max_retries=0), form)
 
 
+INVALID_HEADERS = [{"Content-Length": "-5"}, {"Content-Length": "5, 7"}, {"Transfer-Encoding": "zip"}]
+
+
+@pytest.mark.parametrize("headers", INVALID_HEADERS, ids=str)
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_invalid_http_response_is_not_called_unreachable_and_not_asked_for_again(server, form, headers):
+    """The server has received the question, and may bill it."""
+    vn.ledger.reset()
+    server.fail(Fault(headers=headers, content_length="Content-Length" in headers), times=5)
+    with pytest.raises(errors.MalformedResponseError, match="sent an invalid HTTP response") as caught:
+        await ask(connect(server, max_retries=3), form)
+    assert len(server.requests) == 1 and caught.value.may_be_billed and len(str(caught.value)) <= 300
+    assert [entry.is_estimate for entry in vn.ledger.entries] == [True]
+    vn.ledger.reset()
+
+
 @pytest.mark.parametrize("form", FORMS)
 async def test_status_408_is_a_timeout(server, form):
     server.fail(Fault(status=408, body={"error": {"message": "too slow"}}))

@@ -50,6 +50,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
 }
 _GATEWAY_TIMEOUTS = (408, 504)  # a proxy gave up waiting for the model, which may still be answering
 _BROKEN_OFF = "without sending complete message body"  # of httpx or httpx2: a part of the answer had arrived
+_IS_END = re.compile(f"{_BROKEN_OFF}|disconnected without sending")  # a connection that was closed, at any point
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: AuthenticationError,
     403: AuthenticationError,
@@ -202,14 +203,22 @@ def map_error(
     if isinstance(error, (openai.APITimeoutError, TimeoutError)):
         return _timeout_error(error, place, timeout, partial_text)
     if isinstance(error, openai.APIConnectionError):
-        reason = f" ({error.__cause__})" if error.__cause__ is not None and str(error.__cause__) else ""
+        cause = error.__cause__
+        reason = f" ({cause})" if cause is not None and str(cause) else ""
+        if isinstance(cause, httpx2.RemoteProtocolError) and not _IS_END.search(str(cause)):
+            return MalformedResponseError(
+                f"{place:.90} sent an invalid HTTP response ({clean(str(cause)):.60}): check the address, and ask "
+                "again. The call was not repeated, because it may be billed.",
+                partial_text=partial_text,
+                may_be_billed=True,
+            )
         if partial_text:
             return ProviderConnectionError(
                 f"{place} closed the connection in the middle of the answer{reason}: ask again. The text so far is in "
                 ".partial_text.",
                 partial_text=partial_text,
             )
-        if _BROKEN_OFF in str(error.__cause__) or error.request.extensions.get(ANSWER_BEGAN):
+        if _BROKEN_OFF in str(cause) or error.request.extensions.get(ANSWER_BEGAN):
             return ProviderConnectionError(
                 f"{place} closed the connection in the middle of the answer{reason}: ask again. The call was not "
                 "repeated, because it may be billed.",
