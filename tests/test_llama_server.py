@@ -32,6 +32,7 @@ from vision_nb.providers.llamacpp.process import Engine, check_port
 
 pytestmark = pytest.mark.slow
 
+NOT_ENDING = {"logit_bias": {"2": -100}}  # the token that ends an answer
 PROMPT = "日本語で答えてください。どんな風景ですか？"
 
 
@@ -42,8 +43,10 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def llm(weights):
-    """One deterministic engine for all tests that leave it running."""
-    with vn.serve(*weights, progress=False, n_threads=1, max_new_tokens=20, temperature=0) as served:
+    """One deterministic engine for all tests that leave it running; its answers do not end with their first token."""
+    with vn.serve(
+        *weights, progress=False, n_threads=1, max_new_tokens=20, temperature=0, additional_kwargs=NOT_ENDING
+    ) as served:
         yield served
 
 
@@ -221,7 +224,7 @@ def test_a_child_that_does_not_respond_is_killed(own):
 
 
 def test_stored_answers_are_valid_after_a_restart(llm, weights):
-    with vn.serve(*weights, progress=False, max_new_tokens=20, temperature=0) as again:
+    with vn.serve(*weights, progress=False, max_new_tokens=20, temperature=0, additional_kwargs=NOT_ENDING) as again:
         assert again.api_base != llm.api_base and again.identity == llm.identity
     assert "weights" in llm.identity
 
