@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vision_nb.rendering import html
+from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.sanitize import terminal_text
 
 
@@ -25,7 +26,8 @@ class Table:
 
     def _repr_markdown_(self) -> str:
         table = [html.markdown_table(self.head, self.rows, numbers_from=len(self.head))] if self.rows else []
-        return "\n\n".join([*table, *self.remarks]) + "\n"
+        remarks = map(safe_markdown, self.remarks)  # a server or a file may have sent a name in them
+        return "\n\n".join([*table, *remarks]) + "\n"
 
     def __repr__(self) -> str:
         lines = [self.head, *self.rows] if self.rows else []

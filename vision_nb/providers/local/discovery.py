@@ -212,6 +212,5 @@ def _rows(servers: Iterable[LocalServer]) -> list[tuple[str, str, str, str, str]
 
 
 def _display_name(model: LocalModel) -> str:
-    """Return a model's name in a form that is safe to display: a server may send any text."""
-    name = "".join(character for character in model.name if character.isprintable())
-    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 3]}..."
+    """Return a model's name, shortened."""
+    return model.name if len(model.name) <= _MAX_NAME_LENGTH else f"{model.name[: _MAX_NAME_LENGTH - 3]}..."

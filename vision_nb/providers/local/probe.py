@@ -122,6 +122,8 @@ class Probe:
         if len(data) > _MAX_BYTES or time.monotonic() > deadline:
             return ProbeResponse()
         text = data.decode("utf-8", "replace")
+        if self._api_key:
+            text = self._api_key.pattern.replace(text)  # a server may echo the key, such as in a model's name
         value = None
         with suppress(ValueError, RecursionError):
             value = json.loads(text)

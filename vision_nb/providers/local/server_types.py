@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from vision_nb.providers.local.probe import Probe
 
 _MAX_OLLAMA_DETAILS = 50  # each needs a separate request
+_MAX_NAME = 500  # characters
+_MAX_CONTEXT = 1 << 40  # tokens
 _MISSING_PATH = "/v1/vision-nb-path-that-does-not-exist"
 
 
@@ -94,13 +96,21 @@ def _local_models(
     sees_images: Callable[[Entry], bool | None],
     context_length: Callable[[Entry], int | None] | None = None,
 ) -> tuple[LocalModel, ...]:
-    """Return the models of a list, except those without a name."""
+    """Return the models of a list, except those without a usable name."""
     context_length = context_length or _context_length
     return tuple(
         LocalModel(entry["id"], sees_images(entry), context_length(entry))
         for entry in entries
-        if isinstance(entry.get("id"), str)
+        if _is_name(entry.get("id"))
     )
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    """Return whether a value can be a model's name.
+
+    A server may send any text. Control characters could change a terminal, and surrogates cannot be sent.
+    """
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= _MAX_NAME
 
 
 def _context_length(entry: Entry) -> int | None:
@@ -111,7 +121,7 @@ def _context_length(entry: Entry) -> int | None:
 
 def _first_count(*values: Any) -> int | None:
     """Return the first value that is a number of tokens."""
-    return next((value for value in values if type(value) is int and value > 0), None)
+    return next((value for value in values if type(value) is int and 0 < value < _MAX_CONTEXT), None)
 
 
 def _contains(values: Any, value: str) -> bool | None:
@@ -181,7 +191,7 @@ def _ollama_models(probe: Probe) -> Models:
     if tags.status != 200:
         return _openai_models(probe)
     loaded = {str(entry.get("name")): entry for entry in probe.get("/api/ps").entries("models")}
-    entries = {name: entry for entry in tags.entries("models") if isinstance(name := entry.get("name"), str)}
+    entries = {name: entry for entry in tags.entries("models") if _is_name(name := entry.get("name"))}
     models = []
     for number, (name, entry) in enumerate(entries.items()):
         details = probe.post("/api/show", {"model": name}).object if number < _MAX_OLLAMA_DETAILS else {}
