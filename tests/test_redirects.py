@@ -14,6 +14,7 @@ from tests.secret_search import CANARY, leaks, serving
 from tests.test_secrets_keys import PROVIDERS, connect, sent_key
 from vision_nb import errors
 from vision_nb.providers.replicate.transport import Server
+from vision_nb.services import SERVICES
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +56,34 @@ async def test_a_question_is_not_redirected_to_another_server(provider, form):
                     assert len(asked) == 1
                     await llm.aclose()
         assert received == []
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("form", ["complete", "acomplete"])
+@pytest.mark.parametrize("name", [*SERVICES, "the Responses API", "an upload", "an upload to Replicate"])
+async def test_the_services_the_responses_api_and_uploads_are_not_redirected(name, form, status):
+    with (
+        serving(nothing) as (other, received),
+        serving(lambda *request: (status, {"Location": f"{other}/v1/x"}, "")) as (base, asked),
+    ):
+        options = {"api": "responses"} if name == "the Responses API" else {}
+        if name == "an upload to Replicate":
+            llm = connect("replicate", CANARY, base)
+        elif name in SERVICES:
+            llm = vn.connect(f"{name}:some-model", api_key=CANARY, api_base=f"{base}/v1", max_retries=0)
+        else:
+            llm = connect("openai", CANARY, base, **options)
+        image = noise(800, 800) if name == "an upload to Replicate" else picture(8, 8)  # or it is sent as a data URI
+        with pytest.raises(errors.RedirectError, match="redirected the request to another") as caught:
+            if name == "an upload":
+                document = vn.ImageDocument.of(image)
+                await document.aupload(llm) if form == "acomplete" else document.upload(llm)
+            else:
+                await ask(llm, form, "What?", [image])
+        await llm.aclose()
+        assert other in str(caught.value) and caught.value.status_code == status and not leaks(caught.value)
+        paths = {"the Responses API": "/responses", "an upload": "/files", "an upload to Replicate": "/files"}
+        assert len(asked) == 1 and asked[0][0].endswith(paths.get(name, "/chat/completions")) and received == []
 
 
 @pytest.mark.parametrize("form", FORMS)
