@@ -146,6 +146,35 @@ async def test_two_processes_that_continue_one_conversation_lose_nothing(llm, pa
     assert texts == [["Shared?", "In the first?"], ["Shared?", "In the second?"]]
 
 
+async def test_a_failed_write_does_not_overwrite_the_conversation_of_another_process(llm, path, monkeypatch):
+    store = Store(path)
+    one, other = Chat(llm), Chat(llm)
+    first = begin_record(one, "place", store)
+    await one.aask("Shared?")
+    first.save()
+    first.flush()
+    second = begin_record(other, "place", Store(path))
+    await other.aask("In the second?")
+    second.save()
+    second.flush()
+
+    def fail(*_):
+        raise vn.errors.StoreError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add_conversation", fail)
+        await one.aask("In the first?")
+        first.save()
+        first.flush()
+        assert first.error == "The disk is full."
+    await one.aask("Later in the first?")
+    first.save()
+    first.flush()
+    rows = sqlite3.connect(path).execute("SELECT conversation, value FROM turns ORDER BY conversation, number")
+    found = [(conversation, "In the second?" in value) for conversation, value in rows]
+    assert found == [(1, False), (1, True), (2, False), (2, False), (2, False)] and not first.error
+
+
 async def test_only_the_latest_conversations_of_a_place_are_kept(llm, path):
     panel = panel_of(llm, path)
     for number in range(8):
@@ -172,13 +201,14 @@ async def test_the_panel_shows_that_the_store_cannot_be_used(llm, tmp_path):
     assert "will be lost" in panel._composer.note and "is a folder" in panel._composer.note
 
 
-async def test_a_damaged_conversation_is_reported_and_not_overwritten(llm, path, new_kernel):
+@pytest.mark.parametrize("value", ['{"answer": 1, "question": 2}', "{", "7", "[" * 100_000])
+async def test_a_damaged_conversation_is_reported_and_not_overwritten(llm, path, new_kernel, value):
     panel = panel_of(llm, path)
     await panel.ask("What?")
     panel._record.flush()
     new_kernel()
     with sqlite3.connect(path) as connection:
-        connection.execute("""UPDATE turns SET value = '{"answer": 1, "question": 2}'""")
+        connection.execute("UPDATE turns SET value = ?", [value])
     again = panel_of(llm, path)
     assert not again.chat.turns and "damaged" in again._composer.note
     await again.ask("Again?")

@@ -59,9 +59,11 @@ class ConversationRecord:
         Raises:
             StoreError: The store cannot be read, or the conversation in it is damaged.
         """
-        if self._store is None or (found := self._store.latest_conversation(self._place)) is None:
+        if self._store is None:
             return
         try:
+            if (found := self._store.latest_conversation(self._place)) is None:
+                return
             turns = tuple(read_turn(turn) for turn in found.turns if "answer" in turn)
             unanswered = [read_question(turn["question"]) for turn in found.turns if "answer" not in turn]
             first_code_prompt = str(found.settings.get("first_code_prompt", ""))
@@ -112,7 +114,7 @@ class ConversationRecord:
         is_written = store.update_conversation(
             self._id, self._revision, state.settings, state.values(start), start=start
         )
-        self._revision += 1
+        self._revision += is_written  # after a write of another process, it must never match again
         return is_written
 
 

@@ -26,7 +26,7 @@ from vision_nb.responses import ChatResponse, Usage
 FORMAT = 1
 """The version of the JSON format; files of later versions are rejected."""
 
-DAMAGE = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, ImageError)
+DAMAGE = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, RecursionError, ImageError)
 """What reading damaged data raises."""
 
 _MAX_NUMBER = 1e15  # a larger number in a file is treated as damage
