@@ -185,6 +185,31 @@ async def test_a_stream_without_its_last_event_is_unfinished_and_not_stored(serv
         await ask(make(server), form)
 
 
+@pytest.mark.parametrize("response", [{"output": []}, {"output": [], "incomplete_details": None}, None])
+@pytest.mark.parametrize("form", STREAMS)
+async def test_the_event_of_an_incomplete_response_needs_no_status(server, form, response):
+    delta = {"type": "response.output_text.delta", "delta": "Two cats", "item_id": "m", "output_index": 0}
+    server.fail(Fault(events=[delta, {"type": "response.incomplete", "response": response}]))
+    with pytest.raises(errors.IncompleteResponseError) as caught:
+        await ask(make(server), form)
+    assert caught.value.partial_text == "Two cats"
+
+
+@pytest.mark.parametrize("status", ["in_progress", "queued"])
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_response_that_is_still_in_progress_is_unfinished(server, form, status):
+    server.answer_with("Two cats")
+    body = make(server).complete("Which?").raw.model_dump()
+    server.fail(Fault(body={**body, "status": status}))
+    if form in STREAMS:
+        with pytest.raises(errors.IncompleteResponseError) as caught:
+            await ask(make(server), form)
+        assert caught.value.partial_text == "Two cats"
+    else:
+        response = await ask(make(server), form)
+        assert response.text == "Two cats" and "cut off before it was finished" in response.remark
+
+
 @pytest.mark.parametrize("form", FORMS)
 async def test_reasoning_summaries_are_kept_apart_from_the_answer(server, form):
     server.answer_with("Three.")
@@ -257,6 +282,13 @@ def test_the_token_counter_counts_what_would_be_sent(server):
     llm = make(server)
     assert llm.count_input_tokens("Which?", picture()) == llm.complete("Which?", picture()).usage.input_tokens
     assert paths(server) == ["input_tokens", "responses"]
+
+
+@pytest.mark.parametrize("body", [{}, {"input_tokens": None}, {"input_tokens": "x"}, {"input_tokens": -1}, [1]])
+def test_an_unreadable_token_count_is_a_malformed_response(server, body):
+    server.fail(Fault(body=body))
+    with pytest.raises(errors.MalformedResponseError, match="no token count"):
+        make(server).count_input_tokens("Which?")
 
 
 @pytest.mark.parametrize("form", STREAMS)

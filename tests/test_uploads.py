@@ -207,6 +207,16 @@ async def test_a_server_without_lifetimes_of_files_still_gets_the_upload(server)
             assert files(llm)[uploaded.file_id].expires_at is None and uploaded.file.expires is None
 
 
+@pytest.mark.parametrize("body", [{"object": "file"}, {"id": 5}, {"id": ""}, [1]])
+async def test_an_upload_without_an_id_is_a_malformed_response(server, llm, body):
+    document = vn.ImageDocument.of(picture())
+    server.fail(Fault(body=body), times=2)
+    with pytest.raises(errors.MalformedResponseError, match="ID"):
+        document.upload(llm)
+    with pytest.raises(errors.MalformedResponseError, match="ID"):
+        await document.aupload(llm)
+
+
 async def test_azures_v1_endpoint_takes_uploads(server):
     endpoint = f"{server.url}/openai/v1/"
     async with vn.AzureOpenAIMultiModal("eyes", "gpt-4o", endpoint, api_key="k") as llm:

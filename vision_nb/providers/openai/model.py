@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vision_nb.cost.image_rules import fewest_tokens, rule_for, sent_size, view_of
-from vision_nb.errors import SettingsError, UploadNotFoundError
+from vision_nb.errors import MalformedResponseError, SettingsError, UploadNotFoundError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.uploaded import UploadedFile, UploadedImage
@@ -27,7 +27,7 @@ from vision_nb.providers.openai.parameters import check_parameters, without_surr
 from vision_nb.providers.openai.responses_api import RESPONSES, asks_for_summary, wire_format_of
 from vision_nb.providers.openai.retries import pause_before_retry
 from vision_nb.providers.openai.uploads import Uploads
-from vision_nb.providers.openai.wire_format import WireFormat
+from vision_nb.providers.openai.wire_format import WireFormat, token_count
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
 from vision_nb.services import SERVICES
@@ -361,4 +361,11 @@ class OpenAIMultiModal(OpenAIConnection):
         question: Any = RESPONSES.items([message], images)
         with self._mapping_errors(), answer_deadline(self.total_timeout):
             counted = self.client.responses.input_tokens.count(model=self._requested_model(), input=question)
-            return int(counted.input_tokens)
+        tokens = token_count(counted, "input_tokens")
+        if tokens is None:
+            raise MalformedResponseError(
+                f"The response from {self.service} has no token count: check that the base URL ends in /v1, or ask "
+                "again.",
+                may_be_billed=False,
+            )
+        return tokens

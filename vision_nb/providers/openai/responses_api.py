@@ -41,6 +41,8 @@ _NOT_COUNTED = ("previous_response_id", "conversation", "prompt", "background")
 _INCOMPLETE: Mapping[str, str] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """The finish reason for each reason why a response is incomplete."""
 
+_UNFINISHED = ("incomplete", "in_progress", "queued")  # the status of a response
+
 _SUMMARY_SEPARATOR = "\n\n"  # between the parts of a reasoning summary, which are paragraphs
 
 
@@ -128,7 +130,8 @@ class ResponsesApi(WireFormat):
         """Parse a complete response."""
         _check_status(raw)
         output = getattr(raw, "output", None)
-        if not isinstance(output, list) or not (output or _is_incomplete(raw)):
+        is_incomplete = string(raw, "status") in _UNFINISHED
+        if not isinstance(output, list) or not (output or is_incomplete):
             raise_reported(said_by(raw))
             raise MalformedResponseError(
                 f"The response from {service} has no output: check that the base URL ends in /v1, or ask again."
@@ -137,7 +140,7 @@ class ResponsesApi(WireFormat):
         text = "".join(string(part, "text") or string(part, "refusal") for part in parts)
         is_refusal = any(string(part, "refusal") for part in parts) and not any(string(part, "text") for part in parts)
         delta = Delta(text, reasoning="".join(_reasoning(output)), is_refusal=is_refusal)
-        return _with_end(delta, raw, raw, output)
+        return _with_end(delta, raw, raw, output, is_incomplete=is_incomplete)
 
     def parse_chunk(self, raw: Any, service: str) -> Delta:
         """Parse an event of a stream, or its `StreamEnd`.
@@ -153,7 +156,8 @@ class ResponsesApi(WireFormat):
         if kind in ("response.completed", "response.incomplete", "response.failed", "response.cancelled"):
             answer = getattr(raw, "response", None)
             _check_status(answer, default=kind.removeprefix("response."))
-            return _with_end(Delta(), answer, raw, _list(answer, "output"))
+            is_incomplete = kind == "response.incomplete" or string(answer, "status") == "incomplete"
+            return _with_end(Delta(), answer, raw, _list(answer, "output"), is_incomplete=is_incomplete)
         if kind == "error":
             raise ReportedError(getattr(raw, "error", None) or _fields(raw))
         if kind == "response.output_text.delta":
@@ -223,11 +227,7 @@ def _fields(raw: Any) -> dict[str, Any]:
     return {name: text for name in ("code", "message") if (text := string(raw, name))}
 
 
-def _is_incomplete(raw: Any) -> bool:
-    return string(raw, "status") == "incomplete"
-
-
-def _with_end(delta: Delta, answer: Any, raw: Any, output: list[Any]) -> Delta:
+def _with_end(delta: Delta, answer: Any, raw: Any, output: list[Any], *, is_incomplete: bool) -> Delta:
     """Return a delta with the finish reason and what is known about the whole answer.
 
     Args:
@@ -235,8 +235,9 @@ def _with_end(delta: Delta, answer: Any, raw: Any, output: list[Any]) -> Delta:
         answer: The response.
         raw: The response, or the event that contains it.
         output: The response's output items.
+        is_incomplete: Whether the server did not finish the answer.
     """
-    if _is_incomplete(answer):
+    if is_incomplete:
         reason = string(getattr(answer, "incomplete_details", None), "reason")
         finish_reason = _INCOMPLETE.get(reason, "incomplete")
     else:

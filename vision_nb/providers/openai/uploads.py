@@ -12,13 +12,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from vision_nb.errors import ProviderConnectionError, ProviderError, SettingsError, VisionError
+from vision_nb.errors import (
+    MalformedResponseError,
+    ProviderConnectionError,
+    ProviderError,
+    SettingsError,
+    VisionError,
+)
 from vision_nb.images.decode import Size
 from vision_nb.images.prepare import Prepared
 from vision_nb.images.uploaded import UploadedImage
 from vision_nb.providers.deadline import answer_deadline
 from vision_nb.providers.openai.connection import OpenAIConnection
 from vision_nb.providers.openai.errors import refuses
+from vision_nb.providers.openai.wire_format import string
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.user_warnings import warn_user
 
@@ -188,9 +195,14 @@ class Uploads:
     def _keep(self, created: Any, digest: str, image: OutgoingImage) -> UploadedImage:
         """Remember a new file, so that it is deleted."""
         prepared, _ = _content(image)
-        expires = getattr(created, "expires_at", None)
+        expires, file_id = getattr(created, "expires_at", None), string(created, "id")
+        if not file_id:
+            raise MalformedResponseError(
+                f"{self._llm}: the server's answer to the upload has no file ID: send the image itself, or try again.",
+                may_be_billed=False,
+            )
         file = File(
-            str(created.id),
+            file_id,
             self._llm.account,
             prepared.size,
             prepared.notes,
