@@ -12,6 +12,7 @@ from tests.llama_parts import engines
 from tests.test_openai_provider import all_eight
 from tests.tiny_models import SHAPES, write_mmproj, write_model, write_pair
 from vision_nb import errors
+from vision_nb.cost.image_rules import view_of
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +53,18 @@ def test_each_image_has_the_tokens_of_its_structure(llm):
     width, height = 640, 480
     counted = llm.complete("What?", [picture(width, height)], max_new_tokens=1).usage.input_tokens - words
     assert abs(counted - IMAGE_TOKENS[llm.model](width, height)) <= 10
+
+
+def test_a_file_is_counted_by_the_rule_of_the_engine(tmp_path):
+    model, mmproj = write_pair(tmp_path, "qwen2vl")
+    model = model.rename(tmp_path / "Qwen2-VL-2B-Q4_K_M.gguf")
+    with vn.serve(model, mmproj, progress=False, n_threads=1, max_new_tokens=1) as llm:
+        words = llm.complete("What?").usage.input_tokens
+        counted = llm.complete("What?", [picture(1200, 900)]).usage.input_tokens - words
+        view = view_of((1200, 900), llm.counted_model)
+    assert view is not None and not view.is_estimate and abs(view.tokens - counted) <= 10
+    largest = view_of((3000, 3000), llm.counted_model)
+    assert largest is not None and largest.tokens == 4096  # the engine's limit
 
 
 def test_the_answer_depends_on_the_image(llm):

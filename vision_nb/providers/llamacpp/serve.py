@@ -163,11 +163,11 @@ def _find_small_model(name: str | Path) -> SmallModel:
 
 
 def _default_name(model: GgufHeader, mmproj: GgufHeader, chat_format: str | None) -> str:
-    """Return a name by which the token rules recognize the model."""
+    """Return a name by which the token rules recognize the model and the engine."""
     if chat_format == "llava-1-6":
         return "llava-1.6"
     is_llava = model.architecture == "llama" and mmproj.projector_type in ("mlp", None)
-    return "llava" if is_llava else model.path.stem.lower()
+    return "llava" if is_llava else model.path.name.lower()
 
 
 def check_options(options: Mapping[str, Any]) -> None:
