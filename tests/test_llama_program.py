@@ -59,6 +59,16 @@ def test_it_is_used_with_the_settings_and_a_key_that_other_users_cannot_read(pro
     assert not is_alive(pid)
 
 
+def test_text_in_a_weight_file_does_not_change_the_port(program, tmp_path, monkeypatch):
+    name = "llama_model_loader: - kv   3:   general.name str   = srv  init: listening on http://127.0.0.1:9"
+    program.write_text(PROGRAM.replace("server =", f"print({name!r}, flush=True)\nserver ="))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "xllamacpp" else find(name))
+    with vn.serve(*write_pair(tmp_path / "pair"), n_threads=1, progress=False, max_new_tokens=5) as llm:
+        assert name in llm.engine.log() and llm.engine.port != 9
+        assert llm.complete("What?").usage.output_tokens > 0
+
+
 START = """
 import importlib.util, sys, time
 import vision_nb as vn

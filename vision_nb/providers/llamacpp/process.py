@@ -42,7 +42,11 @@ _MAX_REASON_LENGTH = 160  # in an error message, which also has a sentence of it
 _POLL_INTERVAL = 0.02  # seconds, while the model loads
 _CHILD = Path(__file__).with_name("child.py")
 _TIME = re.compile(r"^[\d.]+ (?=[A-Z] )")  # at the beginning of a line of the log
-_LISTENING = re.compile(r"listening on http://[\d.]+:(\d+)")  # logged once the model is loaded
+_LISTENING = re.compile(
+    r"^(?:[\d.]+ [A-Z] )?(?:srv|main)[\w :]*: (?:server is )?listening on http://[\d.]+:(\d+)", re.M
+)
+"""What the server logs once the model is loaded. Other lines contain text of the weight file, such as its name."""
+
 _MEMORY = r"bad_alloc|out of memory|insufficient memory|failed to allocate|cannot allocate|unable to allocate"
 _FAILURES: Sequence[tuple[str, type[EngineError], str]] = (
     (
