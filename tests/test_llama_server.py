@@ -183,7 +183,7 @@ def test_a_killed_engine_is_a_connection_error_with_the_partial_text(own):
     with pytest.raises(errors.ProviderConnectionError, match="to start it again"):
         own.complete("What?")
     own.stop()
-    with pytest.raises(errors.ProviderConnectionError, match=r"was stopped: call vn\.serve to start another"):
+    with pytest.raises(errors.ProviderConnectionError, match=r"was stopped: call vn\.serve to start it again"):
         own.complete("What?")
 
 

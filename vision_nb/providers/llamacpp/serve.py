@@ -206,6 +206,7 @@ class ServedModel(LocalMultiModal):
 
     service = "The llama.cpp engine"
     _longer_context: ClassVar[str] = "serve it with a larger n_ctx"
+    _restart: ClassVar[str] = "call vn.serve to start it again"
 
     def __init__(self, engine: Engine, weights: Sequence[Path], **options: Any) -> None:
         defaults = {"context_length": engine.context_length, **CLIENT_OPTIONS}
@@ -247,11 +248,9 @@ class ServedModel(LocalMultiModal):
     def _map_error(self, error: Exception, partial_text: str) -> Exception:
         own = super()._map_error(error, partial_text)
         if isinstance(own, ProviderConnectionError) and not self.engine.stop.alive:
-            return ProviderConnectionError(
-                "The engine was stopped: call vn.serve to start another.", partial_text=partial_text
-            )
+            return ProviderConnectionError(f"The engine was stopped: {self._restart}.", partial_text=partial_text)
         if isinstance(own, ProviderConnectionError) and self.engine.has_ended(within=0.3):
             return ProviderConnectionError(
-                f"{self.engine.failure()}\nCall vn.serve to start it again.", partial_text=partial_text
+                f"{self.engine.failure()}\n{self._restart.capitalize()}.", partial_text=partial_text
             )
         return own

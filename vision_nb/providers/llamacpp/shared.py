@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 from vision_nb.cost.small_models import SmallModel
-from vision_nb.errors import ProviderConnectionError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.llamacpp.models import cached_pair
 from vision_nb.providers.llamacpp.process import Engine
@@ -24,6 +23,8 @@ class SharedModel(ServedModel):
     the memory; the next `connect` starts it again.
     """
 
+    _restart: ClassVar[str] = "connect to it again to start it"
+
     def stop(self) -> None:
         """Stop the engine, and wait until it has ended."""
         super().close()
@@ -35,14 +36,6 @@ class SharedModel(ServedModel):
     async def aclose(self) -> None:
         """Close the connections without blocking the event loop; the engine keeps running."""
         await LocalMultiModal.aclose(self)
-
-    def _map_error(self, error: Exception, partial_text: str) -> Exception:
-        own = super()._map_error(error, partial_text)
-        if isinstance(own, ProviderConnectionError) and not is_running(self):
-            text = str(own).replace("call vn.serve to start another", "connect to it again to start it")
-            text = text.replace("Call vn.serve to start it again", "Connect to it again to start it")
-            return ProviderConnectionError(text, partial_text=partial_text)
-        return own
 
 
 def connect_shared(
