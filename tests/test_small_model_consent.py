@@ -58,6 +58,11 @@ def test_the_question_states_files_sizes_license_memory_and_place(monkeypatch, c
     assert "License: Gemma Terms of Use, https://ai.google.dev/gemma/terms" in describe(GEMMA)
 
 
+def test_the_question_shows_the_hubs_address_without_its_password(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:s3cret@hub.example")
+    assert "From: https://hub.example/ggml-org/" in describe(MODEL) and "s3cret" not in describe(MODEL)
+
+
 @pytest.mark.parametrize("words", ["", "n", "no", "what?"])
 def test_any_answer_but_yes_downloads_nothing(monkeypatch, words):
     answer(monkeypatch, words)

@@ -12,6 +12,7 @@ from vision_nb.cost.image_rules import view_of
 from vision_nb.cost.small_models import SMALL_MODELS, SmallModel
 from vision_nb.errors import EngineMemoryError, ModelFileError, ModelNotDownloadedError, SettingsError
 from vision_nb.notebook.ipython import in_notebook, shell
+from vision_nb.privacy.urls import redact_url
 from vision_nb.providers.llamacpp.download import download_model
 from vision_nb.providers.llamacpp.memory import available_memory
 from vision_nb.providers.llamacpp.models import cached_file, cached_pair, hub_cache, partial_file
@@ -73,7 +74,7 @@ def describe(model: SmallModel) -> str:
     available = "" if memory is None else f" ({format_bytes(memory)} available)"
     license_url = f", {model.license_url}" if model.license_url else ""
     lines += [
-        f"  From: {os.environ.get('HF_ENDPOINT') or 'https://huggingface.co'}/{model.repo_id}",
+        f"  From: {redact_url(os.environ.get('HF_ENDPOINT') or 'https://huggingface.co')}/{model.repo_id}",
         f"  To: {hub_cache()} ({format_bytes(free)} free)",
         f"  License: {model.license}{license_url}",
         f"  Memory for one image: about {format_bytes(model.memory)}{available}",
