@@ -15,7 +15,7 @@ from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.cost import image_rules
 from vision_nb.cost import ledger as module
-from vision_nb.demo import Fault
+from vision_nb.demo import Fault, sample_url
 from vision_nb.images import content
 
 
@@ -95,6 +95,15 @@ def test_missing_or_implausible_usage_is_estimated_and_marked(server, llm, ledge
         assert response.usage == vn.Usage(1, 138) and entry.usage.output_tokens == 138
 
 
+def test_the_count_of_an_image_behind_a_url_is_believed_for_any_shape(server, ledger):
+    llm = vn.LocalMultiModal("smolvlm-500m", server.openai_base)
+    narrow = 64 * (4 + 1)  # four tiles and the overview, as for an image of 3000 x 500 pixels
+    server.fail(Fault(answer={"usage": {"prompt_tokens": narrow + 5, "completion_tokens": 3}}))
+    response = llm.complete("What?", sample_url(server, "chart"))
+    assert response.usage == vn.Usage(narrow + 5, 3) == ledger.entries[0].usage
+    assert not response.usage_is_implausible and not ledger.entries[0].is_estimate
+
+
 def test_calls_of_unknown_price_are_counted_separately(server, ledger):
     vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?")
     assert ledger.unpriced == 1 and ledger.total == 0
@@ -160,7 +169,8 @@ def test_calls_from_many_threads_are_all_recorded_and_release_their_reservations
     for thread in threads:
         thread.join()
     assert len(ledger.entries) == 80 and ledger.total == sum(entry.usd for entry in ledger.entries)
-    ledger.spending.reserve(ledger.budget - ledger.total, "everything that is left")
+    left = ledger.spending.reserve(ledger.budget - ledger.total, "everything that is left")
+    ledger.spending.settle(left, None)  # later tests have budgets of their own
 
 
 def test_the_table_shows_expected_and_reported_tokens(llm, ledger):

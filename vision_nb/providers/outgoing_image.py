@@ -20,6 +20,8 @@ from vision_nb.user_warnings import warn_user
 
 _NARROW = 256  # pixels of the short side
 _TILE_SHAPE = 1.5  # the longest shape of a suggested tile, as long side / short side
+_CHEAPEST = ((1, 1), (2, 1), (8, 1), (100, 1))
+"""Sizes in pixels, one of which has the fewest tokens: models that enlarge images count some shapes lower."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def prepare_image(
         ImageError: The image cannot be used.
     """
     if document.is_remote and not inline_urls:
-        fewest = fewest_tokens((1, 1), model, detail)  # its size may be unknown
+        fewest = min(fewest_tokens(size, model, detail) for size in _CHEAPEST)  # its size may be unknown
         seen = _remote_view(document, model, detail)
         return OutgoingImage(document, None, detail, *_counted(seen, fewest))
 
