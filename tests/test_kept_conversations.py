@@ -235,6 +235,6 @@ def test_a_name_must_be_a_string(llm, name):
 def test_visitors_of_a_dashboard_do_not_see_each_others_conversations(monkeypatch):
     monkeypatch.setattr(records, "current_cell_id", lambda: "cell")
     monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/talk.ipynb")
-    assert records.place_of_cell(0) is not None
+    assert records.place_of_cell(0) and records.place_of_name("talk")
     monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5.11")
-    assert records.place_of_cell(0) is None
+    assert records.place_of_cell(0) is records.place_of_name("talk") is None

@@ -216,7 +216,10 @@ def test_a_notebook_asks_before_the_download_and_the_engine_ends_with_the_kernel
 
 @pytest.mark.kernel
 def test_the_subcommand_downloads_without_a_question(hub):
-    cells = run_cells(hub.code, f"%vision download {NAME}", f"%%vision {NAME} --max-tokens 3\nWhat is it?", folder=ROOT)
+    default = "from vision_nb.providers.default_model import default_model\nprint(default_model().name)"
+    ask = f"%%vision {NAME} --max-tokens 3\nWhat is it?"
+    before, *cells, after = run_cells(default, hub.code, f"%vision download {NAME}", ask, default, folder=ROOT)
+    assert [text_of(cell).strip() for cell in (before, after)] == ["demo", f"local:{NAME}"]
     assert f"SmolVLM-256M is on this machine: ask it with %%vision {NAME}." in text_of(cells[1])
     assert len(hub.gets()) == 2
 

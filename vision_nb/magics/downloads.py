@@ -6,6 +6,7 @@ from vision_nb.cost.small_models import SMALL_MODELS, SmallModel, small_model
 from vision_nb.errors import SettingsError
 from vision_nb.magics.session import Session
 from vision_nb.magics.usage_errors import UsageError
+from vision_nb.providers.default_model import search_again
 from vision_nb.providers.llamacpp.consent import approve_download
 from vision_nb.providers.llamacpp.download import download_model
 from vision_nb.providers.llamacpp.models import downloaded_models, hub_cache
@@ -20,6 +21,7 @@ def download(session: Session, name: str) -> None:
         raise UsageError(str(error)) from error
     approve_download(model, download=True)
     download_model(model)
+    search_again()
     print(f"{model.title} is on this machine: ask it with %%vision {model.name}.")  # noqa: T201 - a magic's output
 
 

@@ -56,7 +56,7 @@ def default_model(configured: ConfiguredModel | None = None) -> DefaultModel:
 
     It is the configured model; otherwise a downloaded model, or a model of a local server; otherwise the demo model. A
     model that needs an API key is never chosen unless it is configured. The search is made once: models and servers
-    that are added later are used after a restart of the kernel.
+    that are added later are used after a restart of the kernel, or after ``%vision download``.
 
     Args:
         configured: The model that the user has set; None to look for it in the settings of this kernel or project.
