@@ -177,6 +177,7 @@ def lab(tmp_path_factory):
 def generated_outputs():
     """Yield MIME subtypes and sanitized outputs of 2,100 generated answers, each after a rule of its own."""
     answers = list(mutations(2_100, seed=15))
+    assert len(answers) >= 2_000
     for kind, sanitize, part in (
         ("markdown", safe_markdown, 0),
         ("html", markdown_to_html, 1),
