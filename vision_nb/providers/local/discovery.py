@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vision_nb.errors import ProviderConnectionError, SettingsError, UnknownModelError
-from vision_nb.privacy.api_keys import hide
+from vision_nb.privacy.api_keys import hide, make_secret
 from vision_nb.providers.llamacpp.process import Engine, running_engines
-from vision_nb.providers.local.probe import HOST, Probe
+from vision_nb.providers.local.probe import HOST, KEY_NAME, Probe
 from vision_nb.providers.local.server_types import OTHER, SERVER_TYPES, LocalModel
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count
@@ -146,6 +146,7 @@ def detect(
         SettingsError: An argument is invalid, or VISION_NB_LOCAL_PORTS is.
     """
     api_key = hide(api_key, is_key=True)
+    make_secret(api_key, name=KEY_NAME)  # an invalid key is an error even if there are no ports to try
     engines = {engine.port: engine for engine in running_engines()}
     tried = list(dict.fromkeys([*engines, *default_ports()] if ports is None else ports))
     keys = {port: engine.api_key for port, engine in engines.items()}

@@ -16,6 +16,7 @@ from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.call import Request
 from vision_nb.providers.local.discovery import LocalServers, detect
 from vision_nb.providers.local.empty_stream import AsyncEmptyStreamCheck, EmptyStreamCheck
+from vision_nb.providers.local.probe import KEY_NAME
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal
@@ -75,7 +76,7 @@ class LocalMultiModal(OpenAIMultiModal):
         self._supports_detail = True
 
     def _find_key(self, api_key: Any) -> Secret | None:
-        return make_secret(api_key, name="The API key for the local server") or Secret("EMPTY", name="No key")
+        return make_secret(api_key, name=KEY_NAME) or Secret("EMPTY", name="No key")
 
     @staticmethod
     def detect(*, timeout: float = 1.0, api_key: str | None = None) -> LocalServers:

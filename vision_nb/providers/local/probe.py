@@ -16,6 +16,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.privacy.api_keys import hide, make_secret
 
 HOST = "127.0.0.1"
+KEY_NAME = "The API key for the local server"
 _MAX_BYTES = 1 << 20  # a longer response is not a list of models
 _CONNECT_TIMEOUT = 0.5  # seconds; a closed port on this machine refuses at once, except on Windows
 
@@ -70,7 +71,7 @@ class Probe:
         if not is_number or not math.isfinite(timeout) or timeout <= 0:
             raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")
         self.port, self._timeout, self._deadline = port, timeout, deadline
-        self._api_key = make_secret(api_key, name="The API key for the local server")
+        self._api_key = make_secret(api_key, name=KEY_NAME)
         self._listing: ProbeResponse | None = None
 
     @property
