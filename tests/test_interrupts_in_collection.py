@@ -13,6 +13,7 @@ import vision_nb as vn
 from tests.conftest import picture
 from tests.replicate_calls import maker
 from vision_nb.privacy.api_keys import Secret
+from vision_nb.privacy.redaction import redact
 from vision_nb.store import Store
 
 
@@ -76,3 +77,20 @@ def test_an_interrupt_just_before_a_key_is_freed_is_not_lost():
     with pytest.raises(KeyboardInterrupt):
         del freed[:]
         time.sleep(30)  # what the cell is doing
+
+
+def test_keys_can_be_freed_while_a_text_is_redacted():
+    kept = [Secret(f"sk-that-is-kept-{number}", name="The API key") for number in range(40)]
+    thresholds = gc.get_threshold()
+    try:
+        for allocations in range(1, 120):  # garbage collection frees a key at each allocation in turn
+            gc.collect()
+            cycle = [Secret(f"sk-in-a-cycle-{allocations}", name="The API key")]
+            cycle.append(cycle)
+            gc.set_threshold(gc.get_count()[0] + allocations)
+            del cycle
+            assert redact("it is sk-that-is-kept-7.") == "it is ***."
+            gc.set_threshold(*thresholds)
+    finally:
+        gc.set_threshold(*thresholds)
+    assert len(kept) == 40

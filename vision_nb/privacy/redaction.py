@@ -134,7 +134,8 @@ def redact_known(text: str) -> str:
 
 def _known_patterns() -> list[Pattern]:
     """Return the patterns of the registered secrets, the longest first: one may be the beginning of another."""
-    secrets = [secret for reference in tuple(_registered.values()) if (secret := reference()) is not None]
+    # list() and not tuple(), which starts to iterate before its last allocation: garbage collection may free a secret.
+    secrets = [secret for reference in list(_registered.values()) if (secret := reference()) is not None]
     return sorted((secret.pattern for secret in secrets), key=lambda pattern: -pattern.length)
 
 
