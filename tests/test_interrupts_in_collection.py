@@ -85,7 +85,7 @@ def test_keys_can_be_freed_while_a_text_is_redacted():
     try:
         for allocations in range(1, 120):  # garbage collection frees a key at each allocation in turn
             gc.collect()
-            cycle = [Secret(f"sk-in-a-cycle-{allocations}", name="The API key")]
+            cycle: list[object] = [Secret(f"sk-in-a-cycle-{allocations}", name="The API key")]
             cycle.append(cycle)
             gc.set_threshold(gc.get_count()[0] + allocations)
             del cycle
