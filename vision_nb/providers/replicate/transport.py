@@ -14,12 +14,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from vision_nb.errors import RedirectError
+from vision_nb.errors import RedirectError, SettingsError
 from vision_nb.privacy.api_keys import Secret, aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_logs
+from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.deadline import answer_deadline, limit_reads, time_left
 from vision_nb.providers.redirects import check_redirect, is_same_server
 from vision_nb.providers.replicate.errors import requested_pause
@@ -111,6 +113,25 @@ class Server:
     def __init__(self, base_url: str | None, secrets: tuple[Secret | None, ...]) -> None:
         self._url = httpx.URL(base_url or _REPLICATE)
         self._secrets = secrets
+
+    def proxy(self) -> httpx.Proxy | None:
+        """Return the proxy for the API that the environment or the system names, as other HTTP clients use it.
+
+        Raises:
+            SettingsError: The proxy does not speak HTTP.
+        """
+        if is_on_this_machine(str(self._url)) or proxy_bypass(self._url.host):
+            return None
+        found = getproxies()
+        address = found.get(self._url.scheme) or found.get("all")
+        if not address:
+            return None
+        scheme, separator, _ = address.partition("://")
+        if separator and scheme not in ("http", "https"):
+            raise SettingsError(
+                f"Replicate cannot be reached through a {scheme} proxy: set HTTPS_PROXY to an HTTP proxy."
+            )
+        return httpx.Proxy(address if separator else f"http://{address}")
 
     def may_receive_token(self, url: httpx.URL) -> bool:
         """Return whether the token may be sent to a URL: only the API's own server gets it.
@@ -242,7 +263,7 @@ class Transport(httpx.BaseTransport):
 
     def __init__(self, policy: RetryPolicy, server: Server) -> None:
         self._policy, self._server = policy, server
-        self._inner = httpx.HTTPTransport(verify=_certificates())
+        self._inner = httpx.HTTPTransport(verify=_certificates(), proxy=server.proxy())
         limit_reads(self._inner)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -290,7 +311,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, policy: RetryPolicy, server: Server) -> None:
         self._policy, self._server = policy, server
-        self._inner = httpx.AsyncHTTPTransport(verify=_certificates())
+        self._inner = httpx.AsyncHTTPTransport(verify=_certificates(), proxy=server.proxy())
         limit_reads(self._inner)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
