@@ -229,7 +229,7 @@ async def test_malformed_messages_are_ignored(llm):  # noqa: F811
 
 @pytest.mark.parametrize("api", APIS)
 async def test_the_panel_asks_streams_and_stops_through_each_api(server, api):
-    server.tokens_per_second = 200
+    server.tokens_per_second = 5  # slower than the panel is redrawn
     path = {"chat": "/chat/completions", "responses": "/responses"}[api]
     panel = vn.ChatPanel(vn.OpenAIMultiModal("gpt-4o", "sk-secret-key", server.openai_base, max_retries=0, api=api))
     page = Page(panel)
@@ -237,6 +237,7 @@ async def test_the_panel_asks_streams_and_stops_through_each_api(server, api):
     await panel.ask("Count.", picture())
     assert "one two three" in page.turns[0]["html"]
     assert sum(message["op"] == "update" for message in page.sent) > 2  # the answer arrived in pieces
+    server.tokens_per_second = 200
     server.answer_with(LONG)
     write(panel, do="send", text="Go on.")
     await wait_for_text(panel)
