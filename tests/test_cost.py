@@ -260,7 +260,9 @@ CLAUDE, LARGE = "claude-opus-4-8", (4032, 3024)
 def test_an_estimate_of_image_tokens_says_so_wherever_it_is_shown():
     counted, small = vn.image_tokens(LARGE, CLAUDE), vn.image_tokens((1568, 800), CLAUDE)
     assert counted.tokens == 4740 and counted.is_estimate and not small.is_estimate
-    assert "the rule gives 4,740" in counted.checked and vn.image_tokens(LARGE, "gpt-4o").checked == "the guide's examples"
+    assert (
+        "the rule gives 4,740" in counted.checked and vn.image_tokens(LARGE, "gpt-4o").checked == "the guide's examples"
+    )
     estimate = vn.estimate_cost("What?", LARGE, CLAUDE)
     assert estimate.is_estimate and estimate.usd > 0
     assert "about 4,740" in estimate._repr_markdown_() and "**about 0.0" in estimate._repr_markdown_()
