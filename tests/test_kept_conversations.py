@@ -238,3 +238,14 @@ def test_visitors_of_a_dashboard_do_not_see_each_others_conversations(monkeypatc
     assert records.place_of_cell(0) and records.place_of_name("talk")
     monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5.11")
     assert records.place_of_cell(0) is records.place_of_name("talk") is None
+
+
+async def test_any_failure_to_write_is_reported_in_the_panel(llm, path):
+    panel = panel_of(llm, path)
+
+    def price(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a custom price")
+
+    panel.chat.add(vn.ChatMessage("user", "What?"), vn.ChatResponse("A cat.", usage=vn.Usage(1, 1), pricing=price))
+    panel._record.flush()
+    assert panel._record.error == "ZeroDivisionError: a custom price"

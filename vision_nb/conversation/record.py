@@ -103,6 +103,8 @@ class ConversationRecord:
                 self._id, self._revision = store.add_conversation(self._place, state.settings, state.values(0)), 1
         except VisionError as error:
             self.error = str(error)
+        except Exception as error:  # in this thread, nobody would see it
+            self.error = f"{type(error).__name__}: {error}"
         else:
             self._written, self.time, self.error = state.turns, time.time(), ""
 

@@ -44,8 +44,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     also after a restart of the kernel, the panel continues its conversation; so does a panel with the same ``name``. A
     button starts a new conversation. So does code that asks the same first question again with `ask`, as when all
     cells are run again. Without a ``name``, a conversation continues only if the front end tells the kernel the
-    notebook's path, as Jupyter and VS Code do, and the notebook has not been renamed. Nothing is
-    stored in Voila, or with ``store=False``.
+    notebook's path, as Jupyter and VS Code do, and the notebook has not been renamed. Nothing is stored in Voila, or
+    with ``store=False``.
 
     Below the panel, its cell keeps a static transcript for readers of the saved notebook: on GitHub, in an exported
     page, and after a restart of the kernel. A page that was reloaded cannot add to it: the panel says so, and
