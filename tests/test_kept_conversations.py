@@ -126,14 +126,18 @@ async def test_code_that_asks_its_first_question_again_starts_a_new_conversation
     assert len(panel.chat) == 3
 
 
-async def test_two_processes_that_continue_one_conversation_lose_nothing(llm, path):
-    store = Store(path)
-    one, other = Chat(llm), Chat(llm)
-    first = begin_record(one, "place", store)
-    await one.aask("Shared?")
+async def two_processes(llm, path):
+    """Return the records of two processes that continue one conversation with a first question."""
+    first = begin_record(Chat(llm), "place", Store(path))
+    await first.chat.aask("Shared?")
     first.save()
     first.flush()
-    second = begin_record(other, "place", Store(path))
+    return first, begin_record(Chat(llm), "place", Store(path))
+
+
+async def test_two_processes_that_continue_one_conversation_lose_nothing(llm, path):
+    first, second = await two_processes(llm, path)
+    one, other = first.chat, second.chat
     await one.aask("In the first?")
     await other.aask("In the second?")
     for record in (first, second):
@@ -147,13 +151,8 @@ async def test_two_processes_that_continue_one_conversation_lose_nothing(llm, pa
 
 
 async def test_a_failed_write_does_not_overwrite_the_conversation_of_another_process(llm, path, monkeypatch):
-    store = Store(path)
-    one, other = Chat(llm), Chat(llm)
-    first = begin_record(one, "place", store)
-    await one.aask("Shared?")
-    first.save()
-    first.flush()
-    second = begin_record(other, "place", Store(path))
+    first, second = await two_processes(llm, path)
+    one, other = first.chat, second.chat
     await other.aask("In the second?")
     second.save()
     second.flush()
@@ -162,7 +161,7 @@ async def test_a_failed_write_does_not_overwrite_the_conversation_of_another_pro
         raise vn.errors.StoreError("The disk is full.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "add_conversation", fail)
+        patch.setattr(first._store, "add_conversation", fail)
         await one.aask("In the first?")
         first.save()
         first.flush()
