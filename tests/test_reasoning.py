@@ -13,7 +13,8 @@ from tests.forms import ask_all as ask
 from tests.kernels import markdown_of, run_cells, text_of
 from vision_nb import errors
 from vision_nb.demo import Fault
-from vision_nb.responses import Response, reasoning_summary
+from vision_nb.rendering.answer import reasoning_summary
+from vision_nb.responses import Response
 
 STREAMS = FORMS[2:]
 PARTS = [

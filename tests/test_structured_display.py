@@ -8,8 +8,8 @@ import pytest
 import vision_nb as vn
 from vision_nb.demo import Fault
 from vision_nb.notebook.display import StreamingDisplay
+from vision_nb.rendering.answer import response_markdown
 from vision_nb.rendering.data_table import data_table
-from vision_nb.responses import response_markdown
 
 
 class Item(pydantic.BaseModel):

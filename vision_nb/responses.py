@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
@@ -10,13 +9,8 @@ from typing import Any, Protocol, Self
 
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.notebook.ipython import DisplayOnce
-from vision_nb.rendering import html
-from vision_nb.rendering.data_table import data_table
-from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML, demo_label
-from vision_nb.rendering.format import format_count
-from vision_nb.rendering.markdown.blocks import safe_markdown
-from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.sanitize import terminal_text
+from vision_nb.rendering.answer import response_markdown
+from vision_nb.rendering.demo_badge import demo_label
 
 UNFINISHED = ("interrupted", "incomplete")
 """The finish reasons of an answer that was stopped or cut off. Such an answer is shown, but never parsed or stored."""
@@ -303,87 +297,3 @@ class ChatResponse(Response):
 
     def __str__(self) -> str:
         return f"{MessageRole.ASSISTANT.value}: {self.text}"
-
-
-def response_markdown(response: Response) -> str:
-    """Return a response as safe Markdown: text, note, badge and collapsed details."""
-    note = f"\n\n> **Note:** {response.remark}" if response.remark else ""
-    answer = reasoning_markdown(response) + answer_markdown(response) + choices_markdown(response)
-    return answer + note + badge_markdown(response) + html.footnote(response_details(response))
-
-
-def answer_markdown(response: Response) -> str:
-    """Return an answer as safe Markdown: a structured one as a table of the fields received so far."""
-    data = response.partial
-    if response.parsed is not None and response.schema is not None:
-        data = response.schema.dump(response.parsed)
-        data = data["value"] if set(data) == {"value"} else data  # a list is wrapped like this
-    return safe_markdown(response.text) if data is None else f"{data_table(data)}\n"
-
-
-def choices_markdown(response: Response) -> str:
-    """Return the answers after the first one as safe Markdown, or "" if there are none."""
-    return "".join(
-        f"\n\n**Choice {number}**\n\n{safe_markdown(choice.text)}"
-        for number, choice in enumerate(response.other_choices, 2)
-    )
-
-
-def reasoning_markdown(response: Response) -> str:
-    """Return a response's reasoning as a collapsed block of safe Markdown, or "" if there is none."""
-    if not response.reasoning:
-        return ""
-    text = safe_markdown(response.reasoning)
-    return f"<details><summary>{reasoning_summary(response)}</summary>\n\n{text}\n\n</details>\n\n"
-
-
-def reasoning_html(response: Response, to_html: Callable[[str], str] = markdown_to_html) -> str:
-    """Return a response's reasoning as a collapsed block of safe HTML, or "" if there is none.
-
-    Args:
-        response: The response.
-        to_html: Renders untrusted Markdown as safe HTML.
-    """
-    if not response.reasoning:
-        return ""
-    return f"<details><summary>{reasoning_summary(response)}</summary>{to_html(response.reasoning)}</details>"
-
-
-def reasoning_summary(response: Response) -> str:
-    """Return the line above a response's reasoning: whether it is in progress, and how long it has taken."""
-    seconds = response.reasoning_seconds
-    if not (response.text or response.finish_reason):
-        return "Thinking ..." if seconds is None or seconds < 1 else f"Thinking ... {seconds:.0f} s"
-    if seconds is None:
-        return "Reasoning"
-    return "Thought for less than 1 s" if seconds < 1 else f"Thought for {seconds:.0f} s"
-
-
-def badge_markdown(response: Response) -> str:
-    """Return the demo's badge as Markdown, or "" if another model answered."""
-    return f"\n\n{BADGE_HTML}\n" if response.is_demo else ""
-
-
-def badge_notes(response: Response) -> list[str]:
-    """Return the demo's badge as the last note for plain text; no note if another model answered."""
-    return [BADGE] if response.is_demo else []
-
-
-def plain_text(response: Response) -> str:
-    """Return a response's text for a terminal, how it ended if not normally, and the demo's badge."""
-    notes = [*([response.remark] if response.remark else []), *badge_notes(response)]
-    return terminal_text("\n\n".join([response.text, *(f"({note})" for note in notes)]).lstrip())
-
-
-def response_details(response: Response) -> list[str]:
-    """Return a response's model, tokens and latency as short texts."""
-    details = [response.shown_model] if response.model else []
-    if response.usage is not None:
-        tokens_in, tokens_out = (format_count(n) for n in (response.usage.input_tokens, response.usage.output_tokens))
-        doubt = f" (as reported; at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""
-        details.append(f"{tokens_in} tokens in{doubt}, {tokens_out} out")
-    if response.attempts > 1:
-        details.append(f"{response.attempts} attempts")
-    if response.latency is not None:
-        details.append(f"{response.latency:.1f} s")
-    return details

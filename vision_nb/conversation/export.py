@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
+from vision_nb.rendering.answer import reasoning_html, reasoning_markdown, response_details
 from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.math import answer_html
 from vision_nb.rendering.sanitize import attribute_text, escape_text, inline_text
-from vision_nb.responses import ChatResponse, Usage, reasoning_html, reasoning_markdown, response_details
+from vision_nb.responses import ChatResponse, Usage
 
 GetThumbnail: TypeAlias = Callable[[ImageDocument], str | None]
 """Returns a thumbnail as a data URI, or None if there is none."""

@@ -13,10 +13,11 @@ from vision_nb.magics.output import answer_metadata, waiting_line
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
+from vision_nb.rendering.answer import answer_markdown, reasoning_html
 from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
 from vision_nb.rendering.html import muted_text
 from vision_nb.rendering.sanitize import terminal_text
-from vision_nb.responses import CompletionResponse, answer_markdown, reasoning_html
+from vision_nb.responses import CompletionResponse
 from vision_nb.storage.claims import aclaimed
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread

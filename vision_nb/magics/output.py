@@ -14,12 +14,7 @@ from vision_nb.magics import answer_parsers
 from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.notebook.progress import ProgressLine
 from vision_nb.rendering import html
-from vision_nb.rendering.format import format_price
-from vision_nb.rendering.markdown.blocks import safe_markdown
-from vision_nb.rendering.sanitize import escape_text
-from vision_nb.responses import (
-    UNFINISHED,
-    Response,
+from vision_nb.rendering.answer import (
     answer_markdown,
     badge_markdown,
     badge_notes,
@@ -28,6 +23,10 @@ from vision_nb.responses import (
     reasoning_markdown,
     response_details,
 )
+from vision_nb.rendering.format import format_price
+from vision_nb.rendering.markdown.blocks import safe_markdown
+from vision_nb.rendering.sanitize import escape_text
+from vision_nb.responses import UNFINISHED, Response
 
 _FROM_CACHE = "This answer came from the cache, at no cost. Use --no-cache to ask again."
 

@@ -18,8 +18,9 @@ from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, to_jpeg
 from vision_nb.messages import as_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
+from vision_nb.rendering.answer import badge_notes, plain_text, response_markdown
 from vision_nb.rendering.sanitize import terminal_text
-from vision_nb.responses import Response, badge_notes, plain_text, response_markdown
+from vision_nb.responses import Response
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

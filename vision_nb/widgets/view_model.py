@@ -8,8 +8,9 @@ from functools import lru_cache
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import dropped_images_note, facts_line
 from vision_nb.conversation.turn import Turn
+from vision_nb.rendering.answer import reasoning_summary
 from vision_nb.rendering.math import answer_html
-from vision_nb.responses import UNFINISHED, reasoning_summary
+from vision_nb.responses import UNFINISHED
 from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TurnView
 
