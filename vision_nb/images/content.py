@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, UnsupportedImageError
+from vision_nb.images.convert import from_data_uri
 from vision_nb.images.download import HEADER_BYTES, download
 from vision_nb.images.formats import sniff
 from vision_nb.images.prepare import Header, read_header
@@ -203,6 +204,21 @@ class RemoteContent(ImageContent):
             except CorruptImageError:
                 pass  # the size comes later than in most files, such as after a long color profile: read it all
         return read_header(io.BytesIO(self.read()), self.name)
+
+
+def content_of_url(url: str, name: str | None) -> ImageContent:
+    """Return the content behind a URL; that of a data URI is in memory.
+
+    Raises:
+        UnsupportedImageError: The URL is not an http, https or data URL.
+    """
+    if url.startswith("data:"):
+        return MemoryContent(from_data_uri(url), name)
+    if not url.lower().startswith(("http://", "https://")):
+        raise UnsupportedImageError(
+            f"{redact_url(url)} is not an http or https URL: download the image first, or pass a path."
+        )
+    return RemoteContent(url)
 
 
 def working_folder() -> str:

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import copy
 import io
-import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
-from vision_nb.errors import ImageError, SettingsError, UnsupportedImageError
+from vision_nb.errors import SettingsError
 from vision_nb.images.cache import PREPARED_IMAGES
-from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent
-from vision_nb.images.convert import from_data_uri, image_bytes
+from vision_nb.images.cards import image_figure
+from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent, content_of_url
+from vision_nb.images.convert import image_bytes
 from vision_nb.images.decode import Size, decode_upright, open_image, upright_size
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.formats import SENDABLE, sniff, type_of_name
+from vision_nb.images.image_list import ListOfImages
 from vision_nb.images.prepare import MAX_BYTES, Prepared, prepare, thumbnail
-from vision_nb.privacy.urls import redact_url
+from vision_nb.images.sources import ImageSource as ImageSource
+from vision_nb.images.sources import source_arguments
+from vision_nb.images.tiles import tile_boxes
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
 
 if TYPE_CHECKING:
     from PIL import Image
-
-ImageSource: TypeAlias = Any
-"""A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument.
-
-llama-index's ImageDocument and the ``{"bytes": ..., "path": ...}`` rows of the datasets package are sources too.
-"""
-
 
 T = TypeVar("T", covariant=True)
 
@@ -92,7 +88,7 @@ class ImageDocument:
             self._set(_content=FileContent(self.image_path))
         elif self.image_url is not None:
             url = str(self.image_url).strip()
-            self._set(image_url=url, _content=_content_of_url(url, self.image_name))
+            self._set(image_url=url, _content=content_of_url(url, self.image_name))
         else:
             content = MemoryContent(image_bytes(self.image, self.image_name), self.image_name)
             self._set(_content=content)
@@ -118,26 +114,7 @@ class ImageDocument:
         """
         if isinstance(source, ImageDocument):
             return source if detail is None else source.with_detail(detail)
-        if isinstance(source, str):
-            scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data):", source.strip())
-            if scheme is None:
-                return cls(image_path=source, detail=detail)
-            if scheme[0].lower() == "file://":
-                from urllib.request import url2pathname  # imports http and email
-
-                return cls(image_path=url2pathname(unquote(urlsplit(source).path)), detail=detail)
-            return cls(image_url=source, detail=detail)
-        if isinstance(source, Mapping) and ("bytes" in source or "path" in source):  # a row of the datasets package
-            data, path = source.get("bytes"), source.get("path")
-            return cls.of(path, detail=detail) if data is None else cls(image=data, image_name=path, detail=detail)
-        if hasattr(source, "image_path") and hasattr(source, "image_url"):  # llama-index's ImageDocument
-            names = ("image", "image_path", "image_url")
-            name = next((name for name in names if getattr(source, name, None)), "image")
-            mimetype = getattr(source, "image_mimetype", None)
-            return cls(**{name: getattr(source, name, None)}, image_mimetype=mimetype, detail=detail)
-        if isinstance(source, Path):
-            return cls(image_path=source, detail=detail)
-        return cls(image=source, detail=detail)
+        return cls(**source_arguments(source), detail=detail)
 
     def with_detail(self, detail: Detail | None) -> ImageDocument:
         """Return the document with another detail level; both share a download.
@@ -307,22 +284,11 @@ class ImageDocument:
         >>> [tile.size for tile in tiles]
         [(510, 310), (510, 310), (510, 310), (510, 310)]
         """
-        width, height = self.size
-        for name, number, least, most in (
-            ("rows", rows, 1, height),
-            ("columns", columns, 1, width),
-            ("overlap", overlap, 0, max(width, height)),
-        ):
-            if not isinstance(number, int) or not least <= number <= most:
-                raise SettingsError(f"{name} must be a whole number from {least} to {most:,}, not {number!r:.80}.")
+        boxes = tile_boxes(self.size, rows, columns, overlap=overlap)
         pixels, tiles = self.to_pil(), ImageList()
-        for row in range(rows):
-            for column in range(columns):
-                left, right = _edges(width, columns, column, overlap)
-                top, bottom = _edges(height, rows, row, overlap)
-                name = f"{self.title} (row {row + 1} of {rows}, column {column + 1} of {columns})"
-                tile = pixels.crop((left, top, right, bottom))
-                tiles.append(ImageDocument(image=tile, detail=self.detail, image_name=name))
+        for (row, column), box in boxes.items():
+            name = f"{self.title} (row {row} of {rows}, column {column} of {columns})"
+            tiles.append(ImageDocument(image=pixels.crop(box), detail=self.detail, image_name=name))
         return tiles
 
     def data_uri(self) -> str:
@@ -349,50 +315,8 @@ class ImageDocument:
         return f"{type(self).__name__}({name}{detail})"
 
     def _repr_html_(self) -> str:
-        try:
-            return html.image_figure(self.thumbnail(), self.short_name, self.size, self.mimetype)
-        except ImageError as error:
-            return html.error_box(str(error))
+        return image_figure(self)
 
 
-def _edges(length: int, count: int, number: int, overlap: int) -> tuple[int, int]:
-    """Return where a tile begins and ends on one side of an image."""
-    begin = length * number // count - (overlap // 2 if number else 0)
-    end = length * (number + 1) // count + (overlap - overlap // 2 if number + 1 < count else 0)
-    return max(begin, 0), min(end, length)
-
-
-def _content_of_url(url: str, name: str | None) -> ImageContent:
-    if url.startswith("data:"):
-        return MemoryContent(from_data_uri(url), name)
-    if not url.lower().startswith(("http://", "https://")):
-        raise UnsupportedImageError(
-            f"{redact_url(url)} is not an http or https URL: download the image first, or pass a path."
-        )
-    return RemoteContent(url)
-
-
-class ImageList(list[ImageDocument]):
-    """A list of documents, displayed as thumbnails in a notebook.
-
-    Attributes:
-        skipped: (path, reason) for each file in a folder or pattern that is not an image.
-    """
-
-    def __init__(self, documents: Iterable[ImageDocument] = (), skipped: Iterable[tuple[Path, str]] = ()) -> None:
-        super().__init__(documents)
-        self.skipped = list(skipped)
-
-    def _repr_html_(self) -> str:
-        first = self[:24]
-        remarks = [f"and {len(self) - len(first)} more"] if len(self) > len(first) else []
-        remarks += [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:5]]
-        return html.thumbnail_grid([_thumbnail_and_caption(document) for document in first], remarks)
-
-
-def _thumbnail_and_caption(document: ImageDocument) -> tuple[str | None, str]:
-    """Return a thumbnail and its caption, or None and an error message."""
-    try:
-        return document.thumbnail(side=120), document.title
-    except ImageError as error:
-        return None, str(error)
+class ImageList(ListOfImages[ImageDocument]):
+    """A list of documents, displayed as thumbnails in a notebook; see `ListOfImages` for what it can do."""

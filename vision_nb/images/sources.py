@@ -1,0 +1,40 @@
+"""The kinds of sources that an image can come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+ImageSource: TypeAlias = Any
+"""A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument.
+
+llama-index's ImageDocument and the ``{"bytes": ..., "path": ...}`` rows of the datasets package are sources too.
+"""
+
+
+def source_arguments(source: ImageSource) -> dict[str, Any]:
+    """Return the arguments with which `ImageDocument` is created from a source.
+
+    Args:
+        source: Any source but a document of ours. A str that is neither a URL nor a data URI is a path.
+    """
+    if isinstance(source, str):
+        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data):", source.strip())
+        if scheme is None:
+            return {"image_path": source}
+        if scheme[0].lower() == "file://":
+            from urllib.request import url2pathname  # imports http and email
+
+            return {"image_path": url2pathname(unquote(urlsplit(source).path))}
+        return {"image_url": source}
+    if isinstance(source, Mapping) and ("bytes" in source or "path" in source):  # a row of the datasets package
+        data, path = source.get("bytes"), source.get("path")
+        return source_arguments(path) if data is None else {"image": data, "image_name": path}
+    if hasattr(source, "image_path") and hasattr(source, "image_url"):  # llama-index's ImageDocument
+        names = ("image", "image_path", "image_url")
+        name = next((name for name in names if getattr(source, name, None)), "image")
+        return {name: getattr(source, name, None), "image_mimetype": getattr(source, "image_mimetype", None)}
+    return {"image_path" if isinstance(source, Path) else "image": source}
