@@ -121,6 +121,15 @@ def wait_for_kernel(page):
     )
 
 
+def set_theme(page, theme):
+    """Switch JupyterLab to a theme, such as "JupyterLab Dark"."""
+    page.click("text=Settings >> nth=0")
+    page.hover(".lm-Menu-item:has-text('Theme')")
+    page.click(f".lm-Menu-item:has-text('{theme}')")
+    page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
+    page.wait_for_timeout(500)
+
+
 def run_cells(page):
     """Run all cells of the open notebook, and wait for them."""
     wait_for_kernel(page)

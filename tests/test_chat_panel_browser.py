@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.axe import assert_accessible_in_both_themes
 from tests.conftest import encoded, picture
 from tests.lab import browser_page, running_lab
 from tests.panel_lab import open_panel
@@ -391,8 +392,6 @@ def reload_page(page):
 
 
 def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
-    from axe_playwright_python.sync_playwright import Axe
-
     panel = opened("panel = vn.ChatPanel([llm, small], images=vn.samples.path('chart'))\npanel")
     page = panel.page
     panel.run(
@@ -424,16 +423,7 @@ def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
         "Delete this and later: O", "Retry: Two?", "Edit: Two?", "Delete this and later: T", "New conversation",
         "Detail level of label.pn", "Remove label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4o (demo)open", "Send",
     ]  # fmt: skip
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        page.click("text=Settings >> nth=0")
-        page.hover(".lm-Menu-item:has-text('Theme')")
-        page.click(f".lm-Menu-item:has-text('{theme}')")
-        page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
-        page.wait_for_timeout(500)
-        found = Axe().run(page, context={"include": [[".vnb-transcript"], [".vnb-composer"]]})
-        serious = [one for one in found.response["violations"] if one["impact"] in ("serious", "critical", "moderate")]
-        assert not serious, [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in serious]
-        assert len(found.response["passes"]) > 10
+    assert_accessible_in_both_themes(page, ".vnb-transcript", ".vnb-composer")
     spoken = page.locator(".vnb-announcement")
     assert spoken.get_attribute("aria-live") == "polite"
     panel.say("Three?")

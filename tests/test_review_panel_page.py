@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.axe import assert_accessible_in_both_themes
 from tests.lab import browser_page, run_all, running_lab
 from tests.panel_lab import KERNEL
 from vision_nb.store import Store
@@ -280,8 +281,6 @@ def test_the_image_is_zoomed_and_moved(opened):
 
 
 def test_the_panel_passes_axe_in_both_themes_and_fits_narrow_pages(opened):
-    from axe_playwright_python.sync_playwright import Axe
-
     panel = opened()
     page = panel.page
     panel.input("amount").fill("x")
@@ -291,18 +290,7 @@ def test_the_panel_passes_axe_in_both_themes_and_fits_narrow_pages(opened):
         if step == "disagreement":
             page.keyboard.press("PageDown")
             panel.wait_for_image("receipt0.png")
-        for theme in ("JupyterLab Light", "JupyterLab Dark"):
-            page.click("text=Settings >> nth=0")
-            page.hover(".lm-Menu-item:has-text('Theme')")
-            page.click(f".lm-Menu-item:has-text('{theme}')")
-            page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
-            page.wait_for_timeout(500)
-            found = Axe().run(page, context={"include": [[".vnb-review"]]})
-            serious = [
-                one for one in found.response["violations"] if one["impact"] in ("serious", "critical", "moderate")
-            ]
-            assert not serious, [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in serious]
-            assert len(found.response["passes"]) > 10
+        assert_accessible_in_both_themes(page, ".vnb-review")
         panel.input("shop").focus()
     for width in (1200, 500, 360):
         panel.root.evaluate("(root, width) => { root.style.width = `${width}px`; }", width)

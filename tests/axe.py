@@ -1,0 +1,37 @@
+"""Check the accessibility of a page with axe-core."""
+
+from tests.lab import set_theme
+
+IMPACTS = ("moderate", "serious", "critical")
+
+
+def assert_accessible(page, *selectors):
+    """Assert that axe-core finds no violation of moderate or higher impact, and print those that it finds.
+
+    Args:
+        page: A Playwright page.
+        *selectors: CSS selectors of the elements to check; none for the whole page. Each must match an element.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = {"include": [[selector] for selector in selectors]} if selectors else None
+    found = Axe().run(page, context=context).response
+    violations = [one for one in found["violations"] if one["impact"] in IMPACTS]
+    assert not violations, "\n".join(map(_described, violations))
+    assert len(found["passes"]) > 10, "axe-core checked almost nothing"
+
+
+def assert_accessible_in_both_themes(page, *selectors):
+    """Assert in JupyterLab's light and dark theme that axe-core finds no violation; see `assert_accessible`."""
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        set_theme(page, theme)
+        assert_accessible(page, *selectors)
+
+
+def _described(violation):
+    """Describe a violation in one line for each element."""
+    lines = [f"{violation['impact']}: {violation['id']}, {violation['help']}"]
+    for node in violation["nodes"]:
+        advice = node.get("failureSummary", "").replace("\n", " ")
+        lines.append(f"  {node['html'][:120]} ({advice[:300]})")
+    return "\n".join(lines)
