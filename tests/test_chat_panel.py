@@ -99,7 +99,7 @@ async def test_a_panel_without_a_model_asks_the_default_and_offers_the_models_wh
     assert panel._composer.models[1].startswith("replicate:")
     assert "%vision use replicate:llava-13b" in panel._composer.note
     write(panel, do="model", name="replicate:llava-13b")
-    panel._redraw()
+    panel._redraw_timer.now()
     assert panel._composer.model == "replicate:llava-13b" and panel._composer.note == ""
     assert "r8_secret" not in repr(panel) + json.dumps(panel._composer.get_state(), default=str)
 

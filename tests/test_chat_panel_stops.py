@@ -52,13 +52,14 @@ async def test_an_answer_that_arrives_all_at_once_can_be_stopped(server, llm, mo
 
 async def test_slow_redraws_are_postponed_until_the_answer_has_ended(llm, monkeypatch):  # noqa: F811
     panel = vn.ChatPanel(llm)
-    panel._draw_seconds = 1.0  # as if it took a second
-    panel._drawn_at = time.monotonic() - 2
+    timer = panel._redraw_timer
+    timer.seconds = 1.0  # as if it took a second
+    timer.drawn_at = time.monotonic() - 2
     drawn = []
-    monkeypatch.setattr(panel, "_redraw", lambda: drawn.append(1))
+    monkeypatch.setattr(timer, "_redraw", lambda: drawn.append(1))
     stream = panel.chat.astream("Go.")
     await anext(stream)
-    assert drawn == [] and panel._redraw_timer is not None
+    assert drawn == [] and timer.is_due
     await stream.aclose()
     assert drawn  # a complete answer is drawn immediately
 
@@ -207,7 +208,7 @@ async def test_closing_the_panel_during_an_answer_saves_the_part_that_has_arrive
 async def test_the_widget_state_contains_no_images_or_answers(server, llm):  # noqa: F811
     panel = vn.ChatPanel(llm, images=picture())
     await panel._thumbnails.wait()
-    panel._redraw()
+    panel._redraw_timer.now()
     sent = []
     panel._composer.send = lambda content, buffers=None: sent.append(content)
     write(panel, do="hello", request_id="t")

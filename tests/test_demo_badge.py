@@ -152,7 +152,7 @@ def test_a_panel_has_the_badge_once_and_labels_its_models(server):
     assert view.status["badge"] == ""
     panel.chat.ask("How large is it?", [CHART])
     panel.chat.ask("How bright is it?")
-    panel._redraw()
+    panel._redraw_timer.now()
     assert view.status["badge"] == BADGE and "would cost 0." in view.status["totals"]
     shown = TranscriptViewModel(panel._thumbnails).views(panel.chat, None)
     assert [(one["model"], BADGE in str(one), "would cost 0." in one["details"]) for one in shown] == [

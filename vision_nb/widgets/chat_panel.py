@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
-import re
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +13,8 @@ import ipywidgets
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.record import begin_record, find_record, place_of_cell, place_of_name
 from vision_nb.errors import SettingsError
-from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.document import ImageSource
 from vision_nb.messages import ChatMessage, as_images, user_message
-from vision_nb.notebook.display import UPDATES_PER_SECOND
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, in_voila, shell
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import ChatResponse
@@ -27,6 +22,8 @@ from vision_nb.store import Store
 from vision_nb.widgets.composer import Composer
 from vision_nb.widgets.controller import PanelController, image_limit_error
 from vision_nb.widgets.model_picker import ModelPicker
+from vision_nb.widgets.panel_arguments import check_types, checked_documents, configured_chat, css_length
+from vision_nb.widgets.redraw_timer import RedrawTimer
 from vision_nb.widgets.static_transcript import StaticTranscript
 from vision_nb.widgets.thumbnails import ThumbnailCache
 
@@ -94,11 +91,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         name: str | None = None,
         store: Store | str | Path | Literal[False] | None = None,
     ) -> None:
-        if name is not None and (not isinstance(name, str) or not name):
-            raise SettingsError(f"name= must be a non-empty string, not {name!r:.80}.")
-        if chat is not None and not isinstance(chat, Chat):
-            raise SettingsError(f"chat= must be a Chat, not {type(chat).__name__}.")
-        documents, height = _checked_documents(images), _css_length(height)
+        check_types(name, chat)
+        documents, height = checked_documents(images), css_length(height)
         self._cell_id, self._execution_count = current_cell_id(), getattr(shell(), "execution_count", None)
         place = None
         if store is not False:
@@ -106,13 +100,11 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         earlier = find_record(place, store or None) if chat is None else None
         continued = chat if earlier is None else earlier.chat
         self._models = ModelPicker(continued.llm if continued is not None and llm is None else llm)
-        self._chat = _configured_chat(continued, self._models, llm, system, keep_images)
+        self._chat = configured_chat(continued, self._models, llm, system, keep_images)
         self._record = earlier or begin_record(self._chat, place, store or None)
         self._continued_from = self._record.time if self._chat.turns and chat is None else None
         self._first_images = documents
-        self._redraw_timer: asyncio.TimerHandle | None = None
-        self._drawn_at = 0.0  # time.monotonic() of the last redraw
-        self._draw_seconds = 0.0  # how long it took
+        self._redraw_timer = RedrawTimer(self._draw)
         self._thumbnails = ThumbnailCache(self._redraw_soon)
         self._static_transcript = StaticTranscript(self._thumbnails)
         self._composer = Composer(self._thumbnails, self._handle)
@@ -134,7 +126,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         for panel in self._panels_of_cell(this_run=False):
             panel.close()
         _open_panels.add(self)
-        self._redraw()
+        self._redraw_timer.now()
 
     @property
     def chat(self) -> Chat:
@@ -150,7 +142,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         Raises:
             ImageError: An image cannot be read.
         """
-        for document in [document for image in images for document in _checked_documents(image)]:
+        for document in [document for image in images for document in checked_documents(image)]:
             self._composer.attach(document)
         self._redraw_soon()
 
@@ -177,7 +169,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             answer = await task
             await self._thumbnails.wait()  # so that the saved transcript has them
         finally:
-            self._redraw()
+            self._redraw_timer.now()
         return answer
 
     def stop(self) -> None:
@@ -219,8 +211,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self._controller.close()
         self._unwatch()
         self._free_if_idle()
-        if self._redraw_timer is not None:
-            self._redraw_timer.cancel()
+        self._redraw_timer.cancel()
         if (ipython := shell()) is not None:
             with suppress(ValueError):
                 ipython.events.unregister("post_run_cell", self._redraw_pending)
@@ -279,37 +270,18 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             self._redraw_soon()
 
     def _redraw_soon(self) -> None:
-        """Redraw now, or after a short delay if the last redraw was very recent."""
-        if self._is_closed:
-            return
-        pause = 1 / UPDATES_PER_SECOND
-        if self.chat.answering is not None:
-            pause = max(pause, 4 * self._draw_seconds)  # leave the kernel most of its time while a long answer grows
-        delay = self._drawn_at + pause - time.monotonic()
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # without an event loop, nothing can be done later
-            delay = 0
-        if delay <= 0:
-            self._redraw()
-            return
-        if self._redraw_timer is not None:
-            self._redraw_timer.cancel()
-        self._redraw_timer = loop.call_later(delay, self._redraw)
+        if not self._is_closed:
+            self._redraw_timer.soon(is_growing=self.chat.answering is not None)
 
     def _redraw_pending(self, *_: Any) -> None:
         """Redraw at the end of a cell if a redraw is due, because the notebook may be saved next."""
-        if self._redraw_timer is not None:
-            self._redraw()
+        if self._redraw_timer.is_due:
+            self._redraw_timer.now()
 
-    def _redraw(self) -> None:
+    def _draw(self) -> None:
         """Update the page and the static transcript; only changes are sent."""
-        if self._redraw_timer is not None:
-            self._redraw_timer.cancel()
-            self._redraw_timer = None
         if self._is_closed:
             return
-        started_at = time.monotonic()
         self._controller.draw(self._continued_from)
         self._composer.model = self._models.add(self.chat.llm)
         self._composer.models = self._models.names
@@ -317,8 +289,6 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self._composer.note = self._note()
         self._composer.update_attachments()
         self._update_static_transcript()
-        self._drawn_at = time.monotonic()
-        self._draw_seconds = self._drawn_at - started_at
 
     def _note(self) -> str:
         """Return what the user should know before sending, such as that not all images will be sent."""
@@ -351,39 +321,3 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     def __repr__(self) -> str:
         turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"
         return f"ChatPanel({self.chat.llm}, {turns})"
-
-
-def _configured_chat(
-    chat: Chat | None, models: ModelPicker, llm: object, system: str | None, keep_images: int | None
-) -> Chat:
-    """Apply settings to a conversation, or to a new one; if a setting is invalid, the conversation is not changed."""
-    first = models.get(models.names[0])
-    configured = Chat(first) if chat is None else chat.fork()
-    if llm is not None:
-        configured.llm = first
-    if system is not None:
-        configured.system = system
-    if keep_images is not None:
-        configured.keep_images = keep_images
-    if chat is None:
-        return configured
-    chat.llm, chat.system, chat.keep_images = configured.llm, configured.system, configured.keep_images
-    return chat
-
-
-def _css_length(height: object) -> str:
-    """Return a height as a CSS length; numbers are pixels."""
-    if isinstance(height, (int, float)) and not isinstance(height, bool) and 0 < height < math.inf:
-        return f"{height}px"
-    if isinstance(height, str) and re.fullmatch(r"[\w.,%()+*/ -]+", height):
-        return height
-    raise SettingsError(f"height={height!r} is not a length: use pixels, such as 480, or CSS, such as '30em'.")
-
-
-def _checked_documents(images: ImageSource | Iterable[ImageSource]) -> list[ImageDocument]:
-    """Convert images to documents, and read the header of those that need no download to detect errors early."""
-    documents = [ImageDocument.of(image) for image in as_images(images)]
-    for document in documents:
-        if not document.is_remote:
-            _ = document.size
-    return documents
