@@ -30,14 +30,14 @@ async def test_an_answer_that_arrives_all_at_once_can_be_stopped(server, llm, mo
     assert len(LONG) > 100_000
     panel = vn.ChatPanel(llm)
     drawn = 0
-    draw = panel._redraw
+    draw = panel._redraw_timer._redraw
 
     def counted():
         nonlocal drawn
         drawn += 1
         draw()
 
-    monkeypatch.setattr(panel, "_redraw", counted)
+    monkeypatch.setattr(panel._redraw_timer, "_redraw", counted)
     write(panel, do="send", text="Go.")
     await wait_for_text(panel)
     for _ in range(200):
