@@ -12,6 +12,7 @@ from tests.extractions import make_extraction, receipt
 from tests.mathjax_finder import DANGEROUS, harmful_formulas, typeset_formulas
 from vision_nb.comparison.gallery import answer_html as gallery_html
 from vision_nb.comparison.gallery import error_html
+from vision_nb.images.cards import ImageCard, cards_html
 from vision_nb.magics.answer_parsers import parse_table
 from vision_nb.rendering import html
 from vision_nb.rendering.markdown.blocks import safe_markdown
@@ -155,8 +156,7 @@ def test_a_page_typesets_no_unknown_command_in_any_text(form):
         html.error_box(text),
         html.file_listing(text, text),
         html.html_table([text], [[text]]),
-        html.image_figure("data:,", text, (1, 1), "image/png"),
-        html.thumbnail_grid([(None, text)], [text]),
+        cards_html([ImageCard(text, text, "data:,", (1, 1)), ImageCard(text, text)], remarks=[text]),
         html.footnote([text]),
         gallery_html(text, facts=[text], remark=text),
         error_html(text),

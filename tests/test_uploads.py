@@ -14,7 +14,7 @@ from tests.forms import EIGHT_FORMS, ask
 from vision_nb import errors
 from vision_nb.demo import Fault, sample_url
 from vision_nb.images.uploaded import UploadedImage
-from vision_nb.magics.preview import _caption
+from vision_nb.magics.preview import _facts
 from vision_nb.providers.openai.uploads import LIFETIME
 
 
@@ -251,4 +251,4 @@ def test_a_copy_of_a_model_does_not_delete_the_originals_files(server, llm):
 
 def test_the_preview_of_a_cell_says_that_only_the_files_id_is_sent(llm):
     uploaded = vn.ImageDocument.of(vn.samples.path("chart")).upload(llm)
-    assert _caption(uploaded, llm.outgoing(uploaded)) == "chart.png: sent as the ID of the uploaded file"
+    assert _facts(uploaded, llm.outgoing(uploaded)) == "sent as the ID of the uploaded file"

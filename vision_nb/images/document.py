@@ -19,7 +19,7 @@ from vision_nb.images.decode import Size, decode_upright, open_image, upright_si
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.formats import SENDABLE, sniff, type_of_name
 from vision_nb.images.image_list import ListOfImages
-from vision_nb.images.prepare import MAX_BYTES, Prepared, prepare, thumbnail
+from vision_nb.images.prepare import MAX_BYTES, Prepared, ThumbnailType, prepare, thumbnail
 from vision_nb.images.sources import ImageSource as ImageSource
 from vision_nb.images.sources import source_arguments
 from vision_nb.images.tiles import tile_boxes
@@ -296,18 +296,19 @@ class ImageDocument:
         prepared = self.prepare()
         return html.data_uri(prepared.data, prepared.mimetype)
 
-    def thumbnail(self, side: int = 320, *, max_bytes: int = 22_000) -> str:
-        """Return a small JPEG as a data URI.
+    def thumbnail(self, side: int = 320, *, max_bytes: int = 22_000, mimetype: ThumbnailType = "image/jpeg") -> str:
+        """Return a small version of the image as a data URI.
 
         Args:
             side: The largest width and height in pixels.
             max_bytes: The largest file in bytes, before base64.
+            mimetype: "image/jpeg", or "image/webp", which has more pixels in a few kB.
 
         Raises:
             ImageError: The image cannot be found, read or decoded.
         """
-        small = thumbnail(self.read(), name=self.name, side=side, max_bytes=max_bytes)
-        return html.data_uri(small, "image/jpeg")
+        small = thumbnail(self.read(), name=self.name, side=side, max_bytes=max_bytes, mimetype=mimetype)
+        return html.data_uri(small, mimetype)
 
     def __repr__(self) -> str:
         detail = f", detail={self.detail!r}" if self.detail else ""

@@ -7,9 +7,10 @@ are removed. The functions take and return bytes, and do not depend on models.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from vision_nb.errors import ImageTooLargeError
 from vision_nb.images.decode import Size, check_pixels, decode_upright, is_deep, open_image, upright_size
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 20_000_000
 """The largest file to send: 20 MB per image (OpenAI, vision guide of 2024; later limits are higher)."""
+
+ThumbnailType: TypeAlias = Literal["image/jpeg", "image/webp"]
+"""The MIME types of thumbnails."""
 
 _JPEG_QUALITY = 90
 _LOSSY = frozenset({"image/jpeg", "image/heic", "image/avif", "image/webp"})
@@ -135,24 +139,31 @@ def fit_within(size: Size, side: int) -> Size:
     return max(1, width * side // longest), max(1, height * side // longest)
 
 
-def thumbnail(data: bytes, *, name: str, side: int, max_bytes: int = 22_000) -> bytes:
-    """Return a small JPEG of an image, on white.
+def thumbnail(
+    data: bytes, *, name: str, side: int, max_bytes: int = 22_000, mimetype: ThumbnailType = "image/jpeg"
+) -> bytes:
+    """Return a small version of an image, on white.
 
     Args:
         data: The image file.
         name: The image's name in error messages.
         side: The longest side in pixels; it is reduced further until the file is small enough.
         max_bytes: The largest file in bytes; 22 kB are less than 30 kB as base64.
+        mimetype: The type of the result. In a few kB, WebP has about three times as many pixels as JPEG; JPEG can be
+            read by programs other than browsers too.
 
     Raises:
         ImageError: As for `prepare`.
     """
     with open_image(io.BytesIO(data), name) as (image, _):
         pixels = _on_white(decode_upright(image, fit_within(upright_size(image), side), [], name), [])
-    encoded = _save(pixels, "JPEG", quality=75)
-    while len(encoded) > max_bytes:
-        pixels.thumbnail((pixels.width * 4 // 5, pixels.height * 4 // 5))
-        encoded = _save(pixels, "JPEG", quality=75)
+    kind, quality = ("JPEG", 75) if mimetype == "image/jpeg" else ("WEBP", 50)
+    encoded = _save(pixels, kind, quality=quality)
+    while len(encoded) > max_bytes and max(pixels.size) > 1:
+        # A WebP is slow to encode, so its next size is estimated from the excess.
+        scale = 0.8 if kind == "JPEG" else min(0.9, math.sqrt(max_bytes / len(encoded)))
+        pixels.thumbnail((max(1, int(pixels.width * scale)), max(1, int(pixels.height * scale))))
+        encoded = _save(pixels, kind, quality=quality)
     return encoded
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vision_nb.cost.estimate import Estimate
+from vision_nb.images.cards import ImageCard, cards_html
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared, thumbnail
 from vision_nb.images.uploaded import UploadedImage
@@ -16,7 +17,8 @@ from vision_nb.rendering.format import format_count, format_price, format_usd
 from vision_nb.rendering.sanitize import escape_text, terminal_text
 
 MAX_THUMBNAILS = 24
-_THUMBNAIL_SIDE = 120  # pixels
+_THUMBNAIL_SIDE = 320  # pixels
+_THUMBNAIL_BYTES = 3_200
 
 
 @dataclass(frozen=True)
@@ -64,26 +66,21 @@ class Preview:
         cached = " The answer is cached: without --dry-run, it would cost nothing." if self.is_stored else ""
         return " ".join([f"Nothing was sent.{cached}", *self.notes])
 
-    def _captions(self) -> list[str]:
-        return [_caption(document, prepared) for document, prepared in self.outgoing]
-
     def _repr_html_(self) -> str:
         rows = "".join(
             '<tr><th scope="row" style="text-align:left;vertical-align:top;white-space:nowrap">'
             f'{escape_text(name)}</th><td style="text-align:left;white-space:pre-wrap">{escape_text(value)}</td></tr>'
             for name, value in self._rows
         )
-        tiles = [
-            (None if prepared is None else _thumbnail(prepared, document.name), caption)
-            for (document, prepared), caption in zip(self.outgoing[:MAX_THUMBNAILS], self._captions(), strict=False)
-        ]
-        more = len(self.outgoing) - len(tiles)
-        images = html.thumbnail_grid(tiles, [f"and {more} more"] if more else []) if tiles else ""
+        cards = [_card(document, prepared) for document, prepared in self.outgoing[:MAX_THUMBNAILS]]
+        more = len(self.outgoing) - len(cards)
+        images = cards_html(cards, remarks=[f"and {more} more"] if more else []) if cards else ""
         return f"<table>{rows}</table>{images}<p><b>{escape_text(self._summary)}</b></p>"
 
     def __repr__(self) -> str:
         rows = [f"{name}: {value}" for name, value in self._rows]
-        return terminal_text("\n".join([*rows, *(f"image: {caption}" for caption in self._captions()), self._summary]))
+        images = [f"image: {document.title}: {_facts(document, prepared)}" for document, prepared in self.outgoing]
+        return terminal_text("\n".join([*rows, *images, self._summary]))
 
 
 def preview(question: Question, *, is_stored: bool, notes: tuple[str, ...] = ()) -> Preview:
@@ -107,19 +104,22 @@ def check_image_count(question: Question, limit: int) -> None:
     )
 
 
-def _caption(document: ImageDocument, prepared: Prepared | None) -> str:
-    if prepared is None and isinstance(document, UploadedImage):
-        return f"{document.title}: sent as the ID of the uploaded file"
+def _facts(document: ImageDocument, prepared: Prepared | None) -> str:
     if prepared is None:
-        return f"{document.title}: only the URL is sent"
+        return "sent as the ID of the uploaded file" if isinstance(document, UploadedImage) else "only the URL is sent"
     kind, kilobytes = prepared.mimetype.removeprefix("image/").upper(), len(prepared.data) / 1000
     notes = "".join(f"; {note}" for note in prepared.notes)
-    return f"{document.title}: {prepared.size[0]} x {prepared.size[1]} {kind}, {kilobytes:,.0f} kB{notes}"
+    return f"{prepared.size[0]} x {prepared.size[1]} {kind}, {kilobytes:,.0f} kB{notes}"
 
 
-def _thumbnail(prepared: Prepared, name: str) -> str:
-    data = thumbnail(prepared.data, name=name, side=_THUMBNAIL_SIDE, max_bytes=8_000)
-    return html.data_uri(data, "image/jpeg")
+def _card(document: ImageDocument, prepared: Prepared | None) -> ImageCard:
+    name, facts = document.title, _facts(document, prepared)
+    if prepared is None:
+        return ImageCard(name, facts)
+    small = thumbnail(
+        prepared.data, name=document.name, side=_THUMBNAIL_SIDE, max_bytes=_THUMBNAIL_BYTES, mimetype="image/webp"
+    )
+    return ImageCard(name, facts, html.data_uri(small, "image/webp"), prepared.size)
 
 
 def _text(value: Any) -> str:

@@ -18,33 +18,6 @@ def data_uri(data: bytes, mimetype: str) -> str:
     return f"data:{mimetype};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def image_figure(thumbnail: str, name: str, size: tuple[int, int], mimetype: str) -> str:
-    """Return an image with its name, size and type as caption."""
-    kind = mimetype.removeprefix("image/").upper()
-    return (
-        f'<figure style="display:inline-block;margin:0"><img src="{escape(thumbnail)}" alt="{escape(name)}" '
-        f'style="max-width:100%;{_BORDER}"><figcaption style="{MUTED_STYLE}">{escape_text(name)} &middot; '
-        f"{size[0]} &times; {size[1]} {escape(kind)}</figcaption></figure>"
-    )
-
-
-def thumbnail_grid(tiles: Iterable[tuple[str | None, str]], remarks: Sequence[str] = ()) -> str:
-    """Return a grid of thumbnails with captions; None is shown as a warning sign."""
-    cells = []
-    for thumbnail, caption in tiles:
-        image = (
-            f'<img src="{escape(thumbnail)}" alt="{escape(caption)}" style="max-width:120px;max-height:120px">'
-            if thumbnail
-            else '<span style="font-size:200%">&#9888;</span>'
-        )
-        cells.append(
-            f'<div style="width:130px;padding:4px;text-align:center;overflow-wrap:anywhere;{_BORDER}">{image}'
-            f'<div style="{MUTED_STYLE}">{escape_text(caption)}</div></div>'
-        )
-    below = "".join(map(muted_text, remarks))
-    return f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(cells)}</div>{below}'
-
-
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
     """Return a Markdown table; columns from ``numbers_from`` on are right-aligned."""
     rule = ["---" if column < numbers_from else "---:" for column in range(len(head))]

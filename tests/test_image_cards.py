@@ -1,0 +1,121 @@
+"""Cards and strips of thumbnails: what they contain, and that they are small, escaped and fit for any front end."""
+
+import re
+
+import numpy as np
+import pytest
+
+import vision_nb as vn
+from tests.conftest import encoded, picture
+from vision_nb.images.cards import image_cards, image_strip, read_card
+from vision_nb.images.document import ImageDocument, ImageList
+
+DATA = re.compile(r'src="data:image/webp;base64,([^"]*)"')
+
+
+def documents(count, size=(64, 48)):
+    return ImageList(ImageDocument(image=picture(*size), image_name=f"{number}.png") for number in range(count))
+
+
+def noise(width=1600, height=1200):
+    return ImageDocument.of(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+def test_a_card_has_the_name_and_size_and_a_broken_image_the_reason(tmp_path):
+    html = image_cards([*documents(1), ImageDocument.of(tmp_path / "missing.png")])
+    assert "0.png<br>64 × 48 PNG" in html and 'alt="0.png"' in html
+    assert html.count("<img") == html.count("<details") == html.count("<summary") == 1
+    assert "missing.png<br>There is no file" in html
+
+
+def test_a_page_has_20_cards_and_counts_the_others():
+    html = documents(1000)._repr_html_()
+    assert html.count("<details") == 20 and "and 980 more" in html
+
+
+def test_a_page_of_photographs_is_under_100_kb():
+    photo = noise()
+    assert len(image_cards([photo] * 20)) < 110_000
+    assert len(image_strip([photo] * 20)) < 45_000
+    assert len(image_cards([photo])) < 30_000
+
+
+def test_a_strip_has_no_captions_but_names_for_screen_readers():
+    html = image_strip(documents(10), limit=8)
+    assert html.count("<img") == 8 and 'alt="0.png, 64 × 48 PNG"' in html and "<br>" not in html
+    assert "and 2 more" in html
+    assert image_strip([]) == ""
+
+
+@pytest.mark.parametrize("show", [image_cards, image_strip, lambda documents: documents[0]._repr_html_()])
+def test_names_are_escaped_in_text_and_attributes(show):
+    document = ImageDocument(image=picture(), image_name='"><script>alert(1)</script>$x$ & \' onerror="f()".png')
+    for one in (document, ImageDocument(image_path="\"><img src=x onerror='f()'>.png")):
+        html = show([one])
+        assert "<script" not in html and "<img src=x" not in html and "$x$" not in re.sub('"[^"]*"', "", html)
+        assert not re.search(r'<[^>"]*(?:"[^"]*"[^>"]*)* onerror=', html)
+
+
+@pytest.mark.parametrize("size", [(1, 400), (400, 1), (3, 2000), (1, 1)])
+def test_extreme_shapes_have_a_place_on_the_page(size):
+    for html in (image_cards(documents(1, size)), image_strip(documents(1, size))):
+        assert int(re.search(r"min-width:(\d+)px", html)[1]) >= 24
+        assert float(re.search(r"min-width:([\d.]+)%", html)[1]) > 0
+
+
+def test_html_has_neither_scripts_nor_styles_nor_variables():
+    html = image_cards(documents(3), columns=2) + image_strip(documents(2)) + documents(1)[0]._repr_html_()
+    assert not re.search(r"<style|<script|class=|var\(|on\w+=", html)
+
+
+def test_a_link_is_not_downloaded():
+    link = ImageDocument(image_url="http://127.0.0.1:1/photo.jpg")
+    link.show_as_link()
+    assert read_card(link).facts == "not downloaded"
+    assert "not downloaded" in image_cards([link])
+
+
+def test_thumbnails_are_sharper_if_they_are_fewer():
+    photo = noise()
+    few, many = (DATA.search(image_cards([photo] * count))[1] for count in (1, 20))
+    assert len(few) > 3 * len(many)
+
+
+def test_a_webp_thumbnail_is_a_webp():
+    document = ImageDocument.of(encoded(picture(640, 480)))
+    assert document.thumbnail(100, mimetype="image/webp").startswith("data:image/webp")
+    assert ImageDocument(image_url=document.thumbnail(100, mimetype="image/webp")).size == (100, 75)
+    assert document.thumbnail().startswith("data:image/jpeg")
+
+
+def images(tmp_path, *names, skipped=()):
+    for name in names:
+        (tmp_path / name).write_bytes(encoded(picture()))
+    return ImageList((ImageDocument(image_path=tmp_path / name) for name in names), skipped)
+
+
+def test_slices_sums_and_copies_are_lists_of_images_with_their_skipped_files(tmp_path):
+    notes, other = (tmp_path / "notes.txt", "it is text"), (tmp_path / "b.csv", "it is text")
+    first, second = images(tmp_path, "1.png", "2.png", skipped=[notes]), images(tmp_path, "3.png", skipped=[other])
+    total = first + second
+    assert [image.title for image in total] == ["1.png", "2.png", "3.png"] and total.skipped == [notes, other]
+    assert first.skipped == [notes] and len(first) == 2
+    more = first.copy()
+    more += second
+    assert more == total and more.skipped == [notes, other] and first.skipped == [notes]
+    for found, titles in (
+        (first[:1], ["1.png"]),
+        (first[::-1], ["2.png", "1.png"]),
+        (first.reversed(), ["2.png", "1.png"]),
+        (first * 2, ["1.png", "2.png"] * 2),
+        (2 * first, ["1.png", "2.png"] * 2),
+        (first.copy(), ["1.png", "2.png"]),
+        (first + [second[0]], ["1.png", "2.png", "3.png"]),  # noqa: RUF005
+        ([second[0]] + first, ["3.png", "1.png", "2.png"]),  # noqa: RUF005
+        (first.filter(lambda image: "2" in image.title), ["2.png"]),
+        (first.sorted_by(lambda image: image.title, reverse=True), ["2.png", "1.png"]),
+    ):
+        assert isinstance(found, ImageList) and [image.title for image in found] == titles
+        assert found.skipped == [notes] and found.skipped is not first.skipped
+    assert first[1].title == "2.png"
+    assert isinstance(vn.load_images(tmp_path / "*.png")[:2], ImageList)
