@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Protocol, Self
 
-from vision_nb.messages import ChatMessage, MessageRole
+from vision_nb.images.box_answers import read_boxes
+from vision_nb.images.boxes import Box, SentImage
+from vision_nb.images.document import ImageDocument
+from vision_nb.images.sources import ImageSource
+from vision_nb.messages import ChatMessage, MessageRole, as_images
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.rendering.answer import response_markdown
 from vision_nb.rendering.demo_badge import demo_label
@@ -166,6 +171,8 @@ class Response(DisplayOnce):
         pricing: Prices the usage in US dollars.
         image_notes: How images were changed before they were sent: a note for each changed image, such as "scan.png:
             scaled from 4000 x 3000 pixels to 2048 x 1536".
+        sent_images: Each image of the last question that has any: its name, and its size, originally and as the model
+            saw it.
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
         reasoning: The model's reasoning before its answer, if the server sends it; not part of ``text``.
         reasoning_delta: The new part of the reasoning since the previous response of a stream.
@@ -192,6 +199,7 @@ class Response(DisplayOnce):
     latency: float | None = field(default=None, compare=False)
     pricing: Pricing | None = field(default=None, repr=False, compare=False)
     image_notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    sent_images: tuple[SentImage, ...] = field(default=(), repr=False, compare=False)
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
     reasoning: str = field(default="", repr=False)
     reasoning_delta: str = field(default="", repr=False, compare=False)
@@ -254,6 +262,47 @@ class Response(DisplayOnce):
         if isinstance(own, SumOfAttempts):
             pricing = SumOfAttempts(tuple(attempt.priced_by(pricing) for attempt in own.attempts))
         return replace(self, pricing=pricing)
+
+    def boxes(
+        self,
+        *,
+        convention: str | None = None,
+        image: int | None = None,
+        images: ImageSource | Iterable[ImageSource] | None = None,
+    ) -> list[Box]:
+        r"""Return the boxes and points in the answer, in pixels of the original images.
+
+        The conventions of Qwen-VL, GLM-V, Gemini, Claude and Molmo are known, in JSON or in the models' own notation.
+        Coordinates are rounded to tenths of a pixel. A box that extends beyond the image is clamped to it; one that is
+        outside is left out, and so is a malformed one.
+
+        Args:
+            convention: How the model writes coordinates: "qwen2-vl", "qwen2.5-vl", "qwen3-vl", "glm-v", "gemini",
+                "claude", "molmo" or "demo"; "thousandths", "percent" or "fractions" of the image's sides; "pixels" of
+                the image as the model saw it, or of the "original". By default, the model's name decides, or a
+                notation that only one family has.
+            image: The index of the image that the boxes are on, if the question has several.
+            images: The images of the question, if the answer does not know their sizes: only their URLs were sent, or
+                the answer was saved by an earlier version. Pixels are then taken as those of the originals.
+
+        Returns:
+            The boxes, in the answer's order; a point is a box without width and height. Empty if there are none.
+
+        Raises:
+            SettingsError: The answer has boxes, but its convention, its images or their sizes are not known, or the
+                question has several images and ``image`` is missing.
+
+        >>> text = '```json\n[{"bbox_2d": [100, 200, 500, 600], "label": "cat"}]\n```'
+        >>> vn.CompletionResponse(text).boxes(convention="qwen3-vl", images=vn.samples.path("chart"))
+        [Box(left=100.0, top=120.0, right=500.0, bottom=360.0, label='cat', image=0)]
+        """
+        sent = self.sent_images
+        if images is not None:
+            documents = [ImageDocument.of(one) for one in as_images(images)]
+            seen = [one.seen_size for one in sent] if len(sent) == len(documents) else [None] * len(documents)
+            sent = tuple(SentImage(one.title, one.size, size) for one, size in zip(documents, seen, strict=True))
+        model = "demo" if self.is_demo else self.model
+        return read_boxes(self.text, model=model, images=sent, convention=convention, image=image)
 
     @property
     def remark(self) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from vision_nb.errors import SettingsError
+from vision_nb.images.boxes import Box, crop_edges, crop_name
 from vision_nb.images.cache import PREPARED_IMAGES
 from vision_nb.images.cards import image_figure
 from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent, content_of_url
@@ -290,6 +291,28 @@ class ImageDocument:
             name = f"{self.title} (row {row} of {rows}, column {column} of {columns})"
             tiles.append(ImageDocument(image=pixels.crop(box), detail=self.detail, image_name=name))
         return tiles
+
+    def crop(self, box: Box | Sequence[float]) -> ImageDocument:
+        """Return a part of the image as a document.
+
+        Args:
+            box: A `Box`, or (left, top, right, bottom), in pixels of the upright image. Pixels that the box covers in
+                part are included; what is outside the image is cut off.
+
+        Returns:
+            A document in memory with the image's detail level. Its name is that of the image with the crop's left, top,
+            width and height, such as "photo.jpg#xywh=10,20,300,200".
+
+        Raises:
+            SettingsError: The value is not a box, or contains no pixel of the image.
+            ImageError: The image cannot be found, read or decoded.
+
+        >>> vn.ImageDocument.of(vn.samples.path("chart")).crop((10, 20, 310, 220)).title
+        'chart.png#xywh=10,20,300,200'
+        """
+        edges = crop_edges(box, self.size, self.title)
+        pixels = self.to_pil().crop(edges)
+        return ImageDocument(image=pixels, detail=self.detail, image_name=crop_name(self.title, edges))
 
     def data_uri(self) -> str:
         """Return the image as a data URI, in a type that browsers and providers accept."""

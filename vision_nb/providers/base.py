@@ -306,7 +306,12 @@ class MultiModalLLM(RequestSender):
         empty = question.kind(
             model=self.model, pricing=self.pricing, sent_tokens=sent, service_tier=tier, schema=schema
         )
-        empty = replace(empty, image_notes=tuple(note for image in images.values() for note in image.notes))
+        asked = next((m.image_documents for m in reversed(messages) if set(m.image_documents) & images.keys()), ())
+        empty = replace(
+            empty,
+            image_notes=tuple(note for image in images.values() for note in image.notes),
+            sent_images=tuple(images[document].sent for document in asked if document in images),
+        )
         accumulator = ResponseAccumulator(empty, self._trim, may_be_demo=is_on_this_machine(self.server))
         return Call(request, accounting, accumulator, sends_schema=schema is not None and not in_prompt)
 

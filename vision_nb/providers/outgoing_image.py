@@ -9,6 +9,7 @@ from vision_nb.cost.accounting import is_limited
 from vision_nb.cost.image_rules import fewest_tokens, fixed_tokens, sent_size, view_of
 from vision_nb.cost.rule_kinds import View
 from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images.boxes import SentImage
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
@@ -35,6 +36,7 @@ class OutgoingImage:
         tokens: Input tokens that the image costs, or None if that is unknown.
         fewest_tokens: A lower bound on the tokens, however the server handles the detail level "auto".
         is_estimate: Whether the tokens are an estimate.
+        seen_size: Width and height in pixels after the model's own scaling, or None if no rule is known.
         file: The uploaded file whose ID is sent, or None.
     """
 
@@ -44,6 +46,7 @@ class OutgoingImage:
     tokens: int | None
     fewest_tokens: int
     is_estimate: bool = False
+    seen_size: Size | None = None
     file: UploadedFile | None = None
 
     @property
@@ -52,6 +55,16 @@ class OutgoingImage:
         if self.prepared is None:
             return str(self.document.image_url)
         return data_uri(self.prepared.data, self.prepared.mimetype)
+
+    @property
+    def sent(self) -> SentImage:
+        """The sizes that relate coordinates in an answer to the original image."""
+        if self.prepared is not None:
+            size = self.prepared.original_size
+            return SentImage(self.document.title, size, self.seen_size or self.prepared.size)
+        if self.file is not None:
+            return SentImage(self.document.title, self.document.size, self.seen_size or self.file.size)
+        return SentImage(self.document.title)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -109,7 +122,7 @@ def prepare_image(
     if document.is_remote and not inline_urls:
         fewest = min(fewest_tokens(size, model, detail) for size in _CHEAPEST)  # its size may be unknown
         seen = _remote_view(document, model, detail)
-        return OutgoingImage(document, None, detail, *_counted(seen, fewest))
+        return OutgoingImage(document, None, detail, *counted(seen, fewest))
 
     def fit(size: Size) -> Size:
         fitted = sent_size(size, model, detail, max_side)
@@ -119,11 +132,12 @@ def prepare_image(
     side = min(max_side or math.inf, side_limit or math.inf, max(prepared.original_size))
     view = view_of(fit_within(prepared.original_size, int(side)), model, detail)
     fewest = fewest_tokens(prepared.original_size, model, detail)
-    return OutgoingImage(document, prepared, detail, *_counted(view, fewest))
+    return OutgoingImage(document, prepared, detail, *counted(view, fewest))
 
 
-def _counted(view: View | None, fewest: int) -> tuple[int | None, int, bool]:
-    return (None, fewest, False) if view is None else (view.tokens, fewest, view.is_estimate)
+def counted(view: View | None, fewest: int) -> tuple[int | None, int, bool, Size | None]:
+    """Return the tokens of a view, the lower bound, whether the tokens are an estimate, and the size as seen."""
+    return (None, fewest, False, None) if view is None else (view.tokens, fewest, view.is_estimate, view.size)
 
 
 def _remote_view(document: ImageDocument, model: str, detail: Detail | None) -> View | None:

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
+from vision_nb.images.boxes import SentImage
+from vision_nb.images.decode import Size
 from vision_nb.responses import Choice, Response, SumOfAttempts, Usage
 
 _DETAILS = ("reasoning", "reasoning_seconds", "image_notes", "service_tier", "attempts", "is_demo")
@@ -17,6 +19,8 @@ def write_details(response: Response) -> str:
     """Return the details of a response as JSON."""
     details = {name: value for name in _DETAILS if (value := getattr(response, name))}
     details |= _price_facts(response)
+    if response.sent_images:
+        details["sent_images"] = [asdict(image) for image in response.sent_images]
     if response.other_choices:
         details["other_choices"] = [asdict(choice) for choice in response.other_choices]
     if isinstance(response.pricing, SumOfAttempts):
@@ -46,7 +50,16 @@ def read_details(saved: str) -> dict[str, Any]:
     if "priced_attempts" in read:
         known["pricing"] = SumOfAttempts(tuple(_read_attempt(one) for one in read["priced_attempts"]))
     choices = tuple(Choice(**choice) for choice in read.get("other_choices", ()))
-    return {**known, **_read_price_facts(read), "other_choices": choices}
+    images = tuple(_read_image(**image) for image in read.get("sent_images", ()))
+    return {**known, **_read_price_facts(read), "other_choices": choices, "sent_images": images}
+
+
+def _read_image(name: str, size: list[int] | None, seen_size: list[int] | None) -> SentImage:
+    return SentImage(name, _read_size(size), _read_size(seen_size))
+
+
+def _read_size(sides: list[int] | None) -> Size | None:
+    return None if sides is None else (sides[0], sides[1])
 
 
 def _read_price_facts(read: Mapping[str, Any]) -> dict[str, Any]:

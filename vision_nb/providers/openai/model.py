@@ -28,7 +28,7 @@ from vision_nb.providers.openai.responses_api import RESPONSES, asks_for_summary
 from vision_nb.providers.openai.retries import pause_before_retry
 from vision_nb.providers.openai.uploads import Uploads
 from vision_nb.providers.openai.wire_format import WireFormat, token_count
-from vision_nb.providers.outgoing_image import OutgoingImage
+from vision_nb.providers.outgoing_image import OutgoingImage, counted
 from vision_nb.providers.streaming import Delta
 from vision_nb.services import SERVICES
 from vision_nb.user_warnings import to_thread
@@ -299,8 +299,7 @@ class OpenAIMultiModal(OpenAIConnection):
             return super()._prepare_image(document, settings, count, inline_urls=inline_urls)
         view = view_of(file.size, self.counted_model, detail)
         fewest = fewest_tokens(file.size, self.counted_model, detail)
-        tokens, is_estimate = (None, False) if view is None else (view.tokens, view.is_estimate)
-        return OutgoingImage(document, None, detail, tokens, fewest, is_estimate, file)
+        return OutgoingImage(document, None, detail, *counted(view, fewest), file)
 
     def _file_for(self, document: ImageDocument, detail: Detail | None) -> UploadedFile | None:
         """Return the uploaded file to send in place of an image, or None to send the image.
