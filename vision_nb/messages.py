@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, short_text
 
 Part: TypeAlias = str | ImageDocument
 
@@ -26,8 +27,8 @@ class MessageRole(str, Enum):  # noqa: UP042 - print(role) shows MessageRole.USE
     ASSISTANT = "assistant"
 
 
-@dataclass(frozen=True)
-class ChatMessage:
+@dataclass(frozen=True, repr=False)
+class ChatMessage(TerminalDisplay):
     """A message of a conversation.
 
     Args:
@@ -86,6 +87,13 @@ class ChatMessage:
     def image_documents(self) -> tuple[ImageDocument, ...]:
         """The images of the message, in order."""
         return tuple(part for part in self.parts if isinstance(part, ImageDocument))
+
+    def __repr__(self) -> str:
+        parts = [repr(short_text(self.text)) if self.text else "", *(repr(one) for one in self.image_documents)]
+        return f"ChatMessage({self.role.value}: {', '.join(filter(None, parts))})"
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [str(self)]
 
     def __str__(self) -> str:
         images = "".join(f" [{document.name}]" for document in self.image_documents)

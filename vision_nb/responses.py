@@ -14,15 +14,17 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.sources import ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images
 from vision_nb.notebook.ipython import DisplayOnce
-from vision_nb.rendering.answer import response_markdown
+from vision_nb.rendering.answer import response_facts, response_markdown, response_parts, response_repr
 from vision_nb.rendering.demo_badge import demo_label
+from vision_nb.rendering.format import format_count
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 
 UNFINISHED = ("interrupted", "incomplete")
 """The finish reasons of an answer that was stopped or cut off. Such an answer is shown, but never parsed or stored."""
 
 
-@dataclass(frozen=True)
-class Usage:
+@dataclass(frozen=True, repr=False)
+class Usage(TerminalDisplay):
     """Token counts of one or more calls; add them with ``+`` or ``sum(usages)``.
 
     Attributes:
@@ -44,6 +46,14 @@ class Usage:
     def total_tokens(self) -> int | None:
         """Input and output tokens together; None if either is unknown."""
         return _plus(self.input_tokens, self.output_tokens)
+
+    def __repr__(self) -> str:
+        cached = f", cached_input_tokens={self.cached_input_tokens}" if self.cached_input_tokens else ""
+        return f"Usage(input_tokens={self.input_tokens}, output_tokens={self.output_tokens}{cached})"
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        cached = f" ({self.cached_input_tokens:,} of them cached)" if self.cached_input_tokens else ""
+        yield f"{format_count(self.input_tokens)} tokens in{cached}, {format_count(self.output_tokens)} out"
 
     def __add__(self, other: object) -> Usage:
         if other == 0:  # the start value of sum()
@@ -155,8 +165,8 @@ class SumOfAttempts:
         ]
 
 
-@dataclass(frozen=True)
-class Response(DisplayOnce):
+@dataclass(frozen=True, repr=False)
+class Response(DisplayOnce, TerminalDisplay):
     """The base of `CompletionResponse` and `ChatResponse`.
 
     Attributes:
@@ -314,8 +324,14 @@ class Response(DisplayOnce):
     def _repr_markdown_(self) -> str:
         return response_markdown(self)
 
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [response_facts(self)] if self.is_displayed else response_parts(self)
 
-@dataclass(frozen=True)
+    def __repr__(self) -> str:
+        return response_repr(type(self).__name__, self)
+
+
+@dataclass(frozen=True, repr=False)
 class CompletionResponse(Response):
     """The answer to a prompt; ``str(response)`` is its text.
 
@@ -328,7 +344,7 @@ class CompletionResponse(Response):
         return self.text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChatResponse(Response):
     """The answer to a list of messages; ``str(response)`` is ``"assistant: ..."``.
 

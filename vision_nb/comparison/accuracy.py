@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_usd
+from vision_nb.rendering.sanitize import terminal_text
+from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +67,7 @@ def effective_size(clusters: Sequence[tuple[int, int]]) -> float:
     return min(float(n), rate * (1 - rate) / variance) if variance else float(n)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Accuracy:
     """The outcomes of one model in one field, or in all fields.
 
@@ -112,6 +114,9 @@ class Accuracy:
         others: tuple[Outcome, ...] = ("wrong", "missing", "invented", "failed")
         return cls(model, field, n, correct, rate, low, high, *(counts.get(outcome, 0) for outcome in others))
 
+    def __repr__(self) -> str:
+        return terminal_text(f"Accuracy({self.model}, {self.field}: {self})")
+
     def __str__(self) -> str:
         """Return the accuracy with its counts, as in "92% (11 of 12, 1 missing)"."""
         if self.accuracy is None:
@@ -121,7 +126,7 @@ class Accuracy:
         return f"{percent(self.accuracy)} ({self.correct:,} of {self.n:,}{others})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelAccuracy:
     """The results of one model.
 
@@ -149,9 +154,16 @@ class ModelAccuracy:
     repaired: int
     usd_per_1000: Decimal | None
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{title} {text}" for title, text in zip(_HEAD[1:], _summary_row(self)[1:], strict=True))
+        return f"ModelAccuracy({self.model}: {values})"
 
-@dataclass(frozen=True)
-class AccuracySummary:
+
+_HEAD = ["model", "values right", "95% interval", "images right", "failed", "repaired", "per 1,000 images"]
+
+
+@dataclass(frozen=True, repr=False)
+class AccuracySummary(Report):
     """A `ModelAccuracy` for each model; displays as a table."""
 
     models: tuple[ModelAccuracy, ...]
@@ -176,14 +188,13 @@ class AccuracySummary:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Return the head and rows of the summary's table."""
-        head = ["model", "values right", "95% interval", "images right", "failed", "repaired", "per 1,000 images"]
-        return head, [_summary_row(one) for one in self.models]
+        return _HEAD, [_summary_row(one) for one in self.models]
 
     def _repr_html_(self) -> str:
         return html.html_table(*self.table())
 
-    def __str__(self) -> str:
-        return html.markdown_table(*self.table())
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [TextTable(*self.table(), numbers_from=1)]
 
 
 def _summary_row(one: ModelAccuracy) -> list[str]:
@@ -218,7 +229,7 @@ def format_usd_per_1000(amount: Decimal | None) -> str:
     """Return the price of 1,000 images, "free" for 0, or "unknown" for None."""
     if amount is None:
         return "unknown"
-    return format_usd(amount, decimals=2 if amount >= Decimal("0.1") else 4) if amount else "free"
+    return format_usd(amount) if amount else "free"
 
 
 def mean_price(prices: Iterable[tuple[Decimal | None, bool]]) -> Decimal | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,14 @@ from vision_nb.comparison.field_table import Values, column_names, explode_field
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.labels import default_annotator
 from vision_nb.comparison.result import Comparison
+from vision_nb.comparison.row_tables import extraction_parts
 from vision_nb.comparison.scoring import Score
 from vision_nb.comparison.truth import Truth
 from vision_nb.errors import ImageError, SchemaError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.paths import writable_path
 from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.schema.fields import Field, flatten
 from vision_nb.schema.schema import Schema
 from vision_nb.storage.annotations import Review
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 RESULT_COLUMNS = ("error", "attempts", "model", "input_tokens", "output_tokens", "usd")
 
 
-class Extraction(Sequence[Row]):
+class Extraction(TerminalDisplay, Sequence[Row]):
     """The data of each image, ordered by image, then model; ``extraction[0].parsed`` is the first value.
 
     `extract` returns an `Extraction`. You can also create one from a comparison that has a schema.
@@ -333,6 +335,9 @@ class Extraction(Sequence[Row]):
 
     def _repr_html_(self) -> str:
         return extraction_html(self.comparison.rows, self.values, self.document, self.fields, self.incomplete)
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return extraction_parts(self.comparison.rows, self.values, self.fields, self.incomplete)
 
     def __repr__(self) -> str:
         return repr(self.comparison).replace("Comparison", "Extraction", 1)

@@ -102,7 +102,7 @@ def _wrapping(width: int) -> str:
 def _result(row: Row) -> str:
     facts = ["failed" if row.error else "repaired" if row.finished and row.attempts > 1 else ""]
     facts += [Response(row.response or "", finish_reason=row.finish_reason).remark or "" if row.finished else ""]
-    facts += [format_price(row.usd, decimals=6, is_demo=row.is_demo)] if row.attempts else []
+    facts += [format_price(row.usd, is_demo=row.is_demo)] if row.attempts else []
     facts += ["from the store"] if row.from_store else []
     return f'<span style="{MUTED_STYLE}">{"<br>".join(escape_text(fact) for fact in facts if fact)}</span>'
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from decimal import Decimal
 from html import escape
 from typing import Any
 
@@ -12,12 +11,11 @@ from vision_nb.comparison.grid import Grid, Row
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.demo_badge import BADGE_HTML
-from vision_nb.rendering.format import format_price
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.sanitize import escape_text
 from vision_nb.rendering.values import value_html
-from vision_nb.responses import Response, Usage
+from vision_nb.responses import Response
 from vision_nb.schema.fields import flatten
 from vision_nb.schema.schema import Schema
 
@@ -81,22 +79,6 @@ def error_html(message: str) -> str:
     return f"&#9888; {escape_text(message)}"
 
 
-def answer_facts(
-    *,
-    latency_s: float | None,
-    tokens: int | None,
-    usd: Decimal | None,
-    usd_is_reported: bool = False,
-    from_store: bool = False,
-    is_demo: bool = False,
-) -> list[str]:
-    """Return the latency, tokens and price of an answer as short texts, and whether it came from the store."""
-    facts = [] if latency_s is None else [f"{latency_s:.1f} s"]
-    facts += [] if tokens is None else [f"{tokens:,} tokens"]
-    facts.append(format_price(usd, decimals=6, is_reported=usd_is_reported, is_demo=is_demo))
-    return [*facts, "from the store"] if from_store else facts
-
-
 def comparison_html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> str:
     """Return the gallery of a comparison: HTML without scripts, under 500 kB."""
     images = min(len(grid.documents), MAX_IMAGES)
@@ -138,7 +120,7 @@ def _structured_answers(rows: Sequence[Row], schema: Schema, max_answer: int) ->
     return [
         _answer(row, max_answer)
         if value is None
-        else _fields_html(value, disputed) + muted_text(", ".join(_facts(row)))
+        else _fields_html(value, disputed) + muted_text(", ".join(row.facts()))
         for row, value in zip(rows, values, strict=True)
     ]
 
@@ -175,19 +157,7 @@ def _answer(row: Row, max_answer: int) -> str:
         return f'<span style="{MUTED_STYLE}">call not made</span>'
     text = row.response if len(row.response) <= max_answer else row.response[:max_answer].rstrip() + " ..."
     remark = Response(row.response, finish_reason=row.finish_reason).remark
-    return answer_html(text, facts=_facts(row), remark=remark)
-
-
-def _facts(row: Row) -> list[str]:
-    tokens = Usage(row.input_tokens, row.output_tokens).total_tokens
-    return answer_facts(
-        latency_s=row.latency_s,
-        tokens=tokens,
-        usd=row.usd,
-        usd_is_reported=row.usd_is_reported,
-        from_store=row.from_store,
-        is_demo=row.is_demo,
-    )
+    return answer_html(text, facts=row.facts(), remark=remark)
 
 
 def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None) -> str:

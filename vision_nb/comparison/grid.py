@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -17,6 +18,10 @@ from vision_nb.messages import as_images
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
+from vision_nb.rendering.answer import answer_facts
+from vision_nb.rendering.demo_badge import demo_label
+from vision_nb.rendering.sanitize import terminal_text
+from vision_nb.rendering.terminal import MarkdownText, TerminalDisplay, TerminalPart, short_text
 from vision_nb.responses import Response, Usage
 from vision_nb.schema.schema import Schema
 from vision_nb.store import answer_key
@@ -24,8 +29,8 @@ from vision_nb.store import answer_key
 DEFAULT_CONCURRENCY = 8
 
 
-@dataclass(frozen=True)
-class Row:
+@dataclass(frozen=True, repr=False)
+class Row(TerminalDisplay):
     """One prompt to one model about one image, and its result.
 
     Attributes:
@@ -64,6 +69,43 @@ class Row:
     attempts: int = 0
     is_demo: bool = False
 
+    def __repr__(self) -> str:
+        result = self.error or ("not asked" if self.response is None else repr(short_text(self.response)))
+        return terminal_text(f"Row({self.image_title}, {self.model}: {result})")
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        yield f"{self.image_title}, {self.model_label}"
+        yield f"{self.prompt}\n"
+        if self.response is None:
+            yield self.error or "(not asked)"
+        else:
+            yield MarkdownText(self.response)
+        facts = self.facts()
+        yield from [f"\n({', '.join(facts)})"] if facts else []
+
+    @property
+    def model_label(self) -> str:
+        """The model's name for display, such as "gpt-4o (demo)" if the demo answered."""
+        return demo_label(self.model) if self.is_demo else self.model
+
+    @property
+    def image_title(self) -> str:
+        """The image's name without its folders."""
+        return re.split(r"[/\\]", self.image.partition("?")[0].rstrip("/"))[-1] or self.image
+
+    def facts(self) -> list[str]:
+        """Return the latency, tokens and price of an answer as short texts, and whether it came from the store."""
+        if not self.attempts and not self.finished:
+            return []
+        return answer_facts(
+            latency_s=self.latency_s,
+            tokens=Usage(self.input_tokens, self.output_tokens).total_tokens,
+            usd=self.usd,
+            usd_is_reported=self.usd_is_reported,
+            from_store=self.from_store,
+            is_demo=self.is_demo,
+        )
+
     @property
     def finished(self) -> bool:
         """Whether the row has an answer."""
@@ -99,7 +141,7 @@ class Row:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Grid:
     """Models, prompts and images; the rows are ordered by prompt, then image, then model.
 
@@ -120,6 +162,10 @@ class Grid:
     max_concurrency: int | None
     schema: Schema | None = None
     max_repairs: int = 1
+
+    def __repr__(self) -> str:
+        models = ", ".join(map(str, self.models))
+        return terminal_text(f"Grid({models}; {len(self.prompts)} prompts, {len(self.documents):,} images)")
 
     def __len__(self) -> int:
         return len(self.models) * len(self.prompts) * len(self.documents)

@@ -17,6 +17,8 @@ from vision_nb.notebook.display import new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.format import format_usd
+from vision_nb.rendering.terminal import Report, TerminalDisplay, TerminalPart, TextTable
 from vision_nb.storage.annotations import Label
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def mean(values: Iterable[int | float | None]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelScores:
     """The results of one model.
 
@@ -91,6 +93,12 @@ class ModelScores:
     output_tokens: int | None
     usd: Decimal | None
 
+    def __repr__(self) -> str:
+        values = ", ".join(
+            f"{title} {_format(getattr(self, name), spec)}" for title, name, spec in _SUMMARY_COLUMNS[1:]
+        )
+        return f"ModelScores({self.model}: {values})"
+
 
 _SUMMARY_COLUMNS = (  # title, attribute of ModelScores, format
     ("model", "model", ""),
@@ -102,12 +110,12 @@ _SUMMARY_COLUMNS = (  # title, attribute of ModelScores, format
     ("mean latency (s)", "latency_s", ".2f"),
     ("input tokens", "input_tokens", ","),
     ("output tokens", "output_tokens", ","),
-    ("USD", "usd", ".4f"),
+    ("price", "usd", ""),
 )
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Report):
     """A `ModelScores` for each model; displays as a table."""
 
     models: tuple[ModelScores, ...]
@@ -118,17 +126,20 @@ class Summary:
 
         return without_formulas(pd.DataFrame([vars(one) for one in self.models]))
 
-    def _repr_markdown_(self) -> str:
+    def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         head = [title for title, _, _ in _SUMMARY_COLUMNS]
         rows = [[_format(getattr(one, name), spec) for _, name, spec in _SUMMARY_COLUMNS] for one in self.models]
-        return html.markdown_table(head, rows)
+        return head, rows
 
-    def __str__(self) -> str:
-        return self._repr_markdown_()
+    def _repr_markdown_(self) -> str:
+        return html.markdown_table(*self._table())
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [TextTable(*self._table(), numbers_from=1)]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Agreement(TerminalDisplay):
     """The agreement of two annotators on one aspect.
 
     Attributes:
@@ -144,6 +155,10 @@ class Agreement:
     n: int
     percent: float
     kappa: float | None
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        kappa = "" if self.kappa is None else f", Cohen's kappa {self.kappa:.2f}"
+        yield f"{' and '.join(self.annotators)}, {self.aspect}: {self.percent:.0f}% of {self.n:,} are equal{kappa}"
 
 
 def summarize(rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> Summary:
@@ -174,6 +189,8 @@ def _total(values: Sequence[Any]) -> Any:
 
 
 def _format(value: Any, spec: str) -> str:
+    if isinstance(value, Decimal):
+        return format_usd(value) if value else "free"
     return "unknown" if value is None else format(value, spec)
 
 

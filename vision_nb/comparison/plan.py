@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -19,11 +20,12 @@ from vision_nb.images.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_price
+from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 from vision_nb.responses import Usage
 from vision_nb.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PlannedModel:
     """The planned calls to one model.
 
@@ -49,14 +51,17 @@ class PlannedModel:
     is_demo: bool = False
     is_estimate: bool = False
 
+    def __repr__(self) -> str:
+        return f"PlannedModel({self.model}: {self.calls:,} calls, {self.price})"
+
     @property
     def price(self) -> str:
         """The maximum price as text."""
         return format_price(self.usd, is_demo=self.is_demo, is_estimate=self.is_estimate)
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Report):
     """The planned calls of a comparison; displays as a table.
 
     Attributes:
@@ -86,7 +91,7 @@ class Plan:
         is_demo = all(planned.is_demo for planned in self.models if planned.usd)
         return format_price(self.usd, is_demo=is_demo, is_estimate=self.is_estimate)
 
-    def _repr_markdown_(self) -> str:
+    def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         rows = [
             (
                 planned.model,
@@ -100,11 +105,17 @@ class Plan:
             for planned in self.models
         ]
         head = ("model", "calls", "in the store", "unreadable", "input tokens", "max. output tokens", "max. price")
-        return f"{html.markdown_table(head, rows)}\n\n**{self.calls:,} calls, {self._price}.** Nothing was sent.\n"
+        return head, rows
 
-    def __str__(self) -> str:
-        lines = [f"{one.model}: {one.calls:,} calls, {one.price}" for one in self.models]
-        return "\n".join([*lines, f"{self.calls:,} calls, {self._price}. Nothing was sent."])
+    @property
+    def _summary(self) -> str:
+        return f"{'1 call' if self.calls == 1 else f'{self.calls:,} calls'}, {self._price}."
+
+    def _repr_markdown_(self) -> str:
+        return f"{html.markdown_table(*self._table())}\n\n**{self._summary}** Nothing was sent.\n"
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [TextTable(*self._table(), numbers_from=1), f"{self._summary} Nothing was sent."]
 
 
 def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:

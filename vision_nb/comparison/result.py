@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from vision_nb.comparison.labels import (
     plot,
     summarize,
 )
+from vision_nb.comparison.row_tables import comparison_parts
 from vision_nb.comparison.run import Run
 from vision_nb.comparison.scoring import Score, score_predictions
 from vision_nb.cost.budget import Budget
@@ -32,6 +33,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.paths import writable_path
 from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.schema.fields import flatten
 from vision_nb.schema.schema import Schema
 from vision_nb.storage.annotations import Label
@@ -55,7 +57,7 @@ RESULT_COLUMNS = (
 COLUMNS = (*RESULT_COLUMNS, *ASPECTS)
 
 
-class Comparison(Sequence[Row]):
+class Comparison(TerminalDisplay, Sequence[Row]):
     """The rows of a comparison, ordered by prompt, then image, then model.
 
     Attributes:
@@ -340,6 +342,9 @@ class Comparison(Sequence[Row]):
 
     def _repr_html_(self) -> str:
         return gallery.comparison_html(self.grid, self.rows, self.incomplete)
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return comparison_parts(self.grid, self.rows, self.incomplete)
 
     def __repr__(self) -> str:
         finished = sum(row.finished for row in self.rows)

@@ -29,6 +29,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.sanitize import escape_text, terminal_text
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 from vision_nb.schema.fields import Field
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def score_predictions(
 
 
 @dataclass(frozen=True, repr=False)
-class Score:
+class Score(TerminalDisplay):
     """The answers of models, compared with the truth; displays as tables.
 
     Attributes:
@@ -307,8 +308,11 @@ class Score:
         images = "1 image" if len(self.truth.values) == 1 else f"{len(self.truth.values):,} images"
         return terminal_text(f"Score of {models} on {images}: {' '.join([self.conclusion, *self.notes])}")
 
-    def __str__(self) -> str:
-        return terminal_text("\n".join([self.conclusion, str(self.models), *self.notes]))
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        paths = [field.path for field in self.scored_fields]
+        rows = [[path, *(str(self._accuracies[model, path]) for model in self._names)] for path in paths]
+        summary, by_field = TextTable(*self.models.table(), numbers_from=1), TextTable(["field", *self._names], rows)
+        return [self.conclusion, "", summary, "", by_field, *(["", *self.notes] if self.notes else [])]
 
 
 def _per_1000(price: str) -> str:

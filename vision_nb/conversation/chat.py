@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vision_nb.conversation.export import transcript
+from vision_nb.conversation.export import transcript, transcript_parts
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
 from vision_nb.conversation.serialization import SavedConversation, read, write
 from vision_nb.conversation.turn import Turn
@@ -20,11 +20,12 @@ from vision_nb.paths import expand_path
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.services import SERVICES
 
 
-class Chat:
+class Chat(TerminalDisplay):
     """A conversation in which each question is sent with all earlier questions, answers and images.
 
     If a question fails, the conversation stays unchanged. If an answer is stopped or cut off, the part that has
@@ -361,8 +362,14 @@ class Chat:
         turns = "1 turn" if len(self) == 1 else f"{len(self)} turns"
         return f"Chat({self.llm}, {turns})"
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def _repr_markdown_(self) -> str:
         return transcript(self.system, self.turns)
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return transcript_parts(self.system, self.turns) if self.turns else [repr(self)]
 
 
 def _as_question(prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource]) -> ChatMessage:

@@ -11,13 +11,14 @@ from typing import Any, TypeAlias
 from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
-from vision_nb.rendering.answer import reasoning_html, reasoning_markdown, response_details
+from vision_nb.rendering.answer import reasoning_html, reasoning_markdown, response_details, response_parts
 from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.math import answer_html
 from vision_nb.rendering.sanitize import attribute_text, escape_text, inline_text
+from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.responses import ChatResponse, Usage
 
 GetThumbnail: TypeAlias = Callable[[ImageDocument], str | None]
@@ -113,6 +114,21 @@ def dropped_images_note(turn: Turn) -> str:
     if not turn.dropped_images:
         return ""
     return f"Sent without {turn.dropped_images} earlier image{'s' if turn.dropped_images > 1 else ''}."
+
+
+def transcript_parts(system: str, turns: Sequence[Turn]) -> Iterator[TerminalPart]:
+    """Yield a conversation for a terminal, with the names of its images."""
+    if system:
+        yield f"System: {system}\n"
+    for turn in turns:
+        images = "".join(f" [{document.title}]" for document in turn.question.image_documents)
+        yield f"You: {turn.question.text}{images}"
+        if note := dropped_images_note(turn):
+            yield f"({note})"
+        yield f"\n{turn.answer.shown_model or 'Answer'}:"
+        yield from response_parts(turn.answer)
+        yield ""
+    yield totals(turns)
 
 
 def transcript(system: str, turns: Sequence[Turn], get_thumbnail: GetThumbnail = make_thumbnail) -> str:

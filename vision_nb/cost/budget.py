@@ -44,6 +44,10 @@ class Budget:
             self._update()
             return self._spent
 
+    def __repr__(self) -> str:
+        limit = "no limit" if self.limit is None else f"of {format_usd(self.limit)}"
+        return f"Budget({format_usd(self.spent)} spent, {limit})".replace(" spent, of", " spent of")
+
     def reserve(self, amount: Decimal, model: str) -> Decimal:
         """Reserve the highest possible price of a call.
 
@@ -68,7 +72,7 @@ class Budget:
         in_progress = f" and {format_usd(reserved)} is reserved for calls in progress" if reserved else ""
         raise BudgetExceededError(
             f"A call to {model} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
-            f"{self.limit.normalize():f} USD is spent{in_progress}: raise {self._name}, or ask for less.",
+            f"{format_usd(self.limit)} is spent{in_progress}: raise {self._name}, or ask for less.",
             may_pass_later=spent + amount <= self.limit,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -14,6 +14,7 @@ from vision_nb.errors import MalformedResponseError, RequestRejectedError, Setti
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
+from vision_nb.rendering.terminal import Report, TerminalPart
 
 TestImages = tuple[tuple[Size, Detail | None], ...]
 
@@ -28,8 +29,8 @@ _TOLERANCE = 3  # tokens: reported counts vary by one, and an image part adds on
 _FIXED_TOLERANCE = 0.05  # of the highest count: those of some models depend on the shape a little
 
 
-@dataclass(frozen=True)
-class Calibration:
+@dataclass(frozen=True, repr=False)
+class Calibration(Report):
     """The token counts of three test images, and the models that count the same.
 
     Attributes:
@@ -44,6 +45,14 @@ class Calibration:
     tokens: tuple[int | None, ...]
     families: tuple[str, ...]
     rule: Rule | None
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        counts = ", ".join("refused" if count is None else f"{count:,}" for count in self.tokens)
+        yield f"{self.model}: {counts} tokens for the test images"
+        if self.families:
+            yield f"These models count the same: {', '.join(self.families)}."
+        else:
+            yield "No known model counts the same." if self.rule is None else f"Adjusted rule: {self.rule.name}."
 
     def keep(self) -> None:
         """Use the rule for this model for the rest of this process: its counts are no longer estimates.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -14,13 +15,14 @@ from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_price
+from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 from vision_nb.responses import Usage
 
 _MIN_SAVING = 0.25  # of the previous step: without it, patches would produce thousands of steps
 _MIN_TOKENS = 0.1  # of the full count: below it, little is left of the image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
     """A smaller size with fewer tokens.
 
@@ -38,9 +40,14 @@ class Step:
     saved_usd: Decimal | None
     is_estimate: bool = False
 
+    def __repr__(self) -> str:
+        tokens = format_count(self.tokens, is_estimate=self.is_estimate)
+        saved = f"saves {self.saved_tokens:,} tokens, {format_price(self.saved_usd)}"
+        return f"Step({self.size[0]} x {self.size[1]}: {tokens} tokens, {saved})"
 
-@dataclass(frozen=True)
-class Fits:
+
+@dataclass(frozen=True, repr=False)
+class Fits(Report):
     """The smaller sizes at which an image costs fewer tokens, largest first; displays as a table.
 
     Attributes:
@@ -58,16 +65,24 @@ class Fits:
     is_estimate: bool = False
 
     def _repr_markdown_(self) -> str:
-        if self.tokens is None:
-            return f"The token rule of {self.model} for images is not known.\n"
-        full = format_count(self.tokens, is_estimate=self.is_estimate)
+        return self._unknown_rule if self.tokens is None else html.markdown_table(*self._table(self.tokens))
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [self._unknown_rule if self.tokens is None else TextTable(*self._table(self.tokens), numbers_from=1)]
+
+    @property
+    def _unknown_rule(self) -> str:
+        return f"The token rule of {self.model} for images is not known."
+
+    def _table(self, tokens: int) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        full = format_count(tokens, is_estimate=self.is_estimate)
         rows = [(f"{self.size[0]} x {self.size[1]} (full size)", full, "", "")]
         for step in self.steps:
-            tokens = format_count(step.tokens, is_estimate=step.is_estimate)
-            percent = f"{step.saved_tokens / self.tokens:.0%}"
-            saved = "nothing" if step.saved_usd == 0 else format_price(step.saved_usd, decimals=6)
-            rows.append((f"{step.size[0]} x {step.size[1]}", tokens, percent, saved))
-        return html.markdown_table((f"pixels, {self.model}", "tokens", "saved", "saved per image"), rows)
+            fewer = format_count(step.tokens, is_estimate=step.is_estimate)
+            percent = f"{step.saved_tokens / tokens:.0%}"
+            saved = "nothing" if step.saved_usd == 0 else format_price(step.saved_usd)
+            rows.append((f"{step.size[0]} x {step.size[1]}", fewer, percent, saved))
+        return (f"pixels, {self.model}", "tokens", "saved", "saved per image"), rows
 
 
 def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detail: str = "auto") -> Fits:

@@ -1,9 +1,9 @@
-"""The cost of a prompt, estimated without sending it."""
+"""The cost of a prompt about images, estimated without sending it: as one call, or as a call per image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, overload
 
@@ -14,26 +14,29 @@ from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
 from vision_nb.messages import as_images
 from vision_nb.rendering import html
-from vision_nb.rendering.format import format_count, format_usd
+from vision_nb.rendering.format import format_count, format_usd_range, total_price
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 from vision_nb.responses import Usage
 
 EXPECTED_OUTPUT = 300
 """Tokens assumed for an answer without a limit: the limit that the walkthroughs set."""
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """The cost of one prompt to one model.
+@dataclass(frozen=True, repr=False)
+class Estimate(TerminalDisplay):
+    """The cost of one prompt to one model, with all images in one call or a call per image.
 
     Attributes:
         model: The model's name.
         text: The tokens of the prompt.
         images: The tokens of each image.
-        max_new_tokens: The maximum tokens of the answer.
-        tokens: All input tokens, or None if any of them are unknown.
-        usd_low: US dollars with an answer of one token, or None if the price is not known.
-        usd: US dollars with the longest answer, or None if the price is not known.
+        max_new_tokens: The maximum tokens of an answer.
+        tokens: The input tokens of all calls, or None if any of them are unknown.
+        usd_low: US dollars of all calls with answers of one token, or None if the price is not known.
+        usd: US dollars of all calls with the longest answers, or None if the price is not known.
         is_exact: Whether the input tokens are the provider's own count.
+        calls: The number of calls: 1, or the number of images if each is sent on its own.
+        alternative: The estimate of the other way to send several images; None for fewer, and with ``is_exact``.
     """
 
     model: str
@@ -44,15 +47,25 @@ class Estimate:
     usd_low: Decimal | None
     usd: Decimal | None
     is_exact: bool = False
+    calls: int = 1
+    alternative: Estimate | None = None
 
     @property
     def is_estimate(self) -> bool:
         """Whether the tokens of an image, and so the price, are an estimate."""
         return not self.is_exact and any(image.is_estimate for image in self.images)
 
-    def _repr_markdown_(self) -> str:
+    @property
+    def way(self) -> str:
+        """How the images are sent, such as "1 call with 30 images"; empty for fewer than two images."""
+        if len(self.images) < 2:
+            return ""
+        return f"1 call with {len(self.images):,} images" if self.calls == 1 else f"{self.calls:,} calls, one per image"
+
+    def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         text = f"prompt{' (estimated)' if self.text.is_estimate else ''}"
-        rows = [(text, "", "", f"{self.text.tokens:,}")]
+        times = f"{self.calls:,} x " if self.calls > 1 else ""
+        rows = [(text, "", "", f"{times}{self.text.tokens:,}")]
         for number, image in enumerate(self.images, 1):
             size = "unreadable" if image.size is None else f"{image.size[0]} x {image.size[1]}"
             seen = "" if image.seen_size is None else f"{image.seen_size[0]} x {image.seen_size[1]}"
@@ -66,16 +79,33 @@ class Estimate:
             )
         total = "input (the provider's own count)" if self.is_exact else "input"
         rows.append((total, "", "", format_count(self.tokens, is_estimate=self.is_estimate)))
-        rows.append(("answer", "", "", f"1 to {self.max_new_tokens:,}"))
-        table = html.markdown_table((self.model, "pixels", "seen as", "tokens"), rows)
-        return f"{table}\n\n**{_range(self)}**\n"
+        rows.append(("answers" if times else "answer", "", "", f"{times}1 to {self.max_new_tokens:,}"))
+        return (self.model, "pixels", "seen as", "tokens"), rows
+
+    def _prices(self) -> tuple[str, str]:
+        """Return the price, and that of the other way to send the images or ""."""
+        other = self.alternative
+        price = f"{self.way}: {_range(self)}" if self.way else _range(self)
+        return price, "" if other is None else f"As {other.way}: {_range(other)}"
+
+    def _repr_markdown_(self) -> str:
+        price, other = self._prices()
+        return "\n\n".join([html.markdown_table(*self._table()), f"**{price}**", *([other] if other else [])]) + "\n"
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [TextTable(*self._table(), numbers_from=1), "", *filter(None, self._prices())]
 
     def __str__(self) -> str:
         tokens = format_count(self.tokens, is_estimate=self.is_estimate)
-        return f"{self.model}: {tokens} tokens in, 1 to {self.max_new_tokens:,} out, {_range(self)}"
+        way = f"{self.way}, " if self.way else ""
+        low, high = self.calls, self.calls * self.max_new_tokens
+        return f"{self.model}: {way}{tokens} tokens in, {low:,} to {high:,} out, {_range(self)}"
+
+    def __repr__(self) -> str:
+        return f"Estimate({self})"
 
 
-class Estimates(Sequence[Estimate]):
+class Estimates(TerminalDisplay, Sequence[Estimate]):
     """The cost of one prompt to several models, cheapest first; unknown prices come last."""
 
     def __init__(self, estimates: Iterable[Estimate]) -> None:
@@ -87,7 +117,7 @@ class Estimates(Sequence[Estimate]):
     def __len__(self) -> int:
         return len(self._estimates)
 
-    def _repr_markdown_(self) -> str:
+    def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         rows = [
             (
                 one.model,
@@ -95,10 +125,23 @@ class Estimates(Sequence[Estimate]):
                 format_count(_total(0, one.images), is_estimate=one.is_estimate),
                 format_count(one.tokens, is_estimate=one.is_estimate),
                 _range(one),
+                *([_range(one.alternative)] if one.alternative else []),
             )
             for one in self._estimates
         ]
-        return html.markdown_table(("model", "prompt", "images", "tokens in", "price"), rows)
+        first = self._estimates[0] if self._estimates else None
+        ways = (
+            ["price"]
+            if first is None
+            else [first.way or "price", *([first.alternative.way] if first.alternative else [])]
+        )
+        return ("model", "prompt", "images", "tokens in", *ways), rows
+
+    def _repr_markdown_(self) -> str:
+        return html.markdown_table(*self._table())
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [TextTable(*self._table(), numbers_from=1)]
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self._estimates))
@@ -113,6 +156,7 @@ def estimate_cost(
     detail: str | None = None,
     max_new_tokens: int | None = None,
     exact: bool = False,
+    per_image: bool = False,
 ) -> Estimates: ...
 @overload
 def estimate_cost(
@@ -123,6 +167,7 @@ def estimate_cost(
     detail: str | None = None,
     max_new_tokens: int | None = None,
     exact: bool = False,
+    per_image: bool = False,
 ) -> Estimate: ...
 def estimate_cost(
     prompt: str = "",
@@ -133,6 +178,7 @@ def estimate_cost(
     detail: str | None = None,
     max_new_tokens: int | None = None,
     exact: bool = False,
+    per_image: bool = False,
 ) -> Estimate | Estimates:
     """Estimate the cost of a prompt with images, without sending it.
 
@@ -145,6 +191,8 @@ def estimate_cost(
         max_new_tokens: The maximum tokens of the answer; None uses the model's own limit, or 300.
         exact: Get the input tokens from OpenAI's token counter: the images are uploaded to be counted, which
             is free. Needs a model object.
+        per_image: Whether each image is sent in a call of its own, with the whole prompt, as `compare` and `extract`
+            do; otherwise, one call sends all images. For several images, the result shows the price of both.
 
     Raises:
         SettingsError: A size or detail level is invalid, the model's name is misspelled, or an exact count is not
@@ -156,13 +204,24 @@ def estimate_cost(
     sources = [images] if is_size(images) else as_images(images)
 
     def estimate(model: Any) -> Estimate:
-        return _estimate(prompt, sources, model, detail=detail, max_new_tokens=max_new_tokens, exact=exact)
+        options: dict[str, Any] = {"detail": detail, "max_new_tokens": max_new_tokens, "exact": exact}
+        estimated = _estimate(prompt, sources, model, per_image=per_image, **options)
+        if len(sources) < 2 or exact:
+            return estimated
+        return replace(estimated, alternative=_estimate(prompt, sources, model, per_image=not per_image, **options))
 
     return estimate(model) if models is None else Estimates(map(estimate, as_models(models)))
 
 
 def _estimate(
-    prompt: str, sources: list[Any], model: Any, *, detail: str | None, max_new_tokens: int | None, exact: bool
+    prompt: str,
+    sources: list[Any],
+    model: Any,
+    *,
+    detail: str | None,
+    max_new_tokens: int | None,
+    exact: bool,
+    per_image: bool,
 ) -> Estimate:
     name, price = counted_model(model).model, pricing_of(model)
     settings = model.settings() if isinstance(model, PricedModel) else {}
@@ -179,10 +238,25 @@ def _estimate(
             max_side=getattr(model, "max_side", None),
         )
     )
-    tokens = _exact_count(model, prompt, sources) if exact else _total(text.tokens, images)
-    label = getattr(model, "label", str(model))
-    low, high = (price(Usage(tokens, output)) for output in (1, longest))
-    return Estimate(label, text, images, longest, tokens, low, high, is_exact=exact)
+    places = [[place] for place in range(len(images))] if per_image and images else [range(len(images))]
+    counts = [
+        _exact_count(model, prompt, [sources[place] for place in call])
+        if exact
+        else _total(text.tokens, [images[place] for place in call])
+        for call in places
+    ]
+    low, high = (total_price(price(Usage(tokens, output)) for tokens in counts) for output in (1, longest))
+    return Estimate(
+        getattr(model, "label", str(model)),
+        text,
+        images,
+        longest,
+        InputTokens(0, counts).total,
+        low,
+        high,
+        is_exact=exact,
+        calls=len(places),
+    )
 
 
 def _total(text: int, images: Iterable[ImageTokens]) -> int | None:
@@ -205,4 +279,4 @@ def _range(estimate: Estimate) -> str:
     if estimate.usd == 0:
         return "free"
     about = "about " if estimate.is_estimate else ""
-    return f"{about}{estimate.usd_low:.6f} to {format_usd(estimate.usd, decimals=6)}"
+    return f"{about}{format_usd_range(estimate.usd_low, estimate.usd)}"

@@ -13,14 +13,16 @@ from vision_nb.errors import ImageError, ImageTooLargeError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
+from vision_nb.rendering.format import format_count
+from vision_nb.rendering.terminal import Report, TerminalPart
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
 
-@dataclass(frozen=True)
-class ImageTokens:
+@dataclass(frozen=True, repr=False)
+class ImageTokens(Report):
     """The tokens of one image for one model.
 
     Attributes:
@@ -49,6 +51,14 @@ class ImageTokens:
     is_estimate: bool = False
     checked: str | None = None
     error: str | None = None
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        model = f"{self.model}, detail {self.detail}"
+        size = "" if self.size is None else f", {self.size[0]} x {self.size[1]} pixels"
+        seen = "" if self.seen_size is None else f" seen as {self.seen_size[0]} x {self.seen_size[1]}"
+        rule = "" if self.rule is None else f" ({self.rule})"
+        tokens = f"{format_count(self.tokens, is_estimate=self.is_estimate)} tokens"
+        yield f"{self.error or tokens}: {model}{size}{seen}{rule}"
 
 
 @overload

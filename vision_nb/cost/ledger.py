@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
@@ -13,15 +13,16 @@ from vision_nb.cost.budget import Budget
 from vision_nb.cost.prices import parse_usd
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
-from vision_nb.rendering.format import format_count, format_usd
-from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.format import format_count, format_price, format_usd
+from vision_nb.rendering.sanitize import escape_text, terminal_text
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 from vision_nb.responses import Usage
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Entry:
     """One call in the ledger.
 
@@ -56,6 +57,13 @@ class Entry:
         """The price in US dollars: as reported, or computed on first access; None if it is unknown."""
         return self.pricing(self.usage) if self.reported_usd is None else self.reported_usd
 
+    def __repr__(self) -> str:
+        expected = f" (expected {self.expected_tokens:,})" if self.expected_tokens is not None else ""
+        tokens = f"{format_count(self.usage.input_tokens, is_estimate=self.is_estimate)} tokens in{expected}"
+        price = format_price(self.usd, is_reported=self.reported_usd is not None, is_demo=self.is_demo)
+        out = f"{format_count(self.usage.output_tokens)} out"
+        return terminal_text(f"Entry({self.model}: {tokens}, {out}, {price}, {self.latency:.1f} s)")
+
     @property
     def difference(self) -> int | None:
         """Reported minus expected input tokens, or None if either is unknown."""
@@ -64,7 +72,7 @@ class Entry:
         return self.usage.input_tokens - self.expected_tokens
 
 
-class Ledger:
+class Ledger(TerminalDisplay):
     """The calls of this process with their prices, and a budget for them.
 
     The budget is checked before each call. The ledger is safe to use from several threads. Retries by the provider's
@@ -174,6 +182,12 @@ class Ledger:
         self.spending.reset()
 
     def _repr_html_(self) -> str:
+        return html.html_table(*self._table()) + f"<div>{escape_text(str(self))}</div>"
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return [*([TextTable(*self._table(), numbers_from=1)] if self._entries else []), str(self)]
+
+    def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         head = ("model", "calls", "tokens in", "expected", "difference", "tokens out", "price")
         entries = self.entries
         rows = []
@@ -192,21 +206,21 @@ class Ledger:
                     _sum(expected, is_estimate=any(entry.expected_is_estimate for entry in own)),
                     _sum(differences),
                     format_count(usage.output_tokens),
-                    ("would cost " if usd and own[0].is_demo else "") + format_usd(usd, decimals=6) + source,
+                    format_price(usd, is_demo=own[0].is_demo) + source,
                 )
             )
-        return html.html_table(head, rows) + f"<div>{escape_text(str(self))}</div>"
+        return head, rows
 
     def __str__(self) -> str:
         unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""
-        of = f" of a budget of {self.budget:f} USD" if self.budget is not None else ""
+        of = f" of a budget of {format_usd(self.budget)}" if self.budget is not None else ""
         total, by_demo = (
             self.total,
             sum((entry.usd for entry in self.entries if entry.is_demo and entry.usd is not None), Decimal(0)),
         )
-        price = format_usd(total, decimals=6)
+        price = format_usd(total)
         if by_demo:
-            demo = f"would cost {format_usd(by_demo, decimals=6)}"
+            demo = f"would cost {format_usd(by_demo)}"
             price = demo if by_demo == total else f"{price}, of which the demo's answers {demo}"
         return f"{_calls(len(self.entries))}, {price}{unknown}{of}"
 

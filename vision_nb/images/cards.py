@@ -67,6 +67,10 @@ class ShownImage(Protocol):
         """Width and height in pixels."""
 
     @property
+    def is_remote(self) -> bool:
+        """Whether reading the image downloads it."""
+
+    @property
     def mimetype(self) -> str:
         """The MIME type."""
 

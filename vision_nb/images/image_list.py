@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self, SupportsIndex, TypeVar, overload
 
+from vision_nb.errors import ImageError
 from vision_nb.images.cards import ShownImage, image_cards
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 
 D = TypeVar("D", bound=ShownImage)
 
 _SKIPPED_LINES = 5
+_TERMINAL_LINES = 24
 
 
-class ListOfImages(list[D]):
+class ListOfImages(TerminalDisplay, list[D]):
     """A list of images, displayed as cards in a notebook.
 
     Slices, concatenations, repetitions and copies are such lists too, and so are the results of `filter`,
@@ -91,7 +94,30 @@ class ListOfImages(list[D]):
         """Return the images in reverse order."""
         return self[::-1]
 
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        yield "1 image" if len(self) == 1 else f"{len(self):,} images"
+        yield TextTable((), [(document.short_name, _size_text(document)) for document in self[:_TERMINAL_LINES]])
+        if len(self) > _TERMINAL_LINES:
+            yield f"and {len(self) - _TERMINAL_LINES:,} more"
+        yield from self._remarks()
+
     def _repr_html_(self) -> str:
+        return image_cards(self, remarks=self._remarks())
+
+    def _remarks(self) -> list[str]:
         remarks = [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:_SKIPPED_LINES]]
         more = len(self.skipped) - _SKIPPED_LINES
-        return image_cards(self, remarks=[*remarks, *([f"and {more:,} more skipped"] if more > 0 else [])])
+        return [*remarks, *([f"and {more:,} more skipped"] if more > 0 else [])]
+
+
+def _size_text(document: ShownImage) -> str:
+    """Return an image's size in pixels, or why it cannot be read; nothing is downloaded."""
+    if document.is_remote:
+        return ""
+    try:
+        return f"{document.size[0]} x {document.size[1]}"
+    except ImageError as error:
+        return str(error)

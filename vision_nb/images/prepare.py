@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 from vision_nb.errors import ImageTooLargeError
 from vision_nb.images.decode import Size, check_pixels, decode_upright, is_deep, open_image, upright_size
 from vision_nb.images.formats import SENDABLE, format_name, has_only_pixels
+from vision_nb.rendering.format import format_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,7 +43,7 @@ class Header:
     size: Size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prepared:
     """An image ready to be sent.
 
@@ -60,6 +61,11 @@ class Prepared:
     size: Size
     original_size: Size
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        kind = self.mimetype.removeprefix("image/").upper()
+        notes = "".join(f"; {note}" for note in self.notes)
+        return f"Prepared({self.size[0]} x {self.size[1]} {kind}, {format_bytes(len(self.data))}{notes})"
 
 
 def read_header(file: IO[bytes], name: str) -> Header:

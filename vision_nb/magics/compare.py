@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vision_nb.comparison.gallery import answer_facts, answer_html, answer_table, cell, error_html
+from vision_nb.comparison.gallery import answer_html, answer_table, cell, error_html
 from vision_nb.errors import VisionError
 from vision_nb.magics.output import answer_metadata, waiting_line
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.notebook.ipython import DisplayOnce
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.rendering.answer import answer_markdown, reasoning_html
+from vision_nb.rendering.answer import answer_facts, answer_markdown, reasoning_html
 from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
 from vision_nb.rendering.html import muted_text
 from vision_nb.rendering.sanitize import terminal_text
@@ -23,7 +23,7 @@ from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """One model's answer.
 
@@ -40,6 +40,9 @@ class Answer:
     response: CompletionResponse | None = None
     error: VisionError | None = None
     from_store: bool = False
+
+    def __repr__(self) -> str:
+        return terminal_text(f"Answer({self.label}: {(self.response or self.error)!r})")
 
 
 class Answers(DisplayOnce, Sequence[Answer]):

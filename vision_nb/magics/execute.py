@@ -23,7 +23,7 @@ from vision_nb.magics.session import LAST_ANSWER, Session
 from vision_nb.magics.template import insert_values
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.notebook.display import display_stream
-from vision_nb.notebook.ipython import DisplayOnce, current_cell_id, in_notebook, mark_displayed
+from vision_nb.notebook.ipython import current_cell_id, in_notebook, mark_displayed
 from vision_nb.providers.default_model import announce
 from vision_nb.rendering.html import error_box
 from vision_nb.storage.claims import claimed
@@ -65,9 +65,8 @@ def run_cell(session: Session, options: Namespace, cell: str, variables: Mapping
             value = _answer(session, options, questions[0], conversation, notes, silent=silent)
     if silent:
         return None
-    is_in_terminal = not in_notebook() and isinstance(value, DisplayOnce) and value.is_displayed
-    if is_in_terminal or (questions[0].schema and not options.compare and not options.dry_run):
-        # The answer is on the page: a terminal would print an empty Out[n], and a notebook the object after its table.
+    if questions[0].schema and not options.compare and not options.dry_run:
+        # The answer is on the page, and the object would be displayed after its table.
         session.shell.displayhook.update_user_ns(value)
         return None
     return value

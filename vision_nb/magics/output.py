@@ -139,7 +139,7 @@ class AnswerView(StreamingDisplay):
     def notes(self, response: Response) -> list[str]:
         """Return the notes below the finished answer."""
         is_reported = response.reported_cost is not None
-        cost = "unknown" if response.cost is None else format_price(response.cost, decimals=6, is_reported=is_reported)
+        cost = "unknown" if response.cost is None else format_price(response.cost, is_reported=is_reported)
         price = [f"{'Would cost' if response.is_demo and response.cost else 'Cost'}: {cost}."] if self.with_cost else []
         cached = [_FROM_CACHE] if self.from_store else []
         return [*super().notes(response), *cached, *price, *self.further_notes]

@@ -56,7 +56,7 @@ class Preview:
         about = self.estimate.is_estimate
         rows.append(("input tokens, estimated", format_count(self.estimate.tokens, is_estimate=about)))
         usd = self.estimate.usd
-        price = "unknown" if usd is None else format_price(usd, decimals=6, is_estimate=about)
+        price = "unknown" if usd is None else format_price(usd, is_estimate=about)
         longest = f" for an answer of {self.estimate.max_new_tokens:,} tokens" if self.estimate.usd else ""
         rows.append(("price, estimated", price + longest))
         return rows
@@ -96,7 +96,7 @@ def check_image_count(question: Question, limit: int) -> None:
         return
     # An estimate needs the sizes of remote images, and refusing a cell should not send requests.
     usd = None if any(document.is_remote for document in question.images) else question.estimate().usd
-    price = "at an unknown price" if usd is None else f"for about {format_usd(usd, decimals=6)}"
+    price = "at an unknown price" if usd is None else f"for about {format_usd(usd)}"
     if usd == 0:
         price = "for free"
     raise UsageError(

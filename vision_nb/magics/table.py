@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vision_nb.rendering import html
 from vision_nb.rendering.markdown.blocks import safe_markdown
-from vision_nb.rendering.sanitize import terminal_text
+from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 
 
-@dataclass(frozen=True)
-class Table:
+@dataclass(frozen=True, repr=False)
+class Table(Report):
     """A table with lines of text below it.
 
     Attributes:
@@ -29,8 +29,7 @@ class Table:
         remarks = map(safe_markdown, self.remarks)  # a server or a file may have sent a name in them
         return "\n\n".join([*table, *remarks]) + "\n"
 
-    def __repr__(self) -> str:
-        lines = [self.head, *self.rows] if self.rows else []
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        return terminal_text("\n".join([*table, *([""] if table and self.remarks else []), *self.remarks]))
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        if self.rows:
+            yield TextTable(self.head, self.rows)
+        yield from ["", *self.remarks] if self.rows and self.remarks else self.remarks

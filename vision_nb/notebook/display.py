@@ -107,6 +107,10 @@ def new_figure(**options: Any) -> Figure:
     class OnceDisplayedFigure(DisplayOnce, Figure):
         """A figure that is not displayed again as the value of its cell."""
 
+        def __repr__(self) -> str:
+            width, height = self.get_size_inches() * self.dpi
+            return f"Figure({width:.0f} x {height:.0f} pixels): save it with .savefig(...), or show it in a notebook"
+
         def _repr_png_(self) -> bytes:
             return figure_png(self)
 
@@ -178,7 +182,7 @@ class StreamingDisplay:
         else:
             self._write(response)
             notes = [*self.notes(response), *badge_notes(response)]
-            sys.stdout.write("".join(["\n", *(f"({note})\n" for note in notes)]))
+            sys.stdout.write("".join(["\n" * bool(self._written), *(f"({note})\n" for note in notes)]))
         mark_displayed(response)
 
     def _write(self, response: Response) -> None:

@@ -43,7 +43,7 @@ class DisplayOnce:
         return running is not None and self._displayed_in == running.execution_count
 
     def _ipython_display_(self) -> None:
-        if self.is_displayed:
+        if self.is_displayed and in_notebook():  # a terminal has written Out[n]: already, so something must follow
             object.__setattr__(self, "_displayed_in", None)
             return
         raise NotImplementedError  # IPython then uses its other display methods

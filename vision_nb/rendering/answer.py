@@ -1,17 +1,20 @@
-"""Responses as Markdown, HTML and plain text."""
+"""Responses as Markdown, HTML and text for terminals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 from vision_nb.rendering import html
-from vision_nb.rendering.data_table import data_table
+from vision_nb.rendering.data_table import data_table, flat_fields
 from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
-from vision_nb.rendering.format import format_count
+from vision_nb.rendering.format import format_count, format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.sanitize import terminal_text
+from vision_nb.rendering.terminal import MarkdownText, TerminalPart, TextTable, short_text
+from vision_nb.rendering.values import value_text
 
 
 class _Schema(Protocol):
@@ -50,6 +53,10 @@ class _Response(Protocol):
     @property
     def remark(self) -> str | None: ...
     @property
+    def cost(self) -> Decimal | None: ...
+    @property
+    def reported_cost(self) -> Decimal | None: ...
+    @property
     def latency(self) -> float | None: ...
     @property
     def attempts(self) -> int: ...
@@ -78,11 +85,16 @@ def response_markdown(response: _Response) -> str:
 
 def answer_markdown(response: _Response) -> str:
     """Return an answer as safe Markdown: a structured one as a table of the fields received so far."""
-    data = response.partial
-    if response.parsed is not None and response.schema is not None:
-        data = response.schema.dump(response.parsed)
-        data = data["value"] if set(data) == {"value"} else data  # a list is wrapped like this
+    data = _data(response)
     return safe_markdown(response.text) if data is None else f"{data_table(data)}\n"
+
+
+def _data(response: _Response) -> Any:
+    """Return the value of a structured answer as JSON data, or the part received so far; None without a schema."""
+    if response.parsed is None or response.schema is None:
+        return response.partial
+    data = response.schema.dump(response.parsed)
+    return data["value"] if set(data) == {"value"} else data  # a list is wrapped like this
 
 
 def choices_markdown(response: _Response) -> str:
@@ -139,13 +151,81 @@ def plain_text(response: _Response) -> str:
     return terminal_text("\n\n".join([response.text, *(f"({note})" for note in notes)]).lstrip())
 
 
+def response_parts(response: _Response) -> Iterator[TerminalPart]:
+    """Yield a response for a terminal: the answer, notes, and a line with its model, tokens, time and price."""
+    data = _data(response)
+    yield MarkdownText(response.text) if data is None else fields_table(data)
+    for number, choice in enumerate(response.other_choices, 2):
+        yield f"\nChoice {number}:"
+        yield MarkdownText(choice.text)
+    yield ""
+    if response.remark:
+        yield f"({response.remark})"
+    yield response_facts(response)
+    yield from (f"({note})" for note in badge_notes(response))
+
+
+def fields_table(data: Any) -> TextTable:
+    """Return JSON data as a table for a terminal: a row for each field, and for each object of a list."""
+    if isinstance(data, Mapping):
+        return TextTable((), [(name, _field_text(value)) for name, value in flat_fields(data)])
+    items = data if isinstance(data, list) else [data]
+    records = [dict(flat_fields(item)) if isinstance(item, Mapping) else {"": item} for item in items]
+    names = list(dict.fromkeys(name for record in records for name in record))
+    return TextTable(
+        names if any(names) else (), [[_field_text(record.get(name)) for name in names] for record in records]
+    )
+
+
+def _field_text(value: Any) -> str:
+    return "none" if value is None else value_text(value)
+
+
+def response_facts(response: _Response) -> str:
+    """Return a response's model, tokens, time and price in one line."""
+    price = format_price(response.cost, is_reported=response.reported_cost is not None, is_demo=response.is_demo)
+    return ", ".join([*response_details(response), *([price] if response.model else [])])
+
+
+def answer_facts(
+    *,
+    latency_s: float | None,
+    tokens: int | None,
+    usd: Decimal | None,
+    usd_is_reported: bool = False,
+    from_store: bool = False,
+    is_demo: bool = False,
+) -> list[str]:
+    """Return the latency, tokens and price of an answer as short texts, and whether it came from the store."""
+    facts = [] if latency_s is None else [f"{latency_s:.1f} s"]
+    facts += [] if tokens is None else [f"{tokens:,} tokens"]
+    facts.append(format_price(usd, is_reported=usd_is_reported, is_demo=is_demo))
+    return [*facts, "from the store"] if from_store else facts
+
+
+def response_repr(name: str, response: _Response) -> str:
+    """Return a response as one line for logs and lists.
+
+    Args:
+        name: The name of its class.
+        response: The response.
+    """
+    facts = ", ".join([*response_details(response), *([] if response.finish_reason == "stop" else [_ending(response)])])
+    return terminal_text(f"{name}({short_text(response.text)!r}, {facts})")
+
+
+def _ending(response: _Response) -> str:
+    return "unfinished" if response.finish_reason is None else response.finish_reason.replace("_", " ")
+
+
 def response_details(response: _Response) -> list[str]:
     """Return a response's model, tokens and latency as short texts."""
     details = [response.shown_model] if response.model else []
     if response.usage is not None:
         tokens_in, tokens_out = (format_count(n) for n in (response.usage.input_tokens, response.usage.output_tokens))
         doubt = f" (as reported; at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""
-        details.append(f"{tokens_in} tokens in{doubt}, {tokens_out} out")
+        unit = "token" if response.usage.input_tokens == 1 else "tokens"
+        details.append(f"{tokens_in} {unit} in{doubt}, {tokens_out} out")
     if response.attempts > 1:
         details.append(f"{response.attempts} attempts")
     if response.latency is not None:

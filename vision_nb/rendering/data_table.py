@@ -28,10 +28,11 @@ def data_table(data: Any) -> str:
 
 def _table(data: Any, depth: int) -> str:
     if isinstance(data, Mapping) and data:
-        rows = [(_cell("th", name), _cell("td", value, depth)) for name, value in _flat(data, "")]
+        rows = [(_cell("th", name), _cell("td", value, depth)) for name, value in flat_fields(data)]
         return _rows(rows)
     if isinstance(data, Sequence) and not isinstance(data, str) and any(isinstance(item, Mapping) for item in data):
-        names = list(dict.fromkeys(name for item in data if isinstance(item, Mapping) for name, _ in _flat(item, "")))
+        objects = [item for item in data if isinstance(item, Mapping)]
+        names = list(dict.fromkeys(name for item in objects for name, _ in flat_fields(item)))
         kept = names[:_MAX_COLUMNS]
         head = [tuple(_cell("th", name) for name in kept)]
         return _rows(head + [_record(item, kept, depth) for item in data])
@@ -40,15 +41,15 @@ def _table(data: Any, depth: int) -> str:
 
 def _record(item: Any, names: Sequence[str], depth: int) -> tuple[str, ...]:
     """Return the cells of one object of a list."""
-    values = dict(_flat(item, "")) if isinstance(item, Mapping) else {names[0]: item}
+    values = dict(flat_fields(item)) if isinstance(item, Mapping) else {names[0]: item}
     return tuple(_cell("td", values.get(name, ""), depth, in_column=True) for name in names)
 
 
-def _flat(data: Mapping[str, Any], prefix: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
+def flat_fields(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield the fields of an object; those of nested objects under dotted names."""
     for name, value in data.items():
         if isinstance(value, Mapping) and value and depth < _MAX_DEPTH:
-            yield from _flat(value, f"{prefix}{name}.", depth + 1)
+            yield from flat_fields(value, f"{prefix}{name}.", depth + 1)
         else:
             yield f"{prefix}{name}", value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 
@@ -14,23 +15,50 @@ def format_count(count: int | None, *, is_estimate: bool = False) -> str:
     return "unknown" if count is None else f"{'about ' if is_estimate else ''}{count:,}"
 
 
-def format_usd(amount: Decimal | None, *, decimals: int = 4) -> str:
+def format_usd(amount: Decimal | None) -> str:
     """Return an amount of US dollars, or "unknown" for None.
 
+    Amounts below 1 have three significant digits and at least two decimals; amounts of 1,000 or more have no decimals.
     The currency is written out because notebooks render the text between two ``$`` signs as a formula.
 
-    >>> format_usd(Decimal("0.0125")), format_usd(Decimal(0)), format_usd(None)
-    ('0.0125 USD', '0 USD', 'unknown')
+    >>> format_usd(Decimal("0.0012")), format_usd(Decimal("1.234")), format_usd(Decimal("1204.4"))
+    ('0.0012 USD', '1.23 USD', '1,204 USD')
+    >>> format_usd(Decimal("0.0000004")), format_usd(Decimal(0)), format_usd(None)
+    ('less than 0.000001 USD', '0 USD', 'unknown')
     """
-    if amount is None:
-        return "unknown"
-    return f"{amount:.{decimals}f} USD" if amount else "0 USD"
+    return "unknown" if amount is None else f"{_dollars(amount)} USD"
+
+
+def format_usd_range(low: Decimal, high: Decimal) -> str:
+    """Return a range of amounts of US dollars, or one amount if both look the same.
+
+    >>> format_usd_range(Decimal("0.0019475"), Decimal("0.0049375"))
+    '0.00195 to 0.00494 USD'
+    """
+    amounts = dict.fromkeys((_dollars(low), _dollars(high)))
+    return f"{' to '.join(amounts)} USD"
+
+
+def _dollars(amount: Decimal) -> str:
+    size = abs(amount)
+    if not size:
+        return "0"
+    if size < _SMALLEST:
+        return f"less than {_SMALLEST}"
+    if size >= 1:
+        return f"{amount:,.2f}" if size < _NO_DECIMALS else f"{amount:,.0f}"
+    rounded = f"{amount:.{2 - size.adjusted()}f}"  # three significant digits
+    whole, _, decimals = rounded.partition(".")
+    return f"{whole}.{decimals.rstrip('0'):0<2}"
+
+
+_SMALLEST = Decimal("0.000001")
+_NO_DECIMALS = Decimal("999.995")  # would be rounded to 1,000.00
 
 
 def format_price(
     amount: Decimal | None,
     *,
-    decimals: int = 4,
     is_reported: bool = False,
     is_demo: bool = False,
     is_estimate: bool = False,
@@ -50,10 +78,16 @@ def format_price(
     """
     if amount is None:
         return "price unknown"
-    price = format_usd(amount, decimals=decimals) if amount else "free"
+    price = format_usd(amount) if amount else "free"
     price = f"about {price}" if amount and is_estimate else price
     price = f"would cost {price}" if amount and is_demo else price
     return f"{price} (reported)" if is_reported else price
+
+
+def total_price(prices: Iterable[Decimal | None]) -> Decimal | None:
+    """Return the sum of prices in US dollars, or None if one is unknown."""
+    found = list(prices)
+    return None if None in found else sum((price for price in found if price is not None), Decimal(0))
 
 
 def format_bytes(size: int) -> str:

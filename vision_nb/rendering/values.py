@@ -20,18 +20,24 @@ def value_html(value: Any) -> str:
     """
     if value is None:
         return f'<span style="{MUTED_STYLE}">&ndash;</span>'
-    text = _value_text(value, 0)
+    text = value_text(value)
     return escape_text(text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE].rstrip()} ...")
 
 
-def _value_text(value: Any, depth: int) -> str:
+def value_text(value: Any, depth: int = 0) -> str:
+    """Return a value of a field as text, with lists on one line.
+
+    Args:
+        value: JSON data.
+        depth: The number of lists and objects that contain the value.
+    """
     if depth > _MAX_DEPTH:
         return "..."
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_value_text(one, depth + 1)}" for name, one in value.items())
+        return ", ".join(f"{name}: {value_text(one, depth + 1)}" for name, one in value.items())
     if isinstance(value, list):
         nested = any(isinstance(one, (Mapping, list)) for one in value)
-        return ("; " if nested else ", ").join(_value_text(one, depth + 1) for one in value)
+        return ("; " if nested else ", ").join(value_text(one, depth + 1) for one in value)
     return "" if value is None else str(value)

@@ -1,0 +1,87 @@
+"""The rows of comparisons and extractions as tables for terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from vision_nb.comparison.field_table import Values
+from vision_nb.comparison.grid import Grid, Row
+from vision_nb.rendering.demo_badge import BADGE
+from vision_nb.rendering.format import format_price, total_price
+from vision_nb.rendering.terminal import TerminalPart, TextTable, short_text
+from vision_nb.rendering.values import value_text
+from vision_nb.schema.fields import Field
+
+_MAX_ROWS = 40
+_MAX_ANSWER = 160  # characters
+
+
+def comparison_parts(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> Iterator[TerminalPart]:
+    """Yield a comparison for a terminal: a table with a row per call, and a summary."""
+    several_prompts = len(grid.prompts) > 1
+    if not several_prompts:
+        yield f"{short_text(grid.prompts[0], 200)}\n"
+    head = ["image", *(["prompt"] if several_prompts else []), "model", "answer", ""]
+    lines = [
+        [
+            row.image_title,
+            *([short_text(row.prompt)] if several_prompts else []),
+            row.model_label,
+            _answer(row),
+            ", ".join(row.facts()),
+        ]
+        for row in rows[:_MAX_ROWS]
+    ]
+    yield from _table_parts(head, lines, rows, incomplete)
+
+
+def extraction_parts(
+    rows: Sequence[Row], values: Callable[[int], Values | None], fields: Sequence[Field], incomplete: str | None
+) -> Iterator[TerminalPart]:
+    """Yield an extraction for a terminal: a table with a column per field, and a summary.
+
+    Args:
+        rows: The rows of the extraction.
+        values: Returns a row's values by field path, or None for a row without an answer.
+        fields: The fields of the schema.
+        incomplete: Why some calls were not made, or None.
+    """
+    with_model = len({row.model for row in rows}) > 1
+    paths = [field.path for field in fields]
+    has_notes = any(not row.finished or row.attempts > 1 for row in rows[:_MAX_ROWS])
+    lines = []
+    for index, row in enumerate(rows[:_MAX_ROWS]):
+        found = values(index)
+        cells = [""] * len(paths) if found is None else [_value(found.get(path)) for path in paths]
+        note = _answer(row) if found is None else "repaired" if row.attempts > 1 else ""
+        model = [row.model_label] if with_model else []
+        lines.append([row.image_title, *model, *cells, *([note] if has_notes else [])])
+    head = ["image", *(["model"] if with_model else []), *paths, *([""] if has_notes else [])]
+    yield from _table_parts(head, lines, rows, incomplete)
+
+
+def _table_parts(
+    head: Sequence[str], lines: Sequence[Sequence[str]], rows: Sequence[Row], incomplete: str | None
+) -> Iterator[TerminalPart]:
+    yield TextTable(head, lines)
+    yield ""
+    if len(rows) > len(lines):
+        yield f"and {len(rows) - len(lines):,} more rows: to_dataframe() has all"
+    finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
+    paid = [row for row in rows if row.attempts and not row.from_store]
+    price = format_price(total_price(row.usd for row in paid), is_demo=all(row.is_demo for row in paid))
+    yield f"{'1 row' if len(rows) == 1 else f'{len(rows):,} rows'}, {finished:,} answered, {failed:,} failed; {price}"
+    if incomplete:
+        yield f"Incomplete: {incomplete}"
+    if any(row.is_demo for row in rows):
+        yield f"({BADGE})"
+
+
+def _answer(row: Row) -> str:
+    if row.response is not None:
+        return short_text(row.response, _MAX_ANSWER)
+    return short_text(row.error, _MAX_ANSWER) if row.error else "not asked"
+
+
+def _value(value: object) -> str:
+    return "-" if value is None else short_text(value_text(value), _MAX_ANSWER)

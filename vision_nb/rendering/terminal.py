@@ -1,0 +1,185 @@
+"""Values as text for terminals: IPython, plain Python, logs and, if it is installed, rich."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vision_nb.notebook.ipython import in_notebook
+from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+
+_NOTEBOOK_WIDTH = 100  # columns: the text is saved, so it must not depend on where the kernel was started
+_LEAST_WIDTH = 8  # of a column that is wrapped
+_GAP = "  "
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table for a terminal; cells that are too long for it are wrapped.
+
+    Attributes:
+        head: The column names; empty for none.
+        rows: The cells of each row.
+        numbers_from: The first of the right-aligned columns; None if all are left-aligned.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers_from: int | None = None
+
+    def text(self, width: int) -> str:
+        """Return the table as lines of text, without control characters.
+
+        Args:
+            width: The number of columns of the terminal.
+        """
+        lines = [[_single_line(one) for one in row] for row in ([self.head] if self.head else []) + list(self.rows)]
+        if not lines:
+            return ""
+        columns = list(zip(*lines, strict=True))
+        longest_words = [
+            max(_width(word) for cell in column for word in (cell or " ").split(" ")) for column in columns
+        ]
+        widths = _fitted([max(map(_width, column)) for column in columns], longest_words, width)
+        return "\n".join(line for row in lines for line in self._wrapped(row, widths))
+
+    def _wrapped(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+        cells = [_wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        for number in range(max(map(len, cells))):
+            parts = [cell[number] if number < len(cell) else "" for cell in cells]
+            padded = map(self._pad, parts, widths, range(len(widths)))
+            yield _GAP.join(padded).rstrip()
+
+    def _pad(self, text: str, width: int, column: int) -> str:
+        spaces = " " * (width - _width(text))
+        return spaces + text if self.numbers_from is not None and column >= self.numbers_from else text + spaces
+
+    def rich(self) -> RenderableType:
+        """Return the table for rich, which does not interpret markup in its cells."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(self.head))
+        columns = self.head or ([""] * len(self.rows[0]) if self.rows else [])
+        for number, name in enumerate(columns):
+            is_number = self.numbers_from is not None and number >= self.numbers_from
+            table.add_column(Text(_single_line(name)), justify="right" if is_number else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(_single_line(cell)) for cell in row))
+        return table
+
+
+class MarkdownText(str):
+    """Markdown of a model: rich renders it, other terminals show it as it is."""
+
+
+TerminalPart = str | TextTable
+
+
+class TerminalDisplay:
+    """A mixin of values that have a longer text in terminals than their ``repr``.
+
+    IPython and rich show the text for a value on its own, and the ``repr`` for one in a list. ``str(value)`` is the
+    text too, unless the subclass has another one.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._repr_pretty_ = TerminalDisplay._repr_pretty_  # type: ignore[method-assign]  # IPython prefers a class's own repr
+
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        """Return the paragraphs and tables to show."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return joined_parts(self._terminal_parts())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        is_nested = cycle or len(getattr(printer, "stack", ())) > 1
+        for number, line in enumerate((repr(self) if is_nested else joined_parts(self._terminal_parts())).split("\n")):
+            if number:
+                printer.break_()
+            printer.text(line)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.markdown import Markdown
+        from rich.text import Text
+
+        for part in self._terminal_parts():
+            if isinstance(part, TextTable):
+                yield part.rich()
+            elif isinstance(part, MarkdownText):
+                yield Markdown(_printable(part), hyperlinks=False)  # a link could hide its address
+            else:
+                yield Text(_printable(part))
+
+
+class Report(TerminalDisplay):
+    """A mixin of values whose ``repr`` is their text for terminals too."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def joined_parts(parts: Iterable[TerminalPart]) -> str:
+    """Return paragraphs and tables as text for a terminal; a table begins right below the line above it."""
+    width = _NOTEBOOK_WIDTH if in_notebook() else shutil.get_terminal_size().columns
+    return "\n".join(part.text(width) if isinstance(part, TextTable) else _printable(part) for part in parts)
+
+
+def short_text(text: str, limit: int = 60) -> str:
+    r"""Return the beginning of a text on one line, without control characters.
+
+    >>> short_text("One\ntwo three", 7)
+    'One two...'
+    """
+    line = _single_line(text[: 4 * limit])
+    return line if len(line) <= limit and len(text) <= 4 * limit else f"{line[:limit].rstrip()}..."
+
+
+def _printable(text: str) -> str:
+    return terminal_text(replace_surrogates(text))
+
+
+def _single_line(text: str) -> str:
+    return _printable(" ".join(text.split()))
+
+
+def _width(text: str) -> int:
+    """Return how many columns a text takes: most characters of Chinese and Japanese take two."""
+    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(one) in "WF") for one in text)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    if _width(text) <= width:
+        return [text]
+    lines = [""]
+    for word in textwrap.wrap(text, width, break_on_hyphens=False):
+        while word:  # a line of wide characters is still too long
+            end = next((end for end in range(len(word), 1, -1) if _width(word[:end]) <= width), 1)
+            lines.append(word[:end])
+            word = word[end:]
+    return lines[1:]
+
+
+def _fitted(widths: list[int], longest_words: Sequence[int], total: int) -> list[int]:
+    """Return the columns' widths, the widest ones reduced until the table fits; words are broken only if they must."""
+    for floors in (longest_words, [min(_LEAST_WIDTH, width) for width in widths]):
+        while (excess := sum(widths) + len(_GAP) * (len(widths) - 1) - total) > 0:
+            places = [place for place, floor in enumerate(floors) if widths[place] > floor]
+            if not places:
+                break
+            widest = max(widths[place] for place in places)
+            lowered = [place for place in places if widths[place] == widest]
+            lower = max([floors[place] for place in lowered] + [width for width in widths if width < widest])
+            step = min(widest - lower, -(-excess // len(lowered)))
+            for place in lowered:
+                widths[place] -= step
+    return widths
