@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from IPython.lib.pretty import pretty
@@ -40,6 +41,10 @@ def answer(text="It is **red**.", **options):
         "reported_cost": Decimal("0.0034"),
     }
     return vn.CompletionResponse(text, **{**known, **options})
+
+
+def _given(price, usage):
+    return price
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +207,7 @@ def test_a_ledger_prints_its_table_with_free_and_unknown_prices():
     ledger = Ledger()
     assert pretty(ledger) == "0 calls, 0 USD"
     for model, price in (("demo", Decimal(0)), ("gpt-4o", Decimal("0.0012")), ("new", None)):
-        ledger.record(Entry(model, USAGE, False, 1200, lambda _, price=price: price, 1.0))
+        ledger.record(Entry(model, USAGE, False, 1200, partial(_given, price), 1.0))
     *rows, total = pretty(ledger).splitlines()
     assert [row.split()[-2:] for row in rows[1:]] == [["43", "free"], ["0.0012", "USD"], ["price", "unknown"]]
     assert total == str(ledger) == "3 calls, 0.0012 USD and 1 call of unknown price"
