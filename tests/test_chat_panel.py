@@ -267,13 +267,56 @@ async def test_invalid_messages_from_the_page_change_nothing(llm):
     panel = vn.ChatPanel(llm, images=picture())
     await asyncio.sleep(0.2)
     for message in (
-        {}, {"do": "remove", "index": 7}, {"do": "remove", "index": -1}, {"do": "detail", "index": 0, "detail": "vast"},
+        {}, {"do": "remove", "id": "image-7"}, {"do": "remove", "id": ["image-1"]}, {"do": "remove", "index": 0},
+        {"do": "move", "id": "image-1", "index": "1"}, {"do": "move", "id": "image-7", "index": 0},
+        {"do": "detail", "id": "image-1", "detail": "vast"}, {"do": "detail", "id": "image-7", "detail": "low"},
+        {"do": "detail_of_all", "detail": ["low"]}, {"do": "enlarge", "id": "image-7"}, {"do": "enlarge", "id": {}},
         {"do": "upload"}, {"do": "send"}, {"do": "send", "text": 3}, {"do": "recall", "steps_back": "x", "view": 1}, {"do": 5},
     ):  # fmt: skip
         write(panel, **message)
     for message in ({}, {"do": "delete", "id": "x"}, {"do": "edit", "id": None}, {"do": "restore"}, {"do": "enlarge"}):
         press(panel, **message)
-    assert len(panel._composer.documents) == 1 and len(panel.chat) == 0
+    assert [document.detail for document in panel._composer.documents] == [None] and len(panel.chat) == 0
+
+
+def attached(panel):
+    """Return the seeds of the attached images, which are their names, with their detail levels."""
+    return [(document.title, document.detail) for document in panel._composer.documents]
+
+
+async def test_attached_images_are_moved_removed_and_given_detail_levels_by_id(llm):
+    images = [vn.ImageDocument(image=picture(seed=seed), image_name=str(seed)) for seed in range(4)]
+    panel = vn.ChatPanel(llm, images=images)
+    for image_id, index in (("image-1", 2), ("image-4", -(10**50)), ("image-2", 10**50)):
+        write(panel, do="move", id=image_id, index=index)
+    assert attached(panel) == [("3", None), ("2", None), ("0", None), ("1", None)]
+    write(panel, do="remove", id="image-3")
+    write(panel, do="remove", id="image-3")  # the same button again, before the page has removed the image
+    write(panel, do="detail_of_all", detail="low")
+    write(panel, do="detail", id="image-1", detail="high")
+    panel.add(picture())
+    assert attached(panel) == [("3", "low"), ("0", "high"), ("1", "low"), ("PNG image", "low")]
+    write(panel, do="detail_of_all", detail="")
+    assert attached(panel) == [("3", None), ("0", None), ("1", None), ("PNG image", None)]
+    write(panel, do="remove_all")
+    assert attached(panel) == [] and panel._composer.attachments == []
+
+
+async def test_each_thumbnail_is_sent_to_the_page_once(llm):
+    panel, sent = vn.ChatPanel(llm), []
+    panel._composer.send = lambda content, buffers=None: sent.append(content)
+    panel.add(*(picture(seed=seed) for seed in range(5)))
+    await panel._thumbnails.wait()
+    await asyncio.sleep(0.2)  # until the redraw
+    write(panel, do="move", id="image-1", index=3)
+    write(panel, do="detail_of_all", detail="low")
+    thumbnails = [item for content in sent for item in content.get("thumbnails", {}).items() if item[1]]
+    assert len(thumbnails) == len(dict(thumbnails)) == 5 and panel._thumbnails.count == 5
+    sent.clear()
+    write(panel, do="hello")
+    assert [list(content["thumbnails"].values()) for content in sent] == [
+        list(panel._composer._sent_thumbnails.values())
+    ]
 
 
 async def test_the_panel_displays_how_many_images_are_dropped(llm):

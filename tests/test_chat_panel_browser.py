@@ -132,7 +132,7 @@ def test_images_are_pasted_dropped_picked_and_added(opened, tmp_path):
     assert names == ["chart.png", "pasted image", "ça <b>.jpg", "large.png", "picked.webp", "label.png"]
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-attachments img').length === 6")
     chips.nth(3).locator("select").select_option("low")
-    chips.nth(0).get_by_role("button").click()
+    chips.nth(0).get_by_role("button", name="Remove").click()
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-attachments li').length === 5")
     panel.say("What are they?")
     panel.wait("done")
@@ -200,7 +200,7 @@ def test_switching_the_model_shows_which_images_it_will_get(opened):
     panel.say("Three?")
     panel.wait_for_text("accepts 1 image per question", ".vnb-composer .vnb-error")
     assert panel.box.input_value() == "Three?"
-    panel.page.locator(".vnb-attachments button").first.click()
+    panel.page.locator(".vnb-attachments button[title^=Remove]").first.click()
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-attachments li').length === 1")
     panel.box.press("Enter")
     panel.wait("done", 2)
@@ -409,7 +409,7 @@ def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
     page.wait_for_selector(".vnb-attachments img")
     page.locator(".vnb-list").focus()
     reached = []
-    for _ in range(26):
+    for _ in range(30):
         page.keyboard.press("Tab")
         name = page.evaluate(
             "() => { const e = document.activeElement; return e.closest('.vnb-transcript, .vnb-composer')"
@@ -421,7 +421,8 @@ def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
     assert reached == [
         "Enlarge chart.png", "link", "x", "a", "Copy: One?", "Ask again: One?", "Edit: One?",
         "Delete this and later: O", "Retry: Two?", "Edit: Two?", "Delete this and later: T", "New conversation",
-        "Detail level of label.pn", "Remove label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4o (demo)open", "Send",
+        "label.png, image 1 of 1:", "Remove label.png", "Detail level of label.pn", "Move left: label.png",
+        "Move right: label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4o (demo)open", "Send",
     ]  # fmt: skip
     assert_accessible_in_both_themes(page, ".vnb-transcript", ".vnb-composer")
     spoken = page.locator(".vnb-announcement")

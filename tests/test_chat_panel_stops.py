@@ -212,7 +212,7 @@ async def test_the_widget_state_contains_no_images_or_answers(server, llm):  # n
     sent = []
     panel._composer.send = lambda content, buffers=None: sent.append(content)
     write(panel, do="hello", request_id="t")
-    assert sent[0]["attachments"][0]["thumbnail"].startswith("data:image") and sent[1]["reply_to"] == "t"
+    assert sent[0]["thumbnails"]["image-1"].startswith("data:image") and sent[1]["reply_to"] == "t"
     await panel.ask("one")
     assert sent[-1] == {"attachments": []} or {"attachments": []} in sent
     for widget in (panel._composer, panel._view):

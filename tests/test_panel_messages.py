@@ -138,11 +138,11 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 ACTIONS = st.sampled_from(
-    "hello ping upload cancel_upload remove detail send stop model recall copy enlarge ask_again edit delete restore "
+    "hello ping upload cancel_upload remove remove_all move detail detail_of_all draft send stop model recall copy enlarge ask_again edit delete restore "
     "ready score select move undo comment".split()
 )
 PLAUSIBLE = {
-    "id": st.sampled_from(["failed", "answering", "turn-1", "turn-2"]), "index": st.integers(-1, 2), "text": TEXTS,
+    "id": st.sampled_from(["failed", "answering", "turn-1", "turn-2", "image-1", "image-2"]), "index": st.integers(-1, 2), "text": TEXTS,
     "name": TEXTS | st.just("demo"), "upload_id": TEXTS, "start": st.integers(-1, 2), "last": st.booleans(),
     "detail": st.sampled_from(["low", "", "vast"]), "steps_back": st.integers(-1, 3), "view": TEXTS,
     "request_id": TEXTS, "value": st.integers(-1, 6), "aspect": st.just("relevance"), "by": st.sampled_from([-1, 1]),

@@ -107,7 +107,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self._redraw_timer = RedrawTimer(self._draw)
         self._thumbnails = ThumbnailCache(self._redraw_soon)
         self._static_transcript = StaticTranscript(self._thumbnails)
-        self._composer = Composer(self._thumbnails, self._handle)
+        self._composer = Composer(self._chat, self._thumbnails, self._handle)
         self._composer.documents = [] if self._continued_from is not None else list(documents)
         self._controller = PanelController(
             self._chat,
@@ -251,6 +251,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
                 self.stop()
             case {"do": "model", "name": str(name)}:
                 self.chat.llm = self._models.get(name)
+            case {"do": "enlarge", "id": str(image_id)} if image_id in self._composer.attached:
+                self._controller.enlarge(self._composer.attached[image_id])
             case {"do": "recall", "steps_back": int(steps_back), "view": str(view)}:
                 prompts = self._controller.prompts
                 steps_back = max(0, min(steps_back, len(prompts)))
@@ -287,7 +289,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self._composer.models = self._models.names
         self._composer.state = "ready" if self.chat.answering is None else "answering"
         self._composer.note = self._note()
-        self._composer.update_attachments()
+        self._composer.update()
         self._update_static_transcript()
 
     def _note(self) -> str:

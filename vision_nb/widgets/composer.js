@@ -8,19 +8,18 @@ function render({ model, el }) {
   const viewId = Math.random().toString(36).slice(2);
   const pending = new Map(); // requests without a reply, by request id
   let idCount = 0;
-  let uploadCount = 0;
   let recalledText = null;
   let stepsBack = 0;
   let isDisconnected = false;
   let isConnected = false; // false in a view restored from saved widget state, which has no panel in the kernel
   let isSubmitting = false;
-  let attachments = [];
+  let images = [];
+  let draftTimer;
   let localError = ""; // an error found by this script rather than by Python
 
   const nextId = () => `${viewId}-${(idCount += 1)}`;
   const isAnswering = () => model.get("state") === "answering";
 
-  const attachmentList = element("ul", { className: "vnb-attachments", "aria-label": "Attached images" });
   const input = element("textarea", {
     rows: 2,
     dir: "auto",
@@ -28,23 +27,36 @@ function render({ model, el }) {
     "aria-label": "Question. Enter sends, Shift+Enter starts a new line, Up recalls an earlier question, Escape stops",
   });
   const filePicker = element("input", { type: "file", accept: "image/*", multiple: true, hidden: true });
-  const attachButton = button({ textContent: "Attach images" }, () => filePicker.click());
+  const attachButton = button({ title: "Attach images" }, () => filePicker.click());
   const modelSelect = element("select", { title: "Model for the next question" });
-  const modelLabel = element("label", { className: "vnb-model-picker" }, "Model ", modelSelect);
-  const hint = element("span", { className: "vnb-hint", textContent: "Enter to send \u00b7 paste or drop images" });
-  const sendButton = button({ textContent: "Send", className: "vnb-primary" }, () => submit());
-  const stopButton = button({ textContent: "Stop", className: "vnb-primary" }, () => {
+  const modelLabel = element("label", { className: "vnb-model-picker" }, element("span", { textContent: "Model" }), modelSelect);
+  const price = element("div", { className: "vnb-price", id: `vnb-price-${viewId}` });
+  const hint = element("div", { className: "vnb-hint", textContent: "Enter sends \u00b7 paste or drop images" });
+  const sendButton = button({ textContent: "Send", className: "vnb-send", "aria-describedby": price.id }, () => submit());
+  const stopButton = button({ textContent: "Stop", className: "vnb-stop" }, () => {
     post({ do: "stop" });
     input.focus();
   });
+  attachButton.append(icon("attach"), element("span", { textContent: "Attach images" }));
+  sendButton.prepend(icon("send"));
+  stopButton.prepend(icon("stop"));
   const note = element("div", { className: "vnb-note", role: "status" });
   const progress = element("div", { className: "vnb-progress", role: "status" });
+  const cancelButton = button({ textContent: "Cancel upload", hidden: true }, () => {
+    uploads.cancel();
+    input.focus();
+  });
   const error = element("div", { className: "vnb-error", role: "alert" });
-  const toolbar = element("div", { className: "vnb-toolbar" }, attachButton, filePicker, modelLabel, hint, sendButton, stopButton);
+  const attached = attachedImages({ post: (message) => post(message), focusInput: () => input.focus() });
+  const toolbar = element("div", { className: "vnb-toolbar" }, attachButton, filePicker, modelLabel, sendButton, stopButton);
   const root = element(
     "div",
     { className: "vnb-composer", role: "group", "aria-label": "Ask a question", "data-lm-suppress-shortcuts": "true" },
-    attachmentList, input, toolbar, note, progress, error,
+    element("div", { className: "vnb-box" }, attached.root, input, toolbar),
+    element("div", { className: "vnb-below" }, price, hint),
+    note,
+    element("div", { className: "vnb-uploading" }, progress, cancelButton),
+    error,
   );
 
   const showError = (text) => {
@@ -59,7 +71,7 @@ function render({ model, el }) {
       draw();
     }
   };
-  // Sends a message and waits for Python's reply, which says whether the message was rejected.
+  // Sends a message and waits for Python's reply, which says why the message was rejected, if it was.
   const request = (message, buffers) =>
     new Promise((resolve) => {
       const requestId = nextId();
@@ -69,35 +81,18 @@ function render({ model, el }) {
       setTimeout(drawProgress, BUSY_AFTER + 20);
     });
 
-  const uploadFile = async (file, name) => {
+  const uploads = fileUploads({
+    config,
+    request,
+    post,
+    nextId,
+    onChange: () => drawProgress(),
+    onEnd: showError,
+  });
+  const uploadFiles = (files, { nameOf = (file) => file.name, remark } = {}) => {
     if (isDisconnected || !isConnected) return;
-    if (file.size > config.max_file_bytes) {
-      showError(`${name} is larger than ${config.max_file_bytes / 1e6} MB: reduce its size first.`);
-      return;
-    }
-    const uploadId = nextId();
-    uploadCount += 1;
-    draw();
-    try {
-      let start = 0;
-      let isLast = false;
-      while (!isLast) {
-        const chunk = await file.slice(start, start + config.chunk_bytes).arrayBuffer();
-        isLast = start + config.chunk_bytes >= file.size;
-        const { rejected } = await request({ do: "upload", upload_id: uploadId, name, start, last: isLast }, [chunk]);
-        if (rejected) break;
-        start += chunk.byteLength;
-      }
-    } catch {
-      post({ do: "cancel_upload", upload_id: uploadId });
-      showError(`${name} could not be read completely: attach it again.`);
-    } finally {
-      uploadCount -= 1;
-      draw();
-    }
-  };
-  const uploadFiles = async (files, nameOf = (file) => file.name) => {
-    for (const file of files) await uploadFile(file, nameOf(file) || "image");
+    localError = "";
+    uploads.add(files.map((file) => ({ file, name: nameOf(file) || "image" })), remark);
   };
 
   const submit = async () => {
@@ -106,7 +101,7 @@ function render({ model, el }) {
       showError("The model is still answering: wait, or press Esc to stop it.");
       return;
     }
-    if (uploadCount) {
+    if (uploads.isRunning()) {
       showError("An image is still uploading: send again in a moment.");
       return;
     }
@@ -114,9 +109,10 @@ function render({ model, el }) {
     isSubmitting = true;
     input.focus(); // the Send button is hidden during the answer
     try {
-      const { rejected } = await request({ do: "send", text });
-      if (!rejected && input.value === text) {
-        input.value = "";
+      const { rejection } = await request({ do: "send", text });
+      if (!rejection && input.value === text) {
+        setText("");
+        clearTimeout(draftTimer);
         post({ do: "draft", text: "" });
         stepsBack = 0;
         recalledText = null;
@@ -125,51 +121,44 @@ function render({ model, el }) {
       isSubmitting = false;
     }
   };
+  // Python keeps the unsent text for a page that is reloaded, and estimates its price.
+  const keepDraft = () => {
+    clearTimeout(draftTimer);
+    draftTimer = setTimeout(() => isConnected && post({ do: "draft", text: input.value }), DRAFT_DELAY);
+  };
   const recallQuestion = (step) => {
     if (input.value && input.value !== recalledText) return false;
     post({ do: "recall", steps_back: Math.max(0, stepsBack + step), view: viewId });
     return true;
   };
 
-  const attachmentItem = ({ name, thumbnail, detail }, index) => {
-    const detailSelect = element(
-      "select",
-      { title: `Detail level of ${name}`, "aria-label": `Detail level of ${name}` },
-      ...["", ...config.details].map((value) =>
-        element("option", { value, textContent: `Detail: ${value || "default"}`, selected: value === detail }),
-      ),
-    );
-    detailSelect.addEventListener("change", () => post({ do: "detail", index, detail: detailSelect.value }));
-    const removeButton = button({ textContent: "\u2715", title: `Remove ${name}`, "aria-label": `Remove ${name}` }, () => {
-      post({ do: "remove", index });
-      input.focus();
-    });
-    const image = thumbnail ? element("img", { src: thumbnail, alt: "" }) : element("span", { className: "vnb-no-thumbnail" });
-    const fileName = element("bdi", { className: "vnb-file-name", textContent: name, title: name });
-    return element("li", {}, image, fileName, detailSelect, removeButton);
+  const setText = (text) => {
+    input.value = text;
+    grow();
+  };
+  // Makes the box as high as its text in browsers that do not do so by themselves.
+  const grow = () => {
+    if (CSS.supports("field-sizing", "content")) return;
+    input.style.height = "auto";
+    input.style.height = `${input.scrollHeight + 2}px`;
   };
 
   // The parts are drawn separately, so that a change to one part does not take the focus from another.
-  const drawAttachments = () => {
-    const controls = () => [...attachmentList.querySelectorAll("select, button")];
-    const focused = controls().indexOf(document.activeElement);
-    attachmentList.replaceChildren(...attachments.map(attachmentItem));
-    attachmentList.hidden = !attachments.length;
-    if (focused >= 0) (controls()[focused] ?? input).focus();
-  };
+  const drawImages = (images) => attached.update(images, model.get("details"));
   const drawModels = () => {
     modelSelect.replaceChildren(...model.get("models").map((name) => element("option", { value: name, textContent: name })));
     modelSelect.value = model.get("model");
   };
   const drawProgress = () => {
     const isBusy = [...pending.values()].some(({ sentAt }) => Date.now() - sentAt >= BUSY_AFTER);
-    let text = uploadCount ? "Uploading an image\u2026" : "";
+    let text = uploads.progress();
     if (isBusy && !isDisconnected) {
       text = isConnected
         ? "Waiting for the kernel: another cell is running."
         : "Waiting for the kernel. If it was restarted, run this cell again to continue.";
     }
     setLiveText(progress, text);
+    cancelButton.hidden = !uploads.isRunning() || isDisconnected;
   };
   const draw = () => {
     const isClosed = isDisconnected || !isConnected;
@@ -180,6 +169,8 @@ function render({ model, el }) {
     stopButton.hidden = isClosed || !isAnswering();
     sendButton.hidden = !stopButton.hidden;
     if ([sendButton, stopButton].includes(focused) && focused.hidden) input.focus();
+    price.textContent = model.get("price");
+    hint.hidden = Boolean(price.textContent);
     setLiveText(note, model.get("note"));
     const text = isDisconnected
       ? "The kernel was restarted or stopped: run this cell again to continue. The conversation is kept below."
@@ -192,22 +183,22 @@ function render({ model, el }) {
       pending.get(message.reply_to)?.resolve(message);
       pending.delete(message.reply_to);
       draw();
-    } else if (message.attachments) {
-      attachments = message.attachments;
-      drawAttachments();
+    } else if (message.attachments || message.thumbnails) {
+      if (message.attachments) drawImages((images = message.attachments));
+      if (message.thumbnails) attached.addThumbnails(message.thumbnails);
     } else if (message.draft !== undefined) {
-      if (!input.value) input.value = message.draft; // the page was reloaded
+      if (!input.value) setText(message.draft); // the page was reloaded
     } else if (message.recall !== undefined && message.view === viewId) {
       stepsBack = message.steps_back;
-      input.value = recalledText = message.recall;
+      setText((recalledText = message.recall));
+      keepDraft();
     }
   };
 
   passOnSaveKeys(root);
-  let draftTimer;
   input.addEventListener("input", () => {
-    clearTimeout(draftTimer);
-    draftTimer = setTimeout(() => isConnected && post({ do: "draft", text: input.value }), DRAFT_DELAY);
+    grow();
+    keepDraft();
   });
   input.addEventListener("keydown", (event) => {
     event.stopPropagation(); // keep the notebook's shortcuts from seeing it
@@ -226,7 +217,7 @@ function render({ model, el }) {
     event.stopPropagation();
     if (!files.length || event.clipboardData.getData("text/plain")) return;
     event.preventDefault();
-    uploadFiles(files, (file) => (file.name === "image.png" ? "pasted image" : file.name));
+    uploadFiles(files, { nameOf: (file) => (file.name === "image.png" ? "pasted image" : file.name) });
   });
   root.addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
@@ -235,22 +226,23 @@ function render({ model, el }) {
     root.classList.add("vnb-drag-over");
   });
   root.addEventListener("dragleave", () => root.classList.remove("vnb-drag-over"));
-  root.addEventListener("drop", (event) => {
+  root.addEventListener("drop", async (event) => {
     root.classList.remove("vnb-drag-over");
     if (!event.dataTransfer.files.length) return;
     event.preventDefault();
     event.stopPropagation();
-    uploadFiles([...event.dataTransfer.files]);
+    const { files, remark } = await droppedFiles(event.dataTransfer);
+    uploadFiles(files, { remark });
   });
-  filePicker.addEventListener("change", async () => {
+  filePicker.addEventListener("change", () => {
     const files = [...filePicker.files];
     filePicker.value = "";
-    await uploadFiles(files);
+    uploadFiles(files);
     input.focus();
   });
   modelSelect.addEventListener("change", async () => {
-    const { rejected } = await request({ do: "model", name: modelSelect.value });
-    if (rejected) draw();
+    const { rejection } = await request({ do: "model", name: modelSelect.value });
+    if (rejection) draw();
   });
 
   const checkKernel = () => {
@@ -271,6 +263,8 @@ function render({ model, el }) {
   const listeners = {
     "change:models": drawModels,
     "change:model": draw,
+    "change:details": () => drawImages(images),
+    "change:price": draw,
     "change:state": clearErrorAndDraw,
     "change:note": draw,
     "change:error": clearErrorAndDraw,
@@ -280,7 +274,6 @@ function render({ model, el }) {
   Object.entries(listeners).forEach(([name, listener]) => model.on(name, listener));
   el.append(root);
   drawModels();
-  drawAttachments();
   draw();
   request({ do: "hello" }).then(() => {
     isConnected = true;

@@ -2,98 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import traitlets
 
+from vision_nb.conversation.chat import Chat
 from vision_nb.errors import VisionError
 from vision_nb.images.detail import DETAILS
 from vision_nb.images.document import ImageDocument
+from vision_nb.messages import user_message
 from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.attached_images import AttachedImages
 from vision_nb.widgets.messages import PageWidget
+from vision_nb.widgets.question_price import QuestionPrice, detail_choices
 from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.uploads import MAX_FILE_BYTES, Uploads
 
 CHUNK_BYTES = 1_000_000
 """The size of the messages in which a file is uploaded; Jupyter servers reject messages of about 10 MB."""
 
-_MAX_DRAFT_LENGTH = 100_000  # characters
 _MAX_ID_LENGTH = 100  # characters
 _MAX_NAME_LENGTH = 200  # characters
 
 
 class Composer(PageWidget):
-    """Collects the text and images of the next question.
+    """Collects the text and images of the next question, and displays what the question would cost.
 
     Args:
+        chat: The conversation.
         thumbnails: The thumbnails of the attached images.
         on_action: Called with each message that concerns more than the attached images, such as
             ``{"do": "send", "text": ...}``. If it raises an error, the box displays the error and keeps the text.
 
     Attributes:
-        documents: The attached images.
+        attached: The attached images.
         attachments: The attached images as the page displays them.
     """
 
-    _esm = read_assets("dom.js", "composer.js")
+    _esm = read_assets("dom.js", "attached_images.js", "file_uploads.js", "composer.js")
     _css = read_assets("panel.css", "composer.css")
     models: traitlets.List[str] = traitlets.List().tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
+    details: traitlets.List[tuple[str, str]] = traitlets.List().tag(sync=True)
+    """The detail levels that the model supports, each with its label; empty if it has none."""
     state = traitlets.Unicode("ready").tag(sync=True)
     """"ready" or "answering"."""
+    price = traitlets.Unicode().tag(sync=True)
     note = traitlets.Unicode().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
-    config = traitlets.Dict(
-        {"max_file_bytes": MAX_FILE_BYTES, "chunk_bytes": CHUNK_BYTES, "details": list(DETAILS)}
-    ).tag(sync=True)
+    config = traitlets.Dict({"max_file_bytes": MAX_FILE_BYTES, "chunk_bytes": CHUNK_BYTES}).tag(sync=True)
 
-    def __init__(self, thumbnails: ThumbnailCache, on_action: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, chat: Chat, thumbnails: ThumbnailCache, on_action: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
-        self.documents: list[ImageDocument] = []
+        self.attached = AttachedImages()
         self.attachments: list[dict[str, str]] = []
-        self._thumbnails, self._on_action = thumbnails, on_action
+        self._chat, self._thumbnails, self._on_action = chat, thumbnails, on_action
+        self._sent_thumbnails: dict[str, str] = {}  # by the image's id
         self._uploads = Uploads()
-        self._draft = ""  # the text in the box, for a page that is reloaded
+        self._draft = ""  # the text in the box, for a page that is reloaded, and for the price
+        self._price = QuestionPrice(chat, self._show_price)
+
+    @property
+    def documents(self) -> list[ImageDocument]:
+        """The attached images."""
+        return self.attached.documents
+
+    @documents.setter
+    def documents(self, documents: Sequence[ImageDocument]) -> None:
+        self.attached.replace_all(documents)
 
     def attach(self, document: ImageDocument) -> None:
         """Attach an image to the next question."""
-        self.documents.append(document)
-        self.update_attachments()
+        self.attached.add(document)
+        self.update()
 
     def detach_all(self) -> None:
         """Remove the attached images."""
-        self.documents = []
-        self.update_attachments()
+        self.attached.replace_all([])
+        self.update()
 
-    def update_attachments(self) -> None:
-        """Send the attached images to the page if they or their thumbnails have changed."""
+    def update(self) -> None:
+        """Send what has changed to the page: the attached images, their thumbnails, and the question's price."""
+        self.details = detail_choices(self._chat.llm)
         attachments = [
-            {"name": document.title, "thumbnail": self._thumbnails.get(document) or "", "detail": document.detail or ""}
-            for document in self.documents
+            {"id": image_id, "name": document.title, "detail": document.detail or ""}
+            for image_id, document in self.attached.items()
         ]
-        if attachments != self.attachments:
+        if attachments != self.attachments:  # not a trait, because front ends can save traits in the notebook
             self.attachments = attachments
-            self._send_attachments()
+            self.send({"attachments": attachments})
+        thumbnails = {image_id: self._thumbnails.get(document) or "" for image_id, document in self.attached.items()}
+        if new := dict(thumbnails.items() - self._sent_thumbnails.items()):
+            self.send({"thumbnails": new})
+        self._sent_thumbnails = thumbnails
+        self._update_price()
 
     def free(self) -> None:
         """Free the images that are attached or being uploaded."""
-        self.documents, self.attachments = [], []
+        self.attached.replace_all([])
+        self.attachments = []
         self._uploads.clear()
 
-    def _send_attachments(self) -> None:
-        self.send({"attachments": self.attachments})  # not a trait, because front ends can save traits in the notebook
+    def _update_price(self) -> None:
+        self._price.update(user_message(self._draft.strip(), self.documents))
+
+    def _show_price(self, price: str) -> None:
+        self.price = price
 
     def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
         """Carry out an action of the page, and reply if it has a ``request_id``."""
-        rejected = False
+        rejection = ""
         try:
             self._handle(message, buffers)
         except VisionError as error:
-            self.error, rejected = str(error), True
+            self.error = rejection = str(error)
         if isinstance(request_id := message.get("request_id"), str):
-            self.send({"reply_to": request_id, "rejected": rejected})
+            self.send({"reply_to": request_id, "rejection": rejection})
 
     def _handle(self, message: dict[str, Any], buffers: list[Any]) -> None:
         match message:
@@ -101,11 +126,12 @@ class Composer(PageWidget):
                 pass
             case {"do": "hello"}:  # a page was opened or reloaded
                 self._uploads.clear()
-                self._send_attachments()
+                self.send({"attachments": self.attachments, "thumbnails": self._sent_thumbnails})
                 if self._draft:
                     self.send({"draft": self._draft})
             case {"do": "draft", "text": str(text)}:
-                self._draft = text[:_MAX_DRAFT_LENGTH]
+                self._draft = text
+                self._update_price()
             case {
                 "do": "upload",
                 "upload_id": str(upload_id),
@@ -119,14 +145,22 @@ class Composer(PageWidget):
                     self._attach_file(data, name)
             case {"do": "cancel_upload", "upload_id": str(upload_id)}:
                 self._uploads.cancel(upload_id)
-            case {"do": "remove", "index": int(index)} if 0 <= index < len(self.documents):
-                del self.documents[index]
-                self.update_attachments()
-                self._on_action(message)
-            case {"do": "detail", "index": int(index), "detail": detail} if 0 <= index < len(self.documents):
+            case {"do": "detail_of_all", "detail": detail} if detail in ("", *DETAILS):
+                self.attached.set_all_details(detail or None)
+                self._images_changed(message)
+            case {"do": "remove_all"}:
+                self.attached.replace_all([])
+                self._images_changed(message)
+            case {"do": "remove", "id": str(image_id)} if image_id in self.attached:
+                self.attached.remove(image_id)
+                self._images_changed(message)
+            case {"do": "move", "id": str(image_id), "index": int(index)} if image_id in self.attached:
+                self.attached.move(image_id, index)
+                self._images_changed(message)
+            case {"do": "detail", "id": str(image_id), "detail": detail} if image_id in self.attached:
                 if detail in ("", *DETAILS):
-                    self.documents[index] = replace(self.documents[index], detail=detail or None)
-                    self.update_attachments()
+                    self.attached.set_detail(image_id, detail or None)
+                    self._images_changed(message)
             case {"do": str()}:
                 self.error = ""
                 self._on_action(message)
@@ -135,8 +169,12 @@ class Composer(PageWidget):
         document = ImageDocument(image=data, image_name=name)
         _ = document.size  # raises an error if the file is not an image
         self.error = ""
-        self.attach(document)
-        self._on_action({"do": "attached"})
+        self.attached.add(document)
+        self._images_changed({"do": "attached"})
+
+    def _images_changed(self, message: dict[str, Any]) -> None:
+        self.update()
+        self._on_action(message)
 
 
 def _file_name(name: str) -> str:

@@ -213,9 +213,7 @@ class PanelController:
             case {"do": "copy"}:
                 self.view.send({"op": "copy", "text": turn.answer.text})
             case {"do": "enlarge", "index": int(index)} if 0 <= index < len(question.image_documents):
-                enlarging = self._enlarge(question.image_documents[index])
-                # The event loop holds only a weak reference to a task.
-                self._background_task = asyncio.get_running_loop().create_task(enlarging)
+                self.enlarge(question.image_documents[index])
             case {"do": "ask_again", "id": turn_id}:
                 self.check(question)
                 self._remove_from(position, keep_failed=turn_id != FAILED_ID)
@@ -273,6 +271,11 @@ class PanelController:
         saved = SavedConversation(str(chat.llm), chat.system, chat.keep_images, chat.turns)
         data = (await asyncio.to_thread(to_html, saved)).encode("utf-8", "replace")
         self.view.send({"op": "export", "name": "conversation.html", "type": "text/html"}, [data])
+
+    def enlarge(self, document: ImageDocument) -> None:
+        """Display an image at a larger size on the page."""
+        # The event loop holds only a weak reference to a task.
+        self._background_task = asyncio.get_running_loop().create_task(self._enlarge(document))
 
     async def _enlarge(self, document: ImageDocument) -> None:
         try:

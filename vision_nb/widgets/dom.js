@@ -20,6 +20,27 @@ function button(properties, onClick) {
   return node;
 }
 
+const ICONS = {
+  send: "M12 20V5M5 12l7-7 7 7",
+  stop: "M6 6h12v12H6z",
+  attach: "M20 11l-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 4.8 4.8l-8.4 8.4a1.7 1.7 0 0 1-2.4-2.4L14.5 7.5",
+  left: "M15 5l-7 7 7 7",
+  right: "M9 5l7 7-7 7",
+  close: "M6 6l12 12M18 6L6 18",
+};
+
+// Creates an icon for a control that has a label.
+function icon(name) {
+  const image = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  path.setAttribute("d", ICONS[name]);
+  image.setAttribute("viewBox", "0 0 24 24");
+  image.setAttribute("class", `vnb-icon vnb-icon-${name}`);
+  image.setAttribute("aria-hidden", "true");
+  image.append(path);
+  return image;
+}
+
 // Sets the text of a live region, and hides it if empty. Screen readers announce every write, even of the same text.
 function setLiveText(node, text) {
   if (node.textContent !== text) node.textContent = text;

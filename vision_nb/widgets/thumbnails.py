@@ -26,6 +26,7 @@ class ThumbnailCache:
         """Return a thumbnail as a data URI, or None if there is none or it is not ready yet."""
         if self._is_closed or document.is_link:  # a link can become an image later: do not cache it
             return None
+        document = document.with_detail(None)  # the thumbnail is the same at each level
         if document not in self._thumbnails and document not in self._tasks:
             try:
                 loop = asyncio.get_running_loop()
