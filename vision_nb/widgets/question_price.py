@@ -146,5 +146,5 @@ def _price(llm: MultiModalLLM, tokens: int | None, *, is_estimate: bool) -> str:
         return "price unknown"
     if not usd:
         return "free"
-    amount = f"{'about ' if is_estimate else ''}{format_usd(usd, decimals=6)} plus the answer"
+    amount = f"{'about ' if is_estimate else ''}{format_usd(usd)} plus the answer"
     return f"free in the demo, would cost {amount}" if llm.is_demo else f"would cost {amount}"
