@@ -35,11 +35,11 @@ async def test_the_price_counts_the_text_the_images_and_the_conversation_so_far(
     image = vn.ImageDocument(image=picture(1024, 1024), detail="high")  # 765 tokens, as OpenAI documents
     panel.add(image, image)
     assert await price_of(panel, "two words") == (
-        "1,532 tokens (text 2, 2 images 1,530) \u00b7 would cost 0.003830 USD plus the answer"
+        "1,532 tokens (text 2, 2 images 1,530) \u00b7 would cost 0.00383 USD plus the answer"
     )
     panel.chat.add(vn.ChatMessage("user", ["one more word", image]), vn.ChatResponse("a b c d", model="gpt-4o"))
     assert await price_of(panel, "two words") == (
-        "2,304 tokens (text 2, 2 images 1,530, conversation so far 772) \u00b7 would cost 0.005760 USD plus the answer"
+        "2,304 tokens (text 2, 2 images 1,530, conversation so far 772) \u00b7 would cost 0.00576 USD plus the answer"
     )
     assert await price_of(panel, " ") != "" and await price_of(vn.ChatPanel(llm), " ") == ""
 
