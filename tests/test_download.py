@@ -196,7 +196,7 @@ def test_a_failed_download_is_an_error_that_names_the_url_without_its_query(site
 
     monkeypatch.setattr(download, "MAX_DOWNLOAD", 5_000_000)
     if name == "slow":
-        monkeypatch.setattr(download, "_TOTAL_SECONDS", 0.3)
+        monkeypatch.setattr(download, "TOTAL_SECONDS", 0.3)
     if name == "silent":
         monkeypatch.setattr(download, "_client", lambda: httpx2.Client(timeout=0.3))
     with pytest.raises(kind, match=words) as caught:

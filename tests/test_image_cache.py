@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vision_nb.images.cache import PreparedImageCache
+from vision_nb.images.cache import ImageCache
 from vision_nb.images.prepare import Prepared
 
 
@@ -20,7 +20,7 @@ def kept_bytes(cache):
 
 
 def test_each_image_is_made_once_and_its_bytes_are_counted_once():
-    cache, made, lock = PreparedImageCache(), Counter(), threading.Lock()
+    cache, made, lock = ImageCache(), Counter(), threading.Lock()
 
     def get(number):
         key = number % 20
@@ -42,7 +42,7 @@ def test_each_image_is_made_once_and_its_bytes_are_counted_once():
 
 @pytest.mark.slow
 def test_the_count_of_bytes_stays_right_while_threads_evict_each_others_images():
-    cache = PreparedImageCache(max_bytes=1000)
+    cache = ImageCache(max_bytes=1000)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda number: cache.get(number % 37, lambda: prepared(100 + number % 37)), range(20_000)))
     assert cache._bytes == kept_bytes(cache) <= 1000
@@ -51,7 +51,7 @@ def test_the_count_of_bytes_stays_right_while_threads_evict_each_others_images()
 
 
 def test_the_least_recently_used_image_is_dropped_first():
-    cache = PreparedImageCache(max_bytes=300)
+    cache = ImageCache(max_bytes=300)
     first = cache.get(1, lambda: prepared(100))
     cache.get(2, lambda: prepared(100))
     assert cache.get(1, lambda: pytest.fail("it was not kept")) is first
@@ -60,7 +60,7 @@ def test_the_least_recently_used_image_is_dropped_first():
 
 
 def test_an_image_that_could_not_be_made_is_tried_again():
-    cache = PreparedImageCache()
+    cache = ImageCache()
 
     def fail():
         time.sleep(0.01)

@@ -8,7 +8,9 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from vision_nb.errors import SettingsError
+from vision_nb.images.columns import elements_of
 from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.loading import with_parts
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, short_text
 
 Part: TypeAlias = str | ImageDocument
@@ -136,11 +138,18 @@ def user_message(
 
 
 def as_images(images: ImageSource | Iterable[ImageSource] | None) -> list[ImageSource]:
-    """Return a list of image sources from one source, several, or None."""
+    """Return a list of image sources from one source, several, or None.
+
+    A PDF document, TIFF file or video is replaced by documents of its pages or frames.
+
+    Raises:
+        ImageError: A PDF document or video cannot be read, or an element of a column is missing.
+    """
     if images is None:
         return []
-    is_iterator = hasattr(images, "__next__") and not hasattr(images, "read")  # an open file is a source
-    return list(images) if is_iterator or isinstance(images, (list, tuple, set, frozenset)) else [images]
+    elements = elements_of(images)
+    sources = [images] if elements is None else elements
+    return [part for source in sources for part in with_parts(source)]
 
 
 def _role(role: str | MessageRole) -> MessageRole:

@@ -209,8 +209,12 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
         """Return a digest of an image's content.
 
         A file's digest is stored until its size or modification time changes. A remote image is not downloaded: its
-        digest is that of its URL without password and signature.
+        digest is that of its URL without password and signature. A page or frame is not rendered: its digest is that
+        of the file and of what was chosen from it.
         """
+        if document.part_of is not None:
+            file, part = document.part_of
+            return _sha256(f"{self.digest(file)} {part}".encode())
         if document.is_remote:
             return _sha256(public_url(str(document.image_url)).encode("utf-8", "surrogatepass"))
         if document.image_path is None:

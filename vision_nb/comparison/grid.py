@@ -12,8 +12,9 @@ from typing import Any
 
 from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
+from vision_nb.images.columns import flatten
 from vision_nb.images.document import ImageDocument, ImageSource
-from vision_nb.images.loading import flatten, load_images
+from vision_nb.images.loading import load_images
 from vision_nb.messages import as_images
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
@@ -242,7 +243,7 @@ def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
         try:
             yield from load_images(source)
         except ImageNotFoundError:
-            if Path(source).is_dir() or glob.has_magic(str(source)):
+            if not isinstance(source, (str, Path)) or Path(source).is_dir() or glob.has_magic(str(source)):
                 raise
             yield ImageDocument.of(source)
 

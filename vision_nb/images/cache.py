@@ -1,10 +1,11 @@
-"""A cache of prepared images: an image that is sent again is not encoded again."""
+"""Caches of encoded images: an image that is sent again is not encoded again."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Generic, Protocol, TypeVar
 
 from vision_nb.images.prepare import Prepared
 
@@ -12,16 +13,27 @@ MAX_BYTES = 128_000_000
 """The size of the cache in bytes: about 400 photos."""
 
 
-class _Entry:
+class Encoded(Protocol):
+    """What a cache reads of the images in it."""
+
+    @property
+    def data(self) -> bytes:
+        """The file."""
+
+
+E = TypeVar("E", bound=Encoded)
+
+
+class _Entry(Generic[E]):
     """A place in the cache; the lock is held while the image is being made."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.image: Prepared | None = None
+        self.image: E | None = None
 
 
-class PreparedImageCache:
-    """A least-recently-used cache of prepared images, limited by their total size.
+class ImageCache(Generic[E]):
+    """A least-recently-used cache of encoded images, limited by their total size.
 
     It is thread-safe: threads that request the same image wait for the one that prepares it.
 
@@ -32,10 +44,10 @@ class PreparedImageCache:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry[E]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], Prepared]) -> Prepared:
+    def get(self, key: Hashable, make: Callable[[], E]) -> E:
         """Return the image for a key; call ``make`` if it is not in the cache."""
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
@@ -51,7 +63,7 @@ class PreparedImageCache:
                 return image
             return entry.image
 
-    def _store(self, key: Hashable, entry: _Entry, image: Prepared) -> None:
+    def _store(self, key: Hashable, entry: _Entry[E], image: E) -> None:
         with self._lock:
             entry.image = image
             if self._entries.setdefault(key, entry) is not entry:
@@ -60,7 +72,7 @@ class PreparedImageCache:
             if self._bytes > self._max_bytes:
                 self._evict(keep=entry)
 
-    def _evict(self, keep: _Entry) -> None:
+    def _evict(self, keep: _Entry[E]) -> None:
         for key, entry in list(self._entries.items()):  # the least recently used first
             if entry.image is not None and entry is not keep:
                 del self._entries[key]
@@ -68,11 +80,11 @@ class PreparedImageCache:
                 if self._bytes <= self._max_bytes:
                     return
 
-    def _discard(self, key: Hashable, entry: _Entry) -> None:
+    def _discard(self, key: Hashable, entry: _Entry[E]) -> None:
         with self._lock:
             if self._entries.get(key) is entry:
                 del self._entries[key]
 
 
-PREPARED_IMAGES = PreparedImageCache()
+PREPARED_IMAGES: ImageCache[Prepared] = ImageCache()
 """The cache that all documents share."""

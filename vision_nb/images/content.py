@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, UnsupportedImageError
-from vision_nb.images.convert import from_data_uri
 from vision_nb.images.download import HEADER_BYTES, download
 from vision_nb.images.formats import sniff
 from vision_nb.images.prepare import Header, read_header
@@ -29,7 +28,12 @@ class ImageContent(ABC):
     Args:
         source: The bytes, the path or the URL.
         name: The image's name in captions and errors.
+
+    Attributes:
+        is_local: Whether the name is the path of a file on this machine, or of a part of it.
     """
+
+    is_local = False
 
     def __init__(self, source: Hashable, name: str) -> None:
         self._source = source
@@ -52,6 +56,14 @@ class ImageContent(ABC):
     @abstractmethod
     def fingerprint(self) -> Hashable:
         """Return a value that changes when the image does."""
+
+    def open(self) -> IO[bytes]:
+        """Open the file for reading.
+
+        Raises:
+            ImageError: The file cannot be found, read or downloaded.
+        """
+        return io.BytesIO(self.read())
 
 
 class MemoryContent(ImageContent):
@@ -82,6 +94,8 @@ class FileContent(ImageContent):
 
     The file may change, so only its header is kept.
     """
+
+    is_local = True
 
     def __init__(self, path: str | Path) -> None:
         super().__init__(str(path), str(path))
@@ -165,6 +179,11 @@ class RemoteContent(ImageContent):
         self.__dict__.update(state, _lock=threading.RLock())
 
     @property
+    def url(self) -> str:
+        """The URL, with everything in it."""
+        return self._url
+
+    @property
     def has_header(self) -> bool:
         """Whether type and size are known without another request."""
         return self._header is not None or self._data is not None
@@ -204,21 +223,6 @@ class RemoteContent(ImageContent):
             except CorruptImageError:
                 pass  # the size comes later than in most files, such as after a long color profile: read it all
         return read_header(io.BytesIO(self.read()), self.name)
-
-
-def content_of_url(url: str, name: str | None) -> ImageContent:
-    """Return the content behind a URL; that of a data URI is in memory.
-
-    Raises:
-        UnsupportedImageError: The URL is not an http, https or data URL.
-    """
-    if url.startswith("data:"):
-        return MemoryContent(from_data_uri(url), name)
-    if not url.lower().startswith(("http://", "https://")):
-        raise UnsupportedImageError(
-            f"{redact_url(url)} is not an http or https URL: download the image first, or pass a path."
-        )
-    return RemoteContent(url)
 
 
 def working_folder() -> str:

@@ -14,13 +14,16 @@ from vision_nb.errors import SettingsError
 from vision_nb.images.boxes import Box, crop_edges, crop_name
 from vision_nb.images.cache import PREPARED_IMAGES
 from vision_nb.images.cards import image_figure
-from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent, content_of_url
+from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent
 from vision_nb.images.convert import image_bytes
 from vision_nb.images.decode import Size, decode_upright, open_image, upright_size
 from vision_nb.images.detail import Detail, check_detail
+from vision_nb.images.expansion import PartOptions, contents_of, names_part, only_one
 from vision_nb.images.formats import SENDABLE, sniff, type_of_name
 from vision_nb.images.image_list import ListOfImages
+from vision_nb.images.parts import PartContent
 from vision_nb.images.prepare import MAX_BYTES, Prepared, ThumbnailType, prepare, thumbnail
+from vision_nb.images.remote import content_of_url
 from vision_nb.images.sources import ImageSource as ImageSource
 from vision_nb.images.sources import source_arguments
 from vision_nb.images.tiles import tile_boxes
@@ -90,6 +93,8 @@ class ImageDocument:
         elif self.image_url is not None:
             url = str(self.image_url).strip()
             self._set(image_url=url, _content=content_of_url(url, self.image_name))
+        elif isinstance(self.image, ImageContent):  # a page, a frame or a remote file
+            self._set(_content=self.image)
         else:
             content = MemoryContent(image_bytes(self.image, self.image_name), self.image_name)
             self._set(_content=content)
@@ -107,7 +112,8 @@ class ImageDocument:
 
         Args:
             source: A path, URL or data URI (as str), a Path, bytes, a binary file, a Pillow image, a numpy array, a
-                matplotlib figure, or a document. A str that is neither a URL nor a data URI is a path.
+                matplotlib figure, or a document. A str that is neither a URL nor a data URI is a path. It may name a
+                page or frame, as "report.pdf#page=2" or "talk.mp4#t=12.0".
             detail: The detail level of this image; None keeps a document's own.
 
         Raises:
@@ -115,7 +121,9 @@ class ImageDocument:
         """
         if isinstance(source, ImageDocument):
             return source if detail is None else source.with_detail(detail)
-        return cls(**source_arguments(source), detail=detail)
+        contents = contents_of(source, PartOptions()) if names_part(source) else None
+        arguments = source_arguments(source) if contents is None else {"image": only_one(contents, source)}
+        return cls(**arguments, detail=detail)
 
     def with_detail(self, detail: Detail | None) -> ImageDocument:
         """Return the document with another detail level; both share a download.
@@ -140,9 +148,8 @@ class ImageDocument:
     @property
     def short_name(self) -> str:
         """The name with at most one folder, for notebooks that are shared."""
-        if self.image_path is not None and Path(self.image_path).is_absolute():
-            return str(Path(*Path(self.image_path).parts[-2:]))
-        return self.name
+        path = Path(self.name)
+        return str(Path(*path.parts[-2:])) if self._content.is_local and path.is_absolute() else self.name
 
     @property
     def title(self) -> str:
@@ -151,6 +158,18 @@ class ImageDocument:
             kind = (sniff(self._content.read()) or "image/unknown").partition("/")[2]
             return replace_surrogates(self.image_name or f"{kind.upper()} image")
         return replace_surrogates(Path(self.name).name or self.name)
+
+    @property
+    def part_of(self) -> tuple[ImageDocument, str] | None:
+        """The file that the image is a page or frame of, and what was chosen from it; None for a whole file."""
+        if not isinstance(self._content, PartContent):
+            return None
+        file = self._content.container
+        if isinstance(file, FileContent):
+            return ImageDocument(image_path=file.name), self._content.part.key
+        if isinstance(file, RemoteContent):
+            return ImageDocument(image_url=file.url), self._content.part.key
+        return ImageDocument(image=file), self._content.part.key
 
     @property
     def is_remote(self) -> bool:

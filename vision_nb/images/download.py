@@ -20,8 +20,12 @@ HEADER_BYTES = 65_536
 """How many bytes of a remote image are downloaded to read its header."""
 
 MAX_DOWNLOAD = 100_000_000
+"""The largest file that is downloaded, in bytes."""
+
+TOTAL_SECONDS = 60.0
+"""The longest time of a download."""
+
 _CONNECT_SECONDS = 10.0
-_TOTAL_SECONDS = 60.0
 _MAX_REDIRECTS = 5
 
 
@@ -39,7 +43,7 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
     import httpx2
 
     name = redact_url(url)
-    deadline = time.monotonic() + _TOTAL_SECONDS
+    deadline = time.monotonic() + TOTAL_SECONDS
     headers = {} if first_bytes is None else {"Range": f"bytes=0-{first_bytes - 1}"}
     limit = MAX_DOWNLOAD if first_bytes is None else first_bytes
     received = bytearray()
@@ -56,7 +60,7 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
                     break
                 if time.monotonic() > deadline:
                     raise ImageDownloadError(
-                        f"{name} took more than {_TOTAL_SECONDS:.0f} seconds: try again, or download the file first."
+                        f"{name} took more than {TOTAL_SECONDS:.0f} seconds: try again, or download the file first."
                     )
     except httpx2.TimeoutException as error:
         raise ImageDownloadError(f"{name} timed out: try again, or download the file first.") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
+from vision_nb.images.containers import video_format
+
 SENDABLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 """The image types that the providers accept (OpenAI, Images and vision guide, read 2026-11)."""
 
@@ -172,7 +174,7 @@ def describe_data(data: bytes) -> str:
         (b"<!doctype html", "it is an HTML page"),
         (b"<html", "it is an HTML page"),
         (b"<svg", "it is an SVG drawing; render it to PNG first"),
-        (b"%pdf", "it is a PDF document; render its pages to images first"),
+        (b"%pdf", "it is a PDF document; vn.load_images loads its pages"),
         (b"%!ps", "it is an EPS or PostScript drawing, which only Ghostscript can read; convert it to PNG first"),
         (b"\xc5\xd0\xd3\xc6", "it is an EPS drawing, which only Ghostscript can read; convert it to PNG first"),
         (b"\xd7\xcd\xc6\x9a", "it is a WMF drawing, which only Windows can read; convert it to PNG first"),
@@ -185,6 +187,8 @@ def describe_data(data: bytes) -> str:
         return "it is an SVG drawing; render it to PNG first"
     if head.startswith(b"<"):
         return "it is XML or HTML text"
+    if video_format(data) is not None:
+        return "it is a video; vn.load_images loads frames of it"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in data[:512]):
         return "it is text"
     return "its first bytes do not belong to a known image format"

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from vision_nb.errors import ImageNotFoundError, SettingsError
-from vision_nb.images.content import working_folder
+from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
+from vision_nb.images.columns import flatten
+from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
+from vision_nb.images.content import FileContent, ImageContent, working_folder
 from vision_nb.images.document import ImageDocument, ImageList, ImageSource
-from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff
+from vision_nb.images.expansion import DEFAULT_DPI, PartOptions, contents_of, names_part, parts_of
+from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff, type_of_name
+from vision_nb.images.pages import Pages
+from vision_nb.images.remote import has_magic, is_remote_file, public_name, remote_files
+from vision_nb.images.sources import local_path
 from vision_nb.paths import expand_path
 from vision_nb.user_warnings import warn_user
+
+_HOW_TO_CHOOSE = {
+    "pdf": 'it is a PDF document; pass its path, or pages="1-"',
+    "video": "it is a video; pass its path, or frames=8",
+}
 
 
 def load_image_urls(image_urls: Iterable[str]) -> ImageList:
@@ -33,40 +45,56 @@ def load_image_urls(image_urls: Iterable[str]) -> ImageList:
     return ImageList(ImageDocument(image_url=url) for url in image_urls)
 
 
-def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
-    """Create documents from files, folders, glob patterns, URLs and in-memory images.
+def load_images(
+    *sources: ImageSource,
+    recursive: bool = False,
+    pages: Pages | None = None,
+    dpi: float = DEFAULT_DPI,
+    password: str | None = None,
+    every_s: float | None = None,
+    frames: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> ImageList:
+    """Create documents from files, folders, patterns, URLs, PDF documents, videos, tables and in-memory images.
 
     The images of a folder or pattern are found by their first bytes, and sorted in natural order (``img2`` before
-    ``img10``). Other files in it are skipped: a warning counts them, and ``.skipped`` lists them with the reason.
+    ``img10``). Other files in it are skipped: a warning counts them, and ``.skipped`` lists them with the reason. PDF
+    documents and videos in it are skipped too, unless the pattern names their ending, as ``*.pdf`` does, or their pages
+    or frames are chosen.
+
+    Each page of a PDF document or TIFF file is a document, such as ``report.pdf#page=2``, and so are frames of a video,
+    such as ``talk.mp4#t=12.0``, the time in seconds. They are rendered when they are used. These names are sources too.
 
     Args:
-        *sources: Paths, URLs, patterns, in-memory images, or lists of them, in any combination.
+        *sources: Paths, URLs (also of object stores, such as ``s3://bucket/photo.jpg``), patterns, in-memory images, or
+            lists, iterators, columns of tables and numpy arrays of strings or objects with them, in any combination.
+            The URL of a folder ends with a slash.
         recursive: Whether to search subfolders too.
+        pages: Pages of PDF documents and TIFF files: numbers from 1, or from -1 at the end, or a text such as
+            ``"1-3, 8-, -1"``. The end of a range may be beyond the last page. None for all pages.
+        dpi: The resolution of PDF pages in pixels per inch: 150 makes 1275 x 1650 pixels of a letter page.
+        password: The password of PDF documents.
+        every_s: Seconds from one frame of a video to the next. Also applies to animations, of which only the first
+            frame is used otherwise.
+        frames: How many frames of each video or animation, evenly spread, instead of ``every_s``. By default, 8 frames
+            of a video.
+        storage_options: Arguments for fsspec's file system, such as credentials, if sources are in object stores. By
+            default, the file system finds credentials where its command-line tools do.
 
     Raises:
-        ImageNotFoundError: A file does not exist, or a folder or pattern contains no image.
+        ImageNotFoundError: A file, page or frame does not exist, or a folder or pattern contains no image.
+        ImageError: A PDF document or video cannot be read, or a package that reads it is missing.
+        SettingsError: An option is invalid.
 
     >>> vn.load_images("photos", "https://example.org/3.jpg")
     [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg'), ImageDocument('https://example.org/3.jpg')]
     """
+    options = PartOptions(pages, dpi, password, every_s, frames)
     documents = ImageList()
     for source in flatten(sources):
-        if not isinstance(source, (str, Path)):
-            documents.append(ImageDocument.of(source))
-            continue
-        document = ImageDocument.of(source)
-        path = None if document.image_path is None else expand_path(document.image_path, ImageNotFoundError)
-        try:
-            found = None if path is None or _is_file_like(path) else _expand(path, recursive)
-        except OSError as error:
-            if isinstance(error, ImageNotFoundError):
-                raise
-            raise ImageNotFoundError(f"{path} cannot be read ({error.strerror}): {working_folder()}.") from error
-        if found is None:
-            documents.append(document)
-        else:
-            documents.extend(found)
-            documents.skipped.extend(found.skipped)
+        found = _load(source, options, storage_options, recursive)
+        documents.extend(found)
+        documents.skipped.extend(found.skipped)
     if documents.skipped:
         reasons = "; ".join(f"{path.name}: {reason}" for path, reason in documents.skipped[:3])
         more = "" if len(documents.skipped) <= 3 else "; ..."
@@ -79,13 +107,40 @@ def load_images(*sources: ImageSource, recursive: bool = False) -> ImageList:
     return documents
 
 
-def flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
-    """Yield the sources in nested lists."""
-    for source in sources:
-        if isinstance(source, (list, tuple)):
-            yield from flatten(source)
-        else:
-            yield source
+def with_parts(source: ImageSource) -> list[ImageSource]:
+    """Return documents of the pages or frames of a PDF document, TIFF file or video; any other source unchanged.
+
+    Raises:
+        ImageError: The pages or frames cannot be read.
+    """
+    contents = contents_of(source, PartOptions())
+    return [source] if contents is None else [ImageDocument(image=content) for content in contents]
+
+
+def _documents(
+    source: ImageSource, options: PartOptions, storage_options: Mapping[str, Any] | None
+) -> list[ImageDocument]:
+    contents = contents_of(source, options, storage_options)
+    return [ImageDocument.of(source)] if contents is None else [ImageDocument(image=content) for content in contents]
+
+
+def _load(
+    source: ImageSource, options: PartOptions, storage_options: Mapping[str, Any] | None, recursive: bool
+) -> ImageList:
+    if not isinstance(source, (str, Path)):
+        return ImageList(_documents(source, options, storage_options))
+    if is_remote_file(str(source)) and (has_magic(str(source)) or str(source).endswith("/")):
+        return _expand_remote(str(source), options, storage_options, recursive)
+    place = local_path(str(source))
+    path = None if place is None else expand_path(place, ImageNotFoundError)
+    try:
+        is_file = path is None or _is_file_like(path) or (names_part(source) and not path.exists())
+        found = None if path is None or is_file else _expand(path, options, recursive)
+    except OSError as error:
+        if isinstance(error, ImageNotFoundError):
+            raise
+        raise ImageNotFoundError(f"{path} cannot be read ({error.strerror}): {working_folder()}.") from error
+    return ImageList(_documents(source, options, storage_options)) if found is None else found
 
 
 def _is_file_like(path: Path) -> bool:
@@ -93,8 +148,8 @@ def _is_file_like(path: Path) -> bool:
     return path.exists() and not path.is_dir()
 
 
-def _expand(path: Path, recursive: bool) -> ImageList:
-    """Return the image files of a folder or glob pattern."""
+def _expand(path: Path, options: PartOptions, recursive: bool) -> ImageList:
+    """Return the images in the files of a folder or glob pattern."""
     if path.is_dir():
         place = f"the folder {path}"
         paths: Iterable[Path] = path.rglob("*") if recursive else path.iterdir()
@@ -104,28 +159,66 @@ def _expand(path: Path, recursive: bool) -> ImageList:
     else:
         raise ImageNotFoundError(f"There is no file {path}: {working_folder()}.")
     found = ImageList()
+    wanted = options.chosen_kinds | {kind_of_name(path.name)}
     files = [file for file in paths if file.is_file() and not file.name.startswith(".")]
     for file in sorted(files, key=_natural_order):
-        reason = _reason_to_skip(file)
+        reason = _reason_to_skip(file, wanted)
         if reason is None:
-            found.append(ImageDocument(image_path=file))
+            _add_parts(found, FileContent(file), file, options)
         else:
             found.skipped.append((file, reason))
+    return _not_empty(found, place)
+
+
+def _expand_remote(
+    url: str, options: PartOptions, storage_options: Mapping[str, Any] | None, recursive: bool
+) -> ImageList:
+    """Return the images in a folder or pattern of an object store, by the endings of their names."""
+    found, wanted = ImageList(), options.chosen_kinds | {kind_of_name(url)}
+    ending = PurePosixPath(url).suffix
+    files = remote_files(url, storage_options, recursive=recursive)
+    for file in sorted(files, key=lambda file: _natural_order(file.path)):
+        kind = kind_of_name(file.path)
+        if kind is None and type_of_name(file.path) is None and (not ending or has_magic(ending)):
+            found.skipped.append((Path(file.path), "its name does not end like that of an image"))
+        elif kind is None:
+            found.append(ImageDocument(image=file))
+        elif kind in wanted:
+            _add_parts(found, file, Path(file.path), options)
+        else:
+            found.skipped.append((Path(file.path), _HOW_TO_CHOOSE[kind]))
+    return _not_empty(found, f"{public_name(url)}")
+
+
+def _add_parts(found: ImageList, file: ImageContent, path: Path, options: PartOptions) -> None:
+    """Add the images in a file of a folder; a damaged PDF document or video is skipped."""
+    try:
+        for content in parts_of(file, options):
+            is_path = content is file and isinstance(file, FileContent)
+            found.append(ImageDocument(image_path=path) if is_path else ImageDocument(image=content))
+    except ImageError as error:
+        found.skipped.append((path, str(error)))
+
+
+def _not_empty(found: ImageList, place: str) -> ImageList:
     if not found:
         others = f" ({len(found.skipped)} other files)" if found.skipped else ""
         raise ImageNotFoundError(f"There is no image in {place}{others}: {working_folder()}.")
     return found
 
 
-def _natural_order(path: Path) -> list[tuple[int, int, str]]:
+def _natural_order(path: str | Path) -> list[tuple[int, int, str]]:
     parts = re.split(r"(\d+)", str(path).casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def _reason_to_skip(path: Path) -> str | None:
+def _reason_to_skip(path: Path, wanted: Collection[str | None]) -> str | None:
     try:
         with path.open("rb") as file:
-            head = file.read(SNIFF_BYTES)
-            return None if sniff(head) else describe_data(head + file.read(512 - SNIFF_BYTES))
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
+    kind = container_kind(head)
+    if kind is not None:
+        return None if kind in wanted else _HOW_TO_CHOOSE[kind]
+    return None if sniff(head[:SNIFF_BYTES]) else describe_data(head[:512])

@@ -15,6 +15,18 @@ llama-index's ImageDocument and the ``{"bytes": ..., "path": ...}`` rows of the 
 """
 
 
+def local_path(source: str) -> str | None:
+    """Return the path that a string names, or None if it is a URL or data URI."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data):", source.strip())
+    if scheme is None:
+        return source
+    if scheme[0].lower() != "file://":
+        return None
+    from urllib.request import url2pathname  # imports http and email
+
+    return url2pathname(unquote(urlsplit(source).path))
+
+
 def source_arguments(source: ImageSource) -> dict[str, Any]:
     """Return the arguments with which `ImageDocument` is created from a source.
 
@@ -22,14 +34,8 @@ def source_arguments(source: ImageSource) -> dict[str, Any]:
         source: Any source but a document of ours. A str that is neither a URL nor a data URI is a path.
     """
     if isinstance(source, str):
-        scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data):", source.strip())
-        if scheme is None:
-            return {"image_path": source}
-        if scheme[0].lower() == "file://":
-            from urllib.request import url2pathname  # imports http and email
-
-            return {"image_path": url2pathname(unquote(urlsplit(source).path))}
-        return {"image_url": source}
+        path = local_path(source)
+        return {"image_url": source} if path is None else {"image_path": path}
     if isinstance(source, Mapping) and ("bytes" in source or "path" in source):  # a row of the datasets package
         data, path = source.get("bytes"), source.get("path")
         return source_arguments(path) if data is None else {"image": data, "image_name": path}

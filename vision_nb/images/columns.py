@@ -1,0 +1,54 @@
+"""Nested lists, columns of tables and iterators of image sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesView
+from typing import Any, cast
+
+from vision_nb.errors import UnsupportedImageError
+from vision_nb.images.sources import ImageSource
+
+
+def flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
+    """Yield the sources in nested lists, columns and iterators, which are consumed."""
+    for source in sources:
+        elements = elements_of(source)
+        if elements is None:
+            yield source
+        else:
+            yield from flatten(elements)
+
+
+def elements_of(source: ImageSource) -> Iterable[ImageSource] | None:
+    """Return the sources in a list, set, iterator or column, or None if the source is a single one.
+
+    A column is a pandas or polars Series, a pandas Index, a column of the datasets package, an Arrow array, or a numpy
+    array of one dimension whose elements are strings or objects. Any other array is an image.
+
+    Raises:
+        UnsupportedImageError: The source is a table, or an element of a column is missing.
+    """
+    if isinstance(source, (str, bytes, bytearray, memoryview, Mapping)) or hasattr(source, "read"):
+        return None
+    if isinstance(source, (Sequence, Set, ValuesView)) or hasattr(source, "__next__"):
+        return cast("Iterable[ImageSource]", source)
+    if hasattr(source, "columns") and hasattr(source, "shape"):
+        raise UnsupportedImageError(
+            f"A {type(source).__name__} is not an image: pass one of its columns, such as table['path']."
+        )
+    if hasattr(source, "dtype"):
+        shape = getattr(source, "shape", ())
+        is_pixels = not hasattr(source, "iloc") and getattr(source.dtype, "kind", "O") not in "OUST"
+        return None if len(shape) != 1 or is_pixels else _present(source, source.tolist())
+    return _present(source, source.to_pylist()) if hasattr(source, "to_pylist") else None  # pyarrow
+
+
+def _present(column: Any, values: list[Any]) -> list[Any]:
+    """Return the elements of a column; none may be missing."""
+    for number, value in enumerate(values):
+        is_nan = isinstance(value, float) and value != value
+        if value is None or is_nan or type(value).__name__ in ("NAType", "NaTType"):
+            raise UnsupportedImageError(
+                f"Item {number} of the {type(column).__name__} is missing: leave it out, as with column.dropna()."
+            )
+    return values

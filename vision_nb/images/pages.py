@@ -1,0 +1,254 @@
+"""Pages of PDF documents and TIFF files, and frames of animations."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from vision_nb.errors import CorruptImageError, ImageNotFoundError, ImageTooLargeError, SettingsError
+from vision_nb.images.content import ImageContent
+from vision_nb.images.decode import check_pixels, decode_upright, open_image, upright_size
+from vision_nb.images.parts import MAX_PARTS, Part, PartContent
+from vision_nb.images.prepare import Header, Prepared, to_png
+from vision_nb.images.renderer import renderer
+from vision_nb.user_warnings import warn_user
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pages: TypeAlias = int | str | Iterable[int]
+"""Pages by number, from 1; negative numbers count from the end. Also a text such as "1-3, 8-, -1"."""
+
+_SUBFILE_TYPE = 254  # the TIFF tag; bit 0 is set in a smaller version of another page, bit 2 in a mask
+_RANGE = re.compile(r"\s*(?:(-?\d{1,9})|(\d{1,9})\s*-\s*(\d{1,9})?)\s*")
+
+
+def page_numbers(pages: Pages | None, count: int, name: str, unit: str = "page") -> list[int]:
+    """Return the numbers of the chosen pages, from 1.
+
+    Args:
+        pages: A number, numbers, or a text such as "1-3, 8-, -1"; None for all pages. The end of a range may be beyond
+            the last page.
+        count: How many pages there are.
+        name: The name of the file, for errors.
+        unit: What the pages are called in errors.
+
+    Raises:
+        SettingsError: The pages are not written in one of these ways.
+        ImageNotFoundError: There is no such page.
+        ImageTooLargeError: These are more than 10,000 pages.
+
+    >>> page_numbers("1-3, 8-, -1", 10, "report.pdf")
+    [1, 2, 3, 8, 9, 10, 10]
+    """
+    if pages is None:
+        chosen: Iterable[int] = range(1, count + 1)
+    elif isinstance(pages, str):
+        chosen = _ranges(pages, count, name, unit)
+    else:
+        chosen = pages if isinstance(pages, Iterable) else [pages]
+    numbers: list[int] = []
+    for number in chosen:
+        if isinstance(number, bool) or not hasattr(number, "__index__") or int(number) == 0:
+            raise SettingsError(
+                f"pages must be numbers from 1, or from -1 at the end, not {number!r:.60}: use pages=2, pages=[1, 3] "
+                'or pages="1-3, 8-".'
+            )
+        number = int(number)
+        if abs(number) > count:
+            raise ImageNotFoundError(f"There is no {unit} {number} in {name}: it has {_count(count, unit)}.")
+        if len(numbers) == MAX_PARTS:
+            raise ImageTooLargeError(
+                f'{name} has {_count(count, unit)}: choose at most {MAX_PARTS:,}, as in pages="1-100".'
+            )
+        numbers.append(number if number > 0 else count + 1 + number)
+    return numbers
+
+
+def _ranges(text: str, count: int, name: str, unit: str) -> Iterable[int]:
+    for word in text.split(","):
+        match = _RANGE.fullmatch(word)
+        if match is None:
+            raise SettingsError(
+                f'pages={text!r:.60} cannot be read: separate numbers and ranges with commas, as in "1-3, 8-, -1".'
+            )
+        if match[1] is not None:
+            yield int(match[1])
+            continue
+        first, last = int(match[2]), min(int(match[3] or count), count)
+        if first > count:
+            raise ImageNotFoundError(f"There is no {unit} {first} in {name}: it has {_count(count, unit)}.")
+        if match[3] is not None and first > int(match[3]):
+            raise SettingsError(f"pages={text!r:.60} has a range that ends before it begins: write the smaller first.")
+        yield from range(first, last + 1)
+
+
+def _count(count: int, unit: str) -> str:
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class PdfPage(Part):
+    """A page of a PDF document.
+
+    Args:
+        number: Its number, from 1.
+        dpi: Pixels per inch.
+        password: The password that opens the document.
+    """
+
+    number: int
+    dpi: float
+    password: str | None = field(repr=False)
+
+    @property
+    def fragment(self) -> str:
+        """The page's number."""
+        return f"page={self.number}"
+
+    @property
+    def key(self) -> str:
+        """The page's number and resolution."""
+        return f"pdf page {self.number} at {self.dpi:g} dpi"
+
+    def header(self, content: ImageContent, name: str) -> Header:
+        """Return the size; the type is the one of most pages, PNG, until the page has been rendered."""
+        fields, _ = self._ask("size", content, name)
+        return Header("image/png", (int(fields["size"][0]), int(fields["size"][1])))
+
+    def render(self, content: ImageContent, name: str) -> Prepared:
+        """Render the page as PNG, or as JPEG if it is a scan or photograph."""
+        fields, data = self._ask("render", content, name)
+        return _prepared(fields, data)
+
+    def _ask(self, do: str, content: ImageContent, name: str) -> tuple[dict[str, Any], bytes]:
+        return renderer().ask(content, "pdf", do, name=name, number=self.number, dpi=self.dpi, password=self.password)
+
+
+def _prepared(fields: dict[str, Any], data: bytes) -> Prepared:
+    size = (int(fields["size"][0]), int(fields["size"][1]))
+    return Prepared(data, str(fields["type"]), size, original_size=size)
+
+
+def pdf_pages(content: ImageContent, pages: Pages | None, dpi: float, password: str | None) -> list[PartContent]:
+    """Return pages of a PDF document.
+
+    Raises:
+        ImageError: The document cannot be read, or has no such page.
+        SettingsError: The pages are not numbers.
+    """
+    fields, _ = renderer().ask(content, "pdf", "describe", name=content.name, password=password)
+    count = int(fields["count"])
+    if not count:
+        raise CorruptImageError(f"{content.name} has no pages: save or download it again.")
+    return [PartContent(content, PdfPage(n, dpi, password)) for n in page_numbers(pages, count, content.name)]
+
+
+@dataclass(frozen=True)
+class StackedImage(Part):
+    """A page of a TIFF file, or a frame of an animation.
+
+    Args:
+        number: Its number, from 1.
+        index: Its place in the file, from 0; pages of a TIFF file that are smaller versions of others are not counted.
+        unit: "page" or "frame".
+    """
+
+    number: int
+    index: int
+    unit: str
+
+    @property
+    def fragment(self) -> str:
+        """The number."""
+        return f"{self.unit}={self.number}"
+
+    def header(self, content: ImageContent, name: str) -> Header:
+        """Return the size, and PNG as the type."""
+        with content.open() as file, open_image(file, name) as (image, _):
+            image.seek(self.index)
+            return Header("image/png", upright_size(image))
+
+    def render(self, content: ImageContent, name: str) -> Prepared:
+        """Decode the page or frame, and encode it as PNG."""
+        notes: list[str] = []
+        with content.open() as file, open_image(file, name) as (image, _):
+            image.seek(self.index)
+            pixels = decode_upright(image, upright_size(image), notes, name)
+        for note in notes:
+            warn_user(f"{name}: {note}")
+        data = to_png(pixels)
+        return Prepared(data, "image/png", pixels.size, original_size=pixels.size)
+
+
+def tiff_pages(content: ImageContent, pages: Pages | None) -> list[ImageContent]:
+    """Return pages of a TIFF file; the file itself if it has a single page.
+
+    Raises:
+        ImageError: The file cannot be read, or has no such page.
+        SettingsError: The pages are not numbers.
+    """
+    with content.open() as file, open_image(file, content.name) as (image, _):
+        places = _page_places(image, content.name)
+    if len(places) == 1 and pages is None:
+        return [content]
+    numbers = page_numbers(pages, len(places), content.name)
+    return [PartContent(content, StackedImage(number, places[number - 1], "page")) for number in numbers]
+
+
+def _page_places(image: Image.Image, name: str) -> list[int]:
+    """Return the places of the pages; they are counted one by one, because a hostile file can have millions."""
+    places: list[int] = []
+    for index in range(MAX_PARTS + 1):
+        try:
+            image.seek(index)
+        except EOFError:
+            return places or [0]
+        if not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & 0b101:  # type: ignore[attr-defined]
+            places.append(index)
+    raise ImageTooLargeError(f"{name} has more than {MAX_PARTS:,} pages: split it with another program.")
+
+
+def animation_frames(
+    content: ImageContent, count: int | None, every_s: float | None, frame: int | None
+) -> list[ImageContent]:
+    """Return frames of an animation; the file itself if it has a single frame.
+
+    Args:
+        content: The file.
+        count: How many frames to take at most, evenly spread.
+        every_s: The seconds from one frame to the next.
+        frame: The number of a frame, from 1.
+
+    Raises:
+        ImageError: The file cannot be read, or has no such frame.
+    """
+    with content.open() as file, open_image(file, content.name) as (image, _):
+        total = min(int(getattr(image, "n_frames", 1)), MAX_PARTS)
+        if total == 1 and frame is None:
+            return [content]
+        if frame is not None:
+            places = [number - 1 for number in page_numbers(frame, total, content.name, "frame")]
+        elif every_s is None:
+            wanted = min(count or 1, total)
+            places = [int((2 * number + 1) * total / (2 * wanted)) for number in range(wanted)]
+        else:
+            check_pixels(image, content.name)
+            places = _places_every(image, total, every_s)
+    return [PartContent(content, StackedImage(place + 1, place, "frame")) for place in places]
+
+
+def _places_every(image: Image.Image, total: int, every_s: float) -> list[int]:
+    """Return the frames shown at 0 s, ``every_s``, twice that and so on."""
+    places, end, next_time = [], 0.0, 0.0
+    for index in range(total):
+        image.seek(index)
+        image.load()  # some readers find the duration only then
+        end += max(float(image.info.get("duration", 100)), 1) / 1000
+        if next_time < end:
+            places.append(index)
+            next_time = math.ceil(end / every_s) * every_s
+    return places

@@ -1,0 +1,200 @@
+"""`Renderer`: a child process that renders pages of PDF documents and frames of videos."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vision_nb.errors import (
+    CorruptImageError,
+    ImageError,
+    ImageNotFoundError,
+    ImageTooLargeError,
+    UnsupportedImageError,
+)
+from vision_nb.images.containers import HEAD_BYTES, container_kind, video_format
+from vision_nb.images.content import FileContent, ImageContent
+from vision_nb.images.formats import describe_data
+
+MAX_SECONDS = 60.0
+"""The longest time that the rendering of a page or frame may take."""
+
+_CHILD = Path(__file__).with_name("render_child.py")
+_MAX_PIXELS = 1 << 31  # where Pillow's limit has been switched off
+_NAMES = {"pdf": "PDF document", "video": "video"}
+_PACKAGES = {"pdf": "pypdfium2", "video": "av"}
+
+
+class Renderer:
+    """A child process that renders pages and frames, one at a time.
+
+    It starts with the first request. A request that takes too long or too much memory ends the process, and the next
+    one starts another. It is thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._held: Any = None  # the fingerprint of the file in memory that the process holds
+
+    def ask(
+        self, content: ImageContent, kind: str, do: str, *, name: str, **request: Any
+    ) -> tuple[dict[str, Any], bytes]:
+        """Return an answer about a file: its fields and an image, or no bytes.
+
+        Args:
+            content: The file.
+            kind: "pdf" or "video".
+            do: "describe", "size" or "render".
+            name: The name of the file or its part, for errors.
+            **request: What else the child process needs to know.
+
+        Raises:
+            ImageError: The file cannot be found, read or rendered, or takes too long, or a package is missing.
+        """
+        check_package(kind, name)
+        with content.open() as file:  # raises an error if it cannot be read
+            head = file.read(HEAD_BYTES)
+            is_file = isinstance(content, FileContent)
+            path, data = (str(Path(file.name).absolute()), None) if is_file else (None, content.read())
+        if container_kind(head) != kind:
+            raise UnsupportedImageError(f"{name} is not a {_NAMES[kind]}: {describe_data(head)}.")
+        request |= {"kind": kind, "do": do, "path": path, "format": video_format(head)}
+        request |= {"max_pixels": _max_pixels(), "limit": MAX_SECONDS + 5}
+        with self._lock:
+            fields, image = self._exchange(request, data, content, name)
+        if "failure" in fields:
+            raise _error(fields["failure"], str(fields["details"]), kind, name)
+        return fields, image
+
+    def _exchange(
+        self, request: dict[str, Any], data: bytes | None, content: ImageContent, name: str
+    ) -> tuple[dict[str, Any], bytes]:
+        held = None if data is None else content.fingerprint()
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        sent = b"" if data is None or held == self._held else data
+        size = len(sent) if data is not None and held != self._held else None
+        timed_out = threading.Event()
+
+        def stop() -> None:
+            timed_out.set()
+            process.kill()
+
+        timer = threading.Timer(MAX_SECONDS, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            process.stdin.write(json.dumps({**request, "bytes": size}).encode() + b"\n" + sent)
+            process.stdin.flush()
+            line = process.stdout.readline()
+            fields = json.loads(line)
+            image = process.stdout.read(fields["bytes"])
+            if len(image) < fields["bytes"]:
+                raise ValueError("the image is incomplete")
+            if data is not None:
+                self._held = held
+            return fields, image
+        except (OSError, ValueError, KeyError, TypeError) as error:  # the process has ended
+            self.close()
+            if timed_out.is_set():
+                raise ImageTooLargeError(
+                    f"{name} takes more than {MAX_SECONDS:.0f} seconds to render: it may be damaged or made to block "
+                    "programs. If you trust it, convert it to images with another program."
+                ) from None
+            raise CorruptImageError(
+                f"{name} cannot be rendered: it needs more than 3 GB of memory, or is damaged. Convert it to images "
+                "with another program."
+            ) from error
+        except BaseException:  # interrupted: the answer would be taken for that of the next request
+            self.close()
+            raise
+        finally:
+            timer.cancel()
+
+    def _start(self) -> None:
+        self.close()
+        # In its own process group, so that interrupting a cell does not reach it.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process, self._held = self._process, None, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        process.wait()
+
+
+@lru_cache(maxsize=1)
+def renderer() -> Renderer:
+    """Return the renderer of this process."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=renderer.cache_clear)  # a fork must not read the answers of its parent
+    made = Renderer()
+    atexit.register(made.close)
+    return made
+
+
+def check_package(kind: str, name: str) -> None:
+    """Raise UnsupportedImageError if the package that reads PDF documents or videos is missing."""
+    package = _PACKAGES[kind]
+    try:
+        is_installed = importlib.util.find_spec(package) is not None
+    except ValueError:  # it has been replaced or blocked
+        is_installed = package in sys.modules and sys.modules[package] is not None
+    if not is_installed:
+        other = "its pages as images" if kind == "pdf" else "its frames as images"
+        raise UnsupportedImageError(
+            f'{name} is a {_NAMES[kind]}: pip install "vision-nb[{kind}]" to read it, or pass {other}.'
+        )
+
+
+def _max_pixels() -> int:
+    from PIL import Image
+
+    return _MAX_PIXELS if Image.MAX_IMAGE_PIXELS is None else int(Image.MAX_IMAGE_PIXELS)
+
+
+def _error(failure: str, details: str, kind: str, name: str) -> ImageError:
+    said = f" ({details[:100]})" if details else ""
+    what = _NAMES[kind]
+    if failure == "password":
+        return UnsupportedImageError(
+            f"{name} is encrypted: pass the right password, as in load_images(..., password=...)."
+        )
+    if failure == "large":
+        lower = "pass a lower dpi" if kind == "pdf" else "scale the video down first"
+        return ImageTooLargeError(
+            f"{name} would have {details}, more than the {_max_pixels():,} that are decoded: {lower}, or raise "
+            "PIL.Image.MAX_IMAGE_PIXELS if you trust the file."
+        )
+    if failure == "memory":
+        return ImageTooLargeError(f"{name} needs more than 3 GB of memory: convert it to images with another program.")
+    if failure == "missing":
+        return ImageNotFoundError(f"There is no {name}{said}.")
+    if failure == "unsupported":
+        return UnsupportedImageError(f"{name} cannot be used{said}: pass another file.")
+    return CorruptImageError(f"{name} is a damaged {what}{said}: save or download it again.")
