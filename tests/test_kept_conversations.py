@@ -7,8 +7,10 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
+from vision_nb.conversation import places
 from vision_nb.conversation import record as records
 from vision_nb.conversation.chat import Chat
+from vision_nb.conversation.places import Place
 from vision_nb.conversation.record import begin_record
 from vision_nb.demo import Fault
 from vision_nb.store import Store
@@ -108,9 +110,7 @@ async def test_a_new_conversation_leaves_the_old_one_in_the_store_and_can_be_und
     panel._record.flush()
     new_kernel()
     assert [turn.question.text for turn in panel_of(llm, path).chat.turns] == ["New?"]
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM conversations").fetchone() == (
-        3,
-    )  # and the restored one
+    assert sqlite3.connect(path).execute("SELECT count(*) FROM conversations").fetchone() == (2,)
 
 
 async def test_code_that_asks_its_first_question_again_starts_a_new_conversation(llm, path, new_kernel):
@@ -128,11 +128,11 @@ async def test_code_that_asks_its_first_question_again_starts_a_new_conversation
 
 async def two_processes(llm, path):
     """Return the records of two processes that continue one conversation with a first question."""
-    first = begin_record(Chat(llm), "place", Store(path))
+    first = begin_record(Chat(llm), Place("place"), Store(path))
     await first.chat.aask("Shared?")
     first.save()
     first.flush()
-    return first, begin_record(Chat(llm), "place", Store(path))
+    return first, begin_record(Chat(llm), Place("place"), Store(path))
 
 
 async def test_two_processes_that_continue_one_conversation_lose_nothing(llm, path):
@@ -157,7 +157,7 @@ async def test_a_failed_write_does_not_overwrite_the_conversation_of_another_pro
     second.save()
     second.flush()
 
-    def fail(*_):
+    def fail(*_, **__):
         raise vn.errors.StoreError("The disk is full.")
 
     with monkeypatch.context() as patch:
@@ -217,7 +217,7 @@ async def test_a_damaged_conversation_is_reported_and_not_overwritten(llm, path,
 
 def test_clearing_the_store_deletes_conversations(llm, path):
     chat = Chat(llm)
-    record = begin_record(chat, "place", Store(path))
+    record = begin_record(chat, Place("place"), Store(path))
     chat.ask("What?")
     record.save()
     record.flush()
@@ -232,11 +232,11 @@ def test_a_name_must_be_a_string(llm, name):
 
 
 def test_visitors_of_a_dashboard_do_not_see_each_others_conversations(monkeypatch):
-    monkeypatch.setattr(records, "current_cell_id", lambda: "cell")
+    monkeypatch.setattr(places, "current_cell_id", lambda: "cell")
     monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/talk.ipynb")
-    assert records.place_of_cell(0) and records.place_of_name("talk")
+    assert places.place_of_cell(0) and places.place_of_name("talk")
     monkeypatch.setenv("SERVER_SOFTWARE", "voila/0.5.11")
-    assert records.place_of_cell(0) is records.place_of_name("talk") is None
+    assert places.place_of_cell(0) is places.place_of_name("talk") is None
 
 
 async def test_any_failure_to_write_is_reported_in_the_panel(llm, path):

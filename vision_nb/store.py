@@ -200,8 +200,9 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
         Labels, reviews and drafts are kept.
         """
         with self._locked() as connection:
-            for table in ("answers", "files", "turns", "conversations"):
+            for table in ("answers", "files", *conversations.TABLES):
                 connection.execute(f"DELETE FROM {table}")
+            connection.execute("INSERT INTO clearings (time) VALUES (?)", [time.time()])  # for panels that are open
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still holds the deleted answers
 

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import asyncio
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from weakref import ref
 
 from vision_nb.conversation.chat import Chat
-from vision_nb.conversation.serialization import DAMAGE, question_fields, read_question, read_turn, turn_fields
+from vision_nb.conversation.places import Place, is_gone
+from vision_nb.conversation.record_state import Encoder, RecordState, common_length
+from vision_nb.conversation.serialization import DAMAGE, read_question, read_turn
 from vision_nb.conversation.turn import Turn
-from vision_nb.errors import StoreError, VisionError
+from vision_nb.errors import SettingsError, StoreError, VisionError
 from vision_nb.messages import ChatMessage
 from vision_nb.notebook.interrupts import keep_weakly
-from vision_nb.notebook.ipython import current_cell_id, in_voila, shell
 from vision_nb.responses import ChatResponse
+from vision_nb.storage.conversations import ConversationSummary, StoredConversation
 from vision_nb.store import Store
+
+PARTIAL_PAUSE = 1.0
+"""How long a new part of an answer can wait until it is written, in seconds."""
 
 
 class ConversationRecord:
     """The copy of a conversation in the store.
 
-    Each question is written when it is asked, and each turn when it ends, in a thread. Images are stored as they are
-    exported: without metadata, and scaled down to at most 2,048 pixels a side.
+    Each question is written when it is asked, each turn when it ends, and the part of an answer that has arrived about
+    once a second, in a thread. Images are stored as they are exported: without metadata, and scaled down to at most
+    2,048 pixels a side. After the store has been cleared, only questions that are asked later are written.
 
     Args:
         chat: The conversation.
-        place: What it belongs to; see `place_of_cell` and `place_of_name`.
+        place: What it belongs to.
         store: The store; None to write nothing.
 
     Attributes:
@@ -39,126 +44,232 @@ class ConversationRecord:
         time: When it was written last, in seconds since 1970; None if it has not been written.
         first_code_prompt: The first question that code asked; empty if there is none.
         error: Why it could not be read or written; empty if it could.
+        earlier: The other conversations of its place, the one that was written last first.
     """
 
-    def __init__(self, chat: Chat, place: str, store: Store | None) -> None:
+    def __init__(self, chat: Chat, place: Place, store: Store | None) -> None:
         self.chat, self.first_code_prompt, self.error = chat, "", ""
+        self.earlier: tuple[ConversationSummary, ...] = ()
         self._place, self._store = place, store
         self.time: float | None = None
         self._id: int | None = None
         self._revision = 0
-        self._written: tuple[Turn, ...] = ()
-        self._seen = _State((), None, "")
+        self._clearings = 0 if store is None else store.clearings()
+        self._written = self._seen = RecordState()
+        self._left: tuple[int | None, int, RecordState] | None = None  # the conversation before a new one
+        self._forgotten: tuple[ChatMessage, ...] = ()  # the questions that were written before the store was cleared
+        self._encoder = Encoder()
+        self._partial: Turn | None = None  # the part of an answer that was written last
+        self._partial_timer: threading.Timer | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="vision_nb-conversation")
+        self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The names of images that could no longer be read when they were to be written."""
+        return self._encoder.unreadable
 
     def restore(self) -> None:
-        """Continue the latest conversation of this place, if there is one: give its turns to the chat.
-
-        A question that was not answered becomes the chat's ``failed_turn``.
+        """Continue the conversation of this place that was written last, if there is one.
 
         Raises:
             StoreError: The store cannot be read, or the conversation in it is damaged.
         """
         if self._store is None:
             return
-        try:
-            if (found := self._store.latest_conversation(self._place)) is None:
-                return
-            turns = tuple(read_turn(turn) for turn in found.turns if "answer" in turn)
-            unanswered = [read_question(turn["question"]) for turn in found.turns if "answer" not in turn]
-            first_code_prompt = str(found.settings.get("first_code_prompt", ""))
-        except DAMAGE as error:
-            raise StoreError(f"The conversation in {self._store.path} is damaged, so a new one begins.") from error
-        question = unanswered[-1] if unanswered else None
-        self.chat.failed_turn = None if question is None else Turn(question, ChatResponse(model=self.chat.llm.model))
-        self.chat.replace(turns)
-        self.time, self.first_code_prompt = found.time, first_code_prompt
-        self._id, self._revision, self._written = found.id, found.revision, turns
-        self._seen = _State(turns, question, first_code_prompt)
+        found = self._read(self._store, None) or self._read_moved(self._store)
+        if found is not None:
+            self._show(*found)
+            self._continue(*found)
+        self._list_earlier(self._store)
+
+    async def open(self, number: int, check: Callable[[], None]) -> None:
+        """Continue another conversation of this place; the present one stays in the store.
+
+        Args:
+            number: Its id.
+            check: A function that raises an error if the conversation must not be changed now.
+
+        Raises:
+            SettingsError: The present conversation would be lost.
+            StoreError: The store cannot be read, or the conversation is damaged or was deleted.
+        """
+        if (store := self._store) is None:
+            return
+        found = await asyncio.wrap_future(self._writer.submit(self._read, store, number))
+        check()
+        if self.error and self.chat.turns:
+            raise SettingsError(f"The present conversation would be lost: export it first. {self.error}")
+        if found is None:
+            self._writer.submit(self._list_earlier, store)
+            raise StoreError("This conversation is no longer in the store.")
+        self._writer.submit(self._continue, *found)
+        self._writer.submit(self._list_earlier, store)
+        self._show(*found)
 
     def start_new(self) -> None:
         """Write what follows as a new conversation; the earlier one stays in the store."""
-        self._writer.submit(self._forget)
-        self._seen, self.first_code_prompt = _State((), None, ""), ""
-
-    def _forget(self) -> None:
-        self._id, self._revision, self._written = None, 0, ()
+        self._writer.submit(self._leave)
+        if self._store is not None:
+            self._writer.submit(self._list_earlier, self._store)
+        self._seen, self.first_code_prompt = RecordState(), ""
 
     def save(self) -> None:
         """Write the conversation in a thread, if it has changed."""
+        if self._store is None:
+            return
         unanswered = self.chat.answering or self.chat.failed_turn
         question = None if unanswered is None else unanswered.question
-        state = _State(self.chat.turns, question, self.first_code_prompt)
-        if self._store is not None and not state.is_same(self._seen):
+        state = RecordState(self.chat.turns, question, self.first_code_prompt)
+        if not state.is_same(self._seen):
             self._seen = state
             self._writer.submit(self._write, self._store, state)
+        if self._partial_timer is None and self.chat.answering is not None and _has_begun(self.chat.answering):
+            self._partial_timer = threading.Timer(PARTIAL_PAUSE, self._save_partial, [self._store])
+            self._partial_timer.daemon = True
+            self._partial_timer.start()
 
     def flush(self) -> None:
         """Wait until everything is written."""
         self._writer.submit(lambda: None).result()
 
-    def _write(self, store: Store, state: _State) -> None:
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Call a function, in another thread, when `error`, `unreadable` or `earlier` may have changed.
+
+        Args:
+            watcher: The function, called without arguments.
+
+        Returns:
+            A function that stops the calls.
+        """
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+    def _read(self, store: Store, number: int | None) -> tuple[StoredConversation, RecordState, Turn | None] | None:
+        """Return a conversation of this place, its state, and the turn that was not answered; None if there is none.
+
+        Of an answer that was cut off by the end of the kernel, the part that had arrived becomes the last turn.
+        """
         try:
-            if not self._update(store, state):  # new, or another process continues the one in the store
-                self._id, self._revision = store.add_conversation(self._place, state.settings, state.values(0)), 1
+            if (found := store.find_conversation(self._place.id, number)) is None:
+                return None
+            turns = [read_turn(turn) for turn in found.turns if "answer" in turn]
+            unanswered = [turn["question"] for turn in found.turns if "answer" not in turn]
+            question = read_question(unanswered[-1]) if unanswered else None
+            failed = None if question is None else Turn(question, ChatResponse(model=self.chat.llm.model))
+            if question is not None and found.partial_answer is not None:
+                turn = read_turn({"question": unanswered[-1], **found.partial_answer})
+                failed = replace(turn, question=question, answer=replace(turn.answer, finish_reason="incomplete"))
+            state = RecordState(tuple(turns), question, str(found.settings.get("first_code_prompt", "")))
+        except DAMAGE as error:
+            raise StoreError(f"The conversation in {store.path} is damaged, so a new one begins.") from error
+        return found, state, failed
+
+    def _read_moved(self, store: Store) -> tuple[StoredConversation, RecordState, Turn | None] | None:
+        """Return the conversation of this cell from before its notebook was renamed or moved."""
+        moved = [place for place, path in store.places_of_cell(self._place.cell) if is_gone(path)]
+        if not (self._place.cell and moved):
+            return None
+        store.move_place(moved[-1], self._place.id)
+        return self._read(store, None)
+
+    def _show(self, found: StoredConversation, state: RecordState, failed: Turn | None) -> None:
+        """Give a stored conversation to the chat."""
+        self._seen, self.first_code_prompt, self.time = state, state.first_code_prompt, found.time
+        turns = state.turns
+        if failed is not None and failed.answer.text:
+            turns, failed = (*turns, failed), None
+        self.chat.failed_turn = failed
+        self.chat.replace(turns)
+
+    def _continue(self, found: StoredConversation, state: RecordState, _: Turn | None) -> None:
+        """Write to a stored conversation from now on."""
+        self._forget()
+        self._id, self._revision, self._written, self._forgotten = found.id, found.revision, state, ()
+
+    def _leave(self) -> None:
+        left = self._id, self._revision, self._written
+        self._forget()
+        self._left = left
+
+    def _forget(self) -> None:
+        """Write what follows to a new conversation."""
+        self._left = None
+        self._id, self._revision, self._written, self._encoder = None, 0, RecordState(), Encoder()
+
+    def _list_earlier(self, store: Store) -> None:
+        try:
+            self.earlier = tuple(one for one in store.conversations(self._place.id) if one.id != self._id)
+        except StoreError as error:
+            self.error = str(error)
+        for watcher in list(self._watchers):
+            watcher()
+
+    def _write(self, store: Store, state: RecordState) -> None:
+        try:
+            while not self._update(store, state):
+                pass
+            self.error = ""
         except VisionError as error:
             self.error = str(error)
         except Exception as error:  # in this thread, nobody would see it
             self.error = f"{type(error).__name__}: {error}"
-        else:
-            self._written, self.time, self.error = state.turns, time.time(), ""
+        self._list_earlier(store)
 
-    def _update(self, store: Store, state: _State) -> bool:
-        """Write what has changed, and return whether it was written."""
-        if self._id is None:
-            return False
-        start = _common_length(state.turns, self._written)
-        is_written = store.update_conversation(
-            self._id, self._revision, state.settings, state.values(start), start=start
+    def _update(self, store: Store, state: RecordState) -> bool:
+        """Write what has changed, and return whether it was written: not if the store was cleared meanwhile."""
+        if (clearings := store.clearings()) != self._clearings:
+            self._forgotten = (*self._forgotten, *self._written.questions)
+            self._clearings = clearings
+            self._forget()
+        state = state.without(self._forgotten)
+        if self._left is not None and state.questions:
+            if state.begins_with(self._left[2]):  # its turns were restored
+                self._id, self._revision, self._written = self._left
+            self._left = None
+        start = common_length(state.turns, self._written.turns)
+        is_written = self._id is not None and store.update_conversation(
+            self._id, self._revision, state.settings, self._encoder.values(state, start), start=start
         )
         self._revision += is_written  # after a write of another process, it must never match again
-        return is_written
+        if not is_written and state.questions:  # new, or another process continues the one in the store
+            values = self._encoder.values(state, 0)
+            self._id = store.add_conversation(self._place.id, state.settings, values, clearings=clearings)
+            if self._id is None:
+                return False
+            self._revision = 1
+            if self._place.path:
+                store.put_cell(self._place.id, self._place.cell, self._place.path)
+        self._written = state
+        if self._id is not None:
+            self.time = time.time()
+        return True
+
+    def _save_partial(self, store: Store) -> None:
+        self._partial_timer = None
+        if (answering := self.chat.answering) is not None:
+            self._writer.submit(self._write_partial, store, answering)
+
+    def _write_partial(self, store: Store, answering: Turn) -> None:
+        if self._id is None or self._written.unanswered is not answering.question or answering is self._partial:
+            return
+        self._partial = answering
+        try:
+            store.put_partial_answer(self._id, self._revision, self._encoder.partial(answering))
+        except StoreError as error:
+            self.error = str(error)
 
 
-@dataclass(frozen=True)
-class _State:
-    turns: tuple[Turn, ...]
-    unanswered: ChatMessage | None
-    first_code_prompt: str
-
-    def is_same(self, other: _State) -> bool:
-        """Return whether nothing has changed; values are not compared, because images can be large."""
-        return (
-            len(self.turns) == len(other.turns)
-            and _common_length(self.turns, other.turns) == len(self.turns)
-            and self.unanswered is other.unanswered
-            and self.first_code_prompt == other.first_code_prompt
-        )
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"first_code_prompt": self.first_code_prompt}
-
-    def values(self, start: int) -> list[Any]:
-        """Return the turns from a position on as JSON data, and the unanswered question without an answer."""
-        values = [turn_fields(turn) for turn in self.turns[start:]]
-        return values if self.unanswered is None else [*values, {"question": question_fields(self.unanswered)}]
-
-
-def _common_length(turns: Sequence[Turn], others: Sequence[Turn]) -> int:
-    """Return the number of turns at the beginning that are the same objects."""
-    for length, (turn, other) in enumerate(zip(turns, others, strict=False)):
-        if turn is not other:
-            return length
-    return min(len(turns), len(others))
+def _has_begun(turn: Turn) -> bool:
+    return bool(turn.answer.text or turn.answer.reasoning)
 
 
 _records: dict[tuple[str, str], ref[ConversationRecord]] = {}  # by place and store
 
 
-def find_record(place: str | None, store: Store | str | Path | None) -> ConversationRecord | None:
+def find_record(place: Place | None, store: Store | str | Path | None) -> ConversationRecord | None:
     """Return the record of a place that this process continues already, or None; arguments as `begin_record`."""
-    reference = None if place is None else _records.get((place, _store_name(store)))
+    reference = None if place is None else _records.get((place.id, _store_name(store)))
     return None if reference is None else reference()
 
 
@@ -166,7 +277,7 @@ def _store_name(store: Store | str | Path | None) -> str:
     return str(store.path if isinstance(store, Store) else store)
 
 
-def begin_record(chat: Chat, place: str | None, store: Store | str | Path | None) -> ConversationRecord:
+def begin_record(chat: Chat, place: Place | None, store: Store | str | Path | None) -> ConversationRecord:
     """Return a record of a conversation; if it has no turns, it continues the one that is stored for its place.
 
     Args:
@@ -175,7 +286,7 @@ def begin_record(chat: Chat, place: str | None, store: Store | str | Path | None
         store: A store or the path of its file; None for the file in the user's cache folder.
     """
     if place is None:
-        return ConversationRecord(chat, "", None)
+        return ConversationRecord(chat, Place(""), None)
     record = ConversationRecord(chat, place, None)
     try:
         record = ConversationRecord(chat, place, store if isinstance(store, Store) else Store(store))
@@ -183,33 +294,5 @@ def begin_record(chat: Chat, place: str | None, store: Store | str | Path | None
             record.restore()
     except StoreError as error:
         record.error = str(error)
-    keep_weakly(_records, (place, _store_name(store)), record)
+    keep_weakly(_records, (place.id, _store_name(store)), record)
     return record
-
-
-def place_of_cell(number: int) -> str | None:
-    """Return the place of a panel in the running cell, or None if its notebook or cell is unknown.
-
-    Args:
-        number: The number of panels that this run of the cell has created before.
-    """
-    cell_id, path = current_cell_id(), _notebook_path()
-    return None if cell_id is None or path is None else _digest("cell", path, cell_id, str(number))
-
-
-def place_of_name(name: str) -> str | None:
-    """Return the place of a conversation with a name; None in a dashboard, whose visitors have the same names."""
-    return None if in_voila() else _digest("name", name)
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _notebook_path() -> str | None:
-    """Return the path of the running notebook as Jupyter's server or VS Code names it, or None."""
-    if in_voila():
-        return None  # each visitor of a dashboard has a kernel: they must not see each other's conversations
-    namespace = getattr(shell(), "user_ns", {})
-    path = os.environ.get("JPY_SESSION_NAME") or namespace.get("__vsc_ipynb_file__")
-    return path if isinstance(path, str) else None

@@ -138,8 +138,12 @@ _FORMATS: Mapping[str, Callable[[SavedConversation], str]] = {
 }
 
 
-def turn_fields(turn: Turn) -> dict[str, Any]:
+def turn_fields(turn: Turn, *, question: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return a turn as JSON data, with its images.
+
+    Args:
+        turn: The turn.
+        question: The JSON data of its question; None to create them.
 
     Raises:
         SettingsError: An image cannot be read.
@@ -147,7 +151,7 @@ def turn_fields(turn: Turn) -> dict[str, Any]:
     answer = turn.answer
     usage = answer.usage
     return {
-        "question": question_fields(turn.question),
+        "question": question_fields(turn.question) if question is None else question,
         "answer": {
             "text": answer.text,
             "reasoning": answer.reasoning,

@@ -1,4 +1,4 @@
-"""`configured_model`: the default model that the user has set."""
+"""The default model and the store that the user has set."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def configured_model(settings: VisionSettings | None = None) -> ConfiguredModel 
         return ConfiguredModel(name, connection_arguments(name, settings.api_base, settings.api_key_env), source)
     except UsageError as error:
         raise SettingsError(f"{source} sets a default model that cannot be used. {error}") from error
+
+
+def configured_store() -> str | None:
+    """Return the path of the store that the user has set, or None for the file in the user's cache folder."""
+    return _settings().store or None
 
 
 def _settings() -> VisionSettings:

@@ -11,9 +11,11 @@ from weakref import WeakSet
 import ipywidgets
 
 from vision_nb.conversation.chat import Chat
-from vision_nb.conversation.record import begin_record, find_record, place_of_cell, place_of_name
+from vision_nb.conversation.places import place_of_cell, place_of_name
+from vision_nb.conversation.record import begin_record, find_record
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageSource
+from vision_nb.magics.configured import configured_store
 from vision_nb.messages import ChatMessage, as_images, user_message
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, in_voila, shell
 from vision_nb.providers.base import MultiModalLLM
@@ -37,12 +39,14 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     Enter sends, Shift+Enter starts a new line, Up recalls an earlier question, and Esc stops the answer. While
     another cell runs, the kernel is busy, and the panel shows that it is waiting.
 
-    Each turn is written to the store as it ends. When the same cell of the same notebook creates the panel again,
-    also after a restart of the kernel, the panel continues its conversation; so does a panel with the same ``name``. A
-    button starts a new conversation. So does code that asks the same first question again with `ask`, as when all
-    cells are run again. Without a ``name``, a conversation continues only if the front end tells the kernel the
-    notebook's path, as Jupyter and VS Code do, and the notebook has not been renamed. Nothing is stored in Voila, or
-    with ``store=False``.
+    Each turn is written to the store as it ends, and an answer about once a second while it arrives. When the same
+    cell of the same notebook creates the panel again, also after a restart of the kernel or after the notebook was
+    renamed or moved, the panel continues its conversation; so does a panel with the same ``name``. A button starts a
+    new conversation. So does code that asks the same first question again with `ask`, as when all cells are run again.
+    The last five conversations are kept, 500 MB for all panels together, and can be chosen below the turns.
+
+    Without a ``name``, a conversation continues only if the front end tells the kernel the notebook's path, as Jupyter
+    and VS Code do. Nothing is stored in Voila, or with ``store=False``.
 
     Below the panel, its cell keeps a static transcript for readers of the saved notebook: on GitHub, in an exported
     page, and after a restart of the kernel. A page that was reloaded cannot add to it: the panel says so, and
@@ -63,8 +67,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         chat: A conversation to continue, which the panel then shares with your code. None starts a new one.
         keep_images: The maximum number of images to send, the most recent first; None keeps the setting of ``chat``.
         name: A name for the conversation: panels with the same name, in any notebook, continue it.
-        store: Where the conversation is kept: a store, the path of its file, None for the file in the user's cache
-            folder, or False to store nothing. Images are stored without metadata, at most 2,048 pixels a side.
+        store: Where the conversation is kept: a store, the path of its file, None for the file that
+            ``VisionMagics.store`` names, by default in the user's cache folder, or False to store nothing. Images are
+            stored without metadata, at most 2,048 pixels a side.
 
     Raises:
         SettingsError: An argument has the wrong type or value.
@@ -97,30 +102,33 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         place = None
         if store is not False:
             place = place_of_cell(len(self._panels_of_cell(this_run=True))) if name is None else place_of_name(name)
+            store = configured_store() if store is None and place is not None else store
         earlier = find_record(place, store or None) if chat is None else None
         continued = chat if earlier is None else earlier.chat
         self._models = ModelPicker(continued.llm if continued is not None and llm is None else llm)
         self._chat = configured_chat(continued, self._models, llm, system, keep_images)
         self._record = earlier or begin_record(self._chat, place, store or None)
-        self._continued_from = self._record.time if self._chat.turns and chat is None else None
         self._first_images = documents
         self._redraw_timer = RedrawTimer(self._draw)
         self._thumbnails = ThumbnailCache(self._redraw_soon)
         self._static_transcript = StaticTranscript(self._thumbnails)
         self._composer = Composer(self._chat, self._thumbnails, self._handle)
-        self._composer.documents = [] if self._continued_from is not None else list(documents)
         self._controller = PanelController(
             self._chat,
             self._thumbnails,
             self._question_ended,
             self.start_new_conversation,
+            self._open_conversation,
             height=height,
             static_class=self._static_transcript.css_class,
         )
+        self._controller.continued_from = self._record.time if self._chat.turns and chat is None else None
+        self._composer.documents = [] if self._controller.continued_from is not None else list(documents)
         self._view = self._controller.view
         super().__init__([self._view, self._composer])
         self._is_closed = False
         self._unwatch = self._chat.watch(self._chat_changed)
+        self._unwatch_record = self._record.watch(lambda: self._view.call_soon(self._redraw_soon))
         if (ipython := shell()) is not None:
             ipython.events.register("post_run_cell", self._redraw_pending)
         for panel in self._panels_of_cell(this_run=False):
@@ -163,6 +171,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         """
         self._start_anew_if_repeated(prompt)
         question = user_message(prompt, [*self._composer.documents, *as_images(images)])
+        self._controller.check(question)
+        self._controller.discard_removed()
         task = self._controller.start(question, overrides)
         self._composer.detach_all()
         try:
@@ -188,14 +198,22 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self._record.start_new()
         self._controller.remove_all()
         self._composer.documents = self._composer.documents or list(self._first_images)
-        self._continued_from = None
+        self._controller.continued_from = None
+        self._redraw_soon()
+
+    async def _open_conversation(self, number: int) -> None:
+        """Show and continue an earlier conversation; the present one stays in the store."""
+        self._controller.check_idle()
+        await self._record.open(number, self._controller.check_idle)
+        self._controller.show_conversation()
+        self._controller.continued_from = self._record.time
         self._redraw_soon()
 
     def _start_anew_if_repeated(self, prompt: str) -> None:
         """Start a new conversation if code asks the same first question again, as when all cells are run again."""
-        if self._continued_from is not None and prompt == self._record.first_code_prompt:
+        if self._controller.continued_from is not None and prompt == self._record.first_code_prompt:
             self.start_new_conversation()
-        self._continued_from = None
+        self._controller.continued_from = None
         self._record.first_code_prompt = self._record.first_code_prompt or prompt
 
     def export(self, path: str | Path) -> Path:
@@ -210,6 +228,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         _open_panels.discard(self)
         self._controller.close()
         self._unwatch()
+        self._unwatch_record()
         self._free_if_idle()
         self._redraw_timer.cancel()
         if (ipython := shell()) is not None:
@@ -246,7 +265,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
                 self._controller.discard_removed()
                 self._controller.send(question)
                 self._composer.detach_all()
-                self._continued_from = None
+                self._controller.continued_from = None
             case {"do": "stop"}:
                 self.stop()
             case {"do": "model", "name": str(name)}:
@@ -284,7 +303,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         """Update the page and the static transcript; only changes are sent."""
         if self._is_closed:
             return
-        self._controller.draw(self._continued_from)
+        self._controller.earlier = self._record.earlier
+        self._controller.draw()
         self._composer.model = self._models.add(self.chat.llm)
         self._composer.models = self._models.names
         self._composer.state = "ready" if self.chat.answering is None else "answering"
@@ -302,6 +322,8 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             return f"Of the {sent + dropped} images in this conversation, {llm} will get the most recent {sent}."
         if self._record.error:
             return f"This conversation will be lost when the kernel restarts: {self._record.error}"
+        if names := self._record.unreadable:
+            return f"An image that cannot be read any more is not kept with this conversation: {', '.join(names)}."
         default = self._models.default
         return default.note if default is not None and llm is self._models.get(self._models.names[0]) else ""
 

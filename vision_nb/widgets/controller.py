@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from operator import itemgetter
 from typing import Any
@@ -18,6 +18,7 @@ from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.rendering.demo_badge import BADGE
 from vision_nb.responses import ChatResponse, Usage
+from vision_nb.storage.conversations import ConversationSummary
 from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TranscriptView
 from vision_nb.widgets.view_model import FAILED_ID, FailedTurn, TranscriptViewModel
@@ -34,12 +35,15 @@ class PanelController:
         thumbnails: The thumbnails of the images.
         on_end: Called when a question has been answered, has failed or was stopped.
         on_start_new: Called by the button that starts a new conversation.
+        on_open: Called with the id of an earlier conversation that was chosen.
         height: The maximum height of the transcript, as a CSS length.
         static_class: The CSS class of the static transcript, which the page hides.
 
     Attributes:
         view: The transcript on the page.
         failed: The last question, if it was not answered.
+        continued_from: When the conversation was written last, if the panel continues it; seconds since 1970.
+        earlier: The earlier conversations that can be chosen.
     """
 
     def __init__(
@@ -48,29 +52,33 @@ class PanelController:
         thumbnails: ThumbnailCache,
         on_end: Callable[[], None],
         on_start_new: Callable[[], None],
+        on_open: Callable[[int], Awaitable[None]],
         *,
         height: str,
         static_class: str,
     ) -> None:
         self.view = TranscriptView(height=height, static_class=static_class, on_action=self._handle)
-        self.failed = None if chat.failed_turn is None else FailedTurn(chat.failed_turn, _NOT_ANSWERED)
-        self._chat, self._on_end, self._on_start_new = chat, on_end, on_start_new
+        self.continued_from: float | None = None
+        self.earlier: Sequence[ConversationSummary] = ()
+        self._chat, self._on_end, self._on_start_new, self._on_open = chat, on_end, on_start_new, on_open
         self._view_model = TranscriptViewModel(thumbnails)
         self._task: asyncio.Task[ChatResponse] | None = None
         self._has_received_all = False
         self._is_closed = False
+        self._background_task: asyncio.Task[None] | None = None
+        self.show_conversation()
+
+    def show_conversation(self) -> None:
+        """Show the chat's turns as a conversation that was just opened: nothing can be restored."""
+        turn = self._chat.failed_turn
+        self.failed = None if turn is None else FailedTurn(turn, _NOT_ANSWERED)
         self._turns_before: tuple[Turn, ...] = ()  # the turns before the last removal, to restore them
         self._failed_before: FailedTurn | None = None
         self._unanswered: list[tuple[int, str]] = []  # replaced questions, each with the number of turns at that time
-        self._background_task: asyncio.Task[None] | None = None
         self._error = ""
 
-    def draw(self, continued_from: float | None = None) -> None:
-        """Update the page.
-
-        Args:
-            continued_from: When the conversation was written last, if the panel continues it; seconds since 1970.
-        """
+    def draw(self) -> None:
+        """Update the page."""
         self.view.show(self._view_model.views(self._chat, self.failed))
         present = {id(turn) for turn in self._chat.turns}
         removed = sum(id(turn) not in present for turn in self._turns_before) + (self._failed_before is not None)
@@ -79,7 +87,10 @@ class PanelController:
             "badge": BADGE if has_demo(self._chat.turns) else "",
             "error": self._error,
             "removed": removed,
-            "continued_from": continued_from,
+            "continued_from": self.continued_from,
+            "earlier": [
+                {"id": one.id, "time": one.time, "title": str(one.settings.get("title", ""))} for one in self.earlier
+            ],
             "can_start_new": bool(self._chat.turns or self.failed),
         }
 
@@ -205,6 +216,9 @@ class PanelController:
             case {"do": "export"}:
                 self._background_task = asyncio.get_running_loop().create_task(self._export())
                 return
+            case {"do": "open", "id": int(conversation)}:
+                self._background_task = asyncio.get_running_loop().create_task(self._open(conversation))
+                return
         position, turn = self._find(message.get("id"))
         if turn is None:
             return
@@ -265,6 +279,13 @@ class PanelController:
         if self._turns_before:
             turns, self._turns_before = self._turns_before, self._chat.turns
             self._chat.replace(turns)
+
+    async def _open(self, conversation: int) -> None:
+        try:
+            await self._on_open(conversation)
+        except VisionError as error:
+            self._error = str(error)
+        self.draw()
 
     async def _export(self) -> None:
         chat = self._chat

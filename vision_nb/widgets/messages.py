@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anywidget
@@ -39,6 +41,16 @@ class PageWidget(anywidget.AnyWidget):
             buffers: Its binary buffers.
         """
         raise NotImplementedError
+
+    def call_soon(self, function: Callable[[], None]) -> None:
+        """Call a function on the widget's event loop; without one, or when Python exits, do nothing.
+
+        Args:
+            function: The function. This method may be called on any thread.
+        """
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(function)
 
     def set_state(self, sync_data: Any) -> None:
         """Ignore changes of traits by the page, which only displays them.

@@ -155,13 +155,14 @@ function render({ model, el }) {
   const exportButton = button({ textContent: "Export", title: "Download the conversation as a web page" }, () => send({ do: "export" }));
   const unsaved = element("div", { className: "vnb-unsaved", role: "status", hidden: true }, element("span"), exportButton);
   const status = element("div", { className: "vnb-status" }, totals, badge, continued, error, restoreButton, newButton);
+  const earlier = earlierMenu((id) => send({ do: "open", id }));
   const announcement = element("div", { className: "vnb-announcement", role: "status", "aria-live": "polite" });
   const lightbox = element("dialog", { className: "vnb-lightbox" });
-  const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, list, status, unsaved, announcement, lightbox);
+  const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, list, status, earlier.root, unsaved, announcement, lightbox);
 
   const send = (message) => {
     // These actions remove or hide the button that was pressed: keep the keyboard focus in the transcript.
-    if (["ask_again", "edit", "delete", "restore", "start_new"].includes(message.do)) list.focus({ preventScroll: true });
+    if (["ask_again", "edit", "delete", "restore", "start_new", "open"].includes(message.do)) list.focus({ preventScroll: true });
     try {
       model.send(message);
     } catch {
@@ -199,6 +200,7 @@ function render({ model, el }) {
     continued.textContent = continued_from ? `Continued from ${new Date(continued_from * 1000).toLocaleString("en", options)}` : "";
     continued.hidden = !continued_from;
     newButton.hidden = !can_start_new;
+    earlier.draw(model.get("status").earlier);
     status.hidden = !totalsText && !errorText && !removed && !can_start_new;
   };
   const enlarge = ({ name, type }, buffers) => {

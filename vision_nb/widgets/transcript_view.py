@@ -41,8 +41,8 @@ class TranscriptView(PageWidget):
         on_action: Called with the message of a button, such as ``{"do": "delete", "id": ...}``.
     """
 
-    _esm = read_assets("dom.js", "transcript_view.js")
-    _css = read_assets("panel.css", "transcript_view.css")
+    _esm = read_assets("dom.js", "earlier_menu.js", "transcript_view.js")
+    _css = read_assets("panel.css", "transcript_view.css", "earlier_menu.css")
     height = traitlets.Unicode().tag(sync=True)
     static_class = traitlets.Unicode().tag(sync=True)
     static_version = traitlets.Int(0).tag(sync=True)
