@@ -14,11 +14,14 @@ def assert_accessible(page, *selectors):
     """
     from axe_playwright_python.sync_playwright import Axe
 
-    context = {"include": [[selector] for selector in selectors]} if selectors else None
-    found = Axe().run(page, context=context).response
-    violations = [one for one in found["violations"] if one["impact"] in IMPACTS]
-    assert not violations, "\n".join(map(_described, violations))
-    assert len(found["passes"]) > 10, "axe-core checked almost nothing"
+    _check(Axe().run(page, context=_context(selectors)))
+
+
+async def assert_async_page_accessible(page, *selectors):
+    """Assert that axe-core finds no violation in a page of Playwright's async API; see `assert_accessible`."""
+    from axe_playwright_python.async_playwright import Axe
+
+    _check(await Axe().run(page, context=_context(selectors)))
 
 
 def assert_accessible_in_both_themes(page, *selectors):
@@ -26,6 +29,16 @@ def assert_accessible_in_both_themes(page, *selectors):
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         set_theme(page, theme)
         assert_accessible(page, *selectors)
+
+
+def _context(selectors):
+    return {"include": [[selector] for selector in selectors]} if selectors else None
+
+
+def _check(results):
+    violations = [one for one in results.response["violations"] if one["impact"] in IMPACTS]
+    assert not violations, "\n".join(map(_described, violations))
+    assert len(results.response["passes"]) > 10, "axe-core checked almost nothing"
 
 
 def _described(violation):

@@ -77,15 +77,18 @@ async function droppedFiles(transfer) {
   const folders = new Set(entries.map((entry) => entry.name)); // browsers list folders as files too, without a type
   const files = [...transfer.files].filter((file) => file.type || !folders.has(file.name));
   const skipped = [];
+  const inFolders = [];
   for (const entry of entries) {
     for (const file of await filesOfFolder(entry)) {
-      if (file.type.startsWith("image/") || IMAGE_NAMES.test(file.name)) files.push(file);
+      if (file.type.startsWith("image/") || IMAGE_NAMES.test(file.name)) inFolders.push(file);
       else if (!file.name.startsWith(".")) skipped.push(file.name);
     }
   }
-  const remark = skipped.length
-    ? `Skipped ${skipped.length} file${skipped.length > 1 ? "s" : ""} in the folder that ${skipped.length > 1 ? "are not images" : "is not an image"}, such as ${skipped[0]}.`
-    : "";
+  files.push(...inFolders);
+  let remark = "";
+  if (entries.length && !inFolders.length) remark = `The folder ${entries[0].name} has no images.`;
+  else if (skipped.length === 1) remark = `Skipped ${skipped[0]}, which is not an image.`;
+  else if (skipped.length) remark = `Skipped ${skipped.length} files that are not images, such as ${skipped[0]}.`;
   return { files, remark };
 }
 
