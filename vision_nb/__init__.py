@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from vision_nb.responses import Usage as Usage
     from vision_nb.services import register_service as register_service
     from vision_nb.widgets.chat_panel import ChatPanel as ChatPanel
+    from vision_nb.widgets.image_browser import show as show
     from vision_nb.widgets.label_panel import LabelPanel as LabelPanel
     from vision_nb.widgets.review_panel import ReviewPanel as ReviewPanel
 
@@ -103,6 +104,7 @@ _EXPORTS = {
     "vision_nb.responses": ("ChatResponse", "CompletionResponse", "Usage"),
     "vision_nb.services": ("register_service",),
     "vision_nb.widgets.chat_panel": ("ChatPanel",),
+    "vision_nb.widgets.image_browser": ("show",),
     "vision_nb.widgets.label_panel": ("LabelPanel",),
     "vision_nb.widgets.review_panel": ("ReviewPanel",),
 }
@@ -126,6 +128,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _open_label_panel(comparison: Comparison, **options: Any) -> LabelPanel:
+    from vision_nb.widgets.image_browser import show as show
     from vision_nb.widgets.label_panel import LabelPanel
 
     return LabelPanel(comparison, **options)

@@ -24,13 +24,15 @@ PAGE = 20
 
 _PAGE_BYTES = 64_000  # of all thumbnails of a page, before base64: 86 kB in the saved notebook
 _MAX_BYTES = 20_000  # of one thumbnail
+_FEW_BYTES = 8_000  # a larger thumbnail would not fit, and takes four times as long to encode
+_SMALL_SIDE = 320
 _CARD_HEIGHT = 120  # of a thumbnail, in pixels
 _STRIP_HEIGHT = 64
 _ENLARGED_SIDE = 480
 _FIGURE_HEIGHT = 240
 _FIGURE_SIDE = 640
 _WIDEST = 2.2  # times the height: a wider thumbnail has less height
-_CAPTION_WIDTH = 112  # pixels: the least width of a card with a caption
+_CAPTION_WIDTH = 128  # pixels: the least width of a card with a caption
 _TARGET = 24  # pixels: the least width and height of something to click (WCAG 2.2, target size)
 _MAX_NAME = 60  # characters
 _THREADS = 8
@@ -100,17 +102,19 @@ class ImageCard:
         return f"{self.name}, {self.facts}"
 
 
-def read_card(document: ShownImage, *, side: int = _ENLARGED_SIDE, max_bytes: int = _MAX_BYTES) -> ImageCard:
+def read_card(document: ShownImage, *, side: int | None = None, max_bytes: int = _MAX_BYTES) -> ImageCard:
     """Read what a card shows of an image; a broken image is not an error.
 
     Args:
         document: The image. It is downloaded if necessary, but not if it `is_link`.
-        side: The largest width and height of the thumbnail in pixels.
+        side: The largest width and height of the thumbnail in pixels; None derives it from ``max_bytes``.
         max_bytes: The largest thumbnail in bytes, before base64.
     """
     name = document.title
     if document.is_link:
         return ImageCard(name, "not downloaded")
+    if side is None:
+        side = _ENLARGED_SIDE if max_bytes > _FEW_BYTES else _SMALL_SIDE
     try:
         thumbnail = document.thumbnail(side, max_bytes=max_bytes, mimetype="image/webp")
         size, kind = document.size, document.mimetype.removeprefix("image/").upper()

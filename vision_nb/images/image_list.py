@@ -102,12 +102,13 @@ class ListOfImages(TerminalDisplay, list[D]):
         yield TextTable((), [(document.short_name, _size_text(document)) for document in self[:_TERMINAL_LINES]])
         if len(self) > _TERMINAL_LINES:
             yield f"and {len(self) - _TERMINAL_LINES:,} more"
-        yield from self._remarks()
+        yield from self.skipped_lines()
 
     def _repr_html_(self) -> str:
-        return image_cards(self, remarks=self._remarks())
+        return image_cards(self, remarks=self.skipped_lines())
 
-    def _remarks(self) -> list[str]:
+    def skipped_lines(self) -> list[str]:
+        """Return lines of text about the first skipped files."""
         remarks = [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:_SKIPPED_LINES]]
         more = len(self.skipped) - _SKIPPED_LINES
         return [*remarks, *([f"and {more:,} more skipped"] if more > 0 else [])]

@@ -1,0 +1,126 @@
+"""`vn.show` and its widget, without a browser."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+import vision_nb as vn
+from tests.conftest import encoded, picture
+from vision_nb.errors import ImageNotFoundError, SettingsError
+from vision_nb.images.cards import PAGE
+from vision_nb.images.document import ImageDocument
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(45):
+        (tmp_path / f"{number}.png").write_bytes(encoded(picture(80, 60, seed=number)))
+    return tmp_path
+
+
+def recorded(browser, monkeypatch):
+    """The messages that a browser of images sends to its page."""
+    sent = []
+    monkeypatch.setattr(browser, "send", lambda message, buffers=None: sent.append(message))
+    return sent
+
+
+def test_show_takes_every_kind_of_source_and_makes_cards_of_broken_ones(folder):
+    browser = vn.show([folder / "3.png", picture(), [str(folder / "4?.png")], "missing.png", 7])
+    cards = browser._pages.get(0)
+    assert [card.name for card in cards[:1] + cards[2:]] == [
+        "3.png",
+        *(f"4{n}.png" for n in range(5)),
+        "missing.png",
+        "7",
+    ]
+    assert "There is no file" in cards[-2].facts and not cards[-2].thumbnail
+    assert "int" in cards[-1].facts and not cards[-1].thumbnail
+
+
+def test_a_single_broken_source_is_an_error(tmp_path):
+    with pytest.raises(ImageNotFoundError, match="There is no file"):
+        vn.show(tmp_path / "missing.png")
+    for nothing in ([], None):
+        with pytest.raises(SettingsError, match="There is nothing to show"):
+            vn.show(nothing)
+
+
+@pytest.mark.parametrize("columns", [0, -1, 2.5, "3"])
+def test_columns_must_be_a_positive_integer(columns):
+    with pytest.raises(SettingsError, match="columns must be a positive integer"):
+        vn.show(picture(), columns=columns)
+
+
+def test_a_terminal_gets_names_and_sizes(folder):
+    text = str(vn.show(folder))
+    assert text.startswith("ImageBrowser(45 images)\n  0.png, 80 × 60 PNG\n") and text.endswith("and 25 more")
+
+
+def test_only_the_pages_that_are_displayed_are_decoded(folder, monkeypatch):
+    decoded = []
+    thumbnail = ImageDocument.thumbnail
+    monkeypatch.setattr(
+        ImageDocument, "thumbnail", lambda self, *a, **k: decoded.append(self.title) or thumbnail(self, *a, **k)
+    )
+    browser = vn.show(folder)
+    sent = recorded(browser, monkeypatch)
+    assert decoded == []
+    browser._receive({"action": "ready"}, [])
+    browser._pages.wait()
+    assert len(decoded) == 2 * PAGE  # the next page is prepared
+    browser._receive({"action": "page", "page": 2}, [])
+    browser._receive({"action": "ready"}, [])
+    assert [message["page"] for message in sent] == [0, 2, 2] and len(decoded) == 45
+    assert [card["name"] for card in sent[1]["cards"]] == [f"{number}.png" for number in range(40, 45)]
+    assert sent[1]["cards"][0]["index"] == 40 and sent[1]["pages"] == 3 and sent[1]["total"] == 45
+
+
+def test_an_enlarged_image_has_its_own_pixels_and_a_deleted_file_none(folder, monkeypatch):
+    path = folder / "large.png"
+    path.write_bytes(encoded(picture(1000, 500)))
+    browser = vn.show([path])
+    sent = recorded(browser, monkeypatch)
+    browser._receive({"action": "enlarge", "index": 0}, [])
+    assert ImageDocument(image_url=sent[0]["image"]).size == (1000, 500)
+    path.unlink()
+    browser._receive({"action": "enlarge", "index": 0}, [])
+    assert sent[1] == {"kind": "enlarged", "index": 0, "image": ""}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{}, {"action": "page"}, {"action": "page", "page": 3}, {"action": "page", "page": -1}, {"action": "page", "page": "1"},
+     {"action": "enlarge", "index": 45}, {"action": "enlarge", "index": None}, {"action": ["page"]}],
+)  # fmt: skip
+def test_other_messages_of_the_page_are_ignored(folder, monkeypatch, message):
+    browser = vn.show(folder)
+    sent = recorded(browser, monkeypatch)
+    browser._on_message(None, message, [])
+    assert sent == []
+
+
+async def test_thumbnails_are_made_in_threads_and_an_outdated_page_is_not_sent(folder, monkeypatch):
+    browser = vn.show(folder)
+    sent, threads, started, release = recorded(browser, monkeypatch), set(), threading.Event(), threading.Event()
+    read = browser._pages._read
+
+    def slow(page):
+        threads.add(threading.current_thread())
+        if page == 0:
+            started.set()
+            assert release.wait(30)
+        return read(page)
+
+    monkeypatch.setattr(browser._pages, "_read", slow)
+    browser._receive({"action": "ready"}, [])
+    while not started.is_set():  # the event loop goes on while a page is being made
+        await asyncio.sleep(0.01)
+    browser._receive({"action": "page", "page": 2}, [])
+    release.set()
+    until = time.monotonic() + 30
+    while not sent and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+    assert [message["page"] for message in sent] == [2] and threading.main_thread() not in threads

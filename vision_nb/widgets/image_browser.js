@@ -1,0 +1,178 @@
+// Draws the cards of a page of images, and enlarges one of them. Python makes the thumbnails when a page is requested.
+
+const VIEWER_CHROME = 150; // pixels of height that the dialog needs besides the image
+const KERNEL_GONE = "The kernel was restarted or stopped: run this cell again to see other pages and to zoom in.";
+
+function render({ model, el }) {
+  let shown = null; // the page on the screen: see _page_message in image_browser.py
+  let requested = null; // the number of the page that was asked for
+  let openAfter = null; // which card of the requested page to enlarge: 0 or -1
+  let current = null; // the enlarged card
+  let isDisconnected = false;
+
+  const send = (message) => {
+    try {
+      model.send(message);
+    } catch {
+      isDisconnected = true; // the kernel was shut down
+      drawPages();
+    }
+  };
+
+  const status = element("span", { role: "status" });
+  const previous = button({ textContent: "\u2190 Previous", "aria-label": "Previous page" }, () => goTo(shown.page - 1));
+  const next = button({ textContent: "Next \u2192", "aria-label": "Next page" }, () => goTo(shown.page + 1));
+  const number = element("input", { type: "number", min: 1, "aria-label": "Page" });
+  number.addEventListener("change", () => {
+    if (number.value) goTo(Math.min(Math.max(Math.round(number.valueAsNumber), 1), shown.pages) - 1);
+  });
+  const pageCount = element("span");
+  const pager = element("span", { className: "vnb-images-pages" }, previous, number, pageCount, next);
+  const pages = element("div", { className: "vnb-images-pages" }, status, pager);
+  const grid = element("ul", { className: "vnb-images-grid", role: "list" });
+  const remarks = element("div", { className: "vnb-image-facts" });
+
+  const viewer = imageViewer({
+    onEnlarge: () => send({ action: "enlarge", index: current.index }),
+    isActive: () => dialog.open,
+  });
+  const title = element("h4", { className: "vnb-images-title" });
+  const back = button({ textContent: "\u2190", title: "Previous image (Page Up)", "aria-label": "Previous image" }, () => step(-1));
+  const on = button({ textContent: "\u2192", title: "Next image (Page Down)", "aria-label": "Next image" }, () => step(1));
+  const close = button({ textContent: "Close", title: "Close (Esc)" }, () => dialog.close());
+  const dialog = element(
+    "dialog",
+    { className: "vnb-images-dialog", "aria-label": "Enlarged image" },
+    element("div", { className: "vnb-images-head" }, title, close),
+    viewer.node,
+    element("div", { className: "vnb-images-foot" }, back, on),
+  );
+  const root = element(
+    "div",
+    { className: "vnb-images", role: "group", "aria-label": "Images", "data-lm-suppress-shortcuts": "true" },
+    pages,
+    grid,
+    remarks,
+    dialog,
+  );
+
+  const setDisabled = (control, isOff) => control.setAttribute("aria-disabled", String(isOff)); // it keeps the focus
+  const drawPages = () => {
+    const isLoading = requested !== null && requested !== shown?.page;
+    grid.setAttribute("aria-busy", String(isLoading));
+    if (!shown) return;
+    const from = shown.page * shown.page_size + 1;
+    const range = `${from.toLocaleString("en")}\u2013${(from + shown.cards.length - 1).toLocaleString("en")} of ${shown.total.toLocaleString("en")} images`;
+    const loading = isLoading ? `Loading page ${(requested + 1).toLocaleString("en")} ...` : null;
+    setLiveText(status, isDisconnected ? KERNEL_GONE : (loading ?? (shown.pages > 1 ? range : "")));
+    pager.hidden = shown.pages < 2;
+    pages.hidden = pager.hidden && status.hidden;
+    number.max = shown.pages;
+    if (!isLoading) number.value = shown.page + 1;
+    number.disabled = isDisconnected;
+    pageCount.textContent = `of ${shown.pages.toLocaleString("en")}`;
+    setDisabled(previous, isDisconnected || shown.page === 0);
+    setDisabled(next, isDisconnected || shown.page >= shown.pages - 1);
+  };
+  const goTo = (page) => {
+    if (isDisconnected || page < 0 || page >= shown.pages || page === shown.page) {
+      drawPages();
+      return;
+    }
+    requested = page;
+    send({ action: "page", page });
+    drawPages();
+  };
+
+  const cardNode = (card) => {
+    const name = element("span", { className: "vnb-image-name", textContent: card.name });
+    const facts = element("span", { className: "vnb-image-facts", textContent: card.facts });
+    if (!card.thumbnail) {
+      const sign = element("span", { className: "vnb-image-sign", textContent: "\u26a0", "aria-hidden": "true" });
+      return element("li", {}, element("div", { className: "vnb-image-card" }, sign, name, facts));
+    }
+    const image = element("img", { src: card.thumbnail, alt: "", draggable: false }); // the button has the name
+    const open = button({ className: "vnb-image-card", title: "Enlarge" }, () => enlarge(card));
+    open.setAttribute("aria-label", `${card.name}, ${card.facts}. Enlarge`);
+    open.append(image, name, facts);
+    return element("li", {}, open);
+  };
+  const drawCards = () => {
+    grid.classList.toggle("vnb-fixed", Boolean(shown.columns));
+    if (shown.columns) grid.style.setProperty("--vnb-columns", shown.columns);
+    grid.style.setProperty("--vnb-card-width", shown.total <= 3 ? "260px" : "150px");
+    grid.replaceChildren(...shown.cards.map(cardNode));
+    remarks.replaceChildren(...shown.remarks.map((textContent) => element("div", { textContent })));
+    remarks.hidden = !shown.remarks.length;
+  };
+
+  const enlarge = (card) => {
+    current = card;
+    title.textContent = `${card.name}, ${card.facts}`;
+    // The image fits the window, and is not shown larger than its own pixels, unless it is very small.
+    const width = Math.max(card.width, 480);
+    viewer.frame.style.width = `min(90vw, ${width}px, max(240px, (96vh - ${VIEWER_CHROME}px) * ${card.width / card.height}))`;
+    if (!dialog.open) dialog.showModal();
+    viewer.show(card.thumbnail, card.name, true);
+    const position = openable().indexOf(card);
+    setDisabled(back, position === 0 && shown.page === 0);
+    setDisabled(on, position === openable().length - 1 && shown.page >= shown.pages - 1);
+    viewer.frame.focus();
+  };
+  const openable = () => shown.cards.filter((card) => card.thumbnail);
+  const step = (by) => {
+    const cards = openable();
+    const position = cards.indexOf(current) + by;
+    if (cards[position]) enlarge(cards[position]);
+    else if (!isDisconnected && requested === null) {
+      openAfter = by > 0 ? 0 : -1;
+      goTo(shown.page + by);
+    }
+  };
+
+  const receive = (message) => {
+    if (message.kind === "enlarged") {
+      if (current?.index === message.index && message.image) viewer.enlarge(message.image);
+    } else if (requested === null || message.page === requested) {
+      shown = message;
+      requested = null;
+      drawCards();
+      drawPages();
+      const card = openable().at(openAfter ?? 0);
+      if (openAfter !== null && dialog.open && card) enlarge(card);
+      openAfter = null;
+    }
+  };
+  root.addEventListener("keydown", (event) => {
+    event.stopPropagation(); // otherwise Jupyter uses the keys for the selected cell
+    const by = { PageUp: -1, PageDown: 1 }[event.key];
+    if (!by || !dialog.open) return;
+    event.preventDefault();
+    step(by);
+  });
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog) dialog.close(); // a click beside the content
+  });
+  passOnSaveKeys(root);
+
+  // The static cards are for readers of the saved notebook: hide them while the kernel works.
+  const hidingStyle = element("style", { textContent: `.${model.get("static_class")} { display: none; }` });
+  const interval = setInterval(() => {
+    const isGone = isKernelGone(model, el);
+    if (isGone === isDisconnected) return;
+    isDisconnected = isGone;
+    drawPages();
+  }, KERNEL_CHECK_INTERVAL);
+  el.append(root);
+  model.on("msg:custom", receive);
+  send({ action: "ready" });
+  document.head.append(hidingStyle);
+  return () => {
+    clearInterval(interval);
+    hidingStyle.remove();
+    viewer.close();
+    model.off("msg:custom", receive);
+  };
+}
+
+export default { render };

@@ -1,0 +1,231 @@
+"""`show`: images as cards in a notebook, page by page."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import traitlets
+
+from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images.cards import PAGE, ImageCard, ShownImage, cards_html, read_cards
+from vision_nb.images.document import ImageList, ImageSource
+from vision_nb.images.loading import flatten, load_images
+from vision_nb.messages import as_images
+from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
+from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
+from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.messages import PageWidget
+from vision_nb.widgets.prefetch import PrefetchCache
+
+_ENLARGED_SIDE = 2_400  # pixels
+_ENLARGED_BYTES = 1_500_000
+_CACHED_PAGES = 20  # about 2 MB
+_executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vision_nb images")
+
+
+def show(images: ImageSource | Iterable[ImageSource], columns: int | None = None) -> ImageBrowser:
+    """Show images as cards with their names and sizes.
+
+    A click, or Enter, enlarges an image; there, the wheel, + and - zoom, 0 fits the width, and the arrow keys move the
+    image. Twenty images make a page; the thumbnails of other pages are made when they are displayed. The saved
+    notebook keeps the first page as HTML, which needs neither a kernel nor scripts. In a terminal, names and sizes are
+    printed.
+
+    Args:
+        images: Files, folders, patterns, URLs or other image sources. One that cannot be loaded becomes a card with
+            the reason.
+        columns: The number of columns; None fits as many as the page has room for.
+
+    Returns:
+        The widget, which is already displayed in a notebook.
+
+    Raises:
+        SettingsError: There are no images, or the number of columns is not a positive integer.
+        ImageError: The only source cannot be found or is not an image.
+
+    >>> vn.show(vn.samples.path("chart"))
+    ImageBrowser(1 image)
+    """
+    if columns is not None and (not isinstance(columns, int) or columns < 1):
+        raise SettingsError(f"columns must be a positive integer or None, not {columns!r:.80}.")
+    browser = ImageBrowser(*_load(images), columns=columns)
+    if in_notebook():
+        browser._ipython_display_()
+        mark_displayed(browser)
+    return browser
+
+
+@dataclass(frozen=True)
+class _UnreadableImage:
+    """A source that is not an image, as a broken image."""
+
+    title: str
+    error: ImageError
+    is_link: bool = False
+
+    def thumbnail(self, side: int = 0, *, max_bytes: int = 0, mimetype: str = "") -> str:
+        raise self.error
+
+    @property
+    def short_name(self) -> str:
+        return self.title
+
+    @property
+    def size(self) -> tuple[int, int]:
+        raise self.error
+
+    @property
+    def mimetype(self) -> str:
+        raise self.error
+
+
+def _load(images: ImageSource | Iterable[ImageSource]) -> tuple[list[ShownImage], list[str]]:
+    """Return the images, broken ones among them, and lines about skipped files."""
+    sources = list(flatten(as_images(images)))
+    shown: list[ShownImage] = []
+    skipped = list(getattr(images, "skipped", ()))
+    for source in sources:
+        try:
+            found = load_images(source)
+        except ImageError as error:
+            if len(sources) == 1:
+                raise
+            shown.append(_UnreadableImage(replace_surrogates(f"{source!s:.60}"), error))
+        else:
+            shown += found
+            skipped += found.skipped
+    if not shown:
+        raise SettingsError("There is nothing to show: pass at least one image, folder or pattern.")
+    return shown, ImageList(skipped=skipped).skipped_lines()
+
+
+class ImageBrowser(DisplayOnce, PageWidget):
+    """Cards of images, which `show` displays.
+
+    Args:
+        images: The images.
+        remarks: Lines of text to show below the cards.
+        columns: The number of columns; None fits as many as the page has room for.
+
+    Attributes:
+        images: The images.
+        page_count: The number of pages.
+    """
+
+    _esm = read_assets("dom.js", "image_viewer.js", "image_browser.js")
+    _css = read_assets("image_viewer.css", "image_browser.css")
+    static_class = traitlets.Unicode().tag(sync=True)
+
+    def __init__(
+        self, images: Sequence[ShownImage], remarks: Sequence[str] = (), *, columns: int | None = None
+    ) -> None:
+        super().__init__(static_class=f"vnb-static-{secrets.token_hex(4)}")
+        self.images = list(images)
+        self.page_count = -(-len(self.images) // PAGE)
+        self._remarks, self._columns = list(remarks), columns
+        self._page = 0
+        self._pages = PrefetchCache(self._read_page, size=_CACHED_PAGES)
+
+    def __repr__(self) -> str:
+        count = len(self.images)
+        return f"ImageBrowser({count:,} image{'' if count == 1 else 's'})"
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(str(self))
+
+    def __str__(self) -> str:
+        lines = [f"  {image.title}, {_facts(image)}" for image in self.images[:PAGE]]
+        more = len(self.images) - PAGE
+        lines += [f"  and {more:,} more"] if more > 0 else []
+        return terminal_text("\n".join([repr(self), *lines, *self._remarks]))
+
+    def _ipython_display_(self) -> None:
+        """Display the widget, and the first page as HTML for readers of the saved notebook."""
+        from IPython.display import display
+
+        if self.is_displayed or not in_notebook():
+            super()._ipython_display_()
+            return
+        more = len(self.images) - PAGE
+        remarks = [*([f"and {more:,} more"] if more > 0 else []), *self._remarks]
+        cards = cards_html(self._pages.get(0), columns=self._columns, remarks=remarks)
+        static = f'<div class="{self.static_class}">{cards}</div>'
+        display({"text/html": static, "text/plain": str(self)}, raw=True)
+        if (bundle := self._repr_mimebundle_()) is not None:
+            display(bundle[0], metadata=bundle[1], raw=True)
+
+    def _read_page(self, page: int) -> list[ImageCard]:
+        return read_cards(self.images[page * PAGE : (page + 1) * PAGE])
+
+    def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
+        """Handle a message from the page: it was loaded, shows another page, or enlarges an image."""
+        match message:
+            case {"action": "ready"}:
+                self._answer(partial(self._page_message, self._page))
+            case {"action": "page", "page": int(page)} if 0 <= page < self.page_count:
+                self._page = page
+                self._answer(partial(self._page_message, page))
+            case {"action": "enlarge", "index": int(index)} if 0 <= index < len(self.images):
+                self._answer(partial(self._enlarged_message, index))
+
+    def _answer(self, make: Callable[[], dict[str, Any] | None]) -> None:
+        """Make a message in a thread, and send it to the page."""
+        loop = self._loop
+        if loop is None:
+            self._send_result(make())
+            return
+
+        def done(future: Future[dict[str, Any] | None]) -> None:
+            loop.call_soon_threadsafe(lambda: self._send_result(future.result()))
+
+        _executor.submit(make).add_done_callback(done)
+
+    def _send_result(self, message: dict[str, Any] | None) -> None:
+        if message is not None:
+            self.send(message)
+
+    def _page_message(self, page: int) -> dict[str, Any] | None:
+        """Return a page's cards, or None if another page was requested since."""
+        if page != self._page:
+            return None
+        read = self._pages.get(page)
+        if page != self._page:  # it took a while
+            return None
+        cards = []
+        for index, card in enumerate(read, page * PAGE):
+            width, height = card.size
+            cards.append({**asdict(card), "index": index, "width": width, "height": height})
+        if page + 1 < self.page_count:
+            self._pages.prefetch(page + 1)
+        return {
+            "kind": "page",
+            "page": page,
+            "pages": self.page_count,
+            "page_size": PAGE,
+            "total": len(self.images),
+            "columns": self._columns,
+            "cards": cards,
+            "remarks": self._remarks,
+        }
+
+    def _enlarged_message(self, index: int) -> dict[str, Any]:
+        try:
+            image = self.images[index].thumbnail(_ENLARGED_SIDE, max_bytes=_ENLARGED_BYTES)
+        except ImageError:  # such as a file that was deleted: the thumbnail stays
+            image = ""
+        return {"kind": "enlarged", "index": index, "image": image}
+
+
+def _facts(image: ShownImage) -> str:
+    """Return an image's size and type, or the reason why it cannot be shown; nothing is downloaded."""
+    if getattr(image, "is_remote", False) or image.is_link:
+        return "a URL"
+    try:
+        return f"{image.size[0]:,} \u00d7 {image.size[1]:,} {image.mimetype.removeprefix('image/').upper()}"
+    except ImageError as error:
+        return str(error)
