@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,11 +13,13 @@ import traitlets
 
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.cards import PAGE, ImageCard, ShownImage, cards_html, read_cards
-from vision_nb.images.document import ImageList, ImageSource
-from vision_nb.images.loading import flatten, load_images
-from vision_nb.messages import as_images
+from vision_nb.images.columns import flatten
+from vision_nb.images.document import ImageSource
+from vision_nb.images.image_list import ListOfImages
+from vision_nb.images.loading import load_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
-from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
+from vision_nb.rendering.sanitize import replace_surrogates
+from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget
 from vision_nb.widgets.prefetch import PrefetchCache
@@ -53,7 +55,7 @@ def show(images: ImageSource | Iterable[ImageSource], columns: int | None = None
     """
     if columns is not None and (not isinstance(columns, int) or columns < 1):
         raise SettingsError(f"columns must be a positive integer or None, not {columns!r:.80}.")
-    browser = ImageBrowser(*_load(images), columns=columns)
+    browser = ImageBrowser(_load(images), columns=columns)
     if in_notebook():
         browser._ipython_display_()
         mark_displayed(browser)
@@ -67,6 +69,7 @@ class _UnreadableImage:
     title: str
     error: ImageError
     is_link: bool = False
+    is_remote: bool = False
 
     def thumbnail(self, side: int = 0, *, max_bytes: int = 0, mimetype: str = "") -> str:
         raise self.error
@@ -84,11 +87,10 @@ class _UnreadableImage:
         raise self.error
 
 
-def _load(images: ImageSource | Iterable[ImageSource]) -> tuple[list[ShownImage], list[str]]:
-    """Return the images, broken ones among them, and lines about skipped files."""
-    sources = list(flatten(as_images(images)))
-    shown: list[ShownImage] = []
-    skipped = list(getattr(images, "skipped", ()))
+def _load(images: ImageSource | Iterable[ImageSource]) -> ListOfImages[ShownImage]:
+    """Return the images, broken ones among them."""
+    sources = list(flatten([] if images is None else [images]))
+    shown = ListOfImages[ShownImage]((), getattr(images, "skipped", ()))
     for source in sources:
         try:
             found = load_images(source)
@@ -98,18 +100,16 @@ def _load(images: ImageSource | Iterable[ImageSource]) -> tuple[list[ShownImage]
             shown.append(_UnreadableImage(replace_surrogates(f"{source!s:.60}"), error))
         else:
             shown += found
-            skipped += found.skipped
     if not shown:
         raise SettingsError("There is nothing to show: pass at least one image, folder or pattern.")
-    return shown, ImageList(skipped=skipped).skipped_lines()
+    return shown
 
 
-class ImageBrowser(DisplayOnce, PageWidget):
+class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
     """Cards of images, which `show` displays.
 
     Args:
-        images: The images.
-        remarks: Lines of text to show below the cards.
+        images: The images; the skipped files are listed below the cards.
         columns: The number of columns; None fits as many as the page has room for.
 
     Attributes:
@@ -121,13 +121,11 @@ class ImageBrowser(DisplayOnce, PageWidget):
     _css = read_assets("image_viewer.css", "image_browser.css")
     static_class = traitlets.Unicode().tag(sync=True)
 
-    def __init__(
-        self, images: Sequence[ShownImage], remarks: Sequence[str] = (), *, columns: int | None = None
-    ) -> None:
+    def __init__(self, images: ListOfImages[ShownImage], *, columns: int | None = None) -> None:
         super().__init__(static_class=f"vnb-static-{secrets.token_hex(4)}")
-        self.images = list(images)
-        self.page_count = -(-len(self.images) // PAGE)
-        self._remarks, self._columns = list(remarks), columns
+        self.images = images
+        self.page_count = -(-len(images) // PAGE)
+        self._columns = columns
         self._page = 0
         self._pages = PrefetchCache(self._read_page, size=_CACHED_PAGES)
 
@@ -135,14 +133,8 @@ class ImageBrowser(DisplayOnce, PageWidget):
         count = len(self.images)
         return f"ImageBrowser({count:,} image{'' if count == 1 else 's'})"
 
-    def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(str(self))
-
-    def __str__(self) -> str:
-        lines = [f"  {image.title}, {_facts(image)}" for image in self.images[:PAGE]]
-        more = len(self.images) - PAGE
-        lines += [f"  and {more:,} more"] if more > 0 else []
-        return terminal_text("\n".join([repr(self), *lines, *self._remarks]))
+    def _terminal_parts(self) -> Iterable[TerminalPart]:
+        return self.images._terminal_parts()
 
     def _ipython_display_(self) -> None:
         """Display the widget, and the first page as HTML for readers of the saved notebook."""
@@ -152,7 +144,7 @@ class ImageBrowser(DisplayOnce, PageWidget):
             super()._ipython_display_()
             return
         more = len(self.images) - PAGE
-        remarks = [*([f"and {more:,} more"] if more > 0 else []), *self._remarks]
+        remarks = [*([f"and {more:,} more"] if more > 0 else []), *self.images.skipped_lines()]
         cards = cards_html(self._pages.get(0), columns=self._columns, remarks=remarks)
         static = f'<div class="{self.static_class}">{cards}</div>'
         display({"text/html": static, "text/plain": str(self)}, raw=True)
@@ -210,7 +202,7 @@ class ImageBrowser(DisplayOnce, PageWidget):
             "total": len(self.images),
             "columns": self._columns,
             "cards": cards,
-            "remarks": self._remarks,
+            "remarks": self.images.skipped_lines(),
         }
 
     def _enlarged_message(self, index: int) -> dict[str, Any]:
@@ -219,13 +211,3 @@ class ImageBrowser(DisplayOnce, PageWidget):
         except ImageError:  # such as a file that was deleted: the thumbnail stays
             image = ""
         return {"kind": "enlarged", "index": index, "image": image}
-
-
-def _facts(image: ShownImage) -> str:
-    """Return an image's size and type, or the reason why it cannot be shown; nothing is downloaded."""
-    if getattr(image, "is_remote", False) or image.is_link:
-        return "a URL"
-    try:
-        return f"{image.size[0]:,} \u00d7 {image.size[1]:,} {image.mimetype.removeprefix('image/').upper()}"
-    except ImageError as error:
-        return str(error)
