@@ -185,7 +185,7 @@ async def test_the_box_shows_everything_at_all_widths_and_is_accessible(llm, dar
         await until(page, "() => !document.querySelector('.vnb-composer textarea').disabled")
         await page.fill(".vnb-composer textarea", "word " * 50)
         await until_shown(page, "would cost")
-        await assert_async_page_accessible(page)
+        await assert_async_page_accessible(page, ".vnb-composer", ".vnb-transcript")
         for width in (360, 700, 1400):
             await page.set_viewport_size({"width": width, "height": 900})
             await asyncio.sleep(0.1)
