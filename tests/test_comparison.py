@@ -281,7 +281,6 @@ def test_to_csv_and_to_parquet(server, images, store, tmp_path):
         ((["demo"], [], [PNG]), "at least one prompt"),
         ((["demo"], PROMPTS, []), "at least one image"),
         ((["demo", "demo"], PROMPTS, [PNG]), "model 'demo' is given twice"),
-        ((["demo"], ["x", "x"], [PNG]), "prompt 'x' is given twice"),
         ((["demo"], [3], [PNG]), "prompt must be a non-empty string"),
         ((["demo"], [" "], [PNG]), "prompt must be a non-empty string"),
         (([object()], PROMPTS, [PNG]), "not a model"),

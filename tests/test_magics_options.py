@@ -137,14 +137,48 @@ def test_dry_run_cost_and_many_images(tmp_path):
         allow_errors=True,
     )
     shown = html_of(cells[1])
-    assert "1152 x 768 JPEG" in shown and "data:image/jpeg" in shown and "Nothing was sent" in shown
+    assert "1152 x 768 JPEG" in shown and "data:image/webp" in shown and "Nothing was sent" in shown
     assert "What is here?" in shown and "max_new_tokens" in shown and "0.00" in shown and "USD" in shown
-    assert "22 images would be sent to demo for free. Add --yes" in error_of(cells[2])
+    assert cells[2].outputs, "the demo is free, so that it is asked at once"
     assert "22 images would be sent to openai:gpt-4o for about 0.0" in error_of(cells[3])
     assert html_of(cells[4]).count("<img") == 22
-    assert value_of(cells[5]) == "0" and value_of(cells[7]) == "1"
+    assert value_of(cells[5]) == value_of(cells[7]) == "1"
     assert "Cost: free" in markdown_of(cells[6])[0]
     assert "The answer is cached" in html_of(cells[8])
+
+
+def test_a_note_about_skipped_files_is_shown_once(tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(picture()))
+    (tmp_path / "notes.txt").write_text("not an image")
+    loaded, later, again = run_cells("docs = vn.load_images('.')\ndocs", "docs", "docs[:1]", folder=tmp_path)
+    for cell in (loaded, later, again):
+        assert text_of(cell) == "", "no warning"
+        shown = [output.data["text/html"] for output in cell.outputs]
+        assert "".join(shown).count("notes.txt: it is text") == 1
+    assert "Skipped 1 file that is not an image (" in loaded.outputs[0].data["text/html"]
+
+
+def test_only_images_that_cost_something_need_yes(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(encoded(picture(seed=number)))
+    cells = run_cells(
+        f"{SERVER}\nimport os\nos.environ.update(OPENAI_API_KEY='k', OPENAI_BASE_URL=server.openai_base)\nserver.answer_with('Yes.')",
+        f"%config VisionMagics.many_images = 2\n%config VisionMagics.store = '{tmp_path}/answers.sqlite3'",
+        "%%vision demo -i *.png\nWhat?",
+        "%%vision openai:gpt-4o -i *.png\nWhat?",
+        "%%vision demo -m openai:gpt-4o -i *.png\nWhat?",
+        "%%vision openai:gpt-4o -i *.png --yes\nWhat?",
+        "%%vision openai:gpt-4o -i *.png\nWhat?",
+        "%%vision demo -m openai:gpt-4o -i *.png\nWhat?",
+        "%%vision openai:gpt-4o -i *.png --no-cache\nWhat?",
+        folder=tmp_path,
+        allow_errors=True,
+    )
+    refused = [error_of(cell) for cell in cells]
+    assert [number for number, error in enumerate(refused) if error] == [3, 4, 8]
+    assert all(
+        refused[number].startswith("UsageError: 3 images would be sent to openai:gpt-4o for") for number in (3, 4, 8)
+    )
 
 
 MISTAKES = {

@@ -300,6 +300,28 @@ def test_the_same_image_twice_is_asked_once(server, llm, path, tmp_path):
     assert sorted(row.from_store for row in comparison) == [False, True]
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_duplicates_are_asked_once_and_said(server, llm, path, resume):
+    server.answer_with("Yes.")
+    other, same = picture(seed=1), [picture(), picture(), picture()]
+    question = (llm, ["What?", "Why?", "What?"], [same[0], other, *same[1:]])
+    plan = vn.compare(*question, store=path, dry_run=True)
+    comparison = vn.compare(*question, store=path, progress=False, resume=resume)
+    assert plan.calls == len(server.requests) == 4 and len(comparison) == 8
+    assert [row.response for row in comparison] == ["Yes."] * 8
+    note = "2 of 4 images are duplicates and are asked once. 1 of 3 prompts is a duplicate and is asked once."
+    assert note in repr(plan) and note in plan._repr_markdown_() and note in comparison._repr_html_()
+    assert note == " ".join(f"{line}." for line in str(comparison).splitlines() if "asked once" in line)
+    assert comparison.budget.spent == sum(row.usd for row in comparison if not row.from_store) > 0
+    assert "asked once" not in str(vn.compare(llm, "What?", [other, same[0]], store=path, progress=False))
+
+
+def test_the_error_of_a_duplicate_is_in_both_rows(server, llm, path):
+    server.fail(Fault(status=400))
+    comparison = vn.compare(llm, "What?", [picture(), picture()], store=path, progress=False)
+    assert len(server.requests) == 1 and all(row.error for row in comparison)
+
+
 def test_without_resume_nothing_is_shared(server, llm, path):
     with Store(path) as store, claimed(store.claim("k")), claimed(store.claim("k", reuse=False)) as answer:
         assert answer is None

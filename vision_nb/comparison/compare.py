@@ -63,7 +63,8 @@ def compare(
 
     Each answer is written to a store when it arrives. After an interrupt, an error or a killed kernel, run the
     comparison again: only the missing calls are made. A failed call becomes a row with an error; the other calls are
-    still made. An interrupt returns the rows so far, marked as incomplete.
+    still made. An interrupt returns the rows so far, marked as incomplete. Equal images are asked once, and each has
+    its rows; equal prompts are asked once.
 
     Args:
         models: Model objects, or names such as "gpt-4o" and "provider:model"; one or several.
@@ -85,8 +86,8 @@ def compare(
         A `Comparison`, or a `Plan` with ``dry_run=True``.
 
     Raises:
-        SettingsError: Models, prompts or images are missing, duplicated or of the wrong type; or a budget is set and a
-            model's price is not known.
+        SettingsError: Models, prompts or images are missing or of the wrong type; a model is given twice; or a budget
+            is set and a model's price is not known.
         StoreError: The store cannot be used.
 
     >>> images = [vn.samples.path("chart"), vn.samples.path("label")]

@@ -334,10 +334,11 @@ class Extraction(TerminalDisplay, Sequence[Row]):
         return {self.comparison[index].image: review.value for index, review in reviews.items()}
 
     def _repr_html_(self) -> str:
-        return extraction_html(self.comparison.rows, self.values, self.document, self.fields, self.incomplete)
+        rows, notes = self.comparison.rows, self.comparison.grid.notes(self.comparison.rows)
+        return extraction_html(rows, self.values, self.document, self.fields, self.incomplete, notes)
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        return extraction_parts(self.comparison.rows, self.values, self.fields, self.incomplete)
+        return extraction_parts(self.comparison.grid, self.comparison.rows, self.values, self.fields, self.incomplete)
 
     def __repr__(self) -> str:
         return repr(self.comparison).replace("Comparison", "Extraction", 1)

@@ -39,6 +39,7 @@ def extraction_html(
     document: Callable[[int], ImageDocument],
     fields: Sequence[Field],
     incomplete: str | None,
+    notes: Sequence[str] = (),
 ) -> str:
     """Return the rows as a table under 500 kB, failed rows first, in pages of 20.
 
@@ -48,6 +49,7 @@ def extraction_html(
         document: Returns a row's image.
         fields: The fields of the schema.
         incomplete: Why some calls were not made, or None.
+        notes: Notes about duplicates, to show below the table.
     """
     with_model = len({row.model for row in rows}) > 1
     order = sorted(range(len(rows)), key=lambda index: rows[index].error is None)
@@ -73,7 +75,7 @@ def extraction_html(
         f"<details><summary>Rows {first + 1:,} to {min(first + PAGE, shown):,}</summary>{table}</details>"
         for first, table in zip(range(PAGE, shown, PAGE), tables[1:], strict=True)
     ]
-    return tables[0] + "".join(folded) + muted_text(_summary(rows, shown, incomplete)) + badge_html(rows)
+    return tables[0] + "".join(folded) + muted_text(_summary(rows, shown, incomplete, notes)) + badge_html(rows)
 
 
 def _row_html(
@@ -107,7 +109,7 @@ def _result(row: Row) -> str:
     return f'<span style="{MUTED_STYLE}">{"<br>".join(escape_text(fact) for fact in facts if fact)}</span>'
 
 
-def _summary(rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
+def _summary(rows: Sequence[Row], shown: int, incomplete: str | None, notes: Sequence[str]) -> str:
     finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
     repaired = sum(row.finished and row.attempts > 1 for row in rows)
     paid = [row for row in rows if row.attempts and not row.from_store]
@@ -115,6 +117,7 @@ def _summary(rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
     total = sum((price for price in prices if price is not None), Decimal(0))
     spent = format_price(None if None in prices else total, is_demo=all(row.is_demo for row in paid))
     sentences = [f"{len(rows):,} rows, {finished:,} read, {failed:,} failed, {repaired:,} repaired; {spent}."]
+    sentences += [f"{note}." for note in notes]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")
     if shown < len(rows):

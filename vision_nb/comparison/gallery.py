@@ -163,6 +163,7 @@ def _answer(row: Row, max_answer: int) -> str:
 def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
     finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
     sentences = [f"{len(rows):,} rows, {finished:,} answered, {failed:,} failed."]
+    sentences += [f"{note}." for note in grid.notes(rows)]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")
     if grid.schema is not None and len(grid.models) > 1:

@@ -154,6 +154,7 @@ class Grid:
         max_concurrency: The maximum number of concurrent calls to all models together, or None.
         schema: The schema of the answers, or None.
         max_repairs: How many times a model may correct an answer that does not fit the schema.
+        repeated_prompts: How many prompts were given more than once, and are asked once.
     """
 
     models: tuple[MultiModalLLM, ...]
@@ -163,6 +164,7 @@ class Grid:
     max_concurrency: int | None
     schema: Schema | None = None
     max_repairs: int = 1
+    repeated_prompts: int = 0
 
     def __repr__(self) -> str:
         models = ", ".join(map(str, self.models))
@@ -180,6 +182,28 @@ class Grid:
         for prompt in range(len(self.prompts)):
             for model in range(len(self.models)):
                 yield self.index(model, prompt, document), model, prompt
+
+    def duplicate_notes(self, keys: Sequence[str]) -> list[str]:
+        """Return a note about images that are the same as others, and one about prompts, if there are any.
+
+        Args:
+            keys: A text for each image that is equal for equal images, or "" if it could not be read.
+        """
+        known = [key for key in keys if key]
+        repeated = [
+            (len(known) - len(set(known)), len(self.documents), "images"),
+            (self.repeated_prompts, len(self.prompts) + self.repeated_prompts, "prompts"),
+        ]
+        return [
+            f"{count:,} of {total:,} {name} {'is a duplicate and is' if count == 1 else 'are duplicates and are'} "
+            "asked once"
+            for count, total, name in repeated
+            if count
+        ]
+
+    def notes(self, rows: Sequence[Row]) -> list[str]:
+        """Return the notes about duplicates for the rows of a run."""
+        return self.duplicate_notes([rows[self.index(0, 0, place)].key for place in range(len(self.documents))])
 
     def empty_rows(self) -> list[Row]:
         """Return a row without a result for each call."""
@@ -213,28 +237,31 @@ def make_grid(
         max_repairs: How many times a model may correct an answer that does not fit the schema.
 
     Raises:
-        SettingsError: An argument is empty, has duplicates, or has the wrong type.
+        SettingsError: An argument is empty or has the wrong type, or a model is given twice.
         ImageNotFoundError: A folder or pattern has no images.
     """
     llms = tuple(connect(one) if isinstance(one, str) else one for one in _as_list(models))
-    texts = tuple(_as_list(prompts))
+    given = _as_list(prompts)
     sources = as_images(images)
-    for name, values in (("model", llms), ("prompt", texts), ("image", sources)):
+    for name, values in (("model", llms), ("prompt", given), ("image", sources)):
         if not values:
             raise SettingsError(f"A comparison needs at least one {name}.")
     for llm in llms:
         if not isinstance(llm, MultiModalLLM):
             raise SettingsError(f'A {type(llm).__name__} is not a model: pass a model object or "provider:model".')
-    _check_duplicates([(str(llm), llm.identity) for llm in llms], "model")
-    for text in texts:
+    for place, llm in enumerate(llms):
+        if llm.identity in [other.identity for other in llms[:place]]:
+            raise SettingsError(f"The model '{llm!s:.80}' is given twice: remove one of them.")
+    for text in given:
         if not isinstance(text, str) or not text.strip():
             raise SettingsError(f"A prompt must be a non-empty string: got {text!r:.80}.")
-    _check_duplicates([(text, text) for text in texts], "prompt")
+    texts = tuple(dict.fromkeys(given))
     limits, max_concurrency = _limits(llms, concurrency)
     if isinstance(max_repairs, bool) or not isinstance(max_repairs, int) or max_repairs < 0:
         raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.80}.")
     compiled = None if schema is None else Schema.of(schema)
-    return Grid(llms, texts, tuple(_documents(sources)), limits, max_concurrency, compiled, max_repairs)
+    documents, repeated = tuple(_documents(sources)), len(given) - len(texts)
+    return Grid(llms, texts, documents, limits, max_concurrency, compiled, max_repairs, repeated)
 
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
@@ -278,14 +305,6 @@ def _as_list(values: Any) -> list[Any]:
     if isinstance(values, (str, MultiModalLLM)) or not isinstance(values, Iterable):
         return [values]
     return list(values)
-
-
-def _check_duplicates(values: Sequence[tuple[str, Any]], kind: str) -> None:
-    seen: list[Any] = []
-    for name, identity in values:
-        if identity in seen:
-            raise SettingsError(f"The {kind} {name!r:.80} is given twice: remove one of them.")
-        seen.append(identity)
 
 
 def _full_name(name: str) -> str:

@@ -16,6 +16,7 @@ from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
+from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
@@ -66,9 +67,11 @@ class Plan(Report):
 
     Attributes:
         models: A `PlannedModel` for each model, in order.
+        notes: Notes about duplicates among the images and prompts.
     """
 
     models: tuple[PlannedModel, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def calls(self) -> int:
@@ -112,10 +115,14 @@ class Plan(Report):
         return f"{'1 call' if self.calls == 1 else f'{self.calls:,} calls'}, {self._price}."
 
     def _repr_markdown_(self) -> str:
-        return f"{html.markdown_table(*self._table())}\n\n**{self._summary}** Nothing was sent.\n"
+        return f"{html.markdown_table(*self._table())}\n\n**{self._summary}** {self._below}\n"
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        return [TextTable(*self._table(), numbers_from=1), f"{self._summary} Nothing was sent."]
+        return [TextTable(*self._table(), numbers_from=1), f"{self._summary} {self._below}"]
+
+    @property
+    def _below(self) -> str:
+        return " ".join([*(f"{note}." for note in self.notes), "Nothing was sent."])
 
 
 def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
@@ -123,13 +130,23 @@ def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
 
     Only image headers are decoded; files that are new to the store are read to compute their digest.
     """
-    return Plan(tuple(_plan_model(grid, llm, store, resume=resume) for llm in grid.models))
+    models = tuple(_plan_model(grid, llm, store, resume=resume) for llm in grid.models)
+    return Plan(models, tuple(grid.duplicate_notes([_image_key(store, document) for document in grid.documents])))
+
+
+def _image_key(store: Store, document: ImageDocument) -> str:
+    """Return a text that is equal for equal images with the same detail level, or "" for an unreadable one."""
+    try:
+        return f"{store.digest(document)} {document.detail}"
+    except ImageError:
+        return ""
 
 
 def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -> PlannedModel:
     schema = json.dumps(grid.schema.json_schema) if grid.schema else ""  # sent with every question
     texts = [text_tokens(prompt + schema, llm.counted_model).tokens for prompt in grid.prompts]
     finished, unreadable, counts, is_estimate = 0, 0, list[int | None](), False
+    planned: set[str] = set()
     for document in grid.documents:
         try:
             digest, size = store.digest(document), document.size
@@ -140,8 +157,10 @@ def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -
         image = None if view is None else view.tokens
         keys = [row_key(llm, prompt, digest, document.detail, grid.schema) for prompt in grid.prompts]
         stored = store.get_many(keys) if resume else {}
+        done = {*stored, *planned}
+        planned.update(keys)
         finished += len(stored)
-        new = [InputTokens(text, [image]).total for key, text in zip(keys, texts, strict=True) if key not in stored]
+        new = [InputTokens(text, [image]).total for key, text in zip(keys, texts, strict=True) if key not in done]
         counts += new
         is_estimate |= bool(new) and view is not None and view.is_estimate
     total = InputTokens(0, counts).total

@@ -32,15 +32,20 @@ def comparison_parts(grid: Grid, rows: Sequence[Row], incomplete: str | None) ->
         ]
         for row in rows[:_MAX_ROWS]
     ]
-    yield from _table_parts(head, lines, rows, incomplete)
+    yield from _table_parts(head, lines, rows, grid.notes(rows), incomplete)
 
 
 def extraction_parts(
-    rows: Sequence[Row], values: Callable[[int], Values | None], fields: Sequence[Field], incomplete: str | None
+    grid: Grid,
+    rows: Sequence[Row],
+    values: Callable[[int], Values | None],
+    fields: Sequence[Field],
+    incomplete: str | None,
 ) -> Iterator[TerminalPart]:
     """Yield an extraction for a terminal: a table with a column per field, and a summary.
 
     Args:
+        grid: The models, prompts and images.
         rows: The rows of the extraction.
         values: Returns a row's values by field path, or None for a row without an answer.
         fields: The fields of the schema.
@@ -57,11 +62,15 @@ def extraction_parts(
         model = [row.model_label] if with_model else []
         lines.append([row.image_title, *model, *cells, *([note] if has_notes else [])])
     head = ["image", *(["model"] if with_model else []), *paths, *([""] if has_notes else [])]
-    yield from _table_parts(head, lines, rows, incomplete)
+    yield from _table_parts(head, lines, rows, grid.notes(rows), incomplete)
 
 
 def _table_parts(
-    head: Sequence[str], lines: Sequence[Sequence[str]], rows: Sequence[Row], incomplete: str | None
+    head: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    rows: Sequence[Row],
+    notes: Sequence[str],
+    incomplete: str | None,
 ) -> Iterator[TerminalPart]:
     yield TextTable(head, lines)
     yield ""
@@ -71,6 +80,7 @@ def _table_parts(
     paid = [row for row in rows if row.attempts and not row.from_store]
     price = format_price(total_price(row.usd for row in paid), is_demo=all(row.is_demo for row in paid))
     yield f"{'1 row' if len(rows) == 1 else f'{len(rows):,} rows'}, {finished:,} answered, {failed:,} failed; {price}"
+    yield from notes
     if incomplete:
         yield f"Incomplete: {incomplete}"
     if any(row.is_demo for row in rows):

@@ -77,7 +77,8 @@ class Run:
         self._store = store
         self._progress = Progress(len(grid), "extracting" if grid.schema else "comparing", enabled=progress)
         self._pending: Counter[int] = Counter()  # unfinished rows of each image
-        self._asking: set[str] = set()  # keys of the questions that this run is asking
+        self._first: dict[str, int] = {}  # by key: the row that asks the question
+        self._same: dict[int, list[tuple[int, int]]] = {}  # by this row: other rows of equal images, with their image
         self._elsewhere: set[int] = set()  # rows whose questions another process is asking
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb store")
 
@@ -127,7 +128,13 @@ class Run:
         for start in range(0, len(self.grid.documents), _LOOKUP_BATCH):
             batch = range(start, min(start + _LOOKUP_BATCH, len(self.grid.documents)))
             for row, model, document in await to_thread(self._look_up, batch):
-                queues[model].put_nowait((row, model, document))
+                first = self._first.setdefault(self.rows[row].key, row)
+                if first == row:
+                    queues[model].put_nowait((row, model, document))
+                elif self._is_done(first):
+                    self._copy(first, row, document)
+                else:
+                    self._same.setdefault(first, []).append((row, document))
             self._progress.recount(self.rows, self.budget.spent)
 
     def _look_up(self, batch: range) -> list[tuple[int, int, int]]:
@@ -187,24 +194,38 @@ class Run:
         try:
             async with aclaimed(claim, self._writer, wait=False) as answer:
                 if claim.is_elsewhere:
-                    if key not in self._asking:  # the same image may be in the grid twice
-                        self._elsewhere.add(row)
-                        self._progress.show_elsewhere(len(self._elsewhere))
+                    self._elsewhere.add(row)
+                    self._progress.show_elsewhere(len(self._elsewhere))
                     return False
                 self._elsewhere.discard(row)
                 if (answer is None or not self._use_stored(row, model, answer)) and self.stopped is None:
-                    self._asking.add(key)
                     await self._ask(row, model, document, slots, pause)
         except StoreError as error:
             self.stopped = str(error)  # further answers could not be kept
-        if not self.rows[row].finished and self.rows[row].error is None:
-            return True
+        if self._is_done(row):
+            self._settle(row, document)
+            for other, its_document in self._same.pop(row, ()):
+                self._copy(row, other, its_document)
+        return True
+
+    def _is_done(self, row: int) -> bool:
+        return self.rows[row].finished or self.rows[row].error is not None
+
+    def _copy(self, first: int, row: int, document: int) -> None:
+        """Give a row the result of the same question about an equal image, at no cost."""
+        done = self.rows[first]
+        if done.finished:
+            self.rows[row] = replace(done, image=self.rows[row].image, from_store=True)
+        else:
+            self.rows[row] = replace(self.rows[row], error=done.error)
+        self._settle(row, document)
+
+    def _settle(self, row: int, document: int) -> None:
         self._pending[document] -= 1
         if not self._pending[document]:
             self.grid.documents[document].forget_download()
         self._progress.show_elsewhere(len(self._elsewhere))
         self._progress.add(self.rows[row], self.budget.spent)
-        return True
 
     async def _ask(
         self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause

@@ -8,11 +8,14 @@ from typing import Any, Self, SupportsIndex, TypeVar, overload
 
 from vision_nb.errors import ImageError
 from vision_nb.images.cards import ShownImage, image_cards
+from vision_nb.notebook.ipython import running_cell
+from vision_nb.notebook.notes import show_note
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 
 D = TypeVar("D", bound=ShownImage)
 
 _SKIPPED_LINES = 5
+_SKIPPED_NAMED = 3
 _TERMINAL_LINES = 24
 
 
@@ -30,9 +33,23 @@ class ListOfImages(TerminalDisplay, list[D]):
     def __init__(self, documents: Iterable[D] = (), skipped: Iterable[tuple[Path, str]] = ()) -> None:
         super().__init__(documents)
         self.skipped = list(skipped)
+        self._reported_in: int | None = None  # the cell that has shown a note about the skipped files
+
+    def report_skipped(self) -> None:
+        """Show a note about the skipped files, if there are any; the list's display in this cell omits them."""
+        if not self.skipped:
+            return
+        reasons = "; ".join(f"{path.name}: {reason}" for path, reason in self.skipped[:_SKIPPED_NAMED])
+        more = "; ..." if len(self.skipped) > _SKIPPED_NAMED else ""
+        count = len(self.skipped)
+        files = "1 file that is not an image" if count == 1 else f"{count:,} files that are not images"
+        show_note(f"Skipped {files} ({reasons}{more})")
+        self._reported_in = running_cell()
 
     def _with(self, documents: Iterable[D]) -> Self:
-        return type(self)(documents, self.skipped)
+        made = type(self)(documents, self.skipped)
+        made._reported_in = self._reported_in
+        return made
 
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> D: ...
@@ -108,7 +125,9 @@ class ListOfImages(TerminalDisplay, list[D]):
         return image_cards(self, remarks=self.skipped_lines())
 
     def skipped_lines(self) -> list[str]:
-        """Return lines of text about the first skipped files."""
+        """Return lines of text about the first skipped files; none if the running cell has shown a note about them."""
+        if self._reported_in is not None and self._reported_in == running_cell():
+            return []
         remarks = [f"skipped {path.name}: {reason}" for path, reason in self.skipped[:_SKIPPED_LINES]]
         more = len(self.skipped) - _SKIPPED_LINES
         return [*remarks, *([f"and {more:,} more skipped"] if more > 0 else [])]

@@ -19,7 +19,6 @@ from vision_nb.images.pages import Pages
 from vision_nb.images.remote import has_magic, is_remote_file, public_name, remote_files
 from vision_nb.images.sources import local_path
 from vision_nb.paths import expand_path
-from vision_nb.user_warnings import warn_user
 
 _HOW_TO_CHOOSE = {
     "pdf": 'it is a PDF document; pass its path, or pages="1-"',
@@ -58,9 +57,9 @@ def load_images(
     """Create documents from files, folders, patterns, URLs, PDF documents, videos, tables and in-memory images.
 
     The images of a folder or pattern are found by their first bytes, and sorted in natural order (``img2`` before
-    ``img10``). Other files in it are skipped: a warning counts them, and ``.skipped`` lists them with the reason. PDF
-    documents and videos in it are skipped too, unless the pattern names their ending, as ``*.pdf`` does, or their pages
-    or frames are chosen.
+    ``img10``). Other files in it are skipped: ``.skipped`` lists them with the reason, and a note counts them, which
+    is a warning outside notebooks. PDF documents and videos in it are skipped too, unless the pattern names their
+    ending, as ``*.pdf`` does, or their pages or frames are chosen.
 
     Each page of a PDF document or TIFF file is a document, such as ``report.pdf#page=2``, and so are frames of a video,
     such as ``talk.mp4#t=12.0``, the time in seconds. They are rendered when they are used. These names are sources too.
@@ -89,21 +88,24 @@ def load_images(
     >>> vn.load_images("photos", "https://example.org/3.jpg")
     [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg'), ImageDocument('https://example.org/3.jpg')]
     """
-    options = PartOptions(pages, dpi, password, every_s, frames)
+    documents = _load_all(sources, PartOptions(pages, dpi, password, every_s, frames), storage_options, recursive)
+    documents.report_skipped()
+    return documents
+
+
+def find_images(*sources: ImageSource) -> ImageList:
+    """Create documents as `load_images` does by default, without a note about skipped files."""
+    return _load_all(sources, PartOptions(), None, False)
+
+
+def _load_all(
+    sources: Iterable[ImageSource], options: PartOptions, storage_options: Mapping[str, Any] | None, recursive: bool
+) -> ImageList:
     documents = ImageList()
     for source in flatten(sources):
         found = _load(source, options, storage_options, recursive)
         documents.extend(found)
         documents.skipped.extend(found.skipped)
-    if documents.skipped:
-        reasons = "; ".join(f"{path.name}: {reason}" for path, reason in documents.skipped[:3])
-        more = "" if len(documents.skipped) <= 3 else "; ..."
-        files = (
-            "1 file that is not an image"
-            if len(documents.skipped) == 1
-            else f"{len(documents.skipped)} files that are not images"
-        )
-        warn_user(f"Skipped {files} ({reasons}{more})")
     return documents
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def run_cell(session: Session, options: Namespace, cell: str, variables: Mapping
         value = _preview(session, options, questions, notes)
     else:
         if not options.yes:
-            check_image_count(questions[0], session.settings.many_images)
+            is_stored = partial(_is_stored, session, options)
+            check_image_count(questions, session.settings.many_images, is_stored=is_stored)
         if options.compare:
             value = _compare(session, options, questions, silent=silent)
         else:
@@ -134,11 +136,15 @@ def _uses_cache(session: Session, options: Namespace) -> bool:
     return bool(session.settings.cache if options.cache is None else options.cache)
 
 
+def _is_stored(session: Session, options: Namespace, question: Question) -> bool:
+    """Return whether the store has the answer to a question, and may be used."""
+    return _uses_cache(session, options) and session.store.get(question.key(session.store)) is not None
+
+
 def _preview(session: Session, options: Namespace, questions: list[Question], notes: list[str]) -> Any:
     """Display the previews of all questions but the last, which is the cell's value."""
-    store, cache = session.store, _uses_cache(session, options)
     previews = [
-        preview(question, is_stored=cache and store.get(question.key(store)) is not None, notes=tuple(notes))
+        preview(question, is_stored=_is_stored(session, options, question), notes=tuple(notes))
         for question in questions
     ]
     for one in previews[:-1]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from vision_nb.errors import ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.document import ImageList
-from vision_nb.images.loading import load_images
+from vision_nb.images.loading import find_images
 from vision_nb.magics.usage_errors import UsageError, closest, describe, truncate
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
@@ -45,9 +44,7 @@ def load_image_args(words: Iterable[str], variables: Mapping[str, Any]) -> Image
 def _load(word: str, variables: Mapping[str, Any]) -> ImageList:
     source, is_variable = _source(word, variables)
     try:
-        with warnings.catch_warnings():  # skipped files are listed below the answer
-            warnings.simplefilter("ignore", UserWarning)
-            return load_images(source)
+        return find_images(source)  # skipped files are listed below the answer
     except UnsupportedImageError as error:
         if is_variable:
             raise UsageError(f"-i {truncate(word)}: {error}") from error

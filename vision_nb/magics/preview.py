@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ from vision_nb.images.uploaded import UploadedImage
 from vision_nb.magics.question import Question
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.rendering import html
-from vision_nb.rendering.format import format_count, format_price, format_usd
+from vision_nb.rendering.format import format_count, format_price, format_usd, total_price
 from vision_nb.rendering.sanitize import escape_text, terminal_text
+from vision_nb.responses import Usage
 
 MAX_THUMBNAILS = 24
 _THUMBNAIL_SIDE = 320  # pixels
@@ -89,18 +91,27 @@ def preview(question: Question, *, is_stored: bool, notes: tuple[str, ...] = ())
     return Preview(question, outgoing, question.estimate(), is_stored, notes)
 
 
-def check_image_count(question: Question, limit: int) -> None:
-    """Raise UsageError, with the price, if a question has too many images."""
-    count = len(question.images)
-    if count <= limit:
+def check_image_count(questions: Sequence[Question], limit: int, *, is_stored: Callable[[Question], bool]) -> None:
+    """Raise UsageError, with the price, if many images would be sent to models that may cost something.
+
+    Args:
+        questions: The same question to each model.
+        limit: The number of images that are sent without confirmation.
+        is_stored: Whether the answer comes from the store, at no cost.
+    """
+    images = questions[0].images
+    if len(images) <= limit:
+        return
+    paid = [one for one in questions if not one.llm.is_demo and one.llm.price(Usage(1, 1)) != 0 and not is_stored(one)]
+    if not paid:
         return
     # An estimate needs the sizes of remote images, and refusing a cell should not send requests.
-    usd = None if any(document.is_remote for document in question.images) else question.estimate().usd
+    is_remote = any(document.is_remote for document in images)
+    usd = None if is_remote else total_price(one.estimate().usd for one in paid)
     price = "at an unknown price" if usd is None else f"for about {format_usd(usd)}"
-    if usd == 0:
-        price = "for free"
+    models = " and ".join(str(one.llm) for one in paid)
     raise UsageError(
-        f"{count} images would be sent to {question.llm} {price}. Add --yes to send them, or --dry-run to preview them."
+        f"{len(images)} images would be sent to {models} {price}. Add --yes to send them, or --dry-run to preview them."
     )
 
 

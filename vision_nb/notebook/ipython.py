@@ -23,6 +23,12 @@ def in_voila() -> bool:
     return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
+def running_cell() -> int | None:
+    """Return the number of the running cell, or None outside IPython."""
+    running = shell()
+    return None if running is None else int(running.execution_count)
+
+
 def current_cell_id() -> str | None:
     """Return the id of the running cell, or None if the front end does not send it."""
     running = shell()
@@ -39,8 +45,7 @@ class DisplayOnce:
     @property
     def is_displayed(self) -> bool:
         """Whether the value was displayed in the running cell."""
-        running = shell()
-        return running is not None and self._displayed_in == running.execution_count
+        return self._displayed_in is not None and self._displayed_in == running_cell()
 
     def _ipython_display_(self) -> None:
         if self.is_displayed and in_notebook():  # a terminal has written Out[n]: already, so something must follow
@@ -51,5 +56,4 @@ class DisplayOnce:
 
 def mark_displayed(value: DisplayOnce) -> None:
     """Keep a value from being displayed again as the value of the running cell."""
-    running = shell()
-    object.__setattr__(value, "_displayed_in", None if running is None else running.execution_count)
+    object.__setattr__(value, "_displayed_in", running_cell())
