@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from vision_nb.widgets.chat_panel import ChatPanel as ChatPanel
     from vision_nb.widgets.image_browser import show as show
     from vision_nb.widgets.label_panel import LabelPanel as LabelPanel
+    from vision_nb.widgets.region_select import select_region as select_region
     from vision_nb.widgets.review_panel import ReviewPanel as ReviewPanel
 
 __version__ = "0.1.0"
@@ -106,6 +107,7 @@ _EXPORTS = {
     "vision_nb.widgets.chat_panel": ("ChatPanel",),
     "vision_nb.widgets.image_browser": ("show",),
     "vision_nb.widgets.label_panel": ("LabelPanel",),
+    "vision_nb.widgets.region_select": ("select_region",),
     "vision_nb.widgets.review_panel": ("ReviewPanel",),
 }
 """The public names by the module that defines them, as in the imports above, which type checkers and editors read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
@@ -46,9 +46,20 @@ class AttachedImages:
         self._count += 1
         self._images[f"image-{self._count}"] = document if document.detail else document.with_detail(self.detail)
 
-    def replace(self, image_id: str, document: ImageDocument) -> None:
-        """Replace an image by another one in the same place, such as a part of it."""
-        self._images[image_id] = document
+    def insert_after(self, image_id: str, documents: Sequence[ImageDocument], *, replace: bool = False) -> None:
+        """Attach images after another one, such as parts of it.
+
+        Args:
+            image_id: The other image's id.
+            documents: The images.
+            replace: Whether to remove the other image.
+        """
+        index = list(self._images).index(image_id) + 1
+        for place, document in enumerate(documents, index):
+            self.add(document)
+            self.move(next(reversed(self._images)), place)
+        if replace:
+            self.remove(image_id)
 
     def remove(self, image_id: str) -> None:
         """Remove an image."""

@@ -48,11 +48,12 @@ function render({ model, el }) {
   });
   const error = element("div", { className: "vnb-error", role: "alert" });
   const attached = attachedImages({ post: (message) => post(message), focusInput: () => input.focus() });
+  const regions = attachedRegions({ post: (message) => post(message), focusInput: () => input.focus() });
   const toolbar = element("div", { className: "vnb-toolbar" }, attachButton, filePicker, modelLabel, sendButton, stopButton);
   const root = element(
     "div",
     { className: "vnb-composer", role: "group", "aria-label": "Ask a question", "data-lm-suppress-shortcuts": "true" },
-    element("div", { className: "vnb-box" }, attached.root, input, toolbar),
+    element("div", { className: "vnb-box" }, attached.root, regions.root, input, toolbar),
     element("div", { className: "vnb-below" }, price, hint),
     note,
     element("div", { className: "vnb-uploading" }, progress, cancelButton),
@@ -184,8 +185,13 @@ function render({ model, el }) {
       pending.delete(message.reply_to);
       draw();
     } else if (message.attachments || message.thumbnails) {
-      if (message.attachments) drawImages((images = message.attachments));
+      if (message.attachments) {
+        drawImages((images = message.attachments));
+        regions.keepOnly(images);
+      }
       if (message.thumbnails) attached.addThumbnails(message.thumbnails);
+    } else if (message.regions) {
+      regions.open(message.regions);
     } else if (message.draft !== undefined) {
       if (!input.value) setText(message.draft); // the page was reloaded
     } else if (message.recall !== undefined && message.view === viewId) {

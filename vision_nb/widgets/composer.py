@@ -14,6 +14,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.messages import user_message
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.attached_images import AttachedImages
+from vision_nb.widgets.attached_regions import AttachedRegions
 from vision_nb.widgets.messages import PageWidget
 from vision_nb.widgets.question_price import QuestionPrice, detail_choices
 from vision_nb.widgets.thumbnails import ThumbnailCache
@@ -40,8 +41,10 @@ class Composer(PageWidget):
         attachments: The attached images as the page displays them.
     """
 
-    _esm = read_assets("dom.js", "attached_images.js", "file_uploads.js", "composer.js")
-    _css = read_assets("panel.css", "composer.css")
+    _esm = read_assets(
+        "dom.js", "region_editor.js", "attached_images.js", "attached_regions.js", "file_uploads.js", "composer.js"
+    )
+    _css = read_assets("panel.css", "composer.css", "region_editor.css")
     models: traitlets.List[str] = traitlets.List().tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
     details: traitlets.List[tuple[str, str]] = traitlets.List().tag(sync=True)
@@ -59,6 +62,7 @@ class Composer(PageWidget):
         self.attachments: list[dict[str, str]] = []
         self._chat, self._thumbnails, self._on_action = chat, thumbnails, on_action
         self._sent_thumbnails: dict[str, str] = {}  # by the image's id
+        self._regions = AttachedRegions(self.attached, self._send_regions, self._attach_regions, self._show_error)
         self._uploads = Uploads()
         self._draft = ""  # the text in the box, for a page that is reloaded, and for the price
         self._price = QuestionPrice(chat, self._show_price)
@@ -106,6 +110,15 @@ class Composer(PageWidget):
 
     def _update_price(self) -> None:
         self._price.update(user_message(self._draft.strip(), self.documents))
+
+    def _send_regions(self, content: dict[str, Any]) -> None:
+        self.send({"regions": content})
+
+    def _attach_regions(self) -> None:
+        self._images_changed({"do": "attached"})
+
+    def _show_error(self, error: str) -> None:
+        self.error = error
 
     def _show_price(self, price: str) -> None:
         self.price = price
@@ -161,6 +174,12 @@ class Composer(PageWidget):
                 if detail in ("", *DETAILS):
                     self.attached.set_detail(image_id, detail or None)
                     self._images_changed(message)
+            case {"do": "select_regions", "id": str(image_id)} if image_id in self.attached:
+                self._regions.show(image_id)
+            case {"do": "attach_regions", "id": str(image_id), "boxes": list(boxes), "replace": bool(replace)} if (
+                image_id in self.attached
+            ):
+                self._regions.attach(image_id, boxes, replace=replace)
             case {"do": str()}:
                 self.error = ""
                 self._on_action(message)

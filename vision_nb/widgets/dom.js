@@ -27,6 +27,7 @@ const ICONS = {
   left: "M15 5l-7 7 7 7",
   right: "M9 5l7 7-7 7",
   close: "M6 6l12 12M18 6L6 18",
+  crop: "M7 2v15h15M2 7h15v15",
 };
 
 // Creates an icon for a control that has a label.

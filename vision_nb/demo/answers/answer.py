@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from vision_nb.demo.answers import templates
+from vision_nb.demo.answers.color_boxes import color_boxes
 from vision_nb.demo.answers.fill_schema import fill
 from vision_nb.demo.answers.language import is_english
 from vision_nb.demo.answers.measure import measure
@@ -30,6 +31,7 @@ _NO_IMAGE = (
     '`llm.complete("How large is it?", ["photo.jpg"])` in code, or drop a file into the chat panel.'
 )
 _TOPICS = {  # the first pattern that matches decides
+    "boxes": r"\bbounding box|\bboxes\b|\bbbox|\bbox_2d\b",
     "json": r"\bjson\b",
     "table": r"(?<!the )\btable\b",
     "code": r"\bpython\b|\bwrite .*\bcode\b",
@@ -77,6 +79,10 @@ def answer(
 def _text(prompt: str, images: Sequence[Image.Image], topic: str, manner: Manner) -> str:
     """Return an answer in Markdown."""
     index = _chosen(prompt, len(images))
+    if topic == "boxes":
+        image = images[index or 0]
+        name = f"image {(index or 0) + 1}" if len(images) > 1 else ""
+        return templates.as_boxes(color_boxes(image, measure(image), prompt), name)
     measured = [measure(image) for image in (images[:MAX_IMAGES] if index is None else [images[index]])]
     if topic == "table":
         return templates.as_table(measured)

@@ -72,6 +72,18 @@ def oklab(rgb: npt.NDArray[np.uint8]) -> Floats:
 _TYPICAL = oklab(np.array([list(value.to_bytes(3)) for value in NAMES.values()], dtype=np.uint8))
 
 
+def nearest_colors(lab: Floats, visible: Mask) -> npt.NDArray[np.int_]:
+    """Return the index in `NAMES` of each pixel's color, or -1 for transparent pixels.
+
+    Args:
+        lab: OKLab values of shape (height, width, 3).
+        visible: Shape (height, width); False for transparent pixels.
+    """
+    # Hue and chroma count double, so that a dull blue is called a blue and not a gray.
+    distances = np.linalg.norm((lab[:, :, None] - _TYPICAL) * (1, 2, 2), axis=-1)
+    return np.where(visible, distances.argmin(axis=-1), -1)
+
+
 def main_colors(rgb: npt.NDArray[np.uint8], visible: Mask, *, most: int = 4) -> list[Color]:
     """Return the colors that cover most of a small image, largest first.
 
@@ -85,9 +97,7 @@ def main_colors(rgb: npt.NDArray[np.uint8], visible: Mask, *, most: int = 4) -> 
     if not visible.any():
         return []
     lab = oklab(rgb)
-    # Hue and chroma count double, so that a dull blue is called a blue and not a gray.
-    distances = np.linalg.norm((lab[:, :, None] - _TYPICAL) * (1, 2, 2), axis=-1)
-    nearest = np.where(visible, distances.argmin(axis=-1), -1)
+    nearest = nearest_colors(lab, visible)
     vivid = np.hypot(lab[..., 1], lab[..., 2]) > _ACCENT_CHROMA
     shares = np.bincount(nearest[visible], minlength=len(NAMES)) / visible.sum()
     vivid_shares = np.bincount(nearest[visible & vivid], minlength=len(NAMES)) / visible.sum()

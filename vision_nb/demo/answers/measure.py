@@ -17,7 +17,7 @@ from vision_nb.demo.answers.color_measurement import Color, Floats, main_colors,
 _COLOR_SIDE = 64  # pixels
 _DETAIL_SIDE = 512  # pixels
 _SIMILARITY_SIDE = 24  # pixels
-_OPAQUE = 32  # of 255; fainter pixels count as transparent
+OPAQUE = 32  # of 255; fainter pixels count as transparent
 _BLUR_RADIUS = 4  # pixels
 _UNLIKE = 0.4  # a mean OKLab distance at which two images count as entirely different
 
@@ -77,11 +77,7 @@ def _level(value: float, limits: Sequence[float]) -> str:
 def measure(image: Image.Image) -> Measurement:
     """Measure an image of any size and mode; transparent areas count as white except in the colors."""
     width, height = image.size
-    image = image.copy()
-    image.thumbnail((_DETAIL_SIDE, _DETAIL_SIDE), Image.Resampling.NEAREST)
-    if image.mode.startswith("I"):  # 16 bits a pixel
-        image = image.point(lambda value: value / 256).convert("L")
-    image = image.convert("RGBA")
+    image = rgba(image, _DETAIL_SIDE)
     small = image.copy()
     small.thumbnail((_COLOR_SIDE, _COLOR_SIDE), Image.Resampling.NEAREST)
     pixels = np.asarray(small)
@@ -98,9 +94,23 @@ def measure(image: Image.Image) -> Measurement:
         blur=blur,
         flat=flat,
         transparency=1 - float(pixels[..., 3].mean()) / 255,
-        colors=main_colors(pixels[..., :3], pixels[..., 3] >= _OPAQUE),
+        colors=main_colors(pixels[..., :3], pixels[..., 3] >= OPAQUE),
         thumbnail=thumbnail,
     )
+
+
+def rgba(image: Image.Image, side: int) -> Image.Image:
+    """Return a small copy of an image of any mode, with transparency.
+
+    Args:
+        image: The image.
+        side: The longest side of the copy in pixels.
+    """
+    image = image.copy()
+    image.thumbnail((side, side), Image.Resampling.NEAREST)
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        image = image.point(lambda value: value / 256).convert("L")
+    return image.convert("RGBA")
 
 
 def similarity(one: Measurement, other: Measurement) -> float:

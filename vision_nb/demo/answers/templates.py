@@ -120,6 +120,19 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def as_boxes(boxes: Sequence[dict[str, Any]], name: str) -> str:
+    """Return boxes as a JSON list in a code block, one a line.
+
+    Args:
+        boxes: As `color_boxes` returns them.
+        name: The image that they are on, such as "image 2"; "" if there is only one.
+    """
+    if not boxes:
+        return f"{name or 'The image'} has no area of such a color.".capitalize()
+    lines = ",\n".join(f"  {json.dumps(box)}" for box in boxes)
+    return f"{f'On {name}:' if name else ''}\n\n```json\n[\n{lines}\n]\n```".lstrip()
+
+
 def as_table(images: Sequence[Measurement]) -> str:
     """Return a Markdown table with a column for each image."""
     columns = [dict(image.facts) for image in images]

@@ -1,0 +1,55 @@
+"""Measure where the main colors of an image are, as boxes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vision_nb.demo.answers.color_measurement import NAMES, Color, Mask, nearest_colors, oklab
+from vision_nb.demo.answers.measure import OPAQUE, Measurement, rgba
+
+_SIDE = 256  # pixels
+_SCALE = 1000  # as in the convention "demo" of `vision_nb.images.box_conventions`
+_STRAY = 0.1  # a row or column with fewer pixels of a color than this share of the most is not part of its box
+
+
+def color_boxes(image: Image.Image, measured: Measurement, prompt: str) -> list[dict[str, Any]]:
+    """Return a box for each color that the question names, or else for each main color except the background.
+
+    Args:
+        image: The image, of any size and mode.
+        measured: Its measurements.
+        prompt: The question.
+
+    Returns:
+        A "bbox_2d" of left, top, right and bottom in thousandths of the image's sides, and a "label", for each color.
+    """
+    pixels = np.asarray(rgba(image, _SIDE))
+    names = _named(prompt) or [color["name"] for color in _foreground(measured.colors)]
+    nearest = nearest_colors(oklab(pixels[..., :3]), pixels[..., 3] >= OPAQUE)
+    masks = {name: nearest == list(NAMES).index(name) for name in names}
+    return [{"bbox_2d": _box(mask), "label": name} for name, mask in masks.items() if mask.any()]
+
+
+def _named(prompt: str) -> list[str]:
+    """Return the colors that a question names; "blue" in "sky blue" is not another one."""
+    longest_first = "|".join(sorted(NAMES, key=len, reverse=True))
+    return list(dict.fromkeys(re.findall(rf"\b(?:{longest_first})\b", prompt.lower())))
+
+
+def _foreground(colors: list[Color]) -> list[Color]:
+    return colors[1:] or colors
+
+
+def _box(mask: Mask) -> list[int]:
+    """Return left, top, right and bottom of the marked pixels in thousandths, without stray ones."""
+    sides = []
+    for axis in (0, 1):  # counts by column, then by row
+        counts = mask.sum(axis=axis)
+        (marked,) = np.nonzero(counts >= max(1, _STRAY * counts.max()))
+        sides.append([round(_SCALE * edge / len(counts)) for edge in (int(marked[0]), int(marked[-1]) + 1)])
+    (left, right), (top, bottom) = sides
+    return [left, top, right, bottom]
