@@ -327,7 +327,7 @@ def test_the_html_shows_failed_rows_first_in_pages_and_escapes_values(server, ll
 def test_thumbnails_make_a_styled_table_that_stays_small(server, llm, images):
     server.answer_with(json.dumps({**RECEIPT, "shop": "<b>Shop</b>"}))
     html = extract(images, llm).to_dataframe(explode="items", thumbnails=True).to_html()
-    assert html.count("data:image/jpeg") == 6 and "<b>Shop" not in html and len(html) < 60_000
+    assert html.count("data:image/webp") == 6 and "<b>Shop" not in html and len(html) < 60_000
 
 
 def test_a_review_replaces_the_answer_and_is_shared_by_models_and_later_runs(server, llm, images):

@@ -10,8 +10,8 @@ import vision_nb as vn
 from tests.conftest import picture
 from tests.extractions import make_extraction, receipt
 from tests.mathjax_finder import DANGEROUS, harmful_formulas, typeset_formulas
-from vision_nb.comparison.gallery import answer_html as gallery_html
-from vision_nb.comparison.gallery import error_html
+from vision_nb.comparison.answer_cells import error_html
+from vision_nb.comparison.answer_cells import folded_answer_html as gallery_html
 from vision_nb.images.cards import ImageCard, cards_html
 from vision_nb.magics.answer_parsers import parse_table
 from vision_nb.rendering import html

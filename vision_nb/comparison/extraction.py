@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison import hooks
 from vision_nb.comparison.disagreement import disputed_fields
-from vision_nb.comparison.extraction_html import extraction_html, styled_table
+from vision_nb.comparison.extraction_html import extraction_html
 from vision_nb.comparison.field_table import Values, column_names, explode_field, field_columns
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.labels import default_annotator
 from vision_nb.comparison.result import Comparison
 from vision_nb.comparison.row_tables import extraction_parts
 from vision_nb.comparison.scoring import Score
+from vision_nb.comparison.styled_table import styled_table
 from vision_nb.comparison.truth import Truth
 from vision_nb.errors import ImageError, SchemaError, SettingsError
 from vision_nb.images.document import ImageDocument

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
 
+from vision_nb.comparison.answer_cells import thumbnail_html
 from vision_nb.comparison.field_table import Values
-from vision_nb.comparison.gallery import badge_html, thumbnail_html
+from vision_nb.comparison.gallery import badge_html
 from vision_nb.comparison.grid import Row
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.demo_badge import demo_label
@@ -17,9 +17,6 @@ from vision_nb.rendering.sanitize import escape_text
 from vision_nb.rendering.values import value_html
 from vision_nb.responses import Response
 from vision_nb.schema.fields import Field
-
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
 
 PAGE = 20
 """Rows of a page; the first page is open, and the others are collapsed."""
@@ -123,27 +120,3 @@ def _summary(rows: Sequence[Row], shown: int, incomplete: str | None, notes: Seq
     if shown < len(rows):
         sentences.append(f"Shown: {shown:,} of {len(rows):,} rows; to_dataframe() has all.")
     return " ".join(sentences)
-
-
-def styled_table(table: Any, documents: Sequence[ImageDocument]) -> Styler:
-    """Return a DataFrame with a small image before each row's name, for display.
-
-    Args:
-        table: A DataFrame whose first column is "image".
-        documents: The image of each row.
-    """
-    made: dict[int, str] = {}  # an image that stands in several rows is decoded once
-    thumbnails: list[str] = []
-    length = 0
-    for document in documents:
-        if length >= _MAX_HTML:
-            thumbnails.append(escape_text(document.title))
-            continue
-        if id(document) not in made:
-            made[id(document)] = thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES)
-        thumbnails.append(made[id(document)])
-        length += len(thumbnails[-1])
-    shown = table.assign(image=thumbnails)
-    others = [name for name in table.columns if name != "image"]
-    style = shown.style.format_index(escape_text, axis="columns")  # by default, pandas does not escape names
-    return style.format(value_html, subset=others, na_rep=value_html(None)).hide(axis="index")

@@ -1,55 +1,68 @@
-"""Answers as HTML tables with a column per model."""
+"""The gallery of a comparison: each image beside the answers of the models."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from html import escape
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+from vision_nb.comparison.answer_cells import (
+    error_html,
+    fields_html,
+    folded_answer_html,
+    thumbnail_html,
+)
 from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.grid import Grid, Row
-from vision_nb.errors import ImageError
-from vision_nb.images.document import ImageDocument
+from vision_nb.comparison.page_export import PageOptions
 from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.rendering.math import answer_html as formula_html
+from vision_nb.rendering.paged_table import PagedTable, RowGroup
 from vision_nb.rendering.sanitize import escape_text
-from vision_nb.rendering.values import value_html
-from vision_nb.responses import Response
 from vision_nb.schema.fields import flatten
-from vision_nb.schema.schema import Schema
 
-MAX_IMAGES = 20
-"""The maximum number of images in a gallery; the DataFrame has all rows."""
+MAX_IMAGES = 100
+"""The maximum number of images in a gallery; `Comparison.to_html` and the DataFrame have all of them."""
 
-_THUMBNAIL_SIDE = 150
-_THUMBNAIL_BYTES = 9_000  # 20 thumbnails are under 250 kB as base64
+MAX_HTML = 300_000
+"""The maximum length of a gallery in a notebook, in characters."""
+
+PAGE = 10
+"""Images on a page of a gallery."""
+
+FILTERS = ("failed", "disagreeing")
+
+_CELL = "vertical-align:top;text-align:left;padding:6px 10px"
+_ROW = "background:transparent;border-top:1px solid rgba(128,128,128,0.4)"
+_COLUMN = 110  # pixels of the column of images
+_PAGE_COLUMN = 200  # the same in an exported page
+_ANSWER_WIDTH = 13  # least width of an answer, in em
 _MAX_ANSWER = 1_200  # characters
-_MAX_ANSWERS = 180_000  # characters of all answers together
+_MAX_ANSWERS = 90_000  # characters of all answers together
+_THUMBNAILS = 60_000  # bytes of all thumbnails together, as long as each one has enough
 _MAX_PROMPT = 400  # characters
-_MAX_HTML = 480_000  # characters; images beyond it are only in the DataFrame
-_CELL_STYLE = (
-    "vertical-align:top;text-align:left;padding:6px 10px;overflow-wrap:anywhere;"
-    "border-top:1px solid var(--jp-border-color2,#ccc)"
-)
-_DISPUTED = ' <b title="the models disagree" aria-label="the models disagree">&ne;</b>'
+_SHORT_ANSWER = 60  # characters; longer texts of several models always differ
 
 
-def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequence[tuple[str, str]] = ()) -> str:
-    """Return a table with a column per model.
+@dataclass(frozen=True)
+class _Layout:
+    """How much of an image and an answer is shown, and how.
 
-    Args:
-        models: The names of the models.
-        rows: The cells of each row, as returned by `cell`.
-        leading: The name and CSS width of each column to the left of the models.
+    Attributes:
+        column: The width of the column of images in pixels.
+        side: The largest width and height of an image in pixels.
+        image_bytes: The largest file of an image, before base64.
+        answer: The largest number of characters of an answer; None for all.
+        to_html: Renders an answer as safe HTML.
     """
-    head = "".join(f'<th scope="col" style="{_CELL_STYLE};width:{width}">{name}</th>' for name, width in leading)
-    head += "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape_text(model)}</th>' for model in models)
-    body = "".join(f'<tr style="background:transparent">{row}</tr>' for row in rows)
-    return (
-        '<table style="border-collapse:collapse;width:100%;table-layout:fixed">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
+
+    column: int
+    side: int
+    image_bytes: int
+    answer: int | None
+    to_html: Callable[[str], str]
 
 
 def badge_html(rows: Iterable[Row]) -> str:
@@ -57,107 +70,142 @@ def badge_html(rows: Iterable[Row]) -> str:
     return BADGE_HTML if any(row.is_demo for row in rows) else ""
 
 
-def cell(content: str, *, rowspan: int = 1) -> str:
-    """Return a table cell with HTML content."""
-    return f'<td rowspan="{rowspan}" style="{_CELL_STYLE}">{content}</td>'
-
-
-def answer_html(text: str, *, facts: Sequence[str], remark: str | None = None) -> str:
-    """Return an answer as HTML, with a remark and facts below it.
-
-    Args:
-        text: The answer as Markdown; it is sanitized.
-        facts: Short texts, such as those from `answer_facts`.
-        remark: A note about how the answer ended, or None.
-    """
-    note = f"<p><b>Note:</b> {escape_text(remark)}</p>" if remark else ""
-    return markdown_to_html(text) + note + muted_text(", ".join(facts))
-
-
-def error_html(message: str) -> str:
-    """Return an error as HTML, to show instead of an answer."""
-    return f"&#9888; {escape_text(message)}"
-
-
 def comparison_html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> str:
-    """Return the gallery of a comparison: HTML without scripts, under 500 kB."""
-    images = min(len(grid.documents), MAX_IMAGES)
-    answers = images * len(grid.prompts) * len(grid.models)
-    max_answer = max(80, min(_MAX_ANSWER, _MAX_ANSWERS // max(1, answers)))
-    lines: list[str] = []
-    shown = length = 0
-    for document in range(images):
-        image_lines = _image_rows(grid, rows, document, max_answer)
-        length += sum(map(len, image_lines))
-        if length > _MAX_HTML:
-            break
-        lines += image_lines
-        shown += 1
-    leading = (("image", f"{_THUMBNAIL_SIDE + 20}px"), ("prompt", "18%"))
-    table = answer_table([model.label for model in grid.models], lines, leading=leading)
-    return table + muted_text(_summary(grid, rows, shown, incomplete)) + badge_html(rows)
+    """Return the gallery as notebook output of at most `MAX_HTML` characters.
 
-
-def _image_rows(grid: Grid, rows: Sequence[Row], document: int, max_answer: int) -> list[str]:
-    lines = []
-    for prompt, text in enumerate(grid.prompts):
-        thumbnail = thumbnail_html(grid.documents[document], _THUMBNAIL_SIDE, _THUMBNAIL_BYTES)
-        image = cell(thumbnail, rowspan=len(grid.prompts)) if prompt == 0 else ""
-        indices = (grid.index(model, prompt, document) for model in range(len(grid.models)))
-        answered = [rows[index] for index in indices]
-        if grid.schema is None:
-            answers = [_answer(row, max_answer) for row in answered]
-        else:
-            answers = _structured_answers(answered, grid.schema, max_answer)
-        lines.append(image + cell(escape_text(text[:_MAX_PROMPT])) + "".join(map(cell, answers)))
-    return lines
-
-
-def _structured_answers(rows: Sequence[Row], schema: Schema, max_answer: int) -> list[str]:
-    """Return each model's fields; a sign marks those on which the models disagree."""
-    values = [flatten(schema.dump(row.parsed), schema.fields) if row.finished else None for row in rows]
-    disputed = disputed_fields([value for value in values if value is not None], schema.fields)
-    return [
-        _answer(row, max_answer)
-        if value is None
-        else _fields_html(value, disputed) + muted_text(", ".join(row.facts()))
-        for row, value in zip(rows, values, strict=True)
-    ]
-
-
-def _fields_html(values: Mapping[str, Any], disputed: Collection[str]) -> str:
-    lines = [
-        f'<div><span style="{MUTED_STYLE}">{escape_text(path)}:</span> {value_html(value)}'
-        f"{_DISPUTED if path in disputed else ''}</div>"
-        for path, value in values.items()
-    ]
-    return "".join(lines)
-
-
-def thumbnail_html(document: ImageDocument, side: int = _THUMBNAIL_SIDE, max_bytes: int = _THUMBNAIL_BYTES) -> str:
-    """Return an image's thumbnail above its name, or a warning sign if it cannot be read.
-
-    Args:
-        document: The image.
-        side: The largest width and height in pixels.
-        max_bytes: The largest file in bytes, before base64.
+    If there are too many images, those with failed or disagreeing answers come first.
     """
-    name, alt = escape_text(document.title), escape(document.title)
-    try:
-        source = document.thumbnail(side, max_bytes=max_bytes)
-    except ImageError:
-        return f'&#9888; <span style="{MUTED_STYLE}">{name}</span>'
-    return f'<img src="{source}" alt="{alt}" style="max-width:100%"><div style="{MUTED_STYLE}">{name}</div>'
+    marks = [_marks(grid, rows, document) for document in range(len(grid.documents))]
+    chosen = sorted(range(len(marks)), key=lambda document: not marks[document])[:MAX_IMAGES]
+    answers = len(chosen) * len(grid.prompts) * len(grid.models)
+    layout = _Layout(
+        column=_COLUMN,
+        side=2 * (_COLUMN - 20),  # for screens with two pixels per CSS pixel
+        image_bytes=min(6_000, max(1_500, _THUMBNAILS // len(chosen))),
+        answer=max(80, min(_MAX_ANSWER, _MAX_ANSWERS // answers)),
+        to_html=markdown_to_html,
+    )
+    groups: dict[int, RowGroup] = {}
+    length = 0
+    for document in chosen:
+        group = RowGroup(_image_rows(grid, rows, document, layout), marks[document])
+        length += len(group.html)
+        if length > MAX_HTML - 40_000:  # the rest is for the head, the style rules and the foot
+            break
+        groups[document] = group
+    table = _table(grid, [groups[document] for document in sorted(groups)], layout, page_size=PAGE)
+    return table.to_output(_questions(grid), muted_text(_summary(grid, rows, len(groups), incomplete))) + badge_html(
+        rows
+    )
 
 
-def _answer(row: Row, max_answer: int) -> str:
+def comparison_page(grid: Grid, rows: Sequence[Row], incomplete: str | None, options: PageOptions) -> str:
+    """Return the gallery of all images, with whole answers, as an HTML page."""
+    layout = _Layout(
+        column=_PAGE_COLUMN,
+        side=options.image_side,
+        image_bytes=options.image_bytes,
+        answer=None,
+        to_html=formula_html,
+    )
+    groups = [
+        RowGroup(_image_rows(grid, rows, document, layout), _marks(grid, rows, document))
+        for document in range(len(grid.documents))
+    ]
+    table = _table(grid, groups, layout, page_size=options.page_size)
+    below = muted_text(_summary(grid, rows, len(groups), incomplete)) + badge_html(rows)
+    return table.to_page(options.title, _questions(grid), below)
+
+
+def _table(grid: Grid, groups: Sequence[RowGroup], layout: _Layout, *, page_size: int) -> PagedTable:
+    names = [model.label for model in grid.models]
+    head = f'<th scope="col" style="{_CELL};width:{layout.column}px">image</th>'
+    head += f'<th scope="col" style="{_CELL};width:2em" title="question">no.</th>' if len(grid.prompts) > 1 else ""
+    head += "".join(
+        f'<th scope="col" class="vnb-c{number}" style="{_CELL}">{escape_text(name)}</th>'
+        for number, name in enumerate(names)
+    )
+    width = layout.column // 14 + _ANSWER_WIDTH * len(names)
+    return PagedTable(
+        f"<tr>{head}</tr>",
+        groups,
+        noun="images",
+        filters=FILTERS,
+        columns=names,
+        page_size=page_size,
+        style=f"table-layout:fixed;overflow-wrap:anywhere;width:100%;min-width:{width}em",
+        stacked_below=width,
+    )
+
+
+def _questions(grid: Grid) -> str:
+    """Return the questions, numbered if there are several; they stand above the table, not in each row."""
+    texts = [escape_text(text if len(text) <= _MAX_PROMPT else f"{text[:_MAX_PROMPT]} ...") for text in grid.prompts]
+    if len(texts) == 1:
+        return f'<p style="overflow-wrap:anywhere"><b>{texts[0]}</b></p>'
+    return f'<ol style="overflow-wrap:anywhere">{"".join(f"<li><b>{text}</b></li>" for text in texts)}</ol>'
+
+
+def _marks(grid: Grid, rows: Sequence[Row], document: int) -> tuple[str, ...]:
+    """Return the filters that select an image."""
+    by_prompt = [
+        [rows[grid.index(model, prompt, document)] for model in range(len(grid.models))]
+        for prompt in range(len(grid.prompts))
+    ]
+    found = {
+        "failed": any(row.error is not None for answered in by_prompt for row in answered),
+        "disagreeing": any(_disagree(grid, answered) for answered in by_prompt),
+    }
+    return tuple(mark for mark in FILTERS if found[mark])
+
+
+def _disagree(grid: Grid, rows: Sequence[Row]) -> bool:
+    """Return whether answers to one question about one image differ: in a field, or as short texts."""
+    if grid.schema is not None:
+        return bool(_disputed(grid, rows))
+    texts = [" ".join(re.findall(r"\w+", row.response.casefold())) for row in rows if row.response is not None]
+    return len(set(texts)) > 1 and all(len(text) <= _SHORT_ANSWER for text in texts)
+
+
+def _disputed(grid: Grid, rows: Sequence[Row]) -> set[str]:
+    if grid.schema is None:
+        return set()
+    schema = grid.schema
+    values = [flatten(schema.dump(row.parsed), schema.fields) for row in rows if row.finished]
+    return disputed_fields(values, schema.fields) if values else set()
+
+
+def _image_rows(grid: Grid, rows: Sequence[Row], document: int, layout: _Layout) -> str:
+    """Return an image's rows, one for each question."""
+    html = ""
+    for prompt in range(len(grid.prompts)):
+        cells = ""
+        if prompt == 0:
+            image = thumbnail_html(grid.documents[document], layout.side, layout.image_bytes)
+            cells = f'<td rowspan="{len(grid.prompts)}" style="{_CELL}">{image}</td>'
+        if len(grid.prompts) > 1:
+            cells += f'<td style="{_CELL}">{prompt + 1}.</td>'
+        answered = [rows[grid.index(model, prompt, document)] for model in range(len(grid.models))]
+        disputed = _disputed(grid, answered)
+        for model, row in enumerate(answered):
+            answer = _answer(grid, row, disputed, layout)
+            cells += f'<td class="vnb-c{model}" style="{_CELL}">{answer}</td>'
+        html += f'<tr style="{_ROW}">{cells}</tr>'
+    return html
+
+
+def _answer(grid: Grid, row: Row, disputed: set[str], layout: _Layout) -> str:
     if row.error is not None:
-        return error_html(row.error[:max_answer])
+        return error_html(row.error[: layout.answer])
     if row.response is None:
         return f'<span style="{MUTED_STYLE}">call not made</span>'
-    text = row.response if len(row.response) <= max_answer else row.response[:max_answer].rstrip() + " ..."
-    remark = Response(row.response, finish_reason=row.finish_reason).remark
-    return answer_html(text, facts=row.facts(), remark=remark)
+    if grid.schema is not None:
+        values = flatten(grid.schema.dump(row.parsed), grid.schema.fields)
+        return fields_html(values, disputed) + muted_text(", ".join(row.facts()))
+    text = row.response
+    if layout.answer is not None and len(text) > layout.answer:
+        text = text[: layout.answer].rstrip() + " ..."
+    return folded_answer_html(text, facts=row.facts(), remark=row.remark, to_html=layout.to_html)
 
 
 def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
@@ -169,5 +217,8 @@ def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None
     if grid.schema is not None and len(grid.models) > 1:
         sentences.append("≠ marks fields on which the models disagree.")
     if shown < len(grid.documents):
-        sentences.append(f"Shown: the first {shown} of {len(grid.documents):,} images; to_dataframe() has all rows.")
+        sentences.append(
+            f"Shown: {shown:,} of {len(grid.documents):,} images, the failed and disagreeing ones first; "
+            "to_html() writes a page with all, and to_dataframe() has all rows."
+        )
     return " ".join(sentences)

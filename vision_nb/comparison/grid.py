@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
 from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
 from vision_nb.images.columns import flatten
@@ -21,7 +22,8 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
 from vision_nb.rendering.answer import answer_facts
 from vision_nb.rendering.demo_badge import demo_label
-from vision_nb.rendering.sanitize import terminal_text
+from vision_nb.rendering.html import muted_text
+from vision_nb.rendering.sanitize import escape_text, terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalDisplay, TerminalPart, short_text
 from vision_nb.responses import Response, Usage
 from vision_nb.schema.schema import Schema
@@ -51,6 +53,7 @@ class Row(TerminalDisplay):
         parsed: The answer's value if the comparison has a schema, or None.
         attempts: The number of requests for the answer or error, including repairs; 0 if none was made.
         is_demo: Whether the demo answered, whatever the model's name.
+        document: The image.
     """
 
     model: str
@@ -69,6 +72,7 @@ class Row(TerminalDisplay):
     parsed: Any = None
     attempts: int = 0
     is_demo: bool = False
+    document: ImageDocument | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         result = self.error or ("not asked" if self.response is None else repr(short_text(self.response)))
@@ -106,6 +110,23 @@ class Row(TerminalDisplay):
             from_store=self.from_store,
             is_demo=self.is_demo,
         )
+
+    def _repr_html_(self) -> str:
+        if self.response is None:
+            answer = error_html(self.error) if self.error else muted_text("not asked")
+        else:
+            answer = folded_answer_html(self.response, facts=self.facts(), remark=self.remark)
+        image = escape_text(self.image_title) if self.document is None else thumbnail_html(self.document)
+        return (
+            f'<div style="display:flex;gap:16px"><div style="max-width:30%">{image}</div>'
+            f'<div style="flex:1;overflow-wrap:anywhere"><p><b>{escape_text(self.prompt)}</b></p>'
+            f"{muted_text(self.model_label)}{answer}</div></div>"
+        )
+
+    @property
+    def remark(self) -> str | None:
+        """A note for the reader if the answer did not end normally, or None."""
+        return Response(self.response or "", finish_reason=self.finish_reason).remark if self.finished else None
 
     @property
     def finished(self) -> bool:
@@ -208,7 +229,7 @@ class Grid:
     def empty_rows(self) -> list[Row]:
         """Return a row without a result for each call."""
         return [
-            Row(str(model), prompt, document.name)
+            Row(str(model), prompt, document.name, document=document)
             for prompt in self.prompts
             for document in self.documents
             for model in self.models

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.comparison.answer_cells import answer_table, cell, error_html, thumbnail_html
 from vision_nb.comparison.canonical_values import as_text
-from vision_nb.comparison.gallery import MAX_IMAGES, answer_table, cell, error_html, thumbnail_html
 from vision_nb.comparison.judgments import Judgment
 from vision_nb.comparison.matching import Matching
 from vision_nb.rendering.data_frame import without_formulas
@@ -18,6 +18,7 @@ from vision_nb.rendering.sanitize import escape_text, replace_surrogates, termin
 if TYPE_CHECKING:
     import pandas as pd
 
+_MAX_IMAGES = 20
 _MAX_VALUE = 600  # characters
 _MAX_VALUES = 150_000  # characters of all values together
 _MAX_HTML = 480_000  # characters
@@ -71,10 +72,10 @@ class Mistakes(Sequence[Judgment]):
         if not self.judgments:
             return muted_text("Every value is correct.")
         groups = [list(group) for _, group in groupby(self.judgments, lambda one: id(one.prediction.document))]
-        longest = max(60, min(_MAX_VALUE, _MAX_VALUES // (2 * sum(map(len, groups[:MAX_IMAGES])))))
+        longest = max(60, min(_MAX_VALUE, _MAX_VALUES // (2 * sum(map(len, groups[:_MAX_IMAGES])))))
         lines: list[str] = []
         shown = length = 0
-        for group in groups[:MAX_IMAGES]:
+        for group in groups[:_MAX_IMAGES]:
             if self.several_fields:
                 group = _failures_once(group)
             image = cell(thumbnail_html(group[0].prediction.document), rowspan=len(group))
@@ -116,7 +117,7 @@ class Mistakes(Sequence[Judgment]):
 
     def __repr__(self) -> str:
         lines = [f"Mistakes({len(self):,} values)"]
-        for one in self.judgments[:MAX_IMAGES]:
+        for one in self.judgments[:_MAX_IMAGES]:
             truth, answer = (text.replace("\n", "; ")[:80] for text in self._texts(one))
             name = f"{one.prediction.document.title}, {one.prediction.model}, {one.field.path}"
             lines.append(f"{name}: {one.outcome}, truth: {truth or None}, answer: {answer or None}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vision_nb.comparison import gallery, hooks
 from vision_nb.comparison.budget import run_budget
-from vision_nb.comparison.field_table import column_names, field_columns
+from vision_nb.comparison.field_table import insert_fields
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.judgments import Prediction
 from vision_nb.comparison.labels import (
@@ -24,9 +24,11 @@ from vision_nb.comparison.labels import (
     plot,
     summarize,
 )
+from vision_nb.comparison.page_export import PageOptions, write_page
 from vision_nb.comparison.row_tables import comparison_parts
 from vision_nb.comparison.run import Run
 from vision_nb.comparison.scoring import Score, score_predictions
+from vision_nb.comparison.styled_table import styled_table
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
@@ -40,7 +42,6 @@ from vision_nb.storage.annotations import Label
 from vision_nb.store import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 RESULT_COLUMNS = (
@@ -119,12 +120,15 @@ class Comparison(TerminalDisplay, Sequence[Row]):
         """
         return self.grid.documents[place // len(self.grid.models) % len(self.grid.documents)]
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def to_dataframe(self, *, thumbnails: bool = False) -> Any:
         """Return a pandas DataFrame with a row per call; the scores of several annotators are averaged.
 
         The columns are model, prompt, response, image, error, latency_s, input_tokens, output_tokens, usd,
         correctness and relevance. With a schema, there is a column for each field after the response, as in
         `Extraction.to_dataframe`, and the number of attempts.
+
+        Args:
+            thumbnails: Return a styled table for display, with small images.
         """
         import pandas as pd
 
@@ -137,17 +141,34 @@ class Comparison(TerminalDisplay, Sequence[Row]):
                 record[aspect] = mean(getattr(label, aspect) for label in labels.get(row.key, ()))
             records.append(record)
         table = pd.DataFrame.from_records(records, columns=list(COLUMNS))
-        return without_formulas(table if self.grid.schema is None else self._with_fields(table, self.grid.schema))
+        if self.grid.schema is not None:
+            table = insert_fields(table, self.rows, self.grid.schema, after="response")
+        if thumbnails:
+            return styled_table(table, [self.document(place) for place in range(len(self))])
+        return without_formulas(table)
 
-    def _with_fields(self, table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-        import pandas as pd
+    def to_html(
+        self, path: str | Path | None = None, *, title: str = "Comparison", image_side: int = 320, page_size: int = 20
+    ) -> str | None:
+        """Write the gallery as one HTML file that works offline, with filters, a search and pages.
 
-        values = [flatten(schema.dump(row.parsed), schema.fields) if row.finished else None for row in self.rows]
-        names = column_names(schema.fields, (*COLUMNS, "attempts"))
-        fields = field_columns(values, schema.fields, names)
-        place = COLUMNS.index("response") + 1
-        joined = pd.concat([table.iloc[:, :place], fields, table.iloc[:, place:]], axis="columns")
-        return joined.assign(attempts=[row.attempts for row in self.rows])
+        The file contains all images and whole answers, and loads nothing. It has about 20 kB for each photo.
+
+        Args:
+            path: The file, which is overwritten if it exists; None returns the HTML.
+            title: The page's title.
+            image_side: The largest width and height of an image, in pixels.
+            page_size: The number of images that are shown at once.
+
+        Raises:
+            SettingsError: The file cannot be written, or a number is too small or too large.
+
+        >>> comparison = vn.compare(["demo"], ["How large is it?"], [vn.samples.path("chart")], progress=False)
+        >>> comparison.to_html()[:15]
+        '<!DOCTYPE html>'
+        """
+        options = PageOptions(title, image_side, page_size)
+        return write_page(gallery.comparison_page(self.grid, self.rows, self.incomplete, options), path)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the table as CSV.

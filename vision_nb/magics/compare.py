@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vision_nb.comparison.gallery import answer_html, answer_table, cell, error_html
+from vision_nb.comparison.answer_cells import answer_html, answer_table, cell, error_html
 from vision_nb.errors import VisionError
 from vision_nb.magics.output import answer_metadata, waiting_line
 from vision_nb.magics.question import Question, as_completion

@@ -1,0 +1,57 @@
+"""The options of exported HTML pages, and their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vision_nb.errors import SettingsError
+from vision_nb.paths import writable_path
+from vision_nb.rendering.sanitize import replace_surrogates
+
+_MAX_SIDE = 4_096
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """The options of an exported page.
+
+    Attributes:
+        title: The page's title.
+        image_side: The largest width and height of an image, in pixels.
+        page_size: The number of images, or rows of an extraction, that are shown at once.
+
+    Raises:
+        SettingsError: A number is too small or too large.
+    """
+
+    title: str
+    image_side: int
+    page_size: int
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("image_side", self.image_side, 16, _MAX_SIDE),
+            ("page_size", self.page_size, 1, 1_000_000),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise SettingsError(f"{name} must be a whole number from {least} to {most:,}, not {value!r:.80}.")
+
+    @property
+    def image_bytes(self) -> int:
+        """The largest file of an image in bytes; about twice what a photograph needs."""
+        return max(2_000, self.image_side**2 // 4)
+
+
+def write_page(html: str, path: str | Path | None) -> str | None:
+    """Write a page to a file, or return it if there is no path.
+
+    Raises:
+        SettingsError: The file cannot be written.
+    """
+    html = replace_surrogates(html)
+    if path is None:
+        return html
+    with writable_path(path) as file:
+        file.write_text(html, encoding="utf-8")
+    return None
