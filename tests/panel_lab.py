@@ -46,7 +46,7 @@ class Panel:
         return self.page.locator(".vnb-turn")
 
     def button(self, name, turn=-1):
-        return self.turns.nth(turn).locator("button", has_text=name).locator("visible=true")
+        return self.turns.nth(turn).locator(f"button[aria-label^='{name}:']").locator("visible=true")
 
     def say(self, text):
         self.box.fill(text)

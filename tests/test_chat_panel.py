@@ -13,7 +13,7 @@ from tests.conftest import picture
 from tests.kernels import cell_runner, markdown_of, run_cells, text_of
 from vision_nb import errors
 from vision_nb.demo import Fault
-from vision_nb.rendering.math import answer_html
+from vision_nb.rendering.page import answer_html
 from vision_nb.widgets.transcript_view import TranscriptView
 
 
@@ -81,7 +81,7 @@ def test_kept_characters_are_counted_in_utf_16_code_units():
     sent = []
     view = TranscriptView(height="1px", static_class="x", on_action=print)
     view.send = lambda content, buffers=None: sent.append(content)
-    turn: Any = {"id": "1", "html": "\N{GRINNING FACE}a", "reasoning": ""}
+    turn: Any = {"id": "1", "html": "\N{GRINNING FACE}a", "reasoning": "", "state": "answering"}
     view.show([turn])
     turn = {**turn, "html": "\N{GRINNING FACE}ab"}
     view.show([turn])
@@ -224,7 +224,7 @@ async def test_reasoning_is_shown_folded_while_it_runs_and_only_its_new_end_is_s
     states = [content["fields"]["state"] for content in page.sent if "state" in content.get("fields", {})]
     assert "thinking" in states and states[-1] == "done"
     summaries = {content.get("fields", {}).get("reasoning_summary") for content in page.sent}
-    assert "Thinking ..." in summaries
+    assert "Thinking\N{HORIZONTAL ELLIPSIS}" in summaries
     grown = [content["reasoning"] for content in page.sent if "reasoning" in content]
     assert len(grown) > 3 and sum(len(change["end"]) for change in grown) < 2 * len(turn["reasoning"])
 

@@ -228,10 +228,10 @@ def test_turns_can_be_edited_asked_again_deleted_and_restored(opened):
     panel.button("Ask again", 2).click()
     panel.wait_for_text("other", ".vnb-answer")
     assert panel.turns.count() == 3
-    panel.button("Delete this and later", 1).click()
+    panel.button("Delete from here", 1).click()
     panel.page.wait_for_function("() => document.querySelectorAll('.vnb-turn').length === 1")
     assert panel.run("print([turn.question.text for turn in panel.chat.turns])") == "['one']"
-    panel.button("Copy", 0).click()
+    panel.button("Copy answer", 0).click()
     panel.page.wait_for_timeout(300)
     assert panel.page.evaluate("() => navigator.clipboard.readText()") == "to one"
 
@@ -266,7 +266,7 @@ def test_reasoning_is_folded_and_stays_open_once_opened(opened):
     panel.run("server.fail(Fault(message={'reasoning_content': REASONING, 'content': 'Three.'}))")
     panel.say("How many?")
     summary = panel.turns.last.locator(".vnb-reasoning summary")
-    panel.wait_for_text("Thinking ...", ".vnb-reasoning summary")
+    panel.wait_for_text("Thinking\N{HORIZONTAL ELLIPSIS}", ".vnb-reasoning summary")
     body = panel.turns.last.locator(".vnb-reasoning .vnb-markdown")
     assert not body.is_visible()
     summary.click()
@@ -425,8 +425,9 @@ def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
             break
         reached.append(name.split("\n")[0][:24])
     assert reached == [
-        "Enlarge chart.png", "link", "x", "a", "Copy: One?", "Ask again: One?", "Edit: One?",
-        "Delete this and later: O", "Retry: Two?", "Edit: Two?", "Delete this and later: T", "New conversation",
+        "Enlarge chart.png", "Copy question: One?", "Edit: One?", "Delete from here: One?", "link",
+        "Copy this code: Code", "Code", "Table", "Copy answer: One?", "Ask again: One?",
+        "Copy question: Two?", "Edit: Two?", "Delete from here: Two?", "Retry: Two?", "New conversation",
         "label.png, image 1 of 1:", "Remove label.png", "Detail level of label.pn", "Move left: label.png",
         "Move right: label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4o (demo)open", "Send",
     ]  # fmt: skip

@@ -79,7 +79,7 @@ def test_focus_stays_in_the_panel_and_a_kernel_shutdown_is_displayed(opened):  #
     page.locator(".vnb-composer button:text('Stop')").click()
     panel.wait("stopped")
     assert page.evaluate("() => document.activeElement === document.querySelector('.vnb-composer textarea')")
-    for name in ("Ask again", "Delete this and later"):
+    for name in ("Ask again", "Delete from here"):
         panel.button(name).click()
         page.wait_for_timeout(500)
         assert "vnb-list" in page.evaluate(FOCUSED)

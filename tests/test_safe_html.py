@@ -16,7 +16,7 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.math import answer_html
+from vision_nb.rendering.page import answer_html
 from vision_nb.rendering.sanitize import clean_html, inline_text, replace_surrogates
 
 # Parsers that let raw HTML through, as those of the front ends do.

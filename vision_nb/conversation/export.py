@@ -12,11 +12,12 @@ from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.answer import reasoning_html, reasoning_markdown, response_details, response_parts
+from vision_nb.rendering.code_blocks import CODE_CSS
 from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.math import answer_html
+from vision_nb.rendering.page import answer_html
 from vision_nb.rendering.sanitize import attribute_text, escape_text, inline_text
 from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.responses import ChatResponse, Usage
@@ -42,9 +43,13 @@ figure {{ display: inline-block; margin: 0 0.5rem 0.5rem 0; }}
 figure img {{ max-width: min(20rem, 100%); border-radius: 4px; }}
 figcaption, small, details {{ color: #555; }}
 summary {{ cursor: pointer; }}
-pre {{ background: #f3f3f3; padding: 0.75rem; overflow-x: auto; }}
-td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; }}
-table {{ border-collapse: collapse; }}
+pre {{ background: #f3f3f3; padding: 0.75rem; overflow-x: auto; overflow-wrap: normal; }}
+pre[data-language]::before {{ content: attr(data-language); display: block; color: #555; font: 0.8rem system-ui; }}
+td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; overflow-wrap: normal; }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
+li[data-task] {{ list-style: none; }}
+li[data-task] input {{ margin: 0 0.3rem 0 -1.3rem; }}
+{code_css}
 </style>
 </head>
 <body>
@@ -190,7 +195,7 @@ def page(title: str, system: str, turns: Sequence[Turn]) -> str:
     badge = f"<p>{BADGE_HTML}</p>" if has_demo(turns) else ""
     sections.append(f"<small>{escape_text(totals(turns) or 'No messages yet.')}</small>{badge}")
     body = "\n".join(f"<section>{section}</section>" for section in sections)
-    return _PAGE.format(title=escape(title), body=body)
+    return _PAGE.format(title=escape(title), body=body, code_css=CODE_CSS)
 
 
 def _page_turn(turn: Turn) -> Iterator[str]:

@@ -28,6 +28,11 @@ const ICONS = {
   right: "M9 5l7 7-7 7",
   close: "M6 6l12 12M18 6L6 18",
   crop: "M7 2v15h15M2 7h15v15",
+  copy: "M9 9h11v11H9zM15 9V4H4v11h5",
+  edit: "M4 20l1-5L16 4l4 4L9 19zM13.5 6.5l4 4",
+  again: "M20 11a8 8 0 1 0-2 6M20 5v6h-6",
+  delete: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v6M14 11v6",
+  done: "M5 13l5 5L20 6",
 };
 
 // Creates an icon for a control that has a label.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, cast
 
 import traitlets
 
+from vision_nb.rendering.code_blocks import CODE_CSS
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget
 
@@ -41,8 +43,8 @@ class TranscriptView(PageWidget):
         on_action: Called with the message of a button, such as ``{"do": "delete", "id": ...}``.
     """
 
-    _esm = read_assets("dom.js", "earlier_menu.js", "transcript_view.js")
-    _css = read_assets("panel.css", "transcript_view.css", "earlier_menu.css")
+    _esm = read_assets("dom.js", "answer_blocks.js", "turn.js", "earlier_menu.js", "transcript_view.js")
+    _css = "\n".join([read_assets("panel.css", "transcript_view.css", "answer.css", "earlier_menu.css"), CODE_CSS])
     height = traitlets.Unicode().tag(sync=True)
     static_class = traitlets.Unicode().tag(sync=True)
     static_version = traitlets.Int(0).tag(sync=True)
@@ -54,6 +56,8 @@ class TranscriptView(PageWidget):
         super().__init__(height=height, static_class=static_class, status={})
         self.turns: list[TurnView] = []
         self._on_action = on_action
+        self._state: tuple[str, str] | None = None
+        self._state_since = 0.0  # time.monotonic() when the last turn got its state
 
     def show(self, turns: Sequence[TurnView]) -> None:
         """Display these turns, and send only what has changed since the last call."""
@@ -64,11 +68,14 @@ class TranscriptView(PageWidget):
         if len(turns) < len(self.turns):
             self.send({"op": "truncate", "length": len(turns)})
         self.turns = list(turns)
+        state = (self.turns[-1]["id"], self.turns[-1]["state"]) if self.turns else None
+        if state != self._state:
+            self._state, self._state_since = state, time.monotonic()
 
     def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
         """Send all turns to a page that was opened, and report any other message."""
         if message.get("do") == "hello":  # a page was opened or reloaded
-            self.send({"op": "reset", "turns": self.turns})
+            self.send({"op": "reset", "turns": self.turns, "waited": time.monotonic() - self._state_since})
         else:
             self._on_action(message)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import dropped_images_note, facts_line
 from vision_nb.conversation.turn import Turn
 from vision_nb.rendering.answer import reasoning_summary
-from vision_nb.rendering.math import answer_html
-from vision_nb.responses import UNFINISHED
+from vision_nb.rendering.page import answer_html
+from vision_nb.responses import UNFINISHED, ChatResponse
 from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TurnView
 
@@ -81,13 +81,22 @@ class TranscriptViewModel:
             "note": dropped_images_note(turn),
             "state": state,
             "model": turn.answer.shown_model or "assistant",
-            "reasoning_summary": reasoning_summary(turn.answer) if turn.answer.reasoning else "",
+            "reasoning_summary": _reasoning_summary(turn.answer, state),
             "reasoning": _reasoning_html(turn.answer.reasoning),
             "html": answer_html(turn.answer.text),
             "remark": "" if error else turn.answer.remark or "",
             "error": error,
             "details": details,
         }
+
+
+def _reasoning_summary(answer: ChatResponse, state: str) -> str:
+    """Return the line above the reasoning; the page adds the seconds while the model is thinking."""
+    if not answer.reasoning:
+        return ""
+    if state == "thinking":
+        return "Thinking\N{HORIZONTAL ELLIPSIS}"
+    return reasoning_summary(replace(answer, finish_reason=answer.finish_reason or state))
 
 
 @lru_cache(maxsize=4)

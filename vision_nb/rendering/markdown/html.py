@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
+_TASK = re.compile(r"\[([ xX])\](?= )")
 
-def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
+
+def markdown_to_html(text: str, *, with_placeholders: bool = False) -> str:
     r"""Render untrusted Markdown as HTML.
 
     Raw HTML is shown as text, and images become links. Formulas between ``$``, ``$$``, ``\(`` or ``\[`` and their
@@ -28,8 +30,9 @@ def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
 
     Args:
         text: Markdown from a model or another untrusted source.
-        formulas_as_code: Whether to write a formula as ``<code class="language-math">`` (or
-            ``language-math-display``), for `vision_nb.rendering.math`.
+        with_placeholders: Whether to write a formula as ``<code class="language-math">`` (or
+            ``language-math-display``), and the box of a task as ``<code class="language-task">`` (or
+            ``language-task-done``), for `vision_nb.rendering.page`.
 
     Returns:
         HTML that is safe to show.
@@ -37,7 +40,7 @@ def markdown_to_html(text: str, *, formulas_as_code: bool = False) -> str:
     >>> markdown_to_html("**Hi** <b>")
     '<p><strong>Hi</strong> &lt;b&gt;</p>\n'
     """
-    return clean_html(_renderer().render(replace_surrogates(text), {"formulas_as_code": formulas_as_code}))
+    return clean_html(_renderer().render(replace_surrogates(text), {"with_placeholders": with_placeholders}))
 
 
 @cache
@@ -48,9 +51,11 @@ def _renderer() -> MarkdownIt:
     renderer.inline.ruler.before("escape", "formula", _inline_formula)
     renderer.block.ruler.before("paragraph", "formula", _display_formula, {"alt": ["paragraph"]})
     renderer.core.ruler.push("align", _align)
+    renderer.core.ruler.push("tasks", _tasks)
     renderer.add_render_rule("text", _text)
     renderer.add_render_rule("formula", _formula)
     renderer.add_render_rule("image", _image)
+    renderer.add_render_rule("task", _task)
     return renderer
 
 
@@ -61,17 +66,38 @@ def _align(state: StateCore) -> None:
             token.attrs = {"align": str(token.attrs["style"]).removeprefix("text-align:")}
 
 
+def _tasks(state: StateCore) -> None:
+    """Replace the ``[ ]`` or ``[x]`` at the start of a list item by a token of its own, as GitHub does."""
+    from markdown_it.token import Token
+
+    for item, paragraph, inline in zip(state.tokens, state.tokens[1:], state.tokens[2:], strict=False):
+        if item.type != "list_item_open" or paragraph.type != "paragraph_open" or not inline.children:
+            continue
+        first = inline.children[0]
+        if first.type == "text" and (task := _TASK.match(first.content)):
+            box = Token("task", "", 0, content=task[1].lower())
+            first.content = first.content[task.end() :]
+            inline.children.insert(0, box)
+
+
 def _text(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:
     return escape_text(tokens[index].content)
 
 
 def _formula(_: Any, tokens: Sequence[Token], index: int, __: Any, env: dict[str, Any]) -> str:
     formula = tokens[index].content
-    if not env["formulas_as_code"]:
+    if not env["with_placeholders"]:
         return escape(formula)  # `clean_html` checks it
     opener, tex, _ = split_formula(formula)
     kind = "math" if opener in ("$", r"\(") else "math-display"
     return f'<code class="language-{kind}">{escape(tex.strip())}</code>'
+
+
+def _task(_: Any, tokens: Sequence[Token], index: int, __: Any, env: dict[str, Any]) -> str:
+    is_done = tokens[index].content == "x"
+    if env["with_placeholders"]:
+        return f'<code class="language-task{"-done" if is_done else ""}"></code>'
+    return "\N{BALLOT BOX WITH CHECK}" if is_done else "\N{BALLOT BOX}"
 
 
 def _image(_: Any, tokens: Sequence[Token], index: int, *__: Any) -> str:

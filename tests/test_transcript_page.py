@@ -1,0 +1,205 @@
+"""The transcript of the chat panel in a real browser, with real widgets and without Jupyter."""
+
+import asyncio
+import re
+
+import pytest
+
+import vision_nb as vn
+from tests.axe import assert_async_page_accessible
+from tests.panel_page import panel_page
+from tests.test_chat_panel import settled
+from vision_nb.demo import Fault
+
+pytestmark = pytest.mark.browser
+CODE = 'def f(x):\n    return "a" + x  # ' + "why " * 60
+TABLE = "|" + " a long heading |" * 9 + "\n|" + "---|" * 9 + "\n|" + " a cell of text |" * 9
+ANSWER = f"""Look:
+
+```python
+{CODE}
+```
+
+```unknown
+x
+```
+
+- [x] done
+- [ ] not done
+
+{TABLE}
+
+So $x^2 + \\sin y = 1$ and `code`.
+"""
+
+
+@pytest.fixture
+def llm(server):
+    server.tokens_per_second = 1_000_000
+    return vn.OpenAIMultiModal("gpt-4o", "sk-secret", server.openai_base, max_retries=0)
+
+
+async def until(page, condition, arg=None):
+    await page.wait_for_function(condition, arg=arg, timeout=20_000)
+
+
+async def until_text(page, selector, text):
+    await until(page, "([s, text]) => document.querySelector(s)?.innerText.includes(text)", [selector, text])
+
+
+async def ask(page, text):
+    box = page.locator(".vnb-composer textarea")
+    await until(page, "() => !document.querySelector('.vnb-composer textarea').disabled")
+    await box.fill(text)
+    await box.press("Enter")
+
+
+async def until_state(page, state):
+    await until(page, "(state) => [...document.querySelectorAll('.vnb-turn')].at(-1)?.dataset.state === state", state)
+
+
+WIDER = """() => [...document.querySelectorAll('.vnb-transcript, .vnb-list, body, html')]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.className || e.tagName)"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_an_answer_is_read_copied_and_asked_again_at_360_pixels(server, llm, dark):
+    server.answer_with(ANSWER)
+    panel = vn.ChatPanel(llm, images=vn.samples.path("chart"), store=False, height=2_000)
+    async with panel_page(panel, width=360, dark=dark) as page:
+        await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await ask(page, "One?")
+        await until_state(page, "done")
+
+        # Code and tables scroll in themselves; the page does not.
+        assert await page.evaluate(WIDER) == []
+        for selector in (".vnb-code pre", ".vnb-table"):
+            wide = page.locator(selector).first
+            assert await wide.evaluate("(e) => e.scrollWidth > e.clientWidth + 100")
+            await wide.focus()
+            await page.keyboard.press("ArrowRight")
+            await until(page, "(selector) => document.querySelector(selector).scrollLeft > 0", selector)
+        heads = page.locator(".vnb-code-head span")
+        assert await heads.all_inner_texts() == ["Python", "Code"]
+        keyword = page.locator(".vnb-code i.k").first
+        color = "(e) => getComputedStyle(e).color"
+        assert await keyword.evaluate(color) != await page.locator(".vnb-code pre").first.evaluate(color)
+        boxes = page.locator("li[data-task] input")
+        assert [await box.is_checked() for box in await boxes.all()] == [True, False]
+        assert await boxes.first.is_disabled()
+
+        # The Copy button of a block copies the code alone.
+        copy = page.locator(".vnb-code-copy").first
+        await copy.focus()
+        await page.keyboard.press("Enter")
+        await until_text(page, ".vnb-code-copy", "Copied")
+        assert await page.evaluate("() => navigator.clipboard.readText()") == CODE
+        assert await page.locator(".vnb-announcement").inner_text() == "Copied."
+        await until_text(page, ".vnb-code-copy", "Copy")
+
+        # A question and an answer have their own actions, with labels.
+        labels = await page.locator(".vnb-action:visible").evaluate_all("(all) => all.map((e) => e.ariaLabel)")
+        assert labels == [
+            "Copy question: One?",
+            "Edit: One?",
+            "Delete from here: One?",
+            "Copy answer: One?",
+            "Ask again: One?",
+        ]
+        await page.get_by_label("Copy answer: One?").click()
+        await until(page, "() => document.querySelector('[data-label=\"Copy answer\"] .vnb-icon-done')")
+        assert await page.evaluate("() => navigator.clipboard.readText()") == ANSWER
+        await page.get_by_label("Edit: One?").click()
+        editor, list_width = await page.locator(".vnb-editor").bounding_box(), 360 - 16
+        assert editor["width"] > list_width - 70
+        await page.keyboard.press("Escape")
+
+        server.fail(Fault(status=401))
+        await ask(page, "Two?")
+        await until_state(page, "failed")
+        error = page.locator(".vnb-turn .vnb-error:visible")
+        assert await error.evaluate("(e) => getComputedStyle(e).fontWeight") == "400"
+        await assert_async_page_accessible(page, ".vnb-transcript")
+        await page.get_by_label("Retry: Two?").click()
+        await until_state(page, "done")
+        await page.get_by_label("Delete from here: One?").click()
+        await until(page, "() => !document.querySelector('.vnb-turn')")
+
+
+async def test_the_page_counts_the_seconds_until_the_answer_and_the_kernel_sends_nothing(server, llm):
+    server.fail(Fault(delay=60))
+    panel = vn.ChatPanel(llm, store=False)
+    async with panel_page(panel) as page:
+        await ask(page, "One?")
+        await until_state(page, "waiting")
+        sent = []
+        send = panel._view.send
+        panel._view.send = lambda content, buffers=None: (sent.append(content), send(content, buffers))
+        await until_text(page, ".vnb-waiting", "Thinking\N{HORIZONTAL ELLIPSIS} 2 s")
+        assert sent == []
+        panel._view.send = send
+        panel._view._handle_custom_msg({"do": "hello"}, [])  # another page is opened: the count goes on
+        await page.wait_for_timeout(300)
+        assert re.fullmatch(
+            "Thinking\N{HORIZONTAL ELLIPSIS} ([2-9]|\\d\\d+) s", await page.locator(".vnb-waiting").inner_text()
+        )
+        panel.stop()
+        await until_state(page, "failed")
+        assert await page.locator(".vnb-waiting").is_hidden()
+
+
+async def test_only_a_reader_at_the_end_follows_the_answer(server, llm):
+    server.answer_with("word\n\n" * 60)
+    panel = vn.ChatPanel(llm, store=False, height=300)
+    jump = ".vnb-jump"
+    at_end = "() => { const e = document.querySelector('.vnb-list'); return e.scrollHeight - e.scrollTop - e.clientHeight < 5; }"
+    async with panel_page(panel) as page:
+        await ask(page, "One?")
+        await until_state(page, "done")
+        await until(page, at_end)
+        assert await page.locator(jump).is_hidden()
+
+        # A reader further up stays there, even if code asks a question, and can jump to the end.
+        await page.evaluate(
+            "() => { document.querySelector('.vnb-list').scrollTop = 100; document.activeElement.blur(); }"
+        )
+        await page.locator(jump).wait_for(state="visible")
+        await panel.ask("Two?")
+        await settled(panel)
+        await until(page, "() => document.querySelectorAll('.vnb-turn').length === 2")
+        assert await page.evaluate("() => document.querySelector('.vnb-list').scrollTop") == 100
+        await page.locator(jump).click()
+        await until(page, at_end)
+        await page.locator(jump).wait_for(state="hidden")
+
+        # Someone who asks a question wants to see its answer.
+        await page.evaluate("() => { document.querySelector('.vnb-list').scrollTop = 100; }")
+        await ask(page, "Three?")
+        await until(page, "() => document.querySelectorAll('.vnb-turn').length === 3")
+        await until_state(page, "done")
+        await until(page, at_end)
+
+
+async def test_code_that_is_still_arriving_keeps_its_scroll_position_and_its_copy_button(server, llm):
+    server.tokens_per_second = 60
+    server.answer_with("```python\n" + "x = 'a long line of code' " * 10 + "\n" + "y = 1\n" * 200 + "```")
+    panel = vn.ChatPanel(llm, store=False)
+    async with panel_page(panel, width=360) as page:
+        await ask(page, "One?")
+        await until(page, "() => document.querySelectorAll('.vnb-code i.m').length > 3")
+        await page.evaluate(
+            "() => { const pre = document.querySelector('.vnb-code pre'); pre.isOriginal = true; pre.scrollLeft = 50;"
+            " document.querySelector('.vnb-code-copy').focus(); }"
+        )
+        count = await page.locator(".vnb-code i.m").count()
+        await until(page, "(count) => document.querySelectorAll('.vnb-code i.m').length > count + 10", count)
+        assert (
+            await page.evaluate(
+                "() => { const pre = document.querySelector('.vnb-code pre'); return pre.isOriginal && pre.scrollLeft; }"
+            )
+            == 50
+        )
+        assert await page.evaluate("() => document.activeElement.className") == "vnb-code-copy"
+        panel.stop()
+        async with asyncio.timeout(20):
+            await settled(panel)
