@@ -17,6 +17,7 @@ from vision_nb.conversation.turn import Turn
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
+from vision_nb.images.remote import is_remote_file
 from vision_nb.messages import ChatMessage, MessageRole, Part
 from vision_nb.privacy.urls import public_url
 from vision_nb.rendering.demo_badge import demo_label
@@ -237,7 +238,10 @@ def _read_part(fields: Mapping[str, Any]) -> Part:
     if "text" in fields:
         return _string(fields["text"])
     if "url" in fields:
-        document = ImageDocument(image_url=_string(fields["url"]), detail=fields["detail"])
+        url = _string(fields["url"])
+        if is_remote_file(url):  # such images are saved as data; this would be read with the reader's login
+            raise ValueError("an image in an object store is not saved as a URL")
+        document = ImageDocument(image_url=url, detail=fields["detail"])
         document.show_as_link()
         return document
     data = base64.b64decode(_string(fields["data"]), validate=True)

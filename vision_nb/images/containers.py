@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 HEAD_BYTES = 1024
-"""How many bytes `container_kind` needs: a PDF's signature may come after other data."""
+"""How many bytes `container_kind` needs."""
 
 _IMAGE_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _AUDIO_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
@@ -29,7 +29,7 @@ def container_kind(head: bytes) -> str | None:
     >>> container_kind(b"%PDF-1.7")
     'pdf'
     """
-    if b"%PDF-" in head[:HEAD_BYTES]:
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n\0").startswith(b"%PDF-"):
         return "pdf"
     return None if video_format(head) is None else "video"
 
@@ -45,7 +45,7 @@ def video_format(head: bytes) -> str | None:
         return None if head[8:12] in _IMAGE_BRANDS | _AUDIO_BRANDS else "mov"
     if head[4:8] in _QUICKTIME_ATOMS:
         return "mov"
-    is_stream = len(head) > 376 and all(head[position] == 0x47 for position in (0, 188, 376))
+    is_stream = len(head) > 752 and all(head[position] == 0x47 for position in range(0, 753, 188))
     return "mpegts" if is_stream else None
 
 

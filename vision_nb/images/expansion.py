@@ -15,8 +15,9 @@ from vision_nb.images.content import FileContent, ImageContent, MemoryContent, R
 from vision_nb.images.formats import sniff
 from vision_nb.images.frames import video_frames
 from vision_nb.images.pages import Pages, animation_frames, pdf_pages, tiff_pages
-from vision_nb.images.remote import RemoteFile, is_remote_file
+from vision_nb.images.remote import NO_OPTIONS, RemoteFile, StorageOptions, is_remote_file
 from vision_nb.images.sources import ImageSource, local_path
+from vision_nb.privacy.api_keys import Secret
 
 DEFAULT_DPI = 150.0
 """The resolution of PDF pages: a letter page has 1275 x 1650 pixels."""
@@ -45,7 +46,7 @@ class PartOptions:
 
     pages: Pages | None = None
     dpi: float = DEFAULT_DPI
-    password: str | None = field(default=None, repr=False)
+    password: Secret | None = field(default=None, repr=False)
     every_s: float | None = None
     frames: int | None = None
     times: tuple[float, ...] = ()
@@ -60,8 +61,6 @@ class PartOptions:
             raise SettingsError(f"every_s must be at least 0.001 seconds, not {self.every_s!r:.60}.")
         if not _is_in(self.dpi, 1, _MAX_DPI):
             raise SettingsError(f"dpi must be from 1 to {_MAX_DPI:,.0f} pixels per inch, not {self.dpi!r:.60}.")
-        if self.password is not None and not isinstance(self.password, str):
-            raise SettingsError(f"password must be a string, not a {type(self.password).__name__}.")
         if isinstance(self.pages, Iterable) and not isinstance(self.pages, str):
             object.__setattr__(self, "pages", tuple(self.pages))  # an iterator would be used up by the first file
 
@@ -70,6 +69,17 @@ class PartOptions:
         """Return the kinds of files that the caller chose parts of: "pdf", "video"."""
         chosen = {"pdf"} if self.pages is not None else set()
         return frozenset(chosen | ({"video"} if self.every_s is not None or self.frames is not None else set()))
+
+
+def password_of(password: str | None) -> Secret | None:
+    """Return a password in a form that nothing shows.
+
+    Raises:
+        SettingsError: It is not a string.
+    """
+    if password is not None and not isinstance(password, str):
+        raise SettingsError(f"password must be a string, not a {type(password).__name__}.")
+    return None if password is None else Secret(password, name="The password of a PDF document")
 
 
 def _is_in(number: Any, least: float, most: float) -> bool:
@@ -113,7 +123,7 @@ def _head(content: ImageContent) -> bytes:
 
 
 def contents_of(
-    source: ImageSource, options: PartOptions, storage_options: Mapping[str, Any] | None = None
+    source: ImageSource, options: PartOptions, storage: StorageOptions = NO_OPTIONS
 ) -> list[ImageContent] | None:
     """Return the pages and frames that a source names, or its remote file; None for any other image.
 
@@ -121,14 +131,14 @@ def contents_of(
         source: A path, which may end in "#page=2", "#t=12.0" or "#frame=3"; a URL; the bytes of a file, also as
             ``{"bytes": ..., "path": ...}``; or an open binary file.
         options: Which pages and frames are chosen.
-        storage_options: Arguments for fsspec's file system, if the source is a URL of one.
+        storage: Arguments for fsspec's file system, if the source is a URL of one.
 
     Raises:
         ImageError: The file has no such page or frame, or cannot be read.
         SettingsError: The pages are not numbers.
     """
     if isinstance(source, (str, Path)):
-        return _named(str(source), options, storage_options)
+        return _named(str(source), options, storage)
     content = _in_memory(source)
     if content is None:
         return None
@@ -152,7 +162,7 @@ def only_one(contents: list[ImageContent], source: ImageSource) -> ImageContent:
     return contents[0]
 
 
-def _named(source: str, options: PartOptions, storage_options: Mapping[str, Any] | None) -> list[ImageContent] | None:
+def _named(source: str, options: PartOptions, storage: StorageOptions) -> list[ImageContent] | None:
     path = local_path(source)
     match = None if path is not None and _exists(path) else _FRAGMENT.fullmatch(source)
     if match is not None:
@@ -161,7 +171,7 @@ def _named(source: str, options: PartOptions, storage_options: Mapping[str, Any]
     if path is not None:
         content: ImageContent = FileContent(path)
     elif is_remote_file(source):
-        content = RemoteFile(source, storage_options)
+        content = RemoteFile(source, storage)
         if match is None and kind_of_name(source) is None:
             return [content]  # not read yet
     elif source.strip().lower().startswith(("http://", "https://")) and (

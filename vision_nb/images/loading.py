@@ -13,10 +13,10 @@ from vision_nb.images.columns import flatten
 from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
 from vision_nb.images.content import FileContent, ImageContent, working_folder
 from vision_nb.images.document import ImageDocument, ImageList, ImageSource
-from vision_nb.images.expansion import DEFAULT_DPI, PartOptions, contents_of, names_part, parts_of
+from vision_nb.images.expansion import DEFAULT_DPI, PartOptions, contents_of, names_part, parts_of, password_of
 from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff, type_of_name
 from vision_nb.images.pages import Pages
-from vision_nb.images.remote import has_magic, is_remote_file, public_name, remote_files
+from vision_nb.images.remote import NO_OPTIONS, StorageOptions, has_magic, is_remote_file, public_name, remote_files
 from vision_nb.images.sources import local_path
 from vision_nb.paths import expand_path
 
@@ -72,13 +72,14 @@ def load_images(
         pages: Pages of PDF documents and TIFF files: numbers from 1, or from -1 at the end, or a text such as
             ``"1-3, 8-, -1"``. The end of a range may be beyond the last page. None for all pages.
         dpi: The resolution of PDF pages in pixels per inch: 150 makes 1275 x 1650 pixels of a letter page.
-        password: The password of PDF documents.
+        password: The password of PDF documents. A pickled document does not contain it.
         every_s: Seconds from one frame of a video to the next. Also applies to animations, of which only the first
             frame is used otherwise.
         frames: How many frames of each video or animation, evenly spread, instead of ``every_s``. By default, 8 frames
             of a video.
         storage_options: Arguments for fsspec's file system, such as credentials, if sources are in object stores. By
-            default, the file system finds credentials where its command-line tools do.
+            default, the file system finds credentials where its command-line tools do. A pickled document does not
+            contain them.
 
     Raises:
         ImageNotFoundError: A file, page or frame does not exist, or a folder or pattern contains no image.
@@ -88,22 +89,25 @@ def load_images(
     >>> vn.load_images("photos", "https://example.org/3.jpg")
     [ImageDocument('photos/1.jpg'), ImageDocument('photos/2.jpg'), ImageDocument('https://example.org/3.jpg')]
     """
-    documents = _load_all(sources, PartOptions(pages, dpi, password, every_s, frames), storage_options, recursive)
+    options = PartOptions(pages, dpi, password_of(password), every_s, frames)
+    storage = StorageOptions(storage_options)
+    del password, storage_options  # a traceback can show the variables of each function
+    documents = _load_all(sources, options, storage, recursive)
     documents.report_skipped()
     return documents
 
 
 def find_images(*sources: ImageSource) -> ImageList:
     """Create documents as `load_images` does by default, without a note about skipped files."""
-    return _load_all(sources, PartOptions(), None, False)
+    return _load_all(sources, PartOptions(), NO_OPTIONS, False)
 
 
 def _load_all(
-    sources: Iterable[ImageSource], options: PartOptions, storage_options: Mapping[str, Any] | None, recursive: bool
+    sources: Iterable[ImageSource], options: PartOptions, storage: StorageOptions, recursive: bool
 ) -> ImageList:
     documents = ImageList()
     for source in flatten(sources):
-        found = _load(source, options, storage_options, recursive)
+        found = _load(source, options, storage, recursive)
         documents.extend(found)
         documents.skipped.extend(found.skipped)
     return documents
@@ -119,20 +123,16 @@ def with_parts(source: ImageSource) -> list[ImageSource]:
     return [source] if contents is None else [ImageDocument(image=content) for content in contents]
 
 
-def _documents(
-    source: ImageSource, options: PartOptions, storage_options: Mapping[str, Any] | None
-) -> list[ImageDocument]:
-    contents = contents_of(source, options, storage_options)
+def _documents(source: ImageSource, options: PartOptions, storage: StorageOptions) -> list[ImageDocument]:
+    contents = contents_of(source, options, storage)
     return [ImageDocument.of(source)] if contents is None else [ImageDocument(image=content) for content in contents]
 
 
-def _load(
-    source: ImageSource, options: PartOptions, storage_options: Mapping[str, Any] | None, recursive: bool
-) -> ImageList:
+def _load(source: ImageSource, options: PartOptions, storage: StorageOptions, recursive: bool) -> ImageList:
     if not isinstance(source, (str, Path)):
-        return ImageList(_documents(source, options, storage_options))
+        return ImageList(_documents(source, options, storage))
     if is_remote_file(str(source)) and (has_magic(str(source)) or str(source).endswith("/")):
-        return _expand_remote(str(source), options, storage_options, recursive)
+        return _expand_remote(str(source), options, storage, recursive)
     place = local_path(str(source))
     path = None if place is None else expand_path(place, ImageNotFoundError)
     try:
@@ -142,7 +142,7 @@ def _load(
         if isinstance(error, ImageNotFoundError):
             raise
         raise ImageNotFoundError(f"{path} cannot be read ({error.strerror}): {working_folder()}.") from error
-    return ImageList(_documents(source, options, storage_options)) if found is None else found
+    return ImageList(_documents(source, options, storage)) if found is None else found
 
 
 def _is_file_like(path: Path) -> bool:
@@ -172,13 +172,11 @@ def _expand(path: Path, options: PartOptions, recursive: bool) -> ImageList:
     return _not_empty(found, place)
 
 
-def _expand_remote(
-    url: str, options: PartOptions, storage_options: Mapping[str, Any] | None, recursive: bool
-) -> ImageList:
+def _expand_remote(url: str, options: PartOptions, storage: StorageOptions, recursive: bool) -> ImageList:
     """Return the images in a folder or pattern of an object store, by the endings of their names."""
     found, wanted = ImageList(), options.chosen_kinds | {kind_of_name(url)}
     ending = PurePosixPath(url).suffix
-    files = remote_files(url, storage_options, recursive=recursive)
+    files = remote_files(url, storage, recursive=recursive)
     for file in sorted(files, key=lambda file: _natural_order(file.path)):
         kind = kind_of_name(file.path)
         if kind is None and type_of_name(file.path) is None and (not ending or has_magic(ending)):

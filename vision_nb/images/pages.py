@@ -14,6 +14,7 @@ from vision_nb.images.decode import check_pixels, decode_upright, open_image, up
 from vision_nb.images.parts import MAX_PARTS, Part, PartContent
 from vision_nb.images.prepare import Header, Prepared, to_png
 from vision_nb.images.renderer import renderer
+from vision_nb.privacy.api_keys import Secret
 from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class PdfPage(Part):
 
     number: int
     dpi: float
-    password: str | None = field(repr=False)
+    password: Secret | None = field(repr=False, compare=False)
 
     @property
     def fragment(self) -> str:
@@ -133,7 +134,7 @@ def _prepared(fields: dict[str, Any], data: bytes) -> Prepared:
     return Prepared(data, str(fields["type"]), size, original_size=size)
 
 
-def pdf_pages(content: ImageContent, pages: Pages | None, dpi: float, password: str | None) -> list[PartContent]:
+def pdf_pages(content: ImageContent, pages: Pages | None, dpi: float, password: Secret | None) -> list[PartContent]:
     """Return pages of a PDF document.
 
     Raises:

@@ -5,28 +5,32 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 import uuid
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
 
 from vision_nb.errors import (
     CorruptImageError,
     ImageDownloadError,
+    ImageError,
     ImageNotFoundError,
     UnsupportedImageError,
     VisionError,
 )
+from vision_nb.images import download
 from vision_nb.images.cache import ImageCache
 from vision_nb.images.content import ImageContent, MemoryContent, RemoteContent
 from vision_nb.images.convert import from_data_uri
-from vision_nb.images.download import HEADER_BYTES, MAX_DOWNLOAD, TOTAL_SECONDS
+from vision_nb.images.download import HEADER_BYTES, MAX_DOWNLOAD
 from vision_nb.images.prepare import Header, read_header
-from vision_nb.privacy.api_keys import Secret
+from vision_nb.privacy.api_keys import Hidden, Secret
+from vision_nb.privacy.redaction import redact
 from vision_nb.privacy.urls import public_url, redact_url
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PROTOCOLS: Mapping[str, str] = {
     **dict.fromkeys(("s3", "s3a"), "s3fs"),
@@ -45,7 +49,6 @@ not used, because a URL from somebody else could read local files, or what only 
 _PUBLIC_OPTIONS = frozenset(
     "account_name account_host endpoint endpoint_url region region_name project consistency".split()
 )
-_CHUNK = 4_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,44 @@ def is_remote_file(source: str) -> bool:
     return bool(separator) and protocol.strip().lower() in PROTOCOLS
 
 
+class StorageOptions:
+    """Arguments for fsspec's file systems; those that may be secret are in no representation, error or pickle.
+
+    Args:
+        options: The arguments.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        given = dict(options or {})
+        self.public = {name: value for name, value in given.items() if name in _PUBLIC_OPTIONS}
+        self._private = Hidden({name: value for name, value in given.items() if name not in _PUBLIC_OPTIONS})
+        self._secrets = [Secret(text, name="A storage option") for text in _texts(given)]  # redacted from now on
+        self.identity = hash(json.dumps(given, sort_keys=True, default=repr))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_secrets": []}
+
+    def arguments(self) -> dict[str, Any]:
+        """Return all arguments; in another process, only those that are not secret."""
+        return {**self.public, **(self._private.value or {})}
+
+    def with_login(self, login: Mapping[str, str]) -> StorageOptions:
+        """Return the options with the login of a URL, unless they have another."""
+        return StorageOptions({**login, **self.arguments()}) if login else self
+
+
+def _texts(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options that may be secret."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _texts(value)
+        elif isinstance(value, str) and value and name not in _PUBLIC_OPTIONS:
+            yield value
+
+
+NO_OPTIONS = StorageOptions()
+
+
 class RemoteFile(ImageContent):
     """A file in an object store, which is read when it is needed.
 
@@ -71,20 +112,16 @@ class RemoteFile(ImageContent):
         options: Arguments for fsspec's file system, such as credentials.
     """
 
-    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, url: str, options: StorageOptions = NO_OPTIONS) -> None:
         self._url, login = _without_login(url.strip())
-        self._options = {**login, **(options or {})}
-        super().__init__((self._url, json.dumps(self._options, sort_keys=True, default=repr)), public_name(self._url))
+        self._options = options.with_login(login)
+        super().__init__((self._url, self._options.identity), public_name(self._url))
         self._token = uuid.uuid4().hex
         self._fingerprint: Hashable = None
         self._header: Header | None = None
-        self._secrets = _secrets_of(self._options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_secrets": [], "_fingerprint": None}  # a hash is another in each process
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _secrets=_secrets_of(state["_options"]))
+        return {**self.__dict__, "_fingerprint": None}  # a hash is another in each process
 
     @property
     def path(self) -> str:
@@ -109,32 +146,17 @@ class RemoteFile(ImageContent):
         return self._fingerprint
 
     def _download(self) -> _Download:
-        deadline = time.monotonic() + TOTAL_SECONDS
-        received = bytearray()
-        with reading(self.name):
-            system, path = file_system(self._url, self._options)
-            with system.open(path, "rb") as file:
-                while chunk := file.read(_CHUNK):
-                    received += chunk
-                    if len(received) > MAX_DOWNLOAD:
-                        raise ImageDownloadError(
-                            f"{self.name} is larger than {MAX_DOWNLOAD // 10**6} MB: download the file and scale it "
-                            "down first."
-                        )
-                    if time.monotonic() > deadline:
-                        raise ImageDownloadError(
-                            f"{self.name} took more than {TOTAL_SECONDS:.0f} seconds: try again, or download the file."
-                        )
-        data = bytes(received)
+        data = _call(self.name, _first_bytes, self._url, self._options, MAX_DOWNLOAD + 1)
+        if len(data) > MAX_DOWNLOAD:
+            raise ImageDownloadError(
+                f"{self.name} is larger than {MAX_DOWNLOAD // 10**6} MB: download the file and scale it down first."
+            )
         self._fingerprint = (len(data), hash(data))
         return _Download(data)
 
     def _read_header(self) -> Header:
         if self._fingerprint is None:
-            with reading(self.name):
-                system, path = file_system(self._url, self._options)
-                with system.open(path, "rb", block_size=HEADER_BYTES) as file:
-                    head = file.read(HEADER_BYTES)
+            head = _call(self.name, _first_bytes, self._url, self._options, HEADER_BYTES)
             try:
                 return read_header(io.BytesIO(head), self.name)
             except CorruptImageError:
@@ -160,7 +182,7 @@ def content_of_url(url: str, name: str | None) -> ImageContent:
     )
 
 
-def remote_files(url: str, options: Mapping[str, Any] | None, *, recursive: bool) -> list[RemoteFile]:
+def remote_files(url: str, options: StorageOptions, *, recursive: bool) -> list[RemoteFile]:
     """Return the files that a URL with a pattern matches, or those in a folder, whose URL ends with a slash.
 
     Raises:
@@ -168,23 +190,22 @@ def remote_files(url: str, options: Mapping[str, Any] | None, *, recursive: bool
         ImageNotFoundError: There is no such folder.
     """
     address, login = _without_login(url.strip())
-    name, merged = public_name(address), {**login, **(options or {})}
-    keep = _secrets_of(merged)
-    with reading(name):
-        system, path = file_system(address, merged)
-        found = (
-            system.glob(path, detail=True)
-            if has_magic(address)
-            else system.find(path, maxdepth=None if recursive else 1, detail=True)
-        )
-    del keep
+    merged = options.with_login(login)
+    paths = _call(public_name(address), _listed, address, merged, recursive)
     protocol = address.partition("://")[0]
-    files = sorted(path for path, info in found.items() if info.get("type") == "file")
-    return [
-        RemoteFile(f"{protocol}://{path.lstrip('/')}", merged)
-        for path in files
-        if not path.rpartition("/")[2].startswith(".")
-    ]
+    names = [path.lstrip("/") for path in paths if not path.rpartition("/")[2].startswith(".")]
+    return [RemoteFile(f"{protocol}://{name}", merged) for name in names]
+
+
+def _listed(url: str, options: StorageOptions, recursive: bool) -> list[str]:
+    system, path = _file_system(url, options)
+    if not has_magic(url):
+        found = system.find(path, maxdepth=None if recursive else 1, detail=True)
+    else:
+        found = system.glob(path, detail=True)
+        if not found and system.isfile(path):
+            return [path]  # its name has a bracket or question mark
+    return [path for path, info in found.items() if info.get("type") == "file"]
 
 
 def has_magic(url: str) -> bool:
@@ -192,38 +213,58 @@ def has_magic(url: str) -> bool:
     return any(character in url for character in "*?[")
 
 
-def file_system(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+def _file_system(url: str, options: StorageOptions) -> tuple[Any, str]:
     """Return fsspec's file system for a URL, and the path in it."""
     import fsspec
 
     protocol = url.partition("://")[0].lower()
     kind = fsspec.get_filesystem_class(protocol)
-    return kind(**{**kind._get_kwargs_from_urls(url), **options}), str(kind._strip_protocol(url))
+    return kind(**{**kind._get_kwargs_from_urls(url), **options.arguments()}), str(kind._strip_protocol(url))
 
 
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Map the exceptions of fsspec and its file systems."""
+def _first_bytes(url: str, options: StorageOptions, count: int) -> bytes:
+    """Read the beginning of a file; the file systems of object stores may take 60 seconds."""
+    system, path = _file_system(url, options)
+    if not getattr(system, "async_impl", False):
+        return bytes(system.cat_file(path, start=0, end=count))
+    from fsspec.asyn import sync
+
+    return bytes(sync(system.loop, system._cat_file, path, start=0, end=count, timeout=download.TOTAL_SECONDS))
+
+
+def _call(name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function that uses fsspec, and map the exceptions of its file systems.
+
+    These exceptions are left out, except for their text: they, and the frames in which they were raised, refer to the
+    credentials.
+    """
     try:
-        yield
+        return function(*args, **kwargs)
     except VisionError:
         raise
-    except ImportError as error:
+    except Exception as error:  # each file system has exceptions of its own
+        mapped, cause = _mapped(error, name), RuntimeError(redact(f"{type(error).__name__}: {error}"))
+    raise mapped from cause
+
+
+def _mapped(error: Exception, name: str) -> ImageError:
+    if isinstance(error, ImportError):
         package = PROTOCOLS[name.partition("://")[0].lower()]
         also = "" if package == "fsspec" else f" {package}"
-        raise UnsupportedImageError(
+        return UnsupportedImageError(
             f'{name} is a remote file: pip install "vision-nb[remote]"{also} to read it, or download it first.'
-        ) from error
-    except FileNotFoundError as error:
-        raise ImageNotFoundError(f"There is no file {name}: check the bucket and the path.") from error
-    except IsADirectoryError as error:
-        raise UnsupportedImageError(f"{name} is a folder: use vn.load_images with a slash at its end.") from error
-    except Exception as error:  # each file system has exceptions of its own
-        said = f"{type(error).__name__}: {error}"[:120]
-        raise ImageDownloadError(
-            f"{name} cannot be read ({said}): check the address, the network, and the credentials, which "
-            "load_images takes as storage_options=."
-        ) from error
+        )
+    if isinstance(error, FileNotFoundError):
+        return ImageNotFoundError(f"There is no file {name}: check the bucket and the path.")
+    if isinstance(error, IsADirectoryError):
+        return UnsupportedImageError(f"{name} is a folder: use vn.load_images with a slash at its end.")
+    if isinstance(error, TimeoutError):
+        seconds = f"{download.TOTAL_SECONDS:.0f}"
+        return ImageDownloadError(f"{name} took more than {seconds} seconds: try again, or download the file first.")
+    return ImageDownloadError(
+        f"{name} cannot be read ({f'{type(error).__name__}: {error}'[:120]}): check the address, the network, and the "
+        "credentials, which load_images takes as storage_options=."
+    )
 
 
 def _without_login(url: str) -> tuple[str, dict[str, str]]:
@@ -239,16 +280,3 @@ def public_name(url: str) -> str:
     url = _without_login(url)[0]
     address, separator, fragment = url.partition("#")
     return public_url(address) + separator + fragment
-
-
-def _secrets_of(options: Mapping[str, Any]) -> list[Secret]:
-    """Register the secret options, so that no error shows them for as long as the result is kept."""
-    return [Secret(value, name="A storage option") for value in _private_values(options)]
-
-
-def _private_values(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _private_values(value)
-        elif isinstance(value, str) and value and name not in _PUBLIC_OPTIONS:
-            yield value

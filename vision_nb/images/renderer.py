@@ -24,6 +24,7 @@ from vision_nb.errors import (
 from vision_nb.images.containers import HEAD_BYTES, container_kind, video_format
 from vision_nb.images.content import FileContent, ImageContent
 from vision_nb.images.formats import describe_data
+from vision_nb.privacy.api_keys import Secret
 
 MAX_SECONDS = 60.0
 """The longest time that the rendering of a page or frame may take."""
@@ -96,7 +97,7 @@ class Renderer:
         timer.daemon = True
         timer.start()
         try:
-            process.stdin.write(json.dumps({**request, "bytes": size}).encode() + b"\n" + sent)
+            process.stdin.write(json.dumps({**request, "bytes": size}, default=Secret.reveal).encode() + b"\n" + sent)
             process.stdin.flush()
             line = process.stdout.readline()
             fields = json.loads(line)
