@@ -18,7 +18,7 @@ from vision_nb.comparison.page_export import PageOptions
 from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.math import answer_html as formula_html
+from vision_nb.rendering.page import answer_html as formula_html
 from vision_nb.rendering.paged_table import PagedTable, RowGroup
 from vision_nb.rendering.sanitize import escape_text
 from vision_nb.schema.fields import flatten
