@@ -1,6 +1,7 @@
 """The image grid, and answers that are displayed while they are streamed."""
 
 import asyncio
+import io
 
 import numpy as np
 import pytest
@@ -54,6 +55,32 @@ def test_a_corrupt_file_does_not_affect_the_other_images(tmp_path):
     assert [len(axis.images) for axis in figure.axes] == [0, 1, 0]
     assert "could not be loaded" in figure.axes[0].texts[0].get_text()
     assert figure_png(figure).startswith(b"\x89PNG")
+
+
+def test_all_cells_of_the_grid_have_the_same_shape_and_images_keep_theirs(tmp_path):
+    sizes = [(400, 300), (300, 400), (600, 100), (50, 50)]
+    figure = vn.display_image_uris([picture(*size) for size in sizes] + [tmp_path / "missing.png"], (2, 3))
+    figure.draw_without_rendering()
+    boxes = [axis.get_window_extent() for axis in figure.axes]
+    assert len({(round(box.width), round(box.height)) for box in boxes}) == 1
+    for axis, box, (width, height) in zip(figure.axes, boxes, sizes, strict=False):
+        (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+        assert box.width / (right - left) == pytest.approx(box.height / (bottom - top), rel=0.02)
+        assert left <= -0.5 and right >= width - 0.5 and top == -0.5 and bottom >= height - 0.5
+    captions = [axis.title.get_window_extent() for axis in figure.axes]
+    assert (
+        len({round(caption.y0) for caption in captions[:3]})
+        == len({round(caption.y0) for caption in captions[3:5]})
+        == 1
+    )
+
+
+def test_the_grid_is_transparent_and_its_captions_are_readable_on_any_page():
+    figure = vn.display_image_uris([picture(100, 100), picture(400, 100)])
+    pixels = np.asarray(Image.open(io.BytesIO(figure_png(figure))).convert("RGBA"))
+    assert (pixels[..., 3] == 0).mean() > 0.1
+    assert figure.axes[0].title.get_bbox_patch().get_facecolor() == (1, 1, 1, 1)
+    assert figure.axes[0].title.get_color() == "black"
 
 
 def test_a_grid_without_images_or_columns_is_an_error():

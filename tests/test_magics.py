@@ -268,5 +268,5 @@ def test_the_image_grid_is_shown_once_whether_or_not_it_is_the_cells_value(photo
         f"vn.display_image_uris(['{photo}'])",
     )
     for cell in (cells[0], cells[1], cells[2], cells[4]):
-        images = [output for output in cell.outputs if {"image/png", "image/jpeg"} & set(output.get("data", {}))]
+        images = [output for output in cell.outputs if {"image/png", "text/html"} & set(output.get("data", {}))]
         assert len(images) == len(cell.outputs) == 1

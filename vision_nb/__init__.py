@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import vision_nb.comparison.hooks as _comparison_hooks
+import vision_nb.images.hooks as _image_hooks
 import vision_nb.providers.hooks as _provider_hooks
 
 if TYPE_CHECKING:
@@ -142,6 +144,12 @@ def _open_review_panel(extraction: Extraction, **options: Any) -> ReviewPanel:
     return ReviewPanel(extraction, **options)
 
 
+def _count_tokens(images: Sequence[ImageDocument], model: Any) -> list[int | None]:
+    from vision_nb.cost.image_tokens import image_tokens
+
+    return [count.tokens for count in image_tokens(list(images), model)]
+
+
 def _configured_model() -> _provider_hooks.ConfiguredModel | None:
     from vision_nb.magics.configured import configured_model
 
@@ -150,6 +158,7 @@ def _configured_model() -> _provider_hooks.ConfiguredModel | None:
 
 _comparison_hooks.open_label_panel = _open_label_panel  # `Comparison.label` is in a layer below the widgets
 _comparison_hooks.open_review_panel = _open_review_panel  # and so is `Extraction.review`
+_image_hooks.count_tokens = _count_tokens  # the token rules are above the images
 _provider_hooks.configured_model = _configured_model  # `connect` is below the magics, which have the settings
 
 

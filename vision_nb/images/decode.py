@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError, VisionError
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-_ORIENTATION = 0x0112  # the EXIF tag
+_ORIENTATION = 0x0112  # EXIF tags
+_DATE_TIME = 0x0132  # when the file was last changed, or taken if the camera writes nothing else
+_EXIF_IFD = 0x8769
+_DATE_TIME_ORIGINAL = 0x9003
 _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
 
 
@@ -84,6 +88,19 @@ def _orientation(image: Image.Image) -> int:
         return int(Image.Image.getexif(image).get(_ORIENTATION, 1))  # a PNG's own method decodes all pixels
     except Exception:  # the pixels can be used even if the EXIF data is damaged
         return 1
+
+
+def time_taken(image: Image.Image) -> datetime | None:
+    """Return when an image was taken, by its EXIF data, in the camera's local time; None if they do not say."""
+    from PIL import Image
+
+    try:
+        _find_late_exif(image)
+        exif = Image.Image.getexif(image)
+        text = exif.get_ifd(_EXIF_IFD).get(_DATE_TIME_ORIGINAL) or exif.get(_DATE_TIME)
+        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+    except Exception:  # damaged or missing data
+        return None
 
 
 def _find_late_exif(image: Image.Image) -> None:

@@ -6,6 +6,7 @@ import copy
 import io
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -184,6 +185,11 @@ class ImageDocument:
     def size(self) -> Size:
         """Width and height in pixels, EXIF orientation applied; read from the header."""
         return self._content.header().size
+
+    @property
+    def taken(self) -> datetime | None:
+        """When the image was taken, by its EXIF data, in the camera's local time; None if they do not say."""
+        return self._content.header().taken
 
     @property
     def mimetype(self) -> str:

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
 from vision_nb.errors import ImageError
+from vision_nb.images import hooks
 from vision_nb.images.cards import ShownImage, image_cards
 from vision_nb.notebook.ipython import running_cell
 from vision_nb.notebook.notes import show_note
+from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 
-D = TypeVar("D", bound=ShownImage)
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ListedImage(ShownImage, Protocol):
+    """What a list reads of an `ImageDocument`."""
+
+    @property
+    def name(self) -> str:
+        """The path, the URL without its query, or the name of an image in memory."""
+
+    @property
+    def taken(self) -> datetime | None:
+        """When the image was taken."""
+
+
+D = TypeVar("D", bound=ListedImage)
 
 _SKIPPED_LINES = 5
 _SKIPPED_NAMED = 3
 _TERMINAL_LINES = 24
+_THREADS = 8
+_COLUMNS = ("path", "width", "height", "type", "taken", "error")
 
 
 class ListOfImages(TerminalDisplay, list[D]):
@@ -111,6 +134,35 @@ class ListOfImages(TerminalDisplay, list[D]):
         """Return the images in reverse order."""
         return self[::-1]
 
+    def to_dataframe(self, model: Any = None) -> pd.DataFrame:
+        """Return a pandas DataFrame with a row per image; only the headers of the files are read.
+
+        The columns are path, width and height in pixels, type, taken (when the image was taken, by its EXIF data),
+        tokens if there is a model, and error, which says why an image cannot be read. At most the first 64 KiB of a
+        URL are downloaded, once, unless its header is longer.
+
+        Args:
+            model: A model or its name, whose input tokens are counted as by `image_tokens`.
+
+        Raises:
+            SettingsError: The model's name is misspelled.
+
+        >>> images = vn.load_images(vn.samples.path("chart"), vn.samples.path("label"))
+        >>> images.to_dataframe("gpt-4o")[["width", "height", "type", "tokens"]]
+           width  height type  tokens
+        0   1000     600  PNG     765
+        1    900    1040  PNG     765
+        """
+        import pandas as pd
+
+        with ThreadPoolExecutor(_THREADS, "vision_nb headers") as executor:
+            records = list(executor.map(_record, self))
+        table = pd.DataFrame.from_records(records, columns=list(_COLUMNS))
+        table = table.astype({"width": "Int64", "height": "Int64", "taken": "datetime64[us]"})
+        if model is not None:
+            table.insert(len(_COLUMNS) - 1, "tokens", pd.array(hooks.count_tokens(self, model), dtype="Int64"))
+        return without_formulas(table)
+
     def __str__(self) -> str:
         return repr(self)
 
@@ -141,3 +193,13 @@ def _size_text(document: ShownImage) -> str:
         return f"{document.size[0]} x {document.size[1]}"
     except ImageError as error:
         return str(error)
+
+
+def _record(document: ListedImage) -> tuple[Any, ...]:
+    """Return the values of an image in the order of the columns."""
+    path = replace_surrogates(document.name)
+    try:
+        (width, height), taken = document.size, document.taken
+        return path, width, height, document.mimetype.removeprefix("image/").upper(), taken, None
+    except ImageError as error:
+        return path, None, None, None, None, str(error)

@@ -10,10 +10,11 @@ import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from vision_nb.errors import ImageTooLargeError
-from vision_nb.images.decode import Size, check_pixels, decode_upright, is_deep, open_image, upright_size
+from vision_nb.images.decode import Size, check_pixels, decode_upright, is_deep, open_image, time_taken, upright_size
 from vision_nb.images.formats import SENDABLE, format_name, has_only_pixels
 from vision_nb.rendering.format import format_bytes
 
@@ -37,10 +38,12 @@ class Header:
     Attributes:
         mimetype: The MIME type, detected from the first bytes.
         size: Width and height in pixels, EXIF orientation applied.
+        taken: When the image was taken, by its EXIF data, in the camera's local time; None if they do not say.
     """
 
     mimetype: str
     size: Size
+    taken: datetime | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +72,7 @@ class Prepared:
 
 
 def read_header(file: IO[bytes], name: str) -> Header:
-    """Read an image's type and size without decoding it.
+    """Read an image's type, size and time without decoding it.
 
     Args:
         file: A seekable binary file, at its start. It may be truncated after the header.
@@ -79,7 +82,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
         ImageError: The file is not an image, cannot be read, or has too many pixels.
     """
     with open_image(file, name) as (image, mimetype):
-        return Header(mimetype, upright_size(image))
+        return Header(mimetype, upright_size(image), time_taken(image))
 
 
 def prepare(
@@ -179,6 +182,12 @@ def to_jpeg(data: bytes, *, quality: int) -> bytes:
         return _save(
             _on_white(decode_upright(image, upright_size(image), [], "The image"), []), "JPEG", quality=quality
         )
+
+
+def to_webp(data: bytes, *, quality: int) -> bytes:
+    """Convert an image file to WebP, which can be transparent; ``quality`` is from 1 to 100."""
+    with open_image(io.BytesIO(data), "The figure") as (image, _):
+        return _save(decode_upright(image, upright_size(image), [], "The image"), "WEBP", quality=quality)
 
 
 def to_png(image: Image.Image) -> bytes:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from vision_nb.errors import ImageError, ProviderError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
-from vision_nb.images.prepare import fit_within, to_jpeg
+from vision_nb.images.prepare import fit_within, to_jpeg, to_webp
 from vision_nb.messages import as_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
 from vision_nb.rendering.answer import badge_notes, plain_text, response_markdown
+from vision_nb.rendering.html import data_uri, image_html
 from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.responses import Response
 
@@ -32,7 +33,11 @@ UPDATES_PER_SECOND = 12
 """How often a streamed answer is redrawn at most: more often flickers, and fills the message queue."""
 
 _GRID_SIDE = 640  # longest side of an image in the grid, in pixels
-_MAX_PNG_BYTES = 100_000  # larger figures are displayed as JPEG, so that notebooks stay small
+_CELL_SIZE = (4.2, 3.6)  # width and height of a cell of the grid, in inches
+_CELL_ASPECT = 0.75  # height of a cell without its caption, divided by the width
+# Dark on white, because the background of the figure is the page's, which can be light or dark.
+_CAPTION_BOX = {"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.3"}
+_MAX_PNG_BYTES = 100_000  # larger figures are displayed as JPEG or WebP, so that notebooks stay small
 
 
 def display_image_uris(
@@ -41,6 +46,8 @@ def display_image_uris(
     top_k: int | None = None,
 ) -> Figure:
     """Show images in a grid, each with its name and size.
+
+    The grid is a matplotlib figure with a transparent background. `show` displays cards instead, which can be enlarged.
 
     Args:
         image_paths: Paths, URLs or other image sources.
@@ -65,14 +72,16 @@ def display_image_uris(
             "There is nothing to show: pass at least one image, and an image_matrix with at least one column."
         )
     rows = math.ceil(len(sources) / columns)
-    figure = new_figure(figsize=(4.2 * columns, 3.6 * rows), layout="constrained")
+    size = (_CELL_SIZE[0] * columns, _CELL_SIZE[1] * rows)
+    figure = new_figure(figsize=size, layout="constrained", facecolor="none")
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
         axis.set_axis_off()
+        axis.set_box_aspect(_CELL_ASPECT)
     for axis, source in zip(axes, sources, strict=False):
         _draw_image(axis, source)
     if in_notebook():
-        show_figure(figure)
+        show_figure(figure, alt="Images: " + ", ".join(axis.get_title() for axis in axes[: len(sources)]))
     return figure
 
 
@@ -87,12 +96,23 @@ def _draw_image(axis: Axes, source: ImageSource) -> None:
         prepared = document.prepare(lambda size: fit_within(size, _GRID_SIDE))
     except ImageError as error:
         message = f"could not be loaded\n\n{error}".replace("$", r"\$")  # wrapped text ignores parse_math=False
-        axis.text(0.5, 0.5, message, ha="center", va="center", wrap=True, transform=axis.transAxes)
-        axis.set_title(_shortened(name), fontsize=9, parse_math=False)
+        place: dict[str, Any] = {"ha": "center", "va": "center", "wrap": True, "transform": axis.transAxes}
+        axis.text(0.5, 0.5, message, color="black", bbox=_CAPTION_BOX, **place)
+        _set_caption(axis, _shortened(name))
         return
-    axis.imshow(np.asarray(Image.open(io.BytesIO(prepared.data)).convert("RGB")))
+    pixels = np.asarray(Image.open(io.BytesIO(prepared.data)).convert("RGB"))
+    axis.imshow(pixels, aspect="auto")
+    # All cells have the same shape; the image fills it in one direction, and begins right below its caption.
+    height, width = pixels.shape[:2]
+    shown_width, shown_height = max(width, height / _CELL_ASPECT), max(height, width * _CELL_ASPECT)
+    axis.set_xlim(width / 2 - 0.5 - shown_width / 2, width / 2 - 0.5 + shown_width / 2)
+    axis.set_ylim(shown_height - 0.5, -0.5)
     width, height = prepared.original_size
-    axis.set_title(f"{_shortened(name)}   {width} x {height}", fontsize=9, parse_math=False)
+    _set_caption(axis, f"{_shortened(name)}   {width} x {height}")
+
+
+def _set_caption(axis: Axes, text: str) -> None:
+    axis.set_title(text, fontsize=10, parse_math=False, color="black", bbox=_CAPTION_BOX, pad=8)
 
 
 def _shortened(name: str) -> str:
@@ -118,19 +138,34 @@ def new_figure(**options: Any) -> Figure:
 
 
 def figure_png(figure: Figure) -> bytes:
-    """Return a figure as PNG, on white so that it is readable in dark themes too."""
+    """Return a figure as PNG, on white so that it is readable in dark themes too, unless it has no background."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, facecolor="white", bbox_inches="tight")
+    background = "none" if _is_transparent(figure) else "white"
+    figure.savefig(buffer, format="png", dpi=80, facecolor=background, bbox_inches="tight")
     return buffer.getvalue()
 
 
-def show_figure(figure: Figure) -> None:
-    """Display a figure in the running cell, as PNG or, if that is too large, as JPEG."""
+def _is_transparent(figure: Figure) -> bool:
+    from matplotlib.colors import to_rgba
+
+    return to_rgba(figure.get_facecolor())[3] == 0
+
+
+def show_figure(figure: Figure, *, alt: str = "") -> None:
+    """Display a figure in the running cell, as PNG or, if that is too large, as JPEG or WebP.
+
+    Args:
+        figure: The figure.
+        alt: A text for readers who do not see a large transparent figure.
+    """
     from IPython.display import Image, display
 
     png = figure_png(figure)
     if len(png) <= _MAX_PNG_BYTES:
         display(Image(data=png, format="png"))
+    elif _is_transparent(figure):  # as HTML, which also shows a WebP in exported notebooks
+        image = image_html(data_uri(to_webp(png, quality=75), "image/webp"), alt)
+        display({"text/html": image, "text/plain": repr(figure)}, raw=True)
     else:
         display(Image(data=to_jpeg(png, quality=80), format="jpeg"))
     if isinstance(figure, DisplayOnce):

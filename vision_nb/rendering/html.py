@@ -18,6 +18,11 @@ def data_uri(data: bytes, mimetype: str) -> str:
     return f"data:{mimetype};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+def image_html(source: str, alt: str) -> str:
+    """Return an image that is not wider than the page."""
+    return f'<img src="{escape(source)}" alt="{escape(alt)}" style="max-width:100%">'
+
+
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
     """Return a Markdown table; columns from ``numbers_from`` on are right-aligned."""
     rule = ["---" if column < numbers_from else "---:" for column in range(len(head))]

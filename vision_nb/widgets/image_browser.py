@@ -12,11 +12,11 @@ from typing import Any
 import traitlets
 
 from vision_nb.errors import ImageError, SettingsError
-from vision_nb.images.cards import PAGE, ImageCard, ShownImage, cards_html, read_cards
+from vision_nb.images.cards import PAGE, ImageCard, cards_html, read_cards
 from vision_nb.images.columns import flatten
 from vision_nb.images.document import ImageSource
-from vision_nb.images.image_list import ListOfImages
-from vision_nb.images.loading import load_images
+from vision_nb.images.image_list import ListedImage, ListOfImages
+from vision_nb.images.loading import find_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
@@ -75,8 +75,16 @@ class _UnreadableImage:
         raise self.error
 
     @property
+    def name(self) -> str:
+        return self.title
+
+    @property
     def short_name(self) -> str:
         return self.title
+
+    @property
+    def taken(self) -> None:
+        raise self.error
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,13 +95,13 @@ class _UnreadableImage:
         raise self.error
 
 
-def _load(images: ImageSource | Iterable[ImageSource]) -> ListOfImages[ShownImage]:
+def _load(images: ImageSource | Iterable[ImageSource]) -> ListOfImages[ListedImage]:
     """Return the images, broken ones among them."""
     sources = list(flatten([] if images is None else [images]))
-    shown = ListOfImages[ShownImage]((), getattr(images, "skipped", ()))
+    shown = ListOfImages[ListedImage]((), getattr(images, "skipped", ()))
     for source in sources:
         try:
-            found = load_images(source)
+            found = find_images(source)
         except ImageError as error:
             if len(sources) == 1:
                 raise
@@ -121,7 +129,7 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
     _css = read_assets("image_viewer.css", "image_browser.css")
     static_class = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, images: ListOfImages[ShownImage], *, columns: int | None = None) -> None:
+    def __init__(self, images: ListOfImages[ListedImage], *, columns: int | None = None) -> None:
         super().__init__(static_class=f"vnb-static-{secrets.token_hex(4)}")
         self.images = images
         self.page_count = -(-len(images) // PAGE)
