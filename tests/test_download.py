@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
+import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import ImageDocument, display_image_uris, errors
 from vision_nb.images import download
@@ -269,3 +270,17 @@ def test_the_address_that_answered_is_checked_too(site, monkeypatch):
     with pytest.raises(errors.ImageDownloadError, match="private network"):
         ImageDocument(image_url=f"http://images.example.org:{site.server_port}/photo").read()
     assert len(asked) == 2
+
+
+def test_a_data_frame_of_images_asks_once_for_each_url(site):
+    documents = vn.load_image_urls([f"{site.base}/photo", f"{site.base}/ranged", f"{site.base}/missing"])
+    table = documents.to_dataframe("gpt-4o")
+    assert sorted(path for path, _ in site.asked) == ["/missing", "/photo", "/ranged"]
+    assert table.type[:2].tolist() == ["JPEG", "JPEG"] and "404" in table.error[2] and table.tokens.notna().sum() == 2
+
+
+def test_cards_of_urls_download_each_image_once(site):
+    documents = vn.load_image_urls([f"{site.base}/photo"])
+    assert "JPEG" in documents._repr_html_() and "JPEG" in documents._repr_html_()
+    assert documents.to_dataframe().width[0] == documents[0].size[0]
+    assert [path for path, _ in site.asked] == ["/photo"]

@@ -1,9 +1,11 @@
 """Cards and strips of thumbnails: what they contain, and that they are small, escaped and fit for any front end."""
 
 import re
+from datetime import datetime
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
@@ -119,3 +121,40 @@ def test_slices_sums_and_copies_are_lists_of_images_with_their_skipped_files(tmp
         assert found.skipped == [notes] and found.skipped is not first.skipped
     assert first[1].title == "2.png"
     assert isinstance(vn.load_images(tmp_path / "*.png")[:2], ImageList)
+
+
+def test_a_data_frame_of_images_has_sizes_times_and_tokens_and_the_reasons_of_broken_ones(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:17 18:30:05"
+    (tmp_path / "photo.jpg").write_bytes(encoded(picture(60, 40), "JPEG", exif=exif))
+    (tmp_path / "drawing.png").write_bytes(encoded(picture(1024, 1024)))
+    (tmp_path / "broken.png").write_bytes(encoded(picture())[:30])
+    documents = ImageList(
+        ImageDocument(image_path=tmp_path / name) for name in ("photo.jpg", "drawing.png", "broken.png")
+    )
+    table = documents.to_dataframe(model="gpt-4o")
+    assert list(table.columns) == ["path", "width", "height", "type", "taken", "tokens", "error"]
+    assert list(table.path) == [str(tmp_path / name) for name in ("photo.jpg", "drawing.png", "broken.png")]
+    assert table.iloc[0][["width", "height", "type", "tokens"]].tolist() == [40, 60, "JPEG", 255]
+    assert table.taken[0] == datetime(2024, 5, 17, 18, 30, 5) and table.taken[1:].isna().all()
+    assert table.tokens[1] == 765 and "damaged" in table.error[2] and table.error[:2].isna().all()
+    assert table.iloc[2][["width", "height", "type", "taken", "tokens"]].isna().all()
+    assert "tokens" not in documents.to_dataframe() and len(ImageList().to_dataframe("gpt-4o")) == 0
+    with pytest.raises(vn.errors.SettingsError, match="gpt-4o"):
+        documents.to_dataframe("gtp-4o")
+
+
+@pytest.mark.parametrize("text", ["", "0000:00:00 00:00:00", "yesterday", "2024:13:01 00:00:00"])
+def test_a_time_that_is_not_one_is_unknown(text):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = text
+    exif[0x0132] = text
+    assert ImageDocument(image=encoded(picture(), "JPEG", exif=exif)).taken is None
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_the_time_is_read_from_other_types_too(kind):
+    exif = Image.Exif()
+    exif[0x0132] = "2020:01:02 03:04:05"
+    assert ImageDocument(image=encoded(picture(), kind, exif=exif)).taken == datetime(2020, 1, 2, 3, 4, 5)

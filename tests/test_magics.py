@@ -44,7 +44,17 @@ def test_a_cell_streams_its_answer_and_shows_it_once(photo):
 
 def test_images_come_from_variables_files_patterns_folders_and_urls(tmp_path):
     (tmp_path / "folder").mkdir()
-    for name in ("a1.png", "a2.png", "with space ü.png", "写真.png", "folder/b.png", "C:\\win\\c.png", "night.png"):
+    for name in (
+        "a1.png",
+        "a2.png",
+        "with space ü.png",
+        "写真.png",
+        "folder/b.png",
+        "C:\\win\\c.png",
+        "night.png",
+        "several1.png",
+        "several2.png",
+    ):
         (tmp_path / name).write_bytes(encoded(picture(seed=len(name))))
     questions = {
         "-i small": 1,
@@ -60,12 +70,22 @@ def test_images_come_from_variables_files_patterns_folders_and_urls(tmp_path):
         '-i "C:\\win\\c.png"': 1,
         "-i night.png": 1,
         "-i http://127.0.0.1:9/x.png --no-raise": 1,
+        "-i docs[:2]": 2,
+        "-i docs[2]": 1,
+        "-i docs[1:] -i docs[-1].images[0]": 3,
+        "-i holder.nested.images[:1]": 1,
+        '-i "docs.filter(lambda d: d.size[0] > 5)"': 3,
+        '-i "docs[:1] + several"': 3,
+        "-i several[n]": 1,
+        "-i several[12].png": 2,
     }
     _, *cells = run_cells(
         f"{SERVER}\nserver.answer_with('Yes.')\nfrom PIL import Image\nimport numpy as np\n"
         "from matplotlib.figure import Figure\nfrom types import SimpleNamespace\n"
         "small = Image.new('RGB', (10, 10), 'red')\nseveral = [small, vn.ImageDocument.of('a1.png')]\n"
         "table, holder = {'x': small}, SimpleNamespace(image=small)\nnight = 7\n"
+        "docs, n = vn.load_images(small, small, small), 0\nobject.__setattr__(docs[2], 'images', [small])\n"
+        "holder.nested = SimpleNamespace(images=several)\n"
         "array, figure = np.zeros((5, 5, 3), 'uint8'), Figure()\nvn.ImageDocument.of(small)",
         *(f"%%vision demo {words}\nWhat is {number}?" for number, words in enumerate(questions)),
         "%%vision demo -i Out[2]\nWhat?",

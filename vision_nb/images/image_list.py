@@ -160,7 +160,13 @@ class ListOfImages(TerminalDisplay, list[D]):
         table = pd.DataFrame.from_records(records, columns=list(_COLUMNS))
         table = table.astype({"width": "Int64", "height": "Int64", "taken": "datetime64[us]"})
         if model is not None:
-            table.insert(len(_COLUMNS) - 1, "tokens", pd.array(hooks.count_tokens(self, model), dtype="Int64"))
+            errors = [record[-1] for record in records]
+            # A broken image has no tokens; it would be downloaded again.
+            counts = iter(
+                hooks.count_tokens([one for one, error in zip(self, errors, strict=True) if error is None], model)
+            )
+            tokens = [next(counts) if error is None else None for error in errors]
+            table.insert(len(_COLUMNS) - 1, "tokens", pd.array(tokens, dtype="Int64"))
         return without_formulas(table)
 
     def __str__(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import glob
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -13,24 +13,30 @@ from typing import Any
 from vision_nb.errors import ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.document import ImageList
 from vision_nb.images.loading import find_images
+from vision_nb.magics.template import evaluate_argument
 from vision_nb.magics.usage_errors import UsageError, closest, describe, truncate
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
 """The file name endings that completion offers. Loading ignores them: a file's type comes from its bytes."""
 
-_VARIABLE = re.compile(r"(?P<name>[^\W\d]\w*)(?P<steps>(?:\.[^\W\d]\w*|\[(?:-?\d+|'[^']*'|\"[^\"]*\")\])*)")
-_STEP = re.compile(r"\.(\w+)|\[(.+?)\]")
+# A variable, perhaps with attributes, indexes, slices or calls: `docs[:3]`. Any other word is a file name.
+_EXPRESSION = re.compile(r"(?P<name>[^\W\d]\w*)(?P<rest>\s*[.\[(].*|\s+\+.*)?", re.DOTALL)
+_ITEM = re.compile(r"(?:\[(?:-?\d+|'[^']*'|\"[^\"]*\")\])*")
 
 
 def load_image_args(words: Iterable[str], variables: Mapping[str, Any]) -> ImageList:
     """Load the images that the values of ``-i`` name, in order.
+
+    A value is a variable or an expression that begins with one, such as ``docs[:3]`` or ``page.images``, or else a
+    file, folder, pattern or URL.
 
     Args:
         words: The values of ``-i``.
         variables: The notebook's variables.
 
     Raises:
-        UsageError: A variable is None or not an image, or a word names neither a variable nor a file.
+        UsageError: A variable is None or not an image, an expression is invalid or raises an error, or a word names
+            neither a variable nor a file.
         ImageError: A file, folder or pattern contains no image.
     """
     found = ImageList()
@@ -62,28 +68,26 @@ def _load(word: str, variables: Mapping[str, Any]) -> ImageList:
 
 def _source(word: str, variables: Mapping[str, Any]) -> tuple[Any, bool]:
     """Return a variable's value or the word itself, and whether it is a variable."""
-    match = _VARIABLE.fullmatch(word)
+    match = _EXPRESSION.fullmatch(word)
     if match is None or match["name"] not in variables:
-        if match is not None and match["name"] in ("Out", "In", "_") and not _is_file(word):
+        if match is not None and match["name"] in ("Out", "In", "_") and not _names_files(word):
             raise UsageError(f"-i {truncate(word)}: there is no output yet.")
         return word, False
-    if match["steps"].startswith(".") and _is_file(word):
-        return word, False  # photo.jpg names the file, even if there is a variable photo
-    value = variables[match["name"]]
-    for attribute, index in _STEP.findall(match["steps"]):
-        try:
-            value = getattr(value, attribute) if attribute else value[ast.literal_eval(index)]
-        except Exception as error:  # the code of any class can run
-            raise UsageError(f"-i {truncate(word)}: there is no such item ({describe(error)}).") from error
+    rest = match["rest"] or ""
+    # photo.jpg and scan[0-9].png name files, even if there are variables photo and scan; several[1] is an item.
+    if not _ITEM.fullmatch(rest) and _names_files(word):
+        return word, False
+    value = evaluate_argument(word, variables, option="-i") if rest else variables[match["name"]]
     if value is None:
         raise UsageError(f"-i {truncate(word)}: the value is None; run the cell that sets it.")
     return (list(value) if isinstance(value, (set, frozenset)) else value), True
 
 
-def _is_file(word: str) -> bool:
+def _names_files(word: str) -> bool:
+    """Return whether a word is the name of a file, or a pattern of such names."""
     try:
-        return Path(word).is_file()
-    except OSError:  # the name is too long, or a folder cannot be read
+        return Path(word).is_file() or (glob.has_magic(word) and bool(glob.glob(word)))  # noqa: PTH207 - as load_images
+    except (OSError, ValueError):  # the name is too long or invalid, or a folder cannot be read
         return False
 
 

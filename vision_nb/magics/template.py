@@ -72,5 +72,29 @@ def _evaluate(expression: str, code: CodeType, variables: Mapping[str, Any]) -> 
         raise UsageError(f"{_in_braces(expression)} raised {describe(error)}. Nothing was sent.") from error
 
 
+def evaluate_argument(expression: str, variables: Mapping[str, Any], *, option: str) -> Any:
+    """Return the value of an expression that an option has, with the rules of ``{{expression}}``.
+
+    Args:
+        expression: The expression.
+        variables: The notebook's variables.
+        option: The option, for the error message.
+
+    Raises:
+        UsageError: The expression is not valid Python, or raises an error.
+    """
+    shown = f"{option} {truncate(expression)}"
+    try:
+        return eval(compile(expression, shown, "eval"), {**variables})
+    except SyntaxError as error:
+        raise UsageError(f"{shown}: this is not a valid Python expression ({error.msg}).") from error
+    except (LookupError, AttributeError) as error:
+        raise UsageError(f"{shown}: there is no such item ({describe(error)}).") from error
+    except NameError as error:
+        raise UsageError(f"{shown}: {error.name} is not defined: run the cell that defines it.") from error
+    except Exception as error:  # the code of any class can run
+        raise UsageError(f"{shown} raised {describe(error)}. Nothing was sent.") from error
+
+
 def _in_braces(expression: str) -> str:
     return f"{{{{{truncate(expression, _MAX_SHOWN)}}}}}"

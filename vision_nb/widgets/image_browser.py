@@ -98,7 +98,9 @@ class _UnreadableImage:
 def _load(images: ImageSource | Iterable[ImageSource]) -> ListOfImages[ListedImage]:
     """Return the images, broken ones among them."""
     sources = list(flatten([] if images is None else [images]))
-    shown = ListOfImages[ListedImage]((), getattr(images, "skipped", ()))
+    shown: ListOfImages[ListedImage] = ListOfImages()
+    if isinstance(images, ListOfImages):
+        shown = images[:0]  # with the skipped files, unless a note has shown them
     for source in sources:
         try:
             found = find_images(source)
@@ -133,7 +135,7 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
         super().__init__(static_class=f"vnb-static-{secrets.token_hex(4)}")
         self.images = images
         self.page_count = -(-len(images) // PAGE)
-        self._columns = columns
+        self._remarks, self._columns = images.skipped_lines(), columns
         self._page = 0
         self._pages = PrefetchCache(self._read_page, size=_CACHED_PAGES)
 
@@ -152,7 +154,7 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
             super()._ipython_display_()
             return
         more = len(self.images) - PAGE
-        remarks = [*([f"and {more:,} more"] if more > 0 else []), *self.images.skipped_lines()]
+        remarks = [*([f"and {more:,} more"] if more > 0 else []), *self._remarks]
         cards = cards_html(self._pages.get(0), columns=self._columns, remarks=remarks)
         static = f'<div class="{self.static_class}">{cards}</div>'
         display({"text/html": static, "text/plain": str(self)}, raw=True)
@@ -210,7 +212,7 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
             "total": len(self.images),
             "columns": self._columns,
             "cards": cards,
-            "remarks": self.images.skipped_lines(),
+            "remarks": self._remarks,
         }
 
     def _enlarged_message(self, index: int) -> dict[str, Any]:
