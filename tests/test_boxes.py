@@ -13,7 +13,7 @@ from vision_nb import errors
 from vision_nb.demo import sample_url
 from vision_nb.images.box_conventions import CONVENTIONS
 from vision_nb.images.boxes import SentImage
-from vision_nb.images.regions import COLORS
+from vision_nb.images.regions import COLORS, images_with_boxes
 from vision_nb.store import Store
 
 QWEN_3 = "Qwen/Qwen3-VL-8B-Instruct"
@@ -394,3 +394,26 @@ def test_a_smaller_result_has_the_boxes_at_their_places():
 def test_a_point_is_drawn_as_a_circle():
     drawn = vn.draw_boxes(Image.new("RGB", (400, 400), "gray"), [vn.Box(200, 200, 200, 200)]).to_pil()
     assert drawn.getpixel((200, 200)) == (128, 128, 128) != drawn.getpixel((206, 200))
+
+
+def test_the_images_below_an_answer_have_its_boxes():
+    document = blank(2000, 1000)
+    response = answer(JSON.format(key="bbox_2d", box=[100, 200, 300, 400]), QWEN_3)
+    (shown,) = images_with_boxes([document], response)
+    assert (shown.size, shown.title) == ((640, 320), "JPEG image with boxes")
+    assert images_with_boxes([document], replace(response, text="There is no cat.")) == [document]
+
+
+@pytest.mark.parametrize(
+    "model, images, sent",
+    [
+        ("my-deployment", 1, [SentImage("a.jpg", (2000, 1000))]),
+        (QWEN_3, 2, [SentImage("a.jpg", (2000, 1000))] * 2),
+        (QWEN_3, 1, [SentImage("by-url.jpg")]),
+    ],
+    ids=["unknown convention", "several images", "unknown size"],
+)
+def test_images_below_an_answer_are_unchanged_if_the_places_of_its_boxes_are_not_known(model, images, sent):
+    response = answer(JSON.format(key="bbox_2d", box=[100, 200, 300, 400]), model)
+    documents = [blank(2000, 1000)] * images
+    assert images_with_boxes(documents, replace(response, sent_images=tuple(sent))) == documents

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from vision_nb.errors import SettingsError
+from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import Box
 from vision_nb.images.decode import decode_upright, open_image, upright_size
 from vision_nb.images.document import ImageDocument
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#E69F00")
 """Colors that people with color blindness can tell apart (Okabe and Ito, 2008)."""
 
+_SHOWN_SIDE = 640  # pixels of an image below an answer
 _LINES = 300  # an image's longest side is this many lines wide
 _LETTERS = 45  # and this many letters high
 _BRIGHT = 0.18  # the relative luminance at which black and white text have the same contrast (WCAG 2.2)
@@ -69,6 +70,30 @@ def draw_boxes(
     visible = [part for box in checked if (part := _scaled(box, scale).clamped(target)) is not None]
     _draw(pixels, visible, labels=labels)
     return ImageDocument(image=pixels, detail=document.detail, image_name=f"{document.title} with boxes")
+
+
+class AnswerWithBoxes(Protocol):
+    """What this module reads of a `Response`."""
+
+    def boxes(self) -> list[Box]:
+        """Return the boxes in the answer."""
+
+
+def images_with_boxes(documents: Sequence[ImageDocument], response: AnswerWithBoxes) -> list[ImageDocument]:
+    """Return small copies of a question's images with the boxes in its answer, for display.
+
+    An image is returned unchanged if the answer has no boxes for it, or if it is not known where they are: the question
+    has several images, the model's convention is not known, or only the image's URL was sent.
+
+    Args:
+        documents: The images of the question.
+        response: The answer.
+    """
+    try:
+        boxes = response.boxes() if len(documents) == 1 else []
+        return [draw_boxes(document, boxes, max_side=_SHOWN_SIDE) if boxes else document for document in documents]
+    except (SettingsError, ImageError):
+        return list(documents)
 
 
 def _scaled(box: Box, scale: tuple[float, float]) -> Box:
