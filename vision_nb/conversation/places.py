@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vision_nb.notebook.ipython import current_cell_id, in_voila, shell
+from vision_nb.notebook.ipython import current_cell_id, in_dashboard, shell
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def place_of_cell(number: int) -> Place | None:
 
 def place_of_name(name: str) -> Place | None:
     """Return the place of a conversation with a name; None in a dashboard, whose visitors have the same names."""
-    return None if in_voila() else Place(_digest("name", name))
+    return None if in_dashboard() else Place(_digest("name", name))
 
 
 def is_gone(path: str) -> bool:
@@ -60,7 +60,7 @@ def _digest(*parts: str) -> str:
 
 def _notebook_path() -> str | None:
     """Return the path of the running notebook as Jupyter's server or VS Code names it, or None."""
-    if in_voila():
+    if in_dashboard():
         return None  # each visitor of a dashboard has a kernel: they must not see each other's conversations
     namespace = getattr(shell(), "user_ns", {})
     path = os.environ.get("JPY_SESSION_NAME") or namespace.get("__vsc_ipynb_file__")

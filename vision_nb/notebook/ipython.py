@@ -29,6 +29,12 @@ def running_cell() -> int | None:
     return None if running is None else int(running.execution_count)
 
 
+def in_dashboard() -> bool:
+    """Return whether the notebook runs for a visitor of a Voila dashboard or of a marimo app."""
+    marimo = sys.modules.get("marimo")
+    return in_voila() or (marimo is not None and marimo.app_meta().mode == "run")
+
+
 def current_cell_id() -> str | None:
     """Return the id of the running cell, or None if the front end does not send it."""
     running = shell()

@@ -23,6 +23,7 @@ from vision_nb.responses import ChatResponse
 from vision_nb.store import Store
 from vision_nb.widgets.composer import Composer
 from vision_nb.widgets.controller import PanelController, image_limit_error
+from vision_nb.widgets.marimo_output import marimo_output
 from vision_nb.widgets.model_picker import ModelPicker
 from vision_nb.widgets.panel_arguments import check_types, checked_documents, configured_chat, css_length
 from vision_nb.widgets.redraw_timer import RedrawTimer
@@ -45,15 +46,19 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     new conversation. So does code that asks the same first question again with `ask`, as when all cells are run again.
     The last five conversations are kept, 500 MB for all panels together, and can be chosen below the turns.
 
-    Without a ``name``, a conversation continues only if the front end tells the kernel the notebook's path, as Jupyter
-    and VS Code do. Nothing is stored in Voila, or with ``store=False``.
+    Where it is kept:
 
-    Below the panel, its cell keeps a static transcript for readers of the saved notebook: on GitHub, in an exported
-    page, and after a restart of the kernel. A page that was reloaded cannot add to it: the panel says so, and
-    running the cell again adds what is missing.
+    - Jupyter and VS Code tell the kernel which notebook and cell create the panel. Other front ends do not, so there,
+      a conversation is stored only if the panel has a ``name``.
+    - The notebook's file: in Jupyter, the panel's cell keeps a static transcript for readers on GitHub, of an exported
+      page, and after a restart of the kernel. A page that was reloaded cannot add to it: the panel says so, and
+      running the cell again adds what is missing. VS Code keeps what was said until the page was closed.
+    - marimo: with a ``name``, the conversation is stored while you edit the notebook. Its file has no outputs.
+    - Nothing is stored for visitors of Voila dashboards and marimo apps, or with ``store=False``. Each visitor has a
+      panel of their own, and the conversation ends with the page.
 
-    The panel is tested in JupyterLab 4, Notebook 7 and Voila. It uses only ipywidgets and anywidget, so it should
-    also work in VS Code, which asks for permission to download widget support, and in Colab, after ``from
+    The panel is tested in JupyterLab 4, Notebook 7, Voila and marimo. It uses only ipywidgets and anywidget, so it
+    should also work in VS Code, which asks for permission to download widget support, and in Colab, after ``from
     google.colab import output; output.enable_custom_widget_manager()``. Colab has no cell ids: there, running a cell
     again does not close its earlier panel, so call `close`.
 
@@ -336,6 +341,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         display(self._repr_mimebundle_(), raw=True)
         self._static_transcript.display(self.chat)
         self._update_static_transcript()
+
+    def _display_(self) -> object:
+        return marimo_output(self._view, self._composer)
 
     def _update_static_transcript(self) -> None:
         self._static_transcript.update(self.chat)
