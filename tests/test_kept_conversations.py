@@ -239,12 +239,14 @@ def test_visitors_of_a_dashboard_do_not_see_each_others_conversations(monkeypatc
     assert places.place_of_cell(0) is places.place_of_name("talk") is None
 
 
-async def test_any_failure_to_write_is_reported_in_the_panel(llm, path):
+async def test_any_failure_to_write_is_reported_in_the_panel(llm, path, monkeypatch):
     panel = panel_of(llm, path)
 
-    def price(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("a custom price")
+    def fail(*_, **__):
+        raise ZeroDivisionError("in a custom class")
 
-    panel.chat.add(vn.ChatMessage("user", "What?"), vn.ChatResponse("A cat.", usage=vn.Usage(1, 1), pricing=price))
+    monkeypatch.setattr(panel._record._store, "add_conversation", fail)
+    panel.chat.add(vn.ChatMessage("user", "What?"), vn.ChatResponse("A cat."))
     panel._record.flush()
-    assert panel._record.error == "ZeroDivisionError: a custom price"
+    panel._redraw_timer.now()
+    assert "will be lost" in panel._composer.note and "ZeroDivisionError: in a custom class" in panel._composer.note

@@ -52,7 +52,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
       a conversation is stored only if the panel has a ``name``.
     - The notebook's file: in Jupyter, the panel's cell keeps a static transcript for readers on GitHub, of an exported
       page, and after a restart of the kernel. A page that was reloaded cannot add to it: the panel says so, and
-      running the cell again adds what is missing. VS Code keeps what was said until the page was closed.
+      running the cell again adds what is missing. VS Code should keep it too; there, this is not tested.
     - marimo: with a ``name``, the conversation is stored while you edit the notebook. Its file has no outputs.
     - Nothing is stored for visitors of Voila dashboards and marimo apps, or with ``store=False``. Each visitor has a
       panel of their own, and the conversation ends with the page.
