@@ -74,7 +74,7 @@ def compare(
         budget: The maximum cost in US dollars. The run stops before a call that could exceed it.
         dry_run: Make no calls, and return the number of calls, tokens and price per model. Needs no API key.
         resume: Use the answers that are already in the store.
-        progress: Show a progress bar.
+        progress: Show the progress.
         store: A store or the path of its file; None uses the file in the user's cache folder.
         max_wait: The longest pause after a rate limit error, in seconds. If the server asks for a longer pause, and
             still refuses a call after this one, the call's row contains the error.

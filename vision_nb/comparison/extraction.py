@@ -182,7 +182,7 @@ class Extraction(TerminalDisplay, Sequence[Row]):
         """Ask again about the images that failed or were not asked about, within the remaining budget.
 
         Args:
-            progress: Show a progress bar.
+            progress: Show the progress.
 
         Returns:
             A new extraction; this one does not change.

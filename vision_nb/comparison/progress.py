@@ -1,55 +1,105 @@
-"""The progress bar of a comparison."""
+"""The progress of a comparison: one output, which ends as one plain line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from vision_nb.comparison.grid import Row
+from vision_nb.notebook.progress import LiveOutput
+from vision_nb.rendering.format import format_duration, format_price, format_usd
+from vision_nb.rendering.html import MUTED_STYLE, muted_text
+from vision_nb.rendering.sanitize import escape_text
+
+_MIN_INTERVAL = 0.25  # seconds between two updates
+_TICK = 1.0  # seconds after which the times are updated, even if no answer arrives
+_NAMED = 3  # questions under way that are named
 
 
 class Progress:
-    """A bar with the number of finished and failed rows, and the cost so far.
+    """The number of finished and failed rows, the rate, the time left, the cost, and the questions under way.
 
     Args:
         total: The number of rows.
-        title: What the bar says before the numbers.
-        enabled: Whether to show the bar.
+        title: What the line says before the numbers.
+        enabled: Whether to show anything.
+        is_free: Whether no model of the comparison costs anything.
     """
 
-    def __init__(self, total: int, title: str, *, enabled: bool) -> None:
-        self._total, self._title, self._enabled = total, title, enabled
-        self._bar: Any = None
-        self._done = self._failed = self._elsewhere = 0
+    def __init__(self, total: int, title: str, *, enabled: bool, is_free: bool = False) -> None:
+        self._total, self._title = total, title
+        self._is_free = is_free
+        self._output = LiveOutput(enabled=enabled)
+        self._done = self._failed = self._stored = self._asked = self._by_demo = self._elsewhere = 0
+        self._has_unknown_price = False
         self._spent = Decimal(0)
+        self._started = time.monotonic()
+        self._first_call: float | None = None
+        self._drawn_at = 0.0
+        self._asking: dict[int, str] = {}
+        self._pauses: dict[str, float] = {}
+        self.notes: Sequence[str] = ()
 
     def __enter__(self) -> Self:
-        if self._enabled:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=self._total, unit="call", desc=self._title)
+        self._started = time.monotonic()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.refresh()
-            self._bar.close()
+        line = ", ".join([*self._counts(), format_duration(time.monotonic() - self._started), self._price()])
+        shown = ". ".join([f"{self._title}: {line}", *self.notes])
+        self._output.show(shown, muted_text(shown), last=True)
+
+    async def keep_current(self) -> None:
+        """Update the times every second, until it is canceled."""
+        while True:
+            await asyncio.sleep(_TICK)
+            self._update()
+
+    @contextmanager
+    def asking(self, row: int, name: str) -> Iterator[None]:
+        """Name a question as under way while the block runs.
+
+        Args:
+            row: The row's index.
+            name: The image and the model.
+        """
+        if self._first_call is None:
+            self._first_call = time.monotonic()
+        self._asking[row] = name
+        self._update()
+        try:
+            yield
+        finally:
+            del self._asking[row]
+
+    def show_pause(self, model: str, seconds: float) -> None:
+        """Show that a model is not asked for some seconds after a rate limit error."""
+        self._pauses[model] = time.monotonic() + seconds
+        self._update()
 
     def recount(self, rows: Sequence[Row], spent: Decimal) -> None:
-        """Update the bar from all rows."""
+        """Update the numbers from all rows."""
         self._done = sum(row.finished or row.error is not None for row in rows)
         self._failed = sum(row.error is not None for row in rows)
+        self._stored = sum(row.from_store for row in rows)
         self._spent = spent
         self._update()
 
     def add(self, row: Row, spent: Decimal) -> None:
-        """Update the bar after one more row."""
+        """Update the numbers after one more row."""
         self._done += 1
         self._failed += row.error is not None
+        self._stored += row.from_store
+        self._asked += not row.from_store
+        self._by_demo += row.is_demo and not row.from_store
+        self._has_unknown_price |= row.finished and not row.from_store and row.usd is None
         self._spent = spent
         self._update()
 
@@ -58,12 +108,60 @@ class Progress:
         if count != self._elsewhere:
             self._elsewhere = count
             self._update()
-            if self._bar is not None:
-                self._bar.refresh()
+
+    def _counts(self) -> list[str]:
+        counts = [f"{self._done:,} of {self._total:,}"]
+        named = (
+            (self._failed, "failed"),
+            (self._stored, "from the store"),
+            (self._elsewhere, "being answered elsewhere"),
+        )
+        return counts + [f"{count:,} {name}" for count, name in named if count]
+
+    def _speed(self) -> list[str]:
+        """Return the rate and the time left, as far as they are known."""
+        if self._first_call is None or not self._asked:
+            return []
+        rate = self._asked / max(time.monotonic() - self._first_call, 0.001)
+        left = format_duration((self._total - self._done) / rate)
+        speed = f"{rate:.1f} calls/s" if rate >= 1 else f"{60 * rate:.1f} calls/min"
+        return [speed, *([f"about {left} left"] if self._done < self._total else [])]
+
+    def _price(self) -> str:
+        if self._has_unknown_price:
+            return f"{format_usd(self._spent)} and calls of unknown price" if self._spent else "price unknown"
+        if self._is_free:
+            return "free"
+        is_demo = self._by_demo > 0 and self._by_demo + self._failed >= self._asked
+        return format_price(self._spent, is_demo=True) if is_demo and self._spent else format_usd(self._spent)
+
+    def _now(self) -> str:
+        """Return which questions are under way, and which models pause."""
+        now = time.monotonic()
+        parts = [
+            f"{model} pauses for {format_duration(until - now)} (rate limit)"
+            for model, until in self._pauses.items()
+            if until > now
+        ]
+        names = list(self._asking.values())
+        if names:
+            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            parts.append(f"asking {', '.join(names[:_NAMED])}{more}")
+        return "; ".join(parts)
 
     def _update(self) -> None:
-        if self._bar is not None:
-            self._bar.n = self._done
-            elsewhere = f", {self._elsewhere} being answered elsewhere" if self._elsewhere else ""
-            self._bar.set_postfix_str(f"{self._failed} failed, ${self._spent:.4f}{elsewhere}", refresh=False)
-            self._bar.update(0)
+        if time.monotonic() - self._drawn_at < _MIN_INTERVAL:
+            return
+        self._drawn_at = time.monotonic()
+        line, now = f"{self._title}: {', '.join([*self._counts(), *self._speed(), self._price()])}", self._now()
+        self._output.show(f"{line}; {now}" if now else line, self._html(line, now))
+
+    def _html(self, line: str, now: str) -> str:
+        """Return the lines below a bar, as wide as the cell; the second line does not wrap, so that nothing jumps."""
+        one_line = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
+        return (
+            f'<div style="max-width:40em"><progress aria-label="{self._title}" value="{self._done}" '
+            f'max="{max(self._total, 1)}" style="width:100%"></progress>'
+            f'<div style="{MUTED_STYLE};overflow-wrap:anywhere">{escape_text(line)}</div>'
+            f'<div style="{MUTED_STYLE};{one_line}">{escape_text(now) or "&nbsp;"}</div></div>'
+        )

@@ -347,7 +347,7 @@ class Comparison(TerminalDisplay, Sequence[Row]):
         """Repeat the calls that failed or were not made, within the remaining budget.
 
         Args:
-            progress: Show a progress bar.
+            progress: Show the progress.
 
         Returns:
             A new comparison; this one does not change.

@@ -30,7 +30,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
-from vision_nb.responses import Response
+from vision_nb.responses import Response, Usage
 from vision_nb.storage.claims import aclaimed, finish_in_thread, pauses
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
@@ -50,7 +50,7 @@ class Run:
         store: The store of answers.
         budget: The run's budget.
         resume: Use the answers that are already in the store.
-        progress: Show a progress bar.
+        progress: Show the progress.
         max_wait: The longest pause after a rate limit error, in seconds.
         rows: Rows of an earlier run; the finished ones are kept.
 
@@ -75,7 +75,12 @@ class Run:
         self.rows = grid.empty_rows() if rows is None else list(rows)
         self.stopped: str | None = None
         self._store = store
-        self._progress = Progress(len(grid), "extracting" if grid.schema else "comparing", enabled=progress)
+        self._progress = Progress(
+            len(grid),
+            "extracting" if grid.schema else "comparing",
+            enabled=progress,
+            is_free=all(model.price(Usage(1, 1)) == 0 for model in grid.models),
+        )
         self._pending: Counter[int] = Counter()  # unfinished rows of each image
         self._first: dict[str, int] = {}  # by key: the row that asks the question
         self._same: dict[int, list[tuple[int, int]]] = {}  # by this row: other rows of equal images, with their image
@@ -109,6 +114,7 @@ class Run:
             for queue, pause, limit in zip(queues, [_Pause() for _ in limits], limits, strict=True)
             for _ in range(limit)
         ]
+        clock = asyncio.create_task(self._progress.keep_current())
         with self._writer, self._progress:
             try:
                 await finish_in_thread(self._writer, self._store.check_writable)
@@ -118,9 +124,10 @@ class Run:
                         queue.put_nowait(None)
                 await asyncio.gather(*workers)
             finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+                for task in (clock, *workers):
+                    task.cancel()
+                await asyncio.gather(clock, *workers, return_exceptions=True)
+                self._progress.notes = self.grid.notes(self.rows)
                 await finish_in_thread(self._writer, self._store.checkpoint)
 
     async def _enqueue(self, queues: list[Queue]) -> None:
@@ -259,6 +266,7 @@ class Run:
                     break
                 has_waited_longest = has_waited_longest or asks_for_more
                 pause.begin(min(seconds, self.max_wait))
+                self._progress.show_pause(str(self.grid.models[model]), min(seconds, self.max_wait))
             except BudgetExceededError as error:
                 self.rows[row] = self.rows[row].with_cost_of(error)
                 self.stopped = str(error)
@@ -270,7 +278,8 @@ class Run:
                 break
 
     async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument) -> None:
-        with self.budget.active(), without_rate_limit_retries():
+        name = f"{document.title} ({llm.label})" if len(self.grid.models) > 1 else document.title
+        with self._progress.asking(row, name), self.budget.active(), without_rate_limit_retries():
             response = await llm.acomplete(
                 self.rows[row].prompt, [document], schema=self.grid.schema, max_repairs=self.grid.max_repairs
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -9,8 +10,53 @@ from typing import Any, Self
 
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
+from vision_nb.rendering.sanitize import terminal_text
 
 _MIN_INTERVAL = 0.2  # seconds between two updates of the line
+
+
+class LiveOutput:
+    """An output that is updated in place.
+
+    It is shown below the cell in a notebook, and on the current line of standard error in a terminal. Elsewhere, as in
+    a log file, only its last content is written.
+
+    Args:
+        enabled: Whether to show anything.
+        in_logs: Whether to write the last content to standard error if that is not a terminal.
+    """
+
+    def __init__(self, *, enabled: bool = True, in_logs: bool = True) -> None:
+        self._enabled, self._in_logs = enabled, in_logs
+        self._handle: Any = None
+
+    def show(self, line: str, html: str, *, last: bool = False) -> None:
+        """Replace the content.
+
+        Args:
+            line: The content as text.
+            html: The content for notebooks.
+            last: Whether it stays.
+        """
+        if not self._enabled:
+            return
+        if in_notebook():
+            from IPython.display import display
+
+            data = {"text/plain": terminal_text(line), "text/html": html}
+            if self._handle is None:
+                self._handle = display(data, raw=True, display_id=True)
+            else:
+                self._handle.update(data, raw=True)
+        elif sys.stderr.isatty():
+            text = terminal_text(line)
+            if not last:
+                columns = shutil.get_terminal_size().columns
+                text = text if len(text) < columns else f"{text[: columns - 4]}..."
+            sys.stderr.write(f"\r\x1b[K{text}" + "\n" * last)
+            sys.stderr.flush()
+        elif last and self._in_logs:
+            sys.stderr.write(f"{terminal_text(line)}\n")
 
 
 class ProgressLine:
@@ -24,9 +70,8 @@ class ProgressLine:
     """
 
     def __init__(self, task: str, *, enabled: bool = True) -> None:
-        self._task, self._enabled = task, enabled
+        self._task, self._output = task, LiveOutput(enabled=enabled, in_logs=False)
         self._started = time.monotonic()
-        self._handle: Any = None
         self._last_update = 0.0
 
     @property
@@ -56,16 +101,4 @@ class ProgressLine:
 
     def _write(self, line: str, *, last: bool = False) -> None:
         self._last_update = time.monotonic()
-        if not self._enabled:
-            return
-        if in_notebook():
-            from IPython.display import display
-
-            data = {"text/plain": line, "text/html": html.muted_text(line)}
-            if self._handle is None:
-                self._handle = display(data, raw=True, display_id=True)
-            else:
-                self._handle.update(data, raw=True)
-        elif sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{line}" + "\n" * last)
-            sys.stderr.flush()
+        self._output.show(line, html.muted_text(line), last=last)

@@ -90,6 +90,24 @@ def total_price(prices: Iterable[Decimal | None]) -> Decimal | None:
     return None if None in found else sum((price for price in found if price is not None), Decimal(0))
 
 
+def format_duration(seconds: float) -> str:
+    """Return a duration in its largest units.
+
+    >>> format_duration(0.4), format_duration(75), format_duration(7500)
+    ('0.4 s', '1 min 15 s', '2 h 5 min')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+
+
 def format_bytes(size: int) -> str:
     """Return a number of bytes in the largest decimal unit that fits.
 
