@@ -41,6 +41,7 @@ class Progress:
         self._started = time.monotonic()
         self._first_call: float | None = None
         self._drawn_at = 0.0
+        self._scheduled: asyncio.TimerHandle | None = None
         self._asking: dict[int, str] = {}
         self._pauses: dict[str, float] = {}
         self.notes: Sequence[str] = ()
@@ -52,6 +53,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._scheduled is not None:
+            self._scheduled.cancel()
         line = ", ".join([*self._counts(), format_duration(time.monotonic() - self._started), self._price()])
         shown = ". ".join([f"{self._title}: {line}", *self.notes])
         self._output.show(shown, muted_text(shown), last=True)
@@ -150,9 +153,13 @@ class Progress:
         return "; ".join(parts)
 
     def _update(self) -> None:
-        if time.monotonic() - self._drawn_at < _MIN_INTERVAL:
-            return
-        self._drawn_at = time.monotonic()
+        """Show the current state: now, or a moment after the last update."""
+        if self._scheduled is None:
+            wait = max(0.0, self._drawn_at + _MIN_INTERVAL - time.monotonic())
+            self._scheduled = asyncio.get_running_loop().call_later(wait, self._draw)
+
+    def _draw(self) -> None:
+        self._scheduled, self._drawn_at = None, time.monotonic()
         line, now = f"{self._title}: {', '.join([*self._counts(), *self._speed(), self._price()])}", self._now()
         self._output.show(f"{line}; {now}" if now else line, self._html(line, now))
 
