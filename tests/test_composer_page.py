@@ -202,4 +202,6 @@ async def test_the_box_shows_everything_at_all_widths_and_is_accessible(llm, dar
                 .map((box) => Math.min(box.width, box.height))"""
             )
             assert min(sizes) >= 24  # pixels: WCAG 2.2, target size
+            details = page.locator(f"{CARDS} select")
+            assert min([(await one.bounding_box())["width"] for one in await details.all()]) >= 118  # of its text
     panel.close()
