@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
+from tests.drawn_files import colored_pdf
 from vision_nb.demo import DemoServer
 from vision_nb.widgets import uploads
 
@@ -113,6 +114,15 @@ async def test_names_of_uploaded_files_are_short_and_printable(panel):
     titles = [document.title for document in panel._composer.documents]
     assert titles[:2] == ["\ufffd.png", "a [31mb.png"] and titles[3:] == ["image", "image"] and len(titles[2]) == 200
     json.dumps(panel._composer.attachments, ensure_ascii=False).encode()
+
+
+async def test_the_pages_of_an_uploaded_pdf_document_are_attached(panel):
+    upload(panel, colored_pdf(3), name="report.pdf", last=True)
+    assert [document.title for document in panel._composer.documents] == [f"report.pdf#page={n}" for n in (1, 2, 3)]
+    upload(panel, colored_pdf(21), "long", name="long.pdf", last=True)
+    assert "long.pdf has 21 pages, more than the 20" in panel._composer.error and len(panel._composer.documents) == 3
+    upload(panel, b"%PDF-1.7 ...", "broken", name="broken.pdf", last=True)
+    assert "broken.pdf is a damaged PDF document" in panel._composer.error
 
 
 async def test_a_question_with_lone_surrogates_is_asked(panel):

@@ -16,7 +16,7 @@ from vision_nb.images.loading import find_images
 from vision_nb.magics.template import evaluate_argument
 from vision_nb.magics.usage_errors import UsageError, closest, describe, truncate
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
+IMAGE_SUFFIXES = tuple(".png .jpg .jpeg .gif .webp .bmp .tif .tiff .heic .avif .pdf .mp4 .m4v .mov .webm .mkv".split())
 """The file name endings that completion offers. Loading ignores them: a file's type comes from its bytes."""
 
 # A variable, perhaps with attributes, indexes, slices or calls: `docs[:3]`. Any other word is a file name.

@@ -26,7 +26,7 @@ function render({ model, el }) {
     placeholder: "Ask about an image\u2026",
     "aria-label": "Question. Enter sends, Shift+Enter starts a new line, Up recalls an earlier question, Escape stops",
   });
-  const filePicker = element("input", { type: "file", accept: "image/*", multiple: true, hidden: true });
+  const filePicker = element("input", { type: "file", accept: "image/*,application/pdf,video/*", multiple: true, hidden: true });
   const attachButton = button({ title: "Attach images" }, () => filePicker.click());
   const modelSelect = element("select", { title: "Model for the next question" });
   const modelLabel = element("label", { className: "vnb-model-picker" }, element("span", { textContent: "Model" }), modelSelect);

@@ -8,9 +8,10 @@ from typing import Any
 import traitlets
 
 from vision_nb.conversation.chat import Chat
-from vision_nb.errors import VisionError
+from vision_nb.errors import ImageTooLargeError, VisionError
 from vision_nb.images.detail import DETAILS
 from vision_nb.images.document import ImageDocument
+from vision_nb.images.loading import find_images
 from vision_nb.messages import user_message
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.attached_images import AttachedImages
@@ -25,6 +26,7 @@ CHUNK_BYTES = 1_000_000
 
 _MAX_ID_LENGTH = 100  # characters
 _MAX_NAME_LENGTH = 200  # characters
+_MAX_PAGES = 20  # of one file
 
 
 class Composer(PageWidget):
@@ -185,10 +187,16 @@ class Composer(PageWidget):
                 self._on_action(message)
 
     def _attach_file(self, data: bytes, name: str) -> None:
-        document = ImageDocument(image=data, image_name=name)
-        _ = document.size  # raises an error if the file is not an image
+        documents = find_images({"bytes": data, "path": name})
+        if len(documents) > _MAX_PAGES:
+            raise ImageTooLargeError(
+                f"{name} has {len(documents):,} pages, more than the {_MAX_PAGES} that can be attached at once: choose "
+                "pages with vn.load_images, and add them with ChatPanel.add."
+            )
+        _ = documents[0].size  # raises an error if the file is not an image
         self.error = ""
-        self.attached.add(document)
+        for document in documents:
+            self.attached.add(document)
         self._images_changed({"do": "attached"})
 
     def _images_changed(self, message: dict[str, Any]) -> None:
