@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import psutil
 import pytest
+from PIL import Image
 
 import vision_nb as vn
-from tests.conftest import encoded
+from tests.conftest import encoded, picture
 from tests.drawn_files import COLORS, colored_pdf, nested_pdf, pdf_of, pixel, plain, stream, tiff_of
 from tests.secret_search import leaks
 from vision_nb import ImageDocument, errors, load_images
@@ -74,6 +75,17 @@ def test_each_page_of_a_pdf_document_is_an_image_with_its_number_in_the_name(rep
     assert documents[0].mimetype == "image/png"
     assert load_images(report, dpi=72, pages=1)[0].to_pil().size == (612, 792)
     assert load_images(report)[0].short_name.count("/") == 1
+
+
+def test_a_page_of_text_is_a_gray_png_and_a_scan_is_a_jpeg():
+    text = load_images(pdf_of((200, 100, b"0.5 g 0 0 100 50 re f")))[0]
+    with Image.open(io.BytesIO(text.read())) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+    noise = picture(300, 200)
+    buffer = io.BytesIO()
+    noise.save(buffer, "PDF", resolution=150, quality=95)
+    scan = load_images(buffer.getvalue())[0]
+    assert scan.prepare().mimetype == scan.mimetype == "image/jpeg" and scan.size == (300, 200)
 
 
 @pytest.mark.parametrize(

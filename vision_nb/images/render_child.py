@@ -217,10 +217,19 @@ READERS: dict[str, type[Pdf] | type[Video]] = {"pdf": Pdf, "video": Video}
 
 def _encoded(image: Image.Image, *, is_photo: bool = False) -> Answer:
     """Encode an image: as PNG, unless it takes more than a byte per pixel, as a scan or photograph does."""
+    if not is_photo and _is_gray(image):
+        image = image.convert("L")  # a third of the time and size
     data = b"" if is_photo else _saved(image, "PNG", compress_level=4)
     if is_photo or len(data) > max(image.width * image.height, 100_000):
         return {"size": image.size, "type": "image/jpeg"}, _saved(image, "JPEG", quality=_QUALITY, subsampling=0)
     return {"size": image.size, "type": "image/png"}, data
+
+
+def _is_gray(image: Image.Image) -> bool:
+    from PIL import ImageChops
+
+    red, green, blue = image.split()
+    return not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(red, blue).getbbox())
 
 
 def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
