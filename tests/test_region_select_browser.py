@@ -123,7 +123,7 @@ async def test_a_part_of_an_attached_image_is_asked_about(server, width, dark):
         open_editor = page.get_by_role("button", name="Select parts of chart.png")
         await open_editor.click()
         await page.wait_for_selector(".vnb-regions-image[src^=data]")
-        assert await page.get_by_role("button", name="Attach part only").is_disabled()
+        assert await page.get_by_role("button", name="Replace image with part").is_disabled()
         await page.keyboard.press("Escape")
         assert await page.locator(".vnb-attached-regions").is_hidden()
         await open_editor.click()
@@ -132,7 +132,7 @@ async def test_a_part_of_an_attached_image_is_asked_about(server, width, dark):
         await page.wait_for_selector(".vnb-regions-box")
         await assert_async_page_accessible(page, ".vnb-composer")
         assert await page.evaluate("() => document.documentElement.scrollWidth") <= width
-        await page.get_by_role("button", name="Attach part only").click()
+        await page.get_by_role("button", name="Replace image with part").click()
         await page.wait_for_selector(".vnb-file-name:text('chart.png#xywh=250,150,500,300')")
         assert await page.locator(".vnb-attachments > li").count() == 1
         assert await page.locator(".vnb-attached-regions").is_hidden()

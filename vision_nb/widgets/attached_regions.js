@@ -10,7 +10,7 @@ IMAGE_ACTIONS.push(({ id, name }, post) => {
 // Returns the element and functions. `post` sends a message to Python.
 function attachedRegions({ post, focusInput }) {
   let imageId = null;
-  const editor = regionEditor({ onChange: (boxes) => update(boxes.length) });
+  const editor = regionEditor({ onChange: (boxes) => update(boxes.length), hasLabels: false });
   const title = element("div", { className: "vnb-regions-title" });
   const send = (isReplaced) => () => {
     post({ do: "attach_regions", id: imageId, boxes: editor.boxes(), replace: isReplaced });
@@ -24,8 +24,8 @@ function attachedRegions({ post, focusInput }) {
 
   const update = (count) => {
     const parts = count > 1 ? `${count} parts` : "part";
-    attach.textContent = `Attach ${parts} too`;
-    replace.textContent = `Attach ${parts} only`;
+    attach.textContent = `Add ${parts}`;
+    replace.textContent = `Replace image with ${parts}`;
     attach.disabled = replace.disabled = !count;
   };
   const close = () => {

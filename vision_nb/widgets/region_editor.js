@@ -7,7 +7,7 @@ const BOX_HINT =
 const CORNERS = ["left top", "right top", "left bottom", "right bottom"];
 
 // Returns the editor's element and functions. `onChange` is called with all boxes after each change.
-function regionEditor({ onChange }) {
+function regionEditor({ onChange, hasLabels = true }) {
   const image = element("img", { className: "vnb-regions-image", alt: "", draggable: false });
   const layer = element("div", { className: "vnb-regions-layer" }, image);
   const status = element("div", { className: "vnb-regions-status", role: "status" });
@@ -62,7 +62,7 @@ function regionEditor({ onChange }) {
     add,
     remove,
     ...fields.map((field) => field.node),
-    element("label", {}, "Label ", labelField),
+    ...(hasLabels ? [element("label", {}, "Label ", labelField)] : []),
   );
 
   // Returns a box with whole pixels, within the image and at least one pixel large.
