@@ -336,7 +336,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         from IPython.display import display
 
         if not in_notebook():
-            print(repr(self))  # noqa: T201 - a terminal cannot display widgets
+            print(f"{self!r}: a notebook shows the panel; here, ask with .ask(...)")  # noqa: T201
             return
         display(self._repr_mimebundle_(), raw=True)
         self._static_transcript.display(self.chat)
