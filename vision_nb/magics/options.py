@@ -123,7 +123,7 @@ OPTIONS = (
     argument("--no-cache", dest="cache", action="store_false", default=None, help="ask again, ignoring the cache"),
     argument("--api-base", metavar="URL", help="base URL of the server"),
     argument("--api-key-env", metavar="NAME", help="environment variable that holds the API key"),
-    argument("--yes", action="store_true", help="send many images to a model that costs something"),
+    argument("--yes", action="store_true", help="send many images to a paid model"),
 )  # fmt: skip
 """The options, in the order of ``%vision help``."""
 
