@@ -35,9 +35,9 @@ class VisionSettings(HasTraits):
     store = Unicode("", help="File of the answer cache. Empty for a file in the user's cache folder.").tag(config=True)
     api_base = Unicode("", help="Base URL of the server. Empty for the provider's own.").tag(config=True)
     api_key_env = Unicode("", help="Environment variable that holds the API key.").tag(config=True)
-    many_images = Int(
-        20, min=0, help="Maximum number of images that a cell sends to a paid model without --yes."
-    ).tag(config=True)
+    many_images = Int(20, min=0, help="Maximum number of images that a cell sends to a paid model without --yes.").tag(
+        config=True
+    )
     aliases = Dict(Unicode(), help="Short names for models.").tag(config=True)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
