@@ -184,6 +184,7 @@ class Response(DisplayOnce, TerminalDisplay):
         sent_images: Each image of the last question that has any: its name, and its size, originally and as the model
             saw it.
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
+        expected_tokens: The input tokens as counted or estimated before the call, or None.
         reasoning: The model's reasoning before its answer, if the server sends it; not part of ``text``.
         reasoning_delta: The new part of the reasoning since the previous response of a stream.
         reasoning_seconds: Seconds from the first part of the reasoning until the answer began, or until now; None
@@ -211,6 +212,7 @@ class Response(DisplayOnce, TerminalDisplay):
     image_notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
     sent_images: tuple[SentImage, ...] = field(default=(), repr=False, compare=False)
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
+    expected_tokens: int | None = field(default=None, repr=False, compare=False)
     reasoning: str = field(default="", repr=False)
     reasoning_delta: str = field(default="", repr=False, compare=False)
     reasoning_seconds: float | None = field(default=None, repr=False, compare=False)

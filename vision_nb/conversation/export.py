@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from html import escape
 from typing import Any, TypeAlias
 
 from vision_nb.conversation.turn import Turn
+from vision_nb.cost.answer_cost import answer_cost
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.answer import reasoning_html, reasoning_markdown, response_details, response_parts
-from vision_nb.rendering.code_blocks import CODE_CSS
 from vision_nb.rendering.demo_badge import BADGE_HTML
-from vision_nb.rendering.format import format_price
+from vision_nb.rendering.format import format_count, format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.page import answer_html
+from vision_nb.rendering.page import PAGE_CSS, answer_html
 from vision_nb.rendering.sanitize import attribute_text, escape_text, inline_text
 from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.responses import ChatResponse, Usage
@@ -44,12 +45,9 @@ figure img {{ max-width: min(20rem, 100%); border-radius: 4px; }}
 figcaption, small, details {{ color: #555; }}
 summary {{ cursor: pointer; }}
 pre {{ background: #f3f3f3; padding: 0.75rem; overflow-x: auto; overflow-wrap: normal; }}
-pre[data-language]::before {{ content: attr(data-language); display: block; color: #555; font: 0.8rem system-ui; }}
 td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; overflow-wrap: normal; }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
-li[data-task] {{ list-style: none; }}
-li[data-task] input {{ margin: 0 0.3rem 0 -1.3rem; }}
-{code_css}
+{answer_css}
 </style>
 </head>
 <body>
@@ -80,9 +78,15 @@ _large_thumbnail = partial(make_thumbnail, side=640, max_bytes=60_000)
 
 
 def facts_line(answer: ChatResponse) -> str:
-    """Return an answer's tokens, latency and price in one line, without the model, which is shown above it."""
-    price = format_price(answer.cost, is_reported=answer.reported_cost is not None, is_demo=answer.is_demo)
-    return _DOT.join([*response_details(answer)[1 if answer.model else 0 :], price])
+    """Return an answer's tokens, latency and price in one line, without the model, which is shown above it.
+
+    The tokens and the price of an answer that was cut off are estimates.
+    """
+    cost = answer_cost(answer)
+    is_reported = answer.reported_cost is not None
+    price = format_price(cost.usd, is_reported=is_reported, is_demo=answer.is_demo, is_estimate=cost.is_estimate)
+    details = response_details(replace(answer, usage=cost.usage), is_estimate=cost.is_estimate)
+    return _DOT.join([*details[1 if answer.model else 0 :], price])
 
 
 def totals(turns: Sequence[Turn]) -> str:
@@ -90,16 +94,21 @@ def totals(turns: Sequence[Turn]) -> str:
     if not turns:
         return ""
     answers = [turn.answer for turn in turns]
-    usages = [answer.usage for answer in answers if answer.usage and answer.usage.total_tokens is not None]
-    costs = [cost for answer in answers if (cost := answer.cost) is not None]
+    found = [answer_cost(answer) for answer in answers]
+    counted = [cost for cost in found if cost.usage and cost.usage.total_tokens is not None]
+    usages = [cost.usage for cost in counted if cost.usage]
+    costs = [cost.usd for cost in found if cost.usd is not None]
+    about = any(cost.is_estimate for cost in counted)
     items = [f"{len(answers)} answer{'s' if len(answers) > 1 else ''}"]
     if usages:
         usage = sum(usages, Usage(0, 0))
-        items.append(f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out")
-    if costs:
-        items.append(
-            format_price(sum(costs, Decimal(0)), is_demo=all(answer.is_demo for answer in answers if answer.cost))
+        tokens_in, tokens_out = (
+            format_count(count, is_estimate=about) for count in (usage.input_tokens, usage.output_tokens)
         )
+        items.append(f"{tokens_in} tokens in, {tokens_out} out")
+    if costs:
+        is_demo = all(answer.is_demo for answer, cost in zip(answers, found, strict=True) if cost.usd)
+        items.append(format_price(sum(costs, Decimal(0)), is_demo=is_demo, is_estimate=about))
     unknown: dict[int, list[str]] = {}
     for name, known in (("tokens", usages), ("price", costs)):
         unknown.setdefault(len(answers) - len(known), []).append(name)
@@ -195,7 +204,7 @@ def page(title: str, system: str, turns: Sequence[Turn]) -> str:
     badge = f"<p>{BADGE_HTML}</p>" if has_demo(turns) else ""
     sections.append(f"<small>{escape_text(totals(turns) or 'No messages yet.')}</small>{badge}")
     body = "\n".join(f"<section>{section}</section>" for section in sections)
-    return _PAGE.format(title=escape(title), body=body, code_css=CODE_CSS)
+    return _PAGE.format(title=escape(title), body=body, answer_css=PAGE_CSS)
 
 
 def _page_turn(turn: Turn) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from vision_nb.conversation.export import notebook, page, transcript
 from vision_nb.conversation.turn import Turn
+from vision_nb.cost.answer_cost import answer_cost
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
@@ -150,7 +151,7 @@ def turn_fields(turn: Turn, *, question: Mapping[str, Any] | None = None) -> dic
         SettingsError: An image cannot be read.
     """
     answer = turn.answer
-    usage = answer.usage
+    usage, usd = answer.usage, answer_cost(answer).usd
     return {
         "question": question_fields(turn.question) if question is None else question,
         "answer": {
@@ -161,7 +162,8 @@ def turn_fields(turn: Turn, *, question: Mapping[str, Any] | None = None) -> dic
             "finish_reason": answer.finish_reason,
             "latency": answer.latency,
             "usage": usage and [usage.input_tokens, usage.output_tokens, usage.cached_input_tokens],
-            "usd": None if answer.cost is None else str(answer.cost),
+            "expected_tokens": answer.expected_tokens,  # for an estimate if the answer was cut off
+            "usd": None if usd is None else str(usd),
             "usd_is_reported": answer.reported_cost is not None,
             "is_demo": answer.is_demo,
         },
@@ -212,6 +214,7 @@ def read_turn(fields: Mapping[str, Any]) -> Turn:
             finish_reason=None if answer["finish_reason"] is None else _string(answer["finish_reason"]),
             latency=_seconds(answer["latency"]),
             usage=_read_usage(answer["usage"]),
+            expected_tokens=_count(answer.get("expected_tokens")),
             reported_cost=usd if answer.get("usd_is_reported") else None,
             is_demo=answer.get("is_demo") is True,
             pricing=lambda *_, **__: usd,  # the price at the time, even if prices have changed since

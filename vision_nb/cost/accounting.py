@@ -9,11 +9,11 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from vision_nb.cost.answer_cost import estimated_usage
 from vision_nb.cost.budget import Budget, active_budget
 from vision_nb.cost.ledger import Entry, ledger
 from vision_nb.cost.model_reference import PricedModel, counted_model
 from vision_nb.cost.prices import has_set_price, price
-from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import BudgetExceededError, ProviderError, SettingsError
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.responses import Response, Usage
@@ -222,11 +222,7 @@ class CallAccounting:
             return self._most_usage, True
         if reported is not None and reported.input_tokens is not None and not response.usage_is_implausible:
             return reported, False
-        output = None if reported is None else reported.output_tokens
-        if output is None:
-            text = "".join(choice.reasoning + choice.text for choice in response.choices)
-            output = text_tokens(text, self._pricing.model).tokens
-        return Usage(self.tokens.total, output), True
+        return estimated_usage(response, self._pricing.model, self.tokens.total), True
 
 
 def _has_arrived(response: Response) -> bool:

@@ -310,6 +310,7 @@ class MultiModalLLM(RequestSender):
         empty = replace(
             empty,
             image_notes=tuple(note for image in images.values() for note in image.notes),
+            expected_tokens=tokens.total,
             sent_images=tuple(images[document].sent for document in asked if document in images),
         )
         accumulator = ResponseAccumulator(empty, self._trim, may_be_demo=is_on_this_machine(self.server))

@@ -218,11 +218,14 @@ def _ending(response: _Response) -> str:
     return "unfinished" if response.finish_reason is None else response.finish_reason.replace("_", " ")
 
 
-def response_details(response: _Response) -> list[str]:
-    """Return a response's model, tokens and latency as short texts."""
+def response_details(response: _Response, *, is_estimate: bool = False) -> list[str]:
+    """Return a response's model, tokens and latency as short texts; the tokens can be marked as an estimate."""
     details = [response.shown_model] if response.model else []
     if response.usage is not None:
-        tokens_in, tokens_out = (format_count(n) for n in (response.usage.input_tokens, response.usage.output_tokens))
+        tokens_in, tokens_out = (
+            format_count(n, is_estimate=is_estimate)
+            for n in (response.usage.input_tokens, response.usage.output_tokens)
+        )
         doubt = f" (as reported; at least {response.sent_tokens:,} were sent)" if response.usage_is_implausible else ""
         unit = "token" if response.usage.input_tokens == 1 else "tokens"
         details.append(f"{tokens_in} {unit} in{doubt}, {tokens_out} out")

@@ -156,8 +156,8 @@ def _span(css_class: str, text: str) -> str:
 
 
 def _color(css_class: str, variable: str, fallback: str) -> str:
-    """Return the rule for a class: JupyterLab's color in its editor, darker or lighter for a contrast of 4.5."""
-    color = f"color-mix(in srgb, var({variable}, {fallback}) 70%, var(--jp-content-font-color0, #000))"
+    """Return the rule for a class: JupyterLab's color in its editor, mixed with the text's for a contrast of 4.5."""
+    color = f"color-mix(in srgb, var({variable}, {fallback}) 70%, currentcolor)"
     return f"pre[data-language] .{css_class} {{ color: {color}; }}"
 
 
@@ -168,7 +168,7 @@ CODE_CSS = "\n".join(
         _color("k", "--jp-mirror-editor-keyword-color", "#008000"),
         _color("s", "--jp-mirror-editor-string-color", "#ba2121"),
         _color("m", "--jp-mirror-editor-number-color", "#008080"),
-        _color("f", "--jp-mirror-editor-def-color", "#0000ff"),
+        _color("f", "--jp-mirror-editor-def-color", "#2a6fdb"),
         _color("b", "--jp-mirror-editor-builtin-color", "#008000"),
         _color("d", "--jp-mirror-editor-meta-color", "#aa22ff"),
     ]

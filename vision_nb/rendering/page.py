@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 
-from vision_nb.rendering.code_blocks import highlight_code
+from vision_nb.rendering.code_blocks import CODE_CSS, highlight_code
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.math import typeset_formulas
 
 _TASK = re.compile(r'<li>(?P<start>\s*(?:<p>)?)<code class="language-task(?P<done>-done)?"></code>')
+
+
+PAGE_CSS = f"""{CODE_CSS}
+pre[data-language]::before {{ content: attr(data-language); display: block; opacity: 0.75; font: 0.8rem system-ui; }}
+li[data-task] {{ list-style: none; }}
+li[data-task] input {{ margin: 0 0.3rem 0 -1.3rem; }}
+"""
+"""The styles of `answer_html` in a page without scripts; `widgets/answer.css` has those of the chat panel."""
 
 
 def answer_html(text: str) -> str:
@@ -21,7 +29,7 @@ def answer_html(text: str) -> str:
         text: Markdown from a model or another untrusted source.
 
     Returns:
-        HTML that is safe to show, with `CODE_CSS` for its colors.
+        HTML that is safe to show, with `PAGE_CSS`.
 
     >>> answer_html("Half: $x$").startswith("<p>Half: <math")
     True

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from vision_nb.rendering.page import PAGE_CSS
 from vision_nb.rendering.sanitize import escape_text
 
 
@@ -84,7 +85,7 @@ class PagedTable:
         script = _asset("paged_table.js")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-        style = _asset("paged_table.css") + _asset("paged_table_page.css") + self._rules(1)
+        style = _asset("paged_table.css") + _asset("paged_table_page.css") + PAGE_CSS + self._rules(1)
         return _PAGE.format(
             policy=policy,
             title=escape(title),

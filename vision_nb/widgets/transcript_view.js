@@ -42,11 +42,12 @@ function render({ model, el }) {
     if (message.index > turns.length) return;
     const isNew = message.index === turns.length;
     const turn = (turns[message.index] ??= new TurnElement(send, announce));
-    const previousState = turn.view.state;
+    const { id: previousId, state: previousState } = turn.view;
     turn.update(message);
     if (isNew) turnList.append(turn.root);
-    const { state, error } = turn.view;
-    if (state === "waiting" && previousState !== state && wasAskedHere()) isFollowing = true;
+    const { id, state, error } = turn.view;
+    const isOther = id !== previousId && previousId !== "answering"; // the id of a turn until its answer is complete
+    if (isOther && wasAskedHere()) isFollowing = true;
     // Screen readers announce an answer once, when it is complete.
     if (isNew && state === "waiting") announcement.textContent = "The model is answering.";
     else if (previousState && previousState !== state && !GROWING.includes(state)) {
@@ -100,6 +101,7 @@ function render({ model, el }) {
     } else if (message.op === "enlarge") enlarge(message, buffers);
     else if (message.op === "export") download(message, buffers);
     list.classList.toggle("vnb-is-empty", !turns.length);
+    if (isFollowing) follow(); // before the next scroll event, which could be due to a message that shortened the list
   };
 
   // The static transcript below the panel is for readers of the saved notebook: hide it while the panel works.
