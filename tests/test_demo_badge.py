@@ -84,7 +84,7 @@ def test_a_cell_has_the_badge_once_below_its_answer_in_each_format(server, name)
 
 def test_the_badge_is_the_last_line_in_a_terminal(server, capsys):
     vn.display_stream(models(server)[0].stream_complete("How large is it?", [CHART]))
-    assert capsys.readouterr().out.endswith(f".\n({BADGE})\n")
+    assert capsys.readouterr().out.endswith(f".\n(Image: chart.png)\n({BADGE})\n")
 
 
 def test_a_stored_answer_keeps_the_badge(server, tmp_path):

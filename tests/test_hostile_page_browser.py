@@ -134,16 +134,18 @@ const foreign = new Set();
 for (const e of document.querySelectorAll('[id]')) if (!e.closest(selector)) foreign.add(e.id);
 for (const root of answers) for (const e of root.querySelectorAll('*')) {
   const math = e.closest('mjx-container, math');
+  const ownStyle = e.tagName === 'STYLE' && e.parentElement.matches('.vnb-gallery');
+  const inAnswer = e.closest('.vnb-rows td');  // an answer in a gallery has no controls
   const control = e.closest('.vnb-composer, .vnb-label-foot, .vnb-label-aspect, .vnb-label-top, .jp-OutputPrompt, .vnb-actions');
   if (/^(script|iframe|object|embed|form|style|link|meta|base|frame|video|audio|svg|template)$/i.test(e.tagName) && !math && !control
-      && !/json$/.test(e.type ?? '') && !/^\\s*var element = document/.test(e.textContent) && !isOfPandas(e)) report('tag', e);
-  if (/^(button|input|textarea|select)$/i.test(e.tagName) && !control && !e.closest('[class*=vnb-], .jp-RenderedText')) report('control', e);
+      && !/json$/.test(e.type ?? '') && !/^\\s*var element = document/.test(e.textContent) && !isOfPandas(e) && !ownStyle) report('tag', e);
+  if (/^(button|input|textarea|select)$/i.test(e.tagName) && !control && (inAnswer || !e.closest('[class*=vnb-], .jp-RenderedText'))) report('control', e);
   for (const { name, value } of e.attributes) {
     if (/^on|^srcset$|^srcdoc$|^formaction$|commandlinker|^contenteditable$|^autofocus$|^slot$|^is$/i.test(name)) report(name, e);
     if (/^(href|src|action|xlink:href|poster|data)$/i.test(name) && !/^(https?:|mailto:|data:image|blob:|#)/i.test(value)) report(name, e);
     if (/^class$/.test(name) && /jp-mod-hidden|lm-mod-hidden|mathjax_process|tex2jax(?!_ignore)|\\bmermaid\\b/.test(value)) report('class', e);
   }
-  if (e.id && !math && (foreign.has(e.id) || !/^H[1-6]$/.test(e.tagName)) && !control && !e.closest('[class*=vnb-]') && !isOfPandas(e)) report('id', e);
+  if (e.id && !math && (foreign.has(e.id) || !/^H[1-6]$/.test(e.tagName)) && !control && (inAnswer || !e.closest('[class*=vnb-]')) && !isOfPandas(e)) report('id', e);
   if (math && (e.id || e.hasAttribute('href') || /^(a|img|image)$/i.test(e.tagName))) report('formula', e);
   const style = getComputedStyle(e);
   if (/fixed|sticky/.test(style.position) || (style.position === 'absolute' && !math && !control && !e.closest('[class*=vnb-]'))) report('position', e);

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Protocol, Self
 
+from vision_nb.images.answer_strip import image_names, markdown_strip
 from vision_nb.images.box_answers import read_boxes
 from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.document import ImageDocument
@@ -183,6 +184,7 @@ class Response(DisplayOnce, TerminalDisplay):
             scaled from 4000 x 3000 pixels to 2048 x 1536".
         sent_images: Each image of the last question that has any: its name, and its size, originally and as the model
             saw it.
+        images: The images of the last message, which are shown below the answer; not in a stored answer.
         sent_tokens: A lower bound on the input tokens, by our own count, or None.
         expected_tokens: The input tokens as counted or estimated before the call, or None.
         reasoning: The model's reasoning before its answer, if the server sends it; not part of ``text``.
@@ -211,6 +213,7 @@ class Response(DisplayOnce, TerminalDisplay):
     pricing: Pricing | None = field(default=None, repr=False, compare=False)
     image_notes: tuple[str, ...] = field(default=(), repr=False, compare=False)
     sent_images: tuple[SentImage, ...] = field(default=(), repr=False, compare=False)
+    images: tuple[ImageDocument, ...] = field(default=(), repr=False, compare=False)
     sent_tokens: int | None = field(default=None, repr=False, compare=False)
     expected_tokens: int | None = field(default=None, repr=False, compare=False)
     reasoning: str = field(default="", repr=False)
@@ -324,10 +327,12 @@ class Response(DisplayOnce, TerminalDisplay):
         return " ".join([first, *more] if first else more) or None
 
     def _repr_markdown_(self) -> str:
-        return response_markdown(self)
+        return response_markdown(self, below=markdown_strip(self.images))
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        return [response_facts(self)] if self.is_displayed else response_parts(self)
+        if self.is_displayed:
+            return [response_facts(self)]
+        return [*response_parts(self), *([f"({image_names(self.images)})"] if self.images else [])]
 
     def __repr__(self) -> str:
         return response_repr(type(self).__name__, self)

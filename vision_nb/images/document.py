@@ -281,6 +281,11 @@ class ImageDocument:
         content = self._content
         return isinstance(content, RemoteContent) and content.show_as_link and not content.is_downloaded
 
+    @property
+    def needs_download(self) -> bool:
+        """Whether the image is behind a URL and has not been downloaded."""
+        return isinstance(self._content, RemoteContent) and not self._content.is_downloaded
+
     def forget_download(self) -> None:
         """Free the memory of a downloaded image; it is downloaded again when it is needed."""
         if isinstance(self._content, RemoteContent):

@@ -9,6 +9,8 @@ from typing import Any
 
 from vision_nb.comparison.answer_cells import answer_html, answer_table, cell, error_html
 from vision_nb.errors import VisionError
+from vision_nb.images.answer_strip import answer_strip, image_names
+from vision_nb.images.document import ImageDocument
 from vision_nb.magics.output import answer_metadata, waiting_line
 from vision_nb.magics.question import Question, as_completion
 from vision_nb.notebook.ipython import DisplayOnce
@@ -46,10 +48,15 @@ class Answer:
 
 
 class Answers(DisplayOnce, Sequence[Answer]):
-    """The answers of several models, shown side by side in a notebook."""
+    """The answers of several models, shown side by side in a notebook.
 
-    def __init__(self, answers: Sequence[Answer]) -> None:
-        self._answers = tuple(answers)
+    Args:
+        answers: The answers.
+        images: The images of the question, which are shown below the answers.
+    """
+
+    def __init__(self, answers: Sequence[Answer], images: Sequence[ImageDocument] = ()) -> None:
+        self._answers, self._images = tuple(answers), tuple(images)
 
     def __getitem__(self, index: Any) -> Any:
         return self._answers[index]
@@ -64,11 +71,12 @@ class Answers(DisplayOnce, Sequence[Answer]):
 
     def _repr_html_(self) -> str:
         table = answer_table([one.label for one in self], ["".join(cell(_answer_html(one)) for one in self)])
-        return table + (BADGE_HTML if self._has_demo else "")
+        return table + answer_strip(self._images) + (BADGE_HTML if self._has_demo else "")
 
     def __repr__(self) -> str:
         texts = [f"--- {one.label} ({', '.join(_facts(one))})\n{one.response or one.error}" for one in self]
-        return terminal_text("\n\n".join([*texts, *([f"({BADGE})"] if self._has_demo else [])]))
+        names = [f"({image_names(self._images)})"] if self._images else []
+        return terminal_text("\n\n".join([*texts, *names, *([f"({BADGE})"] if self._has_demo else [])]))
 
     @property
     def _has_demo(self) -> bool:
@@ -99,7 +107,9 @@ def _facts(answer: Answer) -> list[str]:
     return [*facts, *(["from the cache"] if answer.from_store else [])]
 
 
-def ask_all(questions: Sequence[Question], store: Store, *, cache: bool, silent: bool) -> Answers:
+def ask_all(
+    questions: Sequence[Question], store: Store, *, cache: bool, silent: bool, thumbnails: bool = True
+) -> Answers:
     """Ask several models at once; a failed model's error is in the result.
 
     Args:
@@ -107,6 +117,7 @@ def ask_all(questions: Sequence[Question], store: Store, *, cache: bool, silent:
         store: The store of answers.
         cache: Whether stored answers are used.
         silent: Whether to show nothing while an answer is being made elsewhere.
+        thumbnails: Whether to show the images of the question below the answers.
 
     Raises:
         VisionError: Every model failed; this is the first one's error.
@@ -115,7 +126,7 @@ def ask_all(questions: Sequence[Question], store: Store, *, cache: bool, silent:
     errors = [answer.error for answer in answers if answer.error is not None]
     if len(errors) == len(answers):
         raise errors[0]
-    return Answers(answers)
+    return Answers(answers, questions[0].message.image_documents if thumbnails else ())
 
 
 async def aask_all(questions: Sequence[Question], store: Store, *, cache: bool, silent: bool = False) -> list[Answer]:

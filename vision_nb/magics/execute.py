@@ -141,6 +141,10 @@ def _is_stored(session: Session, options: Namespace, question: Question) -> bool
     return _uses_cache(session, options) and session.store.get(question.key(session.store)) is not None
 
 
+def _shows_thumbnails(session: Session, options: Namespace) -> bool:
+    return bool(session.settings.thumbnails if options.thumbnails is None else options.thumbnails)
+
+
 def _preview(session: Session, options: Namespace, questions: list[Question], notes: list[str]) -> Any:
     """Display the previews of all questions but the last, which is the cell's value."""
     previews = [
@@ -169,7 +173,12 @@ def _answer(
         stored = None if found is None else question.as_answer(found)
         format_name = "markdown" if question.schema else options.format or session.settings.format
         view = AnswerView(
-            OUTPUT_FORMATS[format_name], notes, from_store=stored is not None, with_cost=options.cost, silent=silent
+            OUTPUT_FORMATS[format_name],
+            notes,
+            from_store=stored is not None,
+            with_cost=options.cost,
+            silent=silent,
+            thumbnails=_shows_thumbnails(session, options),
         )
         turns = len(chat)
         try:
@@ -204,7 +213,13 @@ def _answer(
 
 def _compare(session: Session, options: Namespace, questions: list[Question], *, silent: bool) -> Any:
     """Ask several models, and display their answers side by side."""
-    answers = ask_all(questions, session.store, cache=_uses_cache(session, options), silent=silent)
+    answers = ask_all(
+        questions,
+        session.store,
+        cache=_uses_cache(session, options),
+        silent=silent,
+        thumbnails=_shows_thumbnails(session, options),
+    )
     session.variables[LAST_ANSWER] = answers
     if options.name:
         session.variables[options.name] = answers

@@ -114,6 +114,10 @@ OPTIONS = (
     ),
     argument("--dry-run", action="store_true", help="show what would be sent, without sending it"),
     argument("--cost", action="store_true", help="show the price with the answer"),
+    argument(
+        "--no-thumbnails", dest="thumbnails", action="store_false", default=None,
+        help="do not show the images of the question below the answer",
+    ),
     argument("--no-stream", dest="stream", action="store_false", default=None, help="wait for the complete answer"),
     argument("--no-raise", action="store_true", help="show an error without stopping Run All"),
     argument(

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from vision_nb.errors import MalformedResponseError
+from vision_nb.images.answer_strip import answer_strip, markdown_strip
 from vision_nb.magics import answer_parsers
 from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.notebook.progress import ProgressLine
@@ -66,6 +67,7 @@ class AnswerView(StreamingDisplay):
         from_store: Whether the answer came from the store.
         with_cost: Whether to show the price.
         silent: Whether to display nothing, and only parse the answer.
+        thumbnails: Whether to show the images of the question below the finished answer.
 
     Attributes:
         value: The parsed answer, if the format parses it.
@@ -80,8 +82,9 @@ class AnswerView(StreamingDisplay):
         from_store: bool = False,
         with_cost: bool = False,
         silent: bool = False,
+        thumbnails: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(thumbnails=thumbnails)
         self.output_format, self.further_notes = output_format, further_notes
         self.from_store, self.with_cost, self.silent = from_store, with_cost, silent
         self.value: Any = None
@@ -93,7 +96,8 @@ class AnswerView(StreamingDisplay):
         text = "" if is_parsed else self._render(response)  # IPython displays the parsed value
         below = self._below(response) if finished else ""
         if self.output_format.mimetype == "text/plain":  # also as HTML: some front ends turn plain text into links
-            html_text = f"{reasoning_html(response)}<pre>{escape(text + below)}</pre>"
+            strip = answer_strip(self.images(response)) if finished else ""
+            html_text = f"{reasoning_html(response)}<pre>{escape(text + below)}</pre>{strip}"
             return {"text/html": html_text, "text/plain": text + below}
         reasoning = reasoning_html if self.output_format.mimetype == "text/html" else reasoning_markdown
         return {self.output_format.mimetype: reasoning(response) + text + below, "text/plain": plain_text(response)}
@@ -145,14 +149,16 @@ class AnswerView(StreamingDisplay):
         return [*super().notes(response), *cached, *price, *self.further_notes]
 
     def _below(self, response: Response) -> str:
-        notes = self.notes(response)
+        notes, images = self.notes(response), self.images(response)
         if self.output_format.mimetype == "text/plain":
             return "".join(f"\n\n({note})" for note in [*notes, *badge_notes(response)])
         if self.output_format.mimetype == "text/html":
+            strip = answer_strip(images)
             shown = "".join(f"<blockquote><b>Note:</b> {escape_text(note)}</blockquote>" for note in notes)
         else:
+            strip = markdown_strip(images)
             shown = "".join(f"\n\n> **Note:** {_note_markdown(note)}" for note in notes)
-        return shown + badge_markdown(response) + html.footnote(response_details(response))
+        return strip + shown + badge_markdown(response) + html.footnote(response_details(response))
 
 
 @contextmanager

@@ -86,7 +86,10 @@ class Question:
             parsed = self.schema.parse(stored.text) if self.schema else None
         except SchemaError:
             return None
-        return _convert(replace(stored.priced_by(self.llm.pricing), schema=self.schema, parsed=parsed), ChatResponse)
+        answer = replace(
+            stored.priced_by(self.llm.pricing), schema=self.schema, parsed=parsed, images=self.message.image_documents
+        )
+        return _convert(answer, ChatResponse)
 
     @property
     def documents(self) -> list[ImageDocument]:

@@ -30,6 +30,7 @@ class VisionSettings(HasTraits):
     )
     max_tokens = Int(None, allow_none=True, min=1, help="Maximum number of tokens in an answer.").tag(config=True)
     format = Enum(FORMATS, "markdown", help="Output format.").tag(config=True)
+    thumbnails = Bool(True, help="Show the images of the question, a few kB each, below the answer.").tag(config=True)
     stream = Bool(True, help="Show an answer while it arrives.").tag(config=True)
     cache = Bool(True, help="Reuse the cached answer to an identical question.").tag(config=True)
     store = Unicode("", help="File of the answer cache. Empty for a file in the user's cache folder.").tag(config=True)

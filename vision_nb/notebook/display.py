@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from vision_nb.errors import ImageError, ProviderError, SettingsError
+from vision_nb.images.answer_strip import image_names, markdown_strip
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, to_jpeg, to_webp
 from vision_nb.messages import as_images
@@ -177,13 +178,14 @@ class StreamingDisplay:
 
     Args:
         below: Markdown to show below the answer, such as the model's name.
+        thumbnails: Whether to show the images of the question below the finished answer.
 
     Attributes:
         response: The last response shown, or None.
     """
 
-    def __init__(self, below: str = "") -> None:
-        self.below = below
+    def __init__(self, below: str = "", *, thumbnails: bool = True) -> None:
+        self.below, self.thumbnails = below, thumbnails
         self.response: Response | None = None
         self._handle: Any = None
         self._drawn_at = 0.0
@@ -191,7 +193,13 @@ class StreamingDisplay:
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
         """Return the notebook output for a response, by MIME type."""
-        return {"text/markdown": response_markdown(response) + self.below, "text/plain": plain_text(response)}
+        strip = markdown_strip(self.images(response)) if finished else ""
+        markdown = response_markdown(response, below=strip) + self.below
+        return {"text/markdown": markdown, "text/plain": plain_text(response)}
+
+    def images(self, response: Response) -> tuple[ImageDocument, ...]:
+        """Return the images to show below the finished answer."""
+        return response.images if self.thumbnails else ()
 
     def metadata(self, response: Response) -> dict[str, Any]:
         """Return the metadata that is saved with the finished answer in the notebook."""
@@ -216,7 +224,9 @@ class StreamingDisplay:
             self._draw(self.bundle(response, finished=True), self.metadata(response))
         else:
             self._write(response)
-            notes = [*self.notes(response), *badge_notes(response)]
+            images = self.images(response)
+            names = [image_names(images)] if images else []
+            notes = [*names, *self.notes(response), *badge_notes(response)]
             sys.stdout.write("".join(["\n" * bool(self._written), *(f"({note})\n" for note in notes)]))
         mark_displayed(response)
 
@@ -238,12 +248,15 @@ class StreamingDisplay:
         self._drawn_at = time.monotonic()
 
 
-def display_stream(stream: Iterable[R], *, below: str = "", live: StreamingDisplay | None = None) -> R:
+def display_stream(
+    stream: Iterable[R], *, below: str = "", thumbnails: bool = True, live: StreamingDisplay | None = None
+) -> R:
     """Show a streamed answer while it arrives, and leave it as plain Markdown.
 
     Args:
         stream: The stream that `stream_complete` or `stream_chat` returns.
         below: Markdown to show below the finished answer.
+        thumbnails: Whether to show the images of the question, a few kB each, below the finished answer.
         live: The display to use; None shows Markdown.
 
     Returns:
@@ -257,19 +270,22 @@ def display_stream(stream: Iterable[R], *, below: str = "", live: StreamingDispl
     >>> answer = vn.display_stream(llm.stream_complete("How large is it?", [vn.samples.path("chart")]))
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
-    shown = _StreamedAnswer[R](live or StreamingDisplay(below))
+    shown = _StreamedAnswer[R](live or StreamingDisplay(below, thumbnails=thumbnails))
     with shown, _closing(stream):
         for response in stream:
             shown.update(response)
     return shown.result()
 
 
-async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: StreamingDisplay | None = None) -> R:
+async def adisplay_stream(
+    stream: AsyncIterable[R], *, below: str = "", thumbnails: bool = True, live: StreamingDisplay | None = None
+) -> R:
     """Show an asynchronously streamed answer; the asynchronous version of `display_stream`.
 
     Args:
         stream: The stream that awaiting `astream_complete` or `astream_chat` returns.
         below: Markdown to show below the finished answer.
+        thumbnails: Whether to show the images of the question, a few kB each, below the finished answer.
         live: The display to use; None shows Markdown.
 
     Returns:
@@ -286,7 +302,7 @@ async def adisplay_stream(stream: AsyncIterable[R], *, below: str = "", live: St
     >>> answer = asyncio.run(ask())  # in a notebook: answer = await ask()
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
-    shown = _StreamedAnswer[R](live or StreamingDisplay(below))
+    shown = _StreamedAnswer[R](live or StreamingDisplay(below, thumbnails=thumbnails))
     with shown:
         async with _aclosing(stream):
             async for response in stream:

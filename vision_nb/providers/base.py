@@ -312,6 +312,7 @@ class MultiModalLLM(RequestSender):
             image_notes=tuple(note for image in images.values() for note in image.notes),
             expected_tokens=tokens.total,
             sent_images=tuple(images[document].sent for document in asked if document in images),
+            images=question.images,
         )
         accumulator = ResponseAccumulator(empty, self._trim, may_be_demo=is_on_this_machine(self.server))
         return Call(request, accounting, accumulator, sends_schema=schema is not None and not in_prompt)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from vision_nb.errors import SchemaError, SettingsError, VisionError
+from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.privacy.api_keys import hide_headers
 from vision_nb.providers.call import NO_ANSWER, GetMessages, Overrides, check_messages
@@ -69,6 +70,11 @@ class Question(Generic[R]):
         if not self._asked:
             self._asked = check_messages(self._get_messages(), self.overrides)
         return [*self._asked, *self._repair]
+
+    @property
+    def images(self) -> tuple[ImageDocument, ...]:
+        """The images of the last message of the question, after `messages` was called."""
+        return self._asked[-1].image_documents
 
     @contextmanager
     def attempt(self) -> Iterator[None]:

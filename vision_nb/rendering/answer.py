@@ -76,11 +76,16 @@ class _Response(Protocol):
     def is_demo(self) -> bool: ...
 
 
-def response_markdown(response: _Response) -> str:
-    """Return a response as safe Markdown: text, note, badge and collapsed details."""
+def response_markdown(response: _Response, *, below: str = "") -> str:
+    """Return a response as safe Markdown: text, note, badge and collapsed details.
+
+    Args:
+        response: The response.
+        below: Safe Markdown to show below the text.
+    """
     note = f"\n\n> **Note:** {response.remark}" if response.remark else ""
     answer = reasoning_markdown(response) + answer_markdown(response) + choices_markdown(response)
-    return answer + note + badge_markdown(response) + html.footnote(response_details(response))
+    return answer + below + note + badge_markdown(response) + html.footnote(response_details(response))
 
 
 def answer_markdown(response: _Response) -> str:
