@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import struct
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests.conftest import encoded, picture
+from tests.drawn_files import plain, tiff_of, write_video
 from vision_nb import ImageDocument, errors, load_images
 from vision_nb.images.prepare import fit_within
 
@@ -104,6 +106,47 @@ def test_a_hostile_file_is_read_or_is_an_image_error(data, tmp_path):
         except errors.ImageError as error:
             assert 20 < len(str(error)) <= 300
             assert "it.png" in str(error)
+
+
+@functools.cache
+def files_with_parts():
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = {"mp4": "mpeg4", "mkv": "mpeg4", "webm": "libvpx", "avi": "mpeg4"}
+        videos = {kind: write_video(Path(folder) / f"v.{kind}", codec=codec) for kind, codec in kinds.items()}
+        found = {kind: path.read_bytes() for kind, path in videos.items()}
+    page = io.BytesIO()
+    picture(200, 150).save(page, "PDF")
+    return found | {"pdf": page.getvalue(), "tiff": tiff_of(*map(plain, ("red", "green", "blue")))}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["pdf", "tiff", "mp4", "mkv", "webm", "avi"])
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about files that it can read in part
+def test_a_damaged_file_with_pages_or_frames_is_read_or_is_an_image_error(kind, seed, tmp_path):
+    whole = files_with_parts()[kind]
+    path = tmp_path / f"it.{kind}"
+    path.write_bytes(flipped(whole, seed) if seed else whole[: len(whole) * 2 // 3])
+    try:
+        for document in load_images(path)[:3]:
+            document.prepare()
+            document.thumbnail()
+    except errors.ImageError as error:
+        assert 20 < len(str(error)) <= 300 and f"it.{kind}" in str(error)
+
+
+def test_a_tiff_file_with_a_huge_page_or_endless_pages_is_an_image_error():
+    entries = [(256, 60_000), (257, 60_000), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 1)]
+    directory = struct.pack("<H", 9) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    small = directory.replace(struct.pack("<I", 60_000), struct.pack("<I", 1))
+    second = 8 + len(small) + 4
+    huge = b"II*\0" + struct.pack("<I", 8) + small + struct.pack("<I", second) + directory + bytes(4)
+    documents = load_images(huge)
+    assert len(documents) == 2
+    with pytest.raises(errors.ImageTooLargeError, match="MAX_IMAGE_PIXELS"):
+        documents[1].prepare()
+    pages = b"".join(small + struct.pack("<I", 8 + (number + 1) * (len(small) + 4)) for number in range(10_100))
+    with pytest.raises(errors.ImageTooLargeError, match="more than 10,000 pages"):
+        load_images(b"II*\0" + struct.pack("<I", 8) + pages, pages=1)
 
 
 @pytest.mark.parametrize("name", ["PNG bomb", "PNG wide bomb", "GIF bomb", "BMP bomb"])

@@ -8,6 +8,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from tests.conftest import encoded, picture
+from tests.drawn_files import colored_pdf
 from tests.kernels import error_of, markdown_of, run_cells, text_of
 
 pytestmark = pytest.mark.kernel
@@ -56,6 +57,7 @@ def test_images_come_from_variables_files_patterns_folders_and_urls(tmp_path):
         "several2.png",
     ):
         (tmp_path / name).write_bytes(encoded(picture(seed=len(name))))
+    (tmp_path / "report.pdf").write_bytes(colored_pdf(2))
     questions = {
         "-i small": 1,
         "-i several": 2,
@@ -69,6 +71,9 @@ def test_images_come_from_variables_files_patterns_folders_and_urls(tmp_path):
         "-i C:\\win\\c.png": 1,
         '-i "C:\\win\\c.png"': 1,
         "-i night.png": 1,
+        "-i report.pdf": 2,
+        "-i report.pdf#page=2": 1,
+        "-i column": 2,
         "-i http://127.0.0.1:9/x.png --no-raise": 1,
         "-i docs[:2]": 2,
         "-i docs[2]": 1,
@@ -86,7 +91,7 @@ def test_images_come_from_variables_files_patterns_folders_and_urls(tmp_path):
         "table, holder = {'x': small}, SimpleNamespace(image=small)\nnight = 7\n"
         "docs, n = vn.load_images(small, small, small), 0\nobject.__setattr__(docs[2], 'images', [small])\n"
         "holder.nested = SimpleNamespace(images=several)\n"
-        "array, figure = np.zeros((5, 5, 3), 'uint8'), Figure()\nvn.ImageDocument.of(small)",
+        "array, figure = np.zeros((5, 5, 3), 'uint8'), Figure()\ncolumn = np.array(['a1.png', 'a2.png'])\nvn.ImageDocument.of(small)",
         *(f"%%vision demo {words}\nWhat is {number}?" for number, words in enumerate(questions)),
         "%%vision demo -i Out[2]\nWhat?",
         "print([sum(part['type'] == 'image_url' for part in r.body['messages'][-1]['content']) for r in server.requests])",

@@ -140,6 +140,7 @@ def test_a_pdf_document_is_taken_as_bytes_open_file_and_row_of_a_dataset(report)
     assert row[0].title == "a.pdf#page=3" and colors(row) == [(0, 0, 255)]
 
 
+@pytest.mark.slow
 def test_functions_that_take_images_take_all_pages(report):
     message = user_message("What is this?", "report.pdf")
     assert [document.title for document in message.image_documents] == [f"report.pdf#page={n}" for n in (1, 2, 3)]
@@ -161,6 +162,7 @@ def test_a_folder_says_that_it_skips_pdf_documents_unless_pages_are_chosen(repor
     assert len(load_images(str(report.parent / "*.pdf"))) == 3
 
 
+@pytest.mark.slow
 def test_rendering_is_lazy_and_its_memory_is_bounded(tmp_path, monkeypatch):
     path = tmp_path / "long.pdf"
     path.write_bytes(colored_pdf(500))
@@ -188,6 +190,7 @@ def test_pages_are_rendered_in_many_threads(report):
     assert found == [(255, 0, 0), (0, 255, 0), (0, 0, 255)] * 10
 
 
+@pytest.mark.slow
 def test_a_page_is_pickled_and_its_stored_answers_are_found_in_another_process(report, tmp_path):
     page = load_images(report, pages=2, dpi=60)[0]
     copy = pickle.loads(pickle.dumps(page))
@@ -288,6 +291,7 @@ def test_a_huge_page_is_an_error_that_says_the_resolution():
     assert load_images(pdf_of((14_400, 14_400, b"")), dpi=10)[0].size == (2000, 2000)
 
 
+@pytest.mark.slow
 def test_a_page_that_takes_too_long_is_an_error_and_the_next_one_is_rendered(monkeypatch, report):
     monkeypatch.setattr(renderer, "MAX_SECONDS", 3.0)
     bomb = load_images(nested_pdf(9))[0]
@@ -297,6 +301,7 @@ def test_a_page_that_takes_too_long_is_an_error_and_the_next_one_is_rendered(mon
     assert colors(load_images(report, pages=1)) == [(255, 0, 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of a process is limited on Linux")
 def test_a_page_that_takes_too_much_memory_is_an_error(monkeypatch, tmp_path):
     child = tmp_path / "child.py"
@@ -325,6 +330,7 @@ def test_an_interrupted_rendering_does_not_mix_up_answers(report, monkeypatch):
     assert made is renderer.renderer()
 
 
+@pytest.mark.slow
 def test_the_rendering_process_ends_with_its_parent(report, tmp_path):
     code = (
         f"import vision_nb as vn, os, psutil; vn.load_images({str(report)!r}); "
@@ -336,6 +342,7 @@ def test_the_rendering_process_ends_with_its_parent(report, tmp_path):
         psutil.Process(child).wait(30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package, kind, words", [("pypdfium2", "pdf", "PDF document"), ("av", "video", "video")])
 def test_a_missing_package_is_an_error_that_names_the_extra(tmp_path, package, kind, words):
     (tmp_path / "report.pdf").write_bytes(colored_pdf(1))

@@ -197,6 +197,7 @@ def test_a_saved_conversation_cannot_read_an_object_store_with_the_readers_crede
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing, words", [("fsspec", 'vision-nb[remote]" s3fs'), ("s3fs", 'vision-nb[remote]" s3fs')])
 def test_a_missing_package_is_an_error_that_names_it(tmp_path, missing, words):
     code = (

@@ -130,7 +130,7 @@ class ImageError(VisionError):
 
 
 class ImageNotFoundError(ImageError, FileNotFoundError):
-    """A file does not exist, or a folder or pattern contains no image."""
+    """A file, page or frame does not exist, or a folder or pattern contains no image."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""

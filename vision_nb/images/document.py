@@ -58,7 +58,7 @@ class ImageDocument:
         image: Encoded bytes, a base64 string, a data URI, a binary file, a Pillow image, a numpy array (see
             `png_from_array` for its shapes) or a matplotlib figure. A str is never interpreted as a path.
         image_path: A file on this machine.
-        image_url: An http or https URL, or a data URI.
+        image_url: An http or https URL, a URL of an object store such as "s3://bucket/photo.jpg", or a data URI.
         image_mimetype: The type that the caller expects; informative only. The type that is sent is detected from
             the bytes.
         detail: "auto", "low", "high" or "original" for this image; None uses the model's setting.

@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 ImageSource: TypeAlias = Any
 """A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument.
 
-llama-index's ImageDocument and the ``{"bytes": ..., "path": ...}`` rows of the datasets package are sources too.
+llama-index's ImageDocument and the ``{"bytes": ..., "path": ...}`` rows of the datasets package are sources too. So are
+PDF documents, TIFF files and videos, wherever a function takes several images; each page or frame is an image.
 """
 
 
