@@ -53,6 +53,10 @@ class ShownImage(Protocol):
     """What this module reads of an `ImageDocument`."""
 
     @property
+    def name(self) -> str:
+        """The path, the URL without its query, or the name of an image in memory."""
+
+    @property
     def title(self) -> str:
         """The file name."""
 
@@ -119,7 +123,7 @@ def read_card(document: ShownImage, *, side: int | None = None, max_bytes: int =
         thumbnail = document.thumbnail(side, max_bytes=max_bytes, mimetype="image/webp")
         size, kind = document.size, document.mimetype.removeprefix("image/").upper()
     except ImageError as error:
-        return ImageCard(name, str(error))
+        return ImageCard(name, str(error).replace(document.name, name))  # the name says which file it is
     return ImageCard(name, f"{size[0]:,} \u00d7 {size[1]:,} {kind}", thumbnail, size)
 
 

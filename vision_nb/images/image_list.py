@@ -25,10 +25,6 @@ class ListedImage(ShownImage, Protocol):
     """What a list reads of an `ImageDocument`."""
 
     @property
-    def name(self) -> str:
-        """The path, the URL without its query, or the name of an image in memory."""
-
-    @property
     def taken(self) -> datetime | None:
         """When the image was taken."""
 
