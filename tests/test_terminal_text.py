@@ -146,6 +146,12 @@ def test_an_extraction_prints_a_column_for_each_field(tmp_path):
     )
 
 
+def test_the_error_of_an_image_names_it_without_its_folders(tmp_path):
+    (tmp_path / "broken.png").write_bytes(encoded(picture())[:40])
+    shown = pretty(vn.compare("demo", "How large is it?", [tmp_path / "broken.png"], progress=False))
+    assert "broken.png is a damaged" in " ".join(shown.split()) and str(tmp_path) not in shown
+
+
 def test_a_table_fits_the_terminal_and_keeps_words_whole_if_it_can():
     table = TextTable(
         ("name", "text", "n"), [("short", "several words that need a line each " * 3, "1,000")], numbers_from=2

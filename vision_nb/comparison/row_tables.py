@@ -90,7 +90,10 @@ def _table_parts(
 def _answer(row: Row) -> str:
     if row.response is not None:
         return short_text(row.response, _MAX_ANSWER)
-    return short_text(row.error, _MAX_ANSWER) if row.error else "not asked"
+    if not row.error:
+        return "not asked"
+    # Without the folders of the path: this text is saved in notebooks too.
+    return short_text(row.error.replace(row.image, row.image_title), _MAX_ANSWER)
 
 
 def _value(value: object) -> str:
