@@ -329,7 +329,8 @@ def test_a_project_from_elsewhere_cannot_take_a_key_or_an_image_to_its_server(
     ):
         with pytest.raises(errors.SettingsError, match=r"nothing was sent there.*VISION_NB_TRUSTED_PROJECTS") as caught:
             use()
-        assert base in str(caught.value) and str(tmp_path / "cloned") in str(caught.value)
+        assert base in str(caught.value)
+        assert str(tmp_path / "cloned")[-40:] in str(caught.value)  # of a long path, its end
         assert len(str(caught.value)) <= 300 and not leaks(caught.value)
     assert server.requests == []
 
