@@ -58,6 +58,18 @@ async def until_state(page, state):
     await until(page, "(state) => [...document.querySelectorAll('.vnb-turn')].at(-1)?.dataset.state === state", state)
 
 
+async def fonts_of(page, selector):
+    """Return the fonts with which the browser draws some elements."""
+    client = await page.context.new_cdp_session(page)
+    await client.send("DOM.enable")
+    await client.send("CSS.enable")
+    document = await client.send("DOM.getDocument", {"depth": -1})
+    query = {"nodeId": document["root"]["nodeId"], "selector": selector}
+    nodes = (await client.send("DOM.querySelectorAll", query))["nodeIds"]
+    found = [await client.send("CSS.getPlatformFontsForNode", {"nodeId": node}) for node in nodes]
+    return {font["familyName"] for fonts in found for font in fonts["fonts"]}
+
+
 WIDER = """() => [...document.querySelectorAll('.vnb-transcript, .vnb-list, body, html')]
   .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.className || e.tagName)"""
 
@@ -84,6 +96,7 @@ async def test_an_answer_is_read_copied_and_asked_again_at_360_pixels(server, ll
         keyword = page.locator(".vnb-code i.k").first
         color = "(e) => getComputedStyle(e).color"
         assert await keyword.evaluate(color) != await page.locator(".vnb-code pre").first.evaluate(color)
+        assert len(await fonts_of(page, ".vnb-answer math *")) == 1
         boxes = page.locator("li[data-task] input")
         assert [await box.is_checked() for box in await boxes.all()] == [True, False]
         assert await boxes.first.is_disabled()
@@ -122,6 +135,7 @@ async def test_an_answer_is_read_copied_and_asked_again_at_360_pixels(server, ll
         await assert_async_page_accessible(page, ".vnb-transcript")
         await page.get_by_label("Retry: Two?").click()
         await until_state(page, "done")
+        await settled(panel)
         await page.get_by_label("Delete from here: One?").click()
         await until(page, "() => !document.querySelector('.vnb-turn')")
 

@@ -30,7 +30,7 @@ class TurnElement {
     this.retry.append("Retry");
     this.answerActions = element("div", { className: "vnb-actions" }, this.copy, this.askAgain, this.retry);
     this.details = element("span", { className: "vnb-details" });
-    this.footer = element("div", { className: "vnb-footer" }, this.answerActions, this.details);
+    this.footer = element("div", { className: "vnb-footer" }, this.details, this.answerActions);
     this.root = element("article", { className: "vnb-turn" }, this.question, this.questionActions, this.model, this.waiting,
       this.reasoningBlock, this.answer, this.remark, this.error, this.footer);
     for (const container of [this.reasoning, this.answer]) listenForCopies(container, announce);
