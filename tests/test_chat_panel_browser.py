@@ -428,8 +428,8 @@ def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
         "Enlarge chart.png", "Copy question: One?", "Edit: One?", "Delete from here: One?", "link",
         "Copy this code: Code", "Code", "Table", "Copy answer: One?", "Ask again: One?",
         "Copy question: Two?", "Edit: Two?", "Delete from here: Two?", "Retry: Two?", "New conversation",
-        "label.png, image 1 of 1:", "Remove label.png", "Detail level of label.pn", "Move left: label.png",
-        "Move right: label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4o (demo)open", "Send",
+        "label.png, image 1 of 1:", "Remove label.png", "Detail level of label.pn", "Select parts of label.pn",
+        "Move left: label.png", "Move right: label.png", "Question. Enter sends, S", "Attach images", "openai:gpt-4o (demo)open", "Send",
     ]  # fmt: skip
     assert_accessible_in_both_themes(page, ".vnb-transcript", ".vnb-composer")
     spoken = page.locator(".vnb-announcement")
