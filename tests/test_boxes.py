@@ -288,6 +288,33 @@ def test_an_answer_from_the_store_has_its_boxes(tmp_path):
     assert stored.boxes(image=0) == response.boxes(image=0)
 
 
+def test_a_loaded_conversation_knows_its_boxes_and_maps_them_to_the_saved_image(server, tmp_path):
+    server.answer_with(JSON.format(key="bbox_2d", box=[1267, 630, 2534, 1260]))
+    with vn.LocalMultiModal("qwen2.5-vl-72b-instruct", api_base=server.openai_base) as llm:
+        chat = vn.Chat(llm)
+        asked = chat.ask("Where is the cat?", [blank(6000, 3000)])
+        chat.export(tmp_path / "chat.json")
+        (turn,) = vn.Chat.load(tmp_path / "chat.json", llm).turns
+    assert turn.answer.boxes() == asked.boxes() and sides(asked.boxes()) == [(1500, 750, 3000, 1500)]
+    saved = turn.question.image_documents
+    assert saved[0].size == (2048, 1024)
+    assert sides(turn.answer.boxes(images=saved)) == [(512, 256, 1024, 512)]
+
+
+@pytest.mark.parametrize("size", [[1], [0, 5], "ab", [1, 2.5], [True, 5], {}, 7, [10**9, 5]])
+def test_a_damaged_size_in_a_saved_conversation_is_refused(server, tmp_path, size):
+    with vn.connect("demo", api_base=server.openai_base) as llm:
+        chat = vn.Chat(llm)
+        chat.ask("How large is it?", [blank(60, 30)])
+        path = tmp_path / "chat.json"
+        chat.export(path)
+        content = json.loads(path.read_text())
+        content["turns"][0]["answer"]["sent_images"][0]["size"] = size
+        path.write_text(json.dumps(content))
+        with pytest.raises(errors.SettingsError, match="damaged"):
+            vn.Chat.load(path, llm)
+
+
 def test_every_convention_has_a_source_and_a_date():
     assert all(row.source and row.read for row in CONVENTIONS.values())
 

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from vision_nb.conversation.export import notebook, page, transcript
 from vision_nb.conversation.turn import Turn
 from vision_nb.cost.answer_cost import answer_cost
 from vision_nb.errors import ImageError, SettingsError
+from vision_nb.images.boxes import SentImage
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.images.remote import is_remote_file
@@ -166,6 +167,7 @@ def turn_fields(turn: Turn, *, question: Mapping[str, Any] | None = None) -> dic
             "usd": None if usd is None else str(usd),
             "usd_is_reported": answer.reported_cost is not None,
             "is_demo": answer.is_demo,
+            "sent_images": [asdict(image) for image in answer.sent_images],
         },
         "left_out": turn.dropped_images,
     }
@@ -217,6 +219,7 @@ def read_turn(fields: Mapping[str, Any]) -> Turn:
             expected_tokens=_count(answer.get("expected_tokens")),
             reported_cost=usd if answer.get("usd_is_reported") else None,
             is_demo=answer.get("is_demo") is True,
+            sent_images=tuple(SentImage.from_fields(image) for image in answer.get("sent_images", ())),
             pricing=lambda *_, **__: usd,  # the price at the time, even if prices have changed since
         ),
         _count(fields["left_out"]) or 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -141,6 +141,24 @@ class SentImage:
     name: str
     size: Size | None = None
     seen_size: Size | None = None
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> SentImage:
+        """Return the image that `dataclasses.asdict` turned into JSON data.
+
+        Raises:
+            Exception: A KeyError, TypeError or ValueError, if the data are damaged.
+        """
+        return cls(str(fields["name"]), _read_size(fields["size"]), _read_size(fields["seen_size"]))
+
+
+def _read_size(sides: Any) -> Size | None:
+    if sides is None:
+        return None
+    width, height = sides
+    if not all(type(side) is int and 0 < side < 1_000_000 for side in sides):
+        raise ValueError("A size is two positive integers")
+    return width, height
 
 
 def is_finite_number(value: Any) -> bool:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from vision_nb.images.boxes import SentImage
-from vision_nb.images.decode import Size
 from vision_nb.responses import Choice, Response, SumOfAttempts, Usage
 
 _DETAILS = ("reasoning", "reasoning_seconds", "image_notes", "service_tier", "attempts", "is_demo")
@@ -50,16 +49,8 @@ def read_details(saved: str) -> dict[str, Any]:
     if "priced_attempts" in read:
         known["pricing"] = SumOfAttempts(tuple(_read_attempt(one) for one in read["priced_attempts"]))
     choices = tuple(Choice(**choice) for choice in read.get("other_choices", ()))
-    images = tuple(_read_image(**image) for image in read.get("sent_images", ()))
+    images = tuple(SentImage.from_fields(image) for image in read.get("sent_images", ()))
     return {**known, **_read_price_facts(read), "other_choices": choices, "sent_images": images}
-
-
-def _read_image(name: str, size: list[int] | None, seen_size: list[int] | None) -> SentImage:
-    return SentImage(name, _read_size(size), _read_size(seen_size))
-
-
-def _read_size(sides: list[int] | None) -> Size | None:
-    return None if sides is None else (sides[0], sides[1])
 
 
 def _read_price_facts(read: Mapping[str, Any]) -> dict[str, Any]:
