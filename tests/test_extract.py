@@ -319,7 +319,7 @@ def test_the_html_shows_failed_rows_first_in_pages_and_escapes_values(server, ll
     schema = {"type": "object", "properties": {"title": {"type": "string"}}}
     html = extract(folder, llm, schema, max_repairs=0)._repr_html_()
     assert html.index("40.png") < html.index("00.png")
-    assert html.count("<details>") == 2 and "Rows 21 to 40" in html and "Rows 41 to 45" in html
+    assert html.count("<details") == 2 and "Rows 21 to 40" in html and "Rows 41 to 45" in html
     assert "<script" not in html and len(html) < 500_000
     assert "45 rows, 44 read, 1 failed, 0 repaired" in html
 

@@ -8,6 +8,7 @@ import pytest
 import vision_nb as vn
 from tests.axe import assert_accessible
 from tests.conftest import encoded, picture
+from tests.extractions import make_extraction, receipt
 from tests.lab import browser_page
 from vision_nb import errors
 from vision_nb.comparison.budget import run_budget
@@ -182,6 +183,25 @@ def test_the_name_of_a_model_does_not_leave_its_style_rule(server, ask, folder):
     html = ask(folder, 'a"}</style><b>x', "b")._repr_html_()
     style = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
     assert 'content:"openai\\3a a\\22 \\7d \\3c \\2f style\\3e \\3c b\\3e x"' in style and "<b>x" not in html
+
+
+def test_the_page_of_an_extraction_has_all_rows_with_their_marks(tmp_path):
+    answers = [[receipt(), receipt(shop="</script><script>x")], [receipt(), None], [receipt(), receipt()]]
+    extraction = make_extraction(tmp_path, answers, repaired=[4])
+    path = tmp_path / "page.html"
+    assert extraction.to_html(path, page_size=2) is None
+    html = path.read_text(encoding="utf-8")
+    marks = [" ".join(sorted(classes.split())) for classes, _ in bodies(html)]
+    assert marks == [
+        "vnb-c0 vnb-disagreeing",
+        "vnb-c1 vnb-disagreeing",
+        "vnb-c0",
+        "vnb-c1 vnb-failed",
+        "vnb-c0 vnb-repaired",
+        "vnb-c1",
+    ]
+    assert html.count("<script") == 1 and html.count("data:image/webp") == 6
+    assert bodies(extraction._repr_html_())[0][0] == "vnb-failed vnb-c1"
 
 
 @pytest.mark.browser

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison import hooks
 from vision_nb.comparison.disagreement import disputed_fields
-from vision_nb.comparison.extraction_html import extraction_html
+from vision_nb.comparison.extraction_html import extraction_html, extraction_page
 from vision_nb.comparison.field_table import Values, column_names, explode_field, field_columns
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.labels import default_annotator
+from vision_nb.comparison.page_export import PageOptions, write_page
 from vision_nb.comparison.result import Comparison
 from vision_nb.comparison.row_tables import extraction_parts
 from vision_nb.comparison.scoring import Score
@@ -166,6 +167,25 @@ class Extraction(TerminalDisplay, Sequence[Row]):
         """
         with writable_path(path) as file:
             self.to_dataframe(**options).to_csv(file, index=False)
+
+    def to_html(
+        self, path: str | Path | None = None, *, title: str = "Extraction", image_side: int = 240, page_size: int = 50
+    ) -> str | None:
+        """Write the table as one HTML file that works offline, with images, filters, a search and pages.
+
+        Args:
+            path: The file, which is overwritten if it exists; None returns the HTML.
+            title: The page's title.
+            image_side: The largest width and height of an image, in pixels.
+            page_size: The number of rows that are shown at once.
+
+        Raises:
+            SettingsError: The file cannot be written, or a number is too small or too large.
+        """
+        options = PageOptions(title, image_side, page_size)
+        rows, notes = self.comparison.rows, self.comparison.grid.notes(self.comparison.rows)
+        shown = (rows, self.values, self.document, self.fields, self.incomplete)
+        return write_page(extraction_page(*shown, notes, options), path)
 
     def to_json(self, path: str | Path, **options: Any) -> None:
         """Write the table as JSON, with an object per row.

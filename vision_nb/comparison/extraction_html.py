@@ -6,17 +6,22 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 from vision_nb.comparison.answer_cells import thumbnail_html
+from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.gallery import badge_html
 from vision_nb.comparison.grid import Row
+from vision_nb.comparison.page_export import PageOptions
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
+from vision_nb.rendering.paged_table import PagedTable, RowGroup
 from vision_nb.rendering.sanitize import escape_text
 from vision_nb.rendering.values import value_html
 from vision_nb.responses import Response
 from vision_nb.schema.fields import Field
+
+FILTERS = ("failed", "repaired", "disagreeing")
 
 PAGE = 20
 """Rows of a page; the first page is open, and the others are collapsed."""
@@ -48,37 +53,97 @@ def extraction_html(
         incomplete: Why some calls were not made, or None.
         notes: Notes about duplicates, to show below the table.
     """
-    with_model = len({row.model for row in rows}) > 1
     order = sorted(range(len(rows)), key=lambda index: rows[index].error is None)
+    table = _table(rows, values, document, fields, order, PAGE, _SIDE, _THUMBNAIL_BYTES, max_html=_MAX_HTML)
+    below = muted_text(_summary(rows, len(table.groups), incomplete, notes)) + badge_html(rows)
+    return table.to_output("", below)
+
+
+def extraction_page(
+    rows: Sequence[Row],
+    values: Callable[[int], Values | None],
+    document: Callable[[int], ImageDocument],
+    fields: Sequence[Field],
+    incomplete: str | None,
+    notes: Sequence[str],
+    options: PageOptions,
+) -> str:
+    """Return all rows, in their order, as an HTML page; the other arguments are those of `extraction_html`."""
+    sizes = (options.page_size, options.image_side, options.image_bytes)
+    table = _table(rows, values, document, fields, range(len(rows)), *sizes)
+    below = muted_text(_summary(rows, len(rows), incomplete, notes)) + badge_html(rows)
+    return table.to_page(options.title, "", below)
+
+
+def _table(
+    rows: Sequence[Row],
+    values: Callable[[int], Values | None],
+    document: Callable[[int], ImageDocument],
+    fields: Sequence[Field],
+    order: Sequence[int],
+    page_size: int,
+    side: int,
+    image_bytes: int,
+    *,
+    max_html: int | None = None,
+) -> PagedTable:
+    """Return the rows as a table; those beyond a number of characters are left out."""
+    models = list(dict.fromkeys(row.model for row in rows))
+    with_model = len(models) > 1
     head = ["image", *(["model"] if with_model else []), *(field.path for field in fields), "result"]
     head_html = "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape_text(name)}</th>' for name in head)
-    pages: list[list[str]] = [[]]
-    length = shown = 0
+    disputed = _disputed_images(values, document, fields, len(rows)) if with_model else set()
+    groups: list[RowGroup] = []
+    length = 0
     for index in order:
-        line = _row_html(rows[index], values(index), document(index), fields, with_model=with_model)
-        length += len(line)
-        if length > _MAX_HTML:
+        row = rows[index]
+        found = {
+            "failed": row.error is not None,
+            "repaired": row.finished and row.attempts > 1,
+            "disagreeing": id(document(index)) in disputed,
+        }
+        html = _row_html(row, values(index), document(index), fields, side, image_bytes, with_model=with_model)
+        length += len(html)
+        if max_html is not None and length > max_html:
             break
-        if len(pages[-1]) == PAGE:
-            pages.append([])
-        pages[-1].append(line)
-        shown += 1
-    tables = [
-        '<div style="overflow-x:auto"><table style="border-collapse:collapse">'
-        f"<thead><tr>{head_html}</tr></thead><tbody>{''.join(page)}</tbody></table></div>"
-        for page in pages
-    ]
-    folded = [
-        f"<details><summary>Rows {first + 1:,} to {min(first + PAGE, shown):,}</summary>{table}</details>"
-        for first, table in zip(range(PAGE, shown, PAGE), tables[1:], strict=True)
-    ]
-    return tables[0] + "".join(folded) + muted_text(_summary(rows, shown, incomplete, notes)) + badge_html(rows)
+        groups.append(RowGroup(html, tuple(mark for mark in FILTERS if found[mark]), models.index(row.model)))
+    return PagedTable(
+        f"<tr>{head_html}</tr>",
+        groups,
+        noun="rows",
+        filters=FILTERS,
+        columns=models,
+        page_size=page_size,
+        style="",
+    )
+
+
+def _disputed_images(
+    values: Callable[[int], Values | None],
+    document: Callable[[int], ImageDocument],
+    fields: Sequence[Field],
+    count: int,
+) -> set[int]:
+    """Return the ids of the images on which the models disagree."""
+    answers: dict[int, list[Values]] = {}
+    for index in range(count):
+        value = values(index)
+        if value is not None:
+            answers.setdefault(id(document(index)), []).append(value)
+    return {image for image, found in answers.items() if disputed_fields(found, fields)}
 
 
 def _row_html(
-    row: Row, values: Values | None, document: ImageDocument, fields: Sequence[Field], *, with_model: bool
+    row: Row,
+    values: Values | None,
+    document: ImageDocument,
+    fields: Sequence[Field],
+    side: int,
+    image_bytes: int,
+    *,
+    with_model: bool,
 ) -> str:
-    image = thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES)
+    image = thumbnail_html(document, side, image_bytes)
     html = f'<td style="{_CELL_STYLE}min-width:{_SIDE}px;max-width:{2 * _SIDE}px;overflow-wrap:anywhere">{image}</td>'
     model = demo_label(row.model) if row.is_demo else row.model
     html += f'<td style="{_wrapping(8)}">{escape_text(model)}</td>' if with_model else ""
