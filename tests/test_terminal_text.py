@@ -127,7 +127,9 @@ def test_tables_print_as_aligned_columns(comparison, chat):
     head, *models, total = repr(plan).splitlines()
     assert head.split()[:3] == ["model", "calls", "in"] and total.endswith("Nothing was sent.")
     assert [len(line) for line in models] == [len(head)] * 2, "right-aligned"
-    assert "|" not in repr(plan) + str(comparison.summary())
+    assert "|" not in repr(plan) + str(comparison.summary()) and "correctness" not in str(comparison.summary())
+    comparison.set_label(0, correctness=4)
+    assert re.search(r"correctness +relevance +labels", str(comparison.summary()))
     shown = pretty(comparison)
     assert shown.startswith("How large is it?\n\nimage") and "a.png  demo" in shown and "photos/" not in shown
     assert "4 rows, 4 answered, 0 failed; free" in shown

@@ -135,7 +135,11 @@ class Summary(Report):
         return html.markdown_table(*self._table())
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        return [TextTable(*self._table(), numbers_from=1)]
+        head, rows = self._table()
+        if not any(one.labels for one in self.models):  # leaves the width to the other columns
+            kept = [place for place, title in enumerate(head) if title not in (*ASPECTS, "labels")]
+            head, rows = [head[place] for place in kept], [[row[place] for place in kept] for row in rows]
+        return [TextTable(head, rows, numbers_from=1)]
 
 
 @dataclass(frozen=True)
