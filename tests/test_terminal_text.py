@@ -28,7 +28,7 @@ HOSTILE = "\x1b]8;;http://evil.example\x07[red]bold[/red] [link](http://evil.exa
 def rich_text(value, width=100):
     """Return what rich prints for a value on a terminal, with its escape sequences."""
     file = io.StringIO()
-    Console(file=file, width=width, force_terminal=True, color_system=None).print(value)
+    Console(file=file, width=width, force_terminal=True, color_system="truecolor").print(value)
     return file.getvalue()
 
 
