@@ -71,6 +71,11 @@ def test_an_array_of_pixels_is_one_image(pixels):
     assert len(as_images(pixels)) == 1
 
 
+def test_an_array_of_numbers_is_not_a_column():
+    with pytest.raises(errors.UnsupportedImageError, match="An array of shape 5 is not an image"):
+        load_images(np.zeros(5))
+
+
 @pytest.mark.parametrize(
     "missing",
     [

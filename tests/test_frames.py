@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.drawn_files import gray, pixel, write_video
 from vision_nb import ImageDocument, errors, load_images
+from vision_nb.images import render_child
 from vision_nb.images.containers import video_format
 from vision_nb.messages import user_message
 from vision_nb.store import Store
@@ -165,3 +166,10 @@ def test_a_playlist_that_names_other_files_is_not_read(tmp_path):
     (tmp_path / "mixed.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(20) + PLAYLIST * 20)
     with pytest.raises(errors.CorruptImageError, match="damaged video"):
         load_images(tmp_path / "mixed.mp4")
+
+
+def test_a_video_is_only_read_as_what_its_first_bytes_say(talk, tmp_path):
+    data = (tmp_path / "talk.mp4").read_bytes()
+    request = {"path": None, "kind": "video", "do": "describe", "max_pixels": 10**6}
+    assert render_child.answer({**request, "format": "mov"}, data)[0]["size"] == (64, 48)
+    assert render_child.answer({**request, "format": "matroska"}, data)[0]["failure"] == "damaged"

@@ -14,7 +14,7 @@ from PIL import Image
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
-from tests.drawn_files import COLORS, colored_pdf, nested_pdf, pdf_of, pixel, plain, stream, tiff_of
+from tests.drawn_files import COLORS, colored_pdf, nested_pdf, pdf_of, pixel, plain, tiff_of
 from tests.secret_search import leaks
 from vision_nb import ImageDocument, errors, load_images
 from vision_nb.images import parts, renderer
@@ -184,10 +184,11 @@ def test_rendering_is_lazy_and_its_memory_is_bounded(tmp_path, monkeypatch):
 
 
 def test_pages_are_rendered_in_many_threads(report):
-    documents = load_images(report, dpi=40) * 10
+    documents = [document for dpi in range(10, 40) for document in load_images(report, dpi=dpi)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda document: pixel(document), documents))
-    assert found == [(255, 0, 0), (0, 255, 0), (0, 0, 255)] * 10
+        found = list(pool.map(lambda document: (pixel(document), document.size), documents))
+    expected = [(255, 0, 0), (0, 255, 0), (0, 0, 255)] * 30
+    assert found == [(color, document.size) for color, document in zip(expected, documents, strict=True)]
 
 
 @pytest.mark.slow
@@ -227,12 +228,15 @@ def test_a_page_changes_with_its_file(report):
 def test_the_values_of_form_fields_and_rotated_pages_are_drawn():
     rotated = load_images(pdf_of((200, 100, b"1 0 0 rg 0 0 100 100 re f", b"/Rotate 90")), dpi=72)[0]
     assert rotated.size == rotated.to_pil().size == (100, 200)
-    appearance = stream(b"0 0 1 rg 0 0 50 50 re f", b"/Type/XObject/Subtype/Form/BBox[0 0 50 50]")
-    field = b"<</Type/Annot/Subtype/Widget/FT/Tx/T(a)/V(x)/F 4/Rect[0 0 50 50]/AP<</N 3 0 R>>/DA(/Helv 9 Tf)>>"
+    field = b"<</Type/Annot/Subtype/Widget/FT/Tx/T(a)/V(MMMM)/F 4/Rect[0 0 100 50]/DA(0 g /Helv 30 Tf)>>"
+    font = b"/DR<</Font<</Helv<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>/DA(0 g /Helv 30 Tf)"
     form = pdf_of(
-        (100, 100, b"", b"/Annots[4 0 R]"), catalog=b"/AcroForm<</Fields[4 0 R]>>", objects=[appearance, field]
+        (100, 100, b"", b"/Annots[3 0 R]"),
+        catalog=b"/AcroForm<</Fields[3 0 R]/NeedAppearances true%b>>" % font,
+        objects=[field],
     )
-    assert pixel(load_images(form, dpi=72)[0], 20, 80)[2] > 200
+    drawn = load_images(form, dpi=72)[0].to_pil().convert("L")
+    assert drawn.crop((0, 50, 100, 100)).getextrema()[0] < 60 and drawn.crop((0, 0, 100, 40)).getextrema() == (255, 255)
 
 
 def test_an_encrypted_pdf_document_needs_its_password_which_nothing_shows(tmp_path):
