@@ -3,7 +3,6 @@
 import asyncio
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.axe import assert_async_page_accessible
 from tests.panel_page import panel_page
 from tests.test_chat_panel import settled
 from vision_nb.demo import Fault
-from vision_nb.widgets import assets
+from vision_nb.rendering.math import MATH_FONTS
 
 pytestmark = pytest.mark.browser
 CODE = 'def f(x):\n    return "a" + x  # ' + "why " * 60
@@ -62,11 +61,9 @@ async def until_state(page, state):
 
 
 def has_math_font():
-    """Return whether this machine has one of the fonts that widgets/answer.css names for formulas."""
-    css = Path(assets.__file__).with_name("answer.css").read_text()
-    named = re.findall('"([^"]+)"', re.search("font-family: (.*), math;", css)[1])
+    """Return whether this machine has one of the fonts for formulas."""
     installed = subprocess.run(["fc-list", ":", "family"], capture_output=True, text=True, check=True).stdout
-    return any(name in installed for name in named)
+    return any(name in installed for name in re.findall('"([^"]+)"', MATH_FONTS))
 
 
 async def fonts_of(page, selector):

@@ -12,6 +12,9 @@ from vision_nb.rendering.tex import safe_tex
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+MATH_FONTS = '"Latin Modern Math", "STIX Two Math", "Cambria Math", "XITS Math", "DejaVu Math TeX Gyre", math'
+"""CSS fonts with all letters of formulas, of which most systems have one: otherwise letters and digits differ."""
+
 _CODE = re.compile(
     r'(?P<pre><pre>)?<code class="language-math(?P<display>-display)?">(?P<tex>[^<]*)</code>(?(pre)</pre>)'
 )

@@ -6,12 +6,13 @@ import re
 
 from vision_nb.rendering.code_blocks import CODE_CSS, highlight_code
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.math import typeset_formulas
+from vision_nb.rendering.math import MATH_FONTS, typeset_formulas
 
 _TASK = re.compile(r'<li>(?P<start>\s*(?:<p>)?)<code class="language-task(?P<done>-done)?"></code>')
 
 
 PAGE_CSS = f"""{CODE_CSS}
+math {{ font-family: {MATH_FONTS}; }}
 pre[data-language]::before {{ content: attr(data-language); display: block; opacity: 0.75; font: 0.8rem system-ui; }}
 li[data-task] {{ list-style: none; }}
 li[data-task] input {{ margin: 0 0.3rem 0 -1.3rem; }}

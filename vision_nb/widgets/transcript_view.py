@@ -9,10 +9,14 @@ from typing import Any, TypedDict, cast
 import traitlets
 
 from vision_nb.rendering.code_blocks import CODE_CSS
+from vision_nb.rendering.math import MATH_FONTS
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget
 
 _HTML = ("html", "reasoning")  # growing fields: only their changed end is sent
+
+
+_FORMULAS = f".vnb-markdown math {{ font-family: {MATH_FONTS}; }}"
 
 
 class TurnView(TypedDict):
@@ -44,7 +48,9 @@ class TranscriptView(PageWidget):
     """
 
     _esm = read_assets("dom.js", "answer_blocks.js", "turn.js", "earlier_menu.js", "transcript_view.js")
-    _css = "\n".join([read_assets("panel.css", "transcript_view.css", "answer.css", "earlier_menu.css"), CODE_CSS])
+    _css = "\n".join(
+        [read_assets("panel.css", "transcript_view.css", "answer.css", "earlier_menu.css"), CODE_CSS, _FORMULAS]
+    )
     height = traitlets.Unicode().tag(sync=True)
     static_class = traitlets.Unicode().tag(sync=True)
     static_version = traitlets.Int(0).tag(sync=True)
