@@ -14,6 +14,7 @@ from vision_nb.demo import sample_url
 from vision_nb.images.box_conventions import CONVENTIONS
 from vision_nb.images.boxes import SentImage
 from vision_nb.images.regions import COLORS, images_with_boxes
+from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.store import Store
 
 QWEN_3 = "Qwen/Qwen3-VL-8B-Instruct"
@@ -429,6 +430,30 @@ def test_the_images_below_an_answer_have_its_boxes():
     (shown,) = images_with_boxes([document], response)
     assert (shown.size, shown.title) == ((640, 320), "JPEG image with boxes")
     assert images_with_boxes([document], replace(response, text="There is no cat.")) == [document]
+
+
+@pytest.mark.parametrize("form", ["complete", "stream"])
+def test_an_answer_is_displayed_with_its_boxes_on_the_image(server, form):
+    image = blank(2000, 1000)
+    server.answer_with(JSON.format(key="bbox_2d", box=[100, 200, 300, 400]))
+    with vn.LocalMultiModal(QWEN_3, api_base=server.openai_base) as llm:
+        if form == "complete":
+            shown = llm.complete("Where is the cat?", image)._repr_markdown_()
+        else:
+            *_, response = llm.stream_complete("Where is the cat?", image)
+            shown = StreamingDisplay().bundle(response, finished=True)["text/markdown"]
+        assert "JPEG image with boxes" in shown
+        server.answer_with("There is no cat.")
+        assert "with boxes" not in llm.complete("Where is the cat?", image)._repr_markdown_()
+
+
+def test_no_image_is_downloaded_to_draw_boxes_on_it(server):
+    image = vn.ImageDocument(image_url=sample_url(server, "chart"))
+    response = answer(JSON.format(key="bbox_2d", box=[100, 200, 300, 400]), QWEN_3, images=(image,))
+    assert response.boxes() and response.shown_images == (image,)
+    assert server.requests == []
+    assert image.to_pil().size == (1000, 600)
+    assert answer(response.text, QWEN_3, images=(image,)).shown_images[0].title == "chart.png with boxes"
 
 
 @pytest.mark.parametrize(

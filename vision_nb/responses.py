@@ -12,6 +12,7 @@ from vision_nb.images.answer_strip import image_names, markdown_strip
 from vision_nb.images.box_answers import read_boxes
 from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.document import ImageDocument
+from vision_nb.images.regions import images_with_boxes
 from vision_nb.images.sources import ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images
 from vision_nb.notebook.ipython import DisplayOnce
@@ -278,6 +279,11 @@ class Response(DisplayOnce, TerminalDisplay):
             pricing = SumOfAttempts(tuple(attempt.priced_by(pricing) for attempt in own.attempts))
         return replace(self, pricing=pricing)
 
+    @cached_property
+    def shown_images(self) -> tuple[ImageDocument, ...]:
+        """The images to show below the answer: `images`, or small copies with the boxes in the answer."""
+        return tuple(images_with_boxes(self.images, self))
+
     def boxes(
         self,
         *,
@@ -327,7 +333,7 @@ class Response(DisplayOnce, TerminalDisplay):
         return " ".join([first, *more] if first else more) or None
 
     def _repr_markdown_(self) -> str:
-        return response_markdown(self, below=markdown_strip(self.images))
+        return response_markdown(self, below=markdown_strip(self.shown_images))
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
         if self.is_displayed:

@@ -83,14 +83,15 @@ def images_with_boxes(documents: Sequence[ImageDocument], response: AnswerWithBo
     """Return small copies of a question's images with the boxes in its answer, for display.
 
     An image is returned unchanged if the answer has no boxes for it, or if it is not known where they are: the question
-    has several images, the model's convention is not known, or only the image's URL was sent.
+    has several images, the model's convention is not known, or only the image's URL was sent. Nothing is downloaded.
 
     Args:
         documents: The images of the question.
         response: The answer.
     """
     try:
-        boxes = response.boxes() if len(documents) == 1 else []
+        is_clear = len(documents) == 1 and not documents[0].needs_download
+        boxes = response.boxes() if is_clear else []
         return [draw_boxes(document, boxes, max_side=_SHOWN_SIDE) if boxes else document for document in documents]
     except (SettingsError, ImageError):
         return list(documents)

@@ -149,14 +149,14 @@ class AnswerView(StreamingDisplay):
         return [*super().notes(response), *cached, *price, *self.further_notes]
 
     def _below(self, response: Response) -> str:
-        notes, images = self.notes(response), self.images(response)
+        notes = self.notes(response)
         if self.output_format.mimetype == "text/plain":
             return "".join(f"\n\n({note})" for note in [*notes, *badge_notes(response)])
         if self.output_format.mimetype == "text/html":
-            strip = answer_strip(images)
+            strip = answer_strip(self.images(response))
             shown = "".join(f"<blockquote><b>Note:</b> {escape_text(note)}</blockquote>" for note in notes)
         else:
-            strip = markdown_strip(images)
+            strip = markdown_strip(self.images(response))
             shown = "".join(f"\n\n> **Note:** {_note_markdown(note)}" for note in notes)
         return strip + shown + badge_markdown(response) + html.footnote(response_details(response))
 

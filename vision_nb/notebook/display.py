@@ -199,7 +199,7 @@ class StreamingDisplay:
 
     def images(self, response: Response) -> tuple[ImageDocument, ...]:
         """Return the images to show below the finished answer."""
-        return response.images if self.thumbnails else ()
+        return response.shown_images if self.thumbnails else ()
 
     def metadata(self, response: Response) -> dict[str, Any]:
         """Return the metadata that is saved with the finished answer in the notebook."""
@@ -224,7 +224,7 @@ class StreamingDisplay:
             self._draw(self.bundle(response, finished=True), self.metadata(response))
         else:
             self._write(response)
-            images = self.images(response)
+            images = response.images if self.thumbnails else ()
             names = [image_names(images)] if images else []
             notes = [*names, *self.notes(response), *badge_notes(response)]
             sys.stdout.write("".join(["\n" * bool(self._written), *(f"({note})\n" for note in notes)]))
