@@ -106,6 +106,13 @@ def test_the_state_that_a_front_end_saves_has_neither_the_image_nor_the_boxes():
     assert "boxes" not in state and "secret" not in str(state) and len(str(state)) < 1000
 
 
+def test_the_repr_counts_the_boxes():
+    selection = vn.select_region(vn.samples.path("chart"), [(1, 2, 3, 4)])
+    assert repr(selection) == "RegionSelect('chart.png', 1 box): run its cell to select regions"
+    selection.boxes = ()
+    assert "0 boxes" in repr(selection)
+
+
 def test_boxes_to_begin_with_keep_their_labels():
     selection = vn.select_region(picture(200, 100), [vn.Box(1.5, 2, 30, 400, "a cat"), (1, 2, 3, 4)])
     assert selection.boxes == (vn.Box(1, 2, 30, 100, "a cat"), vn.Box(1, 2, 3, 4))

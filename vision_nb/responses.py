@@ -294,6 +294,8 @@ class Response(DisplayOnce, TerminalDisplay):
         r"""Return the boxes and points in the answer, in pixels of the original images.
 
         The conventions of Qwen-VL, GLM-V, Gemini, Claude and Molmo are known, in JSON or in the models' own notation.
+        In JSON, boxes are under "bbox_2d", "box_2d", "bbox", "box" or "bounding_box", and points under "point_2d" or
+        "point". If there are none, lists of four numbers are boxes, but only if the convention is known.
         Coordinates are rounded to tenths of a pixel. A box that extends beyond the image is clamped to it; one that is
         outside is left out, and so is a malformed one.
 

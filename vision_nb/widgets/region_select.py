@@ -58,7 +58,8 @@ class RegionSelect(PageWidget):
         return ImageList(self.document.crop(box) for box in self.boxes)
 
     def __repr__(self) -> str:
-        return f"RegionSelect({self.document.title!r}, {len(self.boxes)} boxes): run its cell to select regions"
+        count = f"{len(self.boxes)} box{'' if len(self.boxes) == 1 else 'es'}"
+        return f"RegionSelect({self.document.title!r}, {count}): run its cell to select regions"
 
     @traitlets.validate("boxes")
     def _check_boxes(self, proposal: dict[str, Any]) -> tuple[Box, ...]:
