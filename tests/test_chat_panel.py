@@ -290,8 +290,8 @@ async def test_attached_images_are_moved_removed_and_given_detail_levels_by_id(l
     for image_id, index in (("image-1", 2), ("image-4", -(10**50)), ("image-2", 10**50)):
         write(panel, do="move", id=image_id, index=index)
     assert attached(panel) == [("3", None), ("2", None), ("0", None), ("1", None)]
-    write(panel, do="remove", id="image-3")
-    write(panel, do="remove", id="image-3")  # the same button again, before the page has removed the image
+    for _ in range(2):  # the same button again, before the page has removed the image
+        panel._composer._receive({"do": "remove", "id": "image-3"}, [])
     write(panel, do="detail_of_all", detail="low")
     write(panel, do="detail", id="image-1", detail="high")
     panel.add(picture())
@@ -310,6 +310,7 @@ async def test_each_thumbnail_is_sent_to_the_page_once(llm):
     await asyncio.sleep(0.2)  # until the redraw
     write(panel, do="move", id="image-1", index=3)
     write(panel, do="detail_of_all", detail="low")
+    await panel._thumbnails.wait()
     thumbnails = [item for content in sent for item in content.get("thumbnails", {}).items() if item[1]]
     assert len(thumbnails) == len(dict(thumbnails)) == 5 and panel._thumbnails.count == 5
     sent.clear()
