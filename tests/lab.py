@@ -70,6 +70,7 @@ def running(module, options, work):
             process.wait(15)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from PIL import Image
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
+from vision_nb.images.prepare import to_webp
 from vision_nb.notebook.display import StreamingDisplay, figure_png
 
 
@@ -81,6 +82,14 @@ def test_the_grid_is_transparent_and_its_captions_are_readable_on_any_page():
     assert (pixels[..., 3] == 0).mean() > 0.1
     assert figure.axes[0].title.get_bbox_patch().get_facecolor() == (1, 1, 1, 1)
     assert figure.axes[0].title.get_color() == "black"
+
+
+def test_a_large_transparent_figure_is_small_in_the_notebook():
+    noise = np.random.default_rng(0).integers(0, 255, (900, 900, 4), dtype=np.uint8)
+    noise[:300, :, 3] = 0
+    small = to_webp(encoded(Image.fromarray(noise)), max_bytes=100_000)
+    image = Image.open(io.BytesIO(small))
+    assert len(small) <= 100_000 and image.width > 200 and image.getchannel("A").getextrema()[0] == 0
 
 
 def test_a_grid_without_images_or_columns_is_an_error():

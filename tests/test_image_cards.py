@@ -37,8 +37,8 @@ def test_a_page_has_20_cards_and_counts_the_others():
 
 def test_a_page_of_photographs_is_under_100_kb():
     photo = noise()
-    assert len(image_cards([photo] * 20)) < 110_000
-    assert len(image_strip([photo] * 20)) < 45_000
+    assert len(image_cards([photo] * 20)) < 90_000
+    assert len(image_strip([photo] * 20)) < 35_000
     assert len(image_cards([photo])) < 30_000
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 import vision_nb as vn
-from vision_nb.images.cards import PAGE, cards_html
+from vision_nb.images.cards import PAGE, image_cards
 from vision_nb.notebook.display import figure_png
 
 COUNT, SIDE, LIMIT_S, LIMIT_PAGE_S = 1_000, (2400, 1800), 1.0, 1.0
@@ -37,7 +37,7 @@ def main():
 
     started = time.perf_counter()
     browser = vn.show(folder)
-    html = cards_html(browser._pages.get(0))
+    html = image_cards(browser.images)
     first = time.perf_counter() - started
     assert len(browser.images) == COUNT and html.count("<img") == PAGE
 

@@ -22,7 +22,7 @@ from vision_nb.rendering.sanitize import escape_text
 PAGE = 20
 """How many images a page of cards has."""
 
-_PAGE_BYTES = 64_000  # of all thumbnails of a page, before base64: 86 kB in the saved notebook
+_PAGE_BYTES = 48_000  # of all thumbnails of a page, before base64: 64 kB in the saved notebook
 _MAX_BYTES = 20_000  # of one thumbnail
 _FEW_BYTES = 8_000  # a larger thumbnail would not fit, and takes four times as long to encode
 _SMALL_SIDE = 320
@@ -127,12 +127,8 @@ def read_card(document: ShownImage, *, side: int | None = None, max_bytes: int =
     return ImageCard(name, f"{size[0]:,} \u00d7 {size[1]:,} {kind}", thumbnail, size)
 
 
-def read_cards(documents: Sequence[ShownImage]) -> list[ImageCard]:
-    """Read the cards of a page in threads; the fewer they are, the larger are their thumbnails."""
-    return _read(documents, max_bytes=min(_MAX_BYTES, _PAGE_BYTES // max(1, len(documents))))
-
-
-def _read(documents: Sequence[ShownImage], max_bytes: int) -> list[ImageCard]:
+def read_cards(documents: Sequence[ShownImage], *, max_bytes: int) -> list[ImageCard]:
+    """Read the cards of images in threads; ``max_bytes`` is the largest thumbnail in bytes, before base64."""
     with ThreadPoolExecutor(_THREADS, "vision_nb thumbnails") as executor:
         return list(executor.map(lambda document: read_card(document, max_bytes=max_bytes), documents))
 
@@ -158,7 +154,8 @@ def image_cards(
     """
     more = len(documents) - limit
     lines = [*([f"and {more:,} more"] if more > 0 else []), *remarks]
-    return cards_html(read_cards(documents[:limit]), columns=columns, remarks=lines)
+    max_bytes = min(_MAX_BYTES, _PAGE_BYTES // max(1, min(len(documents), limit)))  # the fewer, the larger
+    return cards_html(read_cards(documents[:limit], max_bytes=max_bytes), columns=columns, remarks=lines)
 
 
 def cards_html(cards: Iterable[ImageCard], *, columns: int | None = None, remarks: Iterable[str] = ()) -> str:
@@ -174,7 +171,7 @@ def cards_html(cards: Iterable[ImageCard], *, columns: int | None = None, remark
 
 
 def image_strip(
-    documents: Sequence[ShownImage], *, height: int = _STRIP_HEIGHT, limit: int = 8, max_bytes: int = 3_000
+    documents: Sequence[ShownImage], *, height: int = _STRIP_HEIGHT, limit: int = 8, max_bytes: int = 2_500
 ) -> str:
     """Return the HTML of a row of small thumbnails without captions; a click enlarges a thumbnail.
 
@@ -188,7 +185,7 @@ def image_strip(
     """
     if not documents:
         return ""
-    cards = _read(documents[:limit], max_bytes)
+    cards = read_cards(documents[:limit], max_bytes=max_bytes)
     row = "".join(_card_html(card, height=height, has_caption=False) for card in cards)
     more = len(documents) - len(cards)
     rest = f'<span style="font-size:90%;align-self:center">and {more:,} more</span>' if more else ""

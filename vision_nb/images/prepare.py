@@ -184,10 +184,24 @@ def to_jpeg(data: bytes, *, quality: int) -> bytes:
         )
 
 
-def to_webp(data: bytes, *, quality: int) -> bytes:
-    """Convert an image file to WebP, which can be transparent; ``quality`` is from 1 to 100."""
+def to_webp(data: bytes, *, max_bytes: int) -> bytes:
+    """Convert an image file to WebP, which can be transparent.
+
+    Args:
+        data: The image file.
+        max_bytes: The largest file in bytes; the quality is reduced for it, and then the size.
+    """
     with open_image(io.BytesIO(data), "The figure") as (image, _):
-        return _save(decode_upright(image, upright_size(image), [], "The image"), "WEBP", quality=quality)
+        pixels = decode_upright(image, upright_size(image), [], "The image")
+    for quality in (75, 50, 35):
+        encoded = _save(pixels, "WEBP", quality=quality)
+        if len(encoded) <= max_bytes:
+            return encoded
+    while len(encoded) > max_bytes and max(pixels.size) > 1:
+        scale = min(0.9, math.sqrt(max_bytes / len(encoded)))
+        pixels.thumbnail((max(1, int(pixels.width * scale)), max(1, int(pixels.height * scale))))
+        encoded = _save(pixels, "WEBP", quality=35)
+    return encoded
 
 
 def to_png(image: Image.Image) -> bytes:

@@ -38,6 +38,7 @@ _CELL_SIZE = (4.2, 3.6)  # width and height of a cell of the grid, in inches
 _CELL_ASPECT = 0.75  # height of a cell without its caption, divided by the width
 # Dark on white, because the background of the figure is the page's, which can be light or dark.
 _CAPTION_BOX = {"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.3"}
+_MAX_WEBP_BYTES = 75_000
 _MAX_PNG_BYTES = 100_000  # larger figures are displayed as JPEG or WebP, so that notebooks stay small
 
 
@@ -165,7 +166,7 @@ def show_figure(figure: Figure, *, alt: str = "") -> None:
     if len(png) <= _MAX_PNG_BYTES:
         display(Image(data=png, format="png"))
     elif _is_transparent(figure):  # as HTML, which also shows a WebP in exported notebooks
-        image = image_html(data_uri(to_webp(png, quality=75), "image/webp"), alt)
+        image = image_html(data_uri(to_webp(png, max_bytes=_MAX_WEBP_BYTES), "image/webp"), alt)
         display({"text/html": image, "text/plain": repr(figure)}, raw=True)
     else:
         display(Image(data=to_jpeg(png, quality=80), format="jpeg"))

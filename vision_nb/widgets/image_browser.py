@@ -12,7 +12,7 @@ from typing import Any
 import traitlets
 
 from vision_nb.errors import ImageError, SettingsError
-from vision_nb.images.cards import PAGE, ImageCard, cards_html, read_cards
+from vision_nb.images.cards import PAGE, ImageCard, image_cards, read_cards
 from vision_nb.images.columns import flatten
 from vision_nb.images.document import ImageSource
 from vision_nb.images.image_list import ListedImage, ListOfImages
@@ -26,7 +26,8 @@ from vision_nb.widgets.prefetch import PrefetchCache
 
 _ENLARGED_SIDE = 2_400  # pixels
 _ENLARGED_BYTES = 1_500_000
-_CACHED_PAGES = 20  # about 2 MB
+_THUMBNAIL_BYTES = 8_000  # sharper than in the saved notebook
+_CACHED_PAGES = 20  # about 4 MB
 _executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vision_nb images")
 
 
@@ -153,16 +154,14 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
         if self.is_displayed or not in_notebook():
             super()._ipython_display_()
             return
-        more = len(self.images) - PAGE
-        remarks = [*([f"and {more:,} more"] if more > 0 else []), *self._remarks]
-        cards = cards_html(self._pages.get(0), columns=self._columns, remarks=remarks)
+        cards = image_cards(self.images, columns=self._columns, remarks=self._remarks)
         static = f'<div class="{self.static_class}">{cards}</div>'
         display({"text/html": static, "text/plain": str(self)}, raw=True)
         if (bundle := self._repr_mimebundle_()) is not None:
             display(bundle[0], metadata=bundle[1], raw=True)
 
     def _read_page(self, page: int) -> list[ImageCard]:
-        return read_cards(self.images[page * PAGE : (page + 1) * PAGE])
+        return read_cards(self.images[page * PAGE : (page + 1) * PAGE], max_bytes=_THUMBNAIL_BYTES)
 
     def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
         """Handle a message from the page: it was loaded, shows another page, or enlarges an image."""
