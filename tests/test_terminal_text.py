@@ -133,6 +133,7 @@ def test_tables_print_as_aligned_columns(comparison, chat):
     shown = pretty(comparison)
     assert shown.startswith("How large is it?\n\nimage") and "a.png  demo" in shown and "photos/" not in shown
     assert "4 rows, 4 answered, 0 failed; free" in shown
+    assert not re.search(r"\d s\b", shown), "the layout is the same in every run, as saved notebooks have this text"
     assert repr(comparison) == "Comparison(4 rows, 4 answered, 0 failed)", "one line, for logs"
     assert pretty(comparison[1]).startswith("a.png, other (demo)\nHow large is it?\n\n")
     assert "You: How large is it? [chart.png]\n\ndemo:\nThe image's size" in pretty(chat)

@@ -139,6 +139,7 @@ class Summary(Report):
         if not any(one.labels for one in self.models):  # leaves the width to the other columns
             kept = [place for place, title in enumerate(head) if title not in (*ASPECTS, "labels")]
             head, rows = [head[place] for place in kept], [[row[place] for place in kept] for row in rows]
+        head = ["latency_s" if title.startswith("mean latency") else title for title in head]  # narrow
         return [TextTable(head, rows, numbers_from=1)]
 
 

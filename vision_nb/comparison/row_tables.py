@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.grid import Grid, Row
@@ -28,7 +29,7 @@ def comparison_parts(grid: Grid, rows: Sequence[Row], incomplete: str | None) ->
             *([short_text(row.prompt)] if several_prompts else []),
             row.model_label,
             _answer(row),
-            ", ".join(row.facts()),
+            ", ".join(replace(row, latency_s=None).facts()),  # times would change the layout of saved notebooks
         ]
         for row in rows[:_MAX_ROWS]
     ]
