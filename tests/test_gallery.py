@@ -151,6 +151,15 @@ def test_a_failed_row_is_displayed_with_its_error(server, ask, folder):
     assert "RequestRejectedError" in row._repr_html_() and "refused &lt;b&gt;" in row._repr_html_()
 
 
+def test_the_error_of_a_damaged_file_is_displayed_without_its_folders(ask, tmp_path):
+    (tmp_path / "broken.png").write_bytes(encoded(picture())[:60])
+    comparison = ask(tmp_path / "broken.png", "gpt-4o")
+    row = comparison[0]
+    for text in (comparison._repr_html_(), comparison.to_html(), row._repr_html_(), repr(row), str(row)):
+        assert "CorruptImageError: broken.png is" in text and str(tmp_path) not in text
+    assert str(tmp_path) in row.error
+
+
 def test_a_dataframe_can_have_thumbnails(server, ask, folder):
     server.answer_with("<script>x</script>")
     html = ask(folder).to_dataframe(thumbnails=True)._repr_html_()

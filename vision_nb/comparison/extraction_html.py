@@ -148,7 +148,7 @@ def _row_html(
     model = demo_label(row.model) if row.is_demo else row.model
     html += f'<td style="{_wrapping(8)}">{escape_text(model)}</td>' if with_model else ""
     if values is None:
-        reason = (row.error or "").replace(row.image, document.title)  # without the folders of the path
+        reason = row.shown_error
         problem = f"&#9888; {escape_text(reason[:_MAX_ERROR])}" if reason else "call not made"
         html += f'<td colspan="{len(fields)}" style="{_wrapping(14)}">{problem}</td>' if fields else ""
     else:

@@ -196,7 +196,7 @@ def _image_rows(grid: Grid, rows: Sequence[Row], document: int, layout: _Layout)
 
 def _answer(grid: Grid, row: Row, disputed: set[str], layout: _Layout) -> str:
     if row.error is not None:
-        return error_html(row.error[: layout.answer])
+        return error_html(row.shown_error[: layout.answer])
     if row.response is None:
         return f'<span style="{MUTED_STYLE}">call not made</span>'
     if grid.schema is not None:

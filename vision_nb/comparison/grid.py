@@ -75,14 +75,14 @@ class Row(TerminalDisplay):
     document: ImageDocument | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        result = self.error or ("not asked" if self.response is None else repr(short_text(self.response)))
+        result = self.shown_error or ("not asked" if self.response is None else repr(short_text(self.response)))
         return terminal_text(f"Row({self.image_title}, {self.model}: {result})")
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
         yield f"{self.image_title}, {self.model_label}"
         yield f"{self.prompt}\n"
         if self.response is None:
-            yield self.error or "(not asked)"
+            yield self.shown_error or "(not asked)"
         else:
             yield MarkdownText(self.response)
         facts = self.facts()
@@ -113,7 +113,7 @@ class Row(TerminalDisplay):
 
     def _repr_html_(self) -> str:
         if self.response is None:
-            answer = error_html(self.error) if self.error else muted_text("not asked")
+            answer = error_html(self.shown_error) if self.shown_error else muted_text("not asked")
         else:
             answer = folded_answer_html(self.response, facts=self.facts(), remark=self.remark)
         image = escape_text(self.image_title) if self.document is None else thumbnail_html(self.document)
@@ -122,6 +122,11 @@ class Row(TerminalDisplay):
             f'<div style="flex:1;overflow-wrap:anywhere"><p><b>{escape_text(self.prompt)}</b></p>'
             f"{muted_text(self.model_label)}{answer}</div></div>"
         )
+
+    @property
+    def shown_error(self) -> str:
+        """The error without the folders of the image's path; "" if there is none."""
+        return (self.error or "").replace(self.image, self.image_title)
 
     @property
     def remark(self) -> str | None:

@@ -94,7 +94,7 @@ def _answer(row: Row) -> str:
     if not row.error:
         return "not asked"
     # Without the folders of the path: this text is saved in notebooks too.
-    return short_text(row.error.replace(row.image, row.image_title), _MAX_ANSWER)
+    return short_text(row.shown_error, _MAX_ANSWER)
 
 
 def _value(value: object) -> str:
