@@ -139,6 +139,7 @@ def test_a_pdf_document_is_taken_as_bytes_open_file_and_row_of_a_dataset(report)
     assert colors(load_images(data, pages=2)) == [(0, 255, 0)]
     row = load_images({"bytes": data, "path": "folder/a.pdf"}, pages=-1)
     assert row[0].title == "a.pdf#page=3" and colors(row) == [(0, 0, 255)]
+    assert colors(load_images({"bytes": None, "path": str(report)}, pages=1)) == [(255, 0, 0)]
 
 
 @pytest.mark.slow

@@ -137,6 +137,8 @@ def contents_of(
         ImageError: The file has no such page or frame, or cannot be read.
         SettingsError: The pages are not numbers.
     """
+    if isinstance(source, Mapping) and source.get("bytes") is None:
+        source = source.get("path")
     if isinstance(source, (str, Path)):
         return _named(str(source), options, storage)
     content = _in_memory(source)
@@ -174,9 +176,7 @@ def _named(source: str, options: PartOptions, storage: StorageOptions) -> list[I
         content = RemoteFile(source, storage)
         if match is None and kind_of_name(source) is None:
             return [content]  # not read yet
-    elif source.strip().lower().startswith(("http://", "https://")) and (
-        match or kind_of_name(source.partition("?")[0])
-    ):
+    elif _is_web_url(source) and (match is not None or kind_of_name(source.partition("?")[0]) is not None):
         content = RemoteContent(source.strip())
     else:
         return None
