@@ -104,7 +104,8 @@ def test_other_messages_of_the_page_are_ignored(folder, monkeypatch, message):
 
 async def test_thumbnails_are_made_in_threads_and_an_outdated_page_is_not_sent(folder, monkeypatch):
     browser = vn.show(folder)
-    sent, threads, started, release = recorded(browser, monkeypatch), set(), threading.Event(), threading.Event()
+    answers, threads, started, release = [], set(), threading.Event(), threading.Event()
+    monkeypatch.setattr(browser, "_send_result", answers.append)
     read = browser._pages._read
 
     def slow(page):
@@ -114,13 +115,16 @@ async def test_thumbnails_are_made_in_threads_and_an_outdated_page_is_not_sent(f
             assert release.wait(30)
         return read(page)
 
+    async def wait_for(is_done):
+        until = time.monotonic() + 30
+        while not is_done() and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+
     monkeypatch.setattr(browser._pages, "_read", slow)
     browser._receive({"action": "ready"}, [])
-    while not started.is_set():  # the event loop goes on while a page is being made
-        await asyncio.sleep(0.01)
+    await wait_for(started.is_set)  # the event loop goes on while a page is being made
     browser._receive({"action": "page", "page": 2}, [])
+    await wait_for(lambda: answers)
     release.set()
-    until = time.monotonic() + 30
-    while not sent and time.monotonic() < until:
-        await asyncio.sleep(0.01)
-    assert [message["page"] for message in sent] == [2] and threading.main_thread() not in threads
+    await wait_for(lambda: len(answers) == 2)
+    assert answers[0]["page"] == 2 and answers[1] is None and threading.main_thread() not in threads
