@@ -153,7 +153,8 @@ function render({ model, el }) {
   const drawProgress = () => {
     const isBusy = [...pending.values()].some(({ sentAt }) => Date.now() - sentAt >= BUSY_AFTER);
     let text = uploads.progress();
-    if (isBusy && !isDisconnected) {
+    if (isBusy && !isDisconnected && text) text += " Waiting for the kernel.";
+    else if (isBusy && !isDisconnected) {
       text = isConnected
         ? "Waiting for the kernel: another cell is running."
         : "Waiting for the kernel. If it was restarted, run this cell again to continue.";
