@@ -348,7 +348,7 @@ def test_the_saved_notebook_contains_the_transcript(photo):
     notebook = nbformat.v4.new_notebook(cells=cells)
     for exporter in (HTMLExporter(), MarkdownExporter()):
         page, _ = exporter.from_notebook_node(notebook)
-        assert "And its size?" in page and "data:image/jpeg;base64," in page
+        assert "And its size?" in page and "data:image/webp;base64," in page
 
 
 @pytest.mark.kernel

@@ -453,7 +453,7 @@ for (const e of [...document.querySelectorAll(selector)].flatMap((root) => [...r
     if (/^(href|src|action|formaction|xlink:href)$/i.test(name) && /^\\s*(javascript|vbscript):/i.test(value)) found.push(e.outerHTML);
     if (name === 'href' && /^\\s*data:/i.test(value)) found.push(e.outerHTML);
   }
-  if (e.tagName === 'IMG' && !e.src.startsWith('data:image/jpeg')) found.push(e.outerHTML);
+  if (e.tagName === 'IMG' && !/^data:image\\/(jpeg|webp);base64,/.test(e.src)) found.push(e.outerHTML);
   if (e.tagName === 'A' && e.closest('.vnb-answer') && !(e.target === '_blank' && e.rel.includes('noopener'))) found.push(e.outerHTML);
 } return found.map((html) => html.slice(0, 200)); }"""
 

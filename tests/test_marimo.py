@@ -31,7 +31,7 @@ def _(chart, vn):
 
 @app.cell
 def _(chart, vn):
-    vn.load_images(chart)
+    vn.show(chart)
     return
 
 @app.cell

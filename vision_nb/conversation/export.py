@@ -13,6 +13,7 @@ from vision_nb.conversation.turn import Turn
 from vision_nb.cost.answer_cost import answer_cost
 from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
+from vision_nb.images.prepare import ThumbnailType
 from vision_nb.rendering.answer import reasoning_html, reasoning_markdown, response_details, response_parts
 from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.format import format_count, format_price
@@ -58,23 +59,26 @@ table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
 """
 
 
-def make_thumbnail(document: ImageDocument, side: int = 160, max_bytes: int = 6_000) -> str | None:
+def make_thumbnail(
+    document: ImageDocument, side: int = 160, max_bytes: int = 1_500, mimetype: ThumbnailType = "image/webp"
+) -> str | None:
     """Return a thumbnail as a data URI, or None if the image cannot be read or must not be downloaded.
 
     Args:
         document: The image.
         side: The maximum width and height in pixels.
         max_bytes: The maximum size in bytes, before base64 encoding.
+        mimetype: The type of the thumbnail.
     """
     if document.is_link:
         return None
     try:
-        return document.thumbnail(side, max_bytes=max_bytes)
+        return document.thumbnail(side, max_bytes=max_bytes, mimetype=mimetype)
     except ImageError:
         return None
 
 
-_large_thumbnail = partial(make_thumbnail, side=640, max_bytes=60_000)
+_large_thumbnail = partial(make_thumbnail, side=640, max_bytes=60_000, mimetype="image/jpeg")
 
 
 def facts_line(answer: ChatResponse) -> str:
