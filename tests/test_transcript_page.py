@@ -170,36 +170,57 @@ async def test_the_page_counts_the_seconds_until_the_answer_and_the_kernel_sends
         assert await page.locator(".vnb-waiting").is_hidden()
 
 
-async def test_only_a_reader_at_the_end_follows_the_answer(server, llm):
+async def test_an_answer_is_shown_from_its_question_on_and_only_a_reader_at_the_end_follows_it(server, llm):
     server.answer_with("word\n\n" * 60)
     panel = vn.ChatPanel(llm, store=False, height=300)
     jump = ".vnb-jump"
     at_end = "() => { const e = document.querySelector('.vnb-list'); return e.scrollHeight - e.scrollTop - e.clientHeight < 5; }"
+    at_last_question = """() => {
+        const top = (element) => element.getBoundingClientRect().top;
+        return Math.abs(top([...document.querySelectorAll(".vnb-turn")].at(-1)) - top(document.querySelector(".vnb-list"))) < 5;
+    }"""
     async with panel_page(panel) as page:
+        # Someone who asks a question reads its answer from the start, and can jump to the end.
         await ask(page, "One?")
         await until_state(page, "done")
-        await until(page, at_end)
-        assert await page.locator(jump).is_hidden()
-
-        # A reader further up stays there, even if code asks a question, and can jump to the end.
-        await page.evaluate(
-            "() => { document.querySelector('.vnb-list').scrollTop = 100; document.activeElement.blur(); }"
-        )
-        await page.locator(jump).wait_for(state="visible")
-        await panel.ask("Two?")
-        await settled(panel)
-        await until(page, "() => document.querySelectorAll('.vnb-turn').length === 2")
-        assert await page.evaluate("() => document.querySelector('.vnb-list').scrollTop") == 100
+        await until(page, at_last_question)
         await page.locator(jump).click()
         await until(page, at_end)
         await page.locator(jump).wait_for(state="hidden")
 
-        # Someone who asks a question wants to see its answer.
-        await page.evaluate("() => { document.querySelector('.vnb-list').scrollTop = 100; }")
-        await ask(page, "Three?")
-        await until(page, "() => document.querySelectorAll('.vnb-turn').length === 3")
+        # A reader at the end follows questions of code.
+        await page.evaluate("() => document.activeElement.blur()")
+        await panel.ask("Two?")
+        await settled(panel)
+        await until(page, "() => document.querySelectorAll('.vnb-turn').length === 2")
         await until_state(page, "done")
         await until(page, at_end)
+
+        # A reader further up stays there.
+        await page.evaluate(
+            "() => { document.querySelector('.vnb-list').scrollTop = 100; document.activeElement.blur(); }"
+        )
+        await page.locator(jump).wait_for(state="visible")
+        await panel.ask("Three?")
+        await settled(panel)
+        await until(page, "() => document.querySelectorAll('.vnb-turn').length === 3")
+        assert await page.evaluate("() => document.querySelector('.vnb-list').scrollTop") == 100
+
+        await ask(page, "Four?")
+        await until(page, "() => document.querySelectorAll('.vnb-turn').length === 4")
+        await until_state(page, "done")
+        await until(page, at_last_question)
+
+
+async def test_the_copy_button_of_a_long_code_block_stays_in_view(server, llm):
+    server.answer_with("```python\n" + "x = 1\n" * 100 + "```")
+    async with panel_page(vn.ChatPanel(llm, store=False, height=300)) as page:
+        await ask(page, "Code?")
+        await until_state(page, "done")
+        await page.evaluate("() => { document.querySelector('.vnb-list').scrollTop = 700; }")
+        copy, transcript = page.locator(".vnb-code-copy"), page.locator(".vnb-list")
+        box, view = await copy.bounding_box(), await transcript.bounding_box()
+        assert view["y"] <= box["y"] and box["y"] + box["height"] < view["y"] + 40
 
 
 async def test_code_that_is_still_arriving_keeps_its_scroll_position_and_its_copy_button(server, llm):

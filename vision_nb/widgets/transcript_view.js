@@ -10,6 +10,7 @@ function render({ model, el }) {
   const list = element("div", { className: "vnb-list", tabIndex: 0, role: "region", "aria-label": "Conversation" }, turnList, placeholder);
   const jump = button({ className: "vnb-jump", textContent: "\u2193", title: "Jump to the latest answer", "aria-label": "Jump to the latest answer", hidden: true }, () => {
     list.focus({ preventScroll: true }); // the button disappears
+    following = "end";
     follow();
   });
   list.style.maxHeight = model.get("height");
@@ -47,7 +48,7 @@ function render({ model, el }) {
     if (isNew) turnList.append(turn.root);
     const { id, state, error } = turn.view;
     const isOther = id !== previousId && previousId !== "answering"; // the id of a turn until its answer is complete
-    if (isOther && wasAskedHere()) isFollowing = true;
+    if (isOther && wasAskedHere()) following = "question";
     // Screen readers announce an answer once, when it is complete.
     if (isNew && state === "waiting") announcement.textContent = "The model is answering.";
     else if (previousState && previousState !== state && !GROWING.includes(state)) {
@@ -101,7 +102,7 @@ function render({ model, el }) {
     } else if (message.op === "enlarge") enlarge(message, buffers);
     else if (message.op === "export") download(message, buffers);
     list.classList.toggle("vnb-is-empty", !turns.length);
-    if (isFollowing) follow(); // before the next scroll event, which could be due to a message that shortened the list
+    follow(); // before the next scroll event, which could be due to a message that shortened the list
   };
 
   // The static transcript below the panel is for readers of the saved notebook: hide it while the panel works.
@@ -143,25 +144,33 @@ function render({ model, el }) {
     composer?.dispatchEvent(new DragEvent("drop", { dataTransfer: event.dataTransfer, cancelable: true }));
   });
 
-  // Keep the end of the conversation in view while the reader is there, or asks a question. Otherwise offer to go there.
-  let isFollowing = true;
+  // What stays in view: the end of the conversation, while the reader is there. Who asks a question wants to read its
+  // answer from the start: the end is followed until the question is at the top. Otherwise offer to go to the end.
+  let following = "end"; // or "question", or null
+  let ownTop = 0; // where `follow` scrolled to
   let previousTop = 0;
   const isAtEnd = () => list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   const wasAskedHere = () => (root.closest(".widget-vbox") ?? root).contains(root.getRootNode().activeElement);
   const follow = () => {
-    isFollowing = true;
-    list.scrollTop = list.scrollHeight;
-    jump.hidden = true;
+    if (following) {
+      let top = list.scrollHeight - list.clientHeight;
+      if (following === "question" && turns.length) {
+        const questionTop = list.scrollTop + turns.at(-1).root.getBoundingClientRect().top - list.getBoundingClientRect().top;
+        if (questionTop < top) following = null;
+        top = Math.min(top, questionTop);
+      }
+      list.scrollTop = top;
+      ownTop = list.scrollTop;
+    }
+    jump.hidden = isAtEnd();
   };
-  const observer = new ResizeObserver(() => {
-    if (isFollowing) follow();
-    else jump.hidden = isAtEnd();
-  });
+  const observer = new ResizeObserver(follow);
   observer.observe(turnList);
   observer.observe(list);
   list.addEventListener("scroll", () => {
-    if (list.scrollTop < previousTop || isAtEnd()) isFollowing = isAtEnd();
-    jump.hidden = isFollowing;
+    const isReader = list.scrollTop !== ownTop;
+    if (isReader && (list.scrollTop < previousTop || isAtEnd())) following = isAtEnd() ? "end" : null;
+    jump.hidden = isAtEnd();
     previousTop = list.scrollTop;
   });
 
