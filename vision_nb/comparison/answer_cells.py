@@ -84,7 +84,7 @@ def folded_answer_html(
     remark: str | None = None,
     to_html: Callable[[str], str] = markdown_to_html,
 ) -> str:
-    """Return an answer as HTML; of a long one, only the first words are visible until the reader opens it.
+    """Return an answer as HTML; a long one is folded and shows its first words.
 
     Args:
         text: The answer as Markdown; it is sanitized.
@@ -101,7 +101,7 @@ def folded_answer_html(
 
 
 def folded(preview: str, content: str) -> str:
-    """Return HTML that shows a preview, which opens the content.
+    """Return HTML that shows a preview, and the content after a click.
 
     Args:
         preview: Safe HTML without block elements.

@@ -87,7 +87,7 @@ def _table(
     *,
     max_html: int | None = None,
 ) -> PagedTable:
-    """Return the rows as a table; those beyond a number of characters are left out."""
+    """Return the rows as a table, as many as fit into a number of characters."""
     models = list(dict.fromkeys(row.model for row in rows))
     with_model = len(models) > 1
     head = ["image", *(["model"] if with_model else []), *(field.path for field in fields), "result"]

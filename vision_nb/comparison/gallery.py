@@ -48,7 +48,7 @@ _SHORT_ANSWER = 60  # characters; longer texts of several models always differ
 
 @dataclass(frozen=True)
 class _Layout:
-    """How much of an image and an answer is shown, and how.
+    """The sizes of images and answers, and how answers are rendered.
 
     Attributes:
         column: The width of the column of images in pixels.
@@ -139,7 +139,7 @@ def _table(grid: Grid, groups: Sequence[RowGroup], layout: _Layout, *, page_size
 
 
 def _questions(grid: Grid) -> str:
-    """Return the questions, numbered if there are several; they stand above the table, not in each row."""
+    """Return the questions, to show once above the table; several are numbered."""
     texts = [escape_text(text if len(text) <= _MAX_PROMPT else f"{text[:_MAX_PROMPT]} ...") for text in grid.prompts]
     if len(texts) == 1:
         return f'<p style="overflow-wrap:anywhere"><b>{texts[0]}</b></p>'

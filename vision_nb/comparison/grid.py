@@ -210,10 +210,10 @@ class Grid:
                 yield self.index(model, prompt, document), model, prompt
 
     def duplicate_notes(self, keys: Sequence[str]) -> list[str]:
-        """Return a note about images that are the same as others, and one about prompts, if there are any.
+        """Return a note about duplicate images and one about duplicate prompts, if there are any.
 
         Args:
-            keys: A text for each image that is equal for equal images, or "" if it could not be read.
+            keys: A key for each image, the same for equal images; "" if an image could not be read.
         """
         known = [key for key in keys if key]
         repeated = [

@@ -136,10 +136,10 @@ class Summary(Report):
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
         head, rows = self._table()
-        if not any(one.labels for one in self.models):  # leaves the width to the other columns
+        if not any(one.labels for one in self.models):  # leave more room for the other columns
             kept = [place for place, title in enumerate(head) if title not in (*ASPECTS, "labels")]
             head, rows = [head[place] for place in kept], [[row[place] for place in kept] for row in rows]
-        head = ["latency_s" if title.startswith("mean latency") else title for title in head]  # narrow
+        head = ["latency_s" if title.startswith("mean latency") else title for title in head]  # shorter
         return [TextTable(head, rows, numbers_from=1)]
 
 

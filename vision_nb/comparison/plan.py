@@ -135,7 +135,7 @@ def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
 
 
 def _image_key(store: Store, document: ImageDocument) -> str:
-    """Return a text that is equal for equal images with the same detail level, or "" for an unreadable one."""
+    """Return a key that is the same for equal images with the same detail level; "" if unreadable."""
     try:
         return f"{store.digest(document)} {document.detail}"
     except ImageError:

@@ -67,7 +67,7 @@ class Progress:
 
     @contextmanager
     def asking(self, row: int, name: str) -> Iterator[None]:
-        """Name a question as under way while the block runs.
+        """Show a question as under way while the block runs.
 
         Args:
             row: The row's index.
@@ -153,7 +153,7 @@ class Progress:
         return "; ".join(parts)
 
     def _update(self) -> None:
-        """Show the current state: now, or a moment after the last update."""
+        """Show the current state now, or shortly after the last update."""
         if self._scheduled is None:
             wait = max(0.0, self._drawn_at + _MIN_INTERVAL - time.monotonic())
             self._scheduled = asyncio.get_running_loop().call_later(wait, self._draw)

@@ -25,7 +25,7 @@ def styled_table(table: Any, documents: Sequence[ImageDocument]) -> Styler:
         table: A DataFrame with a column "image", which is moved to the left.
         documents: The image of each row.
     """
-    made: dict[int, str] = {}  # an image that stands in several rows is decoded once
+    made: dict[int, str] = {}  # decode an image once, even if it is in several rows
     thumbnails: list[str] = []
     length = 0
     for document in documents:

@@ -45,7 +45,7 @@ def place_of_name(name: str) -> Place | None:
 def is_gone(path: str) -> bool:
     """Return whether a notebook was renamed, moved or deleted.
 
-    A missing folder says nothing: it may be on a drive that is not connected, or on another machine than the kernel.
+    Return False if its folder is missing too: the drive may be disconnected, or the notebook on another machine.
     """
     notebook = Path(path)
     try:

@@ -44,7 +44,7 @@ class ConversationRecord:
         time: When it was written last, in seconds since 1970; None if it has not been written.
         first_code_prompt: The first question that code asked; empty if there is none.
         error: Why it could not be read or written; empty if it could.
-        earlier: The other conversations of its place, the one that was written last first.
+        earlier: The other conversations of its place, the most recent first.
     """
 
     def __init__(self, chat: Chat, place: Place, store: Store | None) -> None:
@@ -66,11 +66,11 @@ class ConversationRecord:
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """The names of images that could no longer be read when they were to be written."""
+        """The names of images that could no longer be read when the conversation was written."""
         return self._encoder.unreadable
 
     def restore(self) -> None:
-        """Continue the conversation of this place that was written last, if there is one.
+        """Continue the most recent conversation of this place, if there is one.
 
         Raises:
             StoreError: The store cannot be read, or the conversation in it is damaged.
@@ -84,14 +84,14 @@ class ConversationRecord:
         self._list_earlier(self._store)
 
     async def open(self, number: int, check: Callable[[], None]) -> None:
-        """Continue another conversation of this place; the present one stays in the store.
+        """Continue another conversation of this place; the current one stays in the store.
 
         Args:
             number: Its id.
             check: A function that raises an error if the conversation must not be changed now.
 
         Raises:
-            SettingsError: The present conversation would be lost.
+            SettingsError: The current conversation would be lost.
             StoreError: The store cannot be read, or the conversation is damaged or was deleted.
         """
         if (store := self._store) is None:
@@ -99,7 +99,7 @@ class ConversationRecord:
         found = await asyncio.wrap_future(self._writer.submit(self._read, store, number))
         check()
         if self.error and self.chat.turns:
-            raise SettingsError(f"The present conversation would be lost: export it first. {self.error}")
+            raise SettingsError(f"The current conversation would be lost: export it first. {self.error}")
         if found is None:
             self._writer.submit(self._list_earlier, store)
             raise StoreError("This conversation is no longer in the store.")
@@ -148,7 +148,7 @@ class ConversationRecord:
     def _read(self, store: Store, number: int | None) -> tuple[StoredConversation, RecordState, Turn | None] | None:
         """Return a conversation of this place, its state, and the turn that was not answered; None if there is none.
 
-        Of an answer that was cut off by the end of the kernel, the part that had arrived becomes the last turn.
+        If the kernel ended during an answer, the part that had arrived becomes the last turn.
         """
         try:
             if (found := store.find_conversation(self._place.id, number)) is None:
@@ -193,7 +193,7 @@ class ConversationRecord:
         self._left = left
 
     def _forget(self) -> None:
-        """Write what follows to a new conversation."""
+        """Write later turns to a new conversation."""
         self._left = None
         self._id, self._revision, self._written, self._encoder = None, 0, RecordState(), Encoder()
 
@@ -217,7 +217,7 @@ class ConversationRecord:
         self._list_earlier(store)
 
     def _update(self, store: Store, state: RecordState) -> bool:
-        """Write what has changed, and return whether it was written: not if the store was cleared meanwhile."""
+        """Write the changes; return False if the store was cleared in the meantime, and nothing was written."""
         if (clearings := store.clearings()) != self._clearings:
             self._forgotten = (*self._forgotten, *self._written.questions)
             self._clearings = clearings

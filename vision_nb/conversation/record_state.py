@@ -1,4 +1,4 @@
-"""`RecordState`: what is to be written of a conversation, and `Encoder`: how it is written."""
+"""`RecordState`: the state of a conversation to store, and `Encoder`: its conversion to JSON data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_TITLE_LENGTH = 60  # characters
 
 @dataclass(frozen=True)
 class RecordState:
-    """What is to be written of a conversation.
+    """The state of a conversation to write to the store.
 
     Attributes:
         turns: The turns.

@@ -25,7 +25,7 @@ class AnswerCost:
 
 
 def answer_cost(response: Response) -> AnswerCost:
-    """Return the tokens and the price of an answer; if it was cut off, an estimate, as the ledger has it."""
+    """Return the tokens and the price of an answer; if it was cut off, the same estimate as in the ledger."""
     if response.usage is not None or response.finish_reason not in UNFINISHED:
         return AnswerCost(response.usage, response.cost)
     usage = estimated_usage(response, response.model, response.expected_tokens)

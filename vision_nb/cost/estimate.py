@@ -83,7 +83,7 @@ class Estimate(TerminalDisplay):
         return (self.model, "pixels", "seen as", "tokens"), rows
 
     def _prices(self) -> tuple[str, str]:
-        """Return the price, and that of the other way to send the images or ""."""
+        """Return the price, and the price of the other way to send the images, or ""."""
         other = self.alternative
         price = f"{self.way}: {_range(self)}" if self.way else _range(self)
         return price, "" if other is None else f"As {other.way}: {_range(other)}"

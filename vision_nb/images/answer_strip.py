@@ -16,8 +16,8 @@ _MAX_NAMES = 3  # in a line of text
 def answer_strip(documents: Sequence[ImageDocument]) -> str:
     """Return the HTML of a row of thumbnails, a few kB each, that a click enlarges; "" if there are no images.
 
-    Nothing is downloaded for it: of an image of which only the URL was sent, the name is shown. The environment
-    variable VISION_NB_THUMBNAILS=0 leaves the thumbnails out.
+    Nothing is downloaded: if only an image's URL was sent, its name is shown. The environment variable
+    VISION_NB_THUMBNAILS=0 turns the thumbnails off.
 
     Args:
         documents: The images of the question.

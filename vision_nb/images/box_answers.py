@@ -32,7 +32,7 @@ _KEYS = {
     "point_2d": (2, None),
     "point": (2, None),
 }
-"""How many numbers are under a key, and the convention that the key belongs to, if it is only one's."""
+"""The number of coordinates under each key, and the convention, if only one uses the key."""
 
 _LABEL_KEYS = ("label", "name", "text_content", "text", "class", "caption", "description", "title")
 _SIDES = (
@@ -42,18 +42,18 @@ _SIDES = (
     ("x_min", "y_min", "x_max", "y_max"),
 )
 _MAX_LABEL = 200  # characters
-_MAX_FAILURES = 200  # brackets that do not begin JSON, before the rest of an answer is ignored
+_MAX_FAILURES = 200  # after this many brackets that do not begin JSON, the rest of an answer is ignored
 
 
 @dataclass(frozen=True)
 class _Finding:
-    """Coordinates as an answer has them.
+    """Coordinates as written in an answer.
 
     Attributes:
         numbers: Four numbers of a box, or two of a point.
         label: What is there.
-        own: The name of the convention that the notation belongs to, whichever model uses it; otherwise None.
-        fallback: The name of the convention of models that have no known one; otherwise None.
+        own: The name of the convention that the notation belongs to, whatever the model; otherwise None.
+        fallback: The name of the convention to use if the model's is not known, or None.
         has_order: Whether x is first in any convention.
     """
 
@@ -172,7 +172,7 @@ def _json_boxes(text: str, *, bare: bool) -> list[_Finding]:
 
 
 def _json_values(text: str) -> Iterator[Any]:
-    """Yield the JSON values in a text; of a list that was cut off, its whole items."""
+    """Yield the JSON values in a text, and the complete items of a list that was cut off."""
     decoder, position, failures = json.JSONDecoder(), 0, 0
     while failures < _MAX_FAILURES and (bracket := re.compile(r"[\[{]").search(text, position)):
         try:

@@ -23,7 +23,7 @@ class Box:
         top: Pixels from the image's top to the box's.
         right: Pixels from the image's left side to the box's right side.
         bottom: Pixels from the image's top to the box's bottom.
-        label: What the box contains, in the model's words; "" if it says nothing.
+        label: What the box contains, in the model's words; "" if there is no label.
         image: The index of the image among those of the question.
 
     >>> box = vn.Box(10, 20, 310, 220, "receipt")
@@ -91,7 +91,7 @@ class Box:
 
 
 def crop_edges(region: Any, size: Size, name: str) -> tuple[int, int, int, int]:
-    """Return the whole pixels to crop: those that a box covers at least in part, without what is outside the image.
+    """Return the edges of a crop: all pixels that a box covers at least in part, within the image.
 
     Args:
         region: A box, or left, top, right and bottom in pixels.

@@ -135,7 +135,7 @@ class FileContent(ImageContent):
                 raise UnsupportedImageError(
                     f"{path} is a pipe or device, not a regular file: save the image to a file."
                 )
-            if not state.st_size and stat.S_ISREG(state.st_mode):  # as in /proc, where reading can block for ever
+            if not state.st_size and stat.S_ISREG(state.st_mode):  # as in /proc, where reading can block forever
                 raise UnsupportedImageError(f"{path} is not an image: it is empty.")
             return path.open("rb")
         except FileNotFoundError as error:
@@ -180,7 +180,7 @@ class RemoteContent(ImageContent):
 
     @property
     def url(self) -> str:
-        """The URL, with everything in it."""
+        """The whole URL, including any signature."""
         return self._url
 
     @property

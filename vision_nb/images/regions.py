@@ -82,8 +82,9 @@ class AnswerWithBoxes(Protocol):
 def images_with_boxes(documents: Sequence[ImageDocument], response: AnswerWithBoxes) -> list[ImageDocument]:
     """Return small copies of a question's images with the boxes in its answer, for display.
 
-    An image is returned unchanged if the answer has no boxes for it, or if it is not known where they are: the question
-    has several images, the model's convention is not known, or only the image's URL was sent. Nothing is downloaded.
+    An image is returned unchanged if the answer has no boxes for it, or if their position is not known because the
+    question has several images, the model's convention is not known, or only the image's URL was sent. Nothing is
+    downloaded.
 
     Args:
         documents: The images of the question.

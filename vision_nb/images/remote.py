@@ -43,7 +43,7 @@ PROTOCOLS: Mapping[str, str] = {
 """The file systems that a URL may name, with the package that each needs.
 
 None of these URLs can name a host in a private network: only the caller's settings can. fsspec's other file systems are
-not used, because a URL from somebody else could read local files, or what only this machine can reach, through them.
+not used: through them, a URL from somebody else could read local files or reach private networks.
 """
 
 _PUBLIC_OPTIONS = frozenset(
@@ -88,7 +88,7 @@ class StorageOptions:
         return {**self.public, **(self._private.value or {})}
 
     def with_login(self, login: Mapping[str, str]) -> StorageOptions:
-        """Return the options with the login of a URL, unless they have another."""
+        """Return the options with the login of a URL, unless they already have one."""
         return StorageOptions({**login, **self.arguments()}) if login else self
 
 
@@ -121,7 +121,7 @@ class RemoteFile(ImageContent):
         self._header: Header | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_fingerprint": None}  # a hash is another in each process
+        return {**self.__dict__, "_fingerprint": None}  # hashes differ between processes
 
     @property
     def path(self) -> str:
@@ -235,7 +235,7 @@ def _first_bytes(url: str, options: StorageOptions, count: int) -> bytes:
 def _call(name: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a function that uses fsspec, and map the exceptions of its file systems.
 
-    These exceptions are left out, except for their text: they, and the frames in which they were raised, refer to the
+    Only the text of these exceptions is kept: they, and the frames in which they were raised, refer to the
     credentials.
     """
     try:

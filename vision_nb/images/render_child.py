@@ -1,7 +1,7 @@
 """Script of the child process: render pages of PDF documents and frames of videos.
 
 It is run as a script and imports nothing from vision_nb. A damaged or hostile file can crash pdfium and FFmpeg, or keep
-them busy for ever, and neither can be stopped in a thread: the parent process ends this one instead.
+them busy forever, and neither can be stopped in a thread: the parent process ends this one instead.
 
 A request on standard input is a line of JSON, followed by the file if its ``bytes`` is not None. The answer is a line
 of JSON, followed by an image. The process ends when its standard input closes.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_MEMORY = 3 << 30  # bytes of address space; not limited on Windows
 _QUALITY = 92  # of JPEG
 _EARLY_END = 2.0  # seconds that a video may be shorter than its header says
-_STRETCH = (0.2, 5.0)  # the shapes of pixels that are believed
+_STRETCH = (0.2, 5.0)  # pixel aspect ratios outside this range are ignored
 
 Answer = tuple[dict[str, Any], bytes]
 

@@ -153,7 +153,7 @@ class Renderer:
 def renderer() -> Renderer:
     """Return the renderer of this process."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=renderer.cache_clear)  # a fork must not read the answers of its parent
+        os.register_at_fork(after_in_child=renderer.cache_clear)  # a fork must not read its parent's answers
     made = Renderer()
     atexit.register(made.close)
     return made

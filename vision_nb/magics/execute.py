@@ -68,7 +68,7 @@ def run_cell(session: Session, options: Namespace, cell: str, variables: Mapping
     if silent:
         return None
     if questions[0].schema and not options.compare and not options.dry_run:
-        # The answer is on the page, and the object would be displayed after its table.
+        # The answer is already displayed: do not display its value again below the table.
         session.shell.displayhook.update_user_ns(value)
         return None
     return value

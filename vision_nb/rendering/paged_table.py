@@ -1,7 +1,7 @@
-"""Long tables in pages with filters, which need no script: in a notebook, and as a page of their own.
+"""Long tables with pages and filters, for notebooks and for HTML pages.
 
-In a notebook, the filters and the choice of a page are style rules. Jupyter removes them, and hides the controls, while
-a notebook is not trusted: the pages after the first are then folded, and every row can still be read.
+In a notebook, the filters and pages are style rules and need no script. While a notebook is not trusted, Jupyter
+removes them, and the controls stay hidden: the pages after the first are folded, and every row can still be read.
 """
 
 from __future__ import annotations

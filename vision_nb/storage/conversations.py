@@ -15,7 +15,7 @@ KEPT_CONVERSATIONS = 5
 """How many conversations are kept for each place; when there are more, the oldest is deleted."""
 
 MAX_BYTES = 500_000_000
-"""The maximum size of all conversations together; above it, those that were written first are deleted."""
+"""The maximum size of all conversations together; above it, the oldest are deleted."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
@@ -86,7 +86,7 @@ class ConversationStore(ABC):
         """Empty the write-ahead log after a while."""
 
     def conversations(self, place: str) -> list[ConversationSummary]:
-        """Return the conversations of a place that have turns, the one that was written last first."""
+        """Return the conversations of a place that have turns, the most recent first."""
         with self._locked() as connection:
             rows = connection.execute(
                 "SELECT id, time, settings FROM conversations WHERE place = ? "
@@ -100,7 +100,7 @@ class ConversationStore(ABC):
 
         Args:
             place: What it belongs to.
-            number: Its id; None for the one that was written last.
+            number: Its id; None for the most recent one.
         """
         with self._locked() as connection:
             row = connection.execute(
@@ -206,7 +206,7 @@ class ConversationStore(ABC):
         self._checkpoint_soon()
 
     def put_cell(self, place: str, cell: str, path: str) -> None:
-        """Write which cell of which notebook a place is.
+        """Write the cell and the notebook of a place.
 
         Args:
             place: The place.
@@ -240,7 +240,7 @@ def _insert_turns(connection: sqlite3.Connection, conversation: int, start: int,
 
 
 def _limit_size(connection: sqlite3.Connection) -> None:
-    """Delete the conversations that were written first if all together are too large; the last one is kept."""
+    """Delete the oldest conversations if all together are too large; the most recent one is kept."""
     rows = connection.execute(
         "SELECT id, (SELECT sum(bytes) FROM turn_sizes WHERE conversation = id) FROM conversations " + _LATEST_FIRST
     ).fetchall()

@@ -46,7 +46,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     new conversation. So does code that asks the same first question again with `ask`, as when all cells are run again.
     The last five conversations are kept, 500 MB for all panels together, and can be chosen below the turns.
 
-    Where it is kept:
+    Where the conversation is kept:
 
     - Jupyter and VS Code tell the kernel which notebook and cell create the panel. Other front ends do not, so there,
       a conversation is stored only if the panel has a ``name``.
@@ -207,7 +207,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self._redraw_soon()
 
     async def _open_conversation(self, number: int) -> None:
-        """Show and continue an earlier conversation; the present one stays in the store."""
+        """Show and continue an earlier conversation; the current one stays in the store."""
         self._controller.check_idle()
         await self._record.open(number, self._controller.check_idle)
         self._controller.show_conversation()
@@ -328,7 +328,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         if self._record.error:
             return f"This conversation will be lost when the kernel restarts: {self._record.error}"
         if names := self._record.unreadable:
-            return f"An image that cannot be read any more is not kept with this conversation: {', '.join(names)}."
+            return f"An image that can no longer be read is not stored with this conversation: {', '.join(names)}."
         default = self._models.default
         return default.note if default is not None and llm is self._models.get(self._models.names[0]) else ""
 

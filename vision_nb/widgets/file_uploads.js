@@ -1,7 +1,7 @@
 // Uploads files to Python, one after the other and in parts.
 
-const MAX_ERRORS = 3; // how many files of a batch are named that were not attached
-const IMAGE_NAMES = /\.(avif|bmp|gif|heic|heif|jfif|jpe?g|png|tiff?|webp)$/i; // browsers do not know the type of all
+const MAX_ERRORS = 3; // how many of the files that could not be attached are named
+const IMAGE_NAMES = /\.(avif|bmp|gif|heic|heif|jfif|jpe?g|png|tiff?|webp)$/i; // browsers do not know the type of every file
 
 // Returns functions. `request` sends a message and resolves to Python's reply; `onChange` is called as the uploads
 // progress, and `onEnd` at their end with a text that says which files were not attached, and why.

@@ -65,7 +65,7 @@ def show(images: ImageSource | Iterable[ImageSource], columns: int | None = None
 
 @dataclass(frozen=True)
 class _UnreadableImage:
-    """A source that is not an image, as a broken image."""
+    """A source that is not an image, to show as a broken one."""
 
     title: str
     error: ImageError

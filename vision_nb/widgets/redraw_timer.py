@@ -27,14 +27,14 @@ class RedrawTimer:
 
     @property
     def is_due(self) -> bool:
-        """Whether a redraw was put off."""
+        """Whether a redraw is pending."""
         return self._timer is not None
 
     def soon(self, *, is_growing: bool) -> None:
         """Redraw now or a little later.
 
         Args:
-            is_growing: Whether an answer is growing: then, the kernel is left most of its time.
+            is_growing: Whether an answer is growing; redraws then take at most a fifth of the time.
         """
         pause = 1 / UPDATES_PER_SECOND
         if is_growing:
@@ -42,7 +42,7 @@ class RedrawTimer:
         delay = self.drawn_at + pause - time.monotonic()
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # without an event loop, nothing can be done later
+        except RuntimeError:  # without an event loop, redraw now
             delay = 0
         if delay <= 0:
             self.now()
@@ -59,7 +59,7 @@ class RedrawTimer:
         self.seconds = self.drawn_at - started_at
 
     def cancel(self) -> None:
-        """Do not redraw later."""
+        """Cancel the pending redraw."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

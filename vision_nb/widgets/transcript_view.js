@@ -144,8 +144,8 @@ function render({ model, el }) {
     composer?.dispatchEvent(new DragEvent("drop", { dataTransfer: event.dataTransfer, cancelable: true }));
   });
 
-  // What stays in view: the end of the conversation, while the reader is there. Who asks a question wants to read its
-  // answer from the start: the end is followed until the question is at the top. Otherwise offer to go to the end.
+  // While the reader is at the end of the conversation, keep the end in view. After a question, do so only until the
+  // question reaches the top, so that its answer can be read from the start. Otherwise, offer a jump to the end.
   let following = "end"; // or "question", or null
   let ownTop = 0; // where `follow` scrolled to
   let previousTop = 0;

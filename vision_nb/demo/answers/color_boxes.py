@@ -13,7 +13,7 @@ from vision_nb.demo.answers.measure import OPAQUE, Measurement, rgba
 
 _SIDE = 256  # pixels
 _SCALE = 1000  # as in the convention "demo" of `vision_nb.images.box_conventions`
-_STRAY = 0.1  # a row or column with fewer pixels of a color than this share of the most is not part of its box
+_STRAY = 0.1  # a row or column belongs to a color's box if it has this share of the largest count of its pixels
 
 
 def color_boxes(image: Image.Image, measured: Measurement, prompt: str) -> list[dict[str, Any]]:
