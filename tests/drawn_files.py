@@ -11,7 +11,7 @@ COLORS = ("red", "green", "blue", "white", "black")
 
 
 def pdf_of(*pages: tuple[Any, ...], catalog=b"", objects=()):
-    """A PDF document by hand: each page is (width, height, content) in points, or that with more of its dictionary."""
+    """Return a PDF document; each page is (width, height, content) in points, and perhaps more dictionary entries."""
     kids, bodies = [], []
     number = 3 + len(objects)
     for width, height, content, *more in pages:
@@ -40,14 +40,14 @@ def stream(content, entries=b""):
 
 
 def colored_pdf(count=3, size=(612, 792)):
-    """A PDF document whose pages are red, green, blue, white and black in turn."""
+    """Return a PDF document whose pages are red, green, blue, white and black in turn."""
     fills = (b"1 0 0", b"0 1 0", b"0 0 1", b"1 1 1", b"0 0 0")
     box = b"0 0 %d %d re f" % size
     return pdf_of(*[(*size, fills[number % 5] + b" rg " + box) for number in range(count)])
 
 
 def nested_pdf(levels, fan=10):
-    """A PDF document of a few hundred bytes whose page has ``fan ** levels`` parts."""
+    """Return a PDF document of a few hundred bytes whose page has ``fan ** levels`` parts."""
     objects = []
     for level in range(levels):
         inner = b"" if level == levels - 1 else b"/Resources<</XObject<</X %d 0 R>>>>" % (4 + level)
@@ -91,11 +91,11 @@ def write_video(path, times=None, *, size=(64, 48), codec="mpeg4", rotation=None
 
 
 def pixel(document, x=3, y=3):
-    """The color of a pixel as a tuple of red, green and blue."""
+    """Return the color of a pixel as a tuple of red, green and blue."""
     return tuple(int(value) for value in np.asarray(document.to_pil().convert("RGB"))[y, x])
 
 
 def gray(document):
-    """The gray value of the lower right quarter of a frame."""
+    """Return the gray value of the lower right quarter of a frame."""
     width, height = document.size
     return pixel(document, width * 3 // 4, height * 3 // 4)[0]

@@ -84,7 +84,7 @@ def interrupted_when(condition):
 
 
 def _is_lost_by_a_library(unraisable):
-    """Return whether Python ignored an interrupt in code that another library's C code or finalizer called.
+    """Return whether Python ignored an interrupt in a callback of another library's C code or finalizer.
 
     pydantic-core, for one, ignores what ``isinstance(value, Mapping)`` raises, which runs Python code of ``abc``. A
     loss in the standard library's weak collections is not excused: they may be our own.

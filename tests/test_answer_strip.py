@@ -70,7 +70,7 @@ def test_nothing_is_downloaded_for_the_thumbnails(server, llm):
         assert len(THUMBNAIL.findall(response._repr_markdown_())) == 1 and len(downloads) == 1
 
 
-def test_an_image_that_is_gone_is_a_warning_sign(llm, photo):
+def test_an_image_whose_file_was_deleted_is_shown_as_a_warning_sign(llm, photo):
     response = llm.complete("What?", [photo])
     photo.unlink()
     markdown = response._repr_markdown_()
@@ -83,7 +83,7 @@ def test_an_environment_variable_leaves_the_thumbnails_out(llm, monkeypatch):
     assert "<img" not in response._repr_markdown_()
 
 
-def test_only_the_turn_that_has_images_shows_them(llm):
+def test_only_the_turn_with_images_shows_them(llm):
     chat = vn.Chat(llm)
     assert "<img" in chat.ask("What?", [CHART])._repr_markdown_()
     assert "<img" not in chat.ask("And why?")._repr_markdown_()

@@ -153,7 +153,7 @@ def test_lists_without_a_name_are_boxes_only_of_models_with_a_known_convention()
     assert answer("It goes from (1, 2), (3, 4) to there.", "gpt-4o").boxes() == []
 
 
-def test_geminis_key_has_geminis_order_whichever_model_answers():
+def test_geminis_key_has_geminis_order_for_every_model():
     text = JSON.format(key="box_2d", box=[250, 100, 750, 500])
     assert sides(answer(text, "my-deployment").boxes()) == [(200, 250, 1000, 750)]
     assert sides(answer(text, "qwen3-vl-plus").boxes()) == [(200, 250, 1000, 750)]
@@ -176,7 +176,7 @@ def test_without_a_known_convention_the_error_names_the_argument():
         response.boxes(convention="yolo")
 
 
-def test_pixels_are_those_the_model_saw_and_original_ones_those_of_the_original():
+def test_pixels_refer_to_the_image_as_seen_and_original_to_the_original():
     image = SentImage("a.jpg", (4000, 2000), (1000, 500))
     response = vn.CompletionResponse('{"box": [10, 20, 30, 40]}', sent_images=(image,))
     assert sides(response.boxes(convention="pixels")) == [(40, 80, 120, 160)]
@@ -220,7 +220,7 @@ def test_nothing_found_and_malformed_boxes_give_an_empty_list(text):
     assert answer(text, QWEN_3).boxes() == []
 
 
-def test_of_an_answer_that_was_cut_off_the_whole_boxes_are_read():
+def test_the_complete_boxes_of_an_answer_that_was_cut_off_are_read():
     text = '```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "a"}, {"bbox_2d": [5, 6, 7, 8], "label": "b"}, {"bbox_2d": [9'
     assert [box.label for box in answer(text, QWEN_3).boxes()] == ["a", "b"]
 
@@ -340,12 +340,12 @@ def test_a_crop_includes_partly_covered_pixels_and_nothing_outside_the_image():
 
 @pytest.mark.parametrize("box", [(100, 0, 120, 10), (-20, 0, 0, 10), (5, 5, 5, 9), (200, 200, 300, 300)])
 def test_a_crop_without_pixels_is_an_error(box):
-    with pytest.raises(errors.SettingsError, match="contains no pixel of JPEG image, which has 100 x 60"):
+    with pytest.raises(errors.SettingsError, match="contains no pixel of JPEG image, which is 100 x 60 pixels"):
         blank(100, 60).crop(box)
 
 
 @pytest.mark.parametrize("box", [(1, 2, 3), "abcd", None, 5, (1, 2, 3, float("nan")), (1, 2, 3, "4"), (9, 0, 1, 5)])
-def test_what_is_not_a_box_is_an_error(box):
+def test_an_invalid_box_is_an_error(box):
     with pytest.raises(errors.SettingsError, match=r"A box (is|has)"):
         blank(100, 60).crop(box)
 

@@ -119,7 +119,7 @@ LANGUAGES = {code_blocks._lexer(language).name for language in code_blocks._NAME
 
 
 def faked(page):
-    """Return whatever of our own page a piece of HTML contains outside of what Python itself wrote."""
+    """Return the elements of our own page that a piece of HTML contains, except those that Python wrote."""
     assert {match["language"] for match in OWN.finditer(page)} - {None} <= LANGUAGES
     rest = re.sub(r' class="language-[^"]*"', "", OWN.sub("", page))
     return re.findall(r"<(?:button|input|select|textarea)|<[^>]*\s(?:data-|aria-|role=|class=)", rest)

@@ -85,7 +85,7 @@ async def test_a_question_is_composed_by_mouse_and_keyboard(server, llm, tmp_pat
         await page.keyboard.press("Escape")
 
         # One detail level for all images, of which each can differ; the model's default in plain words.
-        every = page.get_by_label("Detail of all")
+        every = page.get_by_label("Detail for all")
         assert await every.locator("option").all_inner_texts() == ["Model's default", "Auto", "Low", "High"]
         await every.select_option("low")
         await until_shown(page, "2 images 170)")

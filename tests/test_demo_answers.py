@@ -269,7 +269,7 @@ def test_the_documents_that_a_schema_refers_to_are_not_downloaded(server):
         ("Boxes of the sky blue and the green parts?", {"sky blue": (0, 0, 640, 300), "green": (0, 300, 640, 480)}),
     ],
 )
-def test_asked_for_boxes_the_demo_says_where_colors_are(server, question, expected):
+def test_the_demo_answers_a_request_for_boxes_with_areas_of_colors(server, question, expected):
     with vn.connect("demo", api_base=server.openai_base) as llm:
         response = llm.complete(question, house().resize((1280, 960)))  # sent smaller, at 1,024 x 768
     found = {box.label: tuple(box) for box in response.boxes()}
@@ -282,12 +282,10 @@ def test_the_demo_says_on_which_image_boxes_are_and_that_a_color_is_missing():
     images = [house(), Image.new("RGB", (10, 10), "red")]
     assert answer("Bounding boxes?", images).startswith("On image 1:")
     assert '"label": "red"' in answer("Bounding boxes on the second image?", images)
-    assert answer("The bounding box of the purple area?", images[:1]) == "The image has no area of such a color."
+    assert answer("The bounding box of the purple area?", images[:1]) == "The image has no matching area."
 
 
 @pytest.mark.parametrize("name", EDGE_CASES)
 def test_every_image_has_an_answer_to_a_question_for_boxes(name):
     text = answer("Bounding boxes?", [EDGE_CASES[name]])
-    assert text == "The image has no area of such a color." or json.loads(
-        text.removeprefix("```json").removesuffix("```")
-    )
+    assert text == "The image has no matching area." or json.loads(text.removeprefix("```json").removesuffix("```"))

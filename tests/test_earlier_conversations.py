@@ -75,7 +75,7 @@ async def test_an_unanswered_question_of_the_chosen_conversation_can_be_asked_ag
     assert [turn["state"] for turn in panel._view.turns] == ["done"]
 
 
-async def test_another_conversation_is_not_opened_while_the_model_answers_or_if_this_one_would_be_lost(
+async def test_no_other_conversation_is_opened_while_the_model_answers_or_if_this_one_would_be_lost(
     server, llm, path, monkeypatch
 ):
     panel = panel_of(llm, path)
@@ -219,10 +219,10 @@ async def test_the_oldest_conversations_are_deleted_when_all_are_too_large(llm, 
     await panel.ask("Again?")
     panel._record.flush()
     found = [store.find_conversation(places.place_of_name(name).id) for name in ("two", "three")]
-    assert found[0] is None and len(found[1].turns) == 2  # the present one is never deleted
+    assert found[0] is None and len(found[1].turns) == 2  # the current one is never deleted
 
 
-async def test_an_image_that_can_no_longer_be_read_does_not_keep_turns_from_being_stored(
+async def test_an_image_that_can_no_longer_be_read_does_not_prevent_turns_from_being_stored(
     server, llm, path, tmp_path, new_kernel
 ):
     file = tmp_path / "cat.png"

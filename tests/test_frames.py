@@ -34,7 +34,7 @@ def is_near(value, expected):
     return abs(value - expected) <= 8  # of lossy codecs
 
 
-def test_a_frame_is_named_by_its_time_and_shows_what_is_seen_then(talk):
+def test_a_frame_is_named_by_its_time_and_shows_the_video_at_that_time(talk):
     documents = load_images("talk.mp4", every_s=1)
     assert [document.name for document in documents] == [f"talk.mp4#t={second}.0" for second in range(5)]
     assert all(is_near(gray(document), 50 * second) for second, document in enumerate(documents))

@@ -55,7 +55,7 @@ def bodies(html):
     return re.findall(r'<tbody(?: class="([^"]*)")?>(.*?)</tbody>', html, re.DOTALL)
 
 
-def test_one_question_stands_in_the_head_and_several_are_numbered(server, ask, folder):
+def test_one_question_is_in_the_head_and_several_are_numbered(server, ask, folder):
     server.answer_with("Two.")
     one = ask(folder)._repr_html_()
     assert one.count(QUESTION) == 1
@@ -98,7 +98,7 @@ def test_a_long_answer_is_folded_and_a_short_one_is_not(server, ask, folder):
     assert "<details" not in short and "&lt;details&gt;short" in short
 
 
-def test_many_fields_are_folded_and_a_disagreement_among_them_is_said(server, ask, folder):
+def test_many_fields_are_folded_and_a_disagreement_among_them_is_shown(server, ask, folder):
     values = {f"field{number:02}": 1 for number in range(15)}
     server.answer_with(by_width({"a": [json.dumps(values)] * 3, "b": [json.dumps(values | {"field14": 2})] * 3}))
     schema = {"type": "object", "properties": {name: {"type": "integer"} for name in values}}

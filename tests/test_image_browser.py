@@ -78,7 +78,7 @@ def test_only_the_pages_that_are_displayed_are_decoded(folder, monkeypatch):
     assert sent[1]["cards"][0]["index"] == 40 and sent[1]["pages"] == 3 and sent[1]["total"] == 45
 
 
-def test_an_enlarged_image_has_its_own_pixels_and_a_deleted_file_none(folder, monkeypatch):
+def test_an_enlarged_image_is_sent_at_its_own_size_and_a_deleted_one_is_not_sent(folder, monkeypatch):
     path = folder / "large.png"
     path.write_bytes(encoded(picture(1000, 500)))
     browser = vn.show([path])

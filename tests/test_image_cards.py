@@ -59,7 +59,7 @@ def test_names_are_escaped_in_text_and_attributes(show):
 
 
 @pytest.mark.parametrize("size", [(1, 400), (400, 1), (3, 2000), (1, 1)])
-def test_extreme_shapes_have_a_place_on_the_page(size):
+def test_extremely_wide_and_tall_images_stay_visible(size):
     for html in (image_cards(documents(1, size)), image_strip(documents(1, size))):
         assert int(re.search(r"min-width:(\d+)px", html)[1]) >= 24
         assert float(re.search(r"min-width:([\d.]+)%", html)[1]) > 0
@@ -77,7 +77,7 @@ def test_a_link_is_not_downloaded():
     assert "not downloaded" in image_cards([link])
 
 
-def test_thumbnails_are_sharper_if_they_are_fewer():
+def test_fewer_thumbnails_are_sharper():
     photo = noise()
     few, many = (DATA.search(image_cards([photo] * count))[1] for count in (1, 20))
     assert len(few) > 3 * len(many)
@@ -146,7 +146,7 @@ def test_a_data_frame_of_images_has_sizes_times_and_tokens_and_the_reasons_of_br
 
 
 @pytest.mark.parametrize("text", ["", "0000:00:00 00:00:00", "yesterday", "2024:13:01 00:00:00"])
-def test_a_time_that_is_not_one_is_unknown(text):
+def test_an_invalid_time_in_exif_data_is_ignored(text):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x9003] = text
     exif[0x0132] = text

@@ -1,4 +1,4 @@
-"""The Ctrl-C of the tests excuses what other libraries lose, and nothing else."""
+"""The tests' Ctrl-C helper ignores interrupts that other libraries lose, and nothing else."""
 
 import signal
 import sys
@@ -55,7 +55,7 @@ def test_an_interrupt_that_our_code_loses_is_reported(reported, files):
 
 
 @pytest.mark.posix
-def test_any_other_exception_and_what_is_lost_later_are_reported(reported):
+def test_other_exceptions_and_later_interrupts_are_reported(reported):
     with interrupted_when(lambda: False):
         lose(lambda: 1 / 0, "<frozen abc>")
     lose(PRESS, "<frozen abc>")

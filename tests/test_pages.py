@@ -25,7 +25,7 @@ from vision_nb.store import Store
 
 
 def encrypted(password="opensesame"):
-    """A PDF document that needs a password, with the 40-bit key of PDF 1.4."""
+    """Return a PDF document that needs a password, with the 40-bit key of PDF 1.4."""
     import hashlib
 
     filler = bytes.fromhex("28BF4E5E4E758A4164004E56FFFA01082E2E00B6D0683E802F0CA9FE6453697A")

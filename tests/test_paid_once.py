@@ -303,7 +303,7 @@ def test_the_same_image_twice_is_asked_once(server, llm, path, tmp_path):
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_duplicates_are_asked_once_and_said(server, llm, path, resume):
+def test_duplicates_are_asked_once_and_counted_in_a_note(server, llm, path, resume):
     server.answer_with("Yes.")
     other, same = picture(seed=1), [picture(), picture(), picture()]
     question = (llm, ["What?", "Why?", "What?"], [same[0], other, *same[1:]])

@@ -87,7 +87,7 @@ def test_a_pause_after_a_rate_limit_is_shown(server, tmp_path, terminal):
     assert any("openai:gpt-4o pauses for" in line for line in terminal.lines)
 
 
-def test_unknown_prices_and_free_models_are_said(server, tmp_path, terminal):
+def test_unknown_prices_and_free_models_are_stated(server, tmp_path, terminal):
     unknown = vn.OpenAIMultiModal("new-model", api_key="k", api_base=server.openai_base)
     vn.compare(unknown, "What?", picture(), store=tmp_path / "store")
     assert terminal.lines[-1].endswith(", price unknown")

@@ -65,7 +65,7 @@ def test_boxes_are_clamped_to_the_image_and_to_whole_pixels(selection):
         None,
     ],
 )
-def test_what_is_not_a_box_is_left_out(selection, box):
+def test_invalid_boxes_are_left_out(selection, box):
     page_sends(selection, [box, [1, 2, 3, 4, "x" * 500]])
     assert [tuple(one) for one in selection.boxes] == [(1, 2, 3, 4)]
     assert len(selection.boxes[0].label) == 200
@@ -85,7 +85,7 @@ def test_no_message_of_a_page_raises(message, boxes):
     assert all(0 <= box.left < box.right <= 20 and 0 <= box.top < box.bottom <= 10 for box in selection.boxes)
 
 
-def test_a_page_gets_the_image_and_the_answer_names_the_change_that_it_answers(selection, monkeypatch):
+def test_a_page_gets_the_image_and_each_reply_names_its_change(selection, monkeypatch):
     messages = sent_by(selection, monkeypatch)
     send(selection, {"do": "hello"})
     image, boxes = messages
@@ -173,7 +173,7 @@ async def test_without_a_part_nothing_is_attached_or_removed(composer, boxes):
     assert await attach(composer, boxes, replace=True) == ["a.png", "b.png"]
 
 
-async def test_parts_of_an_image_that_is_no_longer_attached_are_not(composer):
+async def test_parts_of_a_removed_image_are_not_attached(composer):
     assert await attach(composer, [[0, 0, 9, 9, ""]], image_id="image-9") == ["a.png", "b.png"]
     send(composer, {"do": "attach_regions", "id": "image-1", "boxes": [[0, 0, 9, 9, ""]], "replace": False})
     send(composer, {"do": "remove", "id": "image-1"})  # while the part is cut out

@@ -66,7 +66,7 @@ def chat():
     return chat
 
 
-def test_a_response_prints_its_text_and_what_it_took():
+def test_a_response_prints_its_text_tokens_time_and_price():
     shown = pretty(answer())
     assert shown == "It is **red**.\n\ngpt-4o, 1,200 tokens in, 43 out, 1.2 s, 0.0034 USD (reported)"
     assert pretty([answer()]) == "[CompletionResponse('It is **red**.', gpt-4o, 1,200 tokens in, 43 out, 1.2 s)]"
@@ -271,7 +271,7 @@ def test_rich_is_not_needed_and_not_loaded():
     assert "1 tokens in, 2 out" in shown and "Nothing was sent." in shown
 
 
-def test_a_response_that_was_displayed_prints_only_what_it_took(monkeypatch):
+def test_a_response_that_was_displayed_prints_only_its_tokens_time_and_price(monkeypatch):
     response = answer()
     monkeypatch.setattr(type(response), "is_displayed", property(lambda self: True))
     assert pretty(response).startswith("gpt-4o, 1,200 tokens in") and "red" not in pretty(response)

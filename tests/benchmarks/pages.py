@@ -1,4 +1,4 @@
-"""How long it takes to load a PDF document of 500 pages, against rendering them all, and how much memory both need.
+"""Measure the time and memory to load a PDF document of 500 pages, and to render all its pages.
 
 Run: python -m tests.benchmarks.pages
 """
@@ -24,7 +24,7 @@ LINE = (
 
 
 def report():
-    """A PDF document whose pages are full of text."""
+    """Return a PDF document whose pages are full of text."""
     font = b"/Resources<</Font<</F1<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>>>"
     pages = (b"".join(LINE % (740 - 11 * line, line, page) for line in range(LINES)) for page in range(PAGES))
     return pdf_of(*[(612, 792, content, font) for content in pages])

@@ -1,4 +1,6 @@
-"""Time until `vn.show` of 1,000 photographs displays its first page, and another page, against a matplotlib figure.
+"""Measure the time until `vn.show` displays its first page and another page of 1,000 photographs.
+
+The time of a matplotlib figure is measured for comparison.
 
 matplotlib draws the 20 images of one page, as `display_image_uris` does.
 
@@ -20,7 +22,7 @@ COUNT, SIDE, LIMIT_S, LIMIT_PAGE_S = 1_000, (2400, 1800), 1.0, 1.0
 
 
 def write_photos(folder):
-    """Write photographs, of which each has its own noise."""
+    """Write photographs, each with different noise."""
     smooth = Image.linear_gradient("L").resize(SIDE).convert("RGB")
     noise = np.random.default_rng(0).normal(0, 8, (SIDE[1], SIDE[0], 3))
     Image.fromarray((np.asarray(smooth) + noise).clip(0, 255).astype(np.uint8)).save(folder / "0.jpg", quality=88)

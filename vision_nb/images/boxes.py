@@ -107,7 +107,8 @@ def crop_edges(region: Any, size: Size, name: str) -> tuple[int, int, int, int]:
     part = Box.of(region).clamped(size)
     if part is None or min(part.size) <= 0:
         raise SettingsError(
-            f"The box {tuple(Box.of(region))!s:.80} contains no pixel of {name:.80}, which has {size[0]} x {size[1]}."
+            f"The box {tuple(Box.of(region))!s:.80} contains no pixel of {name:.80}, "
+            f"which is {size[0]} x {size[1]} pixels."
         )
     return math.floor(part.left), math.floor(part.top), math.ceil(part.right), math.ceil(part.bottom)
 

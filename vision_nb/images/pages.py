@@ -83,7 +83,9 @@ def _ranges(text: str, count: int, name: str, unit: str) -> Iterable[int]:
         if first > count:
             raise ImageNotFoundError(f"There is no {unit} {first} in {name}: it has {_count(count, unit)}.")
         if match[3] is not None and first > int(match[3]):
-            raise SettingsError(f"pages={text!r:.60} has a range that ends before it begins: write the smaller first.")
+            raise SettingsError(
+                f"pages={text!r:.60} has a range that ends before it begins: write the smaller number first."
+            )
         yield from range(first, last + 1)
 
 

@@ -177,8 +177,8 @@ def content_of_url(url: str, name: str | None) -> ImageContent:
     if is_remote_file(url):
         return RemoteFile(url)
     raise UnsupportedImageError(
-        f"{redact_url(url)} is not an http or https URL, and not one of an object store: download the image first, or "
-        "pass a path."
+        f"{redact_url(url)} is neither an http or https URL nor the URL of an object store: download the image first, "
+        "or pass a path."
     )
 
 

@@ -16,7 +16,7 @@ function attachedImages({ post, focusInput }) {
   const detailOfAll = element("select", {
     title: "How closely the model looks at the images: more detail can cost more tokens",
   });
-  const detailLabel = element("label", { className: "vnb-detail-of-all" }, "Detail of all ", detailOfAll);
+  const detailLabel = element("label", { className: "vnb-detail-of-all" }, "Detail for all ", detailOfAll);
   const removeAll = button({ textContent: "Remove all" }, () => {
     post({ do: "remove_all" });
     focusInput();

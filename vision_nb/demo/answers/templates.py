@@ -121,14 +121,14 @@ def json_text(value: Any) -> str:
 
 
 def as_boxes(boxes: Sequence[dict[str, Any]], name: str) -> str:
-    """Return boxes as a JSON list in a code block, one a line.
+    """Return boxes as a JSON list in a code block, one per line.
 
     Args:
         boxes: As `color_boxes` returns them.
         name: The image that they are on, such as "image 2"; "" if there is only one.
     """
     if not boxes:
-        return f"{name or 'The image'} has no area of such a color.".capitalize()
+        return f"{name or 'The image'} has no matching area.".capitalize()
     lines = ",\n".join(f"  {json.dumps(box)}" for box in boxes)
     return f"{f'On {name}:' if name else ''}\n\n```json\n[\n{lines}\n]\n```".lstrip()
 
