@@ -177,7 +177,7 @@ def test_the_stored_answers_of_a_remote_file_are_found_by_its_content(memory, tm
     ["sftp://10.0.0.1/a.png", "ftp://10.0.0.1/a.png", "smb://10.0.0.1/a.png", "http+unix://x/a.png", "github://a:b@/c"],
 )
 def test_a_file_system_that_could_reach_a_private_network_is_refused(url):
-    with pytest.raises(errors.UnsupportedImageError, match="not one of an object store"):
+    with pytest.raises(errors.UnsupportedImageError, match="nor the URL of an object store"):
         load_images(url)
 
 
