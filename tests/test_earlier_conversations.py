@@ -185,6 +185,10 @@ async def test_a_panel_continues_after_its_notebook_was_renamed_but_not_in_a_cop
     notebook("b.ipynb")
     assert prompts(vn.ChatPanel(llm, store=path)) == ["First?"]
     new_kernel()
+    (tmp_path / "b.ipynb").rename(tmp_path / "c.ipynb")  # renamed again before anything was asked
+    notebook("c.ipynb")
+    assert prompts(vn.ChatPanel(llm, store=path)) == ["First?"]
+    new_kernel()
     notebook("a.ipynb")  # a new notebook with the old name
     assert prompts(vn.ChatPanel(llm, store=path)) == []
 

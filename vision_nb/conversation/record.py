@@ -170,7 +170,7 @@ class ConversationRecord:
         moved = [place for place, path in store.places_of_cell(self._place.cell) if is_gone(path)]
         if not (self._place.cell and moved):
             return None
-        store.move_place(moved[-1], self._place.id)
+        store.move_place(moved[-1], self._place.id, self._place.path)
         return self._read(store, None)
 
     def _show(self, found: StoredConversation, state: RecordState, failed: Turn | None) -> None:

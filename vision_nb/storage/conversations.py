@@ -221,11 +221,19 @@ class ConversationStore(ABC):
         with self._locked() as connection:
             return connection.execute("SELECT place, path FROM cells WHERE cell = ? ORDER BY rowid", [cell]).fetchall()
 
-    def move_place(self, place: str, new_place: str) -> None:
-        """Give the conversations of a place to another place."""
+    def move_place(self, place: str, new_place: str, path: str) -> None:
+        """Give the conversations and the cell of a place to another place.
+
+        Args:
+            place: The place.
+            new_place: The other one.
+            path: The path that the cell's notebook has now.
+        """
         with self._transaction() as connection:
             connection.execute("UPDATE conversations SET place = ? WHERE place = ?", (new_place, place))
-            connection.execute("DELETE FROM cells WHERE place = ?", [place])
+            connection.execute(
+                "UPDATE OR REPLACE cells SET place = ?, path = ? WHERE place = ?", (new_place, path, place)
+            )
 
 
 def _clearings(connection: sqlite3.Connection) -> int:
