@@ -150,7 +150,13 @@ def test_lists_without_a_name_are_boxes_only_of_models_with_a_known_convention()
     assert sides(answer(text, "claude-sonnet-5").boxes()) == [(100, 200, 300, 400)]
     assert answer(text, "gpt-4o").boxes() == []
     assert sides(answer(text, "gpt-4o").boxes(convention="pixels")) == [(100, 200, 300, 400)]
-    assert answer("It goes from (1, 2), (3, 4) to there.", "gpt-4o").boxes() == []
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "claude-sonnet-5", "gemini-2.5-pro", QWEN_3])
+def test_pairs_of_numbers_in_prose_are_not_boxes(model):
+    text = "The line goes through (1, 2), (3, 4)."
+    assert answer(text, model).boxes() == []
+    assert len(answer(text, model).boxes(convention="qwen2-vl")) == 1
 
 
 def test_geminis_key_has_geminis_order_for_every_model():
@@ -398,6 +404,16 @@ def test_labels_stay_within_the_image():
     vn.draw_boxes(image, boxes)  # Pillow draws nothing outside, so see that there is something inside
     white = sum(count for count, color in vn.draw_boxes(image, boxes).to_pil().getcolors(40_000) if color == (255,) * 3)
     assert white > 200
+
+
+def test_a_label_of_several_lines_is_drawn_on_one():
+    drawn, expected = (vn.draw_boxes(blank(200, 100), [vn.Box(9, 40, 90, 90, label)]) for label in ("a\ncat", "a cat"))
+    assert drawn.read() == expected.read()
+
+
+def test_transparent_parts_are_white_below_the_boxes_as_the_model_saw_them():
+    image = Image.new("RGBA", (60, 40), (0, 0, 0, 0))
+    assert vn.draw_boxes(image, [(5, 5, 20, 20)]).to_pil().getpixel((50, 35)) == (255, 255, 255)
 
 
 def test_boxes_outside_the_image_are_not_drawn_and_the_original_is_unchanged():

@@ -82,8 +82,9 @@ def read_boxes(
         image: The index of the image that the boxes are on; None if there is only one.
     """
     row = convention_of(model) if convention is None else convention_named(convention)
-    is_known = row is not None
-    found = [*_qwen_boxes(text, bare=is_known), *_molmo_points(text)] or _json_boxes(text, bare=is_known)
+    # Other models write pairs like (0, 1), (2, 5) in prose too.
+    has_bare_pairs = convention is not None or row is CONVENTIONS["qwen2-vl"]
+    found = [*_qwen_boxes(text, bare=has_bare_pairs), *_molmo_points(text)] or _json_boxes(text, bare=row is not None)
     if not found:
         return []
     index = _index(image, len(images))

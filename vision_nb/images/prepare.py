@@ -125,7 +125,7 @@ def prepare(
             notes.append(f"converted from {format_name(mimetype)}")
         if target != size:
             notes.append(f"scaled from {size[0]} x {size[1]} pixels to {target[0]} x {target[1]}")
-        pixels = _on_white(decode_upright(image, target, notes, name), notes)
+        pixels = on_white(decode_upright(image, target, notes, name), notes)
     encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
     if len(encoded) > max_bytes:
         raise ImageTooLargeError(
@@ -165,7 +165,7 @@ def thumbnail(
         ImageError: As for `prepare`.
     """
     with open_image(io.BytesIO(data), name) as (image, _):
-        pixels = _on_white(decode_upright(image, fit_within(upright_size(image), side), [], name), [])
+        pixels = on_white(decode_upright(image, fit_within(upright_size(image), side), [], name), [])
     kind, quality = ("JPEG", 75) if mimetype == "image/jpeg" else ("WEBP", 50)
     encoded = _save(pixels, kind, quality=quality)
     while len(encoded) > max_bytes and max(pixels.size) > 1:
@@ -179,9 +179,7 @@ def thumbnail(
 def to_jpeg(data: bytes, *, quality: int) -> bytes:
     """Convert an image file to JPEG, on white; ``quality`` is from 1 to 95."""
     with open_image(io.BytesIO(data), "The figure") as (image, _):
-        return _save(
-            _on_white(decode_upright(image, upright_size(image), [], "The image"), []), "JPEG", quality=quality
-        )
+        return _save(on_white(decode_upright(image, upright_size(image), [], "The image"), []), "JPEG", quality=quality)
 
 
 def to_webp(data: bytes, *, max_bytes: int) -> bytes:
@@ -231,7 +229,7 @@ def _encode(pixels: Image.Image, source_type: str, max_bytes: int) -> tuple[byte
     return _save(pixels, "JPEG", quality=_JPEG_QUALITY), "image/jpeg"
 
 
-def _on_white(pixels: Image.Image, notes: list[str]) -> Image.Image:
+def on_white(pixels: Image.Image, notes: list[str]) -> Image.Image:
     """Return opaque pixels: some servers ignore transparency, and show the colors that it hides."""
     from PIL import Image
 

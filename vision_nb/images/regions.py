@@ -11,7 +11,7 @@ from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import Box
 from vision_nb.images.decode import decode_upright, open_image, upright_size
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.prepare import fit_within
+from vision_nb.images.prepare import fit_within, on_white
 from vision_nb.images.sources import ImageSource
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def draw_boxes(
     with open_image(io.BytesIO(document.read()), document.name) as (file, _):
         size = upright_size(file)
         target = size if max_side is None else fit_within(size, max_side)
-        pixels = decode_upright(file, target, [], document.name).convert("RGB")
+        pixels = on_white(decode_upright(file, target, [], document.name), []).convert("RGB")
     scale = (target[0] / size[0], target[1] / size[1])
     visible = [part for box in checked if (part := _scaled(box, scale).clamped(target)) is not None]
     _draw(pixels, visible, labels=labels)
@@ -134,7 +134,7 @@ def _draw_label(draw: ImageDraw.ImageDraw, box: Box, color: str, size: tuple[int
 
     font = ImageFont.load_default(max(12, round(max(size) / _LETTERS)))
     margin = max(2, int(font.size / 5)) if isinstance(font, ImageFont.FreeTypeFont) else 2
-    text = box.label
+    text = " ".join(box.label.split())  # Pillow measures single lines only
     while len(text) > 1 and draw.textlength(text, font) + 2 * margin > size[0]:
         text = f"{text[:-2].rstrip()}…" if text.endswith("…") else f"{text[:-1].rstrip()}…"
     left, top, right, bottom = draw.textbbox((0, 0), text, font)
