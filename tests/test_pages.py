@@ -370,6 +370,7 @@ def test_each_page_of_a_tiff_file_is_an_image(tmp_path, monkeypatch):
     assert colors(documents) == [(255, 0, 0), (0, 128, 0), (0, 0, 255)]
     assert documents[0].size == (40, 30) and documents[2].prepare().notes == ()
     assert colors(load_images("scan.tiff", pages=-1)) == colors(load_images("scan.tiff#page=3")) == [(0, 0, 255)]
+    assert colors(load_images(f"{(tmp_path / 'scan.tiff').as_uri()}#page=3")) == [(0, 0, 255)]
     assert colors(load_images((tmp_path / "scan.tiff").read_bytes(), pages=2)) == [(0, 128, 0)]
     assert len(load_images(tmp_path)) == 3
     with pytest.raises(errors.ImageNotFoundError, match=r"There is no page 9 in scan.tiff"):

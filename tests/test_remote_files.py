@@ -9,13 +9,14 @@ import fsspec
 import pytest
 
 from tests.conftest import encoded
-from tests.drawn_files import colored_pdf, pixel, plain, write_video
+from tests.drawn_files import colored_pdf, pixel, plain, tiff_of, write_video
 from tests.s3_server import S3Server
 from tests.secret_search import leaks
 from vision_nb import ChatMessage, ImageDocument, errors, load_images
 from vision_nb.conversation.serialization import read_question
 from vision_nb.images import download, remote
 from vision_nb.messages import user_message
+from vision_nb.rendering.terminal import joined_parts
 from vision_nb.store import Store
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYKEY"
@@ -61,6 +62,24 @@ def test_a_remote_file_is_read_when_it_is_needed(memory):
     assert names(user_message("What is this?", ["memory://bucket/red.png"]).image_documents) == [document.name]
     with pytest.raises(errors.ImageNotFoundError, match=r"There is no file memory://bucket/none.png"):
         missing.read()
+
+
+def test_pages_of_tiff_files_and_chosen_frames_of_animations_are_images(memory):
+    memory.pipe("/bucket/many/scan.tif", tiff_of(plain("red"), plain("blue")))
+    memory.pipe("/bucket/many/spin.gif", encoded(plain("red"), "GIF", save_all=True, append_images=[plain("blue")]))
+    scan, spin = "memory://bucket/many/scan.tif", "memory://bucket/many/spin.gif"
+    pages = [f"{scan}#page=1", f"{scan}#page=2"]
+    assert names(load_images(scan)) == names(load_images("memory://bucket/many/*.tif")) == pages
+    assert [pixel(page) for page in load_images(scan)] == [(255, 0, 0), (0, 0, 255)]
+    assert names(load_images(scan, pages=2)) == pages[1:]
+    assert names(load_images(spin)) == [spin]
+    assert names(load_images("memory://bucket/many/", frames=2)) == [*pages, f"{spin}#frame=1", f"{spin}#frame=2"]
+
+
+def test_a_list_in_a_terminal_reads_no_remote_file(memory):
+    images = load_images("memory://bucket/folder/")
+    memory.rm("/bucket/folder", recursive=True)
+    assert "no file" not in joined_parts(images._terminal_parts())
 
 
 def test_patterns_and_folders_are_listed_in_natural_order(memory):

@@ -73,8 +73,8 @@ class ShownImage(Protocol):
         """Width and height in pixels."""
 
     @property
-    def is_remote(self) -> bool:
-        """Whether reading the image downloads it."""
+    def needs_download(self) -> bool:
+        """Whether the image is on another machine and has not been downloaded."""
 
     @property
     def mimetype(self) -> str:

@@ -35,6 +35,11 @@ class ImageContent(ABC):
 
     is_local = False
 
+    @property
+    def needs_download(self) -> bool:
+        """Whether the image is on another machine and has not been downloaded."""
+        return False
+
     def __init__(self, source: Hashable, name: str) -> None:
         self._source = source
         self.name = name
@@ -189,9 +194,9 @@ class RemoteContent(ImageContent):
         return self._header is not None or self._data is not None
 
     @property
-    def is_downloaded(self) -> bool:
-        """Whether the image is in memory."""
-        return self._data is not None
+    def needs_download(self) -> bool:
+        """Whether the image is not in memory."""
+        return self._data is None
 
     def read(self) -> bytes:
         """Return the bytes; they are downloaded once."""

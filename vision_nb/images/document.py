@@ -279,12 +279,12 @@ class ImageDocument:
     def is_link(self) -> bool:
         """Whether the image must not be downloaded for display; see `show_as_link`."""
         content = self._content
-        return isinstance(content, RemoteContent) and content.show_as_link and not content.is_downloaded
+        return isinstance(content, RemoteContent) and content.show_as_link and content.needs_download
 
     @property
     def needs_download(self) -> bool:
-        """Whether the image is behind a URL and has not been downloaded."""
-        return isinstance(self._content, RemoteContent) and not self._content.is_downloaded
+        """Whether the image is behind a URL or in an object store, and has not been downloaded."""
+        return self._content.needs_download
 
     def forget_download(self) -> None:
         """Free the memory of a downloaded image; it is downloaded again when it is needed."""

@@ -12,7 +12,7 @@ from typing import Any
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
 from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent
-from vision_nb.images.formats import sniff
+from vision_nb.images.formats import sniff, type_of_name
 from vision_nb.images.frames import video_frames
 from vision_nb.images.pages import Pages, animation_frames, pdf_pages, tiff_pages
 from vision_nb.images.remote import NO_OPTIONS, RemoteFile, StorageOptions, is_remote_file
@@ -70,6 +70,11 @@ class PartOptions:
         chosen = {"pdf"} if self.pages is not None else set()
         return frozenset(chosen | ({"video"} if self.every_s is not None or self.frames is not None else set()))
 
+    @property
+    def chooses_frames(self) -> bool:
+        """Return whether the caller chose frames, which animations have too."""
+        return self.frames is not None or self.every_s is not None or self.frame is not None
+
 
 def password_of(password: str | None) -> Secret | None:
     """Return a password in a form that nothing shows.
@@ -106,10 +111,16 @@ def parts_of(content: ImageContent, options: PartOptions) -> list[ImageContent]:
             if options.pages is None:
                 return [content]  # the error is raised when the image is read
             raise
-    is_chosen = options.frames is not None or options.every_s is not None or options.frame is not None
-    if is_chosen and mimetype in _ANIMATED:
+    if options.chooses_frames and mimetype in _ANIMATED:
         return animation_frames(content, options.frames, options.every_s, options.frame)
     return [content]
+
+
+def may_have_parts(name: str, options: PartOptions) -> bool:
+    """Return whether a remote file must be read to find its pages or frames, by the ending of its name."""
+    mimetype = type_of_name(name)
+    is_animation = mimetype in _ANIMATED and options.chooses_frames
+    return kind_of_name(name) is not None or mimetype == "image/tiff" or is_animation
 
 
 def _head(content: ImageContent) -> bytes:
@@ -166,7 +177,8 @@ def only_one(contents: list[ImageContent], source: ImageSource) -> ImageContent:
 
 def _named(source: str, options: PartOptions, storage: StorageOptions) -> list[ImageContent] | None:
     path = local_path(source)
-    match = None if path is not None and _exists(path) else _FRAGMENT.fullmatch(source)
+    is_file_name = path is not None and path == source and _exists(path)  # the path of a file:// URL has no fragment
+    match = None if is_file_name else _FRAGMENT.fullmatch(source)
     if match is not None:
         source, path = match[1], local_path(match[1])
         options = _chosen_by(match, options)
@@ -174,9 +186,9 @@ def _named(source: str, options: PartOptions, storage: StorageOptions) -> list[I
         content: ImageContent = FileContent(path)
     elif is_remote_file(source):
         content = RemoteFile(source, storage)
-        if match is None and kind_of_name(source) is None:
+        if match is None and not may_have_parts(source, options):
             return [content]  # not read yet
-    elif _is_web_url(source) and (match is not None or kind_of_name(source.partition("?")[0]) is not None):
+    elif _is_web_url(source) and (match is not None or may_have_parts(source.partition("?")[0], options)):
         content = RemoteContent(source.strip())
     else:
         return None

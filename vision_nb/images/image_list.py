@@ -189,7 +189,7 @@ class ListOfImages(TerminalDisplay, list[D]):
 
 def _size_text(document: ShownImage) -> str:
     """Return an image's size in pixels, or why it cannot be read; nothing is downloaded."""
-    if document.is_remote:
+    if document.needs_download:
         return ""
     try:
         return f"{document.size[0]} x {document.size[1]}"

@@ -13,7 +13,15 @@ from vision_nb.images.columns import flatten
 from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
 from vision_nb.images.content import FileContent, ImageContent, working_folder
 from vision_nb.images.document import ImageDocument, ImageList, ImageSource
-from vision_nb.images.expansion import DEFAULT_DPI, PartOptions, contents_of, names_part, parts_of, password_of
+from vision_nb.images.expansion import (
+    DEFAULT_DPI,
+    PartOptions,
+    contents_of,
+    may_have_parts,
+    names_part,
+    parts_of,
+    password_of,
+)
 from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff, type_of_name
 from vision_nb.images.pages import Pages
 from vision_nb.images.remote import NO_OPTIONS, StorageOptions, has_magic, is_remote_file, public_name, remote_files
@@ -181,9 +189,9 @@ def _expand_remote(url: str, options: PartOptions, storage: StorageOptions, recu
         kind = kind_of_name(file.path)
         if kind is None and type_of_name(file.path) is None and (not ending or has_magic(ending)):
             found.skipped.append((Path(file.path), "its name does not end like that of an image"))
-        elif kind is None:
+        elif not may_have_parts(file.path, options):
             found.append(ImageDocument(image=file))
-        elif kind in wanted:
+        elif kind is None or kind in wanted:
             _add_parts(found, file, Path(file.path), options)
         else:
             found.skipped.append((Path(file.path), _HOW_TO_CHOOSE[kind]))

@@ -128,6 +128,11 @@ class RemoteFile(ImageContent):
         """The bucket and the path in it."""
         return self._url.partition("://")[2]
 
+    @property
+    def needs_download(self) -> bool:
+        """Whether the file has not been read yet."""
+        return self._fingerprint is None
+
     def read(self) -> bytes:
         """Return the bytes; they are read again if the file was not used recently."""
         return DOWNLOADS.get(self._token, self._download).data

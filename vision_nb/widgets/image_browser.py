@@ -70,7 +70,7 @@ class _UnreadableImage:
     title: str
     error: ImageError
     is_link: bool = False
-    is_remote: bool = False
+    needs_download: bool = False
 
     def thumbnail(self, side: int = 0, *, max_bytes: int = 0, mimetype: str = "") -> str:
         raise self.error
