@@ -114,6 +114,16 @@ def test_an_estimate_has_an_error_row_for_an_unreadable_image(tmp_path):
     assert "There is no file" in estimate._repr_markdown_()
 
 
+@pytest.mark.parametrize(
+    "source, reason", [("missing.png", "There is no file"), ("", "is a folder"), ("*.png", "load_images")]
+)
+def test_an_estimate_says_why_its_tokens_are_unknown(tmp_path, source, reason):
+    estimates = vn.estimate_cost("x", str(tmp_path / source), models=["gpt-4o", "gpt-5.4"])
+    assert estimates[0].tokens is None
+    for shown in (str(estimates[0]), str(estimates), estimates._repr_markdown_()):
+        assert shown.count(reason) == 1
+
+
 def test_a_model_objects_settings_are_used_and_a_free_model_costs_nothing(server):
     llm = vn.AzureOpenAIMultiModal("d", "gpt-4o", server.url, "v", "k", image_detail="low", max_new_tokens=7)
     estimate = vn.estimate_cost("x", picture(), llm)

@@ -191,7 +191,8 @@ MISTAKES = {
     "%%vision fsat\nx": "did you mean fast?",
     "%%vision demo What is this?\nx": "Unexpected word",
     "%%vision demo -i nothing\nx": "nothing: the value is None",
-    "%%vision demo -i number\nx": "An image cannot be made from a int",
+    "%%vision demo -i number\nx": "An object of type int is not an image",
+    "%%vision demo -i empty[:3]\nx": "the list is empty",
     "%%vision demo -i table['y']\nx": "no such item",
     "%%vision demo -i small.pixels.first\nx": "-i small.pixels.first: there is no such item (AttributeError",
     "%%vision demo -i table[:2\nx": "-i table[:2: this is not a valid Python expression ('[' was never closed)",
@@ -225,7 +226,7 @@ MISTAKES = {
 
 def test_a_mistake_is_one_line_that_suggests_a_correction():
     cells = run_cells(
-        f"{SERVER}\nfrom PIL import Image\nsmall, nothing, number = Image.new('L', (9, 9)), None, 5\ntable = {{'x': small}}",
+        f"{SERVER}\nfrom PIL import Image\nsmall, nothing, number, empty = Image.new('L', (9, 9)), None, 5, []\ntable = {{'x': small}}",
         "%vision alias fast openai:gpt-4o-mini\n%vision alias fastest fast",
         "get_ipython().magics_manager.registry['VisionMagics'].aliases = "
         "{'fast': 'openai:gpt-4o-mini', 'fastest': 'fast', 'loop': 'pool', 'pool': 'loop'}",

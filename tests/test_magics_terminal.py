@@ -48,6 +48,13 @@ def test_a_terminal_prints_an_answer_once(terminal):
     assert "--- a (demo) (" in terminal.run("%%vision demo:a -m demo:b", "What?", "", "")
 
 
+def test_a_terminal_lists_the_names_and_sizes_of_shown_images(terminal):
+    terminal.run("import vision_nb as vn")
+    for line in ("vn.show(vn.samples.path('chart'))", "vn.load_images(vn.samples.path('chart'))"):
+        shown = terminal.run(line)
+        assert "1 image\n" in shown and "chart.png" in shown and re.search(r"\d+ x \d+", shown), line
+
+
 def test_a_terminal_shows_errors_in_two_lines_and_tb_the_full_traceback(terminal):
     shown = terminal.run("%%vision demo -i missing.jpg", "What?", "", "")
     assert "ImageNotFoundError: There is no file missing.jpg" in shown and len(shown.strip().splitlines()) <= 4

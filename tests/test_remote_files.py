@@ -96,7 +96,7 @@ def test_patterns_and_folders_are_listed_in_natural_order(memory):
     }  # fmt: skip
     with pytest.warns(UserWarning, match="Skipped"):
         assert len(load_images("memory://bucket/", recursive=True)) == 5
-    with pytest.raises(errors.ImageNotFoundError, match=r"no image in memory://bucket/\*.gif"):
+    with pytest.raises(errors.ImageNotFoundError, match=r"no image in memory://bucket/\*.gif: check the bucket"):
         load_images("memory://bucket/*.gif")
 
 

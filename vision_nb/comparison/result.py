@@ -246,7 +246,8 @@ class Comparison(TerminalDisplay, Sequence[Row]):
             raise SettingsError(f"Row {index} does not exist: rows are numbered from 0 to {len(self.rows) - 1}.")
         row = self.rows[index]
         if not row.finished:
-            raise SettingsError(f"Row {index} has no answer to score: {row.error or 'the call was not made'}.")
+            reason = (row.error or "the call was not made").rstrip(".")
+            raise SettingsError(f"Row {index} has no answer to score: {reason}.")
         return row
 
     def _labels(self) -> dict[str, list[Label]]:

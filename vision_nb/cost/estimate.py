@@ -62,6 +62,11 @@ class Estimate(TerminalDisplay):
             return ""
         return f"1 call with {len(self.images):,} images" if self.calls == 1 else f"{self.calls:,} calls, one per image"
 
+    @property
+    def _error(self) -> str:
+        """Why the first image that cannot be counted cannot be; empty if all can."""
+        return next((image.error for image in self.images if image.error), "")
+
     def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         text = f"prompt{' (estimated)' if self.text.is_estimate else ''}"
         times = f"{self.calls:,} x " if self.calls > 1 else ""
@@ -99,7 +104,8 @@ class Estimate(TerminalDisplay):
         tokens = format_count(self.tokens, is_estimate=self.is_estimate)
         way = f"{self.way}, " if self.way else ""
         low, high = self.calls, self.calls * self.max_new_tokens
-        return f"{self.model}: {way}{tokens} tokens in, {low:,} to {high:,} out, {_range(self)}"
+        error = f" ({self._error})" if self._error else ""
+        return f"{self.model}: {way}{tokens} tokens in, {low:,} to {high:,} out, {_range(self)}{error}"
 
     def __repr__(self) -> str:
         return f"Estimate({self})"
@@ -137,11 +143,16 @@ class Estimates(TerminalDisplay, Sequence[Estimate]):
         )
         return ("model", "prompt", "images", "tokens in", *ways), rows
 
+    @property
+    def _errors(self) -> list[str]:
+        """The reasons why images cannot be counted, which the table has no room for."""
+        return list(dict.fromkeys(one._error for one in self._estimates if one._error))
+
     def _repr_markdown_(self) -> str:
-        return html.markdown_table(*self._table())
+        return "\n\n".join([html.markdown_table(*self._table()), *map(html.markdown_text, self._errors)])
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        return [TextTable(*self._table(), numbers_from=1)]
+        return [TextTable(*self._table(), numbers_from=1), *self._errors]
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self._estimates))

@@ -54,7 +54,7 @@ def image_bytes(source: Any, name: str | None = None) -> bytes:
 
             return png_from_array(np.asarray(source))
     raise UnsupportedImageError(
-        f"An image cannot be made from a {type(source).__name__}: pass a path, URL, bytes, binary file, Pillow "
+        f"An object of type {type(source).__name__} is not an image: pass a path, URL, bytes, binary file, Pillow "
         "image, numpy array or figure."
     )
 

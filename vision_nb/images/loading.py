@@ -177,7 +177,7 @@ def _expand(path: Path, options: PartOptions, recursive: bool) -> ImageList:
             _add_parts(found, FileContent(file), file, options)
         else:
             found.skipped.append((file, reason))
-    return _not_empty(found, place)
+    return _not_empty(found, place, working_folder())
 
 
 def _expand_remote(url: str, options: PartOptions, storage: StorageOptions, recursive: bool) -> ImageList:
@@ -195,7 +195,7 @@ def _expand_remote(url: str, options: PartOptions, storage: StorageOptions, recu
             _add_parts(found, file, Path(file.path), options)
         else:
             found.skipped.append((Path(file.path), _HOW_TO_CHOOSE[kind]))
-    return _not_empty(found, f"{public_name(url)}")
+    return _not_empty(found, public_name(url), "check the bucket and the path")
 
 
 def _add_parts(found: ImageList, file: ImageContent, path: Path, options: PartOptions) -> None:
@@ -208,10 +208,10 @@ def _add_parts(found: ImageList, file: ImageContent, path: Path, options: PartOp
         found.skipped.append((path, str(error)))
 
 
-def _not_empty(found: ImageList, place: str) -> ImageList:
+def _not_empty(found: ImageList, place: str, advice: str) -> ImageList:
     if not found:
         others = f" ({len(found.skipped)} other files)" if found.skipped else ""
-        raise ImageNotFoundError(f"There is no image in {place}{others}: {working_folder()}.")
+        raise ImageNotFoundError(f"There is no image in {place}{others}: {advice}.")
     return found
 
 

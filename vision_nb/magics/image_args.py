@@ -35,8 +35,8 @@ def load_image_args(words: Iterable[str], variables: Mapping[str, Any]) -> Image
         variables: The notebook's variables.
 
     Raises:
-        UsageError: A variable is None or not an image, an expression is invalid or raises an error, or a word names
-            neither a variable nor a file.
+        UsageError: A variable is None, empty or not an image, an expression is invalid or raises an error, or a word
+            names neither a variable nor a file.
         ImageError: A file, folder or pattern contains no image.
     """
     found = ImageList()
@@ -50,7 +50,7 @@ def load_image_args(words: Iterable[str], variables: Mapping[str, Any]) -> Image
 def _load(word: str, variables: Mapping[str, Any]) -> ImageList:
     source, is_variable = _source(word, variables)
     try:
-        return find_images(source)  # skipped files are listed below the answer
+        images = find_images(source)  # skipped files are listed below the answer
     except UnsupportedImageError as error:
         if is_variable:
             raise UsageError(f"-i {truncate(word)}: {error}") from error
@@ -64,6 +64,9 @@ def _load(word: str, variables: Mapping[str, Any]) -> ImageList:
         raise
     except Exception as error:  # the code of any class can run
         raise UsageError(f"-i {truncate(word)}: this is not an image ({describe(error)}).") from error
+    if not images:
+        raise UsageError(f"-i {truncate(word)}: the list is empty; omit -i to ask without an image.")
+    return images
 
 
 def _source(word: str, variables: Mapping[str, Any]) -> tuple[Any, bool]:

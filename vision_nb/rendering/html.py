@@ -26,10 +26,11 @@ def image_html(source: str, alt: str) -> str:
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1) -> str:
     """Return a Markdown table; columns from ``numbers_from`` on are right-aligned."""
     rule = ["---" if column < numbers_from else "---:" for column in range(len(head))]
-    return "\n".join("| " + " | ".join(map(_markdown_cell, row)) + " |" for row in (head, rule, *rows))
+    return "\n".join("| " + " | ".join(map(markdown_text, row)) + " |" for row in (head, rule, *rows))
 
 
-def _markdown_cell(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Escape a text for Markdown, on one line."""
     text = escape(text, quote=False).replace("|", "&#124;").replace("](", "]&#40;").replace("\n", " ")
     return isolate_delimiters(terminal_text(text))
 

@@ -151,7 +151,10 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
         """Display the widget, and the first page as HTML for readers of the saved notebook."""
         from IPython.display import display
 
-        if self.is_displayed or not in_notebook():
+        if not in_notebook():
+            print(f"\n{self}")  # noqa: T201 - otherwise, a terminal shows the text of the widget: its repr
+            return
+        if self.is_displayed:
             super()._ipython_display_()
             return
         cards = image_cards(self.images, columns=self._columns, remarks=self._remarks)
