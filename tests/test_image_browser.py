@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def recorded(browser, monkeypatch):
-    """The messages that a browser of images sends to its page."""
+    """Collect the messages that an image browser sends to its page."""
     sent = []
     monkeypatch.setattr(browser, "send", lambda message, buffers=None: sent.append(message))
     return sent

@@ -171,7 +171,9 @@ class Extraction(TerminalDisplay, Sequence[Row]):
     def to_html(
         self, path: str | Path | None = None, *, title: str = "Extraction", image_side: int = 240, page_size: int = 50
     ) -> str | None:
-        """Write the table as one HTML file that works offline, with images, filters, a search and pages.
+        """Write the table as one HTML file that works offline.
+
+        The file contains all images and rows, filters and a search, and loads nothing.
 
         Args:
             path: The file, which is overwritten if it exists; None returns the HTML.

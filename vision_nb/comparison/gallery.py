@@ -160,7 +160,7 @@ def _marks(grid: Grid, rows: Sequence[Row], document: int) -> tuple[str, ...]:
 
 
 def _disagree(grid: Grid, rows: Sequence[Row]) -> bool:
-    """Return whether answers to one question about one image differ: in a field, or as short texts."""
+    """Return whether answers to one question about one image differ, in a field or as short texts."""
     if grid.schema is not None:
         return bool(_disputed(grid, rows))
     texts = [" ".join(re.findall(r"\w+", row.response.casefold())) for row in rows if row.response is not None]

@@ -164,7 +164,7 @@ class Progress:
         self._output.show(f"{line}; {now}" if now else line, self._html(line, now))
 
     def _html(self, line: str, now: str) -> str:
-        """Return the lines below a bar, as wide as the cell; the second line does not wrap, so that nothing jumps."""
+        """Return the lines below a bar, as wide as the cell; the second one does not wrap, to keep the height."""
         one_line = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
         return (
             f'<div style="max-width:40em"><progress aria-label="{self._title}" value="{self._done}" '

@@ -150,9 +150,10 @@ class Comparison(TerminalDisplay, Sequence[Row]):
     def to_html(
         self, path: str | Path | None = None, *, title: str = "Comparison", image_side: int = 320, page_size: int = 20
     ) -> str | None:
-        """Write the gallery as one HTML file that works offline, with filters, a search and pages.
+        """Write the gallery as one HTML file that works offline.
 
-        The file contains all images and whole answers, and loads nothing. It has about 20 kB for each photo.
+        The file contains all images, whole answers, filters and a search, and loads nothing. It takes about 20 kB per
+        photo.
 
         Args:
             path: The file, which is overwritten if it exists; None returns the HTML.

@@ -89,7 +89,7 @@ class Encoder:
         self._fields: dict[str, Any] = {}
 
     def values(self, state: RecordState, start: int) -> list[Any]:
-        """Return the turns from a position on as JSON data, and the unanswered question without an answer."""
+        """Return the turns from an index on as JSON data, and the unanswered question without an answer."""
         values = [turn_fields(turn, question=self._question_fields(turn.question)) for turn in state.turns[start:]]
         if (question := state.unanswered) is None:
             self._question, self._fields = None, {}

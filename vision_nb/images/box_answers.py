@@ -127,7 +127,7 @@ def _convention(finding: _Finding, row: Convention | None, asked: str | None, mo
 
 
 def _mapped(finding: _Finding, convention: Convention, image: SentImage, size: Size, index: int) -> Box | None:
-    """Return a finding in pixels of the original image, or None if it is outside the image."""
+    """Return a box in pixels of the original image, or None if it is outside the image."""
     numbers = finding.numbers if len(finding.numbers) == 4 else finding.numbers * 2
     if convention.is_y_first and not finding.has_order:
         numbers = (numbers[1], numbers[0], numbers[3], numbers[2])

@@ -14,9 +14,9 @@ from vision_nb.images.decode import Size
 
 @dataclass(frozen=True)
 class Box:
-    """A box on an image, in pixels of the upright original; a point is a box without width and height.
+    """A box on an image, in pixels of the upright original.
 
-    ``left, top, right, bottom = box`` unpacks the sides.
+    A point is a box without width and height. ``left, top, right, bottom = box`` unpacks the sides.
 
     Attributes:
         left: Pixels from the image's left side to the box's.

@@ -91,7 +91,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def time_taken(image: Image.Image) -> datetime | None:
-    """Return when an image was taken, by its EXIF data, in the camera's local time; None if they do not say."""
+    """Return when an image was taken, by its EXIF data, in the camera's local time; None if unknown."""
     from PIL import Image
 
     try:

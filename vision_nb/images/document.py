@@ -188,7 +188,7 @@ class ImageDocument:
 
     @property
     def taken(self) -> datetime | None:
-        """When the image was taken, by its EXIF data, in the camera's local time; None if they do not say."""
+        """When the image was taken, by its EXIF data, in the camera's local time; None if unknown."""
         return self._content.header().taken
 
     @property

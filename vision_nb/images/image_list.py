@@ -131,11 +131,11 @@ class ListOfImages(TerminalDisplay, list[D]):
         return self[::-1]
 
     def to_dataframe(self, model: Any = None) -> pd.DataFrame:
-        """Return a pandas DataFrame with a row per image; only the headers of the files are read.
+        """Return a pandas DataFrame with a row per image.
 
         The columns are path, width and height in pixels, type, taken (when the image was taken, by its EXIF data),
-        tokens if there is a model, and error, which says why an image cannot be read. At most the first 64 KiB of a
-        URL are downloaded, once, unless its header is longer.
+        tokens if there is a model, and error, which says why an image cannot be read. Only the headers of the files
+        are read; at most the first 64 KiB of a URL are downloaded, once, unless its header is longer.
 
         Args:
             model: A model or its name, whose input tokens are counted as by `image_tokens`.

@@ -62,7 +62,7 @@ def load_images(
     frames: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ImageList:
-    """Create documents from files, folders, patterns, URLs, PDF documents, videos, tables and in-memory images.
+    """Create documents from files, folders, URLs, tables or in-memory images.
 
     The images of a folder or pattern are found by their first bytes, and sorted in natural order (``img2`` before
     ``img10``). Other files in it are skipped: ``.skipped`` lists them with the reason, and a note counts them, which

@@ -38,7 +38,7 @@ class Header:
     Attributes:
         mimetype: The MIME type, detected from the first bytes.
         size: Width and height in pixels, EXIF orientation applied.
-        taken: When the image was taken, by its EXIF data, in the camera's local time; None if they do not say.
+        taken: When the image was taken, by its EXIF data, in the camera's local time; None if unknown.
     """
 
     mimetype: str

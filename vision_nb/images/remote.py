@@ -67,7 +67,7 @@ def is_remote_file(source: str) -> bool:
 
 
 class StorageOptions:
-    """Arguments for fsspec's file systems; those that may be secret are in no representation, error or pickle.
+    """Arguments for fsspec's file systems; those that may be secret never appear in a repr, error or pickle.
 
     Args:
         options: The arguments.

@@ -156,7 +156,7 @@ def _span(css_class: str, text: str) -> str:
 
 
 def _color(css_class: str, variable: str, fallback: str) -> str:
-    """Return the rule for a class: JupyterLab's color in its editor, mixed with the text's for a contrast of 4.5."""
+    """Return the CSS rule of a class: the editor's color, mixed with the text's for a contrast of 4.5."""
     color = f"color-mix(in srgb, var({variable}, {fallback}) 70%, currentcolor)"
     return f"pre[data-language] .{css_class} {{ color: {color}; }}"
 

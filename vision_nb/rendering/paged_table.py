@@ -213,5 +213,5 @@ def _choices(title: str, role: str, inputs: Sequence[tuple[str, str, bool]]) -> 
 
 
 def _css_string(text: str) -> str:
-    """Return a text as a string of CSS, in which no character has a meaning of its own."""
+    """Return a text as a CSS string, with special characters escaped."""
     return '"' + "".join(one if one.isascii() and one.isalnum() else f"\\{ord(one):x} " for one in text) + '"'

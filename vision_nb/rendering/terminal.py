@@ -129,7 +129,7 @@ class Report(TerminalDisplay):
 
 
 def joined_parts(parts: Iterable[TerminalPart]) -> str:
-    """Return paragraphs and tables as text for a terminal; a table begins right below the line above it."""
+    """Return paragraphs and tables as text for a terminal, with no blank line before a table."""
     width = _NOTEBOOK_WIDTH if in_notebook() else shutil.get_terminal_size().columns
     return "\n".join(part.text(width) if isinstance(part, TextTable) else _printable(part) for part in parts)
 

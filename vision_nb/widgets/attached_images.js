@@ -1,4 +1,4 @@
-// The images attached to the next question: a card each, to enlarge, reorder and remove it and to set its detail level.
+// The images attached to the next question: each has a card to enlarge, move or remove it and to set its detail level.
 
 const DRAGGED_IMAGE = "application/x-vision-nb-image";
 const IMAGE_ACTIONS = []; // more buttons of each card, as ({ id, name }, post) => button

@@ -21,7 +21,7 @@ _COLORS = {
 
 
 def marimo_output(*widgets: anywidget.AnyWidget) -> object:
-    """Return what marimo displays for widgets below each other: the value of ``_display_``."""
+    """Return what marimo displays for a column of widgets: the value of ``_display_``."""
     import marimo
 
     return marimo.vstack(widgets, gap=0).style(_COLORS)

@@ -29,7 +29,7 @@ _MAX_LABEL = 200  # characters
 
 
 class RegionSelect(PageWidget):
-    """An image on which boxes are drawn with the mouse, a finger or the keyboard; `select_region` returns it.
+    """A widget to draw boxes on an image, as returned by `select_region`.
 
     Attributes:
         document: The image.
@@ -93,9 +93,10 @@ class RegionSelect(PageWidget):
 
 
 def select_region(image: ImageSource, boxes: Iterable[Box | Sequence[float]] = ()) -> RegionSelect:
-    """Select parts of an image by drawing boxes on it, with the mouse, a finger or the keyboard.
+    """Select parts of an image by drawing boxes on it.
 
-    The widget's ``boxes`` and ``crops`` always contain the current selection. The image's file is not changed.
+    Boxes are drawn with the mouse, a finger or the keyboard. The widget's ``boxes`` and ``crops`` always contain the
+    current selection. The image's file is not changed.
 
     Keys: Tab moves to the next box, arrow keys move it by a hundredth of the image, Shift and arrow keys resize it, and
     Delete removes it. The fields below the image take exact values.
