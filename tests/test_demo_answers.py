@@ -285,6 +285,13 @@ def test_the_demo_says_on_which_image_boxes_are_and_that_a_color_is_missing():
     assert answer("The bounding box of the purple area?", images[:1]) == "The image has no matching area."
 
 
+def test_a_color_that_is_missing_is_found_in_its_shades():
+    image = Image.new("RGB", (20, 10), (0x8A, 0x12, 0x20))
+    assert '"bbox_2d": [0, 0, 1000, 1000], "label": "dark red"' in answer("Boxes of the red areas?", [image])
+    image.paste((0xE1, 0x25, 0x2B), (10, 0, 20, 10))
+    assert '"label": "dark red"' not in answer("Boxes of the red areas?", [image])
+
+
 @pytest.mark.parametrize("name", EDGE_CASES)
 def test_every_image_has_an_answer_to_a_question_for_boxes(name):
     text = answer("Bounding boxes?", [EDGE_CASES[name]])

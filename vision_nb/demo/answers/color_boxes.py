@@ -19,6 +19,8 @@ _STRAY = 0.1  # a row or column belongs to a color's box if it has this share of
 def color_boxes(image: Image.Image, measured: Measurement, prompt: str) -> list[dict[str, Any]]:
     """Return a box for each color that the question names, or else for each main color except the background.
 
+    If a named color, such as red, is missing, its shades, such as dark red, have a box each.
+
     Args:
         image: The image, of any size and mode.
         measured: Its measurements.
@@ -30,14 +32,19 @@ def color_boxes(image: Image.Image, measured: Measurement, prompt: str) -> list[
     pixels = np.asarray(rgba(image, _SIDE))
     names = _named(prompt) or [color["name"] for color in _foreground(measured.colors)]
     nearest = nearest_colors(oklab(pixels[..., :3]), pixels[..., 3] >= OPAQUE)
-    masks = {name: nearest == list(NAMES).index(name) for name in names}
-    return [{"bbox_2d": _box(mask), "label": name} for name, mask in masks.items() if mask.any()]
+    masks = {name: mask for place, name in enumerate(NAMES) if (mask := nearest == place).any()}
+    found = dict.fromkeys(shade for name in names for shade in ([name] if name in masks else _shades(name, masks)))
+    return [{"bbox_2d": _box(masks[name]), "label": name} for name in found]
 
 
 def _named(prompt: str) -> list[str]:
     """Return the colors that a question names; "blue" in "sky blue" is not another one."""
     longest_first = "|".join(sorted(NAMES, key=len, reverse=True))
     return list(dict.fromkeys(re.findall(rf"\b(?:{longest_first})\b", prompt.lower())))
+
+
+def _shades(name: str, masks: dict[str, Mask]) -> list[str]:
+    return [shade for shade in masks if shade.endswith(f" {name}")]
 
 
 def _foreground(colors: list[Color]) -> list[Color]:
