@@ -199,6 +199,8 @@ MISTAKES = {
     "%%vision demo -i table[missing]\nx": "missing is not defined",
     "%%vision demo -i small.resize(0)\nx": "-i small.resize(0) raised",
     "%%vision demo -i smal\nx": "did you mean small?",
+    "%%vision demo -i smal[:3]\nx": "'smal[:3]': did you mean small?",
+    "%%vision demo -i smal.resize((2,2))\nx": "did you mean small?",
     '%%vision demo -s "open\nx': "is not closed",
     "%%vision demo -p seed\nx": "is not KEY=VALUE",
     "%%vision demo -p prompt=x\nx": "write the question in the cell's body",

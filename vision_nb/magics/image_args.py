@@ -56,7 +56,8 @@ def _load(word: str, variables: Mapping[str, Any]) -> ImageList:
             raise UsageError(f"-i {truncate(word)}: {error}") from error
         raise
     except ImageNotFoundError as error:
-        guess = closest(word, image_variables(variables))
+        expression = _EXPRESSION.fullmatch(word) if "[" in word or "(" in word else None
+        guess = closest(expression["name"] if expression else word, image_variables(variables))
         if is_variable or guess is None:
             raise
         raise UsageError(f"There is no variable and no file {truncate(word)!r}: did you mean {guess}?") from error
