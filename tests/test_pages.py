@@ -18,7 +18,7 @@ from tests.conftest import encoded, picture
 from tests.drawn_files import COLORS, colored_pdf, nested_pdf, pdf_of, pixel, plain, tiff_of
 from tests.secret_search import leaks
 from vision_nb import ImageDocument, errors, load_images
-from vision_nb.images import parts, renderer
+from vision_nb.images import pages, parts, renderer
 from vision_nb.images.pages import page_numbers
 from vision_nb.messages import user_message
 from vision_nb.store import Store
@@ -375,6 +375,14 @@ def test_each_page_of_a_tiff_file_is_an_image(tmp_path, monkeypatch):
     assert len(load_images(tmp_path)) == 3
     with pytest.raises(errors.ImageNotFoundError, match=r"There is no page 9 in scan.tiff"):
         load_images("scan.tiff", pages=9)
+
+
+def test_the_sizes_of_pages_and_frames_are_read_in_one_pass(monkeypatch):
+    scan = tiff_of(plain("red"), plain("green", (20, 15)), plain("blue"))
+    spin = encoded(plain("red"), "GIF", save_all=True, append_images=[plain("blue")], duration=100)
+    documents = [*load_images(scan), *load_images(spin, every_s=0.1)]
+    monkeypatch.setattr(pages, "open_image", None)  # each page or frame is found by reading all before it
+    assert [document.size for document in documents] == [(40, 30), (20, 15), (40, 30), (40, 30), (40, 30)]
 
 
 def test_a_tiff_file_of_one_page_is_one_image(tmp_path):

@@ -173,7 +173,7 @@ class StackedImage(Part):
         """Return the size, and PNG as the type."""
         with content.open() as file, open_image(file, name) as (image, _):
             image.seek(self.index)
-            return Header("image/png", upright_size(image))
+            return _header(image)
 
     def render(self, content: ImageContent, name: str) -> Prepared:
         """Decode the page or frame, and encode it as PNG."""
@@ -187,6 +187,11 @@ class StackedImage(Part):
         return Prepared(data, "image/png", pixels.size, original_size=pixels.size)
 
 
+def _header(image: Image.Image) -> Header:
+    """Return the header of the page or frame that an open file is at."""
+    return Header("image/png", upright_size(image))
+
+
 def tiff_pages(content: ImageContent, pages: Pages | None) -> list[ImageContent]:
     """Return pages of a TIFF file; the file itself if it has a single page.
 
@@ -198,20 +203,23 @@ def tiff_pages(content: ImageContent, pages: Pages | None) -> list[ImageContent]
         places = _page_places(image, content.name)
     if len(places) == 1 and pages is None:
         return [content]
-    numbers = page_numbers(pages, len(places), content.name)
-    return [PartContent(content, StackedImage(number, places[number - 1], "page")) for number in numbers]
+    found: list[ImageContent] = []
+    for number in page_numbers(pages, len(places), content.name):
+        index, header = places[number - 1]
+        found.append(PartContent(content, StackedImage(number, index, "page"), header))
+    return found
 
 
-def _page_places(image: Image.Image, name: str) -> list[int]:
-    """Return the places of the pages; they are counted one by one, because a hostile file can have millions."""
-    places: list[int] = []
+def _page_places(image: Image.Image, name: str) -> list[tuple[int, Header | None]]:
+    """Return the places and headers of the pages, counted one by one: a hostile file can have millions."""
+    places: list[tuple[int, Header | None]] = []
     for index in range(MAX_PARTS + 1):
         try:
             image.seek(index)
         except EOFError:
-            return places or [0]
+            return places or [(0, None)]
         if not int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & 0b101:  # type: ignore[attr-defined]
-            places.append(index)
+            places.append((index, _header(image)))
     raise ImageTooLargeError(f"{name} has more than {MAX_PARTS:,} pages: split it with another program.")
 
 
@@ -230,28 +238,30 @@ def animation_frames(
         ImageError: The file cannot be read, or has no such frame.
     """
     with content.open() as file, open_image(file, content.name) as (image, _):
+        places: list[tuple[int, Header | None]]
         total = min(int(getattr(image, "n_frames", 1)), MAX_PARTS)
         if total == 1 and frame is None:
             return [content]
         if frame is not None:
-            places = [number - 1 for number in page_numbers(frame, total, content.name, "frame")]
+            places = [(number - 1, None) for number in page_numbers(frame, total, content.name, "frame")]
         elif every_s is None:
             wanted = min(count or 1, total)
-            places = [int((2 * number + 1) * total / (2 * wanted)) for number in range(wanted)]
+            places = [(int((2 * number + 1) * total / (2 * wanted)), None) for number in range(wanted)]
         else:
             check_pixels(image, content.name)
             places = _places_every(image, total, every_s)
-    return [PartContent(content, StackedImage(place + 1, place, "frame")) for place in places]
+    return [PartContent(content, StackedImage(place + 1, place, "frame"), header) for place, header in places]
 
 
-def _places_every(image: Image.Image, total: int, every_s: float) -> list[int]:
-    """Return the frames shown at 0 s, ``every_s``, twice that and so on."""
-    places, end, next_time = [], 0.0, 0.0
+def _places_every(image: Image.Image, total: int, every_s: float) -> list[tuple[int, Header | None]]:
+    """Return the frames shown at 0 s, ``every_s``, twice that and so on, with their headers."""
+    places: list[tuple[int, Header | None]] = []
+    end, next_time = 0.0, 0.0
     for index in range(total):
         image.seek(index)
         image.load()  # some readers find the duration only then
         end += max(float(image.info.get("duration", 100)), 1) / 1000
         if next_time < end:
-            places.append(index)
+            places.append((index, _header(image)))
             next_time = math.ceil(end / every_s) * every_s
     return places
