@@ -214,6 +214,23 @@ def test_the_page_of_an_extraction_has_all_rows_with_their_marks(tmp_path):
 
 
 @pytest.mark.browser
+def test_two_galleries_in_a_notebook_do_not_share_their_styles(server, ask, folder):
+    server.answer_with("Two.")
+    outputs = [ask(folder, *names)._repr_html_() for names in (["a", "b"], ["c", "d", "e", "f"])]
+    named = "(e) => getComputedStyle(e, '::before').content"
+    with browser_page() as page:
+        page.set_content("".join(outputs))
+        cells = [page.locator(f".vnb-gallery:nth-of-type({number}) td.vnb-c0").first for number in (1, 2)]
+        for width, names in (
+            (1200, ["none", "none"]),
+            (700, ["none", '"openai:c"']),
+            (300, ['"openai:a"', '"openai:c"']),
+        ):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert [cell.evaluate(named) for cell in cells] == names
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_filters_turns_pages_searches_and_enlarges_with_the_keyboard(server, ask, tmp_path, scheme):
     long = "Two people walk along a street with many houses. " * 12

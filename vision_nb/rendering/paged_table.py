@@ -71,8 +71,10 @@ class PagedTable:
             summary = f"{self.noun.capitalize()} {self._range(number)}"
             html += f'<details class="vnb-page vnb-page-{number}"><summary>{summary}</summary>{table}</details>'
         bar = f'<div class="vnb-bar" style="display:none">{self._controls(len(tables))}</div>'
-        style = f"<style>{_asset('paged_table.css')}{self._rules(len(tables))}</style>"
-        return f'<div class="vnb-gallery">{style}{above}{bar}{html}{below}</div>'
+        rules = self._rules(len(tables))
+        own = f"vnb-{hashlib.sha256(rules.encode()).hexdigest()[:8]}"  # styles apply to the whole notebook
+        style = f"<style>{_asset('paged_table.css')}{rules.replace('.vnb-gallery', f'.{own}')}</style>"
+        return f'<div class="vnb-gallery {own}">{style}{above}{bar}{html}{below}</div>'
 
     def to_page(self, title: str, above: str, below: str) -> str:
         """Return the table as an HTML page that loads nothing and runs only its own script.
@@ -162,10 +164,11 @@ class PagedTable:
         for mark in counts:
             rules.append(f".vnb-gallery:has(.vnb-show-{mark}:checked) tbody:not(.vnb-{mark}){{display:none}}")
         if self.stacked_below:
-            rows = ".vnb-rows,.vnb-rows>tbody,.vnb-rows>tbody>tr,.vnb-rows>tbody>tr>td"
-            stacked = f"{rows}{{display:block;min-width:0!important}}.vnb-rows>thead{{display:none}}"
+            table = ".vnb-gallery .vnb-rows"
+            rows = f"{table},{table}>tbody,{table}>tbody>tr,{table}>tbody>tr>td"
+            stacked = f"{rows}{{display:block;min-width:0!important}}{table}>thead{{display:none}}"
             for number, name in enumerate(self.columns):  # they are no longer below their heads
-                stacked += f".vnb-rows .vnb-c{number}::before{{content:{_css_string(name)};{_NAME}}}"
+                stacked += f"{table} .vnb-c{number}::before{{content:{_css_string(name)};{_NAME}}}"
             rules.append(f"@container (max-width:{self.stacked_below}em){{{stacked}}}")
         return "@supports selector(::details-content) and selector(:has(*)){" + "".join(rules) + "}"
 
