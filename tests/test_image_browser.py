@@ -1,16 +1,25 @@
 """`vn.show` and its widget, without a browser."""
 
 import asyncio
+import re
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import vision_nb as vn
+import vision_nb.widgets
 from tests.conftest import encoded, picture
 from vision_nb.errors import ImageNotFoundError, SettingsError
 from vision_nb.images.cards import PAGE
 from vision_nb.images.document import ImageDocument
+from vision_nb.widgets.composer import Composer
+from vision_nb.widgets.image_browser import ImageBrowser
+from vision_nb.widgets.label_panel import LabelPanel
+from vision_nb.widgets.region_select import RegionSelect
+from vision_nb.widgets.review_panel import ReviewPanel
+from vision_nb.widgets.transcript_view import TranscriptView
 
 
 @pytest.fixture
@@ -128,3 +137,12 @@ async def test_thumbnails_are_made_in_threads_and_an_outdated_page_is_not_sent(f
     release.set()
     await wait_for(lambda: len(answers) == 2)
     assert answers[0]["page"] == 2 and answers[1] is None and threading.main_thread() not in threads
+
+
+def test_widgets_on_one_page_do_not_share_the_styles_of_a_class():
+    folder = Path(vision_nb.widgets.__file__).parent
+    sheets = [path.read_text(encoding="utf-8") for path in folder.glob("*.css")]
+    widgets = [Composer, ImageBrowser, LabelPanel, RegionSelect, ReviewPanel, TranscriptView]
+    for name in set(re.findall(r"^\.([\w-]+)", "\n".join(sheets), re.MULTILINE)):
+        styled = [sheet for sheet in sheets if re.search(rf"^\.{name}(?![\w-])", sheet, re.MULTILINE)]
+        assert any(all(sheet.strip() in str(widget._css) for sheet in styled) for widget in widgets), name

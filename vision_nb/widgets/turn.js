@@ -8,7 +8,7 @@ class TurnElement {
     this.announce = announce;
     this.view = {};
     this.html = { html: "", reasoning: "" };
-    this.images = element("div", { className: "vnb-images" });
+    this.images = element("div", { className: "vnb-turn-images" });
     this.prompt = element("div", { className: "vnb-prompt", dir: "auto" });
     this.note = element("div", { className: "vnb-note" });
     this.copyQuestion = this.action("copy", "Copy question", "Copy this question", () => this.copied(this.copyQuestion, this.view.prompt));
