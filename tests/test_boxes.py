@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
@@ -231,6 +231,16 @@ def test_the_complete_boxes_of_an_answer_that_was_cut_off_are_read():
     assert [box.label for box in answer(text, QWEN_3).boxes()] == ["a", "b"]
 
 
+def test_json_that_is_nested_too_deeply_for_boxes_is_not_an_error():
+    box, documents = '{"bbox_2d": [1, 2, 3, 4]}', [blank(2000, 1000)]
+    for depth, count in ((20, 1), (300, 0), (5000, 0)):
+        for opening, closing in ("[]", ('{"a":', "}")):
+            nested = answer(opening * depth + box + closing * depth, "demo")
+            assert len(nested.boxes()) == count
+            assert (images_with_boxes(documents, nested) == documents) is (count == 0)
+    assert answer("[" * 300 + "1, 2, 3, 4" + "]" * 300, "demo").boxes() == []
+
+
 def test_labels_are_one_line_of_at_most_200_characters():
     label = "two\nlines \ud800 " + "x" * 300
     (box,) = answer(json.dumps({"bbox_2d": [1, 2, 3, 4], "label": label}), QWEN_3).boxes()
@@ -404,6 +414,40 @@ def test_labels_stay_within_the_image():
     vn.draw_boxes(image, boxes)  # Pillow draws nothing outside, so see that there is something inside
     white = sum(count for count, color in vn.draw_boxes(image, boxes).to_pil().getcolors(40_000) if color == (255,) * 3)
     assert white > 200
+
+
+def test_only_the_beginning_of_a_long_label_is_measured(monkeypatch):
+    measured = []
+    textlength = ImageDraw.ImageDraw.textlength
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "textlength",
+        lambda self, text, *a: measured.append(len(text)) or textlength(self, text, *a),
+    )
+    boxes = [vn.Box(9, 40, 90, 90, f"{number} {'x' * 20_000}") for number in range(10)]
+    vn.draw_boxes(blank(200, 100), boxes)
+    assert max(measured) <= 201 and len(measured) <= 100
+
+
+def test_a_label_is_shortened_to_the_width_of_its_image(monkeypatch):
+    texts = []
+    text = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda self, xy, *a, **k: texts.append(a[0]) or text(self, xy, *a, **k)
+    )
+    vn.draw_boxes(Image.new("RGB", (90, 60)), [vn.Box(0, 30, 50, 50, "a" * 99)])
+    font, draw = ImageFont.load_default(12), ImageDraw.Draw(Image.new("RGB", (90, 60)))
+    letters = texts[0].removesuffix("…")
+    assert set(letters) == {"a"} and texts[0] == f"{letters}…"
+    assert draw.textlength(texts[0], font) + 4 <= 90 < draw.textlength(f"a{texts[0]}", font) + 4
+
+
+def test_below_an_answer_the_first_300_boxes_are_drawn():
+    boxes = [{"bbox_2d": [number, 100, number + 100, 300]} for number in range(800)]
+    first, all_boxes = (answer(json.dumps(found), "demo") for found in (boxes[:300], boxes))
+    assert len(all_boxes.boxes()) == 800
+    drawn, expected = (images_with_boxes([blank(2000, 1000)], one)[0].read() for one in (all_boxes, first))
+    assert drawn == expected
 
 
 def test_a_label_of_several_lines_is_drawn_on_one():

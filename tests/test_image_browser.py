@@ -49,6 +49,22 @@ def test_show_takes_every_kind_of_source_and_makes_cards_of_broken_ones(folder):
     assert "int" in cards[-1].facts and not cards[-1].thumbnail
 
 
+@pytest.mark.parametrize(
+    "source, title",
+    [
+        ("https://me:hunter2hunter2@127.0.0.1:9/a.pdf", "https://127.0.0.1:9/a.pdf"),
+        ("https://127.0.0.1:9/a.pdf?sig=hunter2hunter2", "https://127.0.0.1:9/a.pdf"),
+        ("memory://me:hunter2hunter2@bucket/*.png", "memory://bucket/*.png"),
+        ("ftp://me:hunter2hunter2@127.0.0.1/a.png", "ftp://127.0.0.1/a.png"),
+        ("simplecache::s3://me:hunter2hunter2@bucket/a.png", "simplecache::s3://bucket/a.png"),
+    ],
+)
+def test_the_card_of_a_broken_source_names_no_secret(source, title):
+    browser = vn.show([picture(), source])
+    assert browser._pages.get(0)[1].name == title
+    assert "hunter2" not in f"{browser.images!r}{browser}{browser.images._repr_html_()}"
+
+
 def test_a_single_broken_source_is_an_error(tmp_path):
     with pytest.raises(ImageNotFoundError, match="There is no file"):
         vn.show(tmp_path / "missing.png")

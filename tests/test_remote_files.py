@@ -151,6 +151,60 @@ def test_credentials_are_used_and_shown_nowhere(bucket, options, tmp_path):
     assert not leaks(caught.value, SECRET) and not leaks(caught.value, KEY)
 
 
+@pytest.mark.parametrize("padding", range(60, 130, 10))
+def test_a_secret_that_a_file_systems_message_quotes_is_not_shown_in_part(memory, monkeypatch, padding):
+    def cat_file(*args, **kwargs):
+        raise OSError(f"{'x' * padding} the secret {SECRET} is wrong")
+
+    monkeypatch.setattr(type(memory), "cat_file", cat_file)
+    document = load_images("memory://bucket/none.png", storage_options={"secret": SECRET})[0]
+    with pytest.raises(errors.ImageDownloadError) as caught:
+        document.read()
+    assert SECRET[:6] not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"endpoint_url": f"http://me:{KEY}@127.0.0.1:9"},
+        {"client_kwargs": {"endpoint_url": f"http://me:{KEY}@127.0.0.1:9"}},
+        {"headers": [("X-Auth", KEY)]},
+        {"password": KEY.encode()},
+        {"connection_string": f"AccountName=me;AccountKey={KEY};EndpointSuffix=core.windows.net"},
+    ],
+)
+def test_secrets_within_storage_options_are_neither_shown_nor_pickled(memory, monkeypatch, options):
+    def cat_file(*args, **kwargs):
+        raise OSError(f"{KEY} is wrong")
+
+    monkeypatch.setattr(type(memory), "cat_file", cat_file)
+    document = load_images("memory://bucket/none.png", storage_options=options)[0]
+    assert KEY.encode() not in pickle.dumps(document)
+    with pytest.raises(errors.ImageDownloadError, match=r"\*\*\* is wrong") as caught:
+        document.read()
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_address_of_an_endpoint_is_pickled_without_its_login(options):
+    public = remote.StorageOptions({**options, "endpoint_url": "http://me:secret12@minio:9000"})
+    assert public.arguments()["endpoint_url"] == "http://me:secret12@minio:9000"
+    assert pickle.loads(pickle.dumps(public)).arguments() == {"endpoint_url": "http://minio:9000"}
+
+
+@pytest.mark.parametrize("protocol", ["memory", "gs", "az", "hf"])
+def test_a_login_in_a_url_that_takes_none_is_refused_without_showing_it(protocol):
+    for source in ("bucket/a.png", "bucket/"):
+        with pytest.raises(errors.UnsupportedImageError, match="was given with a login") as caught:
+            load_images(f"{protocol}://me:{KEY}@{source}")
+        assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert ImageDocument.of("memory://bucket/at 10:30@home.png").title == "at 10:30@home.png"
+
+
+def test_a_secret_with_an_at_sign_is_not_taken_for_a_bucket(bucket):
+    document = ImageDocument.of(f"s3://me:first@{KEY}@bucket/a@2x.png")
+    assert document.name == "s3://bucket/a@2x.png" and KEY not in str(vars(document._content))
+
+
 def test_a_remote_file_is_pickled(memory):
     document = ImageDocument.of("memory://bucket/red.png")
     copy = pickle.loads(pickle.dumps(document))
@@ -201,10 +255,16 @@ def test_a_file_system_that_could_reach_a_private_network_is_refused(url):
 
 
 @pytest.mark.parametrize(
-    "url", ["simplecache::http://169.254.169.254/a.png", "filecache::file:///etc/passwd", "local:///etc"]
+    "url",
+    [
+        "simplecache::http://169.254.169.254/a.png",
+        "zip://a::s3://me:pw@b/c",
+        "filecache::file:///etc/passwd",
+        "local:///etc",
+    ],
 )
 def test_chained_and_local_addresses_are_not_opened(url):
-    with pytest.raises(errors.ImageError):
+    with pytest.raises(errors.UnsupportedImageError, match="nor the URL of an object store"):
         load_images(url)
 
 

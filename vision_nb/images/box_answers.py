@@ -42,6 +42,7 @@ _SIDES = (
     ("x_min", "y_min", "x_max", "y_max"),
 )
 _MAX_LABEL = 200  # characters
+_MAX_DEPTH = 50  # of lists and mappings around boxes; Python 3.13 decodes more levels than it can recurse
 _MAX_FAILURES = 200  # after this many brackets that do not begin JSON, the rest of an answer is ignored
 
 
@@ -184,16 +185,18 @@ def _json_values(text: str) -> Iterator[Any]:
             yield value
 
 
-def _keyed(value: Any) -> Iterator[_Finding]:
+def _keyed(value: Any, depth: int = 0) -> Iterator[_Finding]:
     """Yield boxes and points from lists and mappings, nested ones included."""
+    if depth > _MAX_DEPTH:
+        return
     if isinstance(value, list):
         for item in value:
-            yield from _keyed(item)
+            yield from _keyed(item, depth + 1)
     elif isinstance(value, dict):
         label = next((value[key] for key in _LABEL_KEYS if isinstance(value.get(key), str)), "")
         for key, item in value.items():
             if key not in _KEYS:
-                yield from _keyed(item)
+                yield from _keyed(item, depth + 1)
                 continue
             count, own = _KEYS[key]
             several = item if isinstance(item, list) and all(isinstance(one, (list, dict)) for one in item) else [item]
@@ -212,11 +215,13 @@ def _coordinates(value: Any, count: int, label: str, own: str | None) -> _Findin
     return _Finding(tuple(map(float, numbers)), label, own, has_order=isinstance(value, dict))
 
 
-def _unkeyed(value: Any) -> Iterator[_Finding]:
+def _unkeyed(value: Any, depth: int = 0) -> Iterator[_Finding]:
     """Yield boxes from lists of four numbers whose corners are in order."""
+    if depth > _MAX_DEPTH:
+        return
     finding = _coordinates(value, 4, "", None) if isinstance(value, list) else None
     if finding is None and isinstance(value, list):
         for item in value:
-            yield from _unkeyed(item)
+            yield from _unkeyed(item, depth + 1)
     elif finding is not None and finding.numbers[0] <= finding.numbers[2] and finding.numbers[1] <= finding.numbers[3]:
         yield finding

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +17,9 @@ from vision_nb.images.prepare import fit_within, on_white
 from vision_nb.images.sources import ImageSource
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
+
+    Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#E69F00")
 """Colors that people with color blindness can tell apart (Okabe and Ito, 2008)."""
@@ -23,6 +27,8 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#E6
 _SHOWN_SIDE = 640  # pixels of an image below an answer
 _LINES = 300  # an image's longest side is this many lines wide
 _LETTERS = 45  # and this many letters high
+_MAX_LABEL = 200  # characters
+_MAX_SHOWN = 300  # boxes below an answer; drawing more would take seconds
 _BRIGHT = 0.18  # the relative luminance at which black and white text have the same contrast (WCAG 2.2)
 
 
@@ -84,7 +90,7 @@ def images_with_boxes(documents: Sequence[ImageDocument], response: AnswerWithBo
 
     An image is returned unchanged if the answer has no boxes for it, or if their position is not known because the
     question has several images, the model's convention is not known, or only the image's URL was sent. Nothing is
-    downloaded.
+    downloaded. Of more than 300 boxes, the first 300 are drawn.
 
     Args:
         documents: The images of the question.
@@ -92,7 +98,7 @@ def images_with_boxes(documents: Sequence[ImageDocument], response: AnswerWithBo
     """
     try:
         is_clear = len(documents) == 1 and not documents[0].needs_download
-        boxes = response.boxes() if is_clear else []
+        boxes = response.boxes()[:_MAX_SHOWN] if is_clear else []
         return [draw_boxes(document, boxes, max_side=_SHOWN_SIDE) if boxes else document for document in documents]
     except (SettingsError, ImageError):
         return list(documents)
@@ -104,7 +110,7 @@ def _scaled(box: Box, scale: tuple[float, float]) -> Box:
 
 
 def _draw(pixels: Image.Image, boxes: Sequence[Box], *, labels: bool) -> None:
-    from PIL import ImageDraw
+    from PIL import ImageDraw, ImageFont
 
     draw = ImageDraw.Draw(pixels)
     names = list(dict.fromkeys(box.label for box in boxes))
@@ -113,9 +119,10 @@ def _draw(pixels: Image.Image, boxes: Sequence[Box], *, labels: bool) -> None:
     for box in boxes:
         _draw_outline(draw, box, colors[box.label], line)
     if labels:
+        font = ImageFont.load_default(max(12, round(max(pixels.size) / _LETTERS)))
         for box in boxes:  # above all lines
             if box.label:
-                _draw_label(draw, box, colors[box.label], pixels.size)
+                _draw_label(draw, box, colors[box.label], pixels.size, font)
 
 
 def _draw_outline(draw: ImageDraw.ImageDraw, box: Box, color: str, line: int) -> None:
@@ -128,15 +135,18 @@ def _draw_outline(draw: ImageDraw.ImageDraw, box: Box, color: str, line: int) ->
             (draw.ellipse if box.is_point else draw.rectangle)(sides, outline=fill, width=width)
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, box: Box, color: str, size: tuple[int, int]) -> None:
+def _draw_label(draw: ImageDraw.ImageDraw, box: Box, color: str, size: tuple[int, int], font: Font) -> None:
     """Draw a label above a box, or within it if there is no room, shortened to the image's width."""
     from PIL import ImageFont
 
-    font = ImageFont.load_default(max(12, round(max(size) / _LETTERS)))
     margin = max(2, int(font.size / 5)) if isinstance(font, ImageFont.FreeTypeFont) else 2
-    text = " ".join(box.label.split())  # Pillow measures single lines only
-    while len(text) > 1 and draw.textlength(text, font) + 2 * margin > size[0]:
-        text = f"{text[:-2].rstrip()}…" if text.endswith("…") else f"{text[:-1].rstrip()}…"
+    text = " ".join(box.label[:_MAX_LABEL].split())  # Pillow measures single lines only
+    if len(text) > 1 and draw.textlength(text, font) + 2 * margin > size[0]:
+        room = size[0] - 2 * margin
+        end = bisect_right(
+            range(2, len(text)), room, key=lambda end: math.ceil(draw.textlength(f"{text[:end]}…", font))
+        )
+        text = f"{text[: end + 1].rstrip()}…"
     left, top, right, bottom = draw.textbbox((0, 0), text, font)
     width, height = right - left + 2 * margin, bottom - top + 2 * margin
     x = max(0, min(box.left, size[0] - width))

@@ -27,7 +27,7 @@ from vision_nb.images.download import HEADER_BYTES, MAX_DOWNLOAD
 from vision_nb.images.prepare import Header, read_header
 from vision_nb.privacy.api_keys import Hidden, Secret
 from vision_nb.privacy.redaction import redact
-from vision_nb.privacy.urls import public_url, redact_url
+from vision_nb.privacy.urls import public_url, redact_url, without_login
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +49,10 @@ not used: through them, a URL from somebody else could read local files or reach
 _PUBLIC_OPTIONS = frozenset(
     "account_name account_host endpoint endpoint_url region region_name project consistency".split()
 )
+
+
+_WITH_LOGIN = ("s3", "s3a", "oss")
+_SECRET_PART = re.compile(r"(?:key|signature|sig)=([^;&\s]+)|(?<=://)[^\s/@:]*:([^\s/@]+)(?=@)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,8 @@ class StorageOptions:
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         given = dict(options or {})
-        self.public = {name: value for name, value in given.items() if name in _PUBLIC_OPTIONS}
-        self._private = Hidden({name: value for name, value in given.items() if name not in _PUBLIC_OPTIONS})
+        self.public = {name: _without_userinfo(value) for name, value in given.items() if name in _PUBLIC_OPTIONS}
+        self._private = Hidden({name: value for name, value in given.items() if self.public.get(name) != value})
         self._secrets = [Secret(text, name="A storage option") for text in _texts(given)]  # redacted from now on
         self.identity = hash(json.dumps(given, sort_keys=True, default=repr))
 
@@ -92,13 +96,24 @@ class StorageOptions:
         return StorageOptions({**login, **self.arguments()}) if login else self
 
 
-def _texts(options: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the options that may be secret."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _texts(value)
-        elif isinstance(value, str) and value and name not in _PUBLIC_OPTIONS:
-            yield value
+def _without_userinfo(value: Any) -> Any:
+    return without_login(value) if isinstance(value, str) and "://" in value else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts in options that may be secret."""
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            if name not in _PUBLIC_OPTIONS or _without_userinfo(one) != one:
+                yield from _texts(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, bytes):
+        yield from _texts(value.decode("utf-8", "replace"))
+    elif isinstance(value, str) and value:
+        yield value
+        yield from (match[1] or match[2] for match in _SECRET_PART.finditer(value))
 
 
 NO_OPTIONS = StorageOptions()
@@ -266,18 +281,29 @@ def _mapped(error: Exception, name: str) -> ImageError:
     if isinstance(error, TimeoutError):
         seconds = f"{download.TOTAL_SECONDS:.0f}"
         return ImageDownloadError(f"{name} took more than {seconds} seconds: try again, or download the file first.")
+    said = redact(f"{type(error).__name__}: {error}")[:120]
     return ImageDownloadError(
-        f"{name} cannot be read ({f'{type(error).__name__}: {error}'[:120]}): check the address, the network, and the "
-        "credentials, which load_images takes as storage_options=."
+        f"{name} cannot be read ({said}): check the address, the network, and the credentials, which load_images takes "
+        "as storage_options=."
     )
 
 
 def _without_login(url: str) -> tuple[str, dict[str, str]]:
-    """Return a URL without its login, and the login as options."""
-    match = re.match(r"((?:s3|s3a|oss)://)([^/@:]*):([^@]*)@", url, re.IGNORECASE)
-    if match is None:
+    """Return a URL without its login, and the login as options.
+
+    Raises:
+        UnsupportedImageError: The URL has a login, but its file system takes none from URLs.
+    """
+    # A secret can contain "/", or else "@".
+    match = re.match(r"((\w+)://)([^/@:]*):([^/]*|[^@]*)@", url)
+    if match is None or (match[2].lower() not in _WITH_LOGIN and "/" in match[4]):
         return url, {}
-    return match[1] + url[match.end() :], {"key": unquote(match[2]), "secret": unquote(match[3])}
+    if match[2].lower() not in _WITH_LOGIN:
+        raise UnsupportedImageError(
+            f"{match[1]}{url[match.end() :]:.80} was given with a login, which is not read from such a URL: pass the "
+            "credentials as load_images(..., storage_options=...)."
+        )
+    return match[1] + url[match.end() :], {"key": unquote(match[3]), "secret": unquote(match[4])}
 
 
 def public_name(url: str) -> str:

@@ -18,7 +18,7 @@ PDF documents, TIFF files and videos, wherever a function takes several images; 
 
 def local_path(source: str) -> str | None:
     """Return the path that a string names, or None if it is a URL or data URI."""
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://|(data):", source.strip())
+    scheme = re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]+::)*([A-Za-z][A-Za-z0-9+.-]+)://|(data):", source.strip())
     if scheme is None:
         return source
     if scheme[0].lower() != "file://":

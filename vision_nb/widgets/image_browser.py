@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import traitlets
@@ -17,7 +18,10 @@ from vision_nb.images.columns import flatten
 from vision_nb.images.document import ImageSource
 from vision_nb.images.image_list import ListedImage, ListOfImages
 from vision_nb.images.loading import find_images
+from vision_nb.images.sources import local_path
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
+from vision_nb.privacy.redaction import redact
+from vision_nb.privacy.urls import redact_url
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.widgets.assets import read_assets
@@ -28,6 +32,7 @@ _ENLARGED_SIDE = 2_400  # pixels
 _ENLARGED_BYTES = 1_500_000
 _THUMBNAIL_BYTES = 8_000  # sharper than in the saved notebook
 _CACHED_PAGES = 20  # about 4 MB
+_MAX_TITLE = 60  # characters
 _executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vision_nb images")
 
 
@@ -108,12 +113,20 @@ def _load(images: ImageSource | Iterable[ImageSource]) -> ListOfImages[ListedIma
         except ImageError as error:
             if len(sources) == 1:
                 raise
-            shown.append(_UnreadableImage(replace_surrogates(f"{source!s:.60}"), error))
+            shown.append(_UnreadableImage(_title(source), error))
         else:
             shown += found
     if not shown:
         raise SettingsError("There is nothing to show: pass at least one image, folder or pattern.")
     return shown
+
+
+def _title(source: ImageSource) -> str:
+    """Return a name for a source that is not an image: a path without its folder, or a URL without its secrets."""
+    text = str(source)
+    path = local_path(text) if isinstance(source, (str, Path)) else None
+    text = redact(redact_url(text) if path is None else Path(path).name or path)
+    return replace_surrogates(text[:_MAX_TITLE])
 
 
 class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
