@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -158,7 +159,7 @@ async def test_thumbnails_are_made_in_threads_and_an_outdated_page_is_not_sent(f
 def test_widgets_on_one_page_do_not_share_the_styles_of_a_class():
     folder = Path(vision_nb.widgets.__file__).parent
     sheets = [path.read_text(encoding="utf-8") for path in folder.glob("*.css")]
-    widgets = [Composer, ImageBrowser, LabelPanel, RegionSelect, ReviewPanel, TranscriptView]
+    widgets: list[Any] = [Composer, ImageBrowser, LabelPanel, RegionSelect, ReviewPanel, TranscriptView]
     for name in set(re.findall(r"^\.([\w-]+)", "\n".join(sheets), re.MULTILINE)):
         styled = [sheet for sheet in sheets if re.search(rf"^\.{name}(?![\w-])", sheet, re.MULTILINE)]
         assert any(all(sheet.strip() in str(widget._css) for sheet in styled) for widget in widgets), name
