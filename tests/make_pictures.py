@@ -22,7 +22,7 @@ SHOTS = {  # name: (notebook, text in the cell's input, maximum height in pixels
     "tiles": ("04_vision_guide_and_cost.ipynb", "vn.show_tiles(receipt", 640),
     "gallery": ("03_replicate_compare_label.ipynb", "comparison = vn.compare(", 620),
     "labels": ("03_replicate_compare_label.ipynb", "comparison.label(", 620),
-    "panel": ("05_chat_panel.ipynb", "panel = vn.ChatPanel(models", 720),
+    "panel": ("05_chat_panel.ipynb", "panel = vn.ChatPanel(models", 740),
 }
 STREAMED = (
     "%load_ext vision_nb\nimport vision_nb as vn\nfrom vision_nb.demo import shared_server\n\n"

@@ -278,7 +278,7 @@ def test_the_page_filters_turns_pages_searches_and_enlarges_with_the_keyboard(se
 
         image = page.get_by_role("button", name="Enlarge photo2.png")
         image.press("Enter")
-        assert page.locator("dialog img").is_visible()
+        page.locator("dialog img").wait_for()  # visible once it has been decoded
         page.keyboard.press("Escape")
         assert page.locator("dialog").count() == 0 and image.evaluate("(e) => e === document.activeElement")
 
