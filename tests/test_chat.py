@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import io
 import json
 import os
+import threading
 
 import nbformat
 import pytest
@@ -58,6 +60,22 @@ async def test_each_question_is_sent_with_the_whole_conversation(chat, server, h
     assert [turn.question.text for turn in chat.turns] == ["one?", "two?"] and len(chat) == 2
     assert [str(message.role.value) for message in chat.history] == ["user", "assistant"] * 2
     assert chat.usage.output_tokens == sum(response.usage.output_tokens for response in chat.responses) > 0
+
+
+@pytest.mark.parametrize("how", ["aask", "astream"])
+async def test_the_event_loop_runs_while_an_image_is_opened(chat, how):
+    was_running, is_running = [], threading.Event()
+
+    class SlowFile(io.BytesIO):
+        def read(self, *args):
+            if not was_running:
+                was_running.append(is_running.wait(10))
+            return super().read(*args)
+
+    asyncio.get_running_loop().call_later(0.05, is_running.set)
+    answer = getattr(chat, how)("one?", SlowFile(encoded(picture())))
+    await (answer if how == "aask" else collect(answer))
+    assert was_running == [True] and len(chat) == 1
 
 
 @pytest.mark.parametrize("how", ["ask", "aask", "stream", "astream"])

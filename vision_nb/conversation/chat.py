@@ -23,6 +23,7 @@ from vision_nb.providers.connect import connect
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.services import SERVICES
+from vision_nb.user_warnings import to_thread
 
 
 class Chat(TerminalDisplay):
@@ -144,7 +145,7 @@ class Chat(TerminalDisplay):
         self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
         """Ask the next question and return the answer: the asynchronous version of `ask`."""
-        question = _as_question(prompt, images)
+        question = await _as_question_in_thread(prompt, images)
         with self._turn_in_progress(question, current_task()):
             self._update_answer(await self.llm.achat(self.messages_with(question), **overrides))
         return self._turns[-1].answer
@@ -169,7 +170,7 @@ class Chat(TerminalDisplay):
 
         It is an async generator: use it in ``async for`` without awaiting it first. Canceling it stops the answer.
         """
-        question = _as_question(prompt, images)
+        question = await _as_question_in_thread(prompt, images)
         with self._turn_in_progress(question, current_task()):
             stream = await self.llm.astream_chat(self.messages_with(question), **overrides)
             async with aclosing(stream):
@@ -378,6 +379,13 @@ def _as_question(prompt: str | ChatMessage, images: ImageSource | Iterable[Image
     if as_images(images):
         raise SettingsError("images= cannot be combined with a message: put the images into the message.")
     return prompt
+
+
+async def _as_question_in_thread(prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource]) -> ChatMessage:
+    """Create a question outside the event loop, because a PDF document or video is opened for it."""
+    if isinstance(images, tuple) and not images:
+        return _as_question(prompt, images)
+    return await to_thread(_as_question, prompt, images)
 
 
 def _connect_saved_model(name: str, path: Path) -> MultiModalLLM:
