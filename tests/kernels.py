@@ -50,7 +50,7 @@ def cell_runner():
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {"value": expression}}
         message = client.session.msg("execute_request", content, metadata={"cellId": cell_id})
         client.shell_channel.send(message)
-        replies = iter(lambda: client.get_shell_msg(timeout=60), None)
+        replies = iter(lambda: client.get_shell_msg(timeout=180), None)
         own = (reply for reply in replies if reply["parent_header"].get("msg_id") == message["header"]["msg_id"])
         reply = next(own)["content"]
         assert reply["status"] == "ok", reply

@@ -56,7 +56,7 @@ def running(module, options, work):
     with (work / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        for _ in range(300):
+        for _ in range(900):  # it can take minutes while other tests run
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break
@@ -82,6 +82,7 @@ def browser_page(**options):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page: Any = browser.new_page(viewport={"width": 1200, "height": 1000}, **options)
+        page.set_default_timeout(90_000)
         page.foreign_hosts = set()
         page.on(
             "request",
@@ -106,19 +107,19 @@ def run_all(page, address, name):
 def open_notebook(page, address, name):
     """Open a notebook, and wait for its kernel."""
     page.goto(f"{address}/lab/tree/{name}?reset")
-    page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=60_000)
+    page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=120_000)
     wait_for_kernel(page)
 
 
 def wait_for_kernel(page):
     """Wait until the open notebook can be run."""
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     # JupyterLab ignores commands until the notebook is in front and its kernel is ready.
     page.wait_for_function(
         "() => { const { commands, shell } = window.jupyterapp;"
         " return commands.isEnabled('notebook:run-all-cells')"
         " && shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'; }",
-        timeout=60_000,
+        timeout=120_000,
     )
 
 

@@ -19,7 +19,7 @@ one = vn.ReplicateMultiModal("llava-13b", api_token="r8_verysecret", api_base=se
 def open_panel(page, address, root, name, *cells, speed=300):
     """Run a notebook whose second cell displays a chat panel, and return the panel on the page."""
     run_all(page, address, write_notebook(root, name, *cells, speed=speed))
-    page.wait_for_selector(".vnb-composer textarea:enabled", timeout=30_000)  # disabled until the kernel answers
+    page.wait_for_selector(".vnb-composer textarea:enabled", timeout=90_000)  # disabled until the kernel answers
     return Panel(page)
 
 
@@ -52,7 +52,7 @@ class Panel:
         self.box.fill(text)
         self.box.press("Enter")
 
-    def wait(self, state, turn=-1, timeout=15_000):
+    def wait(self, state, turn=-1, timeout=60_000):
         place = f"all[all.length + {turn}]" if turn < 0 else f"all[{turn}]"
         self.page.wait_for_function(
             f"() => {{ const all = document.querySelectorAll('.vnb-turn'); return {place}?.dataset.state === '{state}'; }}",
@@ -63,7 +63,7 @@ class Panel:
         self.page.wait_for_function(
             "([text, selector]) => [...document.querySelectorAll(selector)].some(e => e.innerText.includes(text))",
             arg=[text, selector],
-            timeout=15_000,
+            timeout=60_000,
         )
 
     def answer(self, turn=-1):
@@ -80,7 +80,7 @@ class Panel:
         )
         cells.last.locator(".cm-content").click()
 
-    def run(self, code, timeout=20_000):
+    def run(self, code, timeout=60_000):
         """Run code in a new cell at the end of the notebook, and return what it prints."""
         page = self.page
         self.new_cell()

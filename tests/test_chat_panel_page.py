@@ -23,7 +23,7 @@ def test_saved_widget_state_does_not_hide_the_static_transcript(lab, page):  # n
     assert "widgets" in notebook.metadata and "Hello?" not in str(notebook.metadata.widgets)
     nbformat.write(notebook, root / name)
     page.goto(f"{address}/lab/tree/{name}")
-    page.wait_for_selector("[class*=vnb-static]", timeout=60_000)
+    page.wait_for_selector("[class*=vnb-static]", timeout=120_000)
     page.evaluate(
         "() => { window.jupyterapp.commands.execute('notebook:trust'); }"
     )  # saved widgets are displayed only in trusted notebooks
@@ -32,7 +32,7 @@ def test_saved_widget_state_does_not_hide_the_static_transcript(lab, page):  # n
     page.keyboard.press("Control+s")
     page.wait_for_timeout(1000)
     page.reload()
-    page.wait_for_selector(".vnb-composer textarea", timeout=20_000)
+    page.wait_for_selector(".vnb-composer textarea", timeout=60_000)
     page.wait_for_timeout(3000)
     assert page.locator("[class*=vnb-static] :text('Hello?')").first.is_visible()
     assert page.locator(".vnb-composer textarea").is_disabled()

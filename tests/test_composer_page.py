@@ -28,7 +28,7 @@ async def names(page):
 
 
 async def until(page, condition, arg=None):
-    await page.wait_for_function(condition, arg=arg, timeout=20_000)
+    await page.wait_for_function(condition, arg=arg, timeout=60_000)
 
 
 async def until_shown(page, text):

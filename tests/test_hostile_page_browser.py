@@ -195,7 +195,7 @@ def formulas_of(page, place):
     cell = (
         page.locator(".jp-Notebook .jp-Cell").first if place == "first" else page.locator(".jp-Notebook .jp-Cell").last
     )
-    cell.locator("mjx-container").nth(2).wait_for(state="attached", timeout=30_000)
+    cell.locator("mjx-container").nth(2).wait_for(state="attached", timeout=90_000)
     return cell.locator("mjx-container").evaluate_all(
         '(all) => all.map((e) => e.outerHTML.replace(/ (id|tabindex|ctxtmenu_counter)="[^"]*"/g, \'\'))'
     )
@@ -207,7 +207,7 @@ def wait_for_math(page):
         "() => { const now = document.querySelectorAll('mjx-container').length, before = window.formulaCount;"
         " window.formulaCount = now; return now === before; }",
         polling=1500,
-        timeout=60_000,
+        timeout=120_000,
     )
 
 
@@ -232,12 +232,12 @@ def hostile_page():
 def save(page):
     """Save the open notebook."""
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000)
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=90_000)
 
 
 def check_opened(page, urls, own, *, is_trusted):
     """Check the outputs of a notebook that was saved and opened again."""
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     assert formulas_of(page, "last") == own
     wait_for_math(page)
     assert (
@@ -260,7 +260,7 @@ def run_notebook(page, address, urls, name, drawn):
     own = formulas_of(page, "first")
     before = page.evaluate(SNAPSHOT)
     run_cells(page)
-    page.wait_for_selector(drawn, timeout=30_000)
+    page.wait_for_selector(drawn, timeout=90_000)
     wait_for_math(page)
     errors = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
     assert errors.all_inner_texts() == []
@@ -306,7 +306,7 @@ def test_hostile_answers_change_nothing_outside_of_them(lab):
 
         # The exported conversation, as a notebook and as a page.
         page.goto(f"{address}/lab/tree/talk.ipynb?reset")
-        page.locator(".jp-MarkdownOutput").nth(20).wait_for(timeout=60_000)
+        page.locator(".jp-MarkdownOutput").nth(20).wait_for(timeout=120_000)
         wait_for_math(page)
         check(page, urls, ".jp-MarkdownOutput")
         page.goto((root / "talk.html").as_uri())

@@ -33,7 +33,7 @@ def test_show_pages_enlarges_and_zooms_by_keyboard(lab, page):  # noqa: F811
     address, root = lab
     cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, "vn.show(sorted(folder.iterdir(), key=str))")]
     run_all(page, address, write(root, "browser", cells))
-    page.wait_for_selector(".vnb-image-card >> nth=19", timeout=30_000)
+    page.wait_for_selector(".vnb-image-card >> nth=19", timeout=90_000)
     images, dialog = page.locator(".vnb-images"), page.locator(".vnb-images-dialog")
     assert (
         page.locator("[class^=vnb-static]").is_hidden()

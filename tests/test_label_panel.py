@@ -160,7 +160,7 @@ def test_labels_given_by_keyboard_are_found_after_a_reload(tmp_path):
     with running_lab(root, tmp_path) as address, browser_page() as page:
         run_all(page, address, "label.ipynb")
         panel = page.locator(".vnb-label")
-        panel.wait_for(timeout=30_000)
+        panel.wait_for(timeout=90_000)
         panel.focus()
         for number, keys in enumerate((("4", "5"), ("3", "3"), ("2", "1")), 1):
             for key in keys:
@@ -175,8 +175,8 @@ def test_labels_given_by_keyboard_are_found_after_a_reload(tmp_path):
         page.wait_for_timeout(1000)
         page.reload()
         run_all(page, address, "label.ipynb")
-        page.wait_for_selector("text=SCORED 3 2", timeout=30_000)
-        page.locator(".vnb-label").wait_for(timeout=30_000)
+        page.wait_for_selector("text=SCORED 3 2", timeout=90_000)
+        page.locator(".vnb-label").wait_for(timeout=90_000)
         assert "2 scored" in page.locator(".vnb-label-progress").inner_text()
         assert page.foreign_hosts == set()
     labels = Store(root / "labels.sqlite3")

@@ -205,7 +205,7 @@ def test_an_error_stops_run_all(cell):
     cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext vision_nb", cell, "print('continued')")]
     notebook = nbformat.v4.new_notebook(cells=cells)
     with pytest.raises(CellExecutionError):
-        NotebookClient(notebook, timeout=60).execute()
+        NotebookClient(notebook, timeout=180).execute()
     assert notebook.cells[2].outputs == []
 
 

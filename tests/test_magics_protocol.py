@@ -21,10 +21,10 @@ def complete(tmp_path_factory):
     (folder / "phone.txt").write_text("not an image")
     manager, client = start_new_kernel(cwd=str(folder))
     try:
-        assert client.execute_interactive(SETUP, timeout=60)["content"]["status"] == "ok"
+        assert client.execute_interactive(SETUP, timeout=180)["content"]["status"] == "ok"
 
         def ask(code, cursor=None):
-            reply = client.complete(code, cursor, reply=True, timeout=60)["content"]
+            reply = client.complete(code, cursor, reply=True, timeout=180)["content"]
             return {code[: reply["cursor_start"]] + match for match in reply["matches"]}
 
         yield ask

@@ -75,13 +75,13 @@ def test_the_panel_answers_in_marimo_and_images_answers_and_comparisons_are_disp
         page.on("pageerror", lambda error: problems.append(error))
         page.goto(address)
         box = page.locator(".vnb-composer textarea:enabled")
-        box.wait_for(timeout=60_000)
+        box.wait_for(timeout=120_000)
         page.locator(".vnb-attachments img").wait_for()
         box.fill("How large is it?")
         box.press("Enter")
-        page.locator(".vnb-turn[data-state=done]").wait_for(timeout=30_000)
+        page.locator(".vnb-turn[data-state=done]").wait_for(timeout=90_000)
         assert "1,000 x 600 pixels" in page.locator(".vnb-answer").inner_text()
         for text in ("chart.png", "demo: measures pixels", "Is it bright?", "1 answered"):
-            page.get_by_text(text).last.wait_for(timeout=30_000)
+            page.get_by_text(text).last.wait_for(timeout=90_000)
         assert not problems and page.foreign_hosts == set()
     assert not (tmp_path / "talk.sqlite3").exists()  # visitors must not see each other's conversations

@@ -21,7 +21,7 @@ def converse(panel):
     panel.box.press("Escape")
     panel.wait("stopped")
     panel.button("Ask again").click()
-    panel.wait("done", timeout=30_000)
+    panel.wait("done", timeout=90_000)
     assert "white" in panel.answer()
     assert panel.page.locator("[class*=vnb-static]").first.is_hidden()
 
@@ -32,9 +32,9 @@ def test_panel_and_magic_work_in_notebook_7(tmp_path):
     with running("notebook", options, tmp_path) as address, browser_page() as page:
         page.goto(f"{address}/notebooks/{name}")
         run_cells(page)
-        page.wait_for_selector(".vnb-composer textarea:enabled", timeout=60_000)
+        page.wait_for_selector(".vnb-composer textarea:enabled", timeout=120_000)
         converse(Panel(page))
-        page.wait_for_selector("[class*=vnb-static] :text('What colors?')", state="attached", timeout=30_000)
+        page.wait_for_selector("[class*=vnb-static] :text('What colors?')", state="attached", timeout=90_000)
         assert "pixels" in page.locator(".jp-OutputArea").last.inner_text()
 
 
@@ -43,6 +43,6 @@ def test_panel_and_magic_work_in_voila(tmp_path):
     with running("voila", [str(tmp_path / name)], tmp_path) as address, browser_page() as page:
         page.route("https://**", lambda route: route.abort())  # Voila's template loads fonts
         page.goto(address, timeout=90_000)
-        page.wait_for_selector(".vnb-composer textarea:enabled", timeout=60_000)
+        page.wait_for_selector(".vnb-composer textarea:enabled", timeout=120_000)
         converse(Panel(page))
         assert "pixels" in page.locator(".jp-OutputArea").last.inner_text()

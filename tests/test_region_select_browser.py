@@ -72,7 +72,7 @@ def test_regions_are_selected_with_mouse_and_keyboard(tmp_path_factory):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), root / "regions.ipynb")
     with running_lab(root, work) as address, browser_page() as page:
         run_all(page, address, "regions.ipynb")
-        page.wait_for_selector(".vnb-regions-image[src^=data]", timeout=30_000)
+        page.wait_for_selector(".vnb-regions-image[src^=data]", timeout=90_000)
         selection = Selection(page, root)
 
         selection.drag((100, 100), (400, 300))

@@ -65,7 +65,7 @@ class Panel:
         self.page.wait_for_function(
             "([selector, text]) => document.querySelector(`.vnb-review ${selector}`)?.innerText.includes(text)",
             arg=[selector, text],
-            timeout=15_000,
+            timeout=60_000,
         )
 
     def wait_for_image(self, name):

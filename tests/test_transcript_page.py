@@ -42,7 +42,7 @@ def llm(server):
 
 
 async def until(page, condition, arg=None):
-    await page.wait_for_function(condition, arg=arg, timeout=20_000)
+    await page.wait_for_function(condition, arg=arg, timeout=60_000)
 
 
 async def until_text(page, selector, text):
