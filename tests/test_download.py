@@ -12,7 +12,8 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
-from vision_nb import ImageDocument, display_image_uris, errors
+from tests.drawn_files import pixel, plain, tiff_of
+from vision_nb import ImageDocument, display_image_uris, errors, load_images
 from vision_nb.images import download
 
 JPEG = encoded(picture(2000, 1500), "JPEG", quality=95)
@@ -54,6 +55,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_late(self):
         self.answer(200, encoded(picture(300, 200), "JPEG", icc_profile=bytes(90_000)))
+
+    def serve_scan(self):
+        self.answer(200, tiff_of(plain("red"), plain("blue")))
 
     def serve_meet(self):
         self.server.both_asked.wait(timeout=10)
@@ -137,6 +141,12 @@ def test_an_image_is_downloaded_once(site):
     assert document.to_pil().size == (2000, 1500) and document.thumbnail()
     assert document.with_detail("low").data_uri()
     assert len(site.asked) == 1
+
+
+def test_each_page_of_a_tiff_file_behind_a_url_is_an_image(site):
+    documents = load_images(f"{site.base}/scan.tif")
+    assert [document.title for document in documents] == ["scan.tif#page=1", "scan.tif#page=2"]
+    assert [pixel(document) for document in documents] == [(255, 0, 0), (0, 0, 255)] and len(site.asked) == 1
 
 
 def test_many_threads_download_an_image_once(site):
