@@ -64,7 +64,7 @@ class Estimate(TerminalDisplay):
 
     @property
     def _error(self) -> str:
-        """Why the first image that cannot be counted cannot be; empty if all can."""
+        """The error of the first image whose tokens cannot be counted, or ""."""
         return next((image.error for image in self.images if image.error), "")
 
     def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
@@ -145,7 +145,7 @@ class Estimates(TerminalDisplay, Sequence[Estimate]):
 
     @property
     def _errors(self) -> list[str]:
-        """The reasons why images cannot be counted, which the table has no room for."""
+        """Why tokens of images cannot be counted, to show below the table."""
         return list(dict.fromkeys(one._error for one in self._estimates if one._error))
 
     def _repr_markdown_(self) -> str:
