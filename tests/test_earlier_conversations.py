@@ -119,6 +119,22 @@ async def test_a_conversation_that_cannot_be_opened_is_reported(llm, path, chang
     assert prompts(panel) == ["Second?"] and titles(panel) == ([] if change == "deleted" else ["First?"])
 
 
+async def test_a_page_cannot_open_the_conversation_of_another_place_by_its_id(llm, path):
+    await vn.ChatPanel(llm, name="secret", store=path).ask("Secret?")
+    panel = vn.ChatPanel(llm, name="other", store=path)
+    await panel.ask("Other?")
+    await stored(panel)
+    with sqlite3.connect(path) as connection:
+        ids = [number for (number,) in connection.execute("SELECT id FROM conversations")]
+    assert len(ids) == 2
+    own = panel._record._id
+    for number in (*(one for one in ids if one != own), 0, -1, 10**30):
+        panel._view._on_action({"do": "open", "id": number})
+        await panel._controller._background_task
+        await stored(panel)
+        assert "no longer in the store" in panel._view.status["error"] and prompts(panel) == ["Other?"]
+
+
 async def test_the_part_of_an_answer_that_arrived_before_the_kernel_ended_is_shown_as_cut_off(
     server, llm, path, new_kernel, monkeypatch
 ):

@@ -71,6 +71,11 @@ def test_invalid_boxes_are_left_out(selection, box):
     assert len(selection.boxes[0].label) == 200
 
 
+def test_a_label_from_a_page_can_be_encoded(selection):
+    page_sends(selection, [[1, 2, 3, 4, "a \ud800 cat \ud83d\ude00"]])
+    assert selection.boxes[0].label == "a \ufffd cat \U0001f600"
+
+
 def test_a_page_can_send_200_boxes(selection):
     page_sends(selection, [[0, 0, 5, 5, ""]] * 1000)
     assert len(selection.boxes) == 200

@@ -110,11 +110,26 @@ def test_remote_pdf_documents_and_videos_have_pages_and_frames(memory, tmp_path)
     assert frames[1].to_pil().size == (64, 48)
 
 
+@pytest.mark.parametrize("fragment", ["frame", "t"])
+def test_a_number_of_5000_digits_names_no_frame(memory, fragment):
+    memory.pipe("/bucket/a.gif", encoded(plain("red"), "GIF"))
+    with pytest.raises(errors.ImageError):
+        ImageDocument.of(f"memory://bucket/a.gif#{fragment}={'9' * 5000}").read()
+
+
 def test_a_remote_pdf_document_of_a_web_server_has_pages(bucket):
     bucket.files["report.pdf"] = colored_pdf(2)
     url = f"{bucket.url}/bucket/report.pdf"
     assert names(load_images(url)) == [f"{url}#page=1", f"{url}#page=2"]
     assert pixel(load_images(f"{url}#page=2")[0]) == (0, 255, 0)
+
+
+def test_a_url_that_names_several_pages_is_refused_without_its_login(bucket):
+    bucket.files["report.pdf"] = colored_pdf(2)
+    url = bucket.url.replace("://", f"://me:{KEY * 4}@")
+    with pytest.raises(errors.SettingsError, match="names 2 images") as caught:
+        ImageDocument.of(f"{url}/bucket/report.pdf#page=1-2")
+    assert KEY not in str(caught.value)
 
 
 def test_a_bucket_is_read_with_one_request_per_image(bucket, options):

@@ -15,7 +15,7 @@ from vision_nb.images.content import FileContent, ImageContent, MemoryContent, R
 from vision_nb.images.formats import sniff, type_of_name
 from vision_nb.images.frames import video_frames
 from vision_nb.images.pages import Pages, animation_frames, pdf_pages, tiff_pages
-from vision_nb.images.remote import NO_OPTIONS, RemoteFile, StorageOptions, is_remote_file
+from vision_nb.images.remote import NO_OPTIONS, RemoteFile, StorageOptions, is_remote_file, public_name
 from vision_nb.images.sources import ImageSource, local_path
 from vision_nb.privacy.api_keys import Secret
 
@@ -23,7 +23,7 @@ DEFAULT_DPI = 150.0
 """The resolution of PDF pages: a letter page has 1275 x 1650 pixels."""
 
 _ANIMATED = frozenset({"image/gif", "image/webp", "image/png", "image/avif"})
-_FRAGMENT = re.compile(r"(.+)#(?:page=([\d, -]+)|t=(\d+(?:\.\d+)?)|frame=(\d+))", re.DOTALL)
+_FRAGMENT = re.compile(r"(.+)#(?:page=([\d, -]+)|t=(\d{1,9}(?:\.\d{1,9})?)|frame=(\d{1,9}))", re.DOTALL)
 _MAX_DPI = 2400.0
 
 
@@ -171,7 +171,9 @@ def only_one(contents: list[ImageContent], source: ImageSource) -> ImageContent:
         SettingsError: There are several.
     """
     if len(contents) != 1:
-        raise SettingsError(f"{source!r:.80} names {len(contents)} images: use vn.load_images to load them.")
+        raise SettingsError(
+            f"{public_name(str(source)):.80} names {len(contents)} images: use vn.load_images to load them."
+        )
     return contents[0]
 
 

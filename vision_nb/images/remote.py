@@ -296,9 +296,10 @@ def _without_login(url: str) -> tuple[str, dict[str, str]]:
     """
     # A secret can contain "/", or else "@".
     match = re.match(r"((\w+)://)([^/@:]*):([^/]*|[^@]*)@", url)
-    if match is None or (match[2].lower() not in _WITH_LOGIN and "/" in match[4]):
+    protocol = "" if match is None else match[2].lower()
+    if match is None or protocol not in PROTOCOLS or (protocol not in _WITH_LOGIN and "/" in match[4]):
         return url, {}
-    if match[2].lower() not in _WITH_LOGIN:
+    if protocol not in _WITH_LOGIN:
         raise UnsupportedImageError(
             f"{match[1]}{url[match.end() :]:.80} was given with a login, which is not read from such a URL: pass the "
             "credentials as load_images(..., storage_options=...)."

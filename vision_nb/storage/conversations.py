@@ -102,6 +102,8 @@ class ConversationStore(ABC):
             place: What it belongs to.
             number: Its id; None for the most recent one.
         """
+        if number is not None and abs(number) >= 1 << 63:  # from a page; SQLite has no such integers
+            return None
         with self._locked() as connection:
             row = connection.execute(
                 "SELECT id, time, settings, revision FROM conversations WHERE place = ? AND (? IS NULL OR id = ?) "

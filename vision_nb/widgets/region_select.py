@@ -13,6 +13,7 @@ from vision_nb.images.boxes import Box, crop_edges
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageList
 from vision_nb.images.sources import ImageSource
+from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget
 
@@ -130,7 +131,7 @@ def read_page_boxes(sent: list[Any], size: Size) -> list[Box]:
     for one in sent[:MAX_BOXES]:
         match one:
             case [left, top, right, bottom, str(label)]:
-                box = Box(left, top, right, bottom, " ".join(label.split())[:_MAX_LABEL])
+                box = Box(left, top, right, bottom, " ".join(replace_surrogates(label).split())[:_MAX_LABEL])
                 with suppress(SettingsError):
                     boxes.append(_whole(box, size))
     return boxes
