@@ -12,6 +12,7 @@ from tests.panel_page import panel_page
 from tests.test_chat_panel import settled
 from vision_nb.demo import Fault
 from vision_nb.rendering.math import MATH_FONTS
+from vision_nb.widgets.transcript_view import TranscriptView
 
 pytestmark = pytest.mark.browser
 CODE = 'def f(x):\n    return "a" + x  # ' + "why " * 60
@@ -210,6 +211,23 @@ async def test_an_answer_is_shown_from_its_question_on_and_only_a_reader_at_the_
         await until(page, "() => document.querySelectorAll('.vnb-turn').length === 4")
         await until_state(page, "done")
         await until(page, at_last_question)
+
+
+async def test_a_thumbnail_that_arrives_before_the_turns_does_not_hide_its_turn(server, llm, monkeypatch):
+    panel = vn.ChatPanel(llm, store=False)
+    for question in ("One?", "Two?"):
+        await panel.ask(question)
+    await settled(panel)
+    receive = TranscriptView._receive
+
+    def receive_late(view, message, buffers):  # as after a cell that kept the kernel busy
+        view.send({"op": "update", "index": 0, "fields": {"images": []}})
+        receive(view, message, buffers)
+
+    monkeypatch.setattr(TranscriptView, "_receive", receive_late)
+    async with panel_page(panel) as page:
+        await until(page, "() => document.querySelectorAll('.vnb-turn').length === 2")
+        assert await page.locator(".vnb-prompt").all_inner_texts() == ["One?", "Two?"]
 
 
 async def test_the_copy_button_of_a_long_code_block_stays_in_view(server, llm):

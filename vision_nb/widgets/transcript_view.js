@@ -86,6 +86,7 @@ function render({ model, el }) {
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
   };
   const receive = (message, buffers) => {
+    if (!isConnected && message.op !== "reset") return; // a change to turns that the answer to "hello" will contain
     if (message.op === "reset") {
       isConnected = true;
       updateStaticTranscript();
