@@ -9,6 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
+from tests.save_notebooks import run as run_notebook
 from vision_nb.demo import DemoServer
 
 LOAD = "%load_ext vision_nb\nimport vision_nb as vn"
@@ -19,7 +20,7 @@ def run_cells(*cells, folder=None, allow_errors=False, load=True):
     sources = [LOAD, *cells] if load else list(cells)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     resources = {"metadata": {"path": str(folder)}} if folder else {}
-    NotebookClient(notebook, timeout=120, resources=resources, allow_errors=allow_errors).execute()
+    run_notebook(NotebookClient(notebook, timeout=120, resources=resources, allow_errors=allow_errors))
     return notebook.cells[1:] if load else notebook.cells
 
 

@@ -22,6 +22,16 @@ NO_SERVERS = {"VISION_NB_LOCAL_PORTS": ""}  # nor on the machine's own model ser
 FONTS = {"MPLCONFIGDIR": str(Path(gettempdir()) / "vision_nb-fonts")}  # building the font list takes seconds
 
 
+def run(client, **options):
+    """Run a notebook, a second time if another process took a port of its kernel before the kernel started."""
+    try:
+        return client.execute(**options)
+    except RuntimeError as error:
+        if "Kernel died before replying" not in str(error):
+            raise
+        return client.execute(**options)
+
+
 def execute(path, *, keys=None, **options):
     """Run a notebook and return it with its outputs.
 
@@ -33,7 +43,7 @@ def execute(path, *, keys=None, **options):
     with TemporaryDirectory() as store:
         environment |= {**NO_WEB, **NO_SERVERS, **FONTS, "XDG_CACHE_HOME": store, **(keys or {})}
         client = NotebookClient(notebook, resources={"metadata": {"path": str(path.parent)}}, **options)
-        return client.execute(env=environment)
+        return run(client, env=environment)
 
 
 def without_run_metadata(notebook):

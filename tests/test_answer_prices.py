@@ -115,7 +115,7 @@ async def test_the_price_that_openrouter_reports_is_the_cost(server, ledger, for
     response = await ask(connect(server, "qwen/qwen3-vl"), form)
     assert response.cost == response.reported_cost == Decimal("0.0125")
     assert ledger.total == ledger.entries[0].usd == ledger.entries[0].reported_usd == Decimal("0.0125")
-    assert "0.012500 USD (reported)" in ledger._repr_html_()
+    assert "0.0125 USD (reported)" in ledger._repr_html_()
     assert ledger.to_dataframe().usd_is_reported.tolist() == [True]
 
 
@@ -142,7 +142,7 @@ def test_compare_shows_and_stores_the_reported_price(server, tmp_path):
         (row,) = comparison
         assert (row.usd, row.usd_is_reported, row.from_store) == (Decimal("0.0125"), True, from_store)
         assert comparison.to_dataframe().usd.tolist() == [0.0125]
-        assert "0.012500 USD (reported)" in comparison._repr_html_()
+        assert "0.0125 USD (reported)" in comparison._repr_html_()
 
 
 def test_compares_budget_counts_the_reported_price(server, tmp_path):

@@ -151,7 +151,7 @@ def test_a_response_has_its_model_tokens_and_time_in_collapsed_details(server):
     server.answer_with("Blue.")
     text = vn.connect("demo", api_base=server.openai_base).complete("x")._repr_markdown_()
     assert text.startswith("Blue.")
-    assert "<details>" in text and "demo" in text and "tokens in" in text
+    assert "<details>" in text and "demo" in text and "token in" in text
 
 
 def test_hostile_answers_are_sanitized(server):

@@ -59,7 +59,7 @@ def test_implausible_usage_is_marked_and_never_billed(server, llm):
     server.fail(Fault(body=completion()), times=2)
     response = llm.complete("どんな画像ですか？", [picture()])
     assert response.usage == vn.Usage(1, 138) and response.usage_is_implausible
-    assert "1 tokens in (as reported; at least 577 were sent), 138 out" in html.unescape(response._repr_markdown_())
+    assert "1 token in (as reported; at least 577 were sent), 138 out" in html.unescape(response._repr_markdown_())
     assert vn.ledger.entries[0].is_estimate and vn.ledger.entries[0].usage.input_tokens == 593
     assert response.cost == 0  # on this machine, whatever was counted
     vn.set_price("llava", input=1, output=1)

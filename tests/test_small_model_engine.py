@@ -58,7 +58,7 @@ def hub(monkeypatch, tmp_path, weights):
 def engines_of(pid):
     """Return the process IDs of the engines of a process."""
     children = psutil.Process(pid).children(recursive=True)
-    return [child.pid for child in children if is_alive(child.pid) and "child.py" in " ".join(child.cmdline())]
+    return [child.pid for child in children if is_alive(child.pid) and "llamacpp/child.py" in " ".join(child.cmdline())]
 
 
 def connect(name=NAME, **options):
