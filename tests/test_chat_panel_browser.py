@@ -445,16 +445,20 @@ PROBES = (
     " window[name] = (...args) => { window.probes.push([name, ...args]); }; }"
 )
 FIND_BAD = """(selector) => { const found = [];
+// Our own icons and the image of the parts panel before it opens: an answer cannot make buttons and classes.
+const isOwnIcon = (e) => e.parentElement.tagName === 'BUTTON' && !e.closest('.vnb-markdown')
+  && /^<svg viewBox="0 0 24 24" class="vnb-icon vnb-icon-[a-z]+" aria-hidden="true"><path d="[a-zA-Z0-9 .-]+"><\\/path><\\/svg>$/.test(e.outerHTML);
+const isOwnImage = (e) => e.closest('.vnb-composer') && e.outerHTML === '<img class="vnb-regions-image" alt="" draggable="false">';
 for (const e of [...document.querySelectorAll(selector)].flatMap((root) => [...root.querySelectorAll('*')])) {
   const own = e.closest('.vnb-answer, .vnb-prompt, .vnb-model, .jp-OutputArea-output:not(.jupyter-widgets), main, body > section');
   if (/^(script|iframe|object|embed|form|style|link|meta|base|frame)$/i.test(e.tagName) && own) found.push(e.outerHTML);
-  if (e.tagName === 'svg' && own && !e.closest('mjx-container')) found.push(e.outerHTML);
+  if (e.tagName === 'svg' && own && !e.closest('mjx-container') && !isOwnIcon(e)) found.push(e.outerHTML);
   for (const { name, value } of e.attributes) {
     if (/^on/i.test(name) || (name === 'style' && e.closest('.vnb-answer'))) found.push(e.outerHTML);
     if (/^(href|src|action|formaction|xlink:href)$/i.test(name) && /^\\s*(javascript|vbscript):/i.test(value)) found.push(e.outerHTML);
     if (name === 'href' && /^\\s*data:/i.test(value)) found.push(e.outerHTML);
   }
-  if (e.tagName === 'IMG' && !/^data:image\\/(jpeg|webp);base64,/.test(e.src)) found.push(e.outerHTML);
+  if (e.tagName === 'IMG' && !/^data:image\\/(jpeg|webp);base64,/.test(e.src) && !isOwnImage(e)) found.push(e.outerHTML);
   if (e.tagName === 'A' && e.closest('.vnb-answer') && !(e.target === '_blank' && e.rel.includes('noopener'))) found.push(e.outerHTML);
 } return found.map((html) => html.slice(0, 200)); }"""
 

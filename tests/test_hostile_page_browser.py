@@ -130,6 +130,10 @@ const pandas = '.dataframe tbody tr th:only-of-type { vertical-align: middle; } 
 const isOfPandas = (e) => e.closest('.jp-RenderedHTML, .jp-RenderedHTMLCommon') && (e.tagName === 'STYLE'
   ? ['', pandas].includes(e.textContent.replace(/\\s+/g, ' ').trim())
   : /^(TABLE|T[HD])$/.test(e.tagName) && /^T_[0-9a-f]{5}(_(level0|row\\d+)_col\\d+)?$/.test(e.id));
+// The head of our code blocks sticks within its block: an answer cannot make classes and buttons.
+const isOwnHead = (e, style) => style.position === 'sticky' && e.matches('.vnb-code > .vnb-code-head:first-child')
+  && getComputedStyle(e.parentElement).overflow === 'clip'
+  && /^<div class="vnb-code-head" data-language="[^"<>]+"><span>[^<>]+<\\/span><button type="button" class="vnb-code-copy"[^<>]*>Copy<\\/button><\\/div>$/.test(e.outerHTML);
 const foreign = new Set();
 for (const e of document.querySelectorAll('[id]')) if (!e.closest(selector)) foreign.add(e.id);
 for (const root of answers) for (const e of root.querySelectorAll('*')) {
@@ -148,7 +152,7 @@ for (const root of answers) for (const e of root.querySelectorAll('*')) {
   if (e.id && !math && (foreign.has(e.id) || !/^H[1-6]$/.test(e.tagName)) && !control && (inAnswer || !e.closest('[class*=vnb-]')) && !isOfPandas(e)) report('id', e);
   if (math && (e.id || e.hasAttribute('href') || /^(a|img|image)$/i.test(e.tagName))) report('formula', e);
   const style = getComputedStyle(e);
-  if (/fixed|sticky/.test(style.position) || (style.position === 'absolute' && !math && !control && !e.closest('[class*=vnb-]'))) report('position', e);
+  if ((/fixed|sticky/.test(style.position) && !isOwnHead(e, style)) || (style.position === 'absolute' && !math && !control && !e.closest('[class*=vnb-]'))) report('position', e);
   if (/evil/.test(style.backgroundImage + style.content + style.listStyleImage + style.cursor)) report('style', e);
   if (math) {
     const box = e.getBoundingClientRect();
