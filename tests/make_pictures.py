@@ -30,7 +30,7 @@ STREAMED = (
     'night = vn.ImageDocument.of(vn.samples.path("night_scene"))\nnight',
     "%%vision demo -i night\nWhat are the main colors, and where are they?",
 )
-SECONDS, FRAMES_A_SECOND = 6, 8
+SECONDS, FRAMES_A_SECOND = 10, 8
 
 
 def shoot(page, address, name):
