@@ -69,6 +69,7 @@ def test_show_pages_enlarges_and_zooms_by_keyboard(lab, page):  # noqa: F811
         page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
         page.wait_for_timeout(500)
         assert_accessible(page, ".vnb-images-dialog")
+    dialog.locator(".vnb-viewer-frame").focus()  # the keys work only in the dialog
     page.keyboard.press("PageDown")
     dialog.get_by_text("6.png").wait_for()
     page.keyboard.press("PageUp")

@@ -122,7 +122,7 @@ function render({ model, el }) {
   const openable = () => shown.cards.filter((card) => card.thumbnail);
   const step = (by) => {
     const cards = openable();
-    const position = cards.indexOf(current) + by;
+    const position = cards.findIndex((card) => card.index === current.index) + by; // the page can have been sent again
     if (cards[position]) enlarge(cards[position]);
     else if (!isDisconnected && requested === null) {
       openAfter = by > 0 ? 0 : -1;
