@@ -66,7 +66,9 @@ class Pattern:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:  # compiled when it is needed, because that takes milliseconds
-        return re.compile("|".join("".join(map(_escaped, form)) for form in self.literals))
+        pattern = re.compile("|".join("".join(map(_escaped, form)) for form in self.literals))
+        re.purge()  # the module keeps the text of recent patterns, and so the secret after nothing else refers to it
+        return pattern
 
     @property
     def length(self) -> int:
