@@ -108,3 +108,11 @@ def test_a_notebook_keeps_the_last_line_only():
     (output,) = cell.outputs
     assert re.fullmatch(r"comparing: 4 of 4, [\d.]+ s, free", output.data["text/plain"])
     assert set(output.data) == {"text/plain", "text/html"} and "<progress" not in output.data["text/html"], "no widget"
+
+
+def test_a_model_that_has_reached_its_rate_limit_is_named(server, images, tmp_path, terminal, monkeypatch):
+    monkeypatch.setattr("vision_nb.comparison.rate_limit.WINDOW", 1.0)
+    compare(server, images[:2], tmp_path / "store", rate_limits={"gpt-4o": vn.RateLimit(requests_per_minute=1)})
+    *shown, last = terminal.lines
+    assert any("waiting for the rate limit of openai:gpt-4o" in line for line in shown)
+    assert "waiting" not in last and "2 of 2" in last

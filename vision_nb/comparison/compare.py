@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 from vision_nb.comparison.budget import run_budget
-from vision_nb.comparison.grid import DEFAULT_CONCURRENCY, make_grid
+from vision_nb.comparison.grid import make_grid
+from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
 from vision_nb.comparison.plan import Plan, make_plan
 from vision_nb.comparison.result import Comparison, comparison_from
 from vision_nb.comparison.run import Run
@@ -30,6 +31,7 @@ class _Options(TypedDict, total=False):
     progress: bool
     store: StoreOrPath
     max_wait: float
+    rate_limits: RateLimits
     schema: Any
     max_repairs: int
 
@@ -56,6 +58,7 @@ def compare(
     progress: bool = True,
     store: StoreOrPath = None,
     max_wait: float = MAX_WAIT,
+    rate_limits: RateLimits = None,
     schema: Any = None,
     max_repairs: int = 1,
 ) -> Comparison | Plan:
@@ -78,6 +81,9 @@ def compare(
         store: A store or the path of its file; None uses the file in the user's cache folder.
         max_wait: The longest pause after a rate limit error, in seconds. If the server asks for a longer pause, and
             still refuses a call after this one, the call's row contains the error.
+        rate_limits: A `RateLimit` for each model, or a mapping from model names to rate limits. Requests wait so that
+            no 60 seconds have more of them; retries count too. Runs in the same kernel share the limit. A call that
+            alone needs more tokens than the limit becomes a row with an error.
         schema: The schema of the answers: a pydantic model class, dataclass, TypedDict, ``Literal`` or ``list`` type,
             or a JSON-schema dict. The rows have the values in ``.parsed``, and the table has a column per field.
         max_repairs: How many times a model may correct an answer that does not fit the schema.
@@ -86,8 +92,8 @@ def compare(
         A `Comparison`, or a `Plan` with ``dry_run=True``.
 
     Raises:
-        SettingsError: Models, prompts or images are missing or of the wrong type; a model is given twice; or a budget
-            is set and a model's price is not known.
+        SettingsError: Models, prompts or images are missing or of the wrong type; a model is given twice; rate_limits
+            names another model; or a budget is set and a model's price is not known.
         StoreError: The store cannot be used.
 
     >>> images = [vn.samples.path("chart"), vn.samples.path("label")]
@@ -97,7 +103,16 @@ def compare(
     Comparison(4 rows, 4 answered, 0 failed)
     """
     connector = connect_to_count if dry_run else connect
-    grid = make_grid(models, prompts, images, concurrency, connect=connector, schema=schema, max_repairs=max_repairs)
+    grid = make_grid(
+        models,
+        prompts,
+        images,
+        concurrency,
+        rate_limits=rate_limits,
+        connect=connector,
+        schema=schema,
+        max_repairs=max_repairs,
+    )
     opened = _open(store)
     try:
         if dry_run:
@@ -134,6 +149,7 @@ async def acompare(
     progress: bool = True,
     store: StoreOrPath = None,
     max_wait: float = MAX_WAIT,
+    rate_limits: RateLimits = None,
     schema: Any = None,
     max_repairs: int = 1,
 ) -> Comparison | Plan:
@@ -145,7 +161,15 @@ async def acompare(
     """
     connector = connect_to_count if dry_run else connect
     grid = await to_thread(
-        make_grid, models, prompts, images, concurrency, connect=connector, schema=schema, max_repairs=max_repairs
+        make_grid,
+        models,
+        prompts,
+        images,
+        concurrency,
+        rate_limits=rate_limits,
+        connect=connector,
+        schema=schema,
+        max_repairs=max_repairs,
     )
     opened = await to_thread(_open, store)
     try:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from vision_nb.comparison.compare import Concurrency, StoreOrPath, acompare, compare
 from vision_nb.comparison.extraction import Extraction
-from vision_nb.comparison.grid import DEFAULT_CONCURRENCY
+from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
 from vision_nb.comparison.plan import Plan
 from vision_nb.errors import SettingsError
 from vision_nb.providers.retries import MAX_WAIT
@@ -29,6 +29,7 @@ class _Options(TypedDict, total=False):
     progress: bool
     store: StoreOrPath
     max_wait: float
+    rate_limits: RateLimits
 
 
 @overload
@@ -51,6 +52,7 @@ def extract(
     progress: bool = True,
     store: StoreOrPath = None,
     max_wait: float = MAX_WAIT,
+    rate_limits: RateLimits = None,
 ) -> Extraction | Plan:
     """Read data from images: one row per image, one column per field of a schema.
 
@@ -74,6 +76,7 @@ def extract(
         progress: Show the progress.
         store: A store or the path of its file; None uses the file in the user's cache folder.
         max_wait: The longest pause after a rate limit error, in seconds.
+        rate_limits: A `RateLimit`, or a mapping from model names to rate limits, as for `compare`.
 
     Returns:
         An `Extraction`, or a `Plan` with ``dry_run=True``.
@@ -102,6 +105,7 @@ def extract(
         progress=progress,
         store=store,
         max_wait=max_wait,
+        rate_limits=rate_limits,
         schema=_given(schema),
         max_repairs=max_repairs,
     )
@@ -130,6 +134,7 @@ async def aextract(
     progress: bool = True,
     store: StoreOrPath = None,
     max_wait: float = MAX_WAIT,
+    rate_limits: RateLimits = None,
 ) -> Extraction | Plan:
     """Read data from images: the asynchronous version of `extract`.
 
@@ -150,6 +155,7 @@ async def aextract(
         progress=progress,
         store=store,
         max_wait=max_wait,
+        rate_limits=rate_limits,
         schema=_given(schema),
         max_repairs=max_repairs,
     )

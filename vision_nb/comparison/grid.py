@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
-from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits, concurrency_limits, rate_limits_of
+from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
 from vision_nb.images.columns import flatten
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -28,8 +29,6 @@ from vision_nb.rendering.terminal import MarkdownText, TerminalDisplay, Terminal
 from vision_nb.responses import Response, Usage
 from vision_nb.schema.schema import Schema
 from vision_nb.store import answer_key
-
-DEFAULT_CONCURRENCY = 8
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,6 +177,7 @@ class Grid:
         documents: The images.
         limits: The maximum number of concurrent calls to each model, in the order of the models.
         max_concurrency: The maximum number of concurrent calls to all models together, or None.
+        rate_limits: The rate limit of each model or None, in the order of the models.
         schema: The schema of the answers, or None.
         max_repairs: How many times a model may correct an answer that does not fit the schema.
         repeated_prompts: How many prompts were given more than once, and are asked once.
@@ -188,6 +188,7 @@ class Grid:
     documents: tuple[ImageDocument, ...]
     limits: tuple[int, ...]
     max_concurrency: int | None
+    rate_limits: tuple[RateLimit | None, ...]
     schema: Schema | None = None
     max_repairs: int = 1
     repeated_prompts: int = 0
@@ -247,6 +248,7 @@ def make_grid(
     images: Any,
     concurrency: int | Mapping[str, int] = DEFAULT_CONCURRENCY,
     *,
+    rate_limits: RateLimits = None,
     connect: Callable[[str], MultiModalLLM] = connect,
     schema: Any = None,
     max_repairs: int = 1,
@@ -258,6 +260,7 @@ def make_grid(
         prompts: Texts, one or several.
         images: Image sources, one or several.
         concurrency: The number of concurrent calls, or a mapping from model names to numbers.
+        rate_limits: A rate limit for each model, or a mapping from model names to rate limits, or None.
         connect: A function that creates a model object from a string.
         schema: The schema of the answers, as for `Schema.of`, or None.
         max_repairs: How many times a model may correct an answer that does not fit the schema.
@@ -282,12 +285,13 @@ def make_grid(
         if not isinstance(text, str) or not text.strip():
             raise SettingsError(f"A prompt must be a non-empty string: got {text!r:.80}.")
     texts = tuple(dict.fromkeys(given))
-    limits, max_concurrency = _limits(llms, concurrency)
+    limits, max_concurrency = concurrency_limits(llms, concurrency)
+    rates = rate_limits_of(llms, rate_limits)
     if isinstance(max_repairs, bool) or not isinstance(max_repairs, int) or max_repairs < 0:
         raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.80}.")
     compiled = None if schema is None else Schema.of(schema)
     documents, repeated = tuple(_documents(sources)), len(given) - len(texts)
-    return Grid(llms, texts, documents, limits, max_concurrency, compiled, max_repairs, repeated)
+    return Grid(llms, texts, documents, limits, max_concurrency, rates, compiled, max_repairs, repeated)
 
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
@@ -331,27 +335,3 @@ def _as_list(values: Any) -> list[Any]:
     if isinstance(values, (str, MultiModalLLM)) or not isinstance(values, Iterable):
         return [values]
     return list(values)
-
-
-def _full_name(name: str) -> str:
-    """Return a model's name with its provider; other names are returned unchanged."""
-    try:
-        return str(parse_model_name(name))
-    except SettingsError:
-        return name
-
-
-def _limits(llms: Sequence[MultiModalLLM], concurrency: int | Mapping[str, int]) -> tuple[tuple[int, ...], int | None]:
-    """Return the limit of each model, and the limit of all models together."""
-    names = [str(llm) for llm in llms]
-    if isinstance(concurrency, Mapping):
-        concurrency = {name if name in names else _full_name(name): limit for name, limit in concurrency.items()}
-        unknown = [name for name in concurrency if name not in names]
-        if unknown:
-            raise SettingsError(f"concurrency names {unknown[0]!r:.80}, which is not one of the models: {names}.")
-        limits, total = tuple(concurrency.get(name, DEFAULT_CONCURRENCY) for name in names), None
-    else:
-        limits, total = (concurrency,) * len(names), concurrency
-    if any(not isinstance(limit, int) or limit < 1 for limit in limits):
-        raise SettingsError(f"concurrency must be an integer of at least 1: got {concurrency!r:.80}.")
-    return limits, total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -44,6 +45,7 @@ class Progress:
         self._scheduled: asyncio.TimerHandle | None = None
         self._asking: dict[int, str] = {}
         self._pauses: dict[str, float] = {}
+        self._waiting: Counter[str] = Counter()  # requests that wait, by model
         self.notes: Sequence[str] = ()
 
     def __enter__(self) -> Self:
@@ -81,6 +83,24 @@ class Progress:
             yield
         finally:
             del self._asking[row]
+
+    @contextmanager
+    def waiting(self, row: int, model: str) -> Iterator[None]:
+        """Show that a question waits for the rate limit of its model while the block runs.
+
+        Args:
+            row: The row's index.
+            model: The model's name.
+        """
+        name = self._asking.pop(row)
+        self._waiting[model] += 1
+        self._update()
+        try:
+            yield
+        finally:
+            self._waiting[model] -= 1
+            self._asking[row] = name
+            self._update()
 
     def show_pause(self, model: str, seconds: float) -> None:
         """Show that a model is not asked for some seconds after a rate limit error."""
@@ -139,13 +159,14 @@ class Progress:
         return format_price(self._spent, is_demo=True) if is_demo and self._spent else format_usd(self._spent)
 
     def _now(self) -> str:
-        """Return which questions are under way, and which models pause."""
+        """Return which questions are under way, and which models pause or have reached their rate limit."""
         now = time.monotonic()
         parts = [
             f"{model} pauses for {format_duration(until - now)} (rate limit)"
             for model, until in self._pauses.items()
             if until > now
         ]
+        parts += [f"waiting for the rate limit of {model}" for model, count in self._waiting.items() if count]
         names = list(self._asking.values())
         if names:
             more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""

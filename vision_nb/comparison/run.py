@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from vision_nb.comparison.grid import Grid, Row, row_key
+from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
 from vision_nb.comparison.progress import Progress
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import (
@@ -109,9 +108,13 @@ class Run:
         limits = self.grid.limits
         queues: list[Queue] = [asyncio.Queue() for _ in limits]
         slots = asyncio.Semaphore(self.grid.max_concurrency) if self.grid.max_concurrency else nullcontext()
+        gates = [
+            ModelGate(llm, limit, slots, self._progress, is_stopped=lambda: self.stopped is not None)
+            for llm, limit in zip(self.grid.models, self.grid.rate_limits, strict=True)
+        ]
         workers = [
-            asyncio.create_task(self._work(queue, slots, pause))
-            for queue, pause, limit in zip(queues, [_Pause() for _ in limits], limits, strict=True)
+            asyncio.create_task(self._work(queue, gate))
+            for queue, gate, limit in zip(queues, gates, limits, strict=True)
             for _ in range(limit)
         ]
         clock = asyncio.create_task(self._progress.keep_current())
@@ -180,21 +183,19 @@ class Run:
         self.rows[row] = self.rows[row].with_answer(response, from_store=True)
         return True
 
-    async def _work(self, queue: Queue, slots: AbstractAsyncContextManager[Any], pause: _Pause) -> None:
+    async def _work(self, queue: Queue, gate: ModelGate) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
         later = []
         while (item := await queue.get()) is not None:
-            if self.stopped is None and not await self._complete_row(*item, slots, pause):
+            if self.stopped is None and not await self._complete_row(*item, gate):
                 later.append(item)
         for seconds in pauses():
             if self.stopped is not None or not later:
                 break
             await asyncio.sleep(seconds)
-            later = [item for item in later if not await self._complete_row(*item, slots, pause)]
+            later = [item for item in later if not await self._complete_row(*item, gate)]
 
-    async def _complete_row(
-        self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
-    ) -> bool:
+    async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> bool:
         """Ask a row's question, or use the stored answer; return False while another process is asking it."""
         key = self.rows[row].key
         claim = self._store.claim(key, reuse=self.resume)
@@ -206,7 +207,7 @@ class Run:
                     return False
                 self._elsewhere.discard(row)
                 if (answer is None or not self._use_stored(row, model, answer)) and self.stopped is None:
-                    await self._ask(row, model, document, slots, pause)
+                    await self._ask(row, model, document, gate)
         except StoreError as error:
             self.stopped = str(error)  # further answers could not be kept
         if self._is_done(row):
@@ -234,38 +235,36 @@ class Run:
         self._progress.show_elsewhere(len(self._elsewhere))
         self._progress.add(self.rows[row], self.budget.spent)
 
-    async def _ask(
-        self, row: int, model: int, document: int, slots: AbstractAsyncContextManager[Any], pause: _Pause
-    ) -> None:
+    async def _ask(self, row: int, model: int, document: int, gate: ModelGate) -> None:
         """Make a row's call, retrying after rate limit errors, until it has an answer or an error."""
         rate_limits, has_waited_longest = 0, False
         while True:
-            await pause.wait()
+            await gate.pause.wait()
             try:
-                if pause.quota_error is not None:
-                    raise pause.quota_error
-                async with slots:
-                    await self._call(row, self.grid.models[model], self.grid.documents[document])
-                pause.is_hopeless = False
+                if gate.pause.quota_error is not None:
+                    raise gate.pause.quota_error
+                async with gate.slots:
+                    await self._call(row, self.grid.models[model], self.grid.documents[document], gate)
+                gate.pause.is_hopeless = False
                 break
             except RequestTooLargeError as error:
                 self.rows[row] = self.rows[row].with_error(error)
                 break
             except QuotaExceededError as error:
-                pause.quota_error = error
+                gate.pause.quota_error = error
                 self.rows[row] = self.rows[row].with_error(error)
                 break
             except RateLimitError as error:
                 rate_limits += 1
                 seconds = error.retry_after or 2.0**rate_limits
                 asks_for_more = (error.retry_after or 0) > self.max_wait
-                if asks_for_more and (has_waited_longest or pause.is_hopeless):
-                    pause.is_hopeless, rate_limits = True, _MAX_RATE_LIMITS + 1
+                if asks_for_more and (has_waited_longest or gate.pause.is_hopeless):
+                    gate.pause.is_hopeless, rate_limits = True, _MAX_RATE_LIMITS + 1
                 if rate_limits > _MAX_RATE_LIMITS:
                     self.rows[row] = self.rows[row].with_error(error)
                     break
                 has_waited_longest = has_waited_longest or asks_for_more
-                pause.begin(min(seconds, self.max_wait))
+                gate.pause.begin(min(seconds, self.max_wait))
                 self._progress.show_pause(str(self.grid.models[model]), min(seconds, self.max_wait))
             except BudgetExceededError as error:
                 self.rows[row] = self.rows[row].with_cost_of(error)
@@ -273,13 +272,16 @@ class Run:
                 break
             except StoreError:
                 raise
+            except RunStoppedError as error:
+                self.rows[row] = self.rows[row].with_cost_of(error)
+                break
             except Exception as error:  # an error in one call must not end the run
                 self.rows[row] = self.rows[row].with_error(error)
                 break
 
-    async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument) -> None:
+    async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument, gate: ModelGate) -> None:
         name = f"{document.title} ({llm.label})" if len(self.grid.models) > 1 else document.title
-        with self._progress.asking(row, name), self.budget.active(), without_rate_limit_retries():
+        with self._progress.asking(row, name), self.budget.active(), gate.active(row), without_rate_limit_retries():
             response = await llm.acomplete(
                 self.rows[row].prompt, [document], schema=self.grid.schema, max_repairs=self.grid.max_repairs
             )
@@ -300,24 +302,3 @@ def check_max_wait(seconds: float) -> float:
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
         raise SettingsError(f"max_wait must be a number of seconds, 0 or more: got {seconds!r:.80}.")
     return seconds
-
-
-class _Pause:
-    """Holds back one model's workers after a rate limit error.
-
-    Attributes:
-        quota_error: The error after which the model is no longer called, or None.
-        is_hopeless: Whether the longest pause did not help, and the server still asks for a longer one.
-    """
-
-    def __init__(self) -> None:
-        self._until = 0.0
-        self.quota_error: QuotaExceededError | None = None
-        self.is_hopeless = False
-
-    async def wait(self) -> None:
-        while (left := self._until - time.monotonic()) > 0:
-            await asyncio.sleep(left)
-
-    def begin(self, seconds: float) -> None:
-        self._until = max(self._until, time.monotonic() + seconds)

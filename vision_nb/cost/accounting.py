@@ -14,6 +14,7 @@ from vision_nb.cost.budget import Budget, active_budget
 from vision_nb.cost.ledger import Entry, ledger
 from vision_nb.cost.model_reference import PricedModel, counted_model
 from vision_nb.cost.prices import has_set_price, price
+from vision_nb.cost.request_gate import active_gate
 from vision_nb.errors import BudgetExceededError, ProviderError, SettingsError
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.responses import Response, Usage
@@ -112,7 +113,7 @@ class CallAccounting:
         self.tokens, self._service_tier = tokens, service_tier
         self._model, self._pricing = model, pricing
         self._most_usage = Usage(tokens.total, longest_answer)
-        self._run_budget = active_budget.get()
+        self._run_budget, self._gate = active_budget.get(), active_gate.get()
         self._reserved: dict[Budget, Decimal] = {}
         self._is_settled = self._may_be_billed = False
         if self._run_budget is not None or is_limited():
@@ -142,7 +143,7 @@ class CallAccounting:
         return None if None in prices else max(price for price in prices if price is not None)
 
     async def areserve(self) -> None:
-        """Reserve as `reserve` does, but wait for other calls if a budget is active."""
+        """Reserve as `reserve` does, but wait for other calls if a budget is active, and then for the rate limit."""
         while True:
             try:
                 self.reserve()
@@ -150,8 +151,14 @@ class CallAccounting:
                 if self._run_budget is None or not error.may_pass_later:
                     raise
             else:
-                return
+                break
             await asyncio.sleep(_BUDGET_POLL)
+        if self._gate is not None:
+            try:
+                await self._gate.admit(self._most_usage.input_tokens, self._most_usage.output_tokens or 0)
+            except BaseException:
+                self._release()
+                raise
 
     def note_failure(self, error: BaseException) -> None:
         """Note that the call failed: if it may still be billed, `settle` records an estimate.
@@ -178,6 +185,8 @@ class CallAccounting:
             self._release()
             return
         usage, is_estimate = self._usage_of(response)
+        if self._gate is not None and not is_estimate and usage.total_tokens is not None:
+            self._gate.correct(usage.total_tokens)
         pricing = partial(self._pricing, model=response.model, service_tier=response.service_tier)
         latency, reported = response.latency or 0.0, response.reported_cost
         model = demo_label(self._model) if response.is_demo else self._model

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vision_nb.cost.image_rules import fewest_tokens, rule_for, sent_size, view_of
+from vision_nb.cost.request_gate import admit_again
 from vision_nb.errors import MalformedResponseError, SettingsError, UploadNotFoundError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
@@ -152,9 +153,10 @@ class OpenAIMultiModal(OpenAIConnection):
                 pause = self._pause_before_retry(error, retries)
                 if pause is None:
                     request = self._drop_unsupported(request, error)
-                    continue
-            await asyncio.sleep(pause)
-            retries += 1
+            if pause is not None:
+                await asyncio.sleep(pause)
+                retries += 1
+            await admit_again()
 
     def _create(self, request: Request) -> Any:
         """Send a request once."""

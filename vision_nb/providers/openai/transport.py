@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 import openai
 
+from vision_nb.cost.request_gate import note_sent
 from vision_nb.privacy.api_keys import aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_known
 from vision_nb.providers.deadline import limit_reads
@@ -217,6 +218,7 @@ class Hooks:
 
         async def start(request: httpx2.Request) -> None:
             self._start(request, await aauthorize(request.headers, is_allowed=self._is_own(request)))
+            note_sent()
 
         async def limit(response: httpx2.Response) -> None:
             self._receive(response)

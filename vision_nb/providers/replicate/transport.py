@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from vision_nb.cost.request_gate import admit_again, note_sent
 from vision_nb.errors import RedirectError, SettingsError
 from vision_nb.privacy.api_keys import Secret, aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_logs
@@ -335,6 +336,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         retries = 0
         while True:
             try:
+                if _creates_prediction(request):
+                    note_sent()
                 response = await self._inner.handle_async_request(request)
                 if response.is_error or _is_cancellation(request):
                     await response.aread()
@@ -348,6 +351,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                     return response
             await asyncio.sleep(pause)
             retries += 1
+            if _creates_prediction(request):
+                await admit_again()
 
     async def aclose(self) -> None:
         """Close all connections."""

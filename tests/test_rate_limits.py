@@ -1,0 +1,330 @@
+"""Rate limits of `compare` and `extract`: the sliding window, and requests that wait for it."""
+
+import asyncio
+import heapq
+import importlib
+import random
+import time
+from collections import deque
+
+import pytest
+
+import vision_nb as vn
+from tests.conftest import picture
+from tests.forms import interrupted_when
+from vision_nb import errors
+from vision_nb.comparison import rate_limit
+from vision_nb.comparison.rate_limit import SlidingWindow
+from vision_nb.demo import Fault
+from vision_nb.store import Store
+
+DAY = 24 * 3600.0
+SCHEMA = {"type": "object", "properties": {"height": {"type": "integer"}}, "required": ["height"]}
+
+
+class Simulation:
+    """Requests of a day on a virtual clock, as a server sees them; every second hour, there are more than allowed.
+
+    Between its admission and its sending, a request waits for up to 3 seconds, and is then up to a second on its way.
+    An answer takes up to 20 seconds, and uses 30 to 100 percent of the tokens that were counted before.
+    """
+
+    def __init__(self, limit, seed=0):
+        self.now, self.limit, self.random = 0.0, limit, random.Random(seed)
+        self.window = SlidingWindow(lambda: self.now)
+        self.arrived = []  # time, counted tokens, time of the answer, tokens of the answer
+        self._events = []  # time, number, what happens
+
+    def run(self):
+        tokens = self._next()
+        while self.now < DAY:
+            self._happen()
+            if (admission := self.window.admit(self.limit, tokens)) is None:
+                wait = self.window.wait(self.limit, tokens)
+                assert wait > 0
+                self._advance(self.now + wait)
+                continue
+            self._send(admission)
+            tokens = self._next()
+            if self.now // 3600 % 2:
+                self._advance(self.now + self.random.expovariate(1 / 5))
+
+    def _next(self):
+        return self.random.randint(500, 6000)
+
+    def _send(self, admission):
+        sent = self.now + max(0.0, self.random.uniform(-27, 3))
+        arrived = sent + self.random.random()
+        answered, used = arrived + self.random.uniform(0.5, 20), int(admission.tokens * self.random.uniform(0.3, 1))
+        self.arrived.append((arrived, admission.tokens, answered, used))
+        self._at(sent, lambda: self.window.note_sent(admission))
+        self._at(answered, lambda: self.window.correct(admission, used))
+
+    def _at(self, when, happens):
+        heapq.heappush(self._events, (when, len(self.arrived), id(happens), happens))
+
+    def _advance(self, until):
+        """Set the clock, but not beyond the next event."""
+        self.now = max(self.now, min([until, *(event[0] for event in self._events[:1])]))
+
+    def _happen(self):
+        while self._events and self._events[0][0] <= self.now:
+            heapq.heappop(self._events)[-1]()
+
+    def busiest_minute(self):
+        """Return the most requests, and the most tokens, that arrived in the 60 seconds before any arrival."""
+        requests = tokens = 0
+        last = deque()
+        for arrival in sorted(self.arrived):
+            last.append(arrival)
+            while last[0][0] <= arrival[0] - 60:
+                last.popleft()
+            known = sum(used if answered <= arrival[0] else counted for _, counted, answered, used in last)
+            requests, tokens = max(requests, len(last)), max(tokens, known)
+        return requests, tokens
+
+    def busy_hours(self):
+        """Return the mean requests and tokens a minute in the hours with more requests than allowed."""
+        busy = [used for arrived, _, _, used in self.arrived if arrived < DAY and not arrived // 3600 % 2]
+        return len(busy) / 720, sum(busy) / 720
+
+
+def test_no_minute_of_a_day_has_more_requests_than_the_limit_and_busy_hours_reach_it():
+    simulation = Simulation(vn.RateLimit(requests_per_minute=40))
+    simulation.run()
+    assert len(simulation.arrived) > 30_000
+    assert simulation.busiest_minute()[0] == 40
+    assert simulation.busy_hours()[0] > 0.93 * 40
+
+
+def test_no_minute_of_a_day_has_more_tokens_than_the_limit_and_busy_hours_reach_it():
+    simulation = Simulation(vn.RateLimit(requests_per_minute=1000, tokens_per_minute=120_000))
+    simulation.run()
+    assert len(simulation.arrived) > 30_000
+    assert 115_000 < simulation.busiest_minute()[1] <= 120_000
+    assert simulation.busy_hours()[1] > 0.85 * 120_000
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_both_limits_hold_together(seed):
+    simulation = Simulation(vn.RateLimit(requests_per_minute=25, tokens_per_minute=60_000), seed)
+    simulation.run()
+    requests, tokens = simulation.busiest_minute()
+    assert requests <= 25 and tokens <= 60_000
+
+
+def test_the_first_minute_has_no_burst_beyond_the_limit():
+    now = [0.0]
+    window, limit = SlidingWindow(lambda: now[0]), vn.RateLimit(requests_per_minute=3)
+    assert [window.admit(limit, 0) is not None for _ in range(5)] == [True, True, True, False, False]
+    now[0] = 59.9
+    assert window.admit(limit, 0) is None
+    now[0] += window.wait(limit, 0)
+    assert window.admit(limit, 0) is not None
+
+
+def test_a_bill_above_the_count_delays_later_requests():
+    now = [0.0]
+    window, limit = SlidingWindow(lambda: now[0]), vn.RateLimit(tokens_per_minute=1000)
+    first = window.admit(limit, 400)
+    assert window.wait(limit, 400) == 0
+    window.correct(first, 900)
+    assert window.wait(limit, 400) > 60
+    now[0] = 100.0
+    assert window.wait(limit, 1000) == 0
+    window.correct(first, 100_000)  # it no longer counts
+    assert window.wait(limit, 1000) == 0
+
+
+@pytest.fixture
+def minute(monkeypatch):
+    """Shorten the minute; return most of it in seconds: more than the pause before a retry."""
+    for package in ("openai", "replicate"):  # importing one takes as long as the short minute
+        importlib.import_module(package)
+    monkeypatch.setattr(rate_limit, "WINDOW", 1.0)
+    return 0.7
+
+
+@pytest.fixture
+def images():
+    return [vn.ImageDocument(image=picture(seed=number), image_name=f"photo-{number}.png") for number in range(3)]
+
+
+def spread(server):
+    """Return the seconds between the first and the last request."""
+    return server.requests[-1].time - server.requests[0].time
+
+
+def model(server, name="gpt-4o", **options):
+    return vn.OpenAIMultiModal(
+        name, **{"api_key": "k", "api_base": server.openai_base, "max_new_tokens": 50, **options}
+    )
+
+
+@pytest.fixture
+def compare(tmp_path):
+    def run(models, images, rate_limits, **options):
+        options = {"store": tmp_path / "store", "progress": False, **options}
+        return vn.compare(models, "What?", images, rate_limits=rate_limits, **options)
+
+    return run
+
+
+@pytest.mark.parametrize("key", ["gpt-4o", "openai:gpt-4o"])
+def test_requests_beyond_the_limit_wait_for_the_next_minute(server, images, compare, minute, key):
+    comparison = compare(model(server), images, {key: vn.RateLimit(requests_per_minute=2)})
+    assert not comparison.errors and len(server.requests) == 3
+    assert spread(server) > minute
+
+
+def test_a_single_rate_limit_applies_to_each_model_on_its_own(server, images, compare, minute):
+    models = [model(server), model(server, "gpt-4o-mini")]
+    compare(models, images[:2], vn.RateLimit(requests_per_minute=1))
+    assert len(server.requests) == 4
+    assert spread(server) > minute
+
+
+@pytest.mark.slow
+def test_a_model_that_waits_does_not_hold_back_another(server, images, compare, monkeypatch):
+    monkeypatch.setattr(rate_limit, "WINDOW", 2.0)
+    asked = []
+    server.answer_with(lambda question: asked.append(question.model) or "Yes.")
+    models = [model(server), model(server, "gpt-4o-mini")]
+    limits = {"gpt-4o": vn.RateLimit(requests_per_minute=1)}
+    comparison = compare(models, images, limits, concurrency=1)
+    assert not comparison.errors
+    assert asked.count("gpt-4o-mini") == 3 and asked[-2:] == ["gpt-4o", "gpt-4o"]
+
+
+def test_tokens_are_counted_before_a_request_is_sent(server, images, compare, minute):
+    comparison = compare(model(server), images[:2], vn.RateLimit(tokens_per_minute=500))
+    assert [row.input_tokens for row in comparison] == [257, 257]
+    assert spread(server) > minute
+
+
+def test_the_bill_makes_room_for_the_next_request(server, images, compare, monkeypatch):
+    monkeypatch.setattr(rate_limit, "WINDOW", 600.0)
+    server.answer_with(lambda question: "Yes.")
+    llm = model(server, max_new_tokens=400)  # counted as about 660 tokens, and billed as about 260
+    comparison = compare(llm, images[:2], vn.RateLimit(tokens_per_minute=1000))
+    assert not comparison.errors and len(server.requests) == 2
+
+
+def test_a_retry_counts_as_a_request(server, images, compare, minute):
+    server.fail(Fault(status=500))
+    comparison = compare(model(server), images[:1], vn.RateLimit(requests_per_minute=1))
+    assert not comparison.errors and len(server.requests) == 2
+    assert spread(server) > minute
+
+
+def test_a_request_that_the_server_refuses_counts_and_its_pause_is_kept(server, images, compare, minute):
+    server.fail(Fault(status=429, retry_after=0.1))
+    comparison = compare(model(server), images[:1], vn.RateLimit(requests_per_minute=1))
+    assert not comparison.errors and len(server.requests) == 2
+    assert spread(server) > minute
+
+
+def test_a_repair_counts_as_a_request(server, images, minute, tmp_path):
+    answers = iter(["tall", '{"height": 3}'])
+    server.answer_with(lambda question: next(answers))
+    found = vn.extract(
+        images[:1],
+        SCHEMA,
+        model=model(server),
+        rate_limits=vn.RateLimit(requests_per_minute=1),
+        store=tmp_path / "store",
+        progress=False,
+    )
+    assert found[0].parsed == {"height": 3} and found[0].attempts == 2
+    assert spread(server) > minute
+
+
+async def test_the_asynchronous_functions_keep_the_limit(server, images, minute, tmp_path):
+    server.answer_with(lambda question: '{"height": 3}')
+    limits = {"gpt-4o": vn.RateLimit(requests_per_minute=2)}
+    options = {"rate_limits": limits, "store": tmp_path / "store", "progress": False}
+    await vn.aextract(images[:2], SCHEMA, model=model(server), **options)
+    await vn.acompare(model(server), "What?", images[:1], **options)
+    assert len(server.requests) == 3
+    assert spread(server) > minute
+
+
+def test_a_second_run_counts_the_requests_of_the_first(server, images, compare, minute):
+    limit = vn.RateLimit(requests_per_minute=1)
+    server.fail(Fault(status=400))
+    comparison = compare(model(server), images[:1], limit)
+    again = comparison.retry_errors(progress=False)
+    assert comparison.errors and not again.errors
+    assert spread(server) > minute
+
+
+def test_replicate_requests_wait_too(server, images, compare, minute):
+    llm = vn.ReplicateMultiModal("llava-13b", api_token="r8_" + "k" * 37, api_base=server.replicate_base)
+    comparison = compare(llm, images[:2], vn.RateLimit(requests_per_minute=1))
+    first, second = (request.time for request in server.requests if request.path.endswith("/predictions"))
+    assert not comparison.errors and second - first > minute
+
+
+def test_a_request_larger_than_the_limit_is_an_error_row_at_once(server, images, compare):
+    comparison = compare(model(server), images, vn.RateLimit(tokens_per_minute=100))
+    assert not server.requests
+    assert [row.error.partition(":")[0] for row in comparison] == ["RequestTooLargeError"] * 3
+    assert "tokens_per_minute=100" in comparison[0].error and "max_new_tokens" in comparison[0].error
+
+
+def test_unknown_tokens_are_an_error_row_at_once(server, images, compare):
+    comparison = compare(model(server, "unheard-of-vl"), images, vn.RateLimit(tokens_per_minute=100_000))
+    assert not server.requests
+    assert all("requests_per_minute" in row.error for row in comparison)
+
+
+def test_an_interrupt_ends_the_wait(server, images, compare):
+    with interrupted_when(lambda: len(server.requests) == 1):
+        started = time.monotonic()
+        comparison = compare(model(server), images, vn.RateLimit(requests_per_minute=1))
+    assert time.monotonic() - started < 50
+    assert comparison.incomplete is not None and "interrupted" in comparison.incomplete
+    assert sum(row.finished for row in comparison) <= 1
+
+
+def test_a_run_that_stops_does_not_wait_for_the_limit(server, images, compare, monkeypatch):
+    def fail(*_):
+        raise errors.StoreError("The disk is full.")
+
+    monkeypatch.setattr(Store, "put", fail)
+    comparison = compare(model(server), images, vn.RateLimit(requests_per_minute=1))
+    assert comparison.incomplete is not None and comparison.incomplete.startswith("The disk is full")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"gpt-4omni": vn.RateLimit(requests_per_minute=1)}, "did you mean 'gpt-4o'"),
+        ({"gemini:nothing-like-it": vn.RateLimit(requests_per_minute=1)}, "not one of the models: openai:gpt-4o"),
+        (dict.fromkeys(["gpt-4o", "openai:gpt-4o"], vn.RateLimit(requests_per_minute=1)), "twice"),
+        ({"gpt-4o": 500}, r"must be vn.RateLimit\(...\)"),
+        (500, r"must be vn.RateLimit\(...\)"),
+    ],
+)
+def test_unusable_rate_limits_are_refused(server, images, limits, message):
+    with pytest.raises(errors.SettingsError, match=message):
+        vn.compare(model(server), "What?", images, rate_limits=limits, dry_run=True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"requests_per_minute": 0}, {"tokens_per_minute": -1}, {"tokens_per_minute": 1.5}]
+)
+def test_a_rate_limit_needs_a_positive_integer(arguments):
+    with pytest.raises(errors.SettingsError, match=r"requests_per_minute|at least 1"):
+        vn.RateLimit(**arguments)
+
+
+async def test_runs_at_the_same_time_share_the_limit(server, images, minute, tmp_path):
+    limit, path = vn.RateLimit(requests_per_minute=1), tmp_path / "store"
+    runs = (
+        vn.acompare(model(server), prompt, images[:1], store=path, progress=False, rate_limits=limit)
+        for prompt in ("What?", "Where?")
+    )
+    await asyncio.gather(*runs)
+    assert len(server.requests) == 2 and spread(server) > minute

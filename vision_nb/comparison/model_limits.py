@@ -1,0 +1,95 @@
+"""The limits of each model of a comparison: concurrent calls, and requests and tokens per minute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TypeVar
+
+from vision_nb.comparison.rate_limit import RateLimit
+from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.errors import SettingsError
+from vision_nb.providers.base import MultiModalLLM
+
+V = TypeVar("V")
+
+DEFAULT_CONCURRENCY = 8
+
+RateLimits = RateLimit | Mapping[str, RateLimit] | None
+
+
+def _full_name(name: str) -> str:
+    """Return a model's name with its provider; other names are returned unchanged."""
+    try:
+        return str(parse_model_name(name))
+    except SettingsError:
+        return name
+
+
+def _by_full_name(names: Sequence[str], values: Mapping[str, V], argument: str) -> dict[str, V]:
+    """Return the values of an argument by the full names of the models.
+
+    Args:
+        names: The full names of the models.
+        values: The values by names with or without their provider.
+        argument: The argument's name, for the error message.
+
+    Raises:
+        SettingsError: A name is not one of the models, or a model is named twice.
+    """
+    found: dict[str, V] = {}
+    for given, value in values.items():
+        name = given if given in names else _full_name(given)
+        if name not in names:
+            near = get_close_matches(str(given), [*names, *(name.partition(":")[2] for name in names)], n=1)
+            raise SettingsError(
+                f"{argument} names {given!r:.80}, which is not one of the models: "
+                + (f"did you mean {near[0]!r:.80}?" if near else f"{', '.join(names)[:120]}.")
+            )
+        if name in found:
+            raise SettingsError(f"{argument} names the model {name!r:.80} twice: remove one of them.")
+        found[name] = value
+    return found
+
+
+def rate_limits_of(llms: Sequence[MultiModalLLM], rate_limits: RateLimits) -> tuple[RateLimit | None, ...]:
+    """Return the rate limit of each model, or None for a model without one.
+
+    Args:
+        llms: The models.
+        rate_limits: One rate limit that each model has, or a mapping from model names to rate limits, or None.
+
+    Raises:
+        SettingsError: A value is not a `RateLimit`, or a name is not one of the models.
+    """
+    names = [str(llm) for llm in llms]
+    given = dict.fromkeys(names, rate_limits) if isinstance(rate_limits, RateLimit) else rate_limits or {}
+    if not isinstance(given, Mapping) or not all(isinstance(limit, RateLimit) for limit in given.values()):
+        raise SettingsError(
+            f"rate_limits must be vn.RateLimit(...), or a mapping from model names to it: got {rate_limits!r:.80}."
+        )
+    limits = _by_full_name(names, given, "rate_limits")
+    return tuple(limits.get(name) for name in names)
+
+
+def concurrency_limits(
+    llms: Sequence[MultiModalLLM], concurrency: int | Mapping[str, int]
+) -> tuple[tuple[int, ...], int | None]:
+    """Return the maximum number of concurrent calls to each model, and to all models together or None.
+
+    Args:
+        llms: The models.
+        concurrency: One number for all models together, or a mapping from model names to numbers.
+
+    Raises:
+        SettingsError: A number is not a positive integer, or a name is not one of the models.
+    """
+    names = [str(llm) for llm in llms]
+    if isinstance(concurrency, Mapping):
+        concurrency = _by_full_name(names, concurrency, "concurrency")
+        limits, total = tuple(concurrency.get(name, DEFAULT_CONCURRENCY) for name in names), None
+    else:
+        limits, total = (concurrency,) * len(names), concurrency
+    if any(not isinstance(limit, int) or limit < 1 for limit in limits):
+        raise SettingsError(f"concurrency must be an integer of at least 1: got {concurrency!r:.80}.")
+    return limits, total
