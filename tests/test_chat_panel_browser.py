@@ -425,6 +425,7 @@ def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
         if name is None:
             break
         reached.append(name.split("\n")[0][:24])
+    reached = [name for name in reached if not name.startswith("Jump")]  # there until the page has scrolled to its end
     assert reached == [
         "Enlarge chart.png", "Copy question: One?", "Edit: One?", "Delete from here: One?", "link",
         "Copy this code: Code", "Code", "Table", "Copy answer: One?", "Ask again: One?",

@@ -151,6 +151,9 @@ function render({ model, el }) {
   let ownTop = 0; // where `follow` scrolled to
   let previousTop = 0;
   const isAtEnd = () => list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  // A hidden button would lose the keyboard focus, and the next Tab would start at the top of the page.
+  const drawJump = () => (jump.hidden = isAtEnd() && jump.getRootNode().activeElement !== jump);
+  jump.addEventListener("blur", () => (jump.hidden = isAtEnd()));
   const wasAskedHere = () => (root.closest(".widget-vbox") ?? root).contains(root.getRootNode().activeElement);
   const follow = () => {
     if (following) {
@@ -163,7 +166,7 @@ function render({ model, el }) {
       list.scrollTop = top;
       ownTop = list.scrollTop;
     }
-    jump.hidden = isAtEnd();
+    drawJump();
   };
   const observer = new ResizeObserver(follow);
   observer.observe(turnList);
@@ -171,7 +174,7 @@ function render({ model, el }) {
   list.addEventListener("scroll", () => {
     const isReader = list.scrollTop !== ownTop;
     if (isReader && (list.scrollTop < previousTop || isAtEnd())) following = isAtEnd() ? "end" : null;
-    jump.hidden = isAtEnd();
+    drawJump();
     previousTop = list.scrollTop;
   });
 
