@@ -1,6 +1,7 @@
 """API keys: checked before they are sent, and removed from errors in every form."""
 
 import base64
+import gc
 import json
 import logging
 import multiprocessing
@@ -421,3 +422,13 @@ def test_keys_around_the_data_of_an_image_are_removed_and_the_image_stays():
     assert len(data) > 8000
     shown = redact(f"sk-abcdef123456 data:image/png;base64,{data}, Bearer abcdefgh12345678")
     assert shown == f"*** data:image/png;base64,{data}, Bearer ***"
+
+
+def test_a_redacted_key_stays_in_no_cache():
+    key = "sk-" + "kept-nowhere/" * 2
+    llm = connect("openai", key)
+    assert key not in llm.redacted(f"The key {key} is wrong.")
+    del llm
+    names = (name for one in gc.get_objects() if isinstance(one, dict) for name in list(one))
+    parts = (part for name in names for part in (name if isinstance(name, tuple) else (name,)))
+    assert not [part for part in parts if isinstance(part, str) and "kept-nowhere" in part]
