@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
+from vision_nb.comparison.calls import Calls, LocalCalls
 from vision_nb.comparison.grid import Grid, Row, row_key
 from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
 from vision_nb.comparison.progress import Progress
@@ -27,7 +28,6 @@ from vision_nb.errors import (
 )
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
 from vision_nb.responses import Response, Usage
 from vision_nb.storage.claims import aclaimed, finish_in_thread, pauses
@@ -52,6 +52,7 @@ class Run:
         progress: Show the progress.
         max_wait: The longest pause after a rate limit error, in seconds.
         rows: Rows of an earlier run; the finished ones are kept.
+        calls: Where images are read and calls are made; None for this process.
 
     Attributes:
         rows: The rows, with the results so far.
@@ -68,12 +69,14 @@ class Run:
         progress: bool = True,
         max_wait: float = MAX_WAIT,
         rows: Sequence[Row] | None = None,
+        calls: Calls | None = None,
     ) -> None:
         self.grid, self.budget, self.resume = grid, budget, resume
         self.max_wait = check_max_wait(max_wait)
         self.rows = grid.empty_rows() if rows is None else list(rows)
         self.stopped: str | None = None
         self._store = store
+        self._calls = LocalCalls(grid, store) if calls is None else calls
         self._progress = Progress(
             len(grid),
             "extracting" if grid.schema else "comparing",
@@ -121,11 +124,12 @@ class Run:
         with self._writer, self._progress:
             try:
                 await finish_in_thread(self._writer, self._store.check_writable)
-                await self._enqueue(queues)
-                for queue, limit in zip(queues, limits, strict=True):
-                    for _ in range(limit):
-                        queue.put_nowait(None)
-                await asyncio.gather(*workers)
+                async with self._calls.running():
+                    await self._enqueue(queues)
+                    for queue, limit in zip(queues, limits, strict=True):
+                        for _ in range(limit):
+                            queue.put_nowait(None)
+                    await asyncio.gather(*workers)
             finally:
                 for task in (clock, *workers):
                     task.cancel()
@@ -137,7 +141,10 @@ class Run:
         """Fill in the rows whose answers are in the store, and queue the others, image by image."""
         for start in range(0, len(self.grid.documents), _LOOKUP_BATCH):
             batch = range(start, min(start + _LOOKUP_BATCH, len(self.grid.documents)))
-            for row, model, document in await to_thread(self._look_up, batch):
+            unfinished = [place for place in batch if not all(self.rows[row].finished for row in self._rows_of(place))]
+            digests = await self._calls.digests([self.grid.documents[place] for place in unfinished])
+            found = dict(zip(unfinished, digests, strict=True))
+            for row, model, document in await to_thread(self._look_up, found):
                 first = self._first.setdefault(self.rows[row].key, row)
                 if first == row:
                     queues[model].put_nowait((row, model, document))
@@ -147,18 +154,19 @@ class Run:
                     self._same.setdefault(first, []).append((row, document))
             self._progress.recount(self.rows, self.budget.spent)
 
-    def _look_up(self, batch: range) -> list[tuple[int, int, int]]:
+    def _rows_of(self, document: int) -> Iterator[int]:
+        return (row for row, _, _ in self.grid.rows_of(document))
+
+    def _look_up(self, digests: Mapping[int, str | ImageError]) -> list[tuple[int, int, int]]:
         """Fill in the stored rows of some images; return the others as (row, model, document)."""
         rows: list[tuple[int, int, int]] = []
-        for document in batch:
-            unfinished = [indices for indices in self.grid.rows_of(document) if not self.rows[indices[0]].finished]
-            try:
-                digest = self._store.digest(self.grid.documents[document]) if unfinished else ""
-            except ImageError as error:
-                for row, _, _ in unfinished:
-                    self.rows[row] = self.rows[row].with_error(error)
-                continue
-            for row, model, prompt in unfinished:
+        for document, digest in digests.items():
+            for row, model, prompt in self.grid.rows_of(document):
+                if self.rows[row].finished:
+                    continue
+                if isinstance(digest, ImageError):
+                    self.rows[row] = self.rows[row].with_error(digest)
+                    continue
                 detail = self.grid.documents[document].detail
                 key = row_key(self.grid.models[model], self.grid.prompts[prompt], digest, detail, self.grid.schema)
                 self.rows[row] = replace(self.rows[row], key=key)
@@ -244,7 +252,7 @@ class Run:
                 if gate.pause.quota_error is not None:
                     raise gate.pause.quota_error
                 async with gate.slots:
-                    await self._call(row, self.grid.models[model], self.grid.documents[document], gate)
+                    await self._call(row, model, self.grid.documents[document], gate)
                 gate.pause.is_hopeless = False
                 break
             except RequestTooLargeError as error:
@@ -279,12 +287,11 @@ class Run:
                 self.rows[row] = self.rows[row].with_error(error)
                 break
 
-    async def _call(self, row: int, llm: MultiModalLLM, document: ImageDocument, gate: ModelGate) -> None:
+    async def _call(self, row: int, model: int, document: ImageDocument, gate: ModelGate) -> None:
+        llm = self.grid.models[model]
         name = f"{document.title} ({llm.label})" if len(self.grid.models) > 1 else document.title
         with self._progress.asking(row, name), self.budget.active(), gate.active(row), without_rate_limit_retries():
-            response = await llm.acomplete(
-                self.rows[row].prompt, [document], schema=self.grid.schema, max_repairs=self.grid.max_repairs
-            )
+            response = await self._calls.ask(model, self.rows[row].prompt, document)
         self.rows[row] = self.rows[row].with_answer(response, from_store=False)
         # In a thread, because another process may have locked the file; to completion, because the answer is paid for.
         await finish_in_thread(self._writer, partial(self._store.put, self.rows[row].key, str(llm), response))

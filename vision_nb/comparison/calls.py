@@ -1,0 +1,71 @@
+"""Where a run's images are read and its calls are made."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from vision_nb.comparison.grid import Grid
+from vision_nb.errors import ImageError
+from vision_nb.images.document import ImageDocument
+from vision_nb.responses import Response
+from vision_nb.store import Store
+from vision_nb.user_warnings import to_thread
+
+
+class Calls(ABC):
+    """Reads the images of a run and makes its calls.
+
+    A `Run` activates its budget and the model's gate around each call, and writes the answers to the store.
+    """
+
+    def running(self) -> AbstractAsyncContextManager[Any]:
+        """Return the context in which calls are made; when it ends, so do they."""
+        return nullcontext()
+
+    @abstractmethod
+    async def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
+        """Return the digest of each image, or the error that reading it raised.
+
+        Args:
+            documents: The images.
+        """
+
+    @abstractmethod
+    async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
+        """Ask a model about an image, as `MultiModalLLM.acomplete` does.
+
+        Args:
+            model: The model's index in the grid.
+            prompt: The question.
+            document: The image.
+        """
+
+
+class LocalCalls(Calls):
+    """Reads the images and makes the calls in this process.
+
+    Args:
+        grid: The models, with the schema of the answers.
+        store: Keeps the digests of files.
+    """
+
+    def __init__(self, grid: Grid, store: Store) -> None:
+        self._grid, self._store = grid, store
+
+    async def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
+        """Return the digest of each image, or the error that reading it raised; see `Calls`."""
+        return await to_thread(lambda: [self._digest(document) for document in documents])
+
+    def _digest(self, document: ImageDocument) -> str | ImageError:
+        try:
+            return self._store.digest(document)
+        except ImageError as error:
+            return error
+
+    async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
+        """Ask a model about an image; see `Calls`."""
+        grid = self._grid
+        return await grid.models[model].acomplete(prompt, [document], schema=grid.schema, max_repairs=grid.max_repairs)
