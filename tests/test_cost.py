@@ -1,15 +1,20 @@
 """The cost functions: tokens of texts and images, prices, estimates, smaller sizes and the tile plot."""
 
+import copy
 import hashlib
 from decimal import Decimal
 
+import genai_prices
 import pytest
+from genai_prices.data_snapshot import DataSnapshot, get_snapshot, set_custom_snapshot
+from genai_prices.types import ModelPrice
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
-from vision_nb.cost import prices, text_tokens
+from vision_nb.cost import price_list, prices, text_tokens
 from vision_nb.cost.image_rules import view_of
+from vision_nb.cost.price_list import listed_price
 from vision_nb.demo import Fault
 
 
@@ -80,6 +85,54 @@ def test_cached_input_is_cheaper_and_an_unknown_price_is_none():
         (vn.Usage(None, 5), "openai", "gpt-4o"),
     ):
         assert prices.price(usage, provider=provider, model=model) is None
+
+
+def test_the_price_of_each_model_on_the_list_is_that_of_genai_prices():
+    for provider in get_snapshot().providers:
+        names = [model.id for model in provider.models if not model.id.startswith("ft:")]
+        for name in filter(provider.find_model, names):
+            for usage in (vn.Usage(1000, 20), vn.Usage(300_000, 7, 1000), vn.Usage(3_000_000, 0, 3_000_000)):
+                tokens = genai_prices.Usage(
+                    input_tokens=usage.input_tokens,
+                    output_tokens=usage.output_tokens,
+                    cache_read_tokens=usage.cached_input_tokens or None,
+                )
+                expected = genai_prices.calc_price(tokens, name, provider_id=provider.id).total_price
+                found = listed_price(usage, price_id=provider.id, model=name, service_tier=None)
+                assert (name, found) == (name, expected)
+
+
+def test_a_models_price_is_looked_up_once(monkeypatch):
+    found = []
+    calc_price = genai_prices.calc_price
+    monkeypatch.setattr(price_list, "_lookups", price_list._Lookups())
+    monkeypatch.setattr(
+        genai_prices, "calc_price", lambda *args, **options: found.append(args) or calc_price(*args, **options)
+    )
+    for model in ("gpt-4o", "gemini-2.5-pro", "a-model-of-tomorrow"):
+        provider = "gemini" if "gemini" in model else "openai"
+        several = [prices.price(vn.Usage(tokens, 5), provider=provider, model=model) for tokens in (10, 300_000) * 50]
+        assert len(set(several)) == (1 if "tomorrow" in model else 2)
+    assert 3 <= len(found) < 10  # once more if a new minute begins
+
+
+def test_an_updated_price_list_is_used_at_once():
+    usage = vn.Usage(1_000_000, 0)
+    before = prices.price(usage, provider="openai", model="gpt-4o")
+    updated = copy.deepcopy(get_snapshot().providers)
+    openai = next(provider for provider in updated if provider.id == "openai")
+    openai.find_model("gpt-4o").prices = ModelPrice(input_mtok=Decimal(7), output_mtok=Decimal(8))
+    try:
+        set_custom_snapshot(DataSnapshot(providers=updated, from_auto_update=False))
+        assert prices.price(usage, provider="openai", model="gpt-4o") == 7 != before
+    finally:
+        set_custom_snapshot(None)
+    assert prices.price(usage, provider="openai", model="gpt-4o") == before
+
+
+@pytest.mark.parametrize("usage", [vn.Usage(-1, 5), vn.Usage(5, -1), vn.Usage(5, 5, 6)])
+def test_the_price_of_an_impossible_usage_is_unknown(usage):
+    assert prices.price(usage, provider="openai", model="gpt-4o") is None
 
 
 def test_set_price(server):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -13,14 +14,16 @@ import pytest
 import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
-from vision_nb.cost import image_rules
+from vision_nb.cost import image_rules, prices
 from vision_nb.cost import ledger as module
+from vision_nb.cost.accounting import ModelPricing
 from vision_nb.demo import Fault, sample_url
 from vision_nb.images import content
 
 
 @pytest.fixture(autouse=True)
-def ledger():
+def ledger(monkeypatch):
+    monkeypatch.setattr(prices, "_set_prices", {})
     vn.ledger.reset()
     vn.ledger.budget = None
     yield vn.ledger
@@ -173,6 +176,82 @@ def test_calls_from_many_threads_are_all_recorded_and_release_their_reservations
     ledger.spending.settle(left, None)  # later tests have budgets of their own
 
 
+def entry(usd="1", *, model="m", pricing=None):
+    usd = None if usd is None else Decimal(usd)
+    return module.Entry(model, vn.Usage(1_000_000, 0), False, None, pricing or (lambda usage: usd), 0.1)
+
+
+def test_each_call_is_priced_once_however_often_the_totals_are_read(ledger):
+    priced = []
+    for number in range(100):
+        ledger.record(entry(pricing=lambda usage: priced.append(usage) or Decimal(1)))
+        assert ledger.total == number + 1 and ledger.unpriced == 0
+    assert ledger.by_model()["m"][2] == ledger.entries[0].usd * 100
+    assert str(ledger) == "100 calls, 100.00 USD" and len(priced) == 100
+
+
+def test_the_totals_follow_the_prices_that_the_user_sets(ledger):
+    ledger.record(entry(pricing=ModelPricing("local", "my-llava", False)))
+    ledger.record(entry("5"))
+    for _ in range(2):
+        assert (ledger.total, ledger.unpriced, ledger.entries[0].usd) == (5, 1, None)
+    vn.set_price("my-llava", input=2, output=2)
+    assert (ledger.entries[0].usd, ledger.total, ledger.unpriced) == (2, 7, 0)
+    ledger.record(entry(pricing=ModelPricing("local", "my-llava", False)))
+    vn.set_price("my-llava", input=3, output=3)
+    assert (ledger.by_model()["m"][2], ledger.total) == (11, 11)
+    ledger.budget = 12
+    with pytest.raises(errors.BudgetExceededError, match=r"11\.00 USD of the budget"):
+        ledger.spending.reserve(Decimal(2), "another call")
+    ledger.reset()
+    vn.set_price("my-llava", input=4, output=4)
+    assert (ledger.entries, ledger.total, ledger.unpriced) == ([], 0, 0)
+
+
+def test_a_reported_price_does_not_follow_the_price_that_the_user_sets(server, ledger):
+    llm = vn.connect("openrouter:our-model", api_key="k", api_base=server.openai_base)
+    server.fail(Fault(answer={"usage": {"prompt_tokens": 10, "completion_tokens": 2, "cost": 0.25}}))
+    llm.complete("What?")
+    assert ledger.total == Decimal("0.25")
+    vn.set_price("our-model", input=1, output=1)
+    assert ledger.total == ledger.entries[0].usd == Decimal("0.25")
+
+
+def test_the_reservation_of_a_call_of_unknown_price_counts_for_the_budget_but_is_not_a_price(ledger):
+    ledger.budget = 10
+    ledger.record(entry(None), ledger.spending.reserve(Decimal(6), "a model"))
+    assert (ledger.total, ledger.unpriced, ledger.spending.spent) == (0, 1, 6)
+    with pytest.raises(errors.BudgetExceededError, match=r"6\.00 USD of the budget"):
+        ledger.spending.reserve(Decimal(5), "a model")
+
+
+def test_a_reset_keeps_the_reservations_of_calls_in_progress(ledger):
+    ledger.budget = 10
+    ledger.record(entry("3"), ledger.spending.reserve(Decimal(4), "a model"))
+    in_progress = ledger.spending.reserve(Decimal(6), "a model")
+    ledger.reset()
+    assert (ledger.total, ledger.entries) == (0, [])
+    with pytest.raises(errors.BudgetExceededError, match="reserved"):
+        ledger.spending.reserve(Decimal(5), "a model")
+    ledger.record(entry("1"), in_progress)
+    assert ledger.total == 1
+    ledger.spending.settle(ledger.spending.reserve(Decimal(9), "everything that is left"), None)
+
+
+def test_the_totals_are_right_while_other_threads_record_calls_and_set_prices(ledger):
+    def record():
+        for number in range(200):
+            ledger.record(entry("0.01"))
+            ledger.record(entry(None))
+            vn.set_price("another-model", input=number, output=1)
+            assert ledger.total <= 8 and ledger.unpriced <= 800
+
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(record) for _ in range(4)]:
+            done.result()
+    assert (ledger.total, ledger.unpriced, len(ledger.entries)) == (8, 800, 1600)
+
+
 def test_the_table_shows_expected_and_reported_tokens(llm, ledger):
     llm.complete("What?", picture())
     frame = ledger.to_dataframe()
@@ -196,10 +275,10 @@ async def test_the_ledger_and_the_responses_release_the_model(server, ledger):
 
 COLLECT_WHILE_PRICING = """
 import gc, sys
-import genai_prices
 import vision_nb as vn
+from vision_nb.cost import accounting
 
-calc_price = genai_prices.calc_price
+price = accounting.price
 
 def collect_an_open_stream_first(*args, **options):
     if streams:
@@ -207,9 +286,9 @@ def collect_an_open_stream_first(*args, **options):
         cycle.append(cycle)
         del cycle
         gc.collect()
-    return calc_price(*args, **options)
+    return price(*args, **options)
 
-genai_prices.calc_price = collect_an_open_stream_first
+accounting.price = collect_an_open_stream_first
 llm = vn.OpenAIMultiModal("gpt-4o", "k", sys.argv[1])
 streams = [llm.stream_complete("What?") for _ in range(4)]
 for stream in streams:

@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vision_nb.cost.budget import Budget
-from vision_nb.cost.prices import parse_usd
+from vision_nb.cost.prices import parse_usd, price_version
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_count, format_price, format_usd
@@ -52,10 +51,16 @@ class Entry:
     time: float = field(default_factory=time.time)
     is_demo: bool = False
 
-    @cached_property
+    @property
     def usd(self) -> Decimal | None:
-        """The price in US dollars: as reported, or computed on first access; None if it is unknown."""
-        return self.pricing(self.usage) if self.reported_usd is None else self.reported_usd
+        """The price in US dollars: as reported, or computed on first access and after `set_price`; None if unknown."""
+        if self.reported_usd is not None:
+            return self.reported_usd
+        computed: tuple[int, Decimal | None] | None = vars(self).get("_computed")
+        if computed is None or computed[0] != price_version():
+            computed = price_version(), self.pricing(self.usage)
+            object.__setattr__(self, "_computed", computed)  # the dataclass is frozen
+        return computed[1]
 
     def __repr__(self) -> str:
         expected = f" (expected {self.expected_tokens:,})" if self.expected_tokens is not None else ""
@@ -72,6 +77,72 @@ class Entry:
         return self.usage.input_tokens - self.expected_tokens
 
 
+class Spending(Budget):
+    """The budget of a ledger: running totals of its calls, which follow the prices that the user sets."""
+
+    def __init__(self) -> None:
+        super().__init__(name="vn.ledger.budget")
+        self._calls: list[tuple[Entry, Decimal]] = []  # with the reservations
+        self._counted = self._unpriced = 0
+        self._unknown = Decimal(0)  # the reservations that count as spent
+        self._version = price_version()
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The calls, oldest first."""
+        return [entry for entry, _ in self._calls]
+
+    @property
+    def known(self) -> Decimal:
+        """US dollars of the calls whose price is known."""
+        with self._lock:
+            self._update()
+            return self._spent - self._unknown
+
+    @property
+    def unpriced(self) -> int:
+        """The number of calls whose price is unknown."""
+        with self._lock:
+            self._update()
+            return self._unpriced
+
+    def add(self, entry: Entry, reserved: Decimal) -> None:
+        """Add a call. Never blocks, as `settle`, because the totals are updated when they are next needed."""
+        self._calls.append((entry, reserved))
+
+    def reset(self) -> None:
+        """Forget the calls that have ended; reservations of calls in progress remain."""
+        with self._lock:
+            self._update()
+            del self._calls[: self._counted]
+            self._counted = 0
+            self._count([])
+
+    def _update(self) -> None:
+        super()._update()
+        if self._version != price_version():
+            self._version = price_version()
+            self._count(self._calls[: self._counted])
+        while self._counted < len(self._calls):
+            entry, reserved = self._calls[self._counted]
+            usd = entry.usd
+            self._counted += 1
+            self._reserved -= reserved
+            self._add(usd, reserved)
+
+    def _count(self, calls: Sequence[tuple[Entry, Decimal]]) -> None:
+        """Count the totals from the beginning."""
+        self._spent, self._unknown, self._unpriced = Decimal(0), Decimal(0), 0
+        for entry, reserved in calls:
+            self._add(entry.usd, reserved)
+
+    def _add(self, usd: Decimal | None, reserved: Decimal) -> None:
+        self._spent += reserved if usd is None else usd
+        if usd is None:
+            self._unknown += reserved
+            self._unpriced += 1
+
+
 class Ledger(TerminalDisplay):
     """The calls of this process with their prices, and a budget for them.
 
@@ -79,7 +150,7 @@ class Ledger(TerminalDisplay):
     client count as part of their call, and answers that come from the store do not count.
 
     Attributes:
-        spending: The `Budget` behind `budget` and `total`.
+        spending: The running totals behind `budget`, `total` and `unpriced`.
 
     >>> vn.ledger.reset()
     >>> answer = vn.connect("demo").complete("How large is it?", [vn.samples.path("chart")])
@@ -90,23 +161,22 @@ class Ledger(TerminalDisplay):
     """
 
     def __init__(self) -> None:
-        self.spending = Budget(name="vn.ledger.budget")
-        self._entries: list[Entry] = []
+        self.spending = Spending()
 
     @property
     def entries(self) -> list[Entry]:
         """The calls, oldest first."""
-        return list(self._entries)
+        return self.spending.entries
 
     @property
     def total(self) -> Decimal:
         """US dollars of all calls whose price is known; `unpriced` counts the others."""
-        return self.spending.spent
+        return self.spending.known
 
     @property
     def unpriced(self) -> int:
         """The number of calls whose price is unknown."""
-        return sum(entry.usd is None for entry in self.entries)
+        return self.spending.unpriced
 
     @property
     def budget(self) -> Decimal | None:
@@ -123,14 +193,13 @@ class Ledger(TerminalDisplay):
             _ = self.spending.spent  # price the earlier calls now rather than before the next call
 
     def record(self, entry: Entry, reserved: Decimal = Decimal(0)) -> None:
-        """Add a call that has ended. Never blocks: see `Budget.settle`.
+        """Add a call that has ended. Never blocks: see `Spending.add`.
 
         Args:
             entry: The call.
             reserved: The amount reserved for it in `spending`.
         """
-        self._entries.append(entry)
-        self.spending.settle(reserved, lambda: entry.usd)
+        self.spending.add(entry, reserved)
 
     def by_model(self) -> dict[str, tuple[int, Usage, Decimal | None]]:
         """Return each model's number of calls, tokens, and price or None if unknown."""
@@ -178,14 +247,13 @@ class Ledger(TerminalDisplay):
 
     def reset(self) -> None:
         """Delete all entries, and reset the amount spent; the budget stays."""
-        self._entries.clear()
         self.spending.reset()
 
     def _repr_html_(self) -> str:
         return html.html_table(*self._table()) + f"<div>{escape_text(str(self))}</div>"
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        return [*([TextTable(*self._table(), numbers_from=1)] if self._entries else []), str(self)]
+        return [*([TextTable(*self._table(), numbers_from=1)] if self.entries else []), str(self)]
 
     def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         head = ("model", "calls", "tokens in", "expected", "difference", "tokens out", "price")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
+from itertools import count
 
-from vision_nb.cost.model_names import base_name
 from vision_nb.cost.model_reference import without_provider
+from vision_nb.cost.price_list import listed_price
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 from vision_nb.services import OTHER_PROVIDERS, find_service
 
-if TYPE_CHECKING:
-    from genai_prices.types import PriceCalculation
-
-_STANDARD_TIERS = (None, "", "auto", "default")  # OpenAI, Chat Completions reference, service_tier, read 2026-11
 _MILLION = 1_000_000
 _set_prices: dict[str, tuple[Decimal, Decimal]] = {}
+_changes = count(1)
+_version = 0
 
 
 def set_price(model: str, input: float | str | Decimal, output: float | str | Decimal) -> None:
@@ -37,6 +34,13 @@ def set_price(model: str, input: float | str | Decimal, output: float | str | De
         parse_usd(input, "input= (per million tokens)"),
         parse_usd(output, "output= (per million tokens)"),
     )
+    global _version
+    _version = next(_changes)
+
+
+def price_version() -> int:
+    """Return a number that changes when the user sets a price: prices computed before then may be out of date."""
+    return _version
 
 
 def has_set_price(model: str) -> bool:
@@ -62,21 +66,7 @@ def price(usage: Usage, *, provider: str, model: str, service_tier: str | None =
     price_id = _price_id(provider)
     if price_id is None:
         return None
-    # genai-prices takes half a second to import.
-    from genai_prices import Usage as PricedUsage
-    from genai_prices import calc_price
-
-    tokens = PricedUsage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cached_input_tokens or None,
-    )
-    context = None if service_tier in _STANDARD_TIERS else {"service_tier": str(service_tier)}
-    try:
-        found = calc_price(tokens, base_name(model), provider_id=price_id, price_context=context)
-    except (LookupError, ValueError):  # not on the list, or an invalid count
-        return None
-    return found.total_price if context is None or _has_rates(found, context) else None
+    return listed_price(usage, price_id=price_id, model=model, service_tier=service_tier)
 
 
 def _price_id(provider: str) -> str | None:
@@ -85,25 +75,6 @@ def _price_id(provider: str) -> str | None:
         return provider if provider == "azure" else None
     service = find_service(provider)
     return None if service is None else service.price_id
-
-
-def _has_rates(found: PriceCalculation, context: dict[str, str]) -> bool:
-    """Return whether a price was computed with a service tier's own rates.
-
-    genai-prices (0.2.3) falls back to the standard rates if it does not know the tier's rates, and for a model that it
-    knows from another provider, such as most of Azure's.
-    """
-    if not any(model is found.model for model in found.provider.models):
-        return False
-    now = datetime.now(UTC)
-    rates = [
-        vars(variant.prices)
-        for variant in found.model.price_variants or ()
-        if variant.when == context and (variant.constraint is None or variant.constraint.active(now))
-    ]
-    standard = vars(found.model.get_prices(now))
-    needed = [name for name in ("input_mtok", "cache_read_mtok", "output_mtok") if standard.get(name) is not None]
-    return all(any(own.get(name) is not None for own in rates) for name in needed)
 
 
 def parse_usd(value: float | str | Decimal, name: str) -> Decimal:
