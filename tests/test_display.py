@@ -2,9 +2,12 @@
 
 import asyncio
 import io
+import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
 import vision_nb as vn
@@ -163,3 +166,58 @@ def test_hostile_answers_are_sanitized(server):
 def test_a_streaming_display_works_outside_a_notebook():
     live = StreamingDisplay()
     live.show(vn.CompletionResponse(text="a", delta="a"))
+
+
+def growing(words):
+    """Yield the responses of a stream of words."""
+    text = ""
+    for word in words:
+        text += word
+        yield vn.CompletionResponse(text=text, delta=word)
+
+
+def drawn_lengths(monkeypatch, words):
+    """Return the length of the answer at each update while it is streamed into a notebook, all at any time."""
+    drawn = []
+    monkeypatch.setattr("vision_nb.notebook.display.in_notebook", lambda: True)
+    monkeypatch.setattr("vision_nb.notebook.display.UPDATES_PER_SECOND", 1e9)
+    monkeypatch.setattr(StreamingDisplay, "_draw", lambda self, bundle, _: drawn.append(sum(map(len, bundle.values()))))
+    vn.display_stream(growing(words))
+    return drawn
+
+
+def test_a_long_answer_is_redrawn_each_time_it_has_grown_by_a_sixth(monkeypatch):
+    words = ["word "] * 10_000
+    *updates, final = drawn_lengths(monkeypatch, words)
+    steps = [(after - before) / before for before, after in pairwise(updates) if before > 5_000]
+    assert len(steps) > 10 and max(steps) < 1 / 5
+    assert sum(updates) + final < 10 * sum(map(len, words))
+
+
+def test_a_short_answer_is_redrawn_at_every_word(monkeypatch):
+    assert len(drawn_lengths(monkeypatch, ["word "] * 60)) == 61
+
+
+@pytest.mark.kernel
+def test_a_long_answer_sends_at_most_ten_times_its_length_to_the_notebook():
+    manager, client = start_new_kernel()
+    try:
+        client.execute(
+            "%load_ext vision_nb\nimport vision_nb as vn\nfrom vision_nb.demo import shared_server\n"
+            "shared_server().tokens_per_second = 4000\n"
+            "text = ''.join(f'This is **sentence** {number} of the answer, with a few more words.\\n\\n' for number in range(700))\n"
+            "shared_server().answer_with(text)",
+            reply=True,
+            timeout=180,
+        )
+        for code in ("vn.display_stream(vn.connect('demo').stream_complete('What?'))", "%%vision demo\nWhat?"):
+            sent = []
+            client.execute_interactive(code, output_hook=sent.append, timeout=180)
+            shown = [message["content"] for message in sent if "data" in message["content"]]
+            assert "sentence** 699 " in shown[-1]["data"]["text/markdown"] and "text/plain" in shown[-1]["data"]
+            assert len(shown) > 5
+            size = sum(len(json.dumps(content).encode()) for content in shown)
+            assert size < 10 * len(shown[-1]["data"]["text/markdown"])
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

@@ -1,6 +1,7 @@
 """ImageDocument is a value made from any kind of source."""
 
 import base64
+import builtins
 import io
 import pickle
 from pathlib import Path
@@ -191,6 +192,33 @@ def test_the_html_repr_escapes_names_and_shows_errors(tmp_path):
     evil.write_bytes(PNG)
     assert "<img src=x" not in ImageDocument.of(evil)._repr_html_()
     assert "There is no file" in ImageDocument.of(tmp_path / "missing.png")._repr_html_()
+
+
+def test_each_file_of_a_folder_is_opened_once(tmp_path, monkeypatch):
+    for number in range(5):
+        (tmp_path / f"{number}.png").write_bytes(PNG)
+    (tmp_path / "notes.txt").write_text("notes")
+    opened = []
+    for module in (builtins, io):
+        plain = module.open
+        monkeypatch.setattr(
+            module, "open", lambda path, *rest, plain=plain, **more: opened.append(path) or plain(path, *rest, **more)
+        )
+    with pytest.warns(UserWarning, match="notes.txt: it is text"):
+        assert len(load_images(tmp_path)) == 5
+    assert len(opened) == 6
+
+
+@pytest.mark.posix
+def test_links_to_files_are_followed_but_links_to_folders_only_where_they_are_named(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "a.png").write_bytes(PNG)
+    (tmp_path / "inner" / "up").symlink_to(tmp_path)
+    (tmp_path / "b.png").symlink_to(tmp_path / "inner" / "a.png")
+    (tmp_path / "missing.png").symlink_to(tmp_path / "nothing")
+    names = [Path(image.image_path).relative_to(tmp_path) for image in load_images(tmp_path, recursive=True)]
+    assert [str(name) for name in names] == ["b.png", "inner/a.png"]
+    assert len(load_images(tmp_path / "inner" / "up")) == 1
 
 
 def test_a_folders_images_come_in_natural_order_and_skipped_files_are_listed(tmp_path):

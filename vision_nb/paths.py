@@ -23,7 +23,7 @@ def expand_path(path: str | os.PathLike[str], error: type[VisionError] = Setting
     try:
         if "\0" in str(path):
             raise TypeError("it contains a null character")
-        return Path(path).expanduser()
+        return (path if isinstance(path, Path) else Path(path)).expanduser()
     except (RuntimeError, TypeError) as cause:
         shown = str(path) if isinstance(path, (str, os.PathLike)) else repr(path)
         reason = str(cause).rstrip(".")

@@ -75,6 +75,10 @@ class PartOptions:
         """Return whether the caller chose frames, which animations have too."""
         return self.frames is not None or self.every_s is not None or self.frame is not None
 
+    def divides(self, mimetype: str | None) -> bool:
+        """Return whether an image of a type may be several images: TIFF pages, or chosen frames."""
+        return mimetype == "image/tiff" or (self.chooses_frames and mimetype in _ANIMATED)
+
 
 def password_of(password: str | None) -> Secret | None:
     """Return a password in a form that nothing shows.
@@ -118,9 +122,7 @@ def parts_of(content: ImageContent, options: PartOptions) -> list[ImageContent]:
 
 def may_have_parts(name: str, options: PartOptions) -> bool:
     """Return whether a remote file must be read to find its pages or frames, by the ending of its name."""
-    mimetype = type_of_name(name)
-    is_animation = mimetype in _ANIMATED and options.chooses_frames
-    return kind_of_name(name) is not None or mimetype == "image/tiff" or is_animation
+    return kind_of_name(name) is not None or options.divides(type_of_name(name))
 
 
 def _head(content: ImageContent) -> bytes:

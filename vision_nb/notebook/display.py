@@ -33,6 +33,9 @@ R = TypeVar("R", bound=Response)
 UPDATES_PER_SECOND = 12
 """How often a streamed answer is redrawn at most: more often flickers, and fills the message queue."""
 
+_MAX_RESENT = 6.5  # how many times its length the updates of a growing answer may have in total
+_FREE_CHARACTERS = 20_000  # in total for short answers, which are always redrawn often
+
 _GRID_SIDE = 640  # longest side of an image in the grid, in pixels
 _CELL_SIZE = (4.2, 3.6)  # width and height of a cell of the grid, in inches
 _CELL_ASPECT = 0.75  # height of a cell without its caption, divided by the width
@@ -190,6 +193,7 @@ class StreamingDisplay:
         self.response: Response | None = None
         self._handle: Any = None
         self._drawn_at = 0.0
+        self._sent, self._growth = 0, 0.0
         self._written, self._attempts = 0, 1
 
     def bundle(self, response: Response, *, finished: bool) -> dict[str, str]:
@@ -211,12 +215,22 @@ class StreamingDisplay:
         return [response.remark] if response.remark else []
 
     def show(self, response: Response) -> None:
-        """Show a partial response, unless the last update was a moment ago."""
+        """Show a partial response, unless the last update was a moment ago.
+
+        An update sends the whole answer again. As an answer grows, it is therefore redrawn less often, so that all
+        updates together send at most ten times its length.
+        """
         self.response = response
         if not in_notebook():
             self._write(response)
-        elif time.monotonic() - self._drawn_at >= 1 / UPDATES_PER_SECOND:
-            self._draw(self.bundle(response, finished=False), {})
+        elif self._is_due(response):
+            bundle = self.bundle(response, finished=False)
+            if len(bundle) > 1:
+                del bundle["text/plain"]  # the finished answer has it, for exports
+            length = sum(map(len, bundle.values()))
+            self._sent += length
+            self._growth = length / _received(response)
+            self._draw(bundle, {})
 
     def finish(self, response: Response) -> None:
         """Show the final response, and mark it as displayed."""
@@ -230,6 +244,13 @@ class StreamingDisplay:
             notes = [*names, *self.notes(response), *badge_notes(response)]
             sys.stdout.write("".join(["\n" * bool(self._written), *(f"({note})\n" for note in notes)]))
         mark_displayed(response)
+
+    def _is_due(self, response: Response) -> bool:
+        if response.attempts > self._attempts:  # another text replaces this one
+            self._sent, self._attempts = 0, response.attempts
+        if time.monotonic() - self._drawn_at < 1 / UPDATES_PER_SECOND:
+            return False
+        return self._sent <= _FREE_CHARACTERS + _MAX_RESENT * self._growth * _received(response)
 
     def _write(self, response: Response) -> None:
         if response.attempts > self._attempts:  # the text is another one: a structured answer was repaired
@@ -247,6 +268,11 @@ class StreamingDisplay:
         else:
             self._handle.update(bundle, raw=True, metadata=metadata)
         self._drawn_at = time.monotonic()
+
+
+def _received(response: Response) -> int:
+    """Return how many characters of a response have arrived, at least 1."""
+    return max(1, len(response.text) + len(response.reasoning))
 
 
 def display_stream(

@@ -307,7 +307,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     def _draw(self) -> None:
         """Update the page and the static transcript; only changes are sent."""
         if self._is_closed or (self._controller.is_asking and self.chat.answering is None):
-            return  # a question that begins or ends redraws: the page shows an answer as done when it can take a question
+            return  # redrawn when a question begins or ends: an answer is done when the next can be asked
         self._controller.earlier = self._record.earlier
         self._composer.state = "ready" if self.chat.answering is None else "answering"  # before the turn that is done
         self._controller.draw()
