@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING
 
 from vision_nb.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError, VisionError
+from vision_nb.images.decode_limit import DECODE_LIMIT
 from vision_nb.images.formats import PILLOW_FORMATS, SNIFF_BYTES, describe_data, format_name, sniff
 
 if TYPE_CHECKING:
@@ -159,6 +160,20 @@ def is_srgb(image: Image.Image) -> bool:
     return "srgb" in description.lower()
 
 
+def load_pixels(image: Image.Image) -> None:
+    """Decode an image, in a single step if its file allows that.
+
+    Pillow passes a file to its decoder in blocks of 64 kB, and waits for the interpreter lock after each of them. While
+    other Python threads are busy, that takes several times as long.
+    """
+    file = getattr(image, "fp", None)
+    if file is not None and len(getattr(image, "tile", ())) == 1:
+        position = file.tell()
+        image.decodermaxblock = max(file.seek(0, io.SEEK_END), 1)  # type: ignore[attr-defined]
+        file.seek(position)
+    image.load()
+
+
 def decode_upright(image: Image.Image, target: Size, notes: list[str], name: str) -> Image.Image:
     """Decode to upright 8-bit sRGB (mode L, LA, RGB or RGBA).
 
@@ -177,11 +192,12 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str], name: str
     stored_target = (target[1], target[0]) if orientation in _SIDEWAYS else target
     image.draft(None, stored_target)  # JPEG can be decoded at 1/2, 1/4 or 1/8 much faster
     check_pixels(image, name)
-    deep = is_deep(image)
-    image.load()
-    pixels = _eight_bits(image, deep, notes)
-    if pixels.size != stored_target:
-        pixels = pixels.resize(stored_target, Image.Resampling.HAMMING, reducing_gap=2.0)
+    with DECODE_LIMIT.reserved(image.width * image.height):
+        deep = is_deep(image)
+        load_pixels(image)
+        pixels = _eight_bits(image, deep, notes)
+        if pixels.size != stored_target:
+            pixels = pixels.resize(stored_target, Image.Resampling.HAMMING, reducing_gap=2.0)
     if not is_srgb(image):
         pixels = _to_srgb(pixels, image.info["icc_profile"], notes)
     if pixels.mode == "LAB":
@@ -207,9 +223,6 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str], name: str
 
 def _eight_bits(image: Image.Image, deep: bool, notes: list[str]) -> Image.Image:
     """Convert palette, 1-bit, 16-bit, 32-bit and float images to 8 bits per channel."""
-    import numpy as np
-    from PIL import Image
-
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
     if image.mode == "1":
@@ -219,6 +232,9 @@ def _eight_bits(image: Image.Image, deep: bool, notes: list[str]) -> Image.Image
     if image.mode in ("RGBX", "RGBa", "La"):
         return image.convert({"RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}[image.mode])
     if image.mode == "F" or image.mode.startswith("I"):
+        import numpy as np  # a plain photograph is prepared without it
+        from PIL import Image
+
         return Image.fromarray(scale_to_eight_bits(np.asarray(image), notes))
     return _brighten(image, notes) if deep and image.mode in ("RGB", "RGBA", "LA") else image
 

@@ -14,7 +14,17 @@ from datetime import datetime
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 from vision_nb.errors import ImageTooLargeError
-from vision_nb.images.decode import Size, check_pixels, decode_upright, is_deep, open_image, time_taken, upright_size
+from vision_nb.images.decode import (
+    Size,
+    check_pixels,
+    decode_upright,
+    is_deep,
+    load_pixels,
+    open_image,
+    time_taken,
+    upright_size,
+)
+from vision_nb.images.decode_limit import DECODE_LIMIT
 from vision_nb.images.formats import SENDABLE, format_name, has_only_pixels
 from vision_nb.rendering.format import format_bytes
 
@@ -115,7 +125,8 @@ def prepare(
         target = fit(size)
         if target == size and len(data) <= max_bytes and mimetype in types and _is_ready(image, data, mimetype):
             check_pixels(image, name)
-            image.load()  # raises an error if the file is truncated
+            with DECODE_LIMIT.reserved(image.width * image.height):
+                load_pixels(image)  # raises an error if the file is truncated
             return Prepared(data, mimetype, size, original_size=size)
         notes: list[str] = []
         frames = getattr(image, "n_frames", 1)

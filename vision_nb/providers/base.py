@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
@@ -26,7 +27,7 @@ from vision_nb.providers.structured import Question, ask_for
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
 from vision_nb.schema.words import instructions
-from vision_nb.user_warnings import to_thread, warn_user
+from vision_nb.user_warnings import map_in_threads, to_thread, warn_user
 
 R = TypeVar("R", bound=Response)
 
@@ -286,7 +287,7 @@ class MultiModalLLM(RequestSender):
         if self.image_limit is not None and len(documents) > self.image_limit:
             limit = f"{self.image_limit:,} image{'s' if self.image_limit > 1 else ''}"
             raise SettingsError(f"{self} accepts {limit} per request and got {len(documents):,}: send fewer at a time.")
-        images = {document: self._prepare_image(document, settings, len(documents)) for document in documents}
+        images = self._prepare_images(documents, settings)
         if not self.takes_detail and any(one.detail or settings.get("image_detail") for one in documents):
             warn_user(f"{self} has no detail levels: the images are sent without one.")
         for image in images.values():
@@ -343,6 +344,14 @@ class MultiModalLLM(RequestSender):
             max_bytes=self.max_image_bytes,
             side_limit=self._side_limit(count),
         )
+
+    def _prepare_images(
+        self, documents: Sequence[ImageDocument], settings: Mapping[str, Any]
+    ) -> dict[ImageDocument, OutgoingImage]:
+        """Prepare the images of a request, on all cores."""
+        unique = list(dict.fromkeys(documents))
+        prepare = partial(self._prepare_image, settings=settings, count=len(documents))
+        return dict(zip(unique, map_in_threads(prepare, unique), strict=True))
 
     def _detail_of(self, document: ImageDocument, settings: Mapping[str, Any]) -> Detail | None:
         """Return the detail level of an image, or None to leave it to the server."""

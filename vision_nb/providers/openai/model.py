@@ -358,7 +358,7 @@ class OpenAIMultiModal(OpenAIConnection):
             ProviderError: The server cannot count tokens, or did not answer.
         """
         message = user_message(prompt, image_documents)
-        images = {document: self._prepare_image(document, self.settings()) for document in message.image_documents}
+        images = self._prepare_images(message.image_documents, self.settings())
         question: Any = RESPONSES.items([message], images)
         with self._mapping_errors(), answer_deadline(self.total_timeout):
             counted = self.client.responses.input_tokens.count(model=self._requested_model(), input=question)
