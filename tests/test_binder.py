@@ -7,7 +7,6 @@ requirements.txt, and postBuild runs in the repository's folder. At each launch,
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -35,6 +34,7 @@ from tests.environments import (
     run,
     size_of,
 )
+from tests.project_address import parse_remote
 from tests.save_notebooks import KEYS, NO_SERVERS, NO_WEB
 from vision_nb.cost.small_models import SMALL_MODELS
 
@@ -42,7 +42,6 @@ BINDER = ROOT / "binder"
 BASE = ("jupyterlab==4.*", "notebook==7.*", "ipywidgets==8.*")  # repo2docker's environment.py-3.12.yml, read 2026-11
 START = "notebooks/00_start_here.ipynb"
 MEMORY_LIMIT = 2 * 1024**3
-LAUNCH_LINK = re.compile(r"\(https://mybinder\.org/v2/gh/[\w.-]+/[\w.-]+/[\w./-]+\?labpath=([\w%./-]+)\)")
 
 
 def test_every_dependency_is_pinned_to_a_version_that_the_project_accepts():
@@ -55,9 +54,17 @@ def test_every_dependency_is_pinned_to_a_version_that_the_project_accepts():
         assert Version(versions[needed.name]) in needed.specifier, f"{needed} and {versions[needed.name]}"
 
 
-def test_the_readmes_launch_link_opens_the_first_notebook():
-    (path,) = LAUNCH_LINK.findall((ROOT / "README.md").read_text())
-    assert urllib.parse.unquote(path) == START
+@pytest.mark.parametrize(
+    "remote, place",
+    [
+        ("git@github.com:mona/vision_nb.git", "gh/mona/vision_nb"),
+        ("https://gitlab.com/group/vision_nb.git", "gl/group%2Fvision_nb"),
+    ],
+)
+def test_the_launch_link_opens_the_first_notebook(remote, place):
+    link = urllib.parse.urlsplit(parse_remote(remote).binder)
+    assert (link.hostname, link.path) == ("mybinder.org", f"/v2/{place}/HEAD")
+    assert urllib.parse.parse_qs(link.query) == {"labpath": [START]}
 
 
 class Memory(threading.Thread):

@@ -1,12 +1,13 @@
 """The built wheel: its contents, and that it works in an empty environment on every supported Python."""
 
+import re
 import sys
 import tarfile
 import zipfile
 
 import pytest
 
-from tests.environments import copy_project, install, interpreter, new_environment, project_files, run
+from tests.environments import ROOT, copy_project, install, interpreter, new_environment, project_files, run
 
 pytestmark = pytest.mark.slow
 
@@ -47,12 +48,14 @@ def built(tmp_path_factory):
     return out
 
 
-def test_the_wheel_contains_the_package_and_the_notebooks_and_nothing_else(built):
+def test_the_wheel_contains_the_package_the_notebooks_and_the_guide_and_nothing_else(built):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         sizes = {name: wheel.getinfo(name).file_size for name in wheel.namelist() if not name.endswith("/")}
     package = {name for name in project_files() if name.startswith("vision_nb/")}
-    notebooks = {f"vision_nb/{name}" for name in project_files() if name.startswith("notebooks/") and ".ipynb" in name}
-    assert package | notebooks == {name for name in sizes if ".dist-info/" not in name}
+    ours = {name for name in project_files() if name.startswith("notebooks/") and name.endswith((".ipynb", ".md"))}
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ours if name.endswith(".md")]
+    ours |= {f"notebooks/{name}" for page in pages for name in re.findall(r"\]\(\.\./(pictures/[\w.]+)\)", page)}
+    assert package | {f"vision_nb/{name}" for name in ours} == {name for name in sizes if ".dist-info/" not in name}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in sizes)
     assert sum(sizes.values()) < 4_000_000
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from vision_nb.cost.image_rules import row_for, rule_for, sent_size, view_of
 from vision_nb.cost.image_tokens import image_tokens_array
 from vision_nb.cost.model_names import match_prefix
 from vision_nb.cost.model_reference import counted_model
-from vision_nb.cost.rule_kinds import MAX_PATCHES, Fixed, Patches, RoundedPatches, StretchedTiles
+from vision_nb.cost.rule_kinds import MAX_PATCHES, Patches, RoundedPatches, StretchedTiles
 from vision_nb.cost.rule_table import RULES
 from vision_nb.cost.text_tokens import context_length
 
@@ -464,36 +463,3 @@ def test_every_form_of_a_models_name_reaches_its_row(name, row):
 @pytest.mark.parametrize("name", WITHOUT_ROW)
 def test_names_of_other_models_have_no_row(name):
     assert image_tokens((640, 480), name).tokens is None
-
-
-def described(rule):
-    """Return a rule and its limits in a few words, for the README."""
-    facts = [rule.name]
-    if isinstance(rule, Fixed):
-        facts.append(f"{rule.tokens:,} tokens")
-    if hasattr(rule, "tile") and not rule.has_levels:
-        facts.append(f"{rule.tile} tokens each")
-    facts += [f"side up to {rule.max_side:,} px"] if hasattr(rule, "max_side") else []
-    facts += [f"at most {rule.max_patches:,}"] if getattr(rule, "max_patches", None) else []
-    facts += ["one token per row"] if rule.breaks else []
-    facts += ["one more tile for the whole image"] if rule.has_overview else []
-    return ", ".join(facts)
-
-
-def readme_rows():
-    """Return the rows of the README's table of rules."""
-    openai = [row for row in RULES.values() if row.names is None and row.name != "demo"]
-    for name in sorted({row.rule.name for row in openai}):
-        own = [row for row in openai if row.rule.name == name]
-        compared = ", ".join(row.name for row in own if row.checked)
-        yield f"| {', '.join(row.name for row in own)} | {name}, by detail level | | the guide's examples: {compared} |"
-    for row in RULES.values():
-        if row.names is not None:
-            above = row.estimate_above
-            estimate = "" if above is None else f"above {above:,} px" if above else "always"
-            yield f"| {row.name} | {described(row.rule)} | {estimate} | {row.checked or 'no'} |".replace("|  |", "| |")
-
-
-def test_the_readmes_table_of_rules_is_that_of_the_code():
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    assert "\n".join(readme_rows()) in readme

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,39 @@ def test_all_notebooks_are_copied(tmp_path):
     assert copy_notebooks(tmp_path / "a" / "new") == []
     for name in NAMES:
         assert (tmp_path / "a" / "new" / name).read_bytes() == (NOTEBOOKS / name).read_bytes()
+
+
+def links(page):
+    return re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("repository", [None, "https://github.com/mona/vision_nb"])
+def test_the_guide_is_copied_and_its_links_work(tmp_path, monkeypatch, repository):
+    monkeypatch.setattr(tutorials, "repository_url", lambda: repository)
+    copy_notebooks(tmp_path)
+    pages = sorted((tmp_path / "guide").glob("*.md"))
+    assert [page.name for page in pages] == sorted(page.name for page in (NOTEBOOKS / "guide").glob("*.md"))
+    local = {(page, link.partition("#")[0]) for page in pages for link in links(page) if "://" not in link}
+    assert local and all((page.parent / link).exists() for page, link in local)
+    web = [link for page in pages for link in links(page) if link.startswith("https://github.com/")]
+    assert all((ROOT / link.partition("/blob/HEAD/")[2].partition("#")[0]).is_file() for link in web)
+    assert bool(web) is (repository is not None)
+    assert "(test)" in (tmp_path / "guide" / "peers.md").read_text() or repository
+
+
+def test_a_changed_page_of_the_guide_is_kept(tmp_path):
+    copy_notebooks(tmp_path)
+    (tmp_path / "guide" / "privacy.md").write_text("mine")
+    assert copy_notebooks(tmp_path) == ["guide/privacy.md"]
+
+
+def test_the_repository_is_the_one_that_the_installation_states(monkeypatch):
+    stated = Message()
+    monkeypatch.setattr(tutorials, "metadata", lambda name: stated)
+    assert tutorials.repository_url() is None
+    stated["Project-URL"] = "Issues, https://github.com/mona/vision_nb/issues"
+    stated["Project-URL"] = "Source, https://github.com/mona/vision_nb"
+    assert tutorials.repository_url() == "https://github.com/mona/vision_nb"
 
 
 def test_a_changed_notebook_is_kept_and_a_missing_one_is_copied_again(tmp_path):

@@ -1,4 +1,4 @@
-"""The tutorial notebooks: copy them to a folder, and open JupyterLab there."""
+"""The tutorial notebooks and the guide: copy them to a folder, and open JupyterLab there."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from vision_nb.errors import SettingsError
@@ -18,6 +19,8 @@ from vision_nb.paths import expand_path
 START = "00_start_here.ipynb"
 DEFAULT_FOLDER = "vision_nb_tutorials"
 _RECORD = ".vision_nb_tutorials.json"  # the digest of each copy, to distinguish an outdated copy from a changed one
+_LINK_TO_REPOSITORY = re.compile(r"\[([^\]]+)\]\(\.\./\.\./([^)\s]+)\)")
+_LINK_TO_PICTURE = re.compile(r"\]\(\.\./(pictures/[\w.]+)\)")
 
 
 def notebooks_folder() -> Path:
@@ -37,7 +40,7 @@ def notebooks_folder() -> Path:
 
 
 def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> list[str]:
-    """Copy the notebooks to a folder without overwriting changed ones.
+    """Copy the notebooks, and the guide in its folder ``guide``, without overwriting changed files.
 
     Copies that have not changed since an earlier call are updated.
 
@@ -45,24 +48,24 @@ def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> list[str]:
         folder: The folder; it is created if necessary.
 
     Returns:
-        The names of the notebooks that were not overwritten.
+        The names of the files that were not overwritten.
 
     Raises:
         SettingsError: The folder cannot be written to, or this installation has no notebooks.
     """
     target, kept = expand_path(folder), []
-    sources = sorted(notebooks_folder().glob("*.ipynb"))
     try:
         target.mkdir(parents=True, exist_ok=True)
         record = _read_record(target)
-        for source in sources:  # shutil.copytree would also change the permissions of an existing folder
-            copy, current = target / source.name, _digest(source)
-            if (copy.exists() or copy.is_symlink()) and _digest(copy) not in (current, record.get(source.name)):
-                kept.append(source.name)
+        for name, content in _contents().items():
+            copy, current = target / name, _digest(content)
+            if (copy.exists() or copy.is_symlink()) and _digest(_read(copy)) not in (current, record.get(name)):
+                kept.append(name)
                 continue
-            if _digest(copy) != current:
-                shutil.copyfile(source, copy)
-            record[source.name] = current
+            if _read(copy) != content:
+                copy.parent.mkdir(exist_ok=True)
+                copy.write_bytes(content)
+            record[name] = current
         (target / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
@@ -70,8 +73,44 @@ def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> list[str]:
     return kept
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+def _contents() -> dict[str, bytes]:
+    """Return what is copied, by its name in the folder: notebooks, the pages of the guide, and their pictures."""
+    source, repository = notebooks_folder(), repository_url()
+    found = {path.name: path.read_bytes() for path in sorted(source.glob("*.ipynb"))}
+    for path in sorted((source / "guide").glob("*.md")):
+        page = path.read_bytes().decode()
+        found |= {name: (source / name).read_bytes() for name in _LINK_TO_PICTURE.findall(page)}
+        found[f"guide/{path.name}"] = link_to_repository(page, repository).encode()
+    return found
+
+
+def repository_url() -> str | None:
+    """Return the URL of the project's repository, or None if this installation does not state it."""
+    try:
+        urls = metadata("vision-nb").get_all("Project-URL") or []
+    except PackageNotFoundError:  # a checkout that is not installed
+        return None
+    return next((url.removeprefix("Source, ") for url in urls if url.startswith("Source, ")), None)
+
+
+def link_to_repository(page: str, repository: str | None) -> str:
+    """Return a page of the guide whose links to other parts of the repository work in a copy.
+
+    Args:
+        page: The page's Markdown.
+        repository: The repository's URL; None replaces these links with their text.
+    """
+    if repository is None:
+        return _LINK_TO_REPOSITORY.sub(r"\1", page)
+    return _LINK_TO_REPOSITORY.sub(lambda found: f"[{found[1]}]({repository}/blob/HEAD/{found[2]})", page)
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _read_record(folder: Path) -> dict[str, str]:
