@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import tomllib
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ def test_the_quickstart_of_readme_works(server, monkeypatch, tmp_path, capsys):
     server.answer_with(lambda question: json.dumps({"shop": "Mill Lane Bakery", "total": 9.3}))
     monkeypatch.setenv("OPENAI_API_KEY", "demo-key-of-readme")
     monkeypatch.setenv("OPENAI_BASE_URL", server.openai_base)
-    names = {"__name__": "quickstart"}
+    names: dict[str, Any] = {"__name__": "quickstart"}
     exec(compile(CODE.findall(README)[0], "README.md", "exec"), names)
     table = names["extraction"].to_dataframe()
     assert len(table) == 14 and set(table["shop"].dropna()) == {"Mill Lane Bakery"}
