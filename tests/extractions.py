@@ -13,6 +13,7 @@ from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.grid import make_grid
 from vision_nb.comparison.result import Comparison
+from vision_nb.comparison.rows import Rows
 from vision_nb.errors import SchemaError
 from vision_nb.schema.schema import Schema
 from vision_nb.store import Store
@@ -86,7 +87,7 @@ def make_extraction(folder, answers, schema=Receipt, *, images=None, repaired=()
     grid = make_grid(models, "x?", images, schema=schema)
     compiled = Schema.of(schema)
     rows = []
-    for index, row in enumerate(grid.empty_rows()):
+    for index, row in enumerate(Rows(grid, folder / "answers.sqlite3")):
         data = answers[index // len(models)][index % len(models)]
         if data is None or isinstance(data, Exception):
             rows.append(row.with_error(data or SchemaError("The answer has no JSON.", text="<b>?")))

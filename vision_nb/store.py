@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from json.encoder import encode_basestring
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,22 +25,16 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.interrupts import keep_interrupts
 from vision_nb.paths import expand_path
 from vision_nb.privacy.urls import public_url
-from vision_nb.rendering.sanitize import replace_surrogates
-from vision_nb.responses import UNFINISHED, Response, Usage
+from vision_nb.responses import Response
 from vision_nb.storage import annotations as annotation_store
-from vision_nb.storage import claims, conversations
+from vision_nb.storage import answers, claims, conversations
 from vision_nb.storage.claims import Claim, claimed
 from vision_nb.storage.database import checkpoint, close_database, open_database
-from vision_nb.storage.details import read_details, write_details
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""
 {claims.SCHEMA}
-CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, time REAL NOT NULL, asked_model TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
-    finish_reason TEXT, latency REAL, input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER,
-    details TEXT NOT NULL DEFAULT '{{}}'
-) WITHOUT ROWID;
+{answers.SCHEMA}
 {annotation_store.SCHEMA}
 {conversations.SCHEMA}
 CREATE TABLE IF NOT EXISTS files (
@@ -136,9 +131,11 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
             key: The question's key.
             reuse: Use the answer that is stored or is being asked for; if False, ask again in any case.
         """
-        return Claim(
-            key, self._transaction, (lambda connection, key: _select(connection, [key]).get(key)) if reuse else None
-        )
+
+        def look_up(connection: sqlite3.Connection, key: str) -> Response | None:
+            return answers.select_answers(connection, [key]).get(key)
+
+        return Claim(key, self._transaction, look_up if reuse else None)
 
     def check_writable(self) -> None:
         """Raise an error if no answer could be written, for instance because the disk is full.
@@ -156,7 +153,12 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
     def get_many(self, keys: Iterable[str]) -> dict[str, Response]:
         """Return the stored answers for some keys, by key."""
         with self._locked() as connection:
-            return _select(connection, list(keys))
+            return answers.select_answers(connection, keys)
+
+    def facts(self, keys: Iterable[str], *, with_text: bool = False) -> dict[str, answers.AnswerFacts]:
+        """Return what a large comparison keeps of the stored answers for some keys, by key."""
+        with self._locked() as connection:
+            return answers.select_facts(connection, keys, with_text=with_text)
 
     def put(self, key: str, asked_model: str, response: Response) -> None:
         """Write an answer; it is on disk when this returns. An interrupted or incomplete answer is not written.
@@ -166,27 +168,10 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
             asked_model: The model as the user named it; the response has the server's own name.
             response: The answer.
         """
-        if response.finish_reason in UNFINISHED:
+        if not answers.is_storable(response):
             return
-        usage = response.usage
-        values = {
-            "key": key,
-            "time": time.time(),
-            "asked_model": replace_surrogates(asked_model),
-            "model": replace_surrogates(response.model),
-            "text": replace_surrogates(response.text),
-            "finish_reason": replace_surrogates(response.finish_reason or "") or None,
-            "latency": response.latency,
-            "input_tokens": usage and usage.input_tokens,
-            "output_tokens": usage and usage.output_tokens,
-            "cached_input_tokens": usage and usage.cached_input_tokens,
-            "details": write_details(response),
-        }
         with self._transaction() as connection:
-            connection.execute(
-                f"INSERT OR REPLACE INTO answers ({', '.join(values)}) VALUES (:{', :'.join(values)})", values
-            )
-            connection.execute("DELETE FROM claims WHERE key = ?", [key])  # whoever waits for the answer has it now
+            answers.insert_answer(connection, key, asked_model, response)
         self._checkpoint_soon()
 
     def count(self) -> int:
@@ -239,55 +224,72 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
         return digest
 
 
-def _select(connection: sqlite3.Connection, keys: list[str]) -> dict[str, Response]:
-    found: dict[str, Response] = {}
-    rows = connection.execute(
-        "SELECT key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens, "
-        "details FROM answers WHERE key IN (SELECT value FROM json_each(?))",
-        [json.dumps(keys)],
-    )
-    for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached, details in rows:
-        usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
-        found[key] = Response(
-            text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency, **read_details(details)
-        )
-    return found
-
-
 def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:
     store = reference()
     if store is not None:
         store.checkpoint()
 
 
-def answer_key(
-    *,
-    model: str,
-    parameters: Mapping[str, Any],
-    prompt: str,
-    image_digests: Iterable[str],
-    system: str = "",
-    history: Sequence[Any] = (),
-    schema: str = "",
-) -> str:
-    """Return the key of an answer: a digest of everything that the model is sent.
+class AnswerKeys:
+    """The keys of the answers to one question about various images.
+
+    A key is a digest of everything that the model is sent.
 
     Args:
         model: Provider and model, and the server if it is not the provider's own.
         parameters: The request's parameters.
         prompt: The question.
-        image_digests: A digest for each image, in order.
         system: The system message, if any.
         history: Earlier messages, each as a role, a text and digests. With an empty history, the key is the same as
             before conversations were stored.
         schema: The digest of the answer's schema, if any.
     """
-    asked = [model, dict(sorted(parameters.items())), prompt, list(image_digests), system]
-    if history:
-        asked.append(list(history))
-    if schema:
-        asked.append({"schema": schema})
-    return _sha256(json.dumps(asked, ensure_ascii=False, sort_keys=True, default=repr).encode("utf-8", "surrogatepass"))
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        parameters: Mapping[str, Any],
+        prompt: str,
+        system: str = "",
+        history: Sequence[Any] = (),
+        schema: str = "",
+    ) -> None:
+        before = [model, dict(sorted(parameters.items())), prompt]
+        after = [system, *([list(history)] if history else []), *([{"schema": schema}] if schema else [])]
+        self._before = hashlib.sha256(b"[" + b"".join(_json(part) + b", " for part in before) + b"[")
+        self._after = b"], " + b", ".join(map(_json, after)) + b"]"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AnswerKeys) and self(()) == other(())
+
+    def __hash__(self) -> int:
+        return hash(self(()))
+
+    def __call__(self, image_digests: Iterable[str]) -> str:
+        """Return the key of the answer about some images.
+
+        Args:
+            image_digests: A digest for each image, in order.
+        """
+        key = self._before.copy()
+        key.update(", ".join(map(encode_basestring, image_digests)).encode("utf-8", "surrogatepass"))
+        key.update(self._after)
+        return key.hexdigest()
+
+
+def answer_key(*, image_digests: Iterable[str], **question: Any) -> str:
+    """Return the key of an answer.
+
+    Args:
+        image_digests: A digest for each image, in order.
+        **question: The arguments of `AnswerKeys`.
+    """
+    return AnswerKeys(**question)(image_digests)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=repr).encode("utf-8", "surrogatepass")
 
 
 def _sha256(data: bytes) -> str:

@@ -185,7 +185,7 @@ class Extraction(TerminalDisplay, Sequence[Row]):
             SettingsError: The file cannot be written, or a number is too small or too large.
         """
         options = PageOptions(title, image_side, page_size)
-        rows, notes = self.comparison.rows, self.comparison.grid.notes(self.comparison.rows)
+        rows, notes = self.comparison.rows, self.comparison.rows.notes()
         shown = (rows, self.values, self.document, self.fields, self.incomplete)
         return write_page(extraction_page(*shown, notes, options), path)
 
@@ -357,7 +357,7 @@ class Extraction(TerminalDisplay, Sequence[Row]):
         return {self.comparison[index].image: review.value for index, review in reviews.items()}
 
     def _repr_html_(self) -> str:
-        rows, notes = self.comparison.rows, self.comparison.grid.notes(self.comparison.rows)
+        rows, notes = self.comparison.rows, self.comparison.rows.notes()
         return extraction_html(rows, self.values, self.document, self.fields, self.incomplete, notes)
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:

@@ -15,6 +15,7 @@ from vision_nb.comparison.answer_cells import (
 from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.page_export import PageOptions
+from vision_nb.comparison.rows import Rows
 from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
@@ -70,7 +71,7 @@ def badge_html(rows: Iterable[Row]) -> str:
     return BADGE_HTML if any(row.is_demo for row in rows) else ""
 
 
-def comparison_html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> str:
+def comparison_html(grid: Grid, rows: Rows, incomplete: str | None) -> str:
     """Return the gallery as notebook output of at most `MAX_HTML` characters.
 
     If there are too many images, those with failed or disagreeing answers come first.
@@ -99,7 +100,7 @@ def comparison_html(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> 
     )
 
 
-def comparison_page(grid: Grid, rows: Sequence[Row], incomplete: str | None, options: PageOptions) -> str:
+def comparison_page(grid: Grid, rows: Rows, incomplete: str | None, options: PageOptions) -> str:
     """Return the gallery of all images, with whole answers, as an HTML page."""
     layout = _Layout(
         column=_PAGE_COLUMN,
@@ -146,7 +147,7 @@ def _questions(grid: Grid) -> str:
     return f'<ol style="overflow-wrap:anywhere">{"".join(f"<li><b>{text}</b></li>" for text in texts)}</ol>'
 
 
-def _marks(grid: Grid, rows: Sequence[Row], document: int) -> tuple[str, ...]:
+def _marks(grid: Grid, rows: Rows, document: int) -> tuple[str, ...]:
     """Return the filters that select an image."""
     by_prompt = [
         [rows[grid.index(model, prompt, document)] for model in range(len(grid.models))]
@@ -175,7 +176,7 @@ def _disputed(grid: Grid, rows: Sequence[Row]) -> set[str]:
     return disputed_fields(values, schema.fields) if values else set()
 
 
-def _image_rows(grid: Grid, rows: Sequence[Row], document: int, layout: _Layout) -> str:
+def _image_rows(grid: Grid, rows: Rows, document: int, layout: _Layout) -> str:
     """Return an image's rows, one for each question."""
     html = ""
     for prompt in range(len(grid.prompts)):
@@ -208,10 +209,10 @@ def _answer(grid: Grid, row: Row, disputed: set[str], layout: _Layout) -> str:
     return folded_answer_html(text, facts=row.facts(), remark=row.remark, to_html=layout.to_html)
 
 
-def _summary(grid: Grid, rows: Sequence[Row], shown: int, incomplete: str | None) -> str:
+def _summary(grid: Grid, rows: Rows, shown: int, incomplete: str | None) -> str:
     finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
     sentences = [f"{len(rows):,} rows, {finished:,} answered, {failed:,} failed."]
-    sentences += [f"{note}." for note in grid.notes(rows)]
+    sentences += [f"{note}." for note in rows.notes()]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")
     if grid.schema is not None and len(grid.models) > 1:

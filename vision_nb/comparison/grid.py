@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -28,7 +28,7 @@ from vision_nb.rendering.sanitize import escape_text, terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalDisplay, TerminalPart, short_text
 from vision_nb.responses import Response, Usage
 from vision_nb.schema.schema import Schema
-from vision_nb.store import answer_key
+from vision_nb.store import AnswerKeys
 
 
 @dataclass(frozen=True, repr=False)
@@ -137,10 +137,22 @@ class Row(TerminalDisplay):
         """Whether the row has an answer."""
         return self.response is not None
 
-    def with_answer(self, response: Response, *, from_store: bool) -> Row:
-        """Return the row with an answer."""
-        row = self._with_cost(response)
-        return replace(row, response=response.text, error=None, from_store=from_store, parsed=response.parsed)
+    def with_answer(self, response: Response, *, from_store: bool, parsed: Any = None) -> Row:
+        """Return the row with an answer.
+
+        Args:
+            response: The answer.
+            from_store: Whether it came from the store.
+            parsed: The answer's value; None for that of the response.
+        """
+        return replace(
+            self,
+            response=response.text,
+            error=None,
+            from_store=from_store,
+            parsed=response.parsed if parsed is None else parsed,
+            **_cost(response),
+        )
 
     def with_error(self, error: Exception) -> Row:
         """Return the row with an error, and with what was spent before it."""
@@ -150,21 +162,22 @@ class Row(TerminalDisplay):
     def with_cost_of(self, error: Exception) -> Row:
         """Return the row with what was spent, before an error, on an answer that needed a repair."""
         paid = error.response if isinstance(error, VisionError) else None
-        return self if paid is None else self._with_cost(paid)
+        return self if paid is None else replace(self, **_cost(paid))
 
-    def _with_cost(self, response: Response) -> Row:
-        usage = response.usage or Usage()
-        return replace(
-            self,
-            finish_reason=response.finish_reason,
-            latency_s=response.latency,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            usd=response.cost,
-            usd_is_reported=response.reported_cost is not None,
-            attempts=response.attempts,
-            is_demo=response.is_demo,
-        )
+
+def _cost(response: Response) -> dict[str, Any]:
+    """Return the attributes of a row that say how its answer ended and what it cost."""
+    usage = response.usage or Usage()
+    return {
+        "finish_reason": response.finish_reason,
+        "latency_s": response.latency,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "usd": response.cost,
+        "usd_is_reported": response.reported_cost is not None,
+        "attempts": response.attempts,
+        "is_demo": response.is_demo,
+    }
 
 
 @dataclass(frozen=True, repr=False)
@@ -204,17 +217,23 @@ class Grid:
         """Return the index of a row."""
         return (prompt * len(self.documents) + document) * len(self.models) + model
 
+    def place(self, row: int) -> tuple[int, int, int]:
+        """Return the indices (model, prompt, document) of a row."""
+        rest, model = divmod(row, len(self.models))
+        prompt, document = divmod(rest, len(self.documents))
+        return model, prompt, document
+
     def rows_of(self, document: int) -> Iterator[tuple[int, int, int]]:
         """Iterate over the indices (row, model, prompt) of an image's rows."""
         for prompt in range(len(self.prompts)):
             for model in range(len(self.models)):
                 yield self.index(model, prompt, document), model, prompt
 
-    def duplicate_notes(self, keys: Sequence[str]) -> list[str]:
+    def duplicate_notes(self, keys: Sequence[Hashable]) -> list[str]:
         """Return a note about duplicate images and one about duplicate prompts, if there are any.
 
         Args:
-            keys: A key for each image, the same for equal images; "" if an image could not be read.
+            keys: A key for each image, the same for equal images; empty if an image could not be read.
         """
         known = [key for key in keys if key]
         repeated = [
@@ -226,19 +245,6 @@ class Grid:
             "asked once"
             for count, total, name in repeated
             if count
-        ]
-
-    def notes(self, rows: Sequence[Row]) -> list[str]:
-        """Return the notes about duplicates for the rows of a run."""
-        return self.duplicate_notes([rows[self.index(0, 0, place)].key for place in range(len(self.documents))])
-
-    def empty_rows(self) -> list[Row]:
-        """Return a row without a result for each call."""
-        return [
-            Row(str(model), prompt, document.name, document=document)
-            for prompt in self.prompts
-            for document in self.documents
-            for model in self.models
         ]
 
 
@@ -317,15 +323,29 @@ def row_key(
         detail: The image's own detail level, which takes precedence over the model's.
         schema: The schema of the answer, or None.
     """
+    return row_keys(llm, prompt, schema)([image_key(digest, detail)])
+
+
+def row_keys(llm: MultiModalLLM, prompt: str, schema: Schema | None = None) -> AnswerKeys:
+    """Return the keys of a model's answers to a prompt, by `image_key`; arguments are as for `row_key`."""
     identity = {**llm.identity}
     parameters = identity.pop("parameters")
-    return answer_key(
+    return AnswerKeys(
         model=repr(sorted(identity.items())),
         parameters=parameters,
         prompt=prompt,
-        image_digests=[f"{digest} {detail or ''}".strip()],
         schema=schema.digest if schema else "",
     )
+
+
+def image_key(digest: str, detail: str | None) -> str:
+    """Return a key that is the same for equal images with the same detail level.
+
+    Args:
+        digest: The digest of the image's content.
+        detail: The image's own detail level, or None.
+    """
+    return f"{digest} {detail or ''}".strip()
 
 
 def _as_list(values: Any) -> list[Any]:

@@ -107,23 +107,16 @@ class Progress:
         self._pauses[model] = time.monotonic() + seconds
         self._update()
 
-    def recount(self, rows: Sequence[Row], spent: Decimal) -> None:
-        """Update the numbers from all rows."""
-        self._done = sum(row.finished or row.error is not None for row in rows)
-        self._failed = sum(row.error is not None for row in rows)
-        self._stored = sum(row.from_store for row in rows)
-        self._spent = spent
+    def recount(self, *, answered: int, failed: int, stored: int, spent: Decimal) -> None:
+        """Update the numbers of rows with an answer, with an error, and with an answer from the store."""
+        self._done, self._failed, self._stored, self._spent = answered + failed, failed, stored, spent
         self._update()
 
-    def add(self, row: Row, spent: Decimal) -> None:
-        """Update the numbers after one more row."""
-        self._done += 1
-        self._failed += row.error is not None
-        self._stored += row.from_store
-        self._asked += not row.from_store
-        self._by_demo += row.is_demo and not row.from_store
-        self._has_unknown_price |= row.finished and not row.from_store and row.usd is None
-        self._spent = spent
+    def add(self, row: Row) -> None:
+        """Count a call that has ended."""
+        self._asked += 1
+        self._by_demo += row.is_demo
+        self._has_unknown_price |= row.finished and row.usd is None
         self._update()
 
     def show_elsewhere(self, count: int) -> None:

@@ -26,6 +26,7 @@ from vision_nb.comparison.labels import (
 )
 from vision_nb.comparison.page_export import PageOptions, write_page
 from vision_nb.comparison.row_tables import comparison_parts
+from vision_nb.comparison.rows import Rows
 from vision_nb.comparison.run import Run
 from vision_nb.comparison.scoring import Score, score_predictions
 from vision_nb.comparison.styled_table import styled_table
@@ -87,7 +88,9 @@ class Comparison(TerminalDisplay, Sequence[Row]):
         resume: bool = True,
         max_wait: float = MAX_WAIT,
     ) -> None:
-        self.rows = tuple(rows)
+        self.rows = (
+            rows if isinstance(rows, Rows) else Rows(grid, store if isinstance(store, Path) else store.path, rows)
+        )
         self.grid, self.budget, self.incomplete, self.resume = grid, budget, incomplete, resume
         self._store, self.max_wait = store, max_wait
 
@@ -110,7 +113,7 @@ class Comparison(TerminalDisplay, Sequence[Row]):
     @property
     def errors(self) -> list[Row]:
         """The rows with an error."""
-        return [row for row in self.rows if row.error is not None]
+        return self.rows.errors()
 
     def document(self, place: int) -> ImageDocument:
         """Return the image of a row.
@@ -355,7 +358,7 @@ class Comparison(TerminalDisplay, Sequence[Row]):
             A new comparison; this one does not change.
         """
         budget = run_budget(self.grid.models, self.budget.limit, spent=self.budget.spent)
-        rows = [row if row.finished else replace(row, error=None) for row in self.rows]
+        rows = self.rows.without_errors()
         with self.opened_store() as store:
             run = Run(
                 self.grid, store, budget, resume=self.resume, progress=progress, max_wait=self.max_wait, rows=rows
@@ -370,10 +373,9 @@ class Comparison(TerminalDisplay, Sequence[Row]):
         return comparison_parts(self.grid, self.rows, self.incomplete)
 
     def __repr__(self) -> str:
-        finished = sum(row.finished for row in self.rows)
         incomplete = f", incomplete: {self.incomplete}" if self.incomplete else ""
         rows = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
-        return f"Comparison({rows}, {finished} answered, {len(self.errors)} failed{incomplete})"
+        return f"Comparison({rows}, {self.rows.answered} answered, {self.rows.failed} failed{incomplete})"
 
 
 def comparison_from(run: Run, store: Store | Path) -> Comparison:

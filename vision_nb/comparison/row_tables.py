@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.grid import Grid, Row
+from vision_nb.comparison.rows import Rows
 from vision_nb.rendering.demo_badge import BADGE
 from vision_nb.rendering.format import format_price, total_price
 from vision_nb.rendering.terminal import TerminalPart, TextTable, short_text
@@ -17,7 +18,7 @@ _MAX_ROWS = 40
 _MAX_ANSWER = 160  # characters
 
 
-def comparison_parts(grid: Grid, rows: Sequence[Row], incomplete: str | None) -> Iterator[TerminalPart]:
+def comparison_parts(grid: Grid, rows: Rows, incomplete: str | None) -> Iterator[TerminalPart]:
     """Yield a comparison for a terminal: a table with a row per call, and a summary."""
     several_prompts = len(grid.prompts) > 1
     if not several_prompts:
@@ -33,12 +34,12 @@ def comparison_parts(grid: Grid, rows: Sequence[Row], incomplete: str | None) ->
         ]
         for row in rows[:_MAX_ROWS]
     ]
-    yield from _table_parts(head, lines, rows, grid.notes(rows), incomplete)
+    yield from _table_parts(head, lines, rows, rows.notes(), incomplete)
 
 
 def extraction_parts(
     grid: Grid,
-    rows: Sequence[Row],
+    rows: Rows,
     values: Callable[[int], Values | None],
     fields: Sequence[Field],
     incomplete: str | None,
@@ -63,13 +64,13 @@ def extraction_parts(
         model = [row.model_label] if with_model else []
         lines.append([row.image_title, *model, *cells, *([note] if has_notes else [])])
     head = ["image", *(["model"] if with_model else []), *paths, *([""] if has_notes else [])]
-    yield from _table_parts(head, lines, rows, grid.notes(rows), incomplete)
+    yield from _table_parts(head, lines, rows, rows.notes(), incomplete)
 
 
 def _table_parts(
     head: Sequence[str],
     lines: Sequence[Sequence[str]],
-    rows: Sequence[Row],
+    rows: Rows,
     notes: Sequence[str],
     incomplete: str | None,
 ) -> Iterator[TerminalPart]:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 
 from vision_nb.comparison.calls import Calls, LocalCalls
-from vision_nb.comparison.grid import Grid, Row, row_key
+from vision_nb.comparison.grid import Grid
+from vision_nb.comparison.lookup import Lookup
 from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
 from vision_nb.comparison.progress import Progress
+from vision_nb.comparison.rows import Rows
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import (
     BudgetExceededError,
-    ImageError,
     QuotaExceededError,
     RateLimitError,
     RequestTooLargeError,
-    SchemaError,
     SettingsError,
     StoreError,
 )
@@ -30,11 +27,11 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
 from vision_nb.responses import Response, Usage
+from vision_nb.storage.answers import is_storable
 from vision_nb.storage.claims import aclaimed, finish_in_thread, pauses
 from vision_nb.store import Store
-from vision_nb.user_warnings import to_thread
 
-_LOOKUP_BATCH = 200  # images per lookup in the store
+_QUEUED = 10_000  # rows of a model that wait for their call; the others are looked up later
 _MAX_RATE_LIMITS = 6  # rate limit errors of one call before its row fails
 
 Queue = asyncio.Queue[tuple[int, int, int] | None]
@@ -68,31 +65,30 @@ class Run:
         resume: bool = True,
         progress: bool = True,
         max_wait: float = MAX_WAIT,
-        rows: Sequence[Row] | None = None,
+        rows: Rows | None = None,
         calls: Calls | None = None,
     ) -> None:
         self.grid, self.budget, self.resume = grid, budget, resume
         self.max_wait = check_max_wait(max_wait)
-        self.rows = grid.empty_rows() if rows is None else list(rows)
+        self.rows = Rows(grid, store.path) if rows is None else rows
         self.stopped: str | None = None
         self._store = store
         self._calls = LocalCalls(grid, store) if calls is None else calls
+        self._lookup = Lookup(grid, self.rows, store, self._calls, resume=resume)
         self._progress = Progress(
             len(grid),
             "extracting" if grid.schema else "comparing",
             enabled=progress,
             is_free=all(model.price(Usage(1, 1)) == 0 for model in grid.models),
         )
-        self._pending: Counter[int] = Counter()  # unfinished rows of each image
-        self._first: dict[str, int] = {}  # by key: the row that asks the question
-        self._same: dict[int, list[tuple[int, int]]] = {}  # by this row: other rows of equal images, with their image
+        self._same: dict[int, list[int]] = {}  # by a row that is being asked: rows with equal images
         self._elsewhere: set[int] = set()  # rows whose questions another process is asking
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb store")
 
     @property
     def incomplete(self) -> str | None:
         """Why some calls were not made and how many, or None."""
-        missing = sum(not row.finished and row.error is None for row in self.rows)
+        missing = len(self.rows) - self.rows.answered - self.rows.failed
         return f"{self.stopped.rstrip('.')}; {missing:,} calls were not made" if self.stopped and missing else None
 
     def execute(self) -> None:
@@ -109,87 +105,58 @@ class Run:
             StoreError: The store cannot be written, and no call was made.
         """
         limits = self.grid.limits
-        queues: list[Queue] = [asyncio.Queue() for _ in limits]
+        queues: list[Queue] = [asyncio.Queue(_QUEUED) for _ in limits]
         slots = asyncio.Semaphore(self.grid.max_concurrency) if self.grid.max_concurrency else nullcontext()
         gates = [
             ModelGate(llm, limit, slots, self._progress, is_stopped=lambda: self.stopped is not None)
             for llm, limit in zip(self.grid.models, self.grid.rate_limits, strict=True)
         ]
-        workers = [
-            asyncio.create_task(self._work(queue, gate))
-            for queue, gate, limit in zip(queues, gates, limits, strict=True)
-            for _ in range(limit)
-        ]
-        clock = asyncio.create_task(self._progress.keep_current())
+        tasks = [asyncio.create_task(self._progress.keep_current())]
         with self._writer, self._progress:
             try:
                 await finish_in_thread(self._writer, self._store.check_writable)
                 async with self._calls.running():
-                    await self._enqueue(queues)
-                    for queue, limit in zip(queues, limits, strict=True):
-                        for _ in range(limit):
-                            queue.put_nowait(None)
-                    await asyncio.gather(*workers)
+                    work = [
+                        asyncio.create_task(one)
+                        for model, (queue, gate, limit) in enumerate(zip(queues, gates, limits, strict=True))
+                        for one in (
+                            self._enqueue(model, queue, limit),
+                            *(self._work(queue, gate) for _ in range(limit)),
+                        )
+                    ]
+                    tasks += work
+                    await asyncio.gather(*work)
             finally:
-                for task in (clock, *workers):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(clock, *workers, return_exceptions=True)
-                self._progress.notes = self.grid.notes(self.rows)
+                await asyncio.gather(*tasks, return_exceptions=True)
+                self._progress.notes = self.rows.notes()
                 await finish_in_thread(self._writer, self._store.checkpoint)
 
-    async def _enqueue(self, queues: list[Queue]) -> None:
-        """Fill in the rows whose answers are in the store, and queue the others, image by image."""
-        for start in range(0, len(self.grid.documents), _LOOKUP_BATCH):
-            batch = range(start, min(start + _LOOKUP_BATCH, len(self.grid.documents)))
-            unfinished = [place for place in batch if not all(self.rows[row].finished for row in self._rows_of(place))]
-            digests = await self._calls.digests([self.grid.documents[place] for place in unfinished])
-            found = dict(zip(unfinished, digests, strict=True))
-            for row, model, document in await to_thread(self._look_up, found):
-                first = self._first.setdefault(self.rows[row].key, row)
+    async def _enqueue(self, model: int, queue: Queue, workers: int) -> None:
+        """Fill in a model's rows whose answers are in the store, and queue the others, as the queue has room."""
+        async for batch in self._lookup.missing(model):
+            for row, document, first in batch:
                 if first == row:
-                    queues[model].put_nowait((row, model, document))
-                elif self._is_done(first):
-                    self._copy(first, row, document)
+                    await queue.put((row, model, document))
+                elif self.rows.is_done(first):
+                    self._copy(first, row)
                 else:
-                    self._same.setdefault(first, []).append((row, document))
-            self._progress.recount(self.rows, self.budget.spent)
+                    self._same.setdefault(first, []).append(row)
+            self._recount()
+        for _ in range(workers):
+            await queue.put(None)
 
-    def _rows_of(self, document: int) -> Iterator[int]:
-        return (row for row, _, _ in self.grid.rows_of(document))
+    def _recount(self) -> None:
+        rows, spent = self.rows, self.budget.spent
+        self._progress.recount(answered=rows.answered, failed=rows.failed, stored=rows.from_store, spent=spent)
 
-    def _look_up(self, digests: Mapping[int, str | ImageError]) -> list[tuple[int, int, int]]:
-        """Fill in the stored rows of some images; return the others as (row, model, document)."""
-        rows: list[tuple[int, int, int]] = []
-        for document, digest in digests.items():
-            for row, model, prompt in self.grid.rows_of(document):
-                if self.rows[row].finished:
-                    continue
-                if isinstance(digest, ImageError):
-                    self.rows[row] = self.rows[row].with_error(digest)
-                    continue
-                detail = self.grid.documents[document].detail
-                key = row_key(self.grid.models[model], self.grid.prompts[prompt], digest, detail, self.grid.schema)
-                self.rows[row] = replace(self.rows[row], key=key)
-                rows.append((row, model, document))
-        stored = self._store.get_many(self.rows[row].key for row, _, _ in rows) if self.resume else {}
-        missing = []
-        for row, model, document in rows:
-            response = stored.get(self.rows[row].key)
-            if response is None or not self._use_stored(row, model, response):
-                missing.append((row, model, document))
-                self._pending[document] += 1
-        return missing
-
-    def _use_stored(self, row: int, model: int, response: Response) -> bool:
+    def _use_stored(self, row: int, answer: Response) -> bool:
         """Fill in a row from the store; return False if the answer no longer passes the schema's own checks."""
-        schema = self.grid.schema
-        try:
-            parsed = None if schema is None else schema.parse(response.text)
-        except SchemaError:
-            return False
-        response = replace(response.priced_by(self.grid.models[model].pricing), parsed=parsed)
-        self.rows[row] = self.rows[row].with_answer(response, from_store=True)
-        return True
+        done = self._lookup.row_from(row, answer)
+        if done is not None:
+            self.rows.put(row, done, is_stored=True)
+        return done is not None
 
     async def _work(self, queue: Queue, gate: ModelGate) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
@@ -205,7 +172,7 @@ class Run:
 
     async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> bool:
         """Ask a row's question, or use the stored answer; return False while another process is asking it."""
-        key = self.rows[row].key
+        key = self.rows.key(row)
         claim = self._store.claim(key, reuse=self.resume)
         try:
             async with aclaimed(claim, self._writer, wait=False) as answer:
@@ -214,34 +181,28 @@ class Run:
                     self._progress.show_elsewhere(len(self._elsewhere))
                     return False
                 self._elsewhere.discard(row)
-                if (answer is None or not self._use_stored(row, model, answer)) and self.stopped is None:
+                if (answer is None or not self._use_stored(row, answer)) and self.stopped is None:
                     await self._ask(row, model, document, gate)
         except StoreError as error:
             self.stopped = str(error)  # further answers could not be kept
-        if self._is_done(row):
-            self._settle(row, document)
-            for other, its_document in self._same.pop(row, ()):
-                self._copy(row, other, its_document)
+        if self.rows.is_done(row):
+            self._settle(row)
+            for other in self._same.pop(row, ()):
+                self._copy(row, other)
         return True
 
-    def _is_done(self, row: int) -> bool:
-        return self.rows[row].finished or self.rows[row].error is not None
+    def _copy(self, first: int, row: int) -> None:
+        """Give a row the result of the same question about an equal image."""
+        self.rows.copy_result(first, row)
+        self._settle(row)
 
-    def _copy(self, first: int, row: int, document: int) -> None:
-        """Give a row the result of the same question about an equal image, at no cost."""
-        done = self.rows[first]
-        if done.finished:
-            self.rows[row] = replace(done, image=self.rows[row].image, from_store=True)
-        else:
-            self.rows[row] = replace(self.rows[row], error=done.error)
-        self._settle(row, document)
-
-    def _settle(self, row: int, document: int) -> None:
-        self._pending[document] -= 1
-        if not self._pending[document]:
-            self.grid.documents[document].forget_download()
+    def _settle(self, row: int) -> None:
         self._progress.show_elsewhere(len(self._elsewhere))
-        self._progress.add(self.rows[row], self.budget.spent)
+        self._recount()
+        place = self.grid.place(row)[2]
+        document = self.grid.documents[place]
+        if document.is_remote and all(self.rows.is_done(index) for index, _, _ in self.grid.rows_of(place)):
+            document.forget_download()
 
     async def _ask(self, row: int, model: int, document: int, gate: ModelGate) -> None:
         """Make a row's call, retrying after rate limit errors, until it has an answer or an error."""
@@ -256,11 +217,11 @@ class Run:
                 gate.pause.is_hopeless = False
                 break
             except RequestTooLargeError as error:
-                self.rows[row] = self.rows[row].with_error(error)
+                self._fail(row, error)
                 break
             except QuotaExceededError as error:
                 gate.pause.quota_error = error
-                self.rows[row] = self.rows[row].with_error(error)
+                self._fail(row, error)
                 break
             except RateLimitError as error:
                 rate_limits += 1
@@ -269,22 +230,22 @@ class Run:
                 if asks_for_more and (has_waited_longest or gate.pause.is_hopeless):
                     gate.pause.is_hopeless, rate_limits = True, _MAX_RATE_LIMITS + 1
                 if rate_limits > _MAX_RATE_LIMITS:
-                    self.rows[row] = self.rows[row].with_error(error)
+                    self._fail(row, error)
                     break
                 has_waited_longest = has_waited_longest or asks_for_more
                 gate.pause.begin(min(seconds, self.max_wait))
                 self._progress.show_pause(str(self.grid.models[model]), min(seconds, self.max_wait))
             except BudgetExceededError as error:
-                self.rows[row] = self.rows[row].with_cost_of(error)
+                self.rows.put(row, self.rows[row].with_cost_of(error))
                 self.stopped = str(error)
                 break
             except StoreError:
                 raise
             except RunStoppedError as error:
-                self.rows[row] = self.rows[row].with_cost_of(error)
+                self.rows.put(row, self.rows[row].with_cost_of(error))
                 break
             except Exception as error:  # an error in one call must not end the run
-                self.rows[row] = self.rows[row].with_error(error)
+                self._fail(row, error)
                 break
 
     async def _call(self, row: int, model: int, document: ImageDocument, gate: ModelGate) -> None:
@@ -292,9 +253,17 @@ class Run:
         name = f"{document.title} ({llm.label})" if len(self.grid.models) > 1 else document.title
         with self._progress.asking(row, name), self.budget.active(), gate.active(row), without_rate_limit_retries():
             response = await self._calls.ask(model, self.rows[row].prompt, document)
-        self.rows[row] = self.rows[row].with_answer(response, from_store=False)
+        done = self.rows[row].with_answer(response, from_store=False)
+        self.rows.put(row, done)
+        self._progress.add(done)
         # In a thread, because another process may have locked the file; to completion, because the answer is paid for.
-        await finish_in_thread(self._writer, partial(self._store.put, self.rows[row].key, str(llm), response))
+        await finish_in_thread(self._writer, partial(self._store.put, done.key, str(llm), response))
+        self.rows.put(row, done, is_stored=is_storable(response))
+
+    def _fail(self, row: int, error: Exception) -> None:
+        failed = self.rows[row].with_error(error)
+        self.rows.put(row, failed)
+        self._progress.add(failed)
 
 
 def check_max_wait(seconds: float) -> float:

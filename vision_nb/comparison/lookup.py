@@ -1,0 +1,148 @@
+"""Finds the rows of a grid whose answers are not in the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from vision_nb.comparison.calls import Calls
+from vision_nb.comparison.grid import Grid, Row
+from vision_nb.comparison.rows import Rows
+from vision_nb.errors import ImageError, SchemaError
+from vision_nb.responses import Response
+from vision_nb.storage.answers import AnswerFacts
+from vision_nb.store import Store
+from vision_nb.user_warnings import to_thread
+
+_IMAGES = 200  # the most images of a batch
+_ROWS = 2_000  # the rows of a batch, if an image has fewer
+
+
+class Missing(NamedTuple):
+    """A row whose answer must be asked for.
+
+    Attributes:
+        row: The row's index.
+        document: The index of its image.
+        first: The index of the first row with the same question about an equal image: often, the row itself.
+    """
+
+    row: int
+    document: int
+    first: int
+
+
+class Lookup:
+    """Fills in the rows of a grid from the store, image by image, and finds the missing ones.
+
+    Args:
+        grid: The models, prompts and images.
+        rows: The rows; those with an answer or error are left as they are.
+        store: The store of answers.
+        calls: Reads the images.
+        resume: Use the answers in the store; if False, they all count as missing.
+    """
+
+    def __init__(self, grid: Grid, rows: Rows, store: Store, calls: Calls, *, resume: bool) -> None:
+        self._grid, self._rows, self._store, self._calls, self._resume = grid, rows, store, calls, resume
+        self._identified = 0  # images so far
+        self._firsts: dict[bytes, int] = {}  # by content: the first equal image
+        self._lock = asyncio.Lock()
+
+    async def missing(self, model: int) -> AsyncIterator[list[Missing]]:
+        """Fill in a model's rows from the store, and yield the missing ones in batches.
+
+        Several models may be looked up at the same time. A row whose image cannot be read has the error.
+
+        Args:
+            model: The model's index.
+        """
+        count = len(self._grid.documents)
+        step = max(1, min(_IMAGES, _ROWS // len(self._grid.prompts)))
+        for start in range(0, count, step):
+            batch = range(start, min(start + step, count))
+            await self._identify(batch)
+            wanted = self._unfinished(model, batch)
+            found = await to_thread(self._find, model, wanted) if self._resume and wanted else {}
+            for index, result in found.items():
+                if isinstance(result, AnswerFacts):
+                    self._rows.put_facts(index, result)
+                else:
+                    self._rows.put(index, result)
+            yield [
+                Missing(index, document, self._grid.index(model, prompt, self._first(document)))
+                for index, prompt, document in wanted
+                if index not in found
+            ]
+
+    def _first(self, document: int) -> int:
+        return self._firsts[self._rows.content(document)]
+
+    async def _identify(self, batch: range) -> None:
+        """Compute the digests of the images that have rows to fill in, once for all models."""
+        async with self._lock:
+            if batch.stop <= self._identified:
+                return
+            places = [place for place in batch if not all(map(self._rows.is_done, self._rows_of(place)))]
+            digests = await self._calls.digests([self._grid.documents[place] for place in places])
+            for place, digest in zip(places, digests, strict=True):
+                if isinstance(digest, ImageError):
+                    for row in self._rows_of(place):
+                        if not self._rows.is_done(row):
+                            self._rows.put(row, self._rows[row].with_error(digest))
+                else:
+                    self._rows.identify(place, digest)
+                    self._firsts.setdefault(self._rows.content(place), place)
+            self._identified = batch.stop
+
+    def _rows_of(self, document: int) -> Sequence[int]:
+        return [row for row, _, _ in self._grid.rows_of(document)]
+
+    def _unfinished(self, model: int, batch: range) -> list[tuple[int, int, int]]:
+        """Return a model's rows without a result, as (row, prompt, document)."""
+        rows = [
+            (self._grid.index(model, prompt, document), prompt, document)
+            for document in batch
+            for prompt in range(len(self._grid.prompts))
+        ]
+        return [item for item in rows if not self._rows.is_done(item[0])]
+
+    def _find(self, model: int, wanted: Sequence[tuple[int, int, int]]) -> dict[int, Row | AnswerFacts]:
+        """Return what the store has for some rows."""
+        schema = self._grid.schema
+        keys = {index: self._rows.key(index) for index, _, _ in wanted}
+        found: dict[int, Row | AnswerFacts] = {}
+        if self._rows.is_large:
+            facts = self._store.facts(keys.values(), with_text=schema is not None)
+            for index, key in keys.items():
+                if key in facts and (schema is None or self._parses(facts[key].text)):
+                    found[index] = facts[key]
+            return found
+        answers = self._store.get_many(keys.values())
+        for index, key in keys.items():
+            row = self.row_from(index, answers[key]) if key in answers else None
+            if row is not None:
+                found[index] = row
+        return found
+
+    def _parses(self, text: str) -> bool:
+        try:
+            return self._grid.schema is not None and self._grid.schema.parse(text) is not None
+        except SchemaError:
+            return False
+
+    def row_from(self, index: int, answer: Response) -> Row | None:
+        """Return a row with a stored answer; None if the answer no longer passes the schema's own checks.
+
+        Args:
+            index: The row's index.
+            answer: The answer, as the store has it.
+        """
+        schema = self._grid.schema
+        try:
+            parsed = None if schema is None else schema.parse(answer.text)
+        except SchemaError:
+            return None
+        answer = answer.priced_by(self._grid.models[index % len(self._grid.models)].pricing)
+        return self._rows[index].with_answer(answer, from_store=True, parsed=parsed)

@@ -1,0 +1,335 @@
+"""The rows of a grid: in memory, or read from the store where there are many."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from threading import Lock
+from typing import overload
+
+from vision_nb.comparison.grid import Grid, Row, image_key, row_keys
+from vision_nb.errors import StoreError
+from vision_nb.responses import Response
+from vision_nb.storage.answers import AnswerFacts, read_answers
+from vision_nb.store import AnswerKeys
+
+ROWS_IN_MEMORY = 20_000
+"""The number of rows up to which a comparison keeps its answers in memory; a larger one reads them from the store."""
+
+PAGE = 250
+"""The rows that are read from the store together."""
+
+_CACHED_PAGES = 40
+_ANSWERED, _FROM_STORE, _REPAIRED, _DEMO = 1, 2, 4, 8  # flags of a row whose answer is read from the store
+
+
+@dataclass
+class Tally:
+    """The numbers of a comparison's rows, and the price of those that were paid for in this run.
+
+    Attributes:
+        answered: Rows with an answer.
+        failed: Rows with an error.
+        repaired: Rows whose answer had to be repaired.
+        demo: Rows that the demo answered.
+        paid: Rows with at least one request in this run.
+        paid_demo: Those of them that the demo answered.
+        usd: Their price in US dollars, as far as it is known.
+        unpriced: Those of them whose price is not known.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    repaired: int = 0
+    demo: int = 0
+    paid: int = 0
+    paid_demo: int = 0
+    usd: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    @property
+    def price(self) -> Decimal | None:
+        """The price of the paid rows in US dollars, or None if one is not known."""
+        return None if self.unpriced else self.usd
+
+    @property
+    def paid_is_demo(self) -> bool:
+        """Whether the demo answered all rows that were paid for."""
+        return self.paid == self.paid_demo
+
+    def add(self, row: Row) -> None:
+        """Count a row."""
+        self.answered += row.finished
+        self.failed += row.error is not None
+        self.repaired += row.finished and row.attempts > 1
+        self.demo += row.is_demo
+        if row.attempts and not row.from_store:
+            self.paid += 1
+            self.paid_demo += row.is_demo
+            self.usd += row.usd or 0
+            self.unpriced += row.usd is None
+
+
+class Rows(Sequence[Row]):
+    """The rows of a grid, ordered by prompt, then image, then model.
+
+    Up to `ROWS_IN_MEMORY` rows are kept in memory. Of a larger grid, only errors and answers that the store does not
+    have are kept; other answers are read from the store, some hundred at a time. Iterate over the rows in their order:
+    then each answer is read once, and is not kept.
+
+    Args:
+        grid: The models, prompts and images.
+        path: The file of the store that has the answers.
+        rows: The rows so far, if there are any.
+
+    Attributes:
+        grid: The models, prompts and images.
+        answered: The number of rows with an answer.
+        failed: The number of rows with an error.
+        from_store: The number of rows whose answers came from the store.
+        is_large: Whether there are too many rows to keep in memory.
+    """
+
+    def __init__(self, grid: Grid, path: Path, rows: Sequence[Row] = ()) -> None:
+        self.grid, self._path = grid, path
+        self.is_large = len(grid) > ROWS_IN_MEMORY
+        self.answered = self.failed = self.from_store = 0
+        self._models = [str(model) for model in grid.models]
+        self._digests: list[bytes | None] = [None] * len(grid.documents)
+        self._keys: dict[tuple[int, int], AnswerKeys] = {}  # by the index of the model and of the prompt
+        self._held: dict[int, Row] = {}
+        self._flags = bytearray(len(grid))
+        self._stored_tally = Tally()  # the prices of answers that are not in memory
+        self._pages: OrderedDict[int, list[Row]] = OrderedDict()
+        self._lock = Lock()
+        for index, row in enumerate(rows):
+            self.put(index, row)
+
+    def __len__(self) -> int:
+        return len(self._flags)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        places = range(len(self))[index]  # raises an IndexError
+        if isinstance(places, range):
+            return tuple(map(self._row, places))
+        return self._row(places)
+
+    def __iter__(self) -> Iterator[Row]:
+        for start in range(0, len(self), PAGE):
+            yield from self._read(start)
+
+    def __repr__(self) -> str:
+        return f"Rows({len(self):,} rows, {self.answered:,} answered, {self.failed:,} failed)"
+
+    def _row(self, index: int) -> Row:
+        if not self._flags[index]:
+            return self._unstored(index)
+        start = index - index % PAGE
+        with self._lock:
+            page = self._pages.get(start)
+            if page is None:
+                page = self._pages[start] = self._read(start)
+            self._pages.move_to_end(start)
+            while len(self._pages) > _CACHED_PAGES:
+                self._pages.popitem(last=False)
+        return page[index - start]
+
+    def _unstored(self, index: int) -> Row:
+        return self._held.get(index) or self._empty(index)
+
+    def _empty(self, index: int) -> Row:
+        model, prompt, place = self.grid.place(index)
+        document = self.grid.documents[place]
+        key = self._key(model, prompt, place)
+        return Row(self._models[model], self.grid.prompts[prompt], document.name, key, document=document)
+
+    def _read(self, start: int) -> list[Row]:
+        """Return the rows of a page; those in memory are not copied.
+
+        Raises:
+            StoreError: The store no longer has an answer.
+        """
+        indices = range(start, min(start + PAGE, len(self)))
+        keys = {index: self._key(*self.grid.place(index)) for index in indices if self._flags[index]}
+        answers = read_answers(self._path, keys.values()) if keys else {}
+        return [
+            self._stored(index, answers.get(keys[index])) if index in keys else self._unstored(index)
+            for index in indices
+        ]
+
+    def _stored(self, index: int, answer: Response | None) -> Row:
+        row = self._empty(index)
+        if answer is None:
+            raise StoreError(
+                f"The store {self._path} no longer has the answer of row {index:,} ({row.image_title}), and a "
+                "comparison of this size keeps its answers there: run it again to ask for what is missing."
+            )
+        answer = answer.priced_by(self.grid.models[index % len(self._models)].pricing)
+        parsed = None if self.grid.schema is None else self.grid.schema.parse(answer.text)
+        return row.with_answer(answer, from_store=bool(self._flags[index] & _FROM_STORE), parsed=parsed)
+
+    def key(self, index: int) -> str:
+        """Return the key of a row's answer in the store; "" if it is not known."""
+        if index in self._held:
+            return self._held[index].key
+        return self._key(*self.grid.place(index))
+
+    def _key(self, model: int, prompt: int, document: int) -> str:
+        keys = self._keys.get((model, prompt))
+        if keys is None:
+            keys = row_keys(self.grid.models[model], self.grid.prompts[prompt], self.grid.schema)
+            self._keys[model, prompt] = keys
+        digest = self._digests[document]
+        return "" if digest is None else keys([image_key(digest.hex(), self.grid.documents[document].detail)])
+
+    def content(self, document: int) -> bytes:
+        """Return what is the same for equal images with the same detail level; empty if it is not known."""
+        digest, detail = self._digests[document] or b"", self.grid.documents[document].detail
+        return digest + detail.encode() if digest and detail else digest
+
+    def is_finished(self, index: int) -> bool:
+        """Return whether a row has an answer."""
+        return self._flags[index] > 0 or (index in self._held and self._held[index].finished)
+
+    def is_done(self, index: int) -> bool:
+        """Return whether a row has an answer or an error."""
+        return self.is_finished(index) or (index in self._held and self._held[index].error is not None)
+
+    def finished_indices(self) -> Iterator[int]:
+        """Iterate over the indices of the rows with an answer."""
+        return filter(self.is_finished, range(len(self)))
+
+    def keys(self) -> Iterator[str]:
+        """Iterate over the keys of the rows with an answer."""
+        return map(self.key, self.finished_indices())
+
+    def errors(self) -> list[Row]:
+        """Return the rows with an error."""
+        return [self._held[index] for index in self.failed_indices()]
+
+    def failed_indices(self) -> list[int]:
+        """Return the indices of the rows with an error."""
+        return sorted(index for index, row in self._held.items() if row.error is not None)
+
+    def tally(self) -> Tally:
+        """Count the rows, and add up what was paid for them in this run."""
+        tally = replace(self._stored_tally)
+        for flags in range(_ANSWERED, 2 * _DEMO):
+            count = self._flags.count(flags)
+            tally.answered += count
+            tally.repaired += count * bool(flags & _REPAIRED)
+            tally.demo += count * bool(flags & _DEMO)
+            if not flags & _FROM_STORE:
+                tally.paid += count
+                tally.paid_demo += count * bool(flags & _DEMO)
+        for row in self._held.values():
+            tally.add(row)
+        return tally
+
+    def notes(self) -> list[str]:
+        """Return the notes about duplicate images and prompts."""
+        documents = range(len(self._digests))
+        return self.grid.duplicate_notes(
+            [self.content(one) or self.key(self.grid.index(0, 0, one)) for one in documents]
+        )
+
+    def identify(self, document: int, digest: str) -> None:
+        """Note the digest of an image's content, from which the keys of its rows are made.
+
+        Args:
+            document: The image's index.
+            digest: The digest, in hexadecimal.
+        """
+        new = bytes.fromhex(digest)
+        if self._digests[document] not in (None, new):  # a row of an earlier run has the answer to the earlier image
+            self._hold([row for row, _, _ in self.grid.rows_of(document) if self._flags[row]])
+        self._digests[document] = new
+        for index, model, prompt in self.grid.rows_of(document):
+            row = self._held.get(index)
+            if row is not None and not row.finished:  # it failed in an earlier run
+                self._held[index] = replace(row, key=self._key(model, prompt, document))
+
+    def _hold(self, indices: Sequence[int]) -> None:
+        """Keep some rows in memory, because their keys are about to change."""
+        for index in indices:
+            self.put(index, self[index])
+
+    def put(self, index: int, row: Row, *, is_stored: bool = False) -> None:
+        """Replace a row.
+
+        Args:
+            index: The row's index.
+            row: The row.
+            is_stored: Whether the store has its answer, so that a large comparison need not keep it.
+        """
+        self._count(index, -1)
+        if is_stored and self.is_large:
+            self._set_flags(index, from_store=row.from_store, attempts=row.attempts, is_demo=row.is_demo)
+            if not row.from_store:
+                self._stored_tally.usd += row.usd or 0
+                self._stored_tally.unpriced += row.usd is None
+        else:
+            self._held[index], self._flags[index] = row, 0
+        self._count(index, 1)
+
+    def put_facts(self, index: int, facts: AnswerFacts) -> None:
+        """Note that the store has the answer of a row, in a large comparison.
+
+        Args:
+            index: The row's index.
+            facts: What is kept of the answer.
+        """
+        self._count(index, -1)
+        self._set_flags(index, from_store=True, attempts=facts.attempts, is_demo=facts.is_demo)
+        self._count(index, 1)
+
+    def _set_flags(self, index: int, *, from_store: bool, attempts: int, is_demo: bool) -> None:
+        self._held.pop(index, None)
+        self._flags[index] = _ANSWERED | _FROM_STORE * from_store | _REPAIRED * (attempts > 1) | _DEMO * is_demo
+
+    def copy_result(self, first: int, index: int) -> None:
+        """Give a row the result of the same question about an equal image, at no cost.
+
+        Args:
+            first: The index of the row with the result.
+            index: The row's index.
+        """
+        flags, own = self._flags[first], self._unstored(index)
+        if flags:
+            self.put_facts(index, AnswerFacts(1 + bool(flags & _REPAIRED), bool(flags & _DEMO)))
+        elif (done := self._held[first]).finished:
+            self.put(index, replace(done, image=own.image, document=own.document, from_store=True))
+        else:
+            self.put(index, replace(own, error=done.error))
+
+    def _count(self, index: int, change: int) -> None:
+        if self._flags[index]:
+            self.answered += change
+            self.from_store += change * bool(self._flags[index] & _FROM_STORE)
+        elif index in self._held:
+            row = self._held[index]
+            self.answered += change * row.finished
+            self.failed += change * (row.error is not None)
+            self.from_store += change * row.from_store
+
+    def without_errors(self) -> Rows:
+        """Return a copy whose failed rows can be asked again; this one does not change."""
+        copy = Rows(self.grid, self._path)
+        copy._flags, copy._digests = self._flags[:], self._digests[:]
+        copy._stored_tally = replace(self._stored_tally)
+        copy._held = {index: row if row.finished else replace(row, error=None) for index, row in self._held.items()}
+        copy.answered, copy.from_store = self.answered, self.from_store
+        for (model, prompt), keys in self._keys.items():
+            if keys != row_keys(self.grid.models[model], self.grid.prompts[prompt], self.grid.schema):
+                changed = (self.grid.index(model, prompt, document) for document in range(len(self._digests)))
+                for index in changed:  # the model's parameters have changed: other answers now have its keys
+                    if self._flags[index]:
+                        copy.put(index, self[index])
+        return copy

@@ -1,0 +1,130 @@
+"""The answers in the store's file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from vision_nb.errors import StoreError
+from vision_nb.rendering.sanitize import replace_surrogates
+from vision_nb.responses import UNFINISHED, Response, Usage
+from vision_nb.storage.details import read_details, write_details
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, time REAL NOT NULL, asked_model TEXT NOT NULL, model TEXT NOT NULL, text TEXT NOT NULL,
+    finish_reason TEXT, latency REAL, input_tokens INTEGER, output_tokens INTEGER, cached_input_tokens INTEGER,
+    details TEXT NOT NULL DEFAULT '{}'
+) WITHOUT ROWID;
+"""
+"""The table."""
+
+_BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
+_AMONG = "key IN (SELECT value FROM json_each(?))"
+
+
+class AnswerFacts(NamedTuple):
+    """What a large comparison keeps of a stored answer.
+
+    Attributes:
+        attempts: The number of requests for the answer.
+        is_demo: Whether the demo answered.
+        text: The answer if it was asked for, or "".
+    """
+
+    attempts: int
+    is_demo: bool
+    text: str = ""
+
+
+def is_storable(response: Response) -> bool:
+    """Return whether an answer may be stored: interrupted and incomplete ones are not."""
+    return response.finish_reason not in UNFINISHED
+
+
+def select_answers(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, Response]:
+    """Return the stored answers for some keys, by key."""
+    found: dict[str, Response] = {}
+    rows = connection.execute(
+        "SELECT key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens, details "
+        f"FROM answers WHERE {_AMONG}",
+        [json.dumps(list(keys))],
+    )
+    for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached, details in rows:
+        usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
+        found[key] = Response(
+            text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency, **read_details(details)
+        )
+    return found
+
+
+def select_facts(connection: sqlite3.Connection, keys: Iterable[str], *, with_text: bool) -> dict[str, AnswerFacts]:
+    """Return what a large comparison keeps of the stored answers for some keys, by key.
+
+    Args:
+        connection: The store's connection.
+        keys: The keys.
+        with_text: Also read the answers.
+    """
+    text = "text" if with_text else "''"
+    rows = connection.execute(
+        f"SELECT key, json_extract(details, '$.attempts'), json_extract(details, '$.is_demo'), {text} FROM answers "
+        f"WHERE {_AMONG}",
+        [json.dumps(list(keys))],
+    )
+    # An answer of an earlier version has no details.
+    return {key: AnswerFacts(attempts or 1, bool(is_demo), text) for key, attempts, is_demo, text in rows}
+
+
+def insert_answer(connection: sqlite3.Connection, key: str, asked_model: str, response: Response) -> None:
+    """Write an answer, and release the claims on its question.
+
+    Args:
+        connection: The store's connection.
+        key: The question's key.
+        asked_model: The model as the user named it; the response has the server's own name.
+        response: The answer.
+    """
+    usage = response.usage
+    values = {
+        "key": key,
+        "time": time.time(),
+        "asked_model": replace_surrogates(asked_model),
+        "model": replace_surrogates(response.model),
+        "text": replace_surrogates(response.text),
+        "finish_reason": replace_surrogates(response.finish_reason or "") or None,
+        "latency": response.latency,
+        "input_tokens": usage and usage.input_tokens,
+        "output_tokens": usage and usage.output_tokens,
+        "cached_input_tokens": usage and usage.cached_input_tokens,
+        "details": write_details(response),
+    }
+    connection.execute(f"INSERT OR REPLACE INTO answers ({', '.join(values)}) VALUES (:{', :'.join(values)})", values)
+    connection.execute("DELETE FROM claims WHERE key = ?", [key])  # whoever waits for the answer has it now
+
+
+def read_answers(path: Path, keys: Iterable[str]) -> dict[str, Response]:
+    """Return the answers for some keys from a store that need not be open, by key.
+
+    The file is not checked or changed, so that reading a few answers from a large file takes milliseconds.
+
+    Args:
+        path: The store's file.
+        keys: The keys.
+
+    Raises:
+        StoreError: The file cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=_BUSY_TIMEOUT, uri=True)) as opened:
+            return select_answers(opened, keys)
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"The store {path} cannot be read ({error}), and a comparison of this size keeps its answers there: "
+            "restore the file, or run the comparison again."
+        ) from error
