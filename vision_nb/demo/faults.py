@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -81,6 +81,29 @@ class Fault:
         if self.cut_after is None or self.cut_after >= length:
             return None
         return self.cut_after if self.cut_after >= 0 else max(0, length + self.cut_after)
+
+
+@dataclass(frozen=True)
+class BatchFault:
+    """What goes wrong with one batch; by default, nothing.
+
+    Attributes:
+        fails: The message with which the whole batch fails when its file is validated.
+        expires: Whether the batch expires: requests that are not finished are in the error file.
+        finished: How many requests are answered before the batch expires or is canceled; None for all.
+        missing: The indices of requests that are in neither file.
+        line_errors: The messages with which single requests are refused, by index.
+        bodies: Fields that replace those of single answers, by index, such as ``{0: {"choices": [...]}}``.
+        extra_lines: Lines at the beginning of the output file, such as "not JSON".
+    """
+
+    fails: str | None = None
+    expires: bool = False
+    finished: int | None = None
+    missing: Collection[int] = ()
+    line_errors: Mapping[int, str] = field(default_factory=dict)
+    bodies: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    extra_lines: Sequence[str] = ()
 
 
 def merged(value: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

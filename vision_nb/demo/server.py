@@ -26,6 +26,7 @@ from vision_nb.providers.demo_servers import register_server, unregister_server
 
 _HOST = "127.0.0.1"
 _BACKLOG = 1024  # connections that may wait
+_MAX_UPLOAD = 210_000_000  # bytes of a request: a file of 200 MB and the form around it
 _THREAD_TIMEOUT = 5.0  # seconds for the thread to start or to end
 
 
@@ -126,6 +127,7 @@ class DemoServer(DemoState):
     async def _serve(self, ready: Future[Callable[[], object]]) -> None:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
         loop.set_exception_handler(lambda *_: None)  # print nothing into the notebook
+        tasks: list[asyncio.Task[None]] = []  # that answer batches
         client = AsyncHTTPClient(force_instance=True, max_clients=100, max_body_size=image_input.MAX_DOWNLOAD)
         application = Application(
             # Replicate's first, because OpenAI's route for a model matches Replicate's models too
@@ -134,12 +136,16 @@ class DemoServer(DemoState):
             default_handler_args={"demo": self},
             log_function=lambda _: None,
             http_client=client,
+            batch_tasks=tasks,
         )
-        server = HTTPServer(application)
+        server = HTTPServer(application, max_buffer_size=_MAX_UPLOAD)
         server.add_sockets(self._sockets)
         ready.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
         await stopping.wait()
         server.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await server.close_all_connections()
         client.close()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.demo.answers.answer import answer
-from vision_nb.demo.faults import Fault
+from vision_nb.demo.faults import BatchFault, Fault
 from vision_nb.errors import SettingsError
 from vision_nb.services import Service
 
@@ -82,6 +82,7 @@ class DemoState:
             errors and prices. None for OpenAI and Azure.
         replicate_models: Additional Replicate models: "owner/name" to an ``openapi_schema``.
         cancellations: How many predictions were canceled before they ended.
+        batch_seconds: How long a batch takes; may be changed while it runs, and may be infinite.
 
     Raises:
         SettingsError: ``tokens_per_second`` is not positive.
@@ -100,13 +101,23 @@ class DemoState:
         self.service: Service | None = None
         self.replicate_models: dict[str, dict[str, Any]] = {}
         self.cancellations = 0
+        self.batch_seconds = 2.0
         self._keep = keep
         self._faults: deque[Fault] = deque()
+        self._batch_faults: deque[BatchFault] = deque()
         self._script: Callable[[Question], str] | None = None
 
     def fail(self, fault: Fault, times: int = 1) -> None:
         """Make the next ``times`` requests fail; faults are applied in the order in which they were added."""
         self._faults.extend([fault] * times)
+
+    def fail_batch(self, fault: BatchFault) -> None:
+        """Make the next batch that is created go wrong; faults are applied in the order in which they were added."""
+        self._batch_faults.append(fault)
+
+    def next_batch_fault(self) -> BatchFault:
+        """Return the fault to apply to a new batch; the handler of batches calls this."""
+        return self._batch_faults.popleft() if self._batch_faults else BatchFault()
 
     def answer_with(self, script: Callable[[Question], str] | str | None) -> None:
         """Replace the demo model's answers with a function of the question or a fixed text; None restores them.

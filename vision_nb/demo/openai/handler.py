@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -190,3 +191,23 @@ class OpenAIHandler(ProtocolHandler):
         kept = pieces[: chat.max_tokens]
         reason = "length" if kept != pieces else "tool_calls" if chat.tool else "stop"
         return Choice(kept, self.fault.finish_reason or reason, chat.tool)
+
+
+class AnswerHandler(OpenAIHandler):
+    """The base class of the handlers that answer questions."""
+
+    @abstractmethod
+    async def read_question(self, deployment: str = "") -> Chat:
+        """Check the request and read it.
+
+        Args:
+            deployment: The deployment in the path; empty if the model is in the body.
+        """
+
+    @abstractmethod
+    def whole(self, reply: Reply) -> dict[str, Any]:
+        """Return an answer that is not streamed."""
+
+    async def answer_body(self) -> dict[str, Any]:
+        """Return the answer to a request that came in a file."""
+        return self.whole(await self.answer(await self.read_question()))
