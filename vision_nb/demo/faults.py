@@ -23,7 +23,7 @@ class Fault:
         content_type: The Content-Type header, regardless of the body.
         garbage: A stream contains an event that is not JSON; any other answer is HTML.
 
-    Attributes that change the demo model's answer:
+    Attributes that change the answer of the demo model:
         text: The answer's text, such as "<think>Hm.</think>Three."
         message: Fields that are added to the message or replace its own, such as ``reasoning_content``, or
             ``content`` as a list of parts. In a stream, texts become deltas in the order given here, with those of
