@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 from vision_nb.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError, VisionError
 from vision_nb.images.decode_limit import DECODE_LIMIT
 from vision_nb.images.formats import PILLOW_FORMATS, SNIFF_BYTES, describe_data, format_name, sniff
+from vision_nb.images.pixels import is_drawing, scaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,13 +176,24 @@ def load_pixels(image: Image.Image) -> None:
 
 
 def decode_upright(image: Image.Image, target: Size, notes: list[str], name: str) -> Image.Image:
-    """Decode to upright 8-bit sRGB (mode L, LA, RGB or RGBA).
+    """Decode to upright 8-bit sRGB (mode L, LA, RGB or RGBA); see `decode_classified`."""
+    return decode_classified(image, target, notes, name, may_be_drawing=False)[0]
+
+
+def decode_classified(
+    image: Image.Image, target: Size, notes: list[str], name: str, *, may_be_drawing: bool = True
+) -> tuple[Image.Image, bool]:
+    """Decode to upright 8-bit sRGB, and return whether the image is a drawing, whose text stays sharp.
 
     Args:
         image: The image, not decoded yet.
         target: The (width, height) to scale to, orientation applied.
         notes: A list to which changes that the user should know about are appended.
         name: What to call the image in an error.
+        may_be_drawing: Whether to find that out; if not, the image is scaled as a photograph.
+
+    Returns:
+        The image (mode L, LA, RGB or RGBA), and whether it is text or a drawing.
 
     Raises:
         ImageTooLargeError: The image has too many pixels; for a JPEG, also after decoding it at a smaller size.
@@ -196,8 +208,8 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str], name: str
         deep = is_deep(image)
         load_pixels(image)
         pixels = _eight_bits(image, deep, notes)
-        if pixels.size != stored_target:
-            pixels = pixels.resize(stored_target, Image.Resampling.HAMMING, reducing_gap=2.0)
+        drawn = may_be_drawing and is_drawing(pixels)
+        pixels = scaled(pixels, stored_target, is_sharp=drawn)
     if not is_srgb(image):
         pixels = _to_srgb(pixels, image.info["icc_profile"], notes)
     if pixels.mode == "LAB":
@@ -218,7 +230,7 @@ def decode_upright(image: Image.Image, target: Size, notes: list[str], name: str
     if pixels is image:
         pixels = image.copy()  # outlives the open file
     pixels.info = {}  # Pillow's encoders write the comments, EXIF and XMP that are here
-    return pixels
+    return pixels, drawn
 
 
 def _eight_bits(image: Image.Image, deep: bool, notes: list[str]) -> Image.Image:

@@ -17,6 +17,7 @@ from vision_nb.errors import ImageTooLargeError
 from vision_nb.images.decode import (
     Size,
     check_pixels,
+    decode_classified,
     decode_upright,
     is_deep,
     load_pixels,
@@ -25,7 +26,9 @@ from vision_nb.images.decode import (
     upright_size,
 )
 from vision_nb.images.decode_limit import DECODE_LIMIT
+from vision_nb.images.encode import encode, is_lossy, save
 from vision_nb.images.formats import SENDABLE, format_name, has_only_pixels
+from vision_nb.images.pixels import on_white
 from vision_nb.rendering.format import format_bytes
 
 if TYPE_CHECKING:
@@ -36,9 +39,6 @@ MAX_BYTES = 20_000_000
 
 ThumbnailType: TypeAlias = Literal["image/jpeg", "image/webp"]
 """The MIME types of thumbnails."""
-
-_JPEG_QUALITY = 90
-_LOSSY = frozenset({"image/jpeg", "image/heic", "image/avif", "image/webp"})
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def prepare(
 
     A file that has the right size and type, no transparency, no metadata and no color profile is returned unchanged.
     Any other file is decoded, rotated upright, converted to 8-bit sRGB, placed on white, resized and encoded again.
+    Text and drawings are resized with a sharper filter than photographs, and keep their colors; see `encode`.
 
     Args:
         data: The image file.
@@ -136,8 +137,10 @@ def prepare(
             notes.append(f"converted from {format_name(mimetype)}")
         if target != size:
             notes.append(f"scaled from {size[0]} x {size[1]} pixels to {target[0]} x {target[1]}")
-        pixels = on_white(decode_upright(image, target, notes, name), notes)
-    encoded, encoded_type = _encode(pixels, mimetype, max_bytes)
+        lossy = is_lossy(mimetype, data)
+        pixels, drawn = decode_classified(image, target, notes, name, may_be_drawing=not lossy)
+        pixels = on_white(pixels, notes)
+    encoded, encoded_type = encode(pixels, max_bytes, is_drawing=drawn, is_lossy=lossy)
     if len(encoded) > max_bytes:
         raise ImageTooLargeError(
             f"{name} is {len(encoded) / 1e6:.1f} MB at {pixels.width} x {pixels.height} pixels, but the limit is "
@@ -178,19 +181,19 @@ def thumbnail(
     with open_image(io.BytesIO(data), name) as (image, _):
         pixels = on_white(decode_upright(image, fit_within(upright_size(image), side), [], name), [])
     kind, quality = ("JPEG", 75) if mimetype == "image/jpeg" else ("WEBP", 50)
-    encoded = _save(pixels, kind, quality=quality)
+    encoded = save(pixels, kind, quality=quality)
     while len(encoded) > max_bytes and max(pixels.size) > 1:
         # A WebP is slow to encode, so its next size is estimated from the excess.
         scale = 0.8 if kind == "JPEG" else min(0.9, math.sqrt(max_bytes / len(encoded)))
         pixels.thumbnail((max(1, int(pixels.width * scale)), max(1, int(pixels.height * scale))))
-        encoded = _save(pixels, kind, quality=quality)
+        encoded = save(pixels, kind, quality=quality)
     return encoded
 
 
 def to_jpeg(data: bytes, *, quality: int) -> bytes:
     """Convert an image file to JPEG, on white; ``quality`` is from 1 to 95."""
     with open_image(io.BytesIO(data), "The figure") as (image, _):
-        return _save(on_white(decode_upright(image, upright_size(image), [], "The image"), []), "JPEG", quality=quality)
+        return save(on_white(decode_upright(image, upright_size(image), [], "The image"), []), "JPEG", quality=quality)
 
 
 def to_webp(data: bytes, *, max_bytes: int) -> bytes:
@@ -203,19 +206,19 @@ def to_webp(data: bytes, *, max_bytes: int) -> bytes:
     with open_image(io.BytesIO(data), "The figure") as (image, _):
         pixels = decode_upright(image, upright_size(image), [], "The image")
     for quality in (75, 50, 35):
-        encoded = _save(pixels, "WEBP", quality=quality)
+        encoded = save(pixels, "WEBP", quality=quality)
         if len(encoded) <= max_bytes:
             return encoded
     while len(encoded) > max_bytes and max(pixels.size) > 1:
         scale = min(0.9, math.sqrt(max_bytes / len(encoded)))
         pixels.thumbnail((max(1, int(pixels.width * scale)), max(1, int(pixels.height * scale))))
-        encoded = _save(pixels, "WEBP", quality=35)
+        encoded = save(pixels, "WEBP", quality=35)
     return encoded
 
 
 def to_png(image: Image.Image) -> bytes:
     """Encode a Pillow image of any mode as an upright 8-bit sRGB PNG."""
-    return _save(decode_upright(image, upright_size(image), [], "The image"), "PNG", compress_level=1)
+    return save(decode_upright(image, upright_size(image), [], "The image"), "PNG", compress_level=1)
 
 
 def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
@@ -226,35 +229,3 @@ def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:
         and not getattr(image, "is_animated", False)
         and has_only_pixels(data, mimetype)
     )
-
-
-def _encode(pixels: Image.Image, source_type: str, max_bytes: int) -> tuple[bytes, str]:
-    """Encode opaque pixels of lossy sources as JPEG, and of other sources as PNG.
-
-    A PNG of more than one byte per pixel is probably a photograph, and is encoded as JPEG too.
-    """
-    if source_type not in _LOSSY:
-        png = _save(pixels, "PNG")
-        if len(png) <= min(max(pixels.width * pixels.height, 100_000), max_bytes):
-            return png, "image/png"
-    return _save(pixels, "JPEG", quality=_JPEG_QUALITY), "image/jpeg"
-
-
-def on_white(pixels: Image.Image, notes: list[str]) -> Image.Image:
-    """Return opaque pixels: some servers ignore transparency, and show the colors that it hides."""
-    from PIL import Image
-
-    if pixels.mode not in ("LA", "RGBA"):
-        return pixels
-    opaque_mode = pixels.mode.removesuffix("A")
-    if pixels.getchannel("A").getextrema() == (255, 255):
-        return pixels.convert(opaque_mode)
-    notes.append("its transparent parts are sent as white")
-    white = Image.new("RGBA", pixels.size, "white")
-    return Image.alpha_composite(white, pixels.convert("RGBA")).convert("RGB").convert(opaque_mode)
-
-
-def _save(pixels: Image.Image, kind: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    pixels.save(buffer, kind, **options)
-    return buffer.getvalue()

@@ -13,7 +13,8 @@ from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import Box
 from vision_nb.images.decode import decode_upright, open_image, upright_size
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.prepare import fit_within, on_white
+from vision_nb.images.pixels import on_white
+from vision_nb.images.prepare import fit_within
 from vision_nb.images.sources import ImageSource
 
 if TYPE_CHECKING:
