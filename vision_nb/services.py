@@ -56,6 +56,8 @@ class Service:
         cost_field: The field in which the answer states its price in US dollars, or None.
         sends_comments: Whether its streams contain comment lines.
         errors_are_lists: Whether errors are JSON lists of objects, rather than objects.
+        rate_limit_headers: Whose headers report its rate limits: those of OpenAI or Anthropic.
+        requests_are_per_day: Whether its limit of requests applies to a day rather than to a minute.
         source: Where the facts come from, and when they were read.
         project_file: The pyproject.toml that defines it, or None.
     """
@@ -83,6 +85,8 @@ class Service:
     cost_field: str | None = None
     sends_comments: bool = False
     errors_are_lists: bool = False
+    rate_limit_headers: Literal["openai", "anthropic"] = "openai"
+    requests_are_per_day: bool = False
     source: str = ""
     project_file: Path | None = None
 
@@ -123,6 +127,7 @@ _ROWS = (
         takes_schema=False,  # response_format is ignored
         takes_stream_options=True,
         takes_detail=False,  # Claude has no detail levels
+        rate_limit_headers="anthropic",
         # System messages are joined and moved to the beginning, and n must be 1.
         source="Anthropic, OpenAI SDK compatibility and Vision, error messages in public reports, read 2026-11",
     ),
@@ -177,7 +182,8 @@ _ROWS = (
         max_images=5,
         max_request_bytes=4_000_000,
         takes_urls=True,
-        source="Groq, Images and Vision, read 2026-11",
+        requests_are_per_day=True,
+        source="Groq, Images and Vision, and Rate Limits, read 2026-11",
     ),
     Service(
         name="together",

@@ -75,15 +75,17 @@ def compare(
         images: Documents, paths, folders, patterns, URLs or in-memory images.
         concurrency: The maximum number of concurrent calls; or a mapping from model names to numbers.
         budget: The maximum cost in US dollars. The run stops before a call that could exceed it.
-        dry_run: Make no calls, and return the number of calls, tokens and price per model. Needs no API key.
+        dry_run: Make no calls, and return the number of calls, tokens and price per model, and how long they take at
+            least with ``rate_limits``. Needs no API key.
         resume: Use the answers that are already in the store.
         progress: Show the progress.
         store: A store or the path of its file; None uses the file in the user's cache folder.
-        max_wait: The longest pause after a rate limit error, in seconds. If the server asks for a longer pause, and
-            still refuses a call after this one, the call's row contains the error.
+        max_wait: The longest pause for a rate limit of the server, in seconds. If the server asks for a longer pause,
+            and still refuses a call after this one, the call's row contains the error.
         rate_limits: A `RateLimit` for each model, or a mapping from model names to rate limits. Requests wait so that
             no 60 seconds have more of them; retries count too. Runs in the same kernel share the limit. A call that
-            alone needs more tokens than the limit becomes a row with an error.
+            alone needs more tokens than the limit becomes a row with an error. The limits that the server reports in
+            its ``x-ratelimit`` headers are always kept, but no call waits longer than ``max_wait`` for them.
         schema: The schema of the answers: a pydantic model class, dataclass, TypedDict, ``Literal`` or ``list`` type,
             or a JSON-schema dict. The rows have the values in ``.parsed``, and the table has a column per field.
         max_repairs: How many times a model may correct an answer that does not fit the schema.

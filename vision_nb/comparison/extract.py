@@ -75,7 +75,7 @@ def extract(
         resume: Use the answers that are already in the store.
         progress: Show the progress.
         store: A store or the path of its file; None uses the file in the user's cache folder.
-        max_wait: The longest pause after a rate limit error, in seconds.
+        max_wait: The longest pause for a rate limit of the server, in seconds.
         rate_limits: A `RateLimit`, or a mapping from model names to rate limits, as for `compare`.
 
     Returns:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any
 
 from vision_nb.comparison.progress import Progress
-from vision_nb.comparison.rate_limit import Admission, RateLimit, SlidingWindow
-from vision_nb.cost.request_gate import active_gate
+from vision_nb.comparison.rate_limit import NO_LIMITS, Admission, RateLimit, SlidingWindow, amounts
+from vision_nb.comparison.reported_limits import JITTER
+from vision_nb.cost.request_gate import LimitReport, Resource, active_gate
 from vision_nb.errors import QuotaExceededError, VisionError
 from vision_nb.providers.base import MultiModalLLM
 
@@ -37,10 +38,15 @@ class Pause:
         self.quota_error: QuotaExceededError | None = None
         self.is_hopeless = False
 
+    @property
+    def left(self) -> float:
+        """The seconds until the pause ends, 0 or more."""
+        return max(0.0, self._until - time.monotonic())
+
     async def wait(self) -> None:
         """Wait until the pause ends."""
-        while (left := self._until - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        while self.left:
+            await asyncio.sleep(self.left)
 
     def begin(self, seconds: float) -> None:
         """Begin a pause, unless a longer one is under way.
@@ -54,15 +60,21 @@ class Pause:
 class ModelGate:
     """Admits a run's requests to one model in the order in which they arrive.
 
+    The requests are kept within the given limit, and within the limits that the server reports.
+
     Args:
         llm: The model.
         limit: Its rate limit, or None for no limit.
         slots: The slots of the run's concurrent calls; a waiting request gives its slot to other models.
         progress: Shows that requests wait.
         is_stopped: Returns whether the run has stopped.
+        max_wait: The most seconds for which a request waits because of the limits that the server reports.
 
     Attributes:
+        model: The model's name.
+        limit: As given.
         slots: As given.
+        max_wait: As given.
         pause: The pause after the model's last rate limit error.
         window: The model's requests of the last minute.
     """
@@ -75,51 +87,60 @@ class ModelGate:
         progress: Progress,
         *,
         is_stopped: Callable[[], bool],
+        max_wait: float,
     ) -> None:
-        self.model, self.slots, self.pause = str(llm), slots, Pause()
-        self.window = _window(str(llm), llm.server)
-        self._limit, self._progress, self._is_stopped = limit, progress, is_stopped
+        self.model, self.limit, self.slots, self.pause = str(llm), limit, slots, Pause()
+        self.window, self.max_wait = _window(str(llm), llm.server), max_wait
+        self._limits = NO_LIMITS if limit is None else limit.per_minute
+        self._progress, self._is_stopped = progress, is_stopped
         self._turn = asyncio.Lock()
 
     @contextmanager
     def active(self, row: int) -> Iterator[None]:
-        """Apply the rate limit to the requests that are made for a row in a ``with`` block.
+        """Apply the rate limits to the requests that are made for a row in a ``with`` block.
 
         Args:
             row: The row's index.
         """
-        token = active_gate.set(None if self._limit is None else _RowGate(self, self._limit, row))
+        gate = _RowGate(self, row)
+        token = active_gate.set(gate)
         try:
             yield
         finally:
             active_gate.reset(token)
+            gate.drop_unsent()
 
-    async def admit(self, limit: RateLimit, tokens: int, row: int) -> Admission:
+    async def admit(self, needed: Mapping[Resource, int], row: int) -> Admission:
         """Wait until a request may be sent, and count it.
 
         Args:
-            limit: The rate limit.
-            tokens: The tokens of the request.
+            needed: What the request counts for.
             row: The index of its row.
 
         Raises:
             RunStoppedError: The run has stopped.
         """
-        if not self._turn.locked() and (admission := self.window.admit(limit, tokens)) is not None:
+        if not self._turn.locked() and (admission := self._try(needed)) is not None:
             return admission
         with self._progress.waiting(row, self.model):
             async with self._released_slot():
                 await self._turn.acquire()
+            patience = time.monotonic() + self.max_wait + JITTER
             try:
-                while (admission := self.window.admit(limit, tokens)) is None:
+                while (admission := self._try(needed, obeys_server=time.monotonic() < patience)) is None:
                     async with self._released_slot():
-                        await asyncio.sleep(min(self.window.wait(limit, tokens), _LONGEST_SLEEP))
-                        await self.pause.wait()
+                        await asyncio.sleep(self._sleep(needed))
                     if self._is_stopped():
                         raise RunStoppedError
                 return admission
             finally:
                 self._turn.release()
+
+    def _try(self, needed: Mapping[Resource, int], *, obeys_server: bool = True) -> Admission | None:
+        return None if self.pause.left else self.window.admit(self._limits, needed, obeys_server=obeys_server)
+
+    def _sleep(self, needed: Mapping[Resource, int]) -> float:
+        return min(max(self.pause.left, self.window.wait(self._limits, needed)), _LONGEST_SLEEP)
 
     @asynccontextmanager
     async def _released_slot(self) -> AsyncIterator[None]:
@@ -134,25 +155,38 @@ class ModelGate:
 class _RowGate:
     """Admits the requests of one row: the question, its repairs and its retries."""
 
-    def __init__(self, gate: ModelGate, limit: RateLimit, row: int) -> None:
-        self._gate, self._limit, self._row = gate, limit, row
-        self._tokens = 0
+    def __init__(self, gate: ModelGate, row: int) -> None:
+        self._gate, self._row = gate, row
+        self._needed = amounts(0, 0)
         self._admission: Admission | None = None
 
     async def admit(self, input_tokens: int | None, output_tokens: int) -> None:
-        self._tokens = self._limit.check(input_tokens, output_tokens, self._gate.model)
+        if self._gate.limit is not None:
+            self._gate.limit.check(input_tokens, output_tokens, self._gate.model)
+        self._needed = amounts(input_tokens or 0, output_tokens)
         await self.admit_again()
 
     async def admit_again(self) -> None:
-        self._admission = await self._gate.admit(self._limit, self._tokens, self._row)
+        self.drop_unsent()
+        self._admission = await self._gate.admit(self._needed, self._row)
 
     def note_sent(self) -> None:
         if self._admission is not None:
             self._gate.window.note_sent(self._admission)
 
-    def correct(self, tokens: int) -> None:
-        if self._admission is not None and self._limit.tokens_per_minute is not None:
-            self._gate.window.correct(self._admission, tokens)
+    def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
+        if self._admission is not None:
+            self._gate.window.note_reports(
+                self._admission, reports, is_refused=is_refused, max_wait=self._gate.max_wait
+            )
+
+    def correct(self, input_tokens: int, output_tokens: int) -> None:
+        if self._admission is not None:
+            self._gate.window.correct(self._admission, amounts(input_tokens, output_tokens))
+
+    def drop_unsent(self) -> None:
+        if self._admission is not None:
+            self._gate.window.drop_unsent(self._admission)
 
 
 @cache

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from vision_nb.comparison.grid import Grid, row_key
+from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.cost.accounting import InputTokens, longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT
 from vision_nb.cost.image_rules import view_of
@@ -20,7 +21,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
-from vision_nb.rendering.format import format_count, format_price
+from vision_nb.rendering.format import format_count, format_duration, format_price
 from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 from vision_nb.responses import Usage
 from vision_nb.store import Store
@@ -40,6 +41,8 @@ class PlannedModel:
         usd: The maximum price of all calls in US dollars, or None if it is not known.
         is_demo: Whether the demo would answer, at no cost.
         is_estimate: Whether the tokens of images, and so the price, are estimates.
+        min_seconds: The seconds that the calls take at least because of the rate limit; 0 if it delays none.
+        limit: The rate limit from which that follows, such as "500 requests a minute"; None without a rate limit.
     """
 
     model: str
@@ -51,9 +54,17 @@ class PlannedModel:
     usd: Decimal | None
     is_demo: bool = False
     is_estimate: bool = False
+    min_seconds: float = 0.0
+    limit: str | None = None
 
     def __repr__(self) -> str:
-        return f"PlannedModel({self.model}: {self.calls:,} calls, {self.price})"
+        duration = f", {self.min_duration}" if self.min_duration else ""
+        return f"PlannedModel({self.model}: {self.calls:,} calls, {self.price}{duration})"
+
+    @property
+    def min_duration(self) -> str:
+        """How long the calls take at least, as text; "" if the rate limit delays none."""
+        return f"at least {format_duration(self.min_seconds)} at {self.limit}" if self.min_seconds else ""
 
     @property
     def price(self) -> str:
@@ -122,7 +133,8 @@ class Plan(Report):
 
     @property
     def _below(self) -> str:
-        return " ".join([*(f"{note}." for note in self.notes), "Nothing was sent."])
+        durations = [f"{planned.model}: {planned.min_duration}" for planned in self.models if planned.min_duration]
+        return " ".join([*(f"{note}." for note in (*durations, *self.notes)), "Nothing was sent."])
 
 
 def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
@@ -130,7 +142,10 @@ def make_plan(grid: Grid, store: Store, *, resume: bool) -> Plan:
 
     Only image headers are decoded; files that are new to the store are read to compute their digest.
     """
-    models = tuple(_plan_model(grid, llm, store, resume=resume) for llm in grid.models)
+    models = tuple(
+        _plan_model(grid, llm, store, limit, resume=resume)
+        for llm, limit in zip(grid.models, grid.rate_limits, strict=True)
+    )
     return Plan(models, tuple(grid.duplicate_notes([_image_key(store, document) for document in grid.documents])))
 
 
@@ -142,7 +157,7 @@ def _image_key(store: Store, document: ImageDocument) -> str:
         return ""
 
 
-def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -> PlannedModel:
+def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, limit: RateLimit | None, *, resume: bool) -> PlannedModel:
     schema = json.dumps(grid.schema.json_schema) if grid.schema else ""  # sent with every question
     texts = [text_tokens(prompt + schema, llm.counted_model).tokens for prompt in grid.prompts]
     finished, unreadable, counts, is_estimate = 0, 0, list[int | None](), False
@@ -167,7 +182,20 @@ def _plan_model(grid: Grid, llm: MultiModalLLM, store: Store, *, resume: bool) -
     output = len(counts) * longest_answer(llm.settings(), EXPECTED_OUTPUT)
     usd = llm.price(Usage(total, output)) if counts else Decimal(0)
     is_demo = llm.is_demo
-    return PlannedModel(llm.label, len(counts), finished, unreadable, total, output, usd, is_demo, is_estimate)
+    seconds, limit_name = (0.0, None) if limit is None else limit.shortest_run(len(counts), total)
+    return PlannedModel(
+        llm.label,
+        len(counts),
+        finished,
+        unreadable,
+        total,
+        output,
+        usd,
+        is_demo,
+        is_estimate,
+        min_seconds=seconds,
+        limit=limit_name,
+    )
 
 
 def _view(size: Size, llm: MultiModalLLM, detail: Detail | None) -> View | None:

@@ -108,7 +108,14 @@ class Run:
         queues: list[Queue] = [asyncio.Queue(_QUEUED) for _ in limits]
         slots = asyncio.Semaphore(self.grid.max_concurrency) if self.grid.max_concurrency else nullcontext()
         gates = [
-            ModelGate(llm, limit, slots, self._progress, is_stopped=lambda: self.stopped is not None)
+            ModelGate(
+                llm,
+                limit,
+                slots,
+                self._progress,
+                is_stopped=lambda: self.stopped is not None,
+                max_wait=self.max_wait,
+            )
             for llm, limit in zip(self.grid.models, self.grid.rate_limits, strict=True)
         ]
         tasks = [asyncio.create_task(self._progress.keep_current())]

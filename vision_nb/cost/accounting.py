@@ -185,8 +185,8 @@ class CallAccounting:
             self._release()
             return
         usage, is_estimate = self._usage_of(response)
-        if self._gate is not None and not is_estimate and usage.total_tokens is not None:
-            self._gate.correct(usage.total_tokens)
+        if self._gate is not None and not is_estimate and None not in (usage.input_tokens, usage.output_tokens):
+            self._gate.correct(usage.input_tokens or 0, usage.output_tokens or 0)
         pricing = partial(self._pricing, model=response.model, service_tier=response.service_tier)
         latency, reported = response.latency or 0.0, response.reported_cost
         model = demo_label(self._model) if response.is_demo else self._model

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Resource = Literal["requests", "tokens", "input_tokens", "output_tokens"]
+"""What a rate limit counts."""
+
+
+@dataclass(frozen=True)
+class LimitReport:
+    """What a server reports about one of its rate limits when it answers.
+
+    Attributes:
+        resource: What it counts.
+        remaining: How many are left.
+        reset: Seconds until the limit is available again in full.
+        limit: The limit, or None if the server does not report it.
+    """
+
+    resource: Resource
+    remaining: int
+    reset: float
+    limit: int | None = None
 
 
 class RequestGate(Protocol):
@@ -23,7 +45,15 @@ class RequestGate(Protocol):
     def note_sent(self) -> None:
         """Count the last request from now on."""
 
-    def correct(self, tokens: int) -> None:
+    def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
+        """Take note of the rate limits that the server reported in response to the last request.
+
+        Args:
+            reports: The limits.
+            is_refused: Whether the request exceeded a limit.
+        """
+
+    def correct(self, input_tokens: int, output_tokens: int) -> None:
         """Replace the counted tokens of the last request with those that the server reported."""
 
 

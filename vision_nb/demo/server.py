@@ -19,6 +19,7 @@ from tornado.web import Application
 from vision_nb.demo import image_input, sample_routes
 from vision_nb.demo.handler import NotFound
 from vision_nb.demo.openai import routes as openai_routes
+from vision_nb.demo.quota import Quota
 from vision_nb.demo.replicate import routes as replicate_routes
 from vision_nb.demo.state import DemoState
 from vision_nb.errors import SettingsError
@@ -44,12 +45,20 @@ class DemoServer(DemoState):
         tokens_per_second: The speed of streamed answers; may be infinite.
         port: The port to listen on; 0 chooses a free one at each start.
         keep: How many requests to record; None for all.
+        quota: The rate limits that the server enforces and reports, such as ``Quota(requests=3)``; None for none.
 
     Attributes: as for `DemoState`.
     """
 
-    def __init__(self, tokens_per_second: float = 200.0, port: int = 0, *, keep: int | None = None) -> None:
-        super().__init__(tokens_per_second, keep=keep)
+    def __init__(
+        self,
+        tokens_per_second: float = 200.0,
+        port: int = 0,
+        *,
+        keep: int | None = None,
+        quota: Quota | None = None,
+    ) -> None:
+        super().__init__(tokens_per_second, keep=keep, quota=quota)
         self._port = port
         self._lock = threading.Lock()
         self._sockets: list[socket] = []

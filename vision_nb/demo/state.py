@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.demo.answers.answer import answer
 from vision_nb.demo.faults import BatchFault, Fault
+from vision_nb.demo.quota import Meter, Quota
 from vision_nb.errors import SettingsError
 from vision_nb.services import Service
 
@@ -65,6 +66,7 @@ class DemoState:
     Args:
         tokens_per_second: The speed of streamed answers; may be infinite.
         keep: How many requests to record; None for all.
+        quota: The rate limits that the server enforces and reports; None for none.
 
     Attributes:
         tokens_per_second: As given; may be changed at any time.
@@ -80,6 +82,7 @@ class DemoState:
             parameters that OpenAI does not.
         service: The service whose dialect of OpenAI's protocol the server uses: what it refuses, and the form of its
             errors and prices. None for OpenAI and Azure.
+        quota: As given; may be changed at any time. It applies to OpenAI's protocol.
         replicate_models: Additional Replicate models: "owner/name" to an ``openapi_schema``.
         cancellations: How many predictions were canceled before they ended.
         batch_seconds: How long a batch takes; may be changed while it runs, and may be infinite.
@@ -88,7 +91,9 @@ class DemoState:
         SettingsError: ``tokens_per_second`` is not positive.
     """
 
-    def __init__(self, tokens_per_second: float = 200.0, *, keep: int | None = None) -> None:
+    def __init__(
+        self, tokens_per_second: float = 200.0, *, keep: int | None = None, quota: Quota | None = None
+    ) -> None:
         if not tokens_per_second > 0:
             raise SettingsError(f"tokens_per_second must be more than 0, not {tokens_per_second}.")
         self.tokens_per_second = tokens_per_second
@@ -102,6 +107,8 @@ class DemoState:
         self.replicate_models: dict[str, dict[str, Any]] = {}
         self.cancellations = 0
         self.batch_seconds = 2.0
+        self.quota = quota
+        self._meters: dict[tuple[Quota, str], Meter] = {}
         self._keep = keep
         self._faults: deque[Fault] = deque()
         self._batch_faults: deque[BatchFault] = deque()
@@ -136,6 +143,14 @@ class DemoState:
         if self._script is not None:
             return self._script(question)
         return answer(question.prompt, question.images, question.schema, model=question.model)
+
+    def meter(self, model: str) -> Meter | None:
+        """Return what counts the requests to a model, or None without a quota."""
+        quota, service = self.quota, self.service
+        if quota is None:
+            return None
+        per_day = service is not None and service.requests_are_per_day
+        return self._meters.setdefault((quota, model), Meter(quota, requests_per_day=per_day))
 
     def record(self, request: RecordedRequest) -> Fault:
         """Record a request and return the fault to apply to it; the protocols' handlers call this."""

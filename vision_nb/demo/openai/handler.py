@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -58,9 +59,11 @@ class OpenAIHandler(ProtocolHandler):
 
     Attributes:
         files: The uploaded files by ID, oldest first.
+        limit_headers: The headers that report the rate limits.
     """
 
     files: dict[str, StoredFile]
+    limit_headers: Mapping[str, str] = MappingProxyType({})
 
     def initialize(self, demo: DemoState, files: dict[str, StoredFile] | None = None) -> None:
         """Set the server's state and the uploaded files; called by tornado for each request."""
@@ -163,11 +166,19 @@ class OpenAIHandler(ProtocolHandler):
             code = "invalid_image_url" if isinstance(error, DownloadError) else "invalid_image"
             refuse(str(error), part.param, code)
 
-    async def answer(self, chat: Chat, deployment: str = "") -> Reply:
-        """Answer a request."""
+    async def answer(self, chat: Chat, deployment: str = "", *, is_limited: bool = True) -> Reply:
+        """Answer a request.
+
+        Args:
+            chat: The request.
+            deployment: The deployment in the path; empty if the model is in the body.
+            is_limited: Whether it counts towards the server's rate limits.
+        """
         name = deployment or chat.model
         base = self.base_model(name)
         images, tokens = await self.load_images(chat, base)
+        if is_limited:
+            self._check_quota(name, tokens + (chat.max_tokens or 0) * chat.n)
         prompt = chat.texts[-1] if chat.texts else ""
         question = Question(name, prompt, images, chat.texts[:-1], self.body, chat.schema)
         return Reply(
@@ -181,6 +192,27 @@ class OpenAIHandler(ProtocolHandler):
             azure=self.azure,
             cost=dialects.PRICE if self.demo.service is not None and self.demo.service.cost_field else None,
         )
+
+    def _check_quota(self, model: str, tokens: int) -> None:
+        """Count a request, and report the rate limits; refuse a request that exceeds one."""
+        meter, service = self.demo.meter(model), self.demo.service
+        if meter is None:
+            return
+        style = "azure" if self.azure else "openai" if service is None else service.rate_limit_headers
+        refusal = meter.use(model, tokens)
+        self.limit_headers = meter.headers(style, tokens=None if refusal is None else tokens)
+        if refusal is not None:
+            raise refusal
+        self._set_limit_headers()
+
+    def set_default_headers(self) -> None:
+        """Add the request ID and the rate limits; tornado calls this again before it sends a refusal."""
+        super().set_default_headers()
+        self._set_limit_headers()
+
+    def _set_limit_headers(self) -> None:
+        for name, value in self.limit_headers.items():
+            self.set_header(name, value)
 
     async def _choice(self, chat: Chat, question: Question) -> Choice:
         text = self.fault.text
@@ -210,4 +242,4 @@ class AnswerHandler(OpenAIHandler):
 
     async def answer_body(self) -> dict[str, Any]:
         """Return the answer to a request that came in a file."""
-        return self.whole(await self.answer(await self.read_question()))
+        return self.whole(await self.answer(await self.read_question(), is_limited=False))

@@ -26,6 +26,7 @@ from vision_nb.providers.openai.decompression import Decompressor
 from vision_nb.providers.openai.errors import is_hopeless
 from vision_nb.providers.openai.event_stream import EventRewriter, begins_events
 from vision_nb.providers.openai.server_message import server_message
+from vision_nb.providers.rate_limit_headers import note_rate_limits
 from vision_nb.providers.redirects import check_redirect, is_same_server
 
 MAX_ANSWER_BYTES = 64 * 2**20
@@ -241,6 +242,7 @@ class Hooks:
             if (redacted := redact_known(value)) != value:
                 response.headers[name] = redacted
         check_redirect(response, request.url, self.service, self.argument)
+        note_rate_limits(response.headers, response.status_code)
         _watch(response, self.total_timeout)
 
 

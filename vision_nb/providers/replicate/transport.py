@@ -24,6 +24,7 @@ from vision_nb.privacy.api_keys import Secret, aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_logs
 from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.deadline import answer_deadline, limit_reads, time_left
+from vision_nb.providers.rate_limit_headers import note_rate_limits
 from vision_nb.providers.redirects import check_redirect, is_same_server
 from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.retries import MAX_WAIT, backoff, caller_repeats
@@ -339,6 +340,8 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 if _creates_prediction(request):
                     note_sent()
                 response = await self._inner.handle_async_request(request)
+                if _creates_prediction(request):
+                    note_rate_limits(response.headers, response.status_code)
                 if response.is_error or _is_cancellation(request):
                     await response.aread()
             except httpx.TransportError as error:

@@ -1,0 +1,96 @@
+"""Rate limits that servers report in the headers of their responses.
+
+The names and forms are those of OpenAI ("6m0s"), Azure OpenAI (seconds), Groq ("2m59.56s"), Anthropic (a time), and of
+the IETF draft RateLimit header fields (rate limit pages of OpenAI, Microsoft, Groq and Anthropic, read 2026-11).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from vision_nb.cost.request_gate import LimitReport, Resource, active_gate
+
+_NAMES: tuple[tuple[Resource, str], ...] = (
+    ("requests", "x-ratelimit-{}-requests"),
+    ("tokens", "x-ratelimit-{}-tokens"),
+    ("requests", "anthropic-ratelimit-requests-{}"),
+    ("input_tokens", "anthropic-ratelimit-input-tokens-{}"),
+    ("output_tokens", "anthropic-ratelimit-output-tokens-{}"),
+    ("requests", "ratelimit-{}"),
+    ("requests", "x-ratelimit-{}"),
+)
+_COUNT = re.compile(r"\d{1,15}")
+_NUMBER = r"\d{1,15}(?:\.\d{1,15})?"
+_SECONDS = re.compile(_NUMBER)
+_DURATION = re.compile(rf"(?:{_NUMBER}(?:ms|[dhms]))+")
+_PART = re.compile(rf"({_NUMBER})(ms|[dhms])")
+_UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_FIRST_TIMESTAMP = 1e9  # a larger number is a time, in seconds or milliseconds since the epoch
+
+
+def note_rate_limits(headers: Mapping[str, str], status: int) -> None:
+    """Tell the active gate, if there is one, which rate limits a response reports.
+
+    Args:
+        headers: The headers of the response, by names in any case.
+        status: Its HTTP status.
+    """
+    gate = active_gate.get()
+    if gate is not None:
+        gate.note_reports(limit_reports(headers), is_refused=status == 429)
+
+
+def limit_reports(headers: Mapping[str, str], now: float | None = None) -> list[LimitReport]:
+    """Return the rate limits that a response reports; incomplete and malformed ones are left out.
+
+    Args:
+        headers: The headers, by names in any case.
+        now: The time in seconds since the epoch; by default, the current one.
+
+    >>> limit_reports(
+    ...     {
+    ...         "x-ratelimit-limit-requests": "500",
+    ...         "x-ratelimit-remaining-requests": "499",
+    ...         "x-ratelimit-reset-requests": "120ms",
+    ...     }
+    ... )
+    [LimitReport(resource='requests', remaining=499, reset=0.12, limit=500)]
+    """
+    found = {name.lower(): value.strip() for name, value in headers.items() if "ratelimit-" in name.lower()}
+    reports: dict[Resource, LimitReport] = {}
+    for resource, name in _NAMES if found else ():
+        remaining = _count(found.get(name.format("remaining"), ""))
+        reset = _seconds(found.get(name.format("reset"), ""), time.time() if now is None else now)
+        if remaining is None or reset is None:
+            continue
+        limit = _count(found.get(name.format("limit"), ""))
+        reports.setdefault(resource, LimitReport(resource, remaining, reset, limit or None))
+    return list(reports.values())
+
+
+def _count(text: str) -> int | None:
+    return int(text) if _COUNT.fullmatch(text) else None
+
+
+def _seconds(text: str, now: float) -> float | None:
+    """Return the seconds until a limit is reset, or None if the text is malformed.
+
+    >>> [_seconds(text, 0) for text in ("1s", "6m0s", "120ms", "2m59.5s", "12", "1970-01-01T00:01:00Z", "NaN", "-3")]
+    [1.0, 360.0, 0.12, 179.5, 12.0, 60.0, None, None]
+    """
+    if _DURATION.fullmatch(text):
+        seconds = math.fsum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    elif _SECONDS.fullmatch(text):
+        number = float(text)
+        seconds = number if number < _FIRST_TIMESTAMP else (number / (1000 if number > 1e11 else 1)) - now
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+            seconds = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds)
