@@ -347,6 +347,18 @@ def test_unusable_rate_limits_are_refused(server, images, limits, message):
         vn.compare(model(server), "What?", images, rate_limits=limits, dry_run=True)
 
 
+def test_a_plan_shows_how_long_the_calls_take_at_least(server, images, compare):
+    models = [model(server), model(server, "gpt-4o-mini")]
+    limits = {"gpt-4o": vn.RateLimit(requests_per_minute=1, tokens_per_minute=1_000_000)}
+    plan = compare(models, images, limits, dry_run=True)
+    assert plan.models[0].min_seconds == 122 and plan.models[1].min_seconds == 0
+    assert "at least 2 min 2 s at 1 request a minute" in repr(plan.models[0])
+    for text in (repr(plan), plan._repr_markdown_()):
+        assert "openai:gpt-4o (demo): at least 2 min 2 s at 1 request a minute." in " ".join(text.split())
+    by_tokens = compare(models[:1], images, vn.RateLimit(tokens_per_minute=500), dry_run=True)
+    assert by_tokens.models[0].min_duration == "at least 1 min 1 s at 500 tokens a minute"
+
+
 @pytest.mark.parametrize(
     "arguments", [{}, {"requests_per_minute": 0}, {"tokens_per_minute": -1}, {"tokens_per_minute": 1.5}]
 )

@@ -77,7 +77,10 @@ class RateLimit:
         """
         used: dict[Resource, int] = {"requests": requests, "tokens": input_tokens or 0}
         found = [
-            (max(0, math.ceil(used[resource] / limit) - 1) * WINDOW, f"{limit:,} {resource} a minute")
+            (
+                max(0, math.ceil(used[resource] / limit) - 1) * WINDOW,
+                f"{limit:,} {resource.removesuffix('s') if limit == 1 else resource} a minute",
+            )
             for resource, limit in self.per_minute.items()
         ]
         return max(found)
