@@ -140,7 +140,7 @@ def test_all_concurrent_calls_share_what_is_left(server, ask, minutes):
     ask(1)
     server.fail(Fault(headers=headers(limit=5, reset="20s")), times=9)
     ask(9, concurrency=8)
-    assert minutes.waits[0][:5] == [0, 0, 0, 0, 4]
+    assert minutes.waits[0][:4] == [0] * 4 and minutes.waits[0][4] > 0
 
 
 def test_a_limit_per_minute_holds_in_every_minute(server, ask, minutes):
