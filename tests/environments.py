@@ -7,16 +7,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PIP_CACHE = os.environ.get("PIP_CACHE_DIR") or str(
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pip"
-)  # read at import, before a fixture hides the developer's cache
+# Read at import, before a fixture hides the developer's caches.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+CACHES = {
+    "PIP_CACHE_DIR": os.environ.get("PIP_CACHE_DIR") or str(_CACHE / "pip"),
+    "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(_CACHE / "uv"),
+}
+UV = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
 
 def clean_environment(**more):
     """Return the environment variables without those that point to this checkout or virtual environment."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return {**kept, "PIP_CACHE_DIR": PIP_CACHE, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **more}
+    return {**kept, **CACHES, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **more}
 
 
 def run(*command, folder=None, timeout=600, **variables):
@@ -40,16 +44,20 @@ def interpreter(version):
     return None
 
 
-def new_environment(folder, python=sys.executable):
-    """Make an empty virtual environment and return the path of its Python."""
-    run(python, "-m", "venv", folder)
+def new_environment(folder, python=sys.executable, *, with_pip=True):
+    """Make an empty virtual environment and return the path of its Python; without uv, it has pip in any case."""
+    run(python, "-m", "venv", *([] if with_pip or UV is None else ["--without-pip"]), folder)
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def install(python, *requirements):
-    """Install requirements with uv, which takes seconds, or else with pip."""
-    if uv := shutil.which("uv"):
-        run(uv, "pip", "install", "-q", "--compile-bytecode", "--python", python, *requirements)
+def install(python, *requirements, with_byte_code=False):
+    """Install requirements with uv, which takes seconds, or else with pip.
+
+    Compiling all modules takes longer than anything else, and is needed only where their size is measured.
+    """
+    if UV is not None:
+        options = ["--compile-bytecode"] if with_byte_code else []
+        run(UV, "pip", "install", "-q", *options, "--python", python, *requirements)
     else:
         run(python, "-m", "pip", "install", "-q", *requirements)
 

@@ -102,7 +102,7 @@ def image(tmp_path_factory):
     install(binaries / "python", *BASE)
     base_size = size_of(home / "venv")
     began = time.monotonic()
-    install(binaries / "python", "-r", repository / "binder" / "requirements.txt")
+    install(binaries / "python", "-r", repository / "binder" / "requirements.txt", with_byte_code=True)
     variables = {"HOME": str(home), "PATH": f"{binaries}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(home / ".cache")}
     log = run(repository / "binder" / "postBuild", folder=repository, **variables, HF_ENDPOINT="http://127.0.0.1:9")
     took = time.monotonic() - began
@@ -165,16 +165,16 @@ def test_the_start_notebook_runs_within_binders_limits(image, tmp_path):
     memory.start()
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_for(lambda: fetch(f"{address}/api"), session, tmp_path / "log", seconds=60)
+        wait_for(lambda: fetch(f"{address}/api"), session, tmp_path / "log", seconds=180)
         # The bare address leads to the first notebook, which the server has.
         with urllib.request.urlopen(address, timeout=20) as page:
             assert page.url == f"{address}/lab/tree/{START}"
         assert json.loads(fetch(f"{address}/api/contents/{START}?content=0"))["type"] == "notebook"
         session.stdin.write("continue\n")
         session.stdin.flush()
-        wait_for(lambda: (tmp_path / "done.ipynb").exists(), session, tmp_path / "log", seconds=120)
+        wait_for(lambda: (tmp_path / "done.ipynb").exists(), session, tmp_path / "log", seconds=300)
         assert fetch(f"{address}/api")
-        session.communicate("end\n", timeout=30)
+        session.communicate("end\n", timeout=120)
         assert session.returncode == 0, (tmp_path / "log").read_text()[-3000:]
     finally:
         memory.done.set()

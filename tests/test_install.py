@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from tests.environments import ROOT, copy_project, install, interpreter, new_environment, project_files, run
+from tests.environments import ROOT, UV, copy_project, install, interpreter, new_environment, project_files, run
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def built(tmp_path_factory):
     (source / "vision_nb" / "__pycache__").mkdir()
     (source / "vision_nb" / "__pycache__" / "old.cpython-311.pyc").write_bytes(b"")
     out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--outdir", out, source)
+    run(sys.executable, "-m", "build", "--installer", "pip" if UV is None else "uv", "--outdir", out, source)
     return out
 
 
@@ -72,6 +72,6 @@ def test_the_wheel_works_in_an_empty_environment(built, version, tmp_path):
     base = interpreter(version)
     if base is None:
         pytest.skip(f"Python {version} is not installed")
-    python = new_environment(tmp_path / "venv", base)
+    python = new_environment(tmp_path / "venv", base, with_pip=False)
     install(python, next(built.glob("*.whl")))
     assert str(tmp_path / "venv") in run(python, "-c", USE, folder=tmp_path)
