@@ -139,7 +139,7 @@ def test_invalid_settings_leave_the_conversation_unchanged(llm):
             vn.ChatPanel("demo", chat=chat, **options)
     with pytest.raises(errors.SettingsError, match="chat= must be a Chat"):
         vn.ChatPanel(llm, chat="x")  # type: ignore[arg-type]
-    assert (chat.llm, chat.system, chat.keep_images, chat._watchers) == (llm, "Be brief.", 2, [])
+    assert (chat.llm, chat.system, chat.keep_images, chat._watchers._functions) == (llm, "Be brief.", 2, [])
     panel = vn.ChatPanel(chat=chat, height=480)
     assert panel._view.height == "480px"
     with pytest.raises(AttributeError):

@@ -336,6 +336,20 @@ def test_an_interrupted_rendering_does_not_mix_up_answers(report, monkeypatch):
     assert made is renderer.renderer()
 
 
+def test_the_rendering_process_gets_no_api_keys(report, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-parent")
+    monkeypatch.setenv("COMPANY_PASSWORD", "hunter2")
+    made = renderer.Renderer()
+    page = cast(Any, load_images(report, pages=1)[0]._content)
+    try:
+        made.ask(page.container, "pdf", "render", name=page.name, number=1, dpi=72, password=None)
+        environment = psutil.Process(made._process.pid).environ()
+    finally:
+        made.close()
+    assert environment["PATH"]
+    assert not [name for name in environment if "KEY" in name or "PASSWORD" in name]
+
+
 @pytest.mark.slow
 def test_the_rendering_process_ends_with_its_parent(report, tmp_path):
     code = (
@@ -426,6 +440,13 @@ def test_an_animation_is_its_first_frame_unless_frames_are_chosen(tmp_path, monk
         assert colors([ImageDocument.of(f"{name}#frame=3")]) == [(0, 0, 255)]
     (tmp_path / "still.gif").write_bytes(encoded(plain("red"), "GIF"))
     assert [document.name for document in load_images("still.gif", frames=3)] == ["still.gif"]
+
+
+def test_a_page_that_is_chosen_twice_is_loaded_once(report):
+    assert [image.title for image in load_images(report, pages="1-2, -1, 3, 2")] == [
+        f"report.pdf#page={number}" for number in (1, 2, 3)
+    ]
+    assert page_numbers([3, -1, 1], 3, "a.pdf") == [3, 1]
 
 
 def test_page_numbers_of_a_large_document_are_limited():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.drawn_files import colored_pdf
 from vision_nb.demo import DemoServer
+from vision_nb.images.renderer import Renderer
 from vision_nb.widgets import uploads
 
 PROPERTY = settings(
@@ -27,6 +29,12 @@ def send(widget, message, *buffers):
 def upload(panel, data, upload_id="k", start=0, last=False, name="a.png"):
     message = {"do": "upload", "upload_id": upload_id, "name": name, "start": start, "last": last}
     send(panel._composer, message, memoryview(data))
+
+
+async def upload_last(panel, *part, **options):
+    """Send the last part of a file, and wait until the file has been read."""
+    upload(panel, *part, **options, last=True)
+    await asyncio.gather(*panel._composer._tasks)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +61,7 @@ async def test_the_parts_of_a_file_are_joined(panel):
     data = encoded(picture())
     upload(panel, data[:50])
     assert len(panel._composer._uploads) == 1
-    upload(panel, data[50:], start=50, last=True)
+    await upload_last(panel, data[50:], start=50)
     assert [document.title for document in panel._composer.documents] == ["a.png"]
     assert panel._composer.documents[0].size == (64, 48) and len(panel._composer._uploads) == 0
 
@@ -82,7 +90,7 @@ async def test_the_number_of_unfinished_uploads_is_limited(panel):
     assert panel._composer.error == ""
     upload(panel, b"x", "one more")
     assert "Too many files" in panel._composer.error and len(panel._composer._uploads) == uploads.MAX_UPLOADS
-    upload(panel, encoded(picture()), "whole", last=True)  # is not kept as unfinished
+    await upload_last(panel, encoded(picture()), "whole")  # is not kept as unfinished
     assert len(panel._composer.documents) == 1 and panel._composer.error == ""
 
 
@@ -102,14 +110,14 @@ async def test_an_upload_without_further_parts_expires(panel, monkeypatch):
     async with asyncio.timeout(20):
         while len(panel._composer._uploads):
             await asyncio.sleep(0.01)
-    upload(panel, b"x", start=1, last=True)
+    await upload_last(panel, b"x", start=1)
     assert "interrupted" in panel._composer.error
 
 
 async def test_names_of_uploaded_files_are_short_and_printable(panel):
     for name in ("\ud800.png", "a\n\x1b[31mb\u202e.png", "x" * 100_000, "", "\x00"):
-        upload(panel, encoded(picture()), name=name, last=True)
-        upload(panel, b"not an image", name=name, last=True)
+        await upload_last(panel, encoded(picture()), name=name)
+        await upload_last(panel, b"not an image", name=name)
         assert 0 < len(panel._composer.error) <= 300 and panel._composer.error.isprintable()
     titles = [document.title for document in panel._composer.documents]
     assert titles[:2] == ["\ufffd.png", "a [31mb.png"] and titles[3:] == ["image", "image"] and len(titles[2]) == 200
@@ -117,12 +125,24 @@ async def test_names_of_uploaded_files_are_short_and_printable(panel):
 
 
 async def test_the_pages_of_an_uploaded_pdf_document_are_attached(panel):
-    upload(panel, colored_pdf(3), name="report.pdf", last=True)
+    await upload_last(panel, colored_pdf(3), name="report.pdf")
     assert [document.title for document in panel._composer.documents] == [f"report.pdf#page={n}" for n in (1, 2, 3)]
-    upload(panel, colored_pdf(21), "long", name="long.pdf", last=True)
+    await upload_last(panel, colored_pdf(21), "long", name="long.pdf")
     assert "long.pdf has 21 pages, more than the 20" in panel._composer.error and len(panel._composer.documents) == 3
-    upload(panel, b"%PDF-1.7 ...", "broken", name="broken.pdf", last=True)
+    await upload_last(panel, b"%PDF-1.7 ...", "broken", name="broken.pdf")
     assert "broken.pdf is a damaged PDF document" in panel._composer.error
+
+
+async def test_the_pages_of_a_document_are_read_in_a_thread(panel, monkeypatch):
+    threads = []
+    ask = Renderer.ask
+    monkeypatch.setattr(
+        Renderer, "ask", lambda *given, **more: threads.append(threading.current_thread()) or ask(*given, **more)
+    )
+    await upload_last(panel, colored_pdf(1), name="report.pdf")
+    await panel.ask("What?", colored_pdf(2))
+    assert len(threads) > 2 and threading.main_thread() not in threads
+    assert len(panel.chat.turns[0].question.image_documents) == 3
 
 
 async def test_a_question_with_lone_surrogates_is_asked(panel):

@@ -13,7 +13,7 @@ from tests.forms import ask_all as ask
 from tests.kernels import markdown_of, run_cells, text_of
 from vision_nb import errors
 from vision_nb.demo import Fault
-from vision_nb.rendering.answer import reasoning_summary
+from vision_nb.rendering.answer import THINKING, reasoning_summary
 from vision_nb.responses import Response
 
 STREAMS = FORMS[2:]
@@ -52,7 +52,7 @@ async def test_the_reasoning_is_not_part_of_the_answer(server, llm, form, fields
 async def test_the_reasoning_is_shown_as_thinking_until_the_answer_begins(server, llm, form):
     server.fail(Fault(**SHAPES["reasoning_content"]))
     first = next(r for r in await ask(llm, form) if r.reasoning)
-    assert "Thinking ..." in first._repr_markdown_() and not first.text
+    assert THINKING in first._repr_markdown_() and not first.text
 
 
 @each_api
@@ -93,8 +93,8 @@ async def test_the_time_of_the_reasoning_ends_when_the_answer_begins(server, llm
 
 def test_the_line_above_the_reasoning_says_how_long_it_took():
     thinking = Response(reasoning="Hm.")
-    assert reasoning_summary(thinking) == "Thinking ..."
-    assert reasoning_summary(replace(thinking, reasoning_seconds=3.2)) == "Thinking ... 3 s"
+    assert reasoning_summary(thinking) == THINKING
+    assert reasoning_summary(replace(thinking, reasoning_seconds=3.2)) == f"{THINKING} 3 s"
     assert reasoning_summary(replace(thinking, text="Three.", reasoning_seconds=4.4)) == "Thought for 4 s"
     assert reasoning_summary(replace(thinking, finish_reason="length", reasoning_seconds=0.2)).endswith("less than 1 s")
     assert reasoning_summary(replace(thinking, text="Three.")) == "Reasoning"

@@ -13,6 +13,7 @@ from vision_nb.conversation.export import transcript, transcript_parts
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
 from vision_nb.conversation.serialization import SavedConversation, read, write
 from vision_nb.conversation.turn import Turn
+from vision_nb.conversation.watchers import Watchers
 from vision_nb.errors import ProviderError, SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
@@ -62,7 +63,7 @@ class Chat(TerminalDisplay):
         self.answering: Turn | None = None
         self.failed_turn: Turn | None = None
         self._turns: list[Turn] = []
-        self._watchers: list[Callable[[], None]] = []
+        self._watchers = Watchers()
         self._task: Task[Any] | None = None
         self._is_stopped = False
 
@@ -307,12 +308,10 @@ class Chat(TerminalDisplay):
         Returns:
             A function that stops the calls.
         """
-        self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+        return self._watchers.add(watcher)
 
     def _notify(self) -> None:
-        for watcher in list(self._watchers):
-            watcher()
+        self._watchers.call()
 
     def export(self, path: str | Path) -> Path:
         """Write the conversation to a file and return its path.

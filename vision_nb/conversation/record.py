@@ -16,6 +16,7 @@ from vision_nb.conversation.places import Place, is_gone
 from vision_nb.conversation.record_state import Encoder, RecordState, common_length
 from vision_nb.conversation.serialization import DAMAGE, read_question, read_turn
 from vision_nb.conversation.turn import Turn
+from vision_nb.conversation.watchers import Watchers
 from vision_nb.errors import SettingsError, StoreError, VisionError
 from vision_nb.messages import ChatMessage
 from vision_nb.notebook.interrupts import keep_weakly
@@ -62,7 +63,7 @@ class ConversationRecord:
         self._partial: Turn | None = None  # the part of an answer that was written last
         self._partial_timer: threading.Timer | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="vision_nb-conversation")
-        self._watchers: list[Callable[[], None]] = []
+        self._watchers = Watchers()
 
     @property
     def unreadable(self) -> tuple[str, ...]:
@@ -142,8 +143,7 @@ class ConversationRecord:
         Returns:
             A function that stops the calls.
         """
-        self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+        return self._watchers.add(watcher)
 
     def _read(self, store: Store, number: int | None) -> tuple[StoredConversation, RecordState, Turn | None] | None:
         """Return a conversation of this place, its state, and the turn that was not answered; None if there is none.
@@ -202,8 +202,7 @@ class ConversationRecord:
             self.earlier = tuple(one for one in store.conversations(self._place.id) if one.id != self._id)
         except StoreError as error:
             self.error = str(error)
-        for watcher in list(self._watchers):
-            watcher()
+        self._watchers.call()
 
     def _write(self, store: Store, state: RecordState) -> None:
         try:

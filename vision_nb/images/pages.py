@@ -28,7 +28,7 @@ _RANGE = re.compile(r"\s*(?:(-?\d{1,9})|(\d{1,9})\s*-\s*(\d{1,9})?)\s*")
 
 
 def page_numbers(pages: Pages | None, count: int, name: str, unit: str = "page") -> list[int]:
-    """Return the numbers of the chosen pages, from 1.
+    """Return the numbers of the chosen pages, from 1, each once.
 
     Args:
         pages: A number, numbers, or a text such as "1-3, 8-, -1"; None for all pages. The end of a range may be beyond
@@ -43,7 +43,7 @@ def page_numbers(pages: Pages | None, count: int, name: str, unit: str = "page")
         ImageTooLargeError: These are more than 10,000 pages.
 
     >>> page_numbers("1-3, 8-, -1", 10, "report.pdf")
-    [1, 2, 3, 8, 9, 10, 10]
+    [1, 2, 3, 8, 9, 10]
     """
     if pages is None:
         chosen: Iterable[int] = range(1, count + 1)
@@ -51,7 +51,7 @@ def page_numbers(pages: Pages | None, count: int, name: str, unit: str = "page")
         chosen = _ranges(pages, count, name, unit)
     else:
         chosen = pages if isinstance(pages, Iterable) else [pages]
-    numbers: list[int] = []
+    numbers: dict[int, None] = {}  # each page once, in the order of the choice
     for number in chosen:
         if isinstance(number, bool) or not hasattr(number, "__index__") or int(number) == 0:
             raise SettingsError(
@@ -65,8 +65,8 @@ def page_numbers(pages: Pages | None, count: int, name: str, unit: str = "page")
             raise ImageTooLargeError(
                 f'{name} has {_count(count, unit)}: choose at most {MAX_PARTS:,}, as in pages="1-100".'
             )
-        numbers.append(number if number > 0 else count + 1 + number)
-    return numbers
+        numbers[number if number > 0 else count + 1 + number] = None
+    return list(numbers)
 
 
 def _ranges(text: str, count: int, name: str, unit: str) -> Iterable[int]:

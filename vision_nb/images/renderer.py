@@ -6,6 +6,7 @@ import atexit
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -28,6 +29,13 @@ from vision_nb.privacy.api_keys import Secret
 
 MAX_SECONDS = 60.0
 """The longest time that the rendering of a page or frame may take."""
+
+_INHERITED = re.compile(
+    "PATH|HOME|USERPROFILE|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|SYSTEMDRIVE|WINDIR"
+    "|LD_LIBRARY_PATH|DYLD_(?:FALLBACK_)?LIBRARY_PATH|__PYVENV_LAUNCHER__"
+    "|PYTHON(?:HOME|PATH|PLATLIBDIR|USERBASE|NOUSERSITE|UTF8|IOENCODING|DONTWRITEBYTECODE|PYCACHEPREFIX)"
+)
+"""The environment variables that Python and the libraries of the child process need."""
 
 _CHILD = Path(__file__).with_name("render_child.py")
 _MAX_PIXELS = 1 << 31  # where Pillow's limit has been switched off
@@ -132,6 +140,7 @@ class Renderer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=_environment(),
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
@@ -147,6 +156,11 @@ class Renderer:
                 if pipe is not None:
                     pipe.close()
         process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of the child process: a damaged or hostile file must find no API key there."""
+    return {name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name.upper())}
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,9 @@ from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalPart, TextTable, short_text
 from vision_nb.rendering.values import value_text
 
+THINKING = "Thinking\N{HORIZONTAL ELLIPSIS}"
+"""What is shown while a model reasons, here and in the chat panel."""
+
 
 class _Schema(Protocol):
     def dump(self, value: Any) -> dict[str, Any]: ...
@@ -134,7 +137,7 @@ def reasoning_summary(response: _Response) -> str:
     """Return the line above a response's reasoning: whether it is in progress, and how long it has taken."""
     seconds = response.reasoning_seconds
     if not (response.text or response.finish_reason):
-        return "Thinking ..." if seconds is None or seconds < 1 else f"Thinking ... {seconds:.0f} s"
+        return THINKING if seconds is None or seconds < 1 else f"{THINKING} {seconds:.0f} s"
     if seconds is None:
         return "Reasoning"
     return "Thought for less than 1 s" if seconds < 1 else f"Thought for {seconds:.0f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from vision_nb.conversation.record import begin_record, find_record
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageSource
 from vision_nb.magics.configured import configured_store
-from vision_nb.messages import ChatMessage, as_images, user_message
+from vision_nb.messages import ChatMessage, user_message
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, in_voila, shell
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import ChatResponse
@@ -175,7 +176,9 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             ProviderError: The request failed; the panel displays the error too.
         """
         self._start_anew_if_repeated(prompt)
-        question = user_message(prompt, [*self._composer.documents, *as_images(images)])
+        if not (isinstance(images, (list, tuple)) and not images):  # pages of PDF documents and the like take time
+            images = (await asyncio.to_thread(user_message, prompt, images)).image_documents
+        question = user_message(prompt, [*self._composer.documents, *images])
         self._controller.check(question)
         self._controller.discard_removed()
         task = self._controller.start(question, overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -66,6 +67,7 @@ class Composer(PageWidget):
         self._sent_thumbnails: dict[str, str] = {}  # by the image's id
         self._regions = AttachedRegions(self.attached, self._send_regions, self._attach_regions, self._show_error)
         self._uploads = Uploads()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._draft = ""  # the text in the box, for a page that is reloaded, and for the price
         self._price = QuestionPrice(chat, self._show_price)
 
@@ -127,15 +129,31 @@ class Composer(PageWidget):
 
     def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
         """Carry out an action of the page, and reply if it has a ``request_id``."""
-        rejection = ""
         try:
-            self._handle(message, buffers)
+            uploaded = self._handle(message, buffers)
         except VisionError as error:
-            self.error = rejection = str(error)
+            self._reply(message, str(error))
+            return
+        if uploaded is None:
+            self._reply(message)
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(self._attach_file(*uploaded, message))
+        else:
+            task = loop.create_task(self._attach_file(*uploaded, message))
+            self._tasks.add(task)  # the loop itself keeps only a weak reference
+            task.add_done_callback(self._tasks.discard)
+
+    def _reply(self, message: dict[str, Any], rejection: str = "") -> None:
+        if rejection:
+            self.error = rejection
         if isinstance(request_id := message.get("request_id"), str):
             self.send({"reply_to": request_id, "rejection": rejection})
 
-    def _handle(self, message: dict[str, Any], buffers: list[Any]) -> None:
+    def _handle(self, message: dict[str, Any], buffers: list[Any]) -> tuple[bytes, str] | None:
+        """Carry out an action of the page; return an uploaded file and its name after the last part."""
         match message:
             case {"do": "ping"}:
                 pass
@@ -156,8 +174,7 @@ class Composer(PageWidget):
             } if buffers and len(upload_id) <= _MAX_ID_LENGTH:
                 name = _file_name(name)
                 data = self._uploads.add(upload_id, bytes(buffers[0]), start=start, last=last, name=name)
-                if data is not None:
-                    self._attach_file(data, name)
+                return None if data is None else (data, name)
             case {"do": "cancel_upload", "upload_id": str(upload_id)}:
                 self._uploads.cancel(upload_id)
             case {"do": "detail_of_all", "detail": detail} if detail in ("", *DETAILS):
@@ -185,23 +202,40 @@ class Composer(PageWidget):
             case {"do": str()}:
                 self.error = ""
                 self._on_action(message)
+        return None
 
-    def _attach_file(self, data: bytes, name: str) -> None:
-        documents = find_images({"bytes": data, "path": name})
-        if len(documents) > _MAX_PAGES:
-            raise ImageTooLargeError(
-                f"{name} has {len(documents):,} pages, more than the {_MAX_PAGES} that can be attached at once: choose "
-                "pages with vn.load_images, and add them with ChatPanel.add."
-            )
-        _ = documents[0].size  # raises an error if the file is not an image
-        self.error = ""
-        for document in documents:
-            self.attached.add(document)
-        self._images_changed({"do": "attached"})
+    async def _attach_file(self, data: bytes, name: str, message: dict[str, Any]) -> None:
+        """Attach an uploaded file, and reply to the page; the file is read in a thread."""
+        try:
+            documents = await asyncio.to_thread(_read_file, data, name)
+            self.error = ""
+            for document in documents:
+                self.attached.add(document)
+            self._images_changed({"do": "attached"})
+        except VisionError as error:
+            self._reply(message, str(error))
+        else:
+            self._reply(message)
 
     def _images_changed(self, message: dict[str, Any]) -> None:
         self.update()
         self._on_action(message)
+
+
+def _read_file(data: bytes, name: str) -> list[ImageDocument]:
+    """Return the image in a file, or its pages.
+
+    Raises:
+        ImageError: The file is not an image, or has too many pages.
+    """
+    documents = find_images({"bytes": data, "path": name})
+    if len(documents) > _MAX_PAGES:
+        raise ImageTooLargeError(
+            f"{name} has {len(documents):,} pages, more than the {_MAX_PAGES} that can be attached at once: choose "
+            "pages with vn.load_images, and add them with ChatPanel.add."
+        )
+    _ = documents[0].size  # raises an error if the file is not an image
+    return list(documents)
 
 
 def _file_name(name: str) -> str:

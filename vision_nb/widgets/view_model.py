@@ -8,7 +8,7 @@ from functools import lru_cache
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.export import dropped_images_note, facts_line
 from vision_nb.conversation.turn import Turn
-from vision_nb.rendering.answer import reasoning_summary
+from vision_nb.rendering.answer import THINKING, reasoning_summary
 from vision_nb.rendering.page import answer_html
 from vision_nb.responses import UNFINISHED, ChatResponse
 from vision_nb.widgets.thumbnails import ThumbnailCache
@@ -95,7 +95,7 @@ def _reasoning_summary(answer: ChatResponse, state: str) -> str:
     if not answer.reasoning:
         return ""
     if state == "thinking":
-        return "Thinking\N{HORIZONTAL ELLIPSIS}"
+        return THINKING
     return reasoning_summary(replace(answer, finish_reason=answer.finish_reason or state))
 
 
