@@ -204,7 +204,7 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
         if document.is_remote:
             return _sha256(public_url(str(document.image_url)).encode("utf-8", "surrogatepass"))
         if document.image_path is None:
-            return _sha256(document.read())
+            return document.sha256()
         path = expand_path(document.image_path, ImageNotFoundError).absolute()
         try:
             state = path.stat()

@@ -5,6 +5,7 @@ An `ImageDocument` is a frozen value. State that is cached while it is used (its
 
 from __future__ import annotations
 
+import hashlib
 import io
 import stat
 import threading
@@ -12,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, UnsupportedImageError
 from vision_nb.images.download import HEADER_BYTES, download
@@ -21,13 +22,16 @@ from vision_nb.images.prepare import Header, read_header
 from vision_nb.paths import expand_path
 from vision_nb.privacy.urls import redact_url
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 
 class ImageContent(ABC):
     """The bytes of an image; two contents are equal if they come from the same source.
 
     Args:
         source: The bytes, the path or the URL.
-        name: The image's name in captions and errors.
+        name: The image's name.
 
     Attributes:
         is_local: Whether the name is the path of a file on this machine, or of a part of it.
@@ -42,7 +46,17 @@ class ImageContent(ABC):
 
     def __init__(self, source: Hashable, name: str) -> None:
         self._source = source
-        self.name = name
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The image's name in captions."""
+        return self._name
+
+    @property
+    def label(self) -> str:
+        """The image's name in errors."""
+        return self.name
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self._source == other._source
@@ -62,6 +76,14 @@ class ImageContent(ABC):
     def fingerprint(self) -> Hashable:
         """Return a value that changes when the image does."""
 
+    def source(self) -> bytes | Image.Image:
+        """Return what the image is decoded from: the file, or the pixels if they are in memory."""
+        return self.read()
+
+    def sha256(self) -> str:
+        """Return the SHA-256 digest of the file, as hexadecimal digits."""
+        return hashlib.sha256(self.read()).hexdigest()
+
     def open(self) -> IO[bytes]:
         """Open the file for reading.
 
@@ -78,6 +100,11 @@ class MemoryContent(ImageContent):
         super().__init__(data, name or f"<{len(data):,} bytes of {sniff(data) or 'unknown type'}>")
         self._data = data
         self._header: Header | None = None
+
+    @property
+    def mimetype(self) -> str | None:
+        """The MIME type, detected from the first bytes; None if unknown."""
+        return sniff(self._data)
 
     def read(self) -> bytes:
         """Return the bytes."""

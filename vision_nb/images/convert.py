@@ -1,4 +1,4 @@
-"""Conversion of bytes, base64, open files, arrays and figures to image files."""
+"""Conversion of bytes, base64, open files and figures to image files, and of arrays and Pillow images to pixels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from vision_nb.errors import UnsupportedImageError, VisionError
-from vision_nb.images.decode import scale_to_eight_bits
+from vision_nb.images.decode import check_pixels, decode_upright, scale_to_eight_bits, upright_size
 from vision_nb.images.formats import describe_data, sniff
-from vision_nb.images.prepare import to_png
 from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
 
-def image_bytes(source: Any, name: str | None = None) -> bytes:
-    """Return the bytes of an image file.
+def read_source(source: Any, name: str | None = None) -> bytes | Image.Image:
+    """Return the bytes of an image file, or the upright 8-bit sRGB pixels of a Pillow image or array as a copy.
 
     Args:
         source: Encoded bytes, a base64 string or data URI, a binary file, a matplotlib figure, a Pillow image
@@ -48,11 +48,13 @@ def image_bytes(source: Any, name: str | None = None) -> bytes:
             source.savefig(buffer, format="png", bbox_inches="tight")
             return buffer.getvalue()
         if hasattr(source, "getbands"):
-            return to_png(source)
+            if 0 in source.size:
+                raise ValueError("the image is empty")
+            return decode_upright(source, upright_size(source), [], "The image")
         if hasattr(source, "__array_interface__") or hasattr(source, "__array__"):
             import numpy as np
 
-            return png_from_array(np.asarray(source))
+            return pixels_from_array(np.asarray(source))
     raise UnsupportedImageError(
         f"An object of type {type(source).__name__} is not an image: pass a path, URL, bytes, binary file, Pillow "
         "image, numpy array or figure."
@@ -127,8 +129,8 @@ def _from_base64(text: str, name: str) -> bytes:
     return _checked(data, name)
 
 
-def png_from_array(array: np.ndarray) -> bytes:
-    """Encode an array of pixels as PNG.
+def pixels_from_array(array: np.ndarray) -> Image.Image:
+    """Copy an array of pixels to a Pillow image.
 
     Args:
         array: Shape (height, width) for grayscale, or (height, width, channels) with 1 (gray), 2 (gray and
@@ -168,4 +170,6 @@ def png_from_array(array: np.ndarray) -> bytes:
         array = array.astype(np.uint8)
     elif array.dtype != np.uint8:
         raise UnsupportedImageError(f"An array of {array.dtype} is not an image: convert it to uint8, 0 to 255.")
-    return to_png(Image.fromarray(np.ascontiguousarray(array)))
+    pixels = Image.fromarray(np.ascontiguousarray(array))
+    check_pixels(pixels, "The image")
+    return pixels.copy() if pixels.readonly else pixels  # some modes share the memory of the array

@@ -71,6 +71,21 @@ def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
         ) from error
 
 
+@contextmanager
+def open_source(source: bytes | Image.Image, name: str) -> Iterator[tuple[Image.Image, str]]:
+    """Open an image file in memory as `open_image` does, or pixels.
+
+    Args:
+        source: An image file, or an upright 8-bit sRGB image, whose type is PNG.
+        name: The image's name in error messages.
+    """
+    if isinstance(source, bytes):
+        with open_image(io.BytesIO(source), name) as opened:
+            yield opened
+    else:
+        yield source, "image/png"
+
+
 def _register_heif(name: str) -> None:
     try:
         import pillow_heif

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,14 +15,15 @@ from vision_nb.images.boxes import Box, crop_edges, crop_name
 from vision_nb.images.cache import PREPARED_IMAGES
 from vision_nb.images.cards import image_figure
 from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent
-from vision_nb.images.convert import image_bytes
-from vision_nb.images.decode import Size, decode_upright, open_image, upright_size
+from vision_nb.images.convert import read_source
+from vision_nb.images.decode import Size, decode_upright, open_source, upright_size
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.expansion import PartOptions, contents_of, names_part, only_one
-from vision_nb.images.formats import SENDABLE, sniff, type_of_name
+from vision_nb.images.formats import SENDABLE, type_of_name
 from vision_nb.images.image_list import ListOfImages
 from vision_nb.images.parts import PartContent
-from vision_nb.images.prepare import MAX_BYTES, Prepared, ThumbnailType, prepare, thumbnail
+from vision_nb.images.pixel_content import memory_content
+from vision_nb.images.prepare import MAX_BYTES, Prepared, ThumbnailType, fit_within, prepare, thumbnail
 from vision_nb.images.remote import content_of_url
 from vision_nb.images.sources import ImageSource as ImageSource
 from vision_nb.images.sources import source_arguments
@@ -52,11 +52,11 @@ class ImageDocument:
     """An image in a file, behind a URL or in memory.
 
     Pass exactly one of ``image``, ``image_path`` and ``image_url``. A path or URL is read when the image is needed;
-    an array, figure or open file is encoded at once, so later changes to it do not affect the document.
+    an array, figure or open file is copied at once, so later changes to it do not affect the document.
 
     Args:
         image: Encoded bytes, a base64 string, a data URI, a binary file, a Pillow image, a numpy array (see
-            `png_from_array` for its shapes) or a matplotlib figure. A str is never interpreted as a path.
+            `pixels_from_array` for its shapes) or a matplotlib figure. A str is never interpreted as a path.
         image_path: A file on this machine.
         image_url: An http or https URL, a URL of an object store such as "s3://bucket/photo.jpg", or a data URI.
         image_mimetype: The type that the caller expects; informative only. The type that is sent is detected from
@@ -97,10 +97,11 @@ class ImageDocument:
         elif isinstance(self.image, ImageContent):  # a page, a frame or a remote file
             self._set(_content=self.image)
         else:
-            content = MemoryContent(image_bytes(self.image, self.image_name), self.image_name)
+            source = read_source(self.image, self.image_name)
+            content = memory_content(source, self.image_name)
             self._set(_content=content)
             if not isinstance(self.image, str):
-                self._set(image=content.read())
+                self._set(image=source if isinstance(source, bytes) else content)
 
     def _set(self, **values: Any) -> None:
         """Set attributes of the frozen dataclass while it is being created."""
@@ -156,7 +157,7 @@ class ImageDocument:
     def title(self) -> str:
         """The file name, or the type of an image in memory without a name."""
         if isinstance(self._content, MemoryContent):
-            kind = (sniff(self._content.read()) or "image/unknown").partition("/")[2]
+            kind = (self._content.mimetype or "image/unknown").partition("/")[2]
             return replace_surrogates(self.image_name or f"{kind.upper()} image")
         return replace_surrogates(Path(self.name).name or self.name)
 
@@ -235,7 +236,9 @@ class ImageDocument:
         target = fit(self.size)
         return PREPARED_IMAGES.get(
             (fingerprint, target, max_bytes, types),
-            lambda: prepare(self.read(), name=self.name, fit=lambda _: target, max_bytes=max_bytes, types=types),
+            lambda: prepare(
+                self._content.source(), name=self._content.label, fit=lambda _: target, max_bytes=max_bytes, types=types
+            ),
         )
 
     def upload(self, llm: Uploader[T]) -> T:
@@ -291,10 +294,27 @@ class ImageDocument:
         if isinstance(self._content, RemoteContent):
             self._content.forget()
 
-    def to_pil(self) -> Image.Image:
-        """Return the image as an upright 8-bit sRGB Pillow image at full size."""
-        with open_image(io.BytesIO(self.read()), self.name) as (image, _):
-            return decode_upright(image, upright_size(image), [], self.name)
+    def sha256(self) -> str:
+        """Return the SHA-256 digest of the image file, as hexadecimal digits.
+
+        Raises:
+            ImageError: The image cannot be found, read or downloaded.
+        """
+        return self._content.sha256()
+
+    def to_pil(self, max_side: int | None = None) -> Image.Image:
+        """Return the image as an upright 8-bit sRGB Pillow image.
+
+        Args:
+            max_side: The longest side in pixels, to which a larger image is scaled; None for the full size.
+
+        Raises:
+            ImageError: The image cannot be found, read or decoded.
+        """
+        name = self._content.label
+        with open_source(self._content.source(), name) as (image, _):
+            size = upright_size(image)
+            return decode_upright(image, size if max_side is None else fit_within(size, max_side), [], name)
 
     def split(self, rows: int, columns: int = 1, *, overlap: int = 0) -> ImageList:
         """Cut the image into tiles, row by row, to send a long or large image at full resolution.
@@ -360,7 +380,8 @@ class ImageDocument:
         Raises:
             ImageError: The image cannot be found, read or decoded.
         """
-        small = thumbnail(self.read(), name=self.name, side=side, max_bytes=max_bytes, mimetype=mimetype)
+        source, name = self._content.source(), self._content.label
+        small = thumbnail(source, name=name, side=side, max_bytes=max_bytes, mimetype=mimetype)
         return html.data_uri(small, mimetype)
 
     def __repr__(self) -> str:

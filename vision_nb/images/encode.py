@@ -69,6 +69,11 @@ def _estimated_png(pixels: Image.Image) -> float:
     return len(save(sample, "PNG", compress_level=1)) / share
 
 
+def png_from_pixels(pixels: Image.Image) -> bytes:
+    """Encode pixels as PNG, the same bytes for the same pixels; the keys of stored answers depend on them."""
+    return save(pixels, "PNG", compress_level=1)
+
+
 def save(pixels: Image.Image, kind: str, **options: int) -> bytes:
     """Return a Pillow image as a file.
 

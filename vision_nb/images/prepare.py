@@ -22,11 +22,12 @@ from vision_nb.images.decode import (
     is_deep,
     load_pixels,
     open_image,
+    open_source,
     time_taken,
     upright_size,
 )
 from vision_nb.images.decode_limit import DECODE_LIMIT
-from vision_nb.images.encode import encode, is_lossy, save
+from vision_nb.images.encode import encode, is_lossy, png_from_pixels, save
 from vision_nb.images.formats import SENDABLE, format_name, has_only_pixels
 from vision_nb.images.pixels import on_white
 from vision_nb.rendering.format import format_bytes
@@ -96,7 +97,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
 
 
 def prepare(
-    data: bytes,
+    source: bytes | Image.Image,
     *,
     name: str,
     fit: Callable[[Size], Size] = lambda size: size,
@@ -105,12 +106,13 @@ def prepare(
 ) -> Prepared:
     """Prepare an image for sending.
 
-    A file that has the right size and type, no transparency, no metadata and no color profile is returned unchanged.
-    Any other file is decoded, rotated upright, converted to 8-bit sRGB, placed on white, resized and encoded again.
-    Text and drawings are resized with a sharper filter than photographs, and keep their colors; see `encode`.
+    A file that has the right size and type, no transparency, no metadata and no color profile is returned unchanged;
+    opaque pixels of the right size become a PNG. Any other file is decoded, rotated upright, converted to 8-bit sRGB,
+    placed on white, resized and encoded again. Text and drawings are resized with a sharper filter than photographs,
+    and keep their colors; see `encode`.
 
     Args:
-        data: The image file.
+        source: The image file; or an upright 8-bit sRGB image of mode L, LA, RGB or RGBA, which is not changed.
         name: The image's name in error messages.
         fit: A function from the image's (width, height) in pixels to the size to send it at, which is not larger.
         max_bytes: The largest file to send, in bytes.
@@ -121,10 +123,14 @@ def prepare(
         CorruptImageError: The image is truncated or damaged.
         ImageTooLargeError: The image has too many pixels to decode, or too many bytes after resizing.
     """
-    with open_image(io.BytesIO(data), name) as (image, mimetype):
+    with open_source(source, name) as (image, mimetype):
         size = upright_size(image)
         target = fit(size)
-        if target == size and len(data) <= max_bytes and mimetype in types and _is_ready(image, data, mimetype):
+        data = source if isinstance(source, bytes) else b""
+        if not data and target == size and image.mode in ("L", "RGB"):
+            data = png_from_pixels(image)
+        fits = target == size and 0 < len(data) <= max_bytes and mimetype in types
+        if fits and _is_ready(image, data, mimetype):
             check_pixels(image, name)
             with DECODE_LIMIT.reserved(image.width * image.height):
                 load_pixels(image)  # raises an error if the file is truncated
@@ -163,12 +169,17 @@ def fit_within(size: Size, side: int) -> Size:
 
 
 def thumbnail(
-    data: bytes, *, name: str, side: int, max_bytes: int = 22_000, mimetype: ThumbnailType = "image/jpeg"
+    source: bytes | Image.Image,
+    *,
+    name: str,
+    side: int,
+    max_bytes: int = 22_000,
+    mimetype: ThumbnailType = "image/jpeg",
 ) -> bytes:
     """Return a small version of an image, on white.
 
     Args:
-        data: The image file.
+        source: The image file; or an upright 8-bit sRGB image, which is not changed.
         name: The image's name in error messages.
         side: The longest side in pixels; it is reduced further until the file is small enough.
         max_bytes: The largest file in bytes; 22 kB are less than 30 kB as base64.
@@ -178,7 +189,7 @@ def thumbnail(
     Raises:
         ImageError: As for `prepare`.
     """
-    with open_image(io.BytesIO(data), name) as (image, _):
+    with open_source(source, name) as (image, _):
         pixels = on_white(decode_upright(image, fit_within(upright_size(image), side), [], name), [])
     kind, quality = ("JPEG", 75) if mimetype == "image/jpeg" else ("WEBP", 50)
     encoded = save(pixels, kind, quality=quality)
@@ -218,7 +229,7 @@ def to_webp(data: bytes, *, max_bytes: int) -> bytes:
 
 def to_png(image: Image.Image) -> bytes:
     """Encode a Pillow image of any mode as an upright 8-bit sRGB PNG."""
-    return save(decode_upright(image, upright_size(image), [], "The image"), "PNG", compress_level=1)
+    return png_from_pixels(decode_upright(image, upright_size(image), [], "The image"))
 
 
 def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:

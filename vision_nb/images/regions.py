@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -11,10 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import Box
-from vision_nb.images.decode import decode_upright, open_image, upright_size
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.pixels import on_white
-from vision_nb.images.prepare import fit_within
 from vision_nb.images.sources import ImageSource
 
 if TYPE_CHECKING:
@@ -69,10 +66,8 @@ def draw_boxes(
         raise SettingsError(f"max_side must be a positive integer, not {max_side!r:.80}.")
     document = ImageDocument.of(image)
     checked = [Box.of(box) for box in ([boxes] if isinstance(boxes, Box) else boxes)]
-    with open_image(io.BytesIO(document.read()), document.name) as (file, _):
-        size = upright_size(file)
-        target = size if max_side is None else fit_within(size, max_side)
-        pixels = on_white(decode_upright(file, target, [], document.name), []).convert("RGB")
+    size, pixels = document.size, on_white(document.to_pil(max_side), []).convert("RGB")
+    target = pixels.size
     scale = (target[0] / size[0], target[1] / size[1])
     visible = [part for box in checked if (part := _scaled(box, scale).clamped(target)) is not None]
     _draw(pixels, visible, labels=labels)
