@@ -37,6 +37,7 @@
         ├── ServerError                     the server failed
         ├── ProviderConnectionError         the server cannot be reached, or closed the connection
         │   └── ProviderTimeoutError        the server took longer than the timeout
+        ├── BatchError                      a batch ended without an answer to a question
         ├── IncompleteResponseError         the answer ended before the server finished it
         ├── SchemaError                     a structured answer is invalid, refused, cut off or empty
         └── MalformedResponseError          the server's answer cannot be understood
@@ -293,6 +294,10 @@ class ProviderConnectionError(ProviderError):
 
 class ProviderTimeoutError(ProviderConnectionError):
     """The server took longer than the timeout."""
+
+
+class BatchError(ProviderError):
+    """A batch failed, expired or lost a question; what was wrong with its file is in the server's own words."""
 
 
 class IncompleteResponseError(ProviderError):

@@ -52,6 +52,7 @@ class Service:
         takes_detail: Whether images have a detail level; None if unknown.
         takes_responses: Whether it has the Responses API, with uploaded images; None if unknown, which is treated as
             no.
+        takes_batches: Whether it has OpenAI's batch API; None if unknown, which is treated as no.
         takes_urls: Whether it downloads images from URLs; None if unknown, which is treated as no.
         cost_field: The field in which the answer states its price in US dollars, or None.
         sends_comments: Whether its streams contain comment lines.
@@ -81,6 +82,7 @@ class Service:
     takes_stream_options: bool | None = None
     takes_detail: bool | None = None
     takes_responses: bool | None = None
+    takes_batches: bool | None = None
     takes_urls: bool | None = None
     cost_field: str | None = None
     sends_comments: bool = False
@@ -107,6 +109,7 @@ _ROWS = (
         takes_stream_options=True,
         takes_detail=True,
         takes_responses=True,
+        takes_batches=True,
         takes_urls=True,
         source="OpenAI, Images and vision guide and Chat Completions reference, read 2026-11",
     ),

@@ -27,7 +27,7 @@ from vision_nb.paths import expand_path
 from vision_nb.privacy.urls import public_url
 from vision_nb.responses import Response
 from vision_nb.storage import annotations as annotation_store
-from vision_nb.storage import answers, claims, conversations
+from vision_nb.storage import answers, batches, claims, conversations
 from vision_nb.storage.claims import Claim, claimed
 from vision_nb.storage.database import checkpoint, close_database, open_database
 
@@ -37,6 +37,7 @@ _SCHEMA = f"""
 {answers.SCHEMA}
 {annotation_store.SCHEMA}
 {conversations.SCHEMA}
+{batches.SCHEMA}
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified INTEGER NOT NULL, digest TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -52,7 +53,7 @@ def default_path() -> Path:
     return user_cache_path("vision_nb", appauthor=False) / "answers.sqlite3"
 
 
-class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
+class Store(annotation_store.AnnotationStore, conversations.ConversationStore, batches.BatchStore):
     """Answers by the question's key, labels by key and annotator, and the conversations of chat panels.
 
     Use it as a context manager, or call `close`. It may be shared by threads and used by several processes at
@@ -124,18 +125,20 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore):
                     connection.execute("ROLLBACK")
                 raise
 
-    def claim(self, key: str, *, reuse: bool = True) -> Claim:
+    def claim(self, key: str, *, reuse: bool = True, heed_batches: bool = False) -> Claim:
         """Return a claim on a question, for `claimed` or `aclaimed`.
 
         Args:
             key: The question's key.
             reuse: Use the answer that is stored or is being asked for; if False, ask again in any case.
+            heed_batches: Do not claim a question that waits in a batch.
         """
 
         def look_up(connection: sqlite3.Connection, key: str) -> Response | None:
             return answers.select_answers(connection, [key]).get(key)
 
-        return Claim(key, self._transaction, look_up if reuse else None)
+        is_batched = batches.in_batch if heed_batches else None
+        return Claim(key, self._transaction, look_up if reuse else None, is_batched)
 
     def check_writable(self) -> None:
         """Raise an error if no answer could be written, for instance because the disk is full.

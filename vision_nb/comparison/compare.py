@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+from vision_nb.comparison.batch_run import BatchRun
 from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.grid import make_grid
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
@@ -34,6 +35,7 @@ class _Options(TypedDict, total=False):
     rate_limits: RateLimits
     schema: Any
     max_repairs: int
+    batch: bool | None
 
 
 @overload
@@ -61,6 +63,7 @@ def compare(
     rate_limits: RateLimits = None,
     schema: Any = None,
     max_repairs: int = 1,
+    batch: bool | None = None,
 ) -> Comparison | Plan:
     """Ask every model every question about every image.
 
@@ -89,13 +92,19 @@ def compare(
         schema: The schema of the answers: a pydantic model class, dataclass, TypedDict, ``Literal`` or ``list`` type,
             or a JSON-schema dict. The rows have the values in ``.parsed``, and the table has a column per field.
         max_repairs: How many times a model may correct an answer that does not fit the schema.
+        batch: True submits the missing questions to the provider's batch API (OpenAI and Azure OpenAI), which answers
+            within 24 hours at half the price, and returns at once: call ``.wait()`` or ``.refresh()`` on the result, or
+            run the same cell again, even tomorrow in a new kernel, to collect the answers. Nothing is submitted twice.
+            In a batch, invalid answers are not repaired. The budget is checked before anything is submitted. None, the
+            default, asks directly, but leaves out questions that wait in a batch; False asks those too, and so pays
+            for them twice.
 
     Returns:
         A `Comparison`, or a `Plan` with ``dry_run=True``.
 
     Raises:
         SettingsError: Models, prompts or images are missing or of the wrong type; a model is given twice; rate_limits
-            names another model; or a budget is set and a model's price is not known.
+            names another model; a model does not take batches; or a budget is set and a model's price is not known.
         StoreError: The store cannot be used.
 
     >>> images = [vn.samples.path("chart"), vn.samples.path("label")]
@@ -103,6 +112,8 @@ def compare(
     4
     >>> vn.compare(["demo", "demo:second"], ["How large is it?"], images, progress=False)
     Comparison(4 rows, 4 answered, 0 failed)
+    >>> vn.compare("demo", "What color is it?", images, batch=True).wait(progress=False)
+    Comparison(2 rows, 2 answered, 0 failed)
     """
     connector = connect_to_count if dry_run else connect
     grid = make_grid(
@@ -118,8 +129,22 @@ def compare(
     opened = _open(store)
     try:
         if dry_run:
-            return make_plan(grid, opened, resume=resume)
-        run = Run(grid, opened, run_budget(grid.models, budget), resume=resume, progress=progress, max_wait=max_wait)
+            return make_plan(grid, opened, resume=resume, batch=batch)
+        spending = run_budget(grid.models, budget)
+        run: Run | BatchRun
+        if batch:
+            run = BatchRun(grid, opened, spending, resume=resume)
+            run.check()
+        else:
+            run = Run(
+                grid,
+                opened,
+                spending,
+                resume=resume,
+                progress=progress,
+                max_wait=max_wait,
+                heed_batches=batch is None,
+            )
         run.execute()
         return comparison_from(run, opened if opened is store else opened.path)
     finally:
@@ -154,6 +179,7 @@ async def acompare(
     rate_limits: RateLimits = None,
     schema: Any = None,
     max_repairs: int = 1,
+    batch: bool | None = None,
 ) -> Comparison | Plan:
     """Compare models: the asynchronous version of `compare`.
 
@@ -176,8 +202,22 @@ async def acompare(
     opened = await to_thread(_open, store)
     try:
         if dry_run:
-            return await to_thread(make_plan, grid, opened, resume=resume)
-        run = Run(grid, opened, run_budget(grid.models, budget), resume=resume, progress=progress, max_wait=max_wait)
+            return await to_thread(make_plan, grid, opened, resume=resume, batch=batch)
+        spending = run_budget(grid.models, budget)
+        run: Run | BatchRun
+        if batch:
+            run = BatchRun(grid, opened, spending, resume=resume)
+            run.check()
+        else:
+            run = Run(
+                grid,
+                opened,
+                spending,
+                resume=resume,
+                progress=progress,
+                max_wait=max_wait,
+                heed_batches=batch is None,
+            )
         await run.aexecute()
         return comparison_from(run, opened if opened is store else opened.path)
     finally:

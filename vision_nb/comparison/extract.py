@@ -30,6 +30,7 @@ class _Options(TypedDict, total=False):
     store: StoreOrPath
     max_wait: float
     rate_limits: RateLimits
+    batch: bool | None
 
 
 @overload
@@ -53,6 +54,7 @@ def extract(
     store: StoreOrPath = None,
     max_wait: float = MAX_WAIT,
     rate_limits: RateLimits = None,
+    batch: bool | None = None,
 ) -> Extraction | Plan:
     """Read data from images: one row per image, one column per field of a schema.
 
@@ -77,13 +79,15 @@ def extract(
         store: A store or the path of its file; None uses the file in the user's cache folder.
         max_wait: The longest pause for a rate limit of the server, in seconds.
         rate_limits: A `RateLimit`, or a mapping from model names to rate limits, as for `compare`.
+        batch: True submits the missing questions as batches, at half the price, as for `compare`. In a batch, invalid
+            answers are not repaired: they become rows with an error, and ``.retry()`` asks again directly.
 
     Returns:
         An `Extraction`, or a `Plan` with ``dry_run=True``.
 
     Raises:
         SettingsError: An argument is missing or has the wrong type; the schema cannot be used, and the message names
-            the field; or a budget is set and the model's price is not known.
+            the field; the model does not take batches; or a budget is set and the model's price is not known.
         StoreError: The store cannot be used.
 
     >>> from pydantic import BaseModel
@@ -106,6 +110,7 @@ def extract(
         store=store,
         max_wait=max_wait,
         rate_limits=rate_limits,
+        batch=batch,
         schema=_given(schema),
         max_repairs=max_repairs,
     )
@@ -135,6 +140,7 @@ async def aextract(
     store: StoreOrPath = None,
     max_wait: float = MAX_WAIT,
     rate_limits: RateLimits = None,
+    batch: bool | None = None,
 ) -> Extraction | Plan:
     """Read data from images: the asynchronous version of `extract`.
 
@@ -156,6 +162,7 @@ async def aextract(
         store=store,
         max_wait=max_wait,
         rate_limits=rate_limits,
+        batch=batch,
         schema=_given(schema),
         max_repairs=max_repairs,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison import hooks
+from vision_nb.comparison.batch_result import BatchResult
 from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.extraction_html import extraction_html, extraction_page
 from vision_nb.comparison.field_table import Values, column_names, explode_field, field_columns
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 RESULT_COLUMNS = ("error", "attempts", "model", "input_tokens", "output_tokens", "usd")
 
 
-class Extraction(TerminalDisplay, Sequence[Row]):
+class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
     """The data of each image, ordered by image, then model; ``extraction[0].parsed`` is the first value.
 
     `extract` returns an `Extraction`. You can also create one from a comparison that has a schema.
@@ -72,6 +73,10 @@ class Extraction(TerminalDisplay, Sequence[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.comparison)
+
+    @property
+    def _with_rows(self) -> Comparison:
+        return self.comparison
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -358,10 +363,13 @@ class Extraction(TerminalDisplay, Sequence[Row]):
 
     def _repr_html_(self) -> str:
         rows, notes = self.comparison.rows, self.comparison.rows.notes()
-        return extraction_html(rows, self.values, self.document, self.fields, self.incomplete, notes)
+        html = extraction_html(rows, self.values, self.document, self.fields, self.incomplete, notes)
+        return html + self.batch_html
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        return extraction_parts(self.comparison.grid, self.comparison.rows, self.values, self.fields, self.incomplete)
+        grid, rows = self.comparison.grid, self.comparison.rows
+        parts = extraction_parts(grid, rows, self.values, self.fields, self.incomplete)
+        return [*parts, *filter(None, [self.batch_status])]
 
     def __repr__(self) -> str:
         return repr(self.comparison).replace("Comparison", "Extraction", 1)

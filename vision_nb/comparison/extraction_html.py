@@ -149,7 +149,13 @@ def _row_html(
     html += f'<td style="{_wrapping(8)}">{escape_text(model)}</td>' if with_model else ""
     if values is None:
         reason = row.shown_error
-        problem = f"&#9888; {escape_text(reason[:_MAX_ERROR])}" if reason else "call not made"
+        problem = (
+            f"&#9888; {escape_text(reason[:_MAX_ERROR])}"
+            if reason
+            else row.open_state
+            if row.batch
+            else "call not made"
+        )
         html += f'<td colspan="{len(fields)}" style="{_wrapping(14)}">{problem}</td>' if fields else ""
     else:
         for field in fields:

@@ -199,7 +199,7 @@ def _answer(grid: Grid, row: Row, disputed: set[str], layout: _Layout) -> str:
     if row.error is not None:
         return error_html(row.shown_error[: layout.answer])
     if row.response is None:
-        return f'<span style="{MUTED_STYLE}">call not made</span>'
+        return f'<span style="{MUTED_STYLE}">{row.open_state if row.batch else "call not made"}</span>'
     if grid.schema is not None:
         values = flatten(grid.schema.dump(row.parsed), grid.schema.fields)
         return fields_html(values, disputed) + muted_text(", ".join(row.facts()))

@@ -53,6 +53,7 @@ class Row(TerminalDisplay):
         attempts: The number of requests for the answer or error, including repairs; 0 if none was made.
         is_demo: Whether the demo answered, whatever the model's name.
         document: The image.
+        batch: Where the question waits, such as "batch_123"; "" if it does not wait in a batch.
     """
 
     model: str
@@ -72,16 +73,17 @@ class Row(TerminalDisplay):
     attempts: int = 0
     is_demo: bool = False
     document: ImageDocument | None = field(default=None, compare=False)
+    batch: str = ""
 
     def __repr__(self) -> str:
-        result = self.shown_error or ("not asked" if self.response is None else repr(short_text(self.response)))
+        result = (self.shown_error or self.open_state) if self.response is None else repr(short_text(self.response))
         return terminal_text(f"Row({self.image_title}, {self.model}: {result})")
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
         yield f"{self.image_title}, {self.model_label}"
         yield f"{self.prompt}\n"
         if self.response is None:
-            yield self.shown_error or "(not asked)"
+            yield self.shown_error or f"({self.open_state})"
         else:
             yield MarkdownText(self.response)
         facts = self.facts()
@@ -112,7 +114,7 @@ class Row(TerminalDisplay):
 
     def _repr_html_(self) -> str:
         if self.response is None:
-            answer = error_html(self.shown_error) if self.shown_error else muted_text("not asked")
+            answer = error_html(self.shown_error) if self.shown_error else muted_text(self.open_state)
         else:
             answer = folded_answer_html(self.response, facts=self.facts(), remark=self.remark)
         image = escape_text(self.image_title) if self.document is None else thumbnail_html(self.document)
@@ -126,6 +128,11 @@ class Row(TerminalDisplay):
     def shown_error(self) -> str:
         """The error without the folders of the image's path; "" if there is none."""
         return (self.error or "").replace(self.image, self.image_title)
+
+    @property
+    def open_state(self) -> str:
+        """What to show in place of an answer or error, if there is neither."""
+        return "waits in a batch" if self.batch else "not asked"
 
     @property
     def remark(self) -> str | None:

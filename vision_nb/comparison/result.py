@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vision_nb.comparison import gallery, hooks
+from vision_nb.comparison.batch_result import BatchResult
+from vision_nb.comparison.batch_run import BatchRun
 from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.field_table import insert_fields
 from vision_nb.comparison.grid import Grid, Row
@@ -59,7 +61,7 @@ RESULT_COLUMNS = (
 COLUMNS = (*RESULT_COLUMNS, *ASPECTS)
 
 
-class Comparison(TerminalDisplay, Sequence[Row]):
+class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
     """The rows of a comparison, ordered by prompt, then image, then model.
 
     Attributes:
@@ -367,18 +369,19 @@ class Comparison(TerminalDisplay, Sequence[Row]):
         return comparison_from(run, self._store)
 
     def _repr_html_(self) -> str:
-        return gallery.comparison_html(self.grid, self.rows, self.incomplete)
+        return gallery.comparison_html(self.grid, self.rows, self.incomplete) + self.batch_html
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        return comparison_parts(self.grid, self.rows, self.incomplete)
+        return [*comparison_parts(self.grid, self.rows, self.incomplete), *filter(None, [self.batch_status])]
 
     def __repr__(self) -> str:
-        incomplete = f", incomplete: {self.incomplete}" if self.incomplete else ""
+        incomplete = f", {len(self.rows.waiting):,} in batches" if self.rows.waiting else ""
+        incomplete += f", incomplete: {self.incomplete}" if self.incomplete else ""
         rows = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
         return f"Comparison({rows}, {self.rows.answered} answered, {self.rows.failed} failed{incomplete})"
 
 
-def comparison_from(run: Run, store: Store | Path) -> Comparison:
+def comparison_from(run: Run | BatchRun, store: Store | Path) -> Comparison:
     """Return a run's results.
 
     Args:

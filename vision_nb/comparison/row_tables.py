@@ -93,7 +93,7 @@ def _answer(row: Row) -> str:
     if row.response is not None:
         return short_text(row.response, _MAX_ANSWER)
     if not row.error:
-        return "not asked"
+        return row.open_state
     # Without the folders of the path: this text is saved in notebooks too.
     return short_text(row.shown_error, _MAX_ANSWER)
 

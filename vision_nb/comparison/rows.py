@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -91,6 +91,7 @@ class Rows(Sequence[Row]):
         failed: The number of rows with an error.
         from_store: The number of rows whose answers came from the store.
         is_large: Whether there are too many rows to keep in memory.
+        waiting: Where each row waits whose question is in a batch, such as "batch_123", by the row's index.
     """
 
     def __init__(self, grid: Grid, path: Path, rows: Sequence[Row] = ()) -> None:
@@ -101,6 +102,7 @@ class Rows(Sequence[Row]):
         self._digests: list[bytes | None] = [None] * len(grid.documents)
         self._keys: dict[tuple[int, int], AnswerKeys] = {}  # by the index of the model and of the prompt
         self._held: dict[int, Row] = {}
+        self.waiting: dict[int, str] = {}
         self._flags = bytearray(len(grid))
         self._stored_tally = Tally()  # the prices of answers that are not in memory
         self._pages: OrderedDict[int, list[Row]] = OrderedDict()
@@ -148,7 +150,8 @@ class Rows(Sequence[Row]):
         model, prompt, place = self.grid.place(index)
         document = self.grid.documents[place]
         key = self._key(model, prompt, place)
-        return Row(self._models[model], self.grid.prompts[prompt], document.name, key, document=document)
+        batch = self.waiting.get(index, "")
+        return Row(self._models[model], self.grid.prompts[prompt], document.name, key, document=document, batch=batch)
 
     def _read(self, start: int) -> list[Row]:
         """Return the rows of a page; those in memory are not copied.
@@ -270,6 +273,8 @@ class Rows(Sequence[Row]):
             is_stored: Whether the store has its answer, so that a large comparison need not keep it.
         """
         self._count(index, -1)
+        if self.waiting.pop(index, "") or row.batch:
+            row = replace(row, batch="")
         if is_stored and self.is_large:
             self._set_flags(index, from_store=row.from_store, attempts=row.attempts, is_demo=row.is_demo)
             if not row.from_store:
@@ -279,6 +284,21 @@ class Rows(Sequence[Row]):
             self._held[index], self._flags[index] = row, 0
         self._count(index, 1)
 
+    def wait(self, index: int, batch: str) -> None:
+        """Note that the question of a row without a result waits in a batch.
+
+        Args:
+            index: The row's index.
+            batch: What to call the batch.
+        """
+        self._held.pop(index, None)
+        self.waiting[index] = batch
+
+    def stop_waiting(self, indices: Iterable[int]) -> None:
+        """Note that the questions of some rows do not wait in a batch any more."""
+        for index in indices:
+            self.waiting.pop(index, "")
+
     def put_facts(self, index: int, facts: AnswerFacts) -> None:
         """Note that the store has the answer of a row, in a large comparison.
 
@@ -287,6 +307,7 @@ class Rows(Sequence[Row]):
             facts: What is kept of the answer.
         """
         self._count(index, -1)
+        self.waiting.pop(index, "")
         self._set_flags(index, from_store=True, attempts=facts.attempts, is_demo=facts.is_demo)
         self._count(index, 1)
 

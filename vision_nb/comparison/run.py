@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -30,6 +31,7 @@ from vision_nb.responses import Response, Usage
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.claims import aclaimed, finish_in_thread, pauses
 from vision_nb.store import Store
+from vision_nb.user_warnings import to_thread
 
 _QUEUED = 10_000  # rows of a model that wait for their call; the others are looked up later
 _MAX_RATE_LIMITS = 6  # rate limit errors of one call before its row fails
@@ -50,6 +52,7 @@ class Run:
         max_wait: The longest pause after a rate limit error, in seconds.
         rows: Rows of an earlier run; the finished ones are kept.
         calls: Where images are read and calls are made; None for this process.
+        heed_batches: Do not ask questions that wait in a batch.
 
     Attributes:
         rows: The rows, with the results so far.
@@ -67,12 +70,13 @@ class Run:
         max_wait: float = MAX_WAIT,
         rows: Rows | None = None,
         calls: Calls | None = None,
+        heed_batches: bool = True,
     ) -> None:
         self.grid, self.budget, self.resume = grid, budget, resume
         self.max_wait = check_max_wait(max_wait)
         self.rows = Rows(grid, store.path) if rows is None else rows
         self.stopped: str | None = None
-        self._store = store
+        self._store, self._heed_batches = store, heed_batches
         self._calls = LocalCalls(grid, store) if calls is None else calls
         self._lookup = Lookup(grid, self.rows, store, self._calls, resume=resume)
         self._progress = Progress(
@@ -88,7 +92,7 @@ class Run:
     @property
     def incomplete(self) -> str | None:
         """Why some calls were not made and how many, or None."""
-        missing = len(self.rows) - self.rows.answered - self.rows.failed
+        missing = len(self.rows) - self.rows.answered - self.rows.failed - len(self.rows.waiting)
         return f"{self.stopped.rstrip('.')}; {missing:,} calls were not made" if self.stopped and missing else None
 
     def execute(self) -> None:
@@ -143,8 +147,11 @@ class Run:
     async def _enqueue(self, model: int, queue: Queue, workers: int) -> None:
         """Fill in a model's rows whose answers are in the store, and queue the others, as the queue has room."""
         async for batch in self._lookup.missing(model):
+            waiting = await to_thread(self._waiting, [row for row, _, _ in batch]) if self._heed_batches else {}
             for row, document, first in batch:
-                if first == row:
+                if (name := waiting.get(self.rows.key(row))) is not None:
+                    self.rows.wait(row, name)
+                elif first == row:
                     await queue.put((row, model, document))
                 elif self.rows.is_done(first):
                     self._copy(first, row)
@@ -153,6 +160,12 @@ class Run:
             self._recount()
         for _ in range(workers):
             await queue.put(None)
+
+    def _waiting(self, rows: Sequence[int]) -> dict[str, str]:
+        """Return the batches in which the questions of some rows wait, by key."""
+        tokens = self._store.questions_in_batches(map(self.rows.key, rows))
+        names = {one.token: one.batch_id for one in self._store.batches(set(tokens.values()))} if tokens else {}
+        return {key: names.get(token) or "being submitted" for key, token in tokens.items()}
 
     def _recount(self) -> None:
         rows, spent = self.rows, self.budget.spent
@@ -180,7 +193,7 @@ class Run:
     async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> bool:
         """Ask a row's question, or use the stored answer; return False while another process is asking it."""
         key = self.rows.key(row)
-        claim = self._store.claim(key, reuse=self.resume)
+        claim = self._store.claim(key, reuse=self.resume, heed_batches=self._heed_batches)
         try:
             async with aclaimed(claim, self._writer, wait=False) as answer:
                 if claim.is_elsewhere:
@@ -188,6 +201,10 @@ class Run:
                     self._progress.show_elsewhere(len(self._elsewhere))
                     return False
                 self._elsewhere.discard(row)
+                if claim.is_in_batch:  # another process has submitted it since the look-up
+                    for one in (row, *self._same.pop(row, ())):
+                        self.rows.wait(one, "being submitted")
+                    return True
                 if (answer is None or not self._use_stored(row, answer)) and self.stopped is None:
                     await self._ask(row, model, document, gate)
         except StoreError as error:

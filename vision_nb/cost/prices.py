@@ -11,6 +11,14 @@ from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
 from vision_nb.services import OTHER_PROVIDERS, find_service
 
+BATCH_TIER = "batch"
+"""The service tier of answers from a batch."""
+_BATCH_SHARE = Decimal("0.5")
+"""The price of an answer from a batch as a share of the standard price.
+
+OpenAI, Batch API FAQ: "50% cost discount vs. the synchronous APIs"; Azure OpenAI, Batch guide: 50% less than the
+global standard price (read 2026-11).
+"""
 _MILLION = 1_000_000
 _set_prices: dict[str, tuple[Decimal, Decimal]] = {}
 _changes = count(1)
@@ -56,8 +64,11 @@ def price(usage: Usage, *, provider: str, model: str, service_tier: str | None =
         provider: "openai", "azure", "local" or another provider.
         model: The model's name, not the deployment's.
         service_tier: The service tier, such as "flex" or "priority"; None for the standard one. The price of a tier
-            that is not on the list is unknown.
+            that is not on the list is unknown. "batch" costs half the standard price, also of a price that was set.
     """
+    if service_tier == BATCH_TIER:
+        standard = price(usage, provider=provider, model=model)
+        return None if standard is None else standard * _BATCH_SHARE
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     if has_set_price(model):

@@ -70,6 +70,12 @@ class UploadedImage(ImageDocument):
         uploaded._set(**{**vars(document), "file": file})
         return uploaded
 
+    def without_upload(self) -> ImageDocument:
+        """Return the image itself, of which every model is sent the data."""
+        document = ImageDocument.__new__(ImageDocument)
+        document._set(**{name: value for name, value in vars(self).items() if name != "file"})
+        return document
+
     @property
     def file_id(self) -> str:
         """The service's name for the file."""

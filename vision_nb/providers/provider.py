@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NoReturn
 
 from vision_nb.cost.accounting import LENGTH_LIMITS, InputTokens
+from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.formats import SENDABLE
 from vision_nb.images.prepare import MAX_BYTES
 from vision_nb.messages import ChatMessage
+from vision_nb.providers.batches import BATCH_PROVIDERS, Batches
 from vision_nb.providers.call import Request
 from vision_nb.providers.clients import ClientOwner
 from vision_nb.providers.outgoing_image import OutgoingImage
@@ -43,6 +45,20 @@ class Provider(ClientOwner):
     """What the server puts around its answers: leading characters to strip, and endings to remove."""
     _length_limits: ClassVar[tuple[str, ...]] = LENGTH_LIMITS
     """The names of the one parameter that limits the answer's length."""
+
+    @property
+    def batches(self) -> Batches:
+        """The provider's batch API, which answers files of requests later, at a lower price.
+
+        Raises:
+            SettingsError: The provider does not have it.
+        """
+        self._refuse_batches()
+
+    def _refuse_batches(self) -> NoReturn:
+        raise SettingsError(
+            f"{self} does not take batches: {BATCH_PROVIDERS} do. Omit batch=True, or use their models."
+        )
 
     def _images_to_send(self, messages: list[ChatMessage]) -> list[ImageDocument]:
         """Return the images of a conversation that a request contains."""

@@ -52,17 +52,26 @@ class Claim:
         key: The question's key.
         transaction: Begins a transaction of the store.
         look_up: Returns the stored answer for a key; None to ask again, even if an answer is stored or being requested.
+        is_batched: Returns whether a question waits in a batch; None if that does not matter.
 
     Attributes:
         answer: The stored answer, or None if the question must be asked.
         is_elsewhere: Whether another process or thread asks the question.
+        is_in_batch: Whether the question waits in a batch, and so must not be asked.
         transaction: Begins a transaction of the store.
         token: Identifies this claim in the store.
     """
 
-    def __init__(self, key: str, transaction: Transaction, look_up: LookUp | None) -> None:
+    def __init__(
+        self,
+        key: str,
+        transaction: Transaction,
+        look_up: LookUp | None,
+        is_batched: Callable[[sqlite3.Connection, str], bool] | None = None,
+    ) -> None:
         self.answer: Response | None = None
-        self.is_elsewhere = False
+        self.is_elsewhere = self.is_in_batch = False
+        self._is_batched, self._question = is_batched, key
         self.transaction = transaction
         self.token = uuid.uuid4().hex
         self._key = key if look_up is not None else f"{key} {self.token}"
@@ -83,6 +92,9 @@ class Claim:
                 self.is_elsewhere = row is not None and row[1] > time.time() and is_running(row[0])
                 if self.is_elsewhere:
                     return False
+            self.is_in_batch = self._is_batched is not None and self._is_batched(connection, self._question)
+            if self.is_in_batch:
+                return True
             _renewer.add(self)  # first, so that `release` deletes the row even if an interrupt comes now
             connection.execute(
                 "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from vision_nb.cost.accounting import InputTokens
 from vision_nb.cost.prices import has_set_price
@@ -74,6 +74,11 @@ class LocalMultiModal(OpenAIMultiModal):
         super().__init__(model, api_key, api_base, **{"timeout": 600.0, **options})
         self.context_length = known_context_length(model) if context_length is None else context_length or None
         self._supports_detail = True
+
+    @property
+    def batches(self) -> NoReturn:
+        """Raise SettingsError: local servers do not have OpenAI's batch API."""
+        self._refuse_batches()
 
     def _find_key(self, api_key: Any) -> Secret | None:
         return make_secret(api_key, name=KEY_NAME) or Secret("EMPTY", name="No key")

@@ -77,6 +77,7 @@ class AzureOpenAIMultiModal(OpenAIMultiModal):
             "azure_endpoint= or AZURE_OPENAI_ENDPOINT": azure_endpoint,
         }
         self._is_v1 = str(azure_endpoint).rstrip("/").endswith("/openai/v1")  # needs no version
+        self._batch_prefix = "/v1" if self._is_v1 else ""
         if not self._is_v1:
             settings["api_version= or OPENAI_API_VERSION"] = api_version
         missing = [setting for setting, value in settings.items() if not value]

@@ -18,8 +18,10 @@ from vision_nb.messages import ChatMessage, user_message
 from vision_nb.privacy.api_keys import hidden_headers, hide
 from vision_nb.privacy.urls import redact_url
 from vision_nb.providers.addresses import check_address
+from vision_nb.providers.batches import Batches
 from vision_nb.providers.call import Images, Request
 from vision_nb.providers.deadline import answer_deadline
+from vision_nb.providers.openai.batches import OpenAIBatches
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS, default_timeout, length_limit_name
 from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStream
 from vision_nb.providers.openai.connection import OpenAIConnection
@@ -87,6 +89,7 @@ class OpenAIMultiModal(OpenAIConnection):
 
     provider = "openai"
     image_limit: int | None = SERVICES["openai"].max_images
+    _batch_prefix = "/v1"
 
     def __init__(
         self,
@@ -243,6 +246,13 @@ class OpenAIMultiModal(OpenAIConnection):
     def identity(self) -> dict[str, Any]:
         """What an answer depends on besides the question: model, server, parameters, and the API if it is set."""
         return super().identity if self.api is None else {**super().identity, "api": self.api}
+
+    @property
+    def batches(self) -> Batches:
+        """The batch API of OpenAI; see `MultiModalLLM.batches`."""
+        if not self._row.takes_batches:
+            self._refuse_batches()
+        return OpenAIBatches(self, self._batch_prefix)
 
     @cached_property
     def _uploads(self) -> Uploads:

@@ -8,6 +8,7 @@ request for the model's own server.
 from __future__ import annotations
 
 import codecs
+import re
 import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -32,9 +33,13 @@ from vision_nb.providers.redirects import check_redirect, is_same_server
 MAX_ANSWER_BYTES = 64 * 2**20
 """The most bytes of an answer, both as received and after decompression."""
 
+MAX_FILE_BYTES = 2 * 2**30
+"""The most bytes of a file, such as the answers of a batch: 50,000 answers of 40 kB each."""
+
 ACCEPTED_ENCODINGS = "gzip, deflate"
 """The encodings that the body can decompress up to a limit."""
 
+_FILE = re.compile(r"/files/[^/]+/content/?$")  # the path of a file's content
 _LONGEST_FIELD = 6  # bytes that show what an answer is
 _HIDDEN = "vision_nb.hidden"  # the request's extension with its headers as they were without keys
 _OF_THE_ENCODED_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
@@ -58,10 +63,13 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         self._source: Any = response.stream
         self._request, self._deadline = response.request, deadline
         self._response = response
+        is_file = _FILE.search(response.request.url.path) is not None
+        self._max_bytes = MAX_FILE_BYTES if is_file else MAX_ANSWER_BYTES
         self._received = self._decoded = 0
         self._redactor = StreamRedactor()
         self._decoder = _decoder(response)
-        self._content: AnswerContent | None = AnswerContent(response) if _is_text(response) else None
+        # A file is downloaded in parts, and is not kept here, whatever its type.
+        self._content: AnswerContent | None = AnswerContent(response) if _is_text(response) and not is_file else None
 
     @property
     def has_end_marker(self) -> bool:
@@ -97,12 +105,12 @@ class WatchedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
         self._received += len(data)
         if self._decoder is not None:
             try:
-                data = self._decoder.decompress(data, MAX_ANSWER_BYTES + 1 - self._decoded)
+                data = self._decoder.decompress(data, self._max_bytes + 1 - self._decoded)
             except zlib.error as error:
                 raise openai.APIResponseValidationError(response=self._response, body=None) from error
         self._decoded += len(data)
-        if max(self._received, self._decoded) > MAX_ANSWER_BYTES:
-            raise UnreadableAnswerError(f"It exceeds {MAX_ANSWER_BYTES // 2**20} MiB.")
+        if max(self._received, self._decoded) > self._max_bytes:
+            raise UnreadableAnswerError(f"It exceeds {self._max_bytes // 2**20} MiB.")
         data = self._redactor.feed(data, last=last)
         return data if self._content is None else self._content.feed(data, last=last)
 

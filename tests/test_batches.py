@@ -1,0 +1,498 @@
+"""`batch=True`: questions that are submitted as batches, and the collection of their answers."""
+
+import json
+import math
+import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import vision_nb as vn
+from tests.conftest import picture
+from vision_nb import errors
+from vision_nb.comparison.compare import acompare
+from vision_nb.demo import BatchFault, Fault
+from vision_nb.providers.openai.batches import OpenAIBatches
+from vision_nb.storage.batches import OVER
+from vision_nb.store import Store
+
+SCHEMA = {"type": "object", "properties": {"width": {"type": "integer"}}, "required": ["width"]}
+MINUTE = 60.0
+
+
+@pytest.fixture
+def server(server):
+    server.batch_seconds = 0
+    return server
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "answers.sqlite3"
+
+
+@pytest.fixture
+def llm(server):
+    with vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_retries=0) as llm:
+        yield llm
+
+
+@pytest.fixture
+def images():
+    return [vn.ImageDocument.of(picture(seed=seed)) for seed in range(4)]
+
+
+def batch_of(llm, path, images, prompts="How large?", **options):
+    return vn.compare(llm, prompts, images, store=path, progress=False, **{"batch": True, **options})
+
+
+def collected(llm, path, images, prompts="How large?", **options):
+    return batch_of(llm, path, images, prompts, **options).wait(MINUTE, progress=False)
+
+
+def direct(llm, path, images, prompts="How large?", **options):
+    return vn.compare(llm, prompts, images, store=path, progress=False, **options)
+
+
+def asked(server, method, end):
+    return sum(one.method == method and one.path.endswith(end) for one in server.requests)
+
+
+def until(condition):
+    deadline = time.monotonic() + MINUTE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def batches(server):
+    return asked(server, "POST", "/batches")
+
+
+def calls(server):
+    return asked(server, "POST", "/chat/completions") + asked(server, "POST", "/responses")
+
+
+def test_the_call_returns_at_once_and_the_rows_wait(server, llm, path, images):
+    server.batch_seconds = math.inf
+    comparison = batch_of(llm, path, images)
+    assert repr(comparison) == "Comparison(4 rows, 0 answered, 0 failed, 4 in batches)"
+    assert len(comparison.pending) == 4 and comparison.pending[0].batch.startswith("batch_")
+    assert comparison.incomplete is None and "waits in a batch" in repr(comparison[0])
+    for text in (comparison.batch_status, comparison._repr_html_(), "\n".join(map(str, comparison._terminal_parts()))):
+        assert "4 rows wait in a batch (" in text and "0 of 4 requests done, submitted just now" in text
+    assert "waits in a batch" in comparison._repr_html_()
+    assert (batches(server), calls(server)) == (1, 0)
+    server.batch_seconds = 0
+    assert repr(comparison.wait(MINUTE, progress=False)) == "Comparison(4 rows, 4 answered, 0 failed)"
+    assert comparison.pending == [] and comparison.batch_status == "" and comparison.wait() is comparison
+
+
+@pytest.mark.parametrize("schema", [None, SCHEMA])
+def test_answers_are_those_of_direct_calls_and_both_ways_fill_the_same_store(
+    server, llm, path, images, tmp_path, schema
+):
+    batch = collected(llm, path, images, schema=schema)
+    other = direct(llm, tmp_path / "other.sqlite3", images, schema=schema)
+    assert [(row.response, row.parsed, row.input_tokens) for row in batch] == [
+        (row.response, row.parsed, row.input_tokens) for row in other
+    ]
+    assert [row.key for row in batch] == [row.key for row in other]
+    before = len(server.requests)
+    again = direct(llm, path, images, schema=schema)
+    assert all(row.from_store for row in again) and [row.response for row in again] == [row.response for row in batch]
+    assert repr(batch_of(llm, tmp_path / "other.sqlite3", images, schema=schema)) == repr(other)
+    assert len(server.requests) == before
+
+
+def test_stored_answers_keep_the_sizes_of_images_and_the_notes(server, llm, path):
+    collected(llm, path, [vn.ImageDocument.of(picture(3000, 2000))])
+    with Store(path) as store:
+        (key,) = [key for (key,) in store._connection.execute("SELECT key FROM answers")]
+        answer = store.get(key)
+    assert answer.sent_images[0].size == (3000, 2000) and "scaled from 3000 x 2000" in answer.image_notes[0]
+    assert answer.service_tier == "batch"
+
+
+def test_batches_cost_half_in_rows_and_in_the_ledger_and_also_from_the_store(server, llm, path, images, tmp_path):
+    full = direct(llm, tmp_path / "direct.sqlite3", images)
+    vn.ledger.reset()
+    half = collected(llm, path, images)
+    assert [2 * row.usd for row in half] == [row.usd for row in full]
+    assert len(vn.ledger.entries) == 4 and 2 * vn.ledger.total == sum(row.usd for row in full)
+    assert half.budget.spent == vn.ledger.total
+    half.refresh()
+    stored = direct(llm, path, images)
+    assert [row.usd for row in stored] == [row.usd for row in half] and len(vn.ledger.entries) == 4
+    vn.set_price("gpt-4o", input=2, output=2)
+    try:
+        row = direct(llm, path, images)[0]
+        assert row.usd == Decimal(row.input_tokens + row.output_tokens) / 1_000_000
+    finally:
+        from vision_nb.cost import prices
+
+        prices._set_prices.clear()
+
+
+def test_the_same_cell_finds_its_batch_and_collects_it_without_submitting_again(server, llm, path, images):
+    server.batch_seconds = math.inf
+    batch_of(llm, path, images)
+    assert len(batch_of(llm, path, images[:3]).pending) == 3
+    assert len(batch_of(llm, path, images).pending) == 4
+    server.batch_seconds = 0
+    found = collected(llm, path, images)
+    assert found.rows.answered == 4 and batches(server) == 1
+
+
+def test_only_missing_questions_are_submitted(server, llm, path, images):
+    direct(llm, path, images[:2])
+    assert collected(llm, path, images).rows.answered == 4
+    with Store(path) as store:
+        assert [batch.questions for batch in store.batches()] == [2]
+
+
+def test_equal_images_are_submitted_once_and_all_have_their_rows(server, llm, path, images):
+    comparison = collected(llm, path, [images[0], images[0], images[1]])
+    assert comparison.rows.answered == 3
+    assert [row.from_store for row in comparison] == [False, True, False]
+    with Store(path) as store:
+        assert [batch.questions for batch in store.batches()] == [2]
+
+
+def test_each_model_has_its_own_batch(server, path, images):
+    models = [vn.OpenAIMultiModal(name, "k", server.openai_base) for name in ("gpt-4o", "gpt-4o-mini")]
+    comparison = collected(models, path, images)
+    assert comparison.rows.answered == 8 and batches(server) == 2
+    for model in models:
+        model.close()
+
+
+def test_input_files_are_split_by_bytes_and_by_count(server, llm, path, images, monkeypatch):
+    monkeypatch.setattr(OpenAIBatches, "max_requests", 3)
+    assert collected(llm, path, images).rows.answered == 4 and batches(server) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr(OpenAIBatches, "max_bytes", 20_000)  # a line has about 8,000
+    assert collected(llm, path, images, "And now?").rows.answered == 4 and batches(server) == 4
+    with Store(path) as store:
+        assert sorted(batch.questions for batch in store.batches()) == [1, 2, 2, 3]
+
+
+def test_uploaded_and_downloaded_files_are_deleted(server, llm, path, images):
+    server.fail_batch(BatchFault(line_errors={0: "No."}))
+    collected(llm, path, images)
+    assert list(llm.client.files.list()) == []
+    server.fail_batch(BatchFault(fails="Too many tokens."))
+    collected(llm, path, images, "And now?")
+    assert list(llm.client.files.list()) == []
+    with Store(path) as store:
+        assert {batch.step for batch in store.batches()} == {OVER}
+
+
+def test_files_that_could_not_be_deleted_are_deleted_by_the_next_run(server, llm, path, images):
+    comparison = batch_of(llm, path, images)
+    batch_id = comparison[0].batch
+    until(lambda: llm.client.batches.retrieve(batch_id).status == "completed")
+    server.fail(Fault(), 2)  # the state of the batch and its output
+    server.fail(Fault(status=500))  # the deletion of the input file
+    with pytest.warns(UserWarning, match="could not be deleted yet"):
+        comparison.refresh()
+    assert comparison.rows.answered == 4 and len(list(llm.client.files.list())) == 2
+    assert batch_of(llm, path, images).rows.answered == 4 and list(llm.client.files.list()) == []
+
+
+def test_a_line_that_failed_becomes_a_row_with_the_servers_words(server, llm, path, images):
+    server.fail_batch(BatchFault(line_errors={1: "The image is too small."}))
+    comparison = collected(llm, path, images)
+    (failed,) = comparison.errors
+    assert failed.error.startswith("RequestRejectedError:") and "The image is too small" in failed.error
+    assert comparison.rows.answered == 3 and len(vn.ledger.entries) >= 3
+    assert comparison.retry_errors(progress=False).rows.answered == 4 and calls(server) == 1
+
+
+def test_a_failed_batch_shows_the_servers_words_and_the_next_run_submits_again(server, llm, path, images):
+    server.fail_batch(BatchFault(fails="Enqueued token limit reached for gpt-4o."))
+    comparison = collected(llm, path, images)
+    assert all("BatchError" in row.error and "Enqueued token limit reached" in row.error for row in comparison)
+    assert collected(llm, path, images).rows.answered == 4 and batches(server) == 2
+
+
+def test_what_an_expired_batch_answered_is_used_and_the_rest_is_submitted_again(server, llm, path, images):
+    server.fail_batch(BatchFault(expires=True, finished=1))
+    comparison = collected(llm, path, images)
+    assert (comparison.rows.answered, comparison.rows.failed) == (1, 3)
+    assert all("expired" in row.error and "run the cell again" in row.error for row in comparison.errors)
+    assert collected(llm, path, images).rows.answered == 4
+    with Store(path) as store:
+        assert [batch.questions for batch in store.batches()] == [4, 3]
+
+
+def test_the_run_that_finds_an_expired_batch_submits_the_rest_at_once(server, llm, path, images):
+    server.fail_batch(BatchFault(expires=True, finished=1))
+    server.batch_seconds = math.inf
+    batch_of(llm, path, images)
+    server.batch_seconds = 0
+    found = None
+    for _ in range(200):
+        found = batch_of(llm, path, images)
+        if batches(server) == 2:
+            break
+    assert found is not None and found.rows.answered >= 1
+    assert found.wait(MINUTE, progress=False).rows.answered == 4 and batches(server) == 2
+
+
+def test_odd_output_files_are_read_as_far_as_possible(server, llm, path, images):
+    unknown = json.dumps({"custom_id": "x", "response": {"status_code": 200, "body": {}}, "error": None})
+    incomplete = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Half"}, "finish_reason": None}]}
+    extra = ["not JSON", "", "[]", '"text"', "{}", '{"custom_id": 7}', unknown, '{"custom_id": null, "error": 3}']
+    server.fail_batch(BatchFault(missing=[0], bodies={1: {"choices": []}, 2: incomplete}, extra_lines=extra))
+    comparison = collected(llm, path, images)
+    assert "ended without a line for this question" in comparison[0].error
+    assert comparison[1].error.startswith("MalformedResponseError")
+    assert comparison[3].finished and comparison.pending == []
+
+
+def test_a_line_that_is_there_twice_counts_once(server, llm, path, images):
+    vn.ledger.reset()
+    comparison = batch_of(llm, path, images)
+    line = json.dumps(
+        {
+            "custom_id": comparison[0].key,
+            "response": {
+                "status_code": 200,
+                "body": {
+                    "id": "chatcmpl-1",
+                    "object": "chat.completion",
+                    "model": "gpt-4o",
+                    "choices": [
+                        {"index": 0, "message": {"role": "assistant", "content": "First"}, "finish_reason": "stop"}
+                    ],
+                    "usage": {"prompt_tokens": 300, "completion_tokens": 1, "total_tokens": 301},
+                },
+            },
+            "error": None,
+        }
+    )
+    comparison.wait(MINUTE, progress=False)
+    vn.ledger.reset()
+    server.fail_batch(BatchFault(extra_lines=[line, line]))
+    again = collected(llm, path, images, resume=False)
+    assert again[0].response == "First" and len(vn.ledger.entries) == 4
+
+
+def test_an_unfinished_answer_is_shown_but_not_stored(server, llm, path, images):
+    with vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, api="responses") as llm:
+        server.fail_batch(BatchFault(bodies={0: {"status": "incomplete", "incomplete_details": None}}))
+        comparison = collected(llm, path, images)
+        assert comparison[0].finish_reason == "incomplete" and comparison[0].finished
+        with Store(path) as store:
+            assert store.count() == 3
+        assert comparison.rows.answered == 4
+
+
+def test_the_responses_api_has_batches_of_its_own(server, path, images):
+    with vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, api="responses") as llm:
+        assert collected(llm, path, images, schema=SCHEMA).rows.answered == 4
+    (created,) = [one.body for one in server.requests if one.path.endswith("/batches") and one.method == "POST"]
+    assert created["endpoint"] == "/v1/responses"
+
+
+@pytest.mark.parametrize("is_v1", [True, False])
+def test_azure_takes_batches(server, path, images, is_v1):
+    options: Any = {} if is_v1 else {"api_version": "2024-10-21"}
+    endpoint = f"{server.url}/openai/v1/" if is_v1 else server.url
+    with vn.AzureOpenAIMultiModal("our-batches", "gpt-4o", endpoint, api_key="k", **options) as llm:
+        comparison = collected(llm, path, images)
+        assert comparison.rows.answered == 4 and comparison[0].usd > 0
+        assert list(llm.client.files.list()) == []
+
+
+def test_invalid_structured_answers_are_paid_for_and_not_repaired(server, llm, path, images):
+    vn.ledger.reset()
+    server.answer_with('{"width": "wide"}')
+    found = vn.extract(images, SCHEMA, model=llm, store=path, progress=False, batch=True)
+    assert repr(found) == "Extraction(4 rows, 0 answered, 0 failed, 4 in batches)"
+    assert "4 rows wait" in found._repr_html_()
+    found.wait(MINUTE, progress=False)
+    assert len(found.failed) == 4 and found.failed[0].error.startswith("SchemaError")
+    assert all(row.usd and row.attempts == 1 for row in found.failed) and len(vn.ledger.entries) == 4
+    assert calls(server) == 0
+    server.answer_with('{"width": 64}')
+    retried = found.retry(progress=False)
+    assert [row.parsed for row in retried] == [{"width": 64}] * 4 and calls(server) == 4
+
+
+def test_refusals_and_answers_that_were_cut_off_are_errors_as_in_direct_calls(server, llm, path, images):
+    refusal = {"index": 0, "message": {"role": "assistant", "content": None, "refusal": "No."}, "finish_reason": "stop"}
+    cut_off = {"index": 0, "message": {"role": "assistant", "content": '{"wid'}, "finish_reason": "length"}
+    server.fail_batch(BatchFault(bodies={0: {"choices": [refusal]}, 1: {"choices": [cut_off]}}))
+    comparison = collected(llm, path, images, schema=SCHEMA)
+    assert "refused to answer: No" in comparison[0].error and "cut off" in comparison[1].error
+    assert comparison.rows.answered == 2
+
+
+def test_an_image_that_cannot_be_read_is_a_row_with_an_error(server, llm, path, images, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    comparison = collected(llm, path, [broken, tmp_path / "missing.png", images[0]])
+    assert [bool(row.error) for row in comparison] == [True, True, False]
+
+
+def test_a_direct_run_leaves_out_what_waits_in_a_batch_unless_it_is_told_to_ask(server, llm, path, images):
+    server.batch_seconds = math.inf
+    batch_of(llm, path, images[:2])
+    found = direct(llm, path, images)
+    assert repr(found) == "Comparison(4 rows, 2 answered, 0 failed, 2 in batches)" and calls(server) == 2
+    assert "batch=False asks directly" in found.batch_status
+    plan = direct(llm, path, images, dry_run=True)
+    assert plan.calls == 0 and "2 questions wait in batches" in str(plan._repr_markdown_())
+    assert direct(llm, path, images, batch=False).rows.answered == 4 and calls(server) == 4
+    server.batch_seconds = 0
+    assert found.wait(MINUTE, progress=False).rows.answered == 4
+
+
+def test_a_canceled_batch_gives_its_questions_back(server, llm, path, images):
+    server.batch_seconds = math.inf
+    comparison = batch_of(llm, path, images)
+    comparison.cancel()
+    comparison.wait(MINUTE, progress=False)
+    assert comparison.pending == [] and comparison.rows.failed == 0
+    assert list(llm.client.files.list()) == []
+    assert direct(llm, path, images).rows.answered == 4
+
+
+def test_a_store_that_was_deleted_finds_its_batches_on_the_server(server, llm, path, images, tmp_path):
+    server.batch_seconds = math.inf
+    batch_of(llm, path, images)
+    for file in tmp_path.glob("answers.sqlite3*"):
+        file.unlink()
+    found = batch_of(llm, path, images)
+    assert len(found.pending) == 4 and batches(server) == 1
+    server.batch_seconds = 0
+    assert found.wait(MINUTE, progress=False).rows.answered == 4
+    assert list(llm.client.files.list()) == []
+
+
+def test_another_store_shares_the_batch_and_leaves_its_files(server, llm, path, images, tmp_path):
+    server.batch_seconds = math.inf
+    first = batch_of(llm, path, images)
+    other = batch_of(llm, tmp_path / "other.sqlite3", images)
+    assert batches(server) == 1
+    server.batch_seconds = 0
+    assert other.wait(MINUTE, progress=False).rows.answered == 4
+    assert len(list(llm.client.files.list())) == 2
+    assert first.wait(MINUTE, progress=False).rows.answered == 4 and list(llm.client.files.list()) == []
+
+
+def test_a_request_that_failed_although_the_batch_was_created_is_not_repeated(server, llm, path, images):
+    for _ in range(2):  # the list of batches and the upload
+        server.fail(Fault())
+    server.fail(Fault(cut_after=5))  # the answer to the creation of the batch is broken off
+    comparison = collected(llm, path, images)
+    assert comparison.rows.answered == 4 and batches(server) == 1
+
+
+def test_a_refused_batch_is_an_error_of_its_rows_and_leaves_no_file(server, llm, path, images):
+    for _ in range(2):
+        server.fail(Fault())
+    server.fail(Fault(status=429, body={"error": {"message": "Billing hard limit.", "code": "insufficient_quota"}}))
+    comparison = batch_of(llm, path, images)
+    assert all("QuotaExceededError" in row.error and "Billing hard limit" in row.error for row in comparison)
+    assert comparison.pending == [] and list(llm.client.files.list()) == []
+    assert collected(llm, path, images).rows.answered == 4
+
+
+def test_a_budget_is_checked_before_anything_is_submitted(server, llm, path, images):
+    comparison = batch_of(llm, path, images, budget=0.01)
+    assert "budget" in comparison.incomplete and "4 questions were not submitted" in comparison.incomplete
+    assert asked(server, "POST", "/files") == 0
+    with vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_new_tokens=50) as short:
+        found = batch_of(short, path, images, budget=0.01)
+        assert len(found.pending) == 4 and found.budget._reserved > 0
+        found.wait(MINUTE, progress=False)
+        assert 0 < found.budget.spent < Decimal("0.01") and found.budget._reserved == 0
+
+
+def test_a_dry_run_shows_both_prices(server, llm, path, images):
+    plan = batch_of(llm, path, images, dry_run=True)
+    assert plan.usd == 2 * plan.batch_usd > 0
+    text = plan._repr_markdown_()
+    assert "max. batch price" in text and "as a batch" in text and "directly" in text
+    assert "batch" not in direct(llm, path, images, dry_run=True)._repr_markdown_()
+
+
+@pytest.mark.parametrize("name", ["anthropic:claude-sonnet-5", "replicate:yorickvp/llava-13b", "local"])
+def test_other_services_are_refused_with_a_list_of_those_that_take_batches(server, path, images, monkeypatch, name):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    monkeypatch.setenv("REPLICATE_API_TOKEN", "k")
+    model = vn.LocalMultiModal("llava", server.openai_base) if name == "local" else name
+    for dry_run in (True, False):
+        with pytest.raises(errors.SettingsError, match="does not take batches: OpenAI, Azure OpenAI and the demo do"):
+            batch_of(model, path, images, dry_run=dry_run)
+
+
+def test_a_server_without_batches_says_so(server, llm, path, images):
+    server.fail(Fault(status=404))
+    comparison = batch_of(llm, path, images)
+    assert all("does not take batches: omit batch=True" in row.error for row in comparison)
+
+
+def test_a_batch_that_the_server_does_not_know_is_not_submitted_again_until_it_is_canceled(server, llm, path, images):
+    server.batch_seconds = math.inf
+    comparison = batch_of(llm, path, images)
+    server.answer_with("scripted")  # the server does not count as the demo then
+    with Store(path) as store:
+        (batch,) = store.batches()
+        store.update_batch(batch.token, batch_id="batch_of_another_project")
+    comparison.refresh()
+    assert len(comparison.pending) == 4 and "not found" in comparison.batch_status
+    assert len(batch_of(llm, path, images).pending) == 4 and batches(server) == 1
+    comparison.cancel()
+    assert comparison.pending == []
+
+
+async def test_the_asynchronous_twins(server, llm, path, images):
+    server.batch_seconds = math.inf
+    comparison = await acompare(llm, "How large?", images, store=path, progress=False, batch=True)
+    assert len((await comparison.arefresh()).pending) == 4
+    assert len((await comparison.await_(0.01, progress=False)).pending) == 4
+    server.batch_seconds = 0
+    assert (await comparison.await_(MINUTE, progress=False)).rows.answered == 4
+    server.batch_seconds = math.inf
+    found = await vn.aextract(images, SCHEMA, model=llm, store=path, progress=False, batch=True)
+    await found.acancel()
+    assert (await found.await_(MINUTE, progress=False)).pending == []
+
+
+def test_the_timeout_of_wait_is_checked(llm, path, images):
+    comparison = batch_of(llm, path, images)
+    with pytest.raises(errors.SettingsError, match="timeout"):
+        comparison.wait(-1)
+    comparison.wait(MINUTE, progress=False)
+
+
+def test_uploaded_images_are_sent_themselves(server, llm, path, images):
+    uploaded = images[0].upload(llm)
+    server.batch_seconds = math.inf
+    comparison = batch_of(llm, path, [uploaded])
+    uploaded.delete()
+    server.batch_seconds = 0
+    assert comparison.wait(MINUTE, progress=False).rows.answered == 1
+
+
+def test_the_store_has_no_key(server, path, images, tmp_path):
+    key = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789"
+    with vn.OpenAIMultiModal("gpt-4o", key, server.openai_base) as llm:
+        collected(llm, path, images)
+    for file in tmp_path.glob("answers.sqlite3*"):
+        assert key.encode() not in file.read_bytes()
+
+
+def test_the_demo_model_takes_batches(path, images):
+    from vision_nb.demo import shared_server
+
+    shared_server().batch_seconds = 0
+    try:
+        assert collected("demo", path, images).rows.answered == 4
+    finally:
+        shared_server().batch_seconds = 2.0

@@ -1,0 +1,290 @@
+"""Batches on a provider's server: following them, collecting their answers, and continuing after a killed process."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from vision_nb.cost.budget import Budget
+from vision_nb.errors import BatchError, VisionError
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.batches import BatchState
+from vision_nb.responses import CompletionResponse
+from vision_nb.schema.schema import Schema
+from vision_nb.storage.answers import is_storable
+from vision_nb.storage.batches import (
+    DELETING,
+    OVER,
+    PREPARING,
+    SUBMITTED,
+    SUBMITTING,
+    UPLOADING,
+    StoredBatch,
+    place_of,
+)
+from vision_nb.store import Store
+from vision_nb.user_warnings import to_thread, warn_user
+
+TOKEN, GRID, PLACE = "vision_nb", "vision_nb_grid", "vision_nb_store"
+"""The names of a batch's metadata: its token, the digest of its comparison's questions, and that of its store."""
+
+_SEARCHED = 15 * 24 * 3600  # seconds: the files of an older batch are deleted
+_SKEW = 24 * 3600  # seconds by which the server's clock may differ
+_LINES = 100  # of an output file that are read together
+
+_reserved: dict[str, list[tuple[Budget, Decimal]]] = {}
+"""By a batch's token: what is reserved in budgets until it is collected."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a question in a batch: an answer, an error, or both if the answer cannot be used.
+
+    Attributes:
+        response: The answer, or None.
+        error: What was wrong, or None.
+    """
+
+    response: CompletionResponse | None = None
+    error: Exception | None = None
+
+
+def file_name(token: str) -> str:
+    """Return the name of a batch's input file on the server."""
+    return f"vision_nb-{token}.jsonl"
+
+
+def note_reserved(token: str, budgets: list[tuple[Budget, Decimal]]) -> None:
+    """Keep amounts reserved in budgets until a batch is collected by this process."""
+    _reserved[token] = budgets
+
+
+class BatchJobs:
+    """The batches of a model.
+
+    Args:
+        llm: The model.
+        store: The store that knows the batches.
+        schema: The schema of the answers, or None.
+        budget: The budget that the answers are paid from.
+    """
+
+    def __init__(self, llm: MultiModalLLM, store: Store, schema: Schema | None, budget: Budget) -> None:
+        self.llm, self.store, self.api = llm, store, llm.batches
+        self._schema, self._budget = schema, budget
+
+    async def update(self, tokens: Iterable[str]) -> dict[str, Outcome]:
+        """Continue what a killed process left, and collect the batches that have ended.
+
+        Args:
+            tokens: The tokens of the batches; those that another process is busy with are left to it.
+
+        Returns:
+            What became of the questions that were collected, by key.
+        """
+        outcomes: dict[str, Outcome] = {}
+        for token in dict.fromkeys(tokens):
+            batch = await to_thread(self.store.take_batch, token)
+            if batch is None:
+                continue
+            try:
+                with self._budget.active():
+                    await self._continue(batch, outcomes)
+            finally:
+                await to_thread(self.store.leave_batch, token)
+        return outcomes
+
+    def with_files(self) -> list[str]:
+        """Return the tokens of the model's batches whose files are still to be deleted."""
+        return [one.token for one in self.store.batches() if one.step == DELETING and one.model == str(self.llm)]
+
+    async def _continue(self, batch: StoredBatch, outcomes: dict[str, Outcome]) -> None:
+        if batch.step == PREPARING:
+            await to_thread(self.store.remove_batch, batch.token)  # nothing was sent
+        elif batch.step in (UPLOADING, SUBMITTING):
+            await self._recover(batch)
+        elif batch.step == SUBMITTED:
+            await self._follow(batch, outcomes)
+        elif batch.step == DELETING:
+            await self.delete_files(batch)
+
+    async def _recover(self, batch: StoredBatch) -> None:
+        """Find out how far a process came that was killed, or lost its connection, before the batch was noted."""
+        since = batch.created - _SKEW
+        state = await self._find(batch.token, since) if batch.step == SUBMITTING else None
+        if state is None:
+            ids = [batch.file_id] if batch.file_id else []
+            async for id, name in self.api.recent_files(since):
+                if name == file_name(batch.token) and id not in ids:
+                    ids.append(id)
+            for id in ids:
+                await self.api.delete(id)
+            # A request that is still on its way cannot create a batch now, because its file is gone.
+            state = await self._find(batch.token, since) if batch.step == SUBMITTING else None
+        if state is None:
+            self._release(batch.token)
+            await to_thread(self.store.remove_batch, batch.token)
+        else:
+            await to_thread(self._note, batch.token, state, batch_id=state.id, step=SUBMITTED)
+
+    async def recover(self, token: str) -> bool:
+        """Find out whether a batch was created although its request failed; if not, release its questions."""
+        batch = await to_thread(self.store.take_batch, token)
+        if batch is not None:
+            try:
+                await self._recover(batch)
+            finally:
+                await to_thread(self.store.leave_batch, token)
+        found = await to_thread(self.store.batches, [token])
+        return bool(found and found[0].step == SUBMITTED)
+
+    async def _find(self, token: str, since: float) -> BatchState | None:
+        async for state in self.api.recent(since):
+            if state.metadata.get(TOKEN) == token:
+                return state
+        return None
+
+    def _note(self, token: str, state: BatchState, **changes: object) -> None:
+        self.store.update_batch(token, status=state.status, done=state.done, seen=time.time(), **changes)
+
+    async def _follow(self, batch: StoredBatch, outcomes: dict[str, Outcome]) -> None:
+        """Read the state of a batch, and collect it if it has ended."""
+        state = await self.api.retrieve(batch.batch_id)
+        if state is None and self.llm.is_demo:  # the demo server of another kernel, which has ended
+            await to_thread(self.store.remove_batch, batch.token)
+        elif state is None:
+            words = "The server does not know the batch: check that the API key is that of its project."
+            await to_thread(self.store.update_batch, batch.token, status="not found", message=words, seen=time.time())
+        elif state.has_ended:
+            await self._collect(batch, state, outcomes)
+        else:
+            await to_thread(self._note, batch.token, state)
+
+    async def _collect(self, batch: StoredBatch, state: BatchState, outcomes: dict[str, Outcome]) -> None:
+        """Store the answers of a batch that has ended, and delete its files."""
+        for file_id in (state.output_file, state.error_file):
+            if file_id is None:
+                continue
+            async for lines in _in_chunks(self.api.lines(file_id)):
+                outcomes |= await to_thread(self._read, batch, lines)
+        rest = await to_thread(self.store.all_questions_of_batch, batch.token)
+        if error := self._error_of_rest(state):
+            outcomes |= dict.fromkeys(rest, Outcome(error=error))
+        files = [id for id in (state.input_file, state.output_file, state.error_file) if id] if batch.is_own else []
+        changes = {"status": state.status, "done": state.done, "message": state.message, "seen": time.time()}
+        await to_thread(self.store.finish_batch, batch.token, DELETING if files else OVER, files=files, **changes)
+        self._release(batch.token)
+        for (ended,) in [await to_thread(self.store.batches, [batch.token])]:
+            await self.delete_files(ended)
+
+    def _error_of_rest(self, state: BatchState) -> BatchError | None:
+        """Return the error of questions without a line; None if they can be submitted again."""
+        if state.status == "failed":
+            words = state.message.rstrip(".") or "it gave no reason"
+            return BatchError(f"{self.llm} refused the batch {state.id}: {words}. Change that, and run the cell again.")
+        if state.status == "completed":
+            return BatchError(f"The batch {state.id} ended without a line for this question: run the cell again.")
+        return None
+
+    def _read(self, batch: StoredBatch, lines: Sequence[bytes]) -> dict[str, Outcome]:
+        """Read some lines, and store their answers; lines that repeat a question or belong to none are ignored."""
+        read = [self.api.read_line(line) for line in lines]
+        facts = self.store.questions_of_batch(batch.token, [line.key for line in read])
+        outcomes: dict[str, Outcome] = {}
+        for line in read:
+            if line.was_not_run or line.key not in facts:
+                continue
+            known = facts.pop(line.key)
+            outcomes[line.key] = self._outcome(line.body, known) if line.error is None else Outcome(error=line.error)
+            response = outcomes[line.key].response
+            if response is not None and outcomes[line.key].error is None and is_storable(response):
+                self.store.put(line.key, str(self.llm), response)
+        self.store.remove_questions(batch.token, list(outcomes))
+        return outcomes
+
+    def _outcome(self, body: Mapping[str, object] | None, facts: Mapping[str, object]) -> Outcome:
+        try:
+            response, error = self.api.read(body or {}, facts, self._schema)
+        except VisionError as failure:
+            return Outcome(error=failure)
+        return Outcome(response, error)
+
+    async def delete_files(self, batch: StoredBatch) -> None:
+        """Delete the files of a batch that has been collected; if that fails, the next update tries again."""
+        try:
+            for file_id in batch.files:
+                await self.api.delete(file_id)
+        except VisionError as error:
+            warn_user(f"{self.llm}: the files of the batch {batch.batch_id} could not be deleted yet: {error}")
+        else:
+            await to_thread(self.store.update_batch, batch.token, step=OVER, files=[])
+
+    def _release(self, token: str) -> None:
+        for budget, amount in _reserved.pop(token, ()):
+            budget.settle(amount, None)
+
+    async def adopt(self, grid: str, keys: set[str]) -> bool:
+        """Find the batches of a comparison that the store does not know, as after it was deleted.
+
+        Args:
+            grid: The digest of the comparison's questions.
+            keys: The questions that are not answered.
+
+        Returns:
+            Whether there are any.
+        """
+        known = {batch.batch_id for batch in await to_thread(self.store.batches)}
+        has_found = False
+        async for state in self.api.recent(time.time() - _SEARCHED):
+            if state.metadata.get(GRID) != grid or state.id in known:
+                continue
+            waiting = await self._questions(state, keys)
+            batch = StoredBatch(
+                state.metadata.get(TOKEN) or uuid.uuid4().hex,
+                str(self.llm),
+                grid,
+                SUBMITTED,
+                state.created,
+                len(waiting),
+                file_id=state.input_file or "",
+                batch_id=state.id,
+                status=state.status,
+                is_own=state.metadata.get(PLACE) == place_of(self.store.path),
+            )
+            if waiting:
+                has_found |= bool(await to_thread(self.store.reserve_batch, batch, waiting, reuse=True))
+        return has_found
+
+    async def _questions(self, state: BatchState, keys: set[str]) -> set[str]:
+        """Return which questions are in a batch of which only the server knows; all if its files cannot be read."""
+        if state.status == "failed":
+            return set()
+        found: set[str] = set()
+        files = [state.output_file, state.error_file] if state.has_ended else [state.input_file]
+        for file_id in filter(None, files):
+            async for line in self.api.lines(file_id):
+                found.add(self.api.read_line(line).key)
+        return found & keys if found or state.has_ended else keys
+
+    async def cancel(self, tokens: Iterable[str]) -> None:
+        """Cancel batches; the answers that are complete by then can be collected once the server has ended them."""
+        for batch in await to_thread(self.store.batches, list(tokens)):
+            if batch.step == SUBMITTED and batch.status == "not found":
+                await to_thread(self.store.finish_batch, batch.token, OVER)
+            elif batch.step == SUBMITTED:
+                await self.api.cancel(batch.batch_id)
+
+
+async def _in_chunks(lines: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    chunk: list[bytes] = []
+    async for line in lines:
+        if line.strip():
+            chunk.append(line)
+        if len(chunk) >= _LINES:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

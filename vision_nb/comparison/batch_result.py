@@ -1,0 +1,187 @@
+"""What comparisons and extractions share to collect the rows that wait in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Protocol, Self, cast
+
+from vision_nb.comparison.batch_run import BatchRun, waiting_batches
+from vision_nb.comparison.grid import Grid, Row
+from vision_nb.comparison.rows import Rows
+from vision_nb.cost.budget import Budget
+from vision_nb.errors import SettingsError
+from vision_nb.notebook.progress import LiveOutput
+from vision_nb.notebook.run_sync import run_sync
+from vision_nb.rendering.format import format_duration
+from vision_nb.rendering.html import muted_text
+from vision_nb.storage.batches import SUBMITTED, StoredBatch
+from vision_nb.store import Store
+from vision_nb.user_warnings import to_thread
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 60.0  # seconds between two looks at batches
+
+
+class HasRows(Protocol):
+    """The part of a `Comparison` that is used here."""
+
+    grid: Grid
+    rows: Rows
+    budget: Budget
+    resume: bool
+
+    def opened_store(self) -> AbstractContextManager[Store]:
+        """Return the store; a file that is not open is opened, and closed afterwards."""
+
+
+class BatchResult:
+    """Rows whose answers are fetched from batches; `Comparison` and `Extraction` have these methods."""
+
+    @property
+    def _with_rows(self) -> HasRows:
+        """The comparison that has the rows: this object, unless it is an extraction."""
+        return cast(HasRows, self)
+
+    @property
+    def batch_html(self) -> str:
+        """The state of the batches, to show below a table."""
+        return muted_text(self.batch_status) if self._with_rows.rows.waiting else ""
+
+    @property
+    def pending(self) -> list[Row]:
+        """The rows that wait in batches."""
+        rows = self._with_rows.rows
+        return [rows[index] for index in sorted(rows.waiting)]
+
+    @property
+    def batch_status(self) -> str:
+        """How many rows wait in batches, their state when it was last read, and their age; "" if none waits."""
+        comparison = self._with_rows
+        if not comparison.rows.waiting:
+            return ""
+        with comparison.opened_store() as store:
+            return status_line(waiting_batches(store, comparison.rows), len(comparison.rows.waiting))
+
+    def refresh(self) -> Self:
+        """Fill in the rows that wait in batches, as far as the batches have ended; return this object.
+
+        Answers are written to the store, at the price of batches, and the files of the batch are deleted from the
+        server. A question whose batch failed or expired becomes a row with an error.
+
+        Raises:
+            ProviderError: The server did not answer.
+            StoreError: The store cannot be used.
+        """
+        run_sync(self.arefresh())
+        return self
+
+    async def arefresh(self) -> Self:
+        """Fill in the rows that wait in batches; the asynchronous version of `refresh`."""
+        comparison = self._with_rows
+        with comparison.opened_store() as store:
+            rows = comparison.rows
+            await BatchRun(comparison.grid, store, comparison.budget, resume=comparison.resume, rows=rows).arefresh()
+        return self
+
+    def wait(self, timeout: float | None = None, *, progress: bool = True) -> Self:
+        """Wait until no row waits in a batch, and return this object. An interrupt ends the waiting, not the batches.
+
+        Args:
+            timeout: The seconds to wait at most; None for as long as it takes.
+            progress: Show the state of the batches.
+
+        Raises:
+            ProviderError: The server did not answer.
+            SettingsError: The timeout is negative.
+            StoreError: The store cannot be used.
+        """
+        with suppress(KeyboardInterrupt):
+            run_sync(self.await_(timeout, progress=progress))
+        return self
+
+    async def await_(self, timeout: float | None = None, *, progress: bool = True) -> Self:
+        """Wait until no row waits in a batch: the asynchronous version of `wait`."""
+        if timeout is not None and not timeout >= 0:
+            raise SettingsError(f"timeout must be a number of seconds, 0 or more: got {timeout!r:.80}.")
+        started, output = time.monotonic(), LiveOutput(enabled=progress)
+        rows = self._with_rows.rows
+        count = len(rows.waiting)
+        try:
+            for pause in _pauses():
+                await self.arefresh()
+                left = None if timeout is None else timeout - (time.monotonic() - started)
+                if not rows.waiting or (left is not None and left <= 0):
+                    break
+                line = await to_thread(lambda: self.batch_status)
+                output.show(line, muted_text(line))
+                await asyncio.sleep(pause if left is None else min(pause, left))
+        finally:
+            done, seconds = count - len(rows.waiting), format_duration(time.monotonic() - started)
+            line = f"batches: {done:,} of {count:,} rows done, {seconds}"
+            output.show(line, muted_text(line), last=True)
+        return self
+
+    def cancel(self) -> None:
+        """Cancel the batches in which rows wait.
+
+        What the server has answered by then is billed: `wait` or `refresh` collects it. The other rows can then be
+        asked again, directly or in a new batch. Questions of other comparisons in the same batches are canceled too.
+
+        Raises:
+            ProviderError: The server did not answer.
+        """
+        run_sync(self.acancel())
+
+    async def acancel(self) -> None:
+        """Cancel the batches in which rows wait; the asynchronous version of `cancel`."""
+        comparison = self._with_rows
+        with comparison.opened_store() as store:
+            run = BatchRun(comparison.grid, store, comparison.budget, rows=comparison.rows)
+            await run.acancel()
+            await run.arefresh()
+
+
+def status_line(batches: Sequence[StoredBatch], rows: int) -> str:
+    """Return the state of batches as one line.
+
+    Args:
+        batches: The batches.
+        rows: How many rows wait in them.
+    """
+    states = Counter(state_of(batch) for batch in batches)
+    words = [state if len(states) == 1 else f"{count:,} {state}" for state, count in states.items()]
+    words.append(
+        f"{sum(batch.done for batch in batches):,} of {sum(batch.questions for batch in batches):,} requests done"
+    )
+    words.append(f"submitted {age_of(min((batch.created for batch in batches), default=time.time()))}")
+    waiting = "1 row waits" if rows == 1 else f"{rows:,} rows wait"
+    where = "a batch" if len(batches) == 1 else f"{len(batches):,} batches"
+    return (
+        f"{waiting} in {where} ({', '.join(words)}). wait() waits for the answers, refresh() fetches those that are "
+        "ready, and cancel() cancels. batch=False asks directly, and pays twice."
+    )
+
+
+def state_of(batch: StoredBatch) -> str:
+    """Return the state of a batch in words."""
+    if batch.step == SUBMITTED:
+        return batch.status.replace("_", " ") or "submitted"
+    if batch.step in ("preparing", "uploading", "submitting") and not batch.is_busy:
+        return "interrupted"
+    return batch.status if batch.step in ("deleting", "over") else batch.step
+
+
+def age_of(time_created: float) -> str:
+    """Return how long ago something was in words."""
+    seconds = time.time() - time_created
+    return "just now" if seconds < 60 else f"{format_duration(seconds)} ago"
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * 1.5, _LONGEST_PAUSE)

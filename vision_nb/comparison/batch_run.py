@@ -1,0 +1,247 @@
+"""A run whose missing questions are submitted as batches, and the collection of their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from vision_nb.comparison.batch_jobs import BatchJobs, Outcome
+from vision_nb.comparison.batch_submission import (
+    Submission,
+    grid_digest,
+    highest_batch_price,
+    unknown_batch_price,
+)
+from vision_nb.comparison.calls import LocalCalls
+from vision_nb.comparison.grid import Grid
+from vision_nb.comparison.lookup import Lookup
+from vision_nb.comparison.plan import make_plan
+from vision_nb.comparison.rows import Rows
+from vision_nb.cost.budget import Budget
+from vision_nb.cost.ledger import ledger
+from vision_nb.errors import BatchError, BudgetExceededError, VisionError
+from vision_nb.notebook.run_sync import run_sync
+from vision_nb.providers.retries import MAX_WAIT
+from vision_nb.rendering.format import total_price
+from vision_nb.storage.answers import is_storable
+from vision_nb.storage.batches import StoredBatch
+from vision_nb.store import Store
+from vision_nb.user_warnings import to_thread
+
+Indices = Mapping[str, Sequence[int]]
+"""By key: the rows that ask the same question about equal images."""
+
+
+class BatchRun:
+    """A run over a grid that submits what the store does not have, and does not wait for it.
+
+    Args:
+        grid: The models, prompts and images.
+        store: The store of answers.
+        budget: The run's budget.
+        resume: Use the answers that are already in the store.
+        rows: The rows of an earlier run, to collect those that wait in batches.
+
+    Attributes:
+        rows: The rows, with the results so far.
+        stopped: Why some questions were not submitted, or None.
+    """
+
+    max_wait = MAX_WAIT
+
+    def __init__(
+        self, grid: Grid, store: Store, budget: Budget, *, resume: bool = True, rows: Rows | None = None
+    ) -> None:
+        self.grid, self.budget, self.resume = grid, budget, resume
+        self.rows = Rows(grid, store.path) if rows is None else rows
+        self.stopped: str | None = None
+        self._store = store
+        self._lookup = Lookup(grid, self.rows, store, LocalCalls(grid, store), resume=resume)
+        self._jobs: dict[int, BatchJobs] = {}
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why some questions were not submitted and how many, or None."""
+        missing = len(self.rows) - self.rows.answered - self.rows.failed - len(self.rows.waiting)
+        return (
+            f"{self.stopped.rstrip('.')}; {missing:,} questions were not submitted"
+            if self.stopped and missing
+            else None
+        )
+
+    def check(self) -> None:
+        """Raise SettingsError if a model does not take batches."""
+        for model in range(len(self.grid.models)):
+            self._jobs_of(model)
+
+    def _jobs_of(self, model: int) -> BatchJobs:
+        if model not in self._jobs:
+            self._jobs[model] = BatchJobs(self.grid.models[model], self._store, self.grid.schema, self.budget)
+        return self._jobs[model]
+
+    def execute(self) -> None:
+        """Submit the missing questions; an interrupt ends the run early."""
+        try:
+            run_sync(self.aexecute())
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+            self._note_waiting(self._waiting_everywhere())
+
+    async def aexecute(self) -> None:
+        """Collect the batches that have ended, and submit the missing questions.
+
+        Raises:
+            StoreError: The store cannot be written, and nothing was submitted.
+        """
+        await to_thread(self._store.check_writable)
+        for model in range(len(self.grid.models)):
+            missing: dict[str, list[int]] = {}
+            async for batch in self._lookup.missing(model):
+                for row, _, _ in batch:
+                    missing.setdefault(self.rows.key(row), []).append(row)
+            try:
+                await self._submit(model, missing)
+            except BudgetExceededError as error:
+                self.stopped = str(error)
+            except VisionError as error:
+                left = await to_thread(self._waiting, missing)
+                for row in _rows_of(missing, set(missing) - set(left)):
+                    if not self.rows.is_done(row):
+                        self.rows.put(row, self.rows[row].with_error(error))
+            finally:
+                self._note_waiting(await to_thread(self._waiting, missing))
+        await to_thread(self._store.checkpoint)
+
+    async def _submit(self, model: int, missing: Indices) -> None:
+        jobs = self._jobs_of(model)
+        digest = await to_thread(grid_digest, self.rows, model)
+        collected = await self._collect(jobs, missing)
+        left = {key: rows for key, rows in missing.items() if key not in collected}
+        if left and await jobs.adopt(digest, set(left)):
+            collected = await self._collect(jobs, left)
+            left = {key: rows for key, rows in left.items() if key not in collected}
+        waiting = await to_thread(self._waiting, left)
+        asked = {key: rows[0] for key, rows in left.items() if key not in waiting}
+        if not asked:
+            return
+        await to_thread(self._check_budgets)
+        submission = Submission(jobs, self.rows, self.budget, digest, reuse=self.resume)
+        try:
+            await submission.submit(asked)
+        finally:
+            self._fill(left, {key: Outcome(error=error) for key, error in submission.errors.items()})
+            await self._fill_from_store(left)
+
+    def _check_budgets(self) -> None:
+        """Raise BudgetExceededError if all missing questions together could exceed a budget, before any is sent."""
+        limited = [budget for budget in (ledger.spending, self.budget) if budget.limit is not None]
+        if not limited:
+            return
+        plan = make_plan(self.grid, self._store, resume=self.resume, batch=True)
+        highest = total_price(
+            highest_batch_price(llm, planned.calls, planned.input_tokens)
+            for llm, planned in zip(self.grid.models, plan.models, strict=True)
+            if planned.calls
+        )
+        names = ", ".join(planned.model for planned in plan.models if planned.calls)
+        if highest is None:
+            raise unknown_batch_price(names)
+        for budget in limited:
+            budget.settle(budget.reserve(highest, f"{names} (batches of {plan.calls:,} questions)"), None)
+
+    async def _collect(self, jobs: BatchJobs, wanted: Indices) -> set[str]:
+        """Collect the batches in which some questions wait, and fill in their rows; return the keys of those."""
+        tokens = await to_thread(self._waiting, wanted)
+        outcomes = await jobs.update([*tokens.values(), *await to_thread(jobs.with_files)])
+        return self._fill(wanted, outcomes)
+
+    def _fill(self, wanted: Indices, outcomes: Mapping[str, Outcome]) -> set[str]:
+        filled = {key: outcomes[key] for key in wanted if key in outcomes}
+        for key, outcome in filled.items():
+            first, *others = wanted[key]
+            row = self.rows[first]
+            if outcome.error is not None:
+                self.rows.put(first, row.with_error(outcome.error))
+            elif outcome.response is not None:
+                done = row.with_answer(outcome.response, from_store=False)
+                self.rows.put(first, done, is_stored=is_storable(outcome.response))
+            for other in others:
+                self.rows.copy_result(first, other)
+        return set(filled)
+
+    async def _fill_from_store(self, wanted: Indices) -> None:
+        """Fill in the rows whose answers another process has collected meanwhile."""
+        open_keys = [key for key, rows in wanted.items() if not self.rows.is_done(rows[0])]
+        for key, answer in (await to_thread(self._store.get_many, open_keys)).items() if self.resume else ():
+            for index in wanted[key]:
+                row = self._lookup.row_from(index, answer)
+                if row is not None:
+                    self.rows.put(index, row, is_stored=True)
+
+    def _waiting(self, keys: Iterable[str]) -> dict[str, str]:
+        return self._store.questions_in_batches(keys)
+
+    def _waiting_everywhere(self) -> dict[str, str]:
+        return self._waiting({self.rows.key(index) for index in range(len(self.rows)) if not self.rows.is_done(index)})
+
+    def _note_waiting(self, tokens: Mapping[str, str]) -> None:
+        names = {batch.token: batch.batch_id for batch in self._store.batches(set(tokens.values()))}
+        for index in range(len(self.rows)):
+            token = tokens.get(self.rows.key(index))
+            if token is not None and not self.rows.is_done(index):
+                self.rows.wait(index, names.get(token) or "being submitted")
+
+    async def arefresh(self) -> None:
+        """Fill in the rows that wait in batches, as far as they have ended.
+
+        Raises:
+            ProviderError: A server did not answer.
+        """
+        wanted: dict[int, dict[str, list[int]]] = {}
+        for index in list(self.rows.waiting):
+            model = index % len(self.grid.models)
+            wanted.setdefault(model, {}).setdefault(self.rows.key(index), []).append(index)
+        for model, missing in wanted.items():
+            await self._refresh(self._jobs_of(model), missing)
+
+    async def _refresh(self, jobs: BatchJobs, missing: Indices) -> None:
+        before = await to_thread(self._waiting, missing)
+        await self._collect(jobs, missing)
+        await self._fill_from_store(missing)
+        left = await to_thread(self._waiting, missing)
+        self.rows.stop_waiting(_rows_of(missing, set(missing) - set(left)))
+        ended = {batch.token: batch for batch in await to_thread(self._store.batches, set(before.values()))}
+        for key, rows in missing.items():
+            batch = ended.get(before.get(key, ""))
+            if key not in left and batch is not None and batch.status == "expired" and not self.rows.is_done(rows[0]):
+                error = BatchError(
+                    f"The batch {batch.batch_id} expired before this question was answered: run the cell again to "
+                    "submit it in a new batch, or call retry_errors() or retry() to ask directly."
+                )
+                self._fill({key: rows}, {key: Outcome(error=error)})
+
+    async def acancel(self) -> None:
+        """Cancel the batches in which rows wait, with the questions of other comparisons in them.
+
+        Raises:
+            ProviderError: A server did not answer.
+        """
+        for model in {index % len(self.grid.models) for index in self.rows.waiting}:
+            keys = {self.rows.key(index) for index in self.rows.waiting if index % len(self.grid.models) == model}
+            await self._jobs_of(model).cancel((await to_thread(self._waiting, keys)).values())
+
+
+def waiting_batches(store: Store, rows: Rows) -> list[StoredBatch]:
+    """Return the batches in which rows wait.
+
+    Args:
+        store: The store.
+        rows: The rows.
+    """
+    if not rows.waiting:
+        return []
+    tokens = store.questions_in_batches({rows.key(index) for index in rows.waiting})
+    return store.batches(set(tokens.values()))
+
+
+def _rows_of(wanted: Indices, keys: Iterable[str]) -> list[int]:
+    return [index for key in keys for index in wanted[key]]

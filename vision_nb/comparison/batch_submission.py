@@ -1,0 +1,225 @@
+"""Writing the input files of batches, and submitting them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import IO, Any
+
+from vision_nb.comparison.batch_jobs import GRID, PLACE, TOKEN, BatchJobs, file_name, note_reserved
+from vision_nb.comparison.rows import Rows
+from vision_nb.cost.accounting import longest_answer
+from vision_nb.cost.budget import Budget
+from vision_nb.cost.ledger import ledger
+from vision_nb.cost.prices import BATCH_TIER
+from vision_nb.errors import BudgetExceededError, VisionError
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.batches import BatchRequest
+from vision_nb.responses import Usage
+from vision_nb.storage.batches import PREPARING, SUBMITTED, SUBMITTING, UPLOADING, StoredBatch, place_of
+from vision_nb.user_warnings import to_thread
+
+Written = tuple[str, BatchRequest | Exception]
+"""A question's key, and its line or what is wrong with it."""
+
+
+@dataclass
+class _InputFile:
+    """An input file that is being written.
+
+    Attributes:
+        endpoint: The API that its lines are for.
+        file: The file.
+        facts: What is known about each question, by key.
+        bytes: Its size.
+    """
+
+    endpoint: str
+    file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
+    facts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    bytes: int = 0
+
+
+class Submission:
+    """Submits the questions of one model that have no answer.
+
+    The lines are written to temporary files, so that memory holds only those that are being prepared.
+
+    Args:
+        jobs: The batches of the model.
+        rows: The rows of the comparison.
+        budget: Its budget.
+        grid: The digest of its questions.
+        reuse: Leave out questions whose answers are stored meanwhile.
+    """
+
+    def __init__(self, jobs: BatchJobs, rows: Rows, budget: Budget, grid: str, *, reuse: bool) -> None:
+        self._jobs, self._rows, self._budget, self._grid, self._reuse = jobs, rows, budget, grid, reuse
+        self._llm, self._store, self._api = jobs.llm, jobs.store, jobs.api
+        self.errors: dict[str, Exception] = {}
+
+    async def submit(self, questions: Mapping[str, int]) -> None:
+        """Submit questions, except those that somebody else is asking or has submitted.
+
+        Args:
+            questions: The index of a row for each question, by key. A question that cannot be asked is left out, and
+                its error is in ``errors``.
+
+        Raises:
+            BudgetExceededError: A file could exceed a budget; earlier files have been submitted.
+            VisionError: A file could not be submitted.
+        """
+        parent = StoredBatch(
+            uuid.uuid4().hex, str(self._llm), self._grid, PREPARING, time.time(), questions=len(questions)
+        )
+        files: dict[str, _InputFile] = {}
+        try:
+            reserved = await to_thread(self._store.reserve_batch, parent, questions, reuse=self._reuse)
+            async for key, request in self._requests((key, row) for key, row in questions.items() if key in reserved):
+                if isinstance(request, Exception):
+                    self.errors[key] = request
+                    continue
+                current = files.get(request.endpoint)
+                if current is not None and self._is_full(current, request):
+                    await self._send(parent, files.pop(request.endpoint))
+                    current = None
+                if current is None:
+                    current = files[request.endpoint] = _InputFile(request.endpoint)
+                current.file.write(request.line)
+                current.bytes += len(request.line)
+                current.facts[key] = request.facts
+            for endpoint in list(files):
+                await self._send(parent, files.pop(endpoint))
+        finally:
+            for left in files.values():
+                left.file.close()
+            await to_thread(self._store.remove_batch, parent.token)
+
+    def _is_full(self, current: _InputFile, request: BatchRequest) -> bool:
+        api = self._api
+        return len(current.facts) >= api.max_requests or current.bytes + len(request.line) > api.max_bytes
+
+    async def _requests(self, questions: Iterable[tuple[str, int]]) -> AsyncIterator[Written]:
+        """Write lines in threads, a few questions ahead."""
+        ahead: deque[asyncio.Task[Written]] = deque()
+        try:
+            for key, row in questions:
+                ahead.append(asyncio.create_task(to_thread(self._write, key, row)))
+                if len(ahead) > 2 * (os.cpu_count() or 1):
+                    yield await ahead.popleft()
+            while ahead:
+                yield await ahead.popleft()
+        finally:
+            for task in ahead:
+                task.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
+
+    def _write(self, key: str, row: int) -> Written:
+        _, prompt, place = self._rows.grid.place(row)
+        grid = self._rows.grid
+        document = grid.documents[place]
+        try:
+            return key, self._api.write(key, grid.prompts[prompt], document, grid.schema)
+        except VisionError as error:
+            return key, error
+        finally:
+            if document.is_remote:
+                document.forget_download()
+
+    async def _send(self, parent: StoredBatch, written: _InputFile) -> None:
+        """Upload an input file and submit it; each step is written down before it begins."""
+        token = uuid.uuid4().hex
+        batch = replace(parent, token=token, step=UPLOADING, questions=len(written.facts))
+        with written.file as file:
+            note_reserved(token, self._reserve(written))
+            await to_thread(self._store.split_batch, parent.token, batch, written.facts)
+            try:
+                file.seek(0)
+                file_id = await self._api.upload(file, file_name(token))
+                await to_thread(self._store.update_batch, token, step=SUBMITTING, file_id=file_id)
+                metadata = {TOKEN: token, GRID: self._grid, PLACE: place_of(self._store.path)}
+                state = await self._api.submit(file_id, written.endpoint, metadata)
+                await to_thread(
+                    self._store.update_batch,
+                    token,
+                    step=SUBMITTED,
+                    batch_id=state.id,
+                    status=state.status,
+                    seen=time.time(),
+                )
+            except Exception:
+                await to_thread(self._store.leave_batch, token)
+                if not await self._jobs.recover(token):
+                    raise
+            finally:
+                await to_thread(self._store.leave_batch, token)
+
+    def _reserve(self, written: _InputFile) -> list[tuple[Budget, Decimal]]:
+        """Reserve the highest price of a file in the budgets that apply.
+
+        Raises:
+            BudgetExceededError: It could exceed one of them, or is not known.
+        """
+        limited = [budget for budget in (ledger.spending, self._budget) if budget.limit is not None]
+        if not limited:
+            return []
+        tokens = [facts["expected_tokens"] for facts in written.facts.values()]
+        total = None if None in tokens else sum(tokens)
+        highest = highest_batch_price(self._llm, len(tokens), total)
+        if highest is None:
+            raise unknown_batch_price(str(self._llm))
+        done: list[tuple[Budget, Decimal]] = []
+        try:
+            for budget in limited:
+                done.append((budget, budget.reserve(highest, f"{self._llm} (batch of {len(tokens):,})")))
+        except BudgetExceededError:
+            for budget, amount in done:
+                budget.settle(amount, None)
+            raise
+        return done
+
+
+def highest_batch_price(llm: MultiModalLLM, calls: int, input_tokens: int | None) -> Decimal | None:
+    """Return the highest price of some questions as a batch in US dollars, or None if it is unknown.
+
+    Args:
+        llm: The model.
+        calls: The number of questions.
+        input_tokens: The input tokens of all questions, or None.
+    """
+    usage = Usage(input_tokens, calls * longest_answer(llm.settings()))
+    return llm.pricing(usage, service_tier=BATCH_TIER)
+
+
+def unknown_batch_price(models: str) -> BudgetExceededError:
+    """Return the error that the price of batches is unknown.
+
+    Args:
+        models: The names of the models.
+    """
+    return BudgetExceededError(
+        f"The price of a batch of {models} is unknown, so it could exceed the budget: set a price with "
+        "vn.set_price(...), or lift the limit."
+    )
+
+
+def grid_digest(rows: Rows, model: int) -> str:
+    """Return a digest of all questions to a model, answered or not, whatever their order.
+
+    Args:
+        rows: The rows of the comparison.
+        model: The model's index.
+    """
+    indices = range(model, len(rows), len(rows.grid.models))
+    digest = hashlib.sha256()
+    for key in sorted({rows.key(index) for index in indices}):
+        digest.update(key.encode())
+    return digest.hexdigest()
