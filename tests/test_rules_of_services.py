@@ -85,11 +85,12 @@ def test_a_budget_and_a_plan_know_the_tokens(connect, name):
     plan = vn.compare(llm, "What?", images, dry_run=True).models[0]
     view = view_of((2000, 700), llm.model)
     assert plan.input_tokens > view.tokens and plan.is_estimate == view.is_estimate
+    ledger.reset()  # calls of other tests, whose prices are unknown now, count with their reservations
     ledger.budget = Decimal(view.tokens) / 1_000_000  # less than the text and the answer need too
     try:
         with pytest.raises(errors.BudgetExceededError, match="could cost"):
             llm.complete("What?", images)
-        ledger.budget = Decimal(view.tokens + 500) / 1_000_000 + ledger.total
+        ledger.budget = Decimal(view.tokens + 500) / 1_000_000
         assert llm.complete("What?", images).text
     finally:
         ledger.budget = None
