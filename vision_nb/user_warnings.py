@@ -7,8 +7,12 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
+from functools import partial
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -63,13 +67,20 @@ def map_in_threads(function: Callable[[S], T], values: Sequence[S]) -> list[T]:
         return [function(value) for value in values]
     from concurrent.futures import ThreadPoolExecutor
 
-    token = _CALLER.set(_users_frame())
     executor = ThreadPoolExecutor(min(len(values), max(2, os.cpu_count() or 1)), "vision_nb images")
     try:
-        futures = [executor.submit(copy_context().run, function, value) for value in values]
+        futures = [submit(executor, function, value) for value in values]
         return [future.result() for future in futures]
     finally:
         executor.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for a slow download
+
+
+def submit(executor: Executor, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    """Call a function in a thread of an executor, with the context of the calling thread, and return its future."""
+    token = _CALLER.set(_users_frame())
+    try:
+        return executor.submit(copy_context().run, partial(function, *args, **kwargs))
+    finally:
         _CALLER.reset(token)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from vision_nb.comparison.grid import Grid
@@ -12,7 +14,7 @@ from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
 from vision_nb.responses import Response
 from vision_nb.store import Store
-from vision_nb.user_warnings import to_thread
+from vision_nb.user_warnings import submit, to_thread
 
 
 class Calls(ABC):
@@ -24,6 +26,20 @@ class Calls(ABC):
     def running(self) -> AbstractAsyncContextManager[Any]:
         """Return the context in which calls are made; when it ends, so do they."""
         return nullcontext()
+
+    def prepare(self, model: int, document: ImageDocument) -> Future[int] | None:
+        """Begin to prepare an image ahead of a call, and return the future of its length in bytes.
+
+        An error is not reported: the call has it again.
+
+        Args:
+            model: The model's index in the grid.
+            document: The image.
+
+        Returns:
+            The future; None if the images are not prepared in this process.
+        """
+        return None
 
     @abstractmethod
     async def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
@@ -54,6 +70,25 @@ class LocalCalls(Calls):
 
     def __init__(self, grid: Grid, store: Store) -> None:
         self._grid, self._store = grid, store
+        self._executor: ThreadPoolExecutor | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Prepare images ahead of their calls in this context; see `Calls`."""
+        self._executor = executor = ThreadPoolExecutor(os.cpu_count() or 1, "vision_nb images")
+        try:
+            yield
+        finally:
+            self._executor = None
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def prepare(self, model: int, document: ImageDocument) -> Future[int] | None:
+        """Begin to prepare an image, which then waits in the cache of prepared images; see `Calls`."""
+        return None if self._executor is None else submit(self._executor, self._prepare, model, document)
+
+    def _prepare(self, model: int, document: ImageDocument) -> int:
+        prepared = self._grid.models[model].outgoing(document)
+        return 0 if prepared is None else len(prepared.data)
 
     async def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
         """Return the digest of each image, or the error that reading it raised; see `Calls`."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 
@@ -13,6 +14,7 @@ from vision_nb.comparison.calls import Calls, LocalCalls
 from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.lookup import Lookup
 from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
+from vision_nb.comparison.prepared_queue import PreparedQueue
 from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.budget import Budget
@@ -35,9 +37,6 @@ from vision_nb.user_warnings import to_thread
 
 _QUEUED = 10_000  # rows of a model that wait for their call; the others are looked up later
 _MAX_RATE_LIMITS = 6  # rate limit errors of one call before its row fails
-
-Queue = asyncio.Queue[tuple[int, int, int] | None]
-"""Indices of a row, its model and its image; None ends a worker."""
 
 
 class Run:
@@ -109,7 +108,8 @@ class Run:
             StoreError: The store cannot be written, and no call was made.
         """
         limits = self.grid.limits
-        queues: list[Queue] = [asyncio.Queue(_QUEUED) for _ in limits]
+        least = 2 * (os.cpu_count() or 1)
+        queues = [PreparedQueue(_QUEUED, self._prepare_ahead, ahead=max(limit, least)) for limit in limits]
         slots = asyncio.Semaphore(self.grid.max_concurrency) if self.grid.max_concurrency else nullcontext()
         gates = [
             ModelGate(
@@ -144,7 +144,11 @@ class Run:
                 self._progress.notes = self.rows.notes()
                 await finish_in_thread(self._writer, self._store.checkpoint)
 
-    async def _enqueue(self, model: int, queue: Queue, workers: int) -> None:
+    def _prepare_ahead(self, model: int, document: int) -> Future[int] | None:
+        """Begin to prepare the image of a call that is still to be made."""
+        return None if self.stopped is not None else self._calls.prepare(model, self.grid.documents[document])
+
+    async def _enqueue(self, model: int, queue: PreparedQueue, workers: int) -> None:
         """Fill in a model's rows whose answers are in the store, and queue the others, as the queue has room."""
         async for batch in self._lookup.missing(model):
             waiting = await to_thread(self._waiting, [row for row, _, _ in batch]) if self._heed_batches else {}
@@ -178,7 +182,7 @@ class Run:
             self.rows.put(row, done, is_stored=True)
         return done is not None
 
-    async def _work(self, queue: Queue, gate: ModelGate) -> None:
+    async def _work(self, queue: PreparedQueue, gate: ModelGate) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
         later = []
         while (item := await queue.get()) is not None:

@@ -166,10 +166,10 @@ def pixels_from_array(array: np.ndarray) -> Image.Image:
                 "scale them, or convert the array to uint8."
             )
         array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
-    elif np.issubdtype(array.dtype, np.integer) and array.min() >= 0 and array.max() <= 255:
-        array = array.astype(np.uint8)
     elif array.dtype != np.uint8:
-        raise UnsupportedImageError(f"An array of {array.dtype} is not an image: convert it to uint8, 0 to 255.")
+        if not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() > 255:
+            raise UnsupportedImageError(f"An array of {array.dtype} is not an image: convert it to uint8, 0 to 255.")
+        array = array.astype(np.uint8)
     pixels = Image.fromarray(np.ascontiguousarray(array))
     check_pixels(pixels, "The image")
     return pixels.copy() if pixels.readonly else pixels  # some modes share the memory of the array
