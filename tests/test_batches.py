@@ -1,5 +1,6 @@
 """`batch=True`: questions that are submitted as batches, and the collection of their answers."""
 
+import asyncio
 import json
 import math
 import time
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 import vision_nb as vn
-from tests.conftest import picture
+from tests.conftest import encoded, picture
+from tests.forms import interrupted_when
 from vision_nb import errors
 from vision_nb.comparison.compare import acompare
 from vision_nb.demo import BatchFault, Fault
@@ -496,3 +498,44 @@ def test_the_demo_model_takes_batches(path, images):
         assert collected("demo", path, images).rows.answered == 4
     finally:
         shared_server().batch_seconds = 2.0
+
+
+@pytest.mark.posix
+def test_an_interrupt_ends_the_waiting_and_not_the_batch(server, llm, path, images):
+    server.batch_seconds = math.inf
+    comparison = batch_of(llm, path, images)
+    before = len(server.requests)
+    with interrupted_when(lambda: len(server.requests) > before + 2):
+        assert comparison.wait(progress=False) is comparison
+    assert len(comparison.pending) == 4
+    server.batch_seconds = 0
+    assert comparison.wait(MINUTE, progress=False).rows.answered == 4
+
+
+async def test_a_refresh_that_is_canceled_does_not_keep_the_batch_busy(server, llm, path, images):
+    server.batch_seconds = math.inf
+    comparison = await acompare(llm, "How large?", images, store=path, progress=False, batch=True)
+    with Store(path) as store:
+        for number in range(15):
+            task = asyncio.create_task(comparison.arefresh())
+            await asyncio.sleep(number * 0.002)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert not any(batch.is_busy for batch in store.batches())
+    server.batch_seconds = 0
+    assert (await comparison.await_(MINUTE, progress=False)).rows.answered == 4
+
+
+def test_clearing_the_store_keeps_its_batches_without_the_names_of_images(server, llm, path, tmp_path):
+    image = tmp_path / "private name.png"
+    image.write_bytes(encoded(picture(3000, 2000)))
+    server.batch_seconds = math.inf
+    comparison = batch_of(llm, path, [image])
+    with Store(path) as store:
+        (key,) = store.questions_in_batches([comparison[0].key])
+        (token,) = store.questions_in_batches([key]).values()
+        assert "private name" in str(store.questions_of_batch(token, [key]))
+        store.clear()
+        assert store.questions_of_batch(token, [key]) == {key: {}}
+    server.batch_seconds = 0
+    assert comparison.wait(MINUTE, progress=False)[0].response

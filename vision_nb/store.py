@@ -190,6 +190,7 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
         with self._locked() as connection:
             for table in ("answers", "files", *conversations.TABLES):
                 connection.execute(f"DELETE FROM {table}")
+            connection.execute("UPDATE batch_questions SET facts = '{}'")  # the names of images
             connection.execute("INSERT INTO clearings (time) VALUES (?)", [time.time()])  # for panels that are open
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still holds the deleted answers

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import BatchError, VisionError
@@ -25,8 +29,12 @@ from vision_nb.storage.batches import (
     StoredBatch,
     place_of,
 )
+from vision_nb.storage.claims import finish_in_thread
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread, warn_user
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TOKEN, GRID, PLACE = "vision_nb", "vision_nb_grid", "vision_nb_store"
 """The names of a batch's metadata: its token, the digest of its comparison's questions, and that of its store."""
@@ -87,23 +95,32 @@ class BatchJobs:
         """
         outcomes: dict[str, Outcome] = {}
         for token in dict.fromkeys(tokens):
-            batch = await to_thread(self.store.take_batch, token)
-            if batch is None:
-                continue
-            try:
-                with self._budget.active():
-                    await self._continue(batch, outcomes)
-            finally:
-                await to_thread(self.store.leave_batch, token)
+            async with self._taken(token) as batch:
+                if batch is not None:
+                    with self._budget.active():
+                        await self._continue(batch, outcomes)
         return outcomes
 
-    def with_files(self) -> list[str]:
-        """Return the tokens of the model's batches whose files are still to be deleted."""
-        return [one.token for one in self.store.batches() if one.step == DELETING and one.model == str(self.llm)]
+    @asynccontextmanager
+    async def _taken(self, token: str) -> AsyncIterator[StoredBatch | None]:
+        """Note that this process is busy with a batch in a block; None if another one is."""
+        taken: list[StoredBatch | None] = []
+        try:
+            await finish(lambda: taken.append(self.store.take_batch(token)))
+            yield taken[0]
+        finally:
+            if taken and taken[0] is not None:
+                await finish(self.store.leave_batch, token)
+
+    def left(self) -> list[str]:
+        """Return the tokens of the model's batches that a killed process, or a failed deletion, left unfinished."""
+        steps = (PREPARING, UPLOADING, SUBMITTING, DELETING)
+        found = (one for one in self.store.batches() if one.model == str(self.llm) and one.step in steps)
+        return [one.token for one in found if not one.is_busy]
 
     async def _continue(self, batch: StoredBatch, outcomes: dict[str, Outcome]) -> None:
         if batch.step == PREPARING:
-            await to_thread(self.store.remove_batch, batch.token)  # nothing was sent
+            await finish(self.store.remove_batch, batch.token)  # nothing was sent
         elif batch.step in (UPLOADING, SUBMITTING):
             await self._recover(batch)
         elif batch.step == SUBMITTED:
@@ -126,18 +143,15 @@ class BatchJobs:
             state = await self._find(batch.token, since) if batch.step == SUBMITTING else None
         if state is None:
             self._release(batch.token)
-            await to_thread(self.store.remove_batch, batch.token)
+            await finish(self.store.remove_batch, batch.token)
         else:
-            await to_thread(self._note, batch.token, state, batch_id=state.id, step=SUBMITTED)
+            await finish(self._note, batch.token, state, batch_id=state.id, step=SUBMITTED)
 
     async def recover(self, token: str) -> bool:
         """Find out whether a batch was created although its request failed; if not, release its questions."""
-        batch = await to_thread(self.store.take_batch, token)
-        if batch is not None:
-            try:
+        async with self._taken(token) as batch:
+            if batch is not None:
                 await self._recover(batch)
-            finally:
-                await to_thread(self.store.leave_batch, token)
         found = await to_thread(self.store.batches, [token])
         return bool(found and found[0].step == SUBMITTED)
 
@@ -154,14 +168,14 @@ class BatchJobs:
         """Read the state of a batch, and collect it if it has ended."""
         state = await self.api.retrieve(batch.batch_id)
         if state is None and self.llm.is_demo:  # the demo server of another kernel, which has ended
-            await to_thread(self.store.remove_batch, batch.token)
+            await finish(self.store.remove_batch, batch.token)
         elif state is None:
             words = "The server does not know the batch: check that the API key is that of its project."
-            await to_thread(self.store.update_batch, batch.token, status="not found", message=words, seen=time.time())
+            await finish(self.store.update_batch, batch.token, status="not found", message=words, seen=time.time())
         elif state.has_ended:
             await self._collect(batch, state, outcomes)
         else:
-            await to_thread(self._note, batch.token, state)
+            await finish(self._note, batch.token, state)
 
     async def _collect(self, batch: StoredBatch, state: BatchState, outcomes: dict[str, Outcome]) -> None:
         """Store the answers of a batch that has ended, and delete its files."""
@@ -169,13 +183,13 @@ class BatchJobs:
             if file_id is None:
                 continue
             async for lines in _in_chunks(self.api.lines(file_id)):
-                outcomes |= await to_thread(self._read, batch, lines)
+                outcomes |= await finish(self._read, batch, lines)
         rest = await to_thread(self.store.all_questions_of_batch, batch.token)
         if error := self._error_of_rest(state):
             outcomes |= dict.fromkeys(rest, Outcome(error=error))
         files = [id for id in (state.input_file, state.output_file, state.error_file) if id] if batch.is_own else []
         changes = {"status": state.status, "done": state.done, "message": state.message, "seen": time.time()}
-        await to_thread(self.store.finish_batch, batch.token, DELETING if files else OVER, files=files, **changes)
+        await finish(self.store.finish_batch, batch.token, DELETING if files else OVER, files=files, **changes)
         self._release(batch.token)
         for (ended,) in [await to_thread(self.store.batches, [batch.token])]:
             await self.delete_files(ended)
@@ -220,7 +234,7 @@ class BatchJobs:
         except VisionError as error:
             warn_user(f"{self.llm}: the files of the batch {batch.batch_id} could not be deleted yet: {error}")
         else:
-            await to_thread(self.store.update_batch, batch.token, step=OVER, files=[])
+            await finish(self.store.update_batch, batch.token, step=OVER, files=[])
 
     def _release(self, token: str) -> None:
         for budget, amount in _reserved.pop(token, ()):
@@ -255,7 +269,7 @@ class BatchJobs:
                 is_own=state.metadata.get(PLACE) == place_of(self.store.path),
             )
             if waiting:
-                has_found |= bool(await to_thread(self.store.reserve_batch, batch, waiting, reuse=True))
+                has_found |= bool(await finish(self.store.reserve_batch, batch, waiting, reuse=True))
         return has_found
 
     async def _questions(self, state: BatchState, keys: set[str]) -> set[str]:
@@ -273,9 +287,15 @@ class BatchJobs:
         """Cancel batches; the answers that are complete by then can be collected once the server has ended them."""
         for batch in await to_thread(self.store.batches, list(tokens)):
             if batch.step == SUBMITTED and batch.status == "not found":
-                await to_thread(self.store.finish_batch, batch.token, OVER)
+                await finish(self.store.finish_batch, batch.token, OVER)
             elif batch.step == SUBMITTED:
                 await self.api.cancel(batch.batch_id)
+
+
+async def finish(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Call a function in a thread; if the task is canceled meanwhile, wait until the function has ended."""
+    call: Callable[[], T] = partial(copy_context().run, function, *arguments, **options)
+    return await finish_in_thread(None, call)
 
 
 async def _in_chunks(lines: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:

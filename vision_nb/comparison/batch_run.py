@@ -130,6 +130,9 @@ class BatchRun:
         finally:
             self._fill(left, {key: Outcome(error=error) for key, error in submission.errors.items()})
             await self._fill_from_store(left)
+        waiting = await to_thread(self._waiting, asked)
+        if not all(key in waiting or self.rows.is_done(row) for key, row in asked.items()):
+            self.stopped = "Another process is asking some of the questions: run the cell again when it has ended"
 
     def _check_budgets(self) -> None:
         """Raise BudgetExceededError if all missing questions together could exceed a budget, before any is sent."""
@@ -151,7 +154,7 @@ class BatchRun:
     async def _collect(self, jobs: BatchJobs, wanted: Indices) -> set[str]:
         """Collect the batches in which some questions wait, and fill in their rows; return the keys of those."""
         tokens = await to_thread(self._waiting, wanted)
-        outcomes = await jobs.update([*tokens.values(), *await to_thread(jobs.with_files)])
+        outcomes = await jobs.update([*tokens.values(), *await to_thread(jobs.left)])
         return self._fill(wanted, outcomes)
 
     def _fill(self, wanted: Indices, outcomes: Mapping[str, Outcome]) -> set[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import IO, Any
 
-from vision_nb.comparison.batch_jobs import GRID, PLACE, TOKEN, BatchJobs, file_name, note_reserved
+from vision_nb.comparison.batch_jobs import GRID, PLACE, TOKEN, BatchJobs, file_name, finish, note_reserved
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.budget import Budget
@@ -82,7 +82,7 @@ class Submission:
         )
         files: dict[str, _InputFile] = {}
         try:
-            reserved = await to_thread(self._store.reserve_batch, parent, questions, reuse=self._reuse)
+            reserved = await finish(self._store.reserve_batch, parent, questions, reuse=self._reuse)
             async for key, request in self._requests((key, row) for key, row in questions.items() if key in reserved):
                 if isinstance(request, Exception):
                     self.errors[key] = request
@@ -101,7 +101,7 @@ class Submission:
         finally:
             for left in files.values():
                 left.file.close()
-            await to_thread(self._store.remove_batch, parent.token)
+            await finish(self._store.remove_batch, parent.token)
 
     def _is_full(self, current: _InputFile, request: BatchRequest) -> bool:
         api = self._api
@@ -140,14 +140,14 @@ class Submission:
         batch = replace(parent, token=token, step=UPLOADING, questions=len(written.facts))
         with written.file as file:
             note_reserved(token, self._reserve(written))
-            await to_thread(self._store.split_batch, parent.token, batch, written.facts)
+            await finish(self._store.split_batch, parent.token, batch, written.facts)
             try:
                 file.seek(0)
                 file_id = await self._api.upload(file, file_name(token))
-                await to_thread(self._store.update_batch, token, step=SUBMITTING, file_id=file_id)
+                await finish(self._store.update_batch, token, step=SUBMITTING, file_id=file_id)
                 metadata = {TOKEN: token, GRID: self._grid, PLACE: place_of(self._store.path)}
                 state = await self._api.submit(file_id, written.endpoint, metadata)
-                await to_thread(
+                await finish(
                     self._store.update_batch,
                     token,
                     step=SUBMITTED,
@@ -156,11 +156,11 @@ class Submission:
                     seen=time.time(),
                 )
             except Exception:
-                await to_thread(self._store.leave_batch, token)
+                await finish(self._store.leave_batch, token)
                 if not await self._jobs.recover(token):
                     raise
             finally:
-                await to_thread(self._store.leave_batch, token)
+                await finish(self._store.leave_batch, token)
 
     def _reserve(self, written: _InputFile) -> list[tuple[Budget, Decimal]]:
         """Reserve the highest price of a file in the budgets that apply.

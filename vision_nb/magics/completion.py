@@ -64,7 +64,9 @@ def _subcommand_words(session: Session, words: list[str]) -> list[str]:
         return list(session.settings.aliases)
     if words[0] == "chat":
         return ["show", "reset", "export"] if len(words) == 1 else list(session.conversations)
-    return {"cache": ["clear", "path"], "cost": ["reset"], "download": list(SMALL_MODELS)}.get(words[0], [])
+    return {"batch": ["list"], "cache": ["clear", "path"], "cost": ["reset"], "download": list(SMALL_MODELS)}.get(
+        words[0], []
+    )
 
 
 def _models(session: Session, before: str) -> list[str]:

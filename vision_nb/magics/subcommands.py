@@ -9,6 +9,7 @@ from vision_nb.cost.accounting import ModelPricing
 from vision_nb.cost.ledger import ledger
 from vision_nb.cost.model_reference import ModelReference
 from vision_nb.errors import SettingsError
+from vision_nb.magics.batches import batch
 from vision_nb.magics.conversations import DEFAULT_NAME
 from vision_nb.magics.downloads import download, names_to_download, remarks_on_small_models
 from vision_nb.magics.fix import fix
@@ -231,6 +232,7 @@ SUBCOMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "chat": (_chat, "[show|reset|export] [NAME] [FILE]"),
     "cost": (_cost, "[reset]"),
     "cache": (_cache, "[clear|path]"),
+    "batch": (batch, "[list]"),
     "fix": (fix, "[MODEL] [--yes]"),
     "help": (_help, "[NAME]"),
     "version": (_version, ""),

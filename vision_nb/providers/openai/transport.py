@@ -39,7 +39,9 @@ MAX_FILE_BYTES = 2 * 2**30
 ACCEPTED_ENCODINGS = "gzip, deflate"
 """The encodings that the body can decompress up to a limit."""
 
+_FILE_TIMEOUT = 3600.0  # seconds for the transfer of a file
 _FILE = re.compile(r"/files/[^/]+/content/?$")  # the path of a file's content
+_TRANSFER = re.compile(r"/files(?:/[^/]+/content)?/?$")  # the path of an upload or download
 _LONGEST_FIELD = 6  # bytes that show what an answer is
 _HIDDEN = "vision_nb.hidden"  # the request's extension with its headers as they were without keys
 _OF_THE_ENCODED_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
@@ -302,6 +304,8 @@ def _unread(response: httpx2.Response) -> httpx2.Response:
 def _watch(response: httpx2.Response, total_timeout: float) -> None:
     started = response.request.extensions.get("vision_nb.started", time.monotonic())
     response.request.extensions = {**response.request.extensions, ANSWER_BEGAN: True}
+    if _TRANSFER.search(response.request.url.path):
+        total_timeout = max(total_timeout, _FILE_TIMEOUT)
     body = WatchedBody(response, started + total_timeout)
     response.stream = body
     response.extensions = {**response.extensions, RECORD: body}
