@@ -145,6 +145,17 @@ def test_a_data_frame_of_images_has_sizes_times_and_tokens_and_the_reasons_of_br
         documents.to_dataframe("gtp-4o")
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])
+def test_the_table_of_images_says_which_files_are_cut_off(tmp_path, kind):
+    data = encoded(picture(400, 300), kind)
+    (tmp_path / "whole").write_bytes(data)
+    (tmp_path / "padded").write_bytes(data + bytes(100))
+    (tmp_path / "cut").write_bytes(data[: len(data) * 3 // 4])
+    table = vn.load_images(tmp_path).to_dataframe()
+    assert table["error"].isna().tolist() == [False, True, True]
+    assert "cut is a damaged" in table["error"][0]
+
+
 @pytest.mark.parametrize("text", ["", "0000:00:00 00:00:00", "yesterday", "2024:13:01 00:00:00"])
 def test_an_invalid_time_in_exif_data_is_ignored(text):
     exif = Image.Exif()

@@ -31,9 +31,9 @@ def upload(panel, data, upload_id="k", start=0, last=False, name="a.png"):
     send(panel._composer, message, memoryview(data))
 
 
-async def upload_last(panel, *part, **options):
+async def upload_last(panel, data, upload_id="k", start=0, name="a.png"):
     """Send the last part of a file, and wait until the file has been read."""
-    upload(panel, *part, **options, last=True)
+    upload(panel, data, upload_id, start, last=True, name=name)
     await asyncio.gather(*panel._composer._tasks)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import PurePosixPath
+from typing import IO
 
 from vision_nb.images.containers import video_format
 
@@ -13,6 +15,7 @@ SENDABLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 SNIFF_BYTES = 64
 """How many bytes `sniff` needs."""
 
+_ENDS = {"image/png": b"IEND\xaeB`\x82", "image/jpeg": b"\xff\xd9", "image/gif": b";"}
 _BMP_HEADERS = tuple(length.to_bytes(4, "little") for length in (12, 40, 52, 56, 64, 108, 124))
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _PNG_PIXEL_CHUNKS = {
@@ -163,6 +166,22 @@ def _sniff_header(data: bytes) -> str | None:
     if (is_indexed or is_direct) and has_size and data[17] & 0xC0 == 0:
         return "image/x-tga"
     return None
+
+
+def lacks_end(file: IO[bytes], mimetype: str) -> bool:
+    """Return whether an image file ends without its end marker; it is then probably cut off.
+
+    Args:
+        file: A seekable binary file.
+        mimetype: Its type. Only PNG, JPEG, GIF and WebP are checked.
+    """
+    size = file.seek(0, io.SEEK_END)
+    if mimetype == "image/webp":
+        file.seek(4)
+        return int.from_bytes(file.read(4), "little") + 8 > size
+    file.seek(max(0, size - SNIFF_BYTES))
+    tail = file.read(SNIFF_BYTES).rstrip(b"\0\r\n")
+    return mimetype in _ENDS and not tail.endswith(_ENDS[mimetype])
 
 
 def describe_data(data: bytes) -> str:

@@ -28,6 +28,9 @@ class ListedImage(ShownImage, Protocol):
     def taken(self) -> datetime | None:
         """When the image was taken."""
 
+    def check_end(self) -> None:
+        """Raise ImageError if the file is cut off."""
+
 
 D = TypeVar("D", bound=ListedImage)
 
@@ -134,8 +137,9 @@ class ListOfImages(TerminalDisplay, list[D]):
         """Return a pandas DataFrame with a row per image.
 
         The columns are path, width and height in pixels, type, taken (when the image was taken, by its EXIF data),
-        tokens if there is a model, and error, which says why an image cannot be read. Only the headers of the files
-        are read; at most the first 64 KiB of a URL are downloaded, once, unless its header is longer.
+        tokens if there is a model, and error, which says why an image cannot be read. Only the headers and the last
+        bytes of the files are read, and a file that ends early is decoded. Of a URL, at most the first 64 KiB are
+        downloaded, once, unless its header is longer.
 
         Args:
             model: A model or its name, whose input tokens are counted as by `image_tokens`.
@@ -202,6 +206,7 @@ def _record(document: ListedImage) -> tuple[Any, ...]:
     path = replace_surrogates(document.name)
     try:
         (width, height), taken = document.size, document.taken
+        document.check_end()
         return path, width, height, document.mimetype.removeprefix("image/").upper(), taken, None
     except ImageError as error:
         return path, None, None, None, None, str(error)

@@ -88,6 +88,10 @@ class _UnreadableImage:
     def short_name(self) -> str:
         return self.title
 
+    def check_end(self) -> None:
+        """Raise the error."""
+        raise self.error
+
     @property
     def taken(self) -> None:
         raise self.error
