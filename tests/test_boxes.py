@@ -111,6 +111,17 @@ def test_boxes_are_in_pixels_of_the_upright_original(server, model, size, seen, 
     assert (box.label, box.image) == ("a cat", 0)
 
 
+def test_the_rows_of_a_comparison_have_boxes_also_when_they_come_from_the_store(server, tmp_path):
+    server.answer_with(JSON.format(key="bbox_2d", box=[1267, 630, 2534, 1260]))
+    image = blank(6000, 3000)
+    with vn.LocalMultiModal("qwen2.5-vl-72b-instruct", api_base=server.openai_base) as llm:
+        for _ in range(2):
+            (row,) = vn.compare(llm, "Where?", image, store=tmp_path / "a.sqlite3", progress=False)
+            (box,) = row.boxes()
+            assert tuple(box) == pytest.approx((1500, 750, 3000, 1500), abs=0.1)
+    assert row.from_store and box.label == "a cat"
+
+
 @pytest.mark.parametrize(
     "text, expected",
     [

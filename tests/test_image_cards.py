@@ -9,7 +9,7 @@ from PIL import Image
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
-from vision_nb.images.cards import image_cards, image_strip, read_card
+from vision_nb.images.cards import image_cards, image_figure, image_strip, read_card
 from vision_nb.images.document import ImageDocument, ImageList
 
 DATA = re.compile(r'src="data:image/webp;base64,([^"]*)"')
@@ -61,7 +61,7 @@ def test_names_are_escaped_in_text_and_attributes(show):
 @pytest.mark.parametrize("size", [(1, 400), (400, 1), (3, 2000), (1, 1)])
 def test_extremely_wide_and_tall_images_stay_visible(size):
     for html in (image_cards(documents(1, size)), image_strip(documents(1, size))):
-        assert int(re.search(r"min-width:(\d+)px", html)[1]) >= 24
+        assert int(re.search(r"width:(\d+)px", html)[1]) >= 24
         assert float(re.search(r"min-width:([\d.]+)%", html)[1]) > 0
 
 
@@ -143,6 +143,11 @@ def test_a_data_frame_of_images_has_sizes_times_and_tokens_and_the_reasons_of_br
     assert "tokens" not in documents.to_dataframe() and len(ImageList().to_dataframe("gpt-4o")) == 0
     with pytest.raises(vn.errors.SettingsError, match="gpt-4o"):
         documents.to_dataframe("gtp-4o")
+
+
+def test_cards_with_a_caption_are_not_wider_than_a_narrow_page():
+    html = image_figure(ImageDocument(image=picture(800, 400)))
+    assert not re.search(r"min-width:\d+px", html) and "width:480px;max-width:100%" in html
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])

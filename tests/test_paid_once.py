@@ -311,11 +311,13 @@ def test_duplicates_are_asked_once_and_counted_in_a_note(server, llm, path, resu
     comparison = vn.compare(*question, store=path, progress=False, resume=resume)
     assert plan.calls == len(server.requests) == 4 and len(comparison) == 8
     assert [row.response for row in comparison] == ["Yes."] * 8
-    note = "2 of 4 images are duplicates and are asked once. 1 of 3 prompts is a duplicate and is asked once."
+    note = "2 of 4 images are duplicates and are asked about once. 1 of 3 prompts is a duplicate and is asked once."
     assert note in repr(plan) and note in plan._repr_markdown_() and note in comparison._repr_html_()
-    assert note == " ".join(f"{line}." for line in str(comparison).splitlines() if "asked once" in line)
+    assert note == " ".join(
+        f"{line}." for line in str(comparison).splitlines() if "are duplicates" in line or "is a duplicate" in line
+    )
     assert comparison.budget.spent == sum(row.usd for row in comparison if not row.from_store) > 0
-    assert "asked once" not in str(vn.compare(llm, "What?", [other, same[0]], store=path, progress=False))
+    assert "duplicate" not in str(vn.compare(llm, "What?", [other, same[0]], store=path, progress=False))
 
 
 def test_the_error_of_a_duplicate_is_in_both_rows(server, llm, path):

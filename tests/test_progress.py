@@ -77,7 +77,7 @@ def test_a_line_is_no_wider_than_the_terminal(server, images, tmp_path, terminal
 def test_the_last_line_counts_failures_and_duplicates(server, tmp_path, terminal):
     server.fail(Fault(status=400))
     compare(server, [picture(), picture(seed=1), picture(seed=1)], tmp_path / "store", concurrency=1)
-    ending = r"3 of 3, 1 failed, 1 from the store, .* USD\. 1 of 3 images is a duplicate and is asked once$"
+    ending = r"3 of 3, 1 failed, 1 from the store, .* USD\. 1 of 3 images is a duplicate and is asked about once$"
     assert re.search(ending, terminal.lines[-1])
 
 

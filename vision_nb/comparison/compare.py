@@ -69,8 +69,8 @@ def compare(
 
     Each answer is written to a store when it arrives. After an interrupt, an error or a killed kernel, run the
     comparison again: only the missing calls are made. A failed call becomes a row with an error; the other calls are
-    still made. An interrupt returns the rows so far, marked as incomplete. Equal images are asked once, and each has
-    its rows; equal prompts are asked once.
+    still made. An interrupt returns the rows so far, marked as incomplete. Equal images are asked about once, and each
+    has its rows; equal prompts are asked once.
 
     Args:
         models: Model objects, or names such as "gpt-4o" and "provider:model"; one or several.

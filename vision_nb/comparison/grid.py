@@ -13,7 +13,9 @@ from typing import Any
 from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits, concurrency_limits, rate_limits_of
 from vision_nb.comparison.rate_limit import RateLimit
+from vision_nb.cost.model_reference import without_provider
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
+from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.columns import flatten
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.loading import load_images
@@ -26,7 +28,7 @@ from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.html import muted_text
 from vision_nb.rendering.sanitize import escape_text, terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalDisplay, TerminalPart, short_text
-from vision_nb.responses import Response, Usage
+from vision_nb.responses import CompletionResponse, Response, Usage
 from vision_nb.schema.schema import Schema
 from vision_nb.store import AnswerKeys
 
@@ -54,6 +56,7 @@ class Row(TerminalDisplay):
         is_demo: Whether the demo answered, whatever the model's name.
         document: The image.
         batch: Where the question waits, such as "batch_123"; "" if it does not wait in a batch.
+        sent_images: The sizes of the image, originally and as the model saw it, in a tuple; empty if not known.
     """
 
     model: str
@@ -74,6 +77,28 @@ class Row(TerminalDisplay):
     is_demo: bool = False
     document: ImageDocument | None = field(default=None, compare=False)
     batch: str = ""
+    sent_images: tuple[SentImage, ...] = field(default=(), compare=False)
+
+    def boxes(self, *, convention: str | None = None) -> list[Box]:
+        """Return the boxes and points in the answer, in pixels of the original image.
+
+        Args:
+            convention: How the model writes coordinates; see `CompletionResponse.boxes`. By default, the model's name
+                decides, or a notation that only one family has.
+
+        Returns:
+            The boxes, in the answer's order; empty if there are none, or no answer.
+
+        Raises:
+            SettingsError: The answer has boxes, but its convention or the size of its image is not known.
+        """
+        model = without_provider(self.model)
+        answer = CompletionResponse(
+            self.response or "", model=model, is_demo=self.is_demo, sent_images=self.sent_images
+        )
+        # The store of an earlier version does not have the size that was sent.
+        images = None if self.sent_images or self.document is None else self.document
+        return answer.boxes(convention=convention, images=images)
 
     def __repr__(self) -> str:
         result = (self.shown_error or self.open_state) if self.response is None else repr(short_text(self.response))
@@ -119,8 +144,9 @@ class Row(TerminalDisplay):
             answer = folded_answer_html(self.response, facts=self.facts(), remark=self.remark)
         image = escape_text(self.image_title) if self.document is None else thumbnail_html(self.document)
         return (
-            f'<div style="display:flex;gap:16px"><div style="max-width:30%">{image}</div>'
-            f'<div style="flex:1;overflow-wrap:anywhere"><p><b>{escape_text(self.prompt)}</b></p>'
+            '<div style="display:flex;flex-wrap:wrap;gap:16px">'
+            f'<div style="flex:0 1 200px;min-width:0;overflow-wrap:anywhere">{image}</div>'
+            f'<div style="flex:1 1 240px;min-width:0;overflow-wrap:anywhere"><p><b>{escape_text(self.prompt)}</b></p>'
             f"{muted_text(self.model_label)}{answer}</div></div>"
         )
 
@@ -184,6 +210,7 @@ def _cost(response: Response) -> dict[str, Any]:
         "usd_is_reported": response.reported_cost is not None,
         "attempts": response.attempts,
         "is_demo": response.is_demo,
+        "sent_images": response.sent_images,
     }
 
 
@@ -244,13 +271,13 @@ class Grid:
         """
         known = [key for key in keys if key]
         repeated = [
-            (len(known) - len(set(known)), len(self.documents), "images"),
-            (self.repeated_prompts, len(self.prompts) + self.repeated_prompts, "prompts"),
+            (len(known) - len(set(known)), len(self.documents), "images", "asked about once"),
+            (self.repeated_prompts, len(self.prompts) + self.repeated_prompts, "prompts", "asked once"),
         ]
         return [
             f"{count:,} of {total:,} {name} {'is a duplicate and is' if count == 1 else 'are duplicates and are'} "
-            "asked once"
-            for count, total, name in repeated
+            + done
+            for count, total, name, done in repeated
             if count
         ]
 

@@ -132,7 +132,7 @@ class Summary(Report):
         return head, rows
 
     def _repr_markdown_(self) -> str:
-        return html.markdown_table(*self._table())
+        return f'<div style="overflow-x:auto">\n\n{html.markdown_table(*self._table())}\n\n</div>\n'
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
         head, rows = self._table()

@@ -201,14 +201,20 @@ def _card_html(
     width, height = _fit(card.size, height)
     card_width = max(width, _CAPTION_WIDTH if has_caption else _TARGET)
     wide = round(card_width * max(1.0, enlarged / max(width, height)))
-    caption = f'<span style="{_CAPTION_STYLE}">{escape_text(name)}<br>{escape_text(card.facts)}</span>'
+    caption, least_width = "", f";min-width:{card_width}px"
+    if has_caption:  # the card takes its width from an empty box, which is narrower on a narrow page
+        caption = (
+            f'<span style="{_CAPTION_STYLE}">{escape_text(name)}<br>{escape_text(card.facts)}</span>'
+            f'<span style="display:block;width:{card_width}px;max-width:100%;height:0"></span>'
+        )
+        least_width = ""
     return (
-        f'<details style="{_CARD_STYLE}"><summary style="{_SUMMARY_STYLE};min-width:{card_width}px" '
+        f'<details style="{_CARD_STYLE}"><summary style="{_SUMMARY_STYLE}{least_width}" '
         f'title="{escape(card.caption)}. Click to enlarge">'
         # Without a width of its own, the image does not widen the closed card.
         f'<img src="{escape(card.thumbnail)}" alt="{escape(card.caption if not has_caption else card.name)}" '
         f'style="display:block;width:0;min-width:{100 * width / card_width:.4g}%;max-width:none;height:auto;'
-        f'margin:0 auto">{caption if has_caption else ""}</summary>'
+        f'margin:0 auto">{caption}</summary>'
         f'<div style="width:{wide}px;max-width:100%;height:0"></div></details>'
     )
 

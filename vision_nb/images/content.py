@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, UnsupportedImageError
 from vision_nb.images.download import HEADER_BYTES, download
-from vision_nb.images.formats import sniff
+from vision_nb.images.formats import lacks_end, sniff
 from vision_nb.images.prepare import Header, read_header
 from vision_nb.paths import expand_path
 from vision_nb.privacy.urls import redact_url
@@ -84,6 +84,10 @@ class ImageContent(ABC):
         """Return the SHA-256 digest of the file, as hexadecimal digits."""
         return hashlib.sha256(self.read()).hexdigest()
 
+    def lacks_end(self) -> bool:
+        """Return whether a file on this machine or in memory has no end marker; it is then probably cut off."""
+        return False
+
     def open(self) -> IO[bytes]:
         """Open the file for reading.
 
@@ -105,6 +109,10 @@ class MemoryContent(ImageContent):
     def mimetype(self) -> str | None:
         """The MIME type, detected from the first bytes; None if unknown."""
         return sniff(self._data)
+
+    def lacks_end(self) -> bool:
+        """Return whether the file has no end marker."""
+        return lacks_end(io.BytesIO(self._data), self.header().mimetype)
 
     def read(self) -> bytes:
         """Return the bytes."""
@@ -132,6 +140,11 @@ class FileContent(ImageContent):
     def __init__(self, path: str | Path) -> None:
         super().__init__(str(path), str(path))
         self._path = expand_path(path, ImageNotFoundError)
+
+    def lacks_end(self) -> bool:
+        """Return whether the file has no end marker."""
+        with self.open() as file:
+            return lacks_end(file, self.header().mimetype)
 
     def read(self) -> bytes:
         """Read the file."""

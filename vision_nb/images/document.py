@@ -19,7 +19,7 @@ from vision_nb.images.convert import read_source
 from vision_nb.images.decode import Size, decode_upright, open_source, upright_size
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.expansion import PartOptions, contents_of, names_part, only_one
-from vision_nb.images.formats import SENDABLE, lacks_end, type_of_name
+from vision_nb.images.formats import SENDABLE, type_of_name
 from vision_nb.images.image_list import ListOfImages
 from vision_nb.images.parts import PartContent
 from vision_nb.images.pixel_content import memory_content
@@ -206,16 +206,9 @@ class ImageDocument:
         return self._content.header().mimetype
 
     def check_end(self) -> None:
-        """Decode the image if its file has no end marker; other files, and images behind URLs, are not decoded.
-
-        Raises:
-            ImageError: The file is cut off, or cannot be read.
-        """
-        if isinstance(self._content, (FileContent, MemoryContent)):
-            with self._content.open() as file:
-                is_suspect = lacks_end(file, self.mimetype)
-            if is_suspect:
-                self.to_pil()
+        """Raise `ImageError` if the file is cut off; only a file without an end marker is decoded."""
+        if self._content.lacks_end():
+            self.to_pil()
 
     def read(self) -> bytes:
         """Return the image file unchanged, metadata included.

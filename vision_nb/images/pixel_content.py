@@ -92,6 +92,10 @@ class PixelContent(MemoryContent):
         """The type of the file that `read` returns."""
         return "image/png"
 
+    def lacks_end(self) -> bool:
+        """Return False: pixels in memory are whole."""
+        return False
+
     def source(self) -> Image.Image:
         """Return the pixels."""
         return self._pixels
