@@ -276,10 +276,7 @@ class ImageDocument:
         return await llm.aupload(self)
 
     def show_as_link(self) -> None:
-        """Show the image as a link until it has been downloaded for a model.
-
-        Use it for URLs from untrusted files: displaying them must not send requests.
-        """
+        """Show a URL from an untrusted file as a link, without a request, until it is downloaded for a model."""
         if isinstance(self._content, RemoteContent):
             self._content.show_as_link = True
 
