@@ -6,8 +6,9 @@ import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.cost import prices
-from vision_nb.cost.model_reference import counted_model, parse_model_name
+from vision_nb.cost.model_reference import REPLICATE_MODELS, counted_model, parse_model_name
 from vision_nb.magics.models import resolve
+from vision_nb.providers.replicate.catalog import MODELS
 
 BARE = {
     "gpt-4o": "openai:gpt-4o",
@@ -117,3 +118,14 @@ def test_a_price_and_a_limit_of_concurrency_take_both_forms(monkeypatch):
 def test_a_value_that_is_not_a_name_is_an_error():
     with pytest.raises(errors.SettingsError, match="A int is not a model's name"):
         vn.connect(3)  # type: ignore[arg-type]
+
+
+def test_a_misspelled_name_of_a_replicate_model_is_an_error_in_estimates_too():
+    with pytest.raises(errors.SettingsError, match="did you mean 'replicate:llava-13b'"):
+        vn.estimate_cost("What?", [(100, 100)], models="lava-13b")
+    for name in ("llava-13b", "fuyu-8b", "bakllava-13b", "llama-13b"):  # also models of other servers
+        assert vn.estimate_cost("What?", [(100, 100)], name).usd is None
+
+
+def test_estimates_know_the_short_names_of_replicates_models():
+    assert [model.key for model in MODELS] == list(REPLICATE_MODELS)

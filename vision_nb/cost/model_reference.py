@@ -17,6 +17,9 @@ from vision_nb.services import OTHER_PROVIDERS, SERVICES, all_services, find_ser
 
 _DEFAULT_MODELS = {"openai": "gpt-4o", "local": "llava", "demo": "demo"}
 _BILLED_BY_TIME = frozenset({"replicate"})
+REPLICATE_MODELS = ("llava-13b", "fuyu-8b", "minigpt-4", "cogvlm")
+"""The short names of Replicate's models; the catalog, in a layer above, has their references."""
+_SHORT_TYPO = 0.9  # for these, because other models have names such as bakllava-13b
 _TYPO = 0.8  # the similarity of a misspelled name to the right one
 
 
@@ -158,6 +161,10 @@ def _counted_name(name: str) -> ModelReference:
     except SettingsError:
         if rule_for(name) is None and nearest_name(name, _TYPO) is not None:
             raise
+        if name not in REPLICATE_MODELS and rule_for(name) is None:
+            near = get_close_matches(name.lower(), REPLICATE_MODELS, n=1, cutoff=_SHORT_TYPO)
+            if near:
+                raise SettingsError(f"Unknown model {name!r:.80}: did you mean 'replicate:{near[0]}'?") from None
         return ModelReference("", name)
     if found.provider in _BILLED_BY_TIME:
         return ModelReference(found.provider, str(found))  # as its model objects say: no token rule applies
