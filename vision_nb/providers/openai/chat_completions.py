@@ -19,6 +19,7 @@ from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer, read
 from vision_nb.providers.openai.errors import ReportedError
 from vision_nb.providers.openai.wire_format import (
     WireFormat,
+    is_json,
     parameters_of,
     raise_reported,
     said_by,
@@ -49,6 +50,7 @@ TIMEOUTS: Mapping[str, float] = dict.fromkeys(LENGTH_LIMIT_NAMES, 600.0)
 These models reason before they answer, and send nothing meanwhile. 600 is the openai client's own default (3.52).
 """
 DEFAULT_TIMEOUT = 60.0
+_OPTIONS = {"extra_headers": "headers", "extra_query": "params", "extra_body": "extra_json", "timeout": "timeout"}
 _MAX_CHOICES = 128  # the highest n= (OpenAI, Chat Completions reference, read 2026-11)
 
 
@@ -103,6 +105,28 @@ class ChatCompletions(WireFormat):
         """Return the method of an openai client that sends a request."""
         method: Callable[..., Any] = client.chat.completions.create
         return method
+
+    async def acreate(self, client: Any, request: Request) -> Any:
+        """Send a request once with an asynchronous openai client, and return its answer or stream.
+
+        The client's own method converts every part of a request, and a copy of the client is needed to switch off its
+        retries: together, these take longer than everything else that the client does.
+        """
+        body = {name: value for name, value in request.items() if name not in _OPTIONS}
+        if not all(is_json(value) for name, value in body.items() if name != "messages"):
+            return await super().acreate(client, request)
+        from openai import AsyncStream
+        from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+        options = {_OPTIONS[name]: value for name, value in request.items() if name in _OPTIONS}
+        return await client.post(
+            "/chat/completions",
+            body=body,
+            options={**options, "max_retries": 0, "security": {"bearer_auth": True}},
+            cast_to=ChatCompletion,
+            stream=bool(body.get("stream")),
+            stream_cls=AsyncStream[ChatCompletionChunk],
+        )
 
     def parameters(self) -> frozenset[str]:
         """Return the names of the parameters that the openai client knows."""

@@ -169,7 +169,7 @@ class OpenAIMultiModal(OpenAIConnection):
     async def _acreate(self, request: Request) -> Any:
         """Send a request once."""
         async with asyncio.timeout(self.total_timeout):
-            return await wire_format_of(request).create(self.async_client.with_options(max_retries=0))(**request)
+            return await wire_format_of(request).acreate(self.async_client, request)
 
     def _pause_before_retry(self, error: Exception, retries: int) -> float | None:
         mapped = self._map_error(error, "")

@@ -29,7 +29,7 @@ def without_surrogates(value: Any, depth: int = 0) -> Any:
         return replace_surrogates(value)
     if depth > _MAX_DEPTH:
         raise SettingsError("The request's parameters are nested too deeply: pass fewer levels.")
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # the first is checked much faster
         return {without_surrogates(key): without_surrogates(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
         return [without_surrogates(item, depth + 1) for item in value]

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import httpx2
@@ -240,14 +241,19 @@ class Hooks:
         return {"request": [start], "response": [limit]}
 
     def _is_own(self, request: httpx2.Request) -> bool:
-        return is_same_server(request.url, httpx2.URL(self.server))
+        return is_same_server(request.url, self._server_url)
+
+    @cached_property
+    def _server_url(self) -> httpx2.URL:
+        return httpx2.URL(self.server)
 
     def _start(self, request: httpx2.Request, hidden: dict[str, str]) -> None:
         request.extensions = {**request.extensions, "vision_nb.started": time.monotonic(), _HIDDEN: hidden}
 
     def _receive(self, response: httpx2.Response) -> None:
         request = response.request
-        request.headers.update(request.extensions.get(_HIDDEN, {}))
+        for name, value in request.extensions.get(_HIDDEN, {}).items():
+            request.headers[name] = value
         for name, value in response.headers.multi_items():
             if (redacted := redact_known(value)) != value:
                 response.headers[name] = redacted

@@ -16,6 +16,8 @@ from vision_nb.providers.openai.server_message import server_message
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
 
+_SCALARS = (str, int, float, bool)
+
 
 class WireFormat(ABC):
     """The format of one API. It has no state."""
@@ -26,6 +28,10 @@ class WireFormat(ABC):
     @abstractmethod
     def create(self, client: Any) -> Callable[..., Any]:
         """Return the method of an openai client that sends a request."""
+
+    async def acreate(self, client: Any, request: Request) -> Any:
+        """Send a request once with an asynchronous openai client, and return its answer or stream."""
+        return await self.create(client.with_options(max_retries=0))(**request)
 
     @abstractmethod
     def parameters(self) -> frozenset[str]:
@@ -81,6 +87,13 @@ class WireFormat(ABC):
             return request
         known = {name: value for name, value in request.items() if name not in unknown}
         return {**known, "extra_body": {**unknown, **(known.get("extra_body") or {})}}
+
+
+def is_json(value: Any) -> bool:
+    """Return whether a request parameter can be sent as it is, and needs no conversion by the openai client."""
+    if isinstance(value, dict):
+        return all(is_json(item) for item in value.values())
+    return all(map(is_json, value)) if isinstance(value, list) else value is None or type(value) in _SCALARS
 
 
 @cache
