@@ -204,6 +204,15 @@ def test_a_refusal_makes_reports_credible_again():
     assert window.wait(NO_LIMITS, one) == 20
 
 
+def test_requests_under_way_count_because_the_report_may_not_include_them():
+    window, one = SlidingWindow(lambda: 0.0), amounts(0, 0)
+    first, second = window.admit(NO_LIMITS, one), window.admit(NO_LIMITS, one)
+    assert first is not None and second is not None
+    window.note_sent(first)
+    window.note_reports(first, [LimitReport("requests", 1, 20.0, 500)], is_refused=False, max_wait=60)
+    assert window.wait(NO_LIMITS, one) == 20
+
+
 class ServerDay:
     """A day of requests to a server that enforces and reports its limits, on a virtual clock.
 
