@@ -110,6 +110,14 @@ def image(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_pages_of_the_guide_open_as_they_are_meant_to_look(image):
+    _, variables, *_ = image
+    binaries = Path(variables["PATH"].partition(":")[0])
+    settings = json.loads((binaries.parent / "share/jupyter/lab/settings/overrides.json").read_text())
+    assert settings["@jupyterlab/docmanager-extension:plugin"] == {"defaultViewers": {"markdown": "Markdown Preview"}}
+
+
+@pytest.mark.slow
 def test_the_build_is_fast_and_small(image):
     repository, variables, took, added, _ = image
     assert took < 300
