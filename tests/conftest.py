@@ -11,9 +11,14 @@ from contextlib import contextmanager
 import httpx  # noqa: F401 - an openai stream that is collected while replicate imports httpx fails in it
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from vision_nb.services import SERVICES
+
+# On a busy machine, making the examples of a test takes seconds, which says nothing about the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 # nbformat's validator imports it, and compiling its grammar takes seconds. It checks IRIs, which notebooks do not have.
 sys.modules["rfc3987_syntax"] = None

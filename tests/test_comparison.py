@@ -12,6 +12,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
+from vision_nb.comparison.tables import comparison_columns
 from vision_nb.demo import DemoServer, Fault
 from vision_nb.store import Store
 
@@ -54,7 +55,7 @@ def test_rows_are_ordered_by_prompt_then_image_then_model(server, images, store)
     server.answer_with(lambda question: f"{question.model}: {question.prompt}")
     comparison = compare(models(server), PROMPTS, images, store=store)
     found = comparison.to_dataframe()
-    assert list(found.columns) == list(vn.comparison.result.COLUMNS)
+    assert list(found.columns) == [column.name for column in comparison_columns(None)]
     expected = [
         (prompt, str(images / f"{number}.png"), f"openai:{name}", f"{name}: {prompt}")
         for prompt in PROMPTS

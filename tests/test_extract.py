@@ -15,7 +15,7 @@ from tests.conftest import encoded, picture
 from tests.extractions import make_extraction
 from tests.mathjax_finder import typeset_formulas
 from vision_nb import errors
-from vision_nb.comparison.extraction import RESULT_COLUMNS
+from vision_nb.comparison.tables import EXTRACTED
 from vision_nb.demo import Fault
 
 
@@ -89,7 +89,7 @@ def test_each_image_becomes_a_row_with_a_typed_column_per_field(server, llm, ima
     assert extraction[0].parsed == Receipt.model_validate(RECEIPT)
     table = extraction.to_dataframe()
     assert list(table.columns) == [
-        "image", "shop", "day", "payment", "paid", "count", "total.amount", "total.currency", "items", *RESULT_COLUMNS,
+        "image", "shop", "day", "payment", "paid", "count", "total.amount", "total.currency", "items", *EXTRACTED,
     ]  # fmt: skip
     assert names(table["image"]) == ["0.png", "1.png", "2.png"]
     dtypes = {name: str(dtype) for name, dtype in table.dtypes.items()}

@@ -29,7 +29,9 @@ def shell(tmp_path_factory):
         yield shell
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(body=PRINTABLE.filter(lambda text: text.strip() and "{{" not in text))
 @pytest.mark.slow
 def test_any_printable_text_reaches_the_server_unchanged(shell, capsys, body):

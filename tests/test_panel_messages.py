@@ -16,7 +16,10 @@ from vision_nb.images.renderer import Renderer
 from vision_nb.widgets import uploads
 
 PROPERTY = settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

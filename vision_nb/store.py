@@ -20,12 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vision_nb.errors import ImageNotFoundError, StoreError
+from vision_nb.errors import ImageError, ImageNotFoundError, StoreError
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.interrupts import keep_interrupts
 from vision_nb.paths import expand_path
 from vision_nb.privacy.urls import public_url
-from vision_nb.responses import Response
+from vision_nb.responses import Pricing, Response
 from vision_nb.storage import annotations as annotation_store
 from vision_nb.storage import answers, batches, claims, conversations
 from vision_nb.storage.claims import Claim, claimed
@@ -44,6 +44,10 @@ CREATE TABLE IF NOT EXISTS files (
 """
 
 _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
+
+
+FileVersion = tuple[str, int, int]
+"""The path, size in bytes and modification time in nanoseconds of a file."""
 
 
 def default_path() -> Path:
@@ -153,10 +157,20 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
         """Return the answer for a key, or None."""
         return self.get_many([key]).get(key)
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, Response]:
-        """Return the stored answers for some keys, by key."""
+    def get_many(self, keys: Iterable[str], pricing: Pricing | None = None) -> dict[str, Response]:
+        """Return the stored answers for some keys, by key.
+
+        Args:
+            keys: The keys.
+            pricing: Prices the answers, if all are of one model.
+        """
         with self._locked() as connection:
-            return answers.select_answers(connection, keys)
+            return answers.select_answers(connection, keys, pricing)
+
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Return those of some keys that have a stored answer."""
+        with self._locked() as connection:
+            return answers.select_known(connection, keys)
 
     def facts(self, keys: Iterable[str], *, with_text: bool = False) -> dict[str, answers.AnswerFacts]:
         """Return what a large comparison keeps of the stored answers for some keys, by key."""
@@ -196,36 +210,71 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still holds the deleted answers
 
     def digest(self, document: ImageDocument) -> str:
-        """Return a digest of an image's content.
+        """Return a digest of an image's content; see `digests`.
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
+        (digest,) = self.digests([document])
+        if isinstance(digest, ImageError):
+            raise digest
+        return digest
+
+    def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
+        """Return a digest of each image's content, or the error that reading it raised.
 
         A file's digest is stored until its size or modification time changes. A remote image is not downloaded: its
         digest is that of its URL without password and signature. A page or frame is not rendered: its digest is that
         of the file and of what was chosen from it.
+
+        Args:
+            documents: The images.
         """
+        versions = [_file_version(document) for document in documents]
+        paths = json.dumps([version[0] for version in versions if version is not None])
+        with self._locked() as connection:
+            rows = connection.execute(
+                "SELECT path, bytes, modified, digest FROM files WHERE path IN (SELECT value FROM json_each(?))",
+                [paths],
+            )
+            known = {(path, size, modified): str(digest) for path, size, modified, digest in rows}
+        new: dict[FileVersion, str] = {}
+        found: list[str | ImageError] = []
+        for document, version in zip(documents, versions, strict=True):
+            try:
+                digest = (known.get(version) if version else None) or self._compute_digest(document)
+            except ImageError as error:
+                found.append(error)
+                continue
+            found.append(digest)
+            if version is not None and version not in known:
+                new[version] = digest
+        if new:
+            with self._transaction() as connection:
+                values = ((*version, digest) for version, digest in new.items())
+                connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", values)
+        return found
+
+    def _compute_digest(self, document: ImageDocument) -> str:
         if document.part_of is not None:
             file, part = document.part_of
             return _sha256(f"{self.digest(file)} {part}".encode())
         if document.is_remote:
             return _sha256(public_url(str(document.image_url)).encode("utf-8", "surrogatepass"))
-        if document.image_path is None:
-            return document.sha256()
+        return document.sha256()
+
+
+def _file_version(document: ImageDocument) -> FileVersion | None:
+    """Return the path, size and modification time of an image in a whole file that can be found; otherwise None."""
+    if document.image_path is None or document.part_of is not None:
+        return None
+    try:
         path = expand_path(document.image_path, ImageNotFoundError).absolute()
-        try:
-            state = path.stat()
-        except (OSError, ValueError):
-            return _sha256(document.read())  # raises an ImageError that names the path
-        name = str(path).encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
-        version = (name, state.st_size, state.st_mtime_ns)
-        with self._locked() as connection:
-            row = connection.execute(
-                "SELECT digest FROM files WHERE path = ? AND bytes = ? AND modified = ?", version
-            ).fetchone()
-        if row is not None:
-            return str(row[0])
-        digest = _sha256(document.read())
-        with self._locked() as connection:
-            connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (*version, digest))
-        return digest
+        state = path.stat()
+    except (OSError, ValueError, ImageError):
+        return None  # reading the image then raises an ImageError that names the path
+    name = str(path).encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
+    return name, state.st_size, state.st_mtime_ns
 
 
 def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:

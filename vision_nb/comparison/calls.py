@@ -92,13 +92,7 @@ class LocalCalls(Calls):
 
     async def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
         """Return the digest of each image, or the error that reading it raised; see `Calls`."""
-        return await to_thread(lambda: [self._digest(document) for document in documents])
-
-    def _digest(self, document: ImageDocument) -> str | ImageError:
-        try:
-            return self._store.digest(document)
-        except ImageError as error:
-            return error
+        return await to_thread(self._store.digests, documents)
 
     async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
         """Ask a model about an image; see `Calls`."""

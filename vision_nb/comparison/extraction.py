@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,16 @@ from vision_nb.comparison import hooks
 from vision_nb.comparison.batch_result import BatchResult
 from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.extraction_html import extraction_html, extraction_page
-from vision_nb.comparison.field_table import Values, column_names, explode_field, field_columns
+from vision_nb.comparison.field_table import Values, explode_field
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.labels import default_annotator
 from vision_nb.comparison.page_export import PageOptions, write_page
+from vision_nb.comparison.parquet import write_parquet
 from vision_nb.comparison.result import Comparison
 from vision_nb.comparison.row_tables import extraction_parts
 from vision_nb.comparison.scoring import Score
 from vision_nb.comparison.styled_table import styled_table
+from vision_nb.comparison.tables import Record, check_names, chosen, extraction_columns, field_names, frame
 from vision_nb.comparison.truth import Truth
 from vision_nb.errors import ImageError, SchemaError, SettingsError
 from vision_nb.images.document import ImageDocument
@@ -33,8 +34,6 @@ from vision_nb.storage.annotations import Review
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RESULT_COLUMNS = ("error", "attempts", "model", "input_tokens", "output_tokens", "usd")
 
 
 class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
@@ -110,7 +109,14 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
         row = self.comparison[index]
         return flatten(self.schema.dump(row.parsed), self.fields) if row.finished else None
 
-    def to_dataframe(self, *, explode: str | None = None, reviewed: bool = False, thumbnails: bool = False) -> Any:
+    def to_dataframe(
+        self,
+        *,
+        columns: Sequence[str] | None = None,
+        explode: str | None = None,
+        reviewed: bool = False,
+        thumbnails: bool = False,
+    ) -> Any:
         """Return a pandas DataFrame with a row per image and model, and a column per field.
 
         The columns are image, the fields, error, attempts, model, input_tokens, output_tokens and usd. A nested field
@@ -119,6 +125,8 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
         datetime64, and durations timedelta64. Decimals stay `decimal.Decimal` and lists stay lists.
 
         Args:
+            columns: The columns to return, in this order; None for all. Unless ``explode`` is given, others are not
+                kept in memory.
             explode: The name of a list field; the table then has a row per item. The fields of its objects become
                 columns such as "items.price".
             reviewed: For images that a person has reviewed, use the reviewed data; add the columns reviewer and
@@ -126,39 +134,46 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
             thumbnails: Return a styled table for display, with small images.
 
         Raises:
-            SettingsError: ``explode`` does not name a list field.
+            SettingsError: A column does not exist, ``explode`` does not name a list field, or ``thumbnails`` needs the
+                column "image".
+            StoreError: The extraction has more than 20,000 rows, and its store no longer has their answers.
         """
         import pandas as pd
 
-        reviews = self.reviews() if reviewed else {}
-        extra = ("reviewer", "reviewed_at") if reviewed else ()
-        names = column_names(self.fields, ("image", *RESULT_COLUMNS, *extra))
-        found = [reviews.get(index) for index in range(len(self))]
-        values = [
-            self.values(index) if review is None else flatten(review.value, self.fields)
-            for index, review in enumerate(found)
-        ]
-        records = [
-            {name: None if name == "error" and review else getattr(row, name) for name in RESULT_COLUMNS}
-            for row, review in zip(self, found, strict=True)
-        ]
-        results = pd.DataFrame.from_records(records, columns=list(RESULT_COLUMNS))
-        results = results.astype(dict.fromkeys(("attempts", "input_tokens", "output_tokens"), "Int64"))
-        results["usd"] = results["usd"].astype("float64")
-        images = pd.DataFrame({"image": pd.Series([row.image for row in self], dtype="string")})
-        table = pd.concat([images, field_columns(values, self.fields, names), results], axis="columns")
-        if reviewed:
-            table["reviewer"] = pd.Series([review and review.reviewer for review in found], dtype="string")
-            times = [review and review.time for review in found]
-            table["reviewed_at"] = pd.to_datetime(pd.Series(times, dtype="float64"), unit="s", utc=True)
+        known = extraction_columns(self.fields, reviewed=reviewed)
+        table = frame(known if explode is not None else chosen(known, columns), self._records(reviewed=reviewed))
         documents = pd.Series(range(len(self)))
         if explode is not None:
             table.insert(0, "_row", documents)
-            table = explode_field(table, explode, self.fields, names)
+            table = explode_field(table, explode, self.fields, field_names(self.fields, reviewed=reviewed))
             documents = table.pop("_row")
+            if columns is not None:
+                check_names(list(table.columns), columns)
+                table = table[list(dict.fromkeys(columns))]
         if thumbnails:
             return styled_table(table, [self.document(int(row)) for row in documents])
         return without_formulas(table)
+
+    def _records(self, *, reviewed: bool) -> Iterator[Record]:
+        """Iterate over the rows of a table."""
+        reviews = self.reviews() if reviewed else {}
+        return (Record(row, self.schema, review=reviews.get(index)) for index, row in enumerate(self))
+
+    def to_parquet(self, path: str | Path, *, columns: Sequence[str] | None = None, reviewed: bool = False) -> None:
+        """Write the table as Parquet, some thousand rows at a time; requires pyarrow.
+
+        Args:
+            path: The file; it is overwritten if it exists.
+            columns: As for `to_dataframe`.
+            reviewed: As for `to_dataframe`.
+
+        Raises:
+            SettingsError: pyarrow is not installed, a column does not exist or has values of several types, or the file
+                cannot be written.
+            StoreError: As for `to_dataframe`.
+        """
+        selected = chosen(extraction_columns(self.fields, reviewed=reviewed), columns)
+        write_parquet(path, selected, lambda: self._records(reviewed=reviewed))
 
     def to_csv(self, path: str | Path, **options: Any) -> None:
         """Write the table as CSV.
@@ -236,11 +251,12 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
         """
         keys: dict[int, str] = {}
         with self.comparison.opened_store() as store:
-            for document, rows in self._rows_by_document().items():
-                with suppress(ImageError):
-                    digest = store.digest(self.comparison.grid.documents[document])
-                    key = hashlib.sha256(f"{digest} {self.schema.name}".encode()).hexdigest()
-                    keys |= dict.fromkeys(rows, key)
+            grid = self.comparison.grid
+            for batch in grid.batches():
+                for place, digest in zip(batch, store.digests(grid.documents[batch.start : batch.stop]), strict=True):
+                    if not isinstance(digest, ImageError):
+                        key = hashlib.sha256(f"{digest} {self.schema.name}".encode()).hexdigest()
+                        keys |= dict.fromkeys((row for row, _, _ in grid.rows_of(place)), key)
         return keys
 
     def _rows_by_document(self) -> dict[int, list[int]]:

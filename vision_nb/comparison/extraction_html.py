@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from itertools import chain
 
 from vision_nb.comparison.answer_cells import thumbnail_html
 from vision_nb.comparison.disagreement import disputed_fields
@@ -11,6 +12,7 @@ from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.gallery import badge_html
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.page_export import PageOptions
+from vision_nb.comparison.rows import Rows
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.format import format_price
@@ -36,7 +38,7 @@ _LONG_KINDS = {"text": 8, "list": 14, "object": 14, "any": 10}  # least widths i
 
 
 def extraction_html(
-    rows: Sequence[Row],
+    rows: Rows,
     values: Callable[[int], Values | None],
     document: Callable[[int], ImageDocument],
     fields: Sequence[Field],
@@ -53,14 +55,15 @@ def extraction_html(
         incomplete: Why some calls were not made, or None.
         notes: Notes about duplicates, to show below the table.
     """
-    order = sorted(range(len(rows)), key=lambda index: rows[index].error is None)
+    failed = dict.fromkeys(rows.failed_indices())
+    order = chain(failed, (index for index in range(len(rows)) if index not in failed))
     table = _table(rows, values, document, fields, order, PAGE, _SIDE, _THUMBNAIL_BYTES, max_html=_MAX_HTML)
     below = muted_text(_summary(rows, len(table.groups), incomplete, notes)) + badge_html(rows)
     return table.to_output("", below)
 
 
 def extraction_page(
-    rows: Sequence[Row],
+    rows: Rows,
     values: Callable[[int], Values | None],
     document: Callable[[int], ImageDocument],
     fields: Sequence[Field],
@@ -76,11 +79,11 @@ def extraction_page(
 
 
 def _table(
-    rows: Sequence[Row],
+    rows: Rows,
     values: Callable[[int], Values | None],
     document: Callable[[int], ImageDocument],
     fields: Sequence[Field],
-    order: Sequence[int],
+    order: Iterable[int],
     page_size: int,
     side: int,
     image_bytes: int,
@@ -88,11 +91,16 @@ def _table(
     max_html: int | None = None,
 ) -> PagedTable:
     """Return the rows as a table, as many as fit into a number of characters."""
-    models = list(dict.fromkeys(row.model for row in rows))
+    models = [str(model) for model in rows.grid.models]
     with_model = len(models) > 1
     head = ["image", *(["model"] if with_model else []), *(field.path for field in fields), "result"]
     head_html = "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape_text(name)}</th>' for name in head)
-    disputed = _disputed_images(values, document, fields, len(rows)) if with_model else set()
+
+    @cache
+    def is_disputed(place: int) -> bool:
+        found = [values(index) for index, _, _ in rows.grid.rows_of(place)]
+        return bool(disputed_fields([value for value in found if value is not None], fields))
+
     groups: list[RowGroup] = []
     length = 0
     for index in order:
@@ -100,7 +108,7 @@ def _table(
         found = {
             "failed": row.error is not None,
             "repaired": row.finished and row.attempts > 1,
-            "disagreeing": id(document(index)) in disputed,
+            "disagreeing": with_model and is_disputed(rows.grid.place(index)[2]),
         }
         html = _row_html(row, values(index), document(index), fields, side, image_bytes, with_model=with_model)
         length += len(html)
@@ -116,21 +124,6 @@ def _table(
         page_size=page_size,
         style="",
     )
-
-
-def _disputed_images(
-    values: Callable[[int], Values | None],
-    document: Callable[[int], ImageDocument],
-    fields: Sequence[Field],
-    count: int,
-) -> set[int]:
-    """Return the ids of the images on which the models disagree."""
-    answers: dict[int, list[Values]] = {}
-    for index in range(count):
-        value = values(index)
-        if value is not None:
-            answers.setdefault(id(document(index)), []).append(value)
-    return {image for image, found in answers.items() if disputed_fields(found, fields)}
 
 
 def _row_html(
@@ -177,14 +170,11 @@ def _result(row: Row) -> str:
     return f'<span style="{MUTED_STYLE}">{"<br>".join(escape_text(fact) for fact in facts if fact)}</span>'
 
 
-def _summary(rows: Sequence[Row], shown: int, incomplete: str | None, notes: Sequence[str]) -> str:
-    finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
-    repaired = sum(row.finished and row.attempts > 1 for row in rows)
-    paid = [row for row in rows if row.attempts and not row.from_store]
-    prices = [row.usd for row in paid]
-    total = sum((price for price in prices if price is not None), Decimal(0))
-    spent = format_price(None if None in prices else total, is_demo=all(row.is_demo for row in paid))
-    sentences = [f"{len(rows):,} rows, {finished:,} read, {failed:,} failed, {repaired:,} repaired; {spent}."]
+def _summary(rows: Rows, shown: int, incomplete: str | None, notes: Sequence[str]) -> str:
+    tally = rows.tally()
+    spent = format_price(tally.price, is_demo=tally.paid_is_demo)
+    counts = f"{tally.answered:,} read, {tally.failed:,} failed, {tally.repaired:,} repaired"
+    sentences = [f"{len(rows):,} rows, {counts}; {spent}."]
     sentences += [f"{note}." for note in notes]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")

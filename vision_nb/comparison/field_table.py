@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.comparison.grid import Row
 from vision_nb.errors import SettingsError
-from vision_nb.schema.fields import Field, flatten
-from vision_nb.schema.schema import Schema
+from vision_nb.schema.fields import Field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,42 +24,6 @@ def column_names(fields: Iterable[Field], taken: Iterable[str]) -> dict[str, str
     """
     names = set(taken)
     return {field.path: f"value.{field.path}" if field.path in names else field.path for field in fields}
-
-
-def insert_fields(table: pd.DataFrame, rows: Sequence[Row], schema: Schema, *, after: str) -> pd.DataFrame:
-    """Return a table of rows with a column per field, and the number of attempts as the last column.
-
-    Args:
-        table: The table, with a row for each of the rows.
-        rows: The rows of a comparison.
-        schema: The schema of the answers.
-        after: The name of the column to the left of the fields.
-    """
-    import pandas as pd
-
-    values = [flatten(schema.dump(row.parsed), schema.fields) if row.finished else None for row in rows]
-    names = column_names(schema.fields, (*table.columns, "attempts"))
-    place = list(table.columns).index(after) + 1
-    fields = field_columns(values, schema.fields, names)
-    joined = pd.concat([table.iloc[:, :place], fields, table.iloc[:, place:]], axis="columns")
-    return joined.assign(attempts=[row.attempts for row in rows])
-
-
-def field_columns(values: Sequence[Values | None], fields: Sequence[Field], names: Mapping[str, str]) -> pd.DataFrame:
-    """Return a DataFrame with a column per field.
-
-    Args:
-        values: The values of each row, or None for a row without an answer.
-        fields: The fields.
-        names: The names of the columns, by the field's path.
-    """
-    import pandas as pd
-
-    columns = {
-        names[field.path]: typed_column([None if row is None else row.get(field.path) for row in values], field)
-        for field in fields
-    }
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(values)))
 
 
 def explode_field(table: pd.DataFrame, path: str, fields: Sequence[Field], names: Mapping[str, str]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vision_nb.comparison.answer_cells import (
@@ -66,18 +66,22 @@ class _Layout:
     to_html: Callable[[str], str]
 
 
-def badge_html(rows: Iterable[Row]) -> str:
+def badge_html(rows: Rows) -> str:
     """Return the demo's badge for the foot of a table, or "" if other models answered every row."""
-    return BADGE_HTML if any(row.is_demo for row in rows) else ""
+    return BADGE_HTML if rows.tally().demo else ""
 
 
 def comparison_html(grid: Grid, rows: Rows, incomplete: str | None) -> str:
     """Return the gallery as notebook output of at most `MAX_HTML` characters.
 
-    If there are too many images, those with failed or disagreeing answers come first.
+    If there are too many images, those with failed or disagreeing answers come first. In a comparison whose answers
+    are read from the store, only those with failed answers do.
     """
-    marks = [_marks(grid, rows, document) for document in range(len(grid.documents))]
-    chosen = sorted(range(len(marks)), key=lambda document: not marks[document])[:MAX_IMAGES]
+    failed = dict.fromkeys(grid.place(row)[2] for row in rows.failed_indices())
+    first = [*failed, *(place for place in range(min(MAX_IMAGES, len(grid.documents))) if place not in failed)]
+    places = first[:MAX_IMAGES] if rows.is_large else range(len(grid.documents))
+    marks = {document: _marks(grid, rows, document) for document in places}
+    chosen = sorted(places, key=lambda document: not marks[document])[:MAX_IMAGES]
     answers = len(chosen) * len(grid.prompts) * len(grid.models)
     layout = _Layout(
         column=_COLUMN,
@@ -210,16 +214,16 @@ def _answer(grid: Grid, row: Row, disputed: set[str], layout: _Layout) -> str:
 
 
 def _summary(grid: Grid, rows: Rows, shown: int, incomplete: str | None) -> str:
-    finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
-    sentences = [f"{len(rows):,} rows, {finished:,} answered, {failed:,} failed."]
+    sentences = [f"{len(rows):,} rows, {rows.answered:,} answered, {rows.failed:,} failed."]
     sentences += [f"{note}." for note in rows.notes()]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")
     if grid.schema is not None and len(grid.models) > 1:
         sentences.append("≠ marks fields on which the models disagree.")
     if shown < len(grid.documents):
+        which = "failed ones" if rows.is_large else "failed and disagreeing ones"
         sentences.append(
-            f"Shown: {shown:,} of {len(grid.documents):,} images, the failed and disagreeing ones first; "
+            f"Shown: {shown:,} of {len(grid.documents):,} images, the {which} first; "
             "to_html() writes a page with all, and to_dataframe() has all rows."
         )
     return " ".join(sentences)

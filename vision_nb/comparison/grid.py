@@ -32,6 +32,8 @@ from vision_nb.responses import CompletionResponse, Response, Usage
 from vision_nb.schema.schema import Schema
 from vision_nb.store import AnswerKeys
 
+_BATCH_IMAGES, _BATCH_ROWS = 500, 4_000  # looked up in the store together
+
 
 @dataclass(frozen=True, repr=False)
 class Row(TerminalDisplay):
@@ -178,12 +180,15 @@ class Row(TerminalDisplay):
             from_store: Whether it came from the store.
             parsed: The answer's value; None for that of the response.
         """
-        return replace(
-            self,
+        return Row(  # all fields are given: this is several times faster than `replace`
+            self.model,
+            self.prompt,
+            self.image,
+            self.key,
             response=response.text,
-            error=None,
             from_store=from_store,
             parsed=response.parsed if parsed is None else parsed,
+            document=self.document,
             **_cost(response),
         )
 
@@ -262,6 +267,14 @@ class Grid:
         for prompt in range(len(self.prompts)):
             for model in range(len(self.models)):
                 yield self.index(model, prompt, document), model, prompt
+
+    def batches(self) -> Iterator[range]:
+        """Iterate over the indices of the images in batches of up to some thousands of rows; the first are small."""
+        start, size, largest = 0, 1, max(1, _BATCH_ROWS * len(self.documents) // len(self))
+        while start < len(self.documents):
+            size = min(2 * size, _BATCH_IMAGES, largest)
+            yield range(start, min(start + size, len(self.documents)))
+            start += size
 
     def duplicate_notes(self, keys: Sequence[Hashable]) -> list[str]:
         """Return a note about duplicate images and one about duplicate prompts, if there are any.

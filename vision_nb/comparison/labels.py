@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ASPECTS = ("correctness", "relevance")
 
+_NUMBERS = ("latency_s", "input_tokens", "output_tokens", "usd")  # of an answer, in the order of `ModelScores`
+
 RUBRIC = {
     5: "answers the question perfectly",
     4: "answers the question with minor mistakes",
@@ -166,27 +168,44 @@ class Agreement(TerminalDisplay):
         yield f"{' and '.join(self.annotators)}, {self.aspect}: {self.percent:.0f}% of {self.n:,} are equal{kappa}"
 
 
-def summarize(rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> Summary:
-    """Summarize rows and labels by model, in the order of the models."""
-    return Summary(tuple(_model_scores(model, rows, labels) for model in dict.fromkeys(row.model for row in rows)))
+def summarize(rows: Iterable[Row], labels: Mapping[str, Sequence[Label]]) -> Summary:
+    """Summarize rows and labels by model, in the order of the models; the rows are not kept."""
+    totals: dict[str, _Totals] = {}
+    for row in rows:
+        totals.setdefault(row.model, _Totals()).add(row, labels.get(row.key, ()) if row.finished else ())
+    return Summary(tuple(one.scores(model) for model, one in totals.items()))
 
 
-def _model_scores(model: str, rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> ModelScores:
-    own = [row for row in rows if row.model == model]
-    answered = [row for row in own if row.finished]
-    own_labels = [label for row in answered for label in labels.get(row.key, ())]
-    return ModelScores(
-        model,
-        len(answered),
-        sum(row.error is not None for row in own),
-        mean(label.correctness for label in own_labels),
-        mean(label.relevance for label in own_labels),
-        len(own_labels),
-        mean(row.latency_s for row in answered),
-        _total([row.input_tokens for row in answered]),
-        _total([row.output_tokens for row in answered]),
-        _total([row.usd for row in answered]),
-    )
+class _Totals:
+    """Adds up the results of one model."""
+
+    def __init__(self) -> None:
+        self._answered = self._failed = 0
+        self._labels: list[Label] = []
+        self._numbers: dict[str, list[Any]] = {name: [] for name in _NUMBERS}
+
+    def add(self, row: Row, labels: Sequence[Label]) -> None:
+        """Add a row and the labels of its answer."""
+        self._failed += row.error is not None
+        if row.finished:
+            self._answered += 1
+            self._labels += labels
+            for name, numbers in self._numbers.items():
+                numbers.append(getattr(row, name))
+
+    def scores(self, model: str) -> ModelScores:
+        """Return the results."""
+        latencies, *others = self._numbers.values()
+        return ModelScores(
+            model,
+            self._answered,
+            self._failed,
+            mean(label.correctness for label in self._labels),
+            mean(label.relevance for label in self._labels),
+            len(self._labels),
+            mean(latencies),
+            *map(_total, others),
+        )
 
 
 def _total(values: Sequence[Any]) -> Any:
@@ -231,15 +250,20 @@ def _kappa(first: list[int], second: list[int]) -> float | None:
     return float(cohen_kappa_score(first, second))
 
 
-def plot(rows: Sequence[Row], labels: Mapping[str, Sequence[Label]]) -> Figure:
-    """Plot each label as a dot, the mean with its standard deviation, and n, by model and aspect."""
-    models = list(dict.fromkeys(row.model for row in rows))
+def plot(answers: Iterable[tuple[str, str]], models: Sequence[str], labels: Mapping[str, Sequence[Label]]) -> Figure:
+    """Plot each label as a dot, the mean with its standard deviation, and n, by model and aspect.
+
+    Args:
+        answers: The model and the key of each answer.
+        models: The models.
+        labels: The labels by key.
+    """
+    found = [(model, label) for model, key in answers for label in labels.get(key, ())]
     figure = new_figure(figsize=(2.4 + 1.6 * len(models), 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, aspect in zip(axes, ASPECTS, strict=True):
         for position, model in enumerate(models):
-            keys = [row.key for row in rows if row.model == model and row.finished]
-            scores = [getattr(label, aspect) for key in keys for label in labels.get(key, ())]
+            scores = [getattr(label, aspect) for labeled, label in found if labeled == model]
             _draw_scores(axis, position, [score for score in scores if score is not None])
         axis.set_title(aspect)
         axis.set_xticks(range(len(models)), models, rotation=20, ha="right", parse_math=False)

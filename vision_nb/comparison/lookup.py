@@ -15,9 +15,6 @@ from vision_nb.storage.answers import AnswerFacts
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
-_IMAGES = 200  # the most images of a batch
-_ROWS = 2_000  # the rows of a batch, if an image has fewer
-
 
 class Missing(NamedTuple):
     """A row whose answer must be asked for.
@@ -58,10 +55,7 @@ class Lookup:
         Args:
             model: The model's index.
         """
-        count = len(self._grid.documents)
-        step = max(1, min(_IMAGES, _ROWS // len(self._grid.prompts)))
-        for start in range(0, count, step):
-            batch = range(start, min(start + step, count))
+        for batch in self._grid.batches():
             await self._identify(batch)
             wanted = self._unfinished(model, batch)
             found = await to_thread(self._find, model, wanted) if self._resume and wanted else {}
@@ -119,7 +113,7 @@ class Lookup:
                 if key in facts and (schema is None or self._parses(facts[key].text)):
                     found[index] = facts[key]
             return found
-        answers = self._store.get_many(keys.values())
+        answers = self._store.get_many(keys.values(), self._grid.models[model].pricing)
         for index, key in keys.items():
             row = self.row_from(index, answers[key]) if key in answers else None
             if row is not None:
@@ -144,5 +138,6 @@ class Lookup:
             parsed = None if schema is None else schema.parse(answer.text)
         except SchemaError:
             return None
-        answer = answer.priced_by(self._grid.models[index % len(self._grid.models)].pricing)
+        if answer.pricing is None:
+            answer = answer.priced_by(self._grid.models[index % len(self._grid.models)].pricing)
         return self._rows[index].with_answer(answer, from_store=True, parsed=parsed)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
-from vision_nb.comparison.grid import Grid, row_key
+from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.rate_limit import RateLimit
+from vision_nb.comparison.rows import Rows
 from vision_nb.cost.accounting import InputTokens, longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT
 from vision_nb.cost.image_rules import view_of
@@ -18,7 +20,6 @@ from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
-from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
@@ -178,68 +179,93 @@ def make_plan(grid: Grid, store: Store, *, resume: bool, batch: bool | None = No
     """
     for llm in grid.models if batch else ():
         _ = llm.batches  # raises an error if the model does not take batches
-    models = tuple(
-        _plan_model(grid, llm, store, None if batch else limit, resume=resume, batch=batch)
-        for llm, limit in zip(grid.models, grid.rate_limits, strict=True)
-    )
-    notes = grid.duplicate_notes([_image_key(store, document) for document in grid.documents])
-    return Plan(models, tuple(notes), is_batch=bool(batch))
+    rows = Rows(grid, store.path)
+    limits = zip(grid.models, grid.rate_limits, strict=True)
+    counts = [_ModelCounts(grid, llm, None if batch else limit) for llm, limit in limits]
+    contents: set[bytes] = set()
+    for places in grid.batches():
+        sizes, new = _identify(grid, rows, store, places, contents)
+        keys = {row: rows.key(row) for place in sizes for row, _, _ in grid.rows_of(place)}
+        stored = store.known(keys.values()) if resume else set()
+        in_batches = {} if batch is False else store.questions_in_batches({*keys.values()} - stored)
+        for place in places:
+            for row, model, prompt in grid.rows_of(place):
+                if place not in sizes:
+                    counts[model].unreadable += 1
+                elif keys[row] in stored:
+                    counts[model].finished += 1
+                elif keys[row] in in_batches:
+                    counts[model].waiting += 1
+                elif place in new:  # other questions about an equal image are not asked again
+                    counts[model].add(prompt, sizes[place], grid.documents[place].detail)
+    planned = tuple(one.planned(in_batches=bool(batch)) for one in counts)
+    return Plan(planned, tuple(rows.notes()), is_batch=bool(batch))
 
 
-def _image_key(store: Store, document: ImageDocument) -> str:
-    """Return a key that is the same for equal images with the same detail level; "" if unreadable."""
-    try:
-        return f"{store.digest(document)} {document.detail}"
-    except ImageError:
-        return ""
-
-
-def _plan_model(
-    grid: Grid, llm: MultiModalLLM, store: Store, limit: RateLimit | None, *, resume: bool, batch: bool | None
-) -> PlannedModel:
-    schema = json.dumps(grid.schema.json_schema) if grid.schema else ""  # sent with every question
-    texts = [text_tokens(prompt + schema, llm.counted_model).tokens for prompt in grid.prompts]
-    finished, unreadable, waiting, counts, is_estimate = 0, 0, 0, list[int | None](), False
-    planned: set[str] = set()
-    for document in grid.documents:
-        try:
-            digest, size = store.digest(document), document.size
-        except ImageError:
-            unreadable += len(grid.prompts)
+def _identify(
+    grid: Grid, rows: Rows, store: Store, places: range, contents: set[bytes]
+) -> tuple[dict[int, Size], set[int]]:
+    """Return the sizes of the images that can be read, and those of them that differ from all earlier ones."""
+    sizes: dict[int, Size] = {}
+    new: set[int] = set()
+    for place, digest in zip(places, store.digests([grid.documents[place] for place in places]), strict=True):
+        if isinstance(digest, ImageError):
             continue
-        view = _view(size, llm, document.detail)
-        image = None if view is None else view.tokens
-        keys = [row_key(llm, prompt, digest, document.detail, grid.schema) for prompt in grid.prompts]
-        stored = store.get_many(keys) if resume else {}
-        in_batches = {} if batch is False else store.questions_in_batches({*keys} - {*stored})
-        done = {*stored, *in_batches, *planned}
-        planned.update(keys)
-        finished += len(stored)
-        waiting += len(in_batches)
-        new = [InputTokens(text, [image]).total for key, text in zip(keys, texts, strict=True) if key not in done]
-        counts += new
-        is_estimate |= bool(new) and view is not None and view.is_estimate
-    total = InputTokens(0, counts).total
-    output = len(counts) * longest_answer(llm.settings(), EXPECTED_OUTPUT)
-    usd = llm.price(Usage(total, output)) if counts else Decimal(0)
-    is_demo = llm.is_demo
-    seconds, limit_name = (0.0, None) if limit is None else limit.shortest_run(len(counts), total)
-    batch_usd = llm.pricing(Usage(total, output), service_tier=BATCH_TIER) if counts else Decimal(0)
-    return PlannedModel(
-        llm.label,
-        len(counts),
-        finished,
-        unreadable,
-        total,
-        output,
-        usd,
-        is_demo,
-        is_estimate,
-        min_seconds=seconds,
-        limit=limit_name,
-        waiting=waiting,
-        batch_usd=batch_usd if batch else None,
-    )
+        rows.identify(place, digest)
+        with suppress(ImageError):
+            sizes[place] = grid.documents[place].size
+        content = rows.content(place)
+        if place in sizes and content not in contents:
+            contents.add(content)
+            new.add(place)
+    return sizes, new
+
+
+class _ModelCounts:
+    """Counts the calls to one model."""
+
+    def __init__(self, grid: Grid, llm: MultiModalLLM, limit: RateLimit | None) -> None:
+        schema = json.dumps(grid.schema.json_schema) if grid.schema else ""  # sent with every question
+        self._texts = [text_tokens(prompt + schema, llm.counted_model).tokens for prompt in grid.prompts]
+        self._llm, self._limit = llm, limit
+        self._views: dict[tuple[Size, Detail | None], View | None] = {}
+        self.calls = self.finished = self.unreadable = self.waiting = 0
+        self._tokens: int | None = 0
+        self._is_estimate = False
+
+    def add(self, prompt: int, size: Size, detail: Detail | None) -> None:
+        """Count a call about an image of some size."""
+        if (size, detail) not in self._views:
+            self._views[size, detail] = _view(size, self._llm, detail)
+        view = self._views[size, detail]
+        tokens = InputTokens(self._texts[prompt], [None if view is None else view.tokens]).total
+        self.calls += 1
+        self._tokens = None if self._tokens is None or tokens is None else self._tokens + tokens
+        self._is_estimate |= view is not None and view.is_estimate
+
+    def planned(self, *, in_batches: bool) -> PlannedModel:
+        """Return the counts, with their price, and that in batches if they are to be asked in batches."""
+        llm = self._llm
+        output = self.calls * longest_answer(llm.settings(), EXPECTED_OUTPUT)
+        usd = llm.price(Usage(self._tokens, output)) if self.calls else Decimal(0)
+        seconds, limit = (0.0, None) if self._limit is None else self._limit.shortest_run(self.calls, self._tokens)
+        usage = Usage(self._tokens, output)
+        batch_usd = llm.pricing(usage, service_tier=BATCH_TIER) if self.calls else Decimal(0)
+        return PlannedModel(
+            llm.label,
+            self.calls,
+            self.finished,
+            self.unreadable,
+            self._tokens,
+            output,
+            usd,
+            llm.is_demo,
+            self._is_estimate,
+            min_seconds=seconds,
+            limit=limit,
+            waiting=self.waiting,
+            batch_usd=batch_usd if in_batches else None,
+        )
 
 
 def _view(size: Size, llm: MultiModalLLM, detail: Detail | None) -> View | None:

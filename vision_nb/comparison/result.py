@@ -12,7 +12,6 @@ from vision_nb.comparison import gallery, hooks
 from vision_nb.comparison.batch_result import BatchResult
 from vision_nb.comparison.batch_run import BatchRun
 from vision_nb.comparison.budget import run_budget
-from vision_nb.comparison.field_table import insert_fields
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.judgments import Prediction
 from vision_nb.comparison.labels import (
@@ -22,16 +21,18 @@ from vision_nb.comparison.labels import (
     agreements,
     check_score,
     default_annotator,
-    mean,
     plot,
     summarize,
 )
 from vision_nb.comparison.page_export import PageOptions, write_page
+from vision_nb.comparison.parquet import write_parquet
 from vision_nb.comparison.row_tables import comparison_parts
 from vision_nb.comparison.rows import Rows
 from vision_nb.comparison.run import Run
 from vision_nb.comparison.scoring import Score, score_predictions
 from vision_nb.comparison.styled_table import styled_table
+from vision_nb.comparison.tables import Column, Record, chosen, comparison_columns, frame
+from vision_nb.comparison.truth import read_truth
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
@@ -46,19 +47,6 @@ from vision_nb.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-RESULT_COLUMNS = (
-    "model",
-    "prompt",
-    "response",
-    "image",
-    "error",
-    "latency_s",
-    "input_tokens",
-    "output_tokens",
-    "usd",
-)
-COLUMNS = (*RESULT_COLUMNS, *ASPECTS)
 
 
 class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
@@ -125,7 +113,7 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
         """
         return self.grid.documents[place // len(self.grid.models) % len(self.grid.documents)]
 
-    def to_dataframe(self, *, thumbnails: bool = False) -> Any:
+    def to_dataframe(self, *, columns: Sequence[str] | None = None, thumbnails: bool = False) -> Any:
         """Return a pandas DataFrame with a row per call; the scores of several annotators are averaged.
 
         The columns are model, prompt, response, image, error, latency_s, input_tokens, output_tokens, usd,
@@ -133,24 +121,23 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
         `Extraction.to_dataframe`, and the number of attempts.
 
         Args:
+            columns: The columns to return, in this order; None for all. Others are not kept in memory.
             thumbnails: Return a styled table for display, with small images.
-        """
-        import pandas as pd
 
-        labels = self._labels()
-        records = []
-        for row in self.rows:
-            record = {name: getattr(row, name) for name in RESULT_COLUMNS}
-            record["usd"] = None if row.usd is None else float(row.usd)
-            for aspect in ASPECTS:
-                record[aspect] = mean(getattr(label, aspect) for label in labels.get(row.key, ()))
-            records.append(record)
-        table = pd.DataFrame.from_records(records, columns=list(COLUMNS))
-        if self.grid.schema is not None:
-            table = insert_fields(table, self.rows, self.grid.schema, after="response")
+        Raises:
+            SettingsError: A column does not exist, or ``thumbnails`` needs the column "image".
+            StoreError: The comparison has more than 20,000 rows, and its store no longer has their answers.
+        """
+        selected = chosen(comparison_columns(self.grid.schema), columns)
+        table = frame(selected, self._records(selected))
         if thumbnails:
             return styled_table(table, [self.document(place) for place in range(len(self))])
         return without_formulas(table)
+
+    def _records(self, columns: Sequence[Column]) -> Iterator[Record]:
+        """Iterate over the rows of a table."""
+        labels = self._labels() if {column.name for column in columns} & set(ASPECTS) else {}
+        return (Record(row, self.grid.schema, labels.get(row.key, ()) if row.finished else ()) for row in self.rows)
 
     def to_html(
         self, path: str | Path | None = None, *, title: str = "Comparison", image_side: int = 320, page_size: int = 20
@@ -188,14 +175,20 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
         with writable_path(path) as file:
             self.to_dataframe().to_csv(file, index=False)
 
-    def to_parquet(self, path: str | Path) -> None:
-        """Write the table as Parquet; requires pyarrow.
+    def to_parquet(self, path: str | Path, *, columns: Sequence[str] | None = None) -> None:
+        """Write the table as Parquet, some thousand rows at a time; requires pyarrow.
 
         Args:
             path: The file; it is overwritten if it exists.
+            columns: As for `to_dataframe`.
+
+        Raises:
+            SettingsError: pyarrow is not installed, a column does not exist or has values of several types, or the file
+                cannot be written.
+            StoreError: As for `to_dataframe`.
         """
-        with writable_path(path) as file:
-            self.to_dataframe().to_parquet(file, index=False)
+        selected = chosen(comparison_columns(self.grid.schema), columns)
+        write_parquet(path, selected, lambda: self._records(selected))
 
     def set_label(
         self,
@@ -259,7 +252,7 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
     def _labels(self) -> dict[str, list[Label]]:
         """Read all labels, by answer key."""
         with self.opened_store() as store:
-            return store.labels(row.key for row in self.rows if row.finished)
+            return store.labels(self.rows.keys())
 
     @contextmanager
     def opened_store(self) -> Iterator[Store]:
@@ -317,20 +310,23 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
             raise SettingsError(
                 "score() needs structured answers: pass schema= to compare(). To rate texts, use label()."
             )
+        fields, documents = self.grid.schema.fields, self.grid.documents
+        if self.rows.is_large:  # first, so that only answers that are scored are kept
+            truth = read_truth(truth, documents, fields, ignore_unknown=ignore_unknown)
         return score_predictions(
             self._predictions(self.grid.schema),
             truth,
-            self.grid.schema.fields,
+            fields,
             tolerance=tolerance,
             text=text,
             lists=lists,
             ignore_unknown=ignore_unknown,
         )
 
-    def _predictions(self, schema: Schema) -> list[Prediction]:
-        """Return the answers by field; with several prompts, each is scored as a separate model."""
+    def _predictions(self, schema: Schema) -> Iterator[Prediction]:
+        """Iterate over the answers by field; with several prompts, each is scored as a separate model."""
         several = len(self.grid.prompts) > 1
-        return [
+        return (
             Prediction(
                 f"{row.model}: {row.prompt:.60}" if several else row.model,
                 self.document(index),
@@ -340,7 +336,7 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
                 row.attempts,
             )
             for index, row in enumerate(self.rows)
-        ]
+        )
 
     def agreement(self) -> list[Agreement]:
         """Return the agreement of each pair of annotators, with Cohen's kappa if scikit-learn is installed."""
@@ -348,7 +344,9 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
 
     def plot(self) -> Figure:
         """Plot the scores by model: each label as a dot, the mean with its standard deviation, and n."""
-        return plot(self.rows, self._labels())
+        models = [str(model) for model in self.grid.models]
+        answers = ((models[row % len(models)], self.rows.key(row)) for row in self.rows.finished_indices())
+        return plot(answers, models, self._labels())
 
     def retry_errors(self, *, progress: bool = True) -> Comparison:
         """Repeat the calls that failed or were not made, within the remaining budget.

@@ -9,7 +9,7 @@ from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
 from vision_nb.rendering.demo_badge import BADGE
-from vision_nb.rendering.format import format_price, total_price
+from vision_nb.rendering.format import format_price
 from vision_nb.rendering.terminal import TerminalPart, TextTable, short_text
 from vision_nb.rendering.values import value_text
 from vision_nb.schema.fields import Field
@@ -53,7 +53,7 @@ def extraction_parts(
         fields: The fields of the schema.
         incomplete: Why some calls were not made, or None.
     """
-    with_model = len({row.model for row in rows}) > 1
+    with_model = len(grid.models) > 1
     paths = [field.path for field in fields]
     has_notes = any(not row.finished or row.attempts > 1 for row in rows[:_MAX_ROWS])
     lines = []
@@ -78,14 +78,14 @@ def _table_parts(
     yield ""
     if len(rows) > len(lines):
         yield f"and {len(rows) - len(lines):,} more rows: to_dataframe() has all"
-    finished, failed = sum(row.finished for row in rows), sum(row.error is not None for row in rows)
-    paid = [row for row in rows if row.attempts and not row.from_store]
-    price = format_price(total_price(row.usd for row in paid), is_demo=all(row.is_demo for row in paid))
-    yield f"{'1 row' if len(rows) == 1 else f'{len(rows):,} rows'}, {finished:,} answered, {failed:,} failed; {price}"
+    tally = rows.tally()
+    price = format_price(tally.price, is_demo=tally.paid_is_demo)
+    counts = f"{tally.answered:,} answered, {tally.failed:,} failed"
+    yield f"{'1 row' if len(rows) == 1 else f'{len(rows):,} rows'}, {counts}; {price}"
     yield from notes
     if incomplete:
         yield f"Incomplete: {incomplete}"
-    if any(row.is_demo for row in rows):
+    if tally.demo:
         yield f"({BADGE})"
 
 

@@ -144,12 +144,11 @@ class Rows(Sequence[Row]):
         return page[index - start]
 
     def _unstored(self, index: int) -> Row:
-        return self._held.get(index) or self._empty(index)
+        return self._held.get(index) or self._empty(index, self._key(*self.grid.place(index)))
 
-    def _empty(self, index: int) -> Row:
+    def _empty(self, index: int, key: str) -> Row:
         model, prompt, place = self.grid.place(index)
         document = self.grid.documents[place]
-        key = self._key(model, prompt, place)
         batch = self.waiting.get(index, "")
         return Row(self._models[model], self.grid.prompts[prompt], document.name, key, document=document, batch=batch)
 
@@ -161,20 +160,23 @@ class Rows(Sequence[Row]):
         """
         indices = range(start, min(start + PAGE, len(self)))
         keys = {index: self._key(*self.grid.place(index)) for index in indices if self._flags[index]}
-        answers = read_answers(self._path, keys.values()) if keys else {}
+        by_model = [
+            (llm.pricing, [key for index, key in keys.items() if index % len(self._models) == model])
+            for model, llm in enumerate(self.grid.models)
+        ]
+        answers = read_answers(self._path, by_model) if keys else {}
         return [
-            self._stored(index, answers.get(keys[index])) if index in keys else self._unstored(index)
+            self._stored(index, keys[index], answers.get(keys[index])) if index in keys else self._unstored(index)
             for index in indices
         ]
 
-    def _stored(self, index: int, answer: Response | None) -> Row:
-        row = self._empty(index)
+    def _stored(self, index: int, key: str, answer: Response | None) -> Row:
+        row = self._empty(index, key)
         if answer is None:
             raise StoreError(
                 f"The store {self._path} no longer has the answer of row {index:,} ({row.image_title}), and a "
                 "comparison of this size keeps its answers there: run it again to ask for what is missing."
             )
-        answer = answer.priced_by(self.grid.models[index % len(self._models)].pricing)
         parsed = None if self.grid.schema is None else self.grid.schema.parse(answer.text)
         return row.with_answer(answer, from_store=bool(self._flags[index] & _FROM_STORE), parsed=parsed)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALL_FIELDS = "all fields"
+
+_NOT_SCORED: dict[str, Any] = {}
 
 
 def score_predictions(
@@ -73,17 +75,22 @@ def score_predictions(
     >>> score_predictions([answer], {"chart": {"bars": 5}}, [Field("bars", "integer", False, (), "", ())])
     Score of 1 model on 1 image: demo is right in 100% of 1 value (95% interval 21% to 100%).
     """
-    predictions = tuple(predictions)
     matching = Matching(tolerance, text, lists)
     if not isinstance(truth, Truth):
+        predictions = tuple(predictions)
         documents = tuple({id(one.document): one.document for one in predictions}.values())
         truth = read_truth(truth, documents, fields, ignore_unknown=ignore_unknown)
     values = {id(truth.documents[place]): known for place, known in truth.values.items()}
     judgments: list[Judgment] = []
+    kept: list[Prediction] = []
     for prediction in predictions:
-        if id(prediction.document) in values and (prediction.value is not None or prediction.error is not None):
-            judgments += judge(prediction, values[id(prediction.document)], fields, matching)
-    return Score(predictions, tuple(judgments), tuple(fields), truth, matching)
+        known = values.get(id(prediction.document))
+        if known is not None and (prediction.value is not None or prediction.error is not None):
+            judgments += judge(prediction, known, fields, matching)
+        elif known is None and prediction.value is not None:
+            prediction = replace(prediction, value=_NOT_SCORED)
+        kept.append(prediction)
+    return Score(tuple(kept), tuple(judgments), tuple(fields), truth, matching)
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,7 +98,7 @@ class Score(TerminalDisplay):
     """The answers of models, compared with the truth; displays as tables.
 
     Attributes:
-        predictions: All answers.
+        predictions: All answers; the values of those about images that are not in the truth are empty.
         judgments: The comparison of each value that has a true value.
         fields: The fields of the schema.
         truth: The true values.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison.answer_cells import thumbnail_html
+from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.sanitize import escape_text
 from vision_nb.rendering.values import value_html
@@ -24,7 +25,12 @@ def styled_table(table: Any, documents: Sequence[ImageDocument]) -> Styler:
     Args:
         table: A DataFrame with a column "image", which is moved to the left.
         documents: The image of each row.
+
+    Raises:
+        SettingsError: The table has no column "image".
     """
+    if "image" not in table.columns:
+        raise SettingsError('thumbnails=True needs the column "image": add it to columns=.')
     made: dict[int, str] = {}  # decode an image once, even if it is in several rows
     thumbnails: list[str] = []
     length = 0

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from vision_nb.rendering.sanitize import replace_surrogates
@@ -26,6 +27,8 @@ CREATE TABLE IF NOT EXISTS drafts (
 ) WITHOUT ROWID;
 """
 """The tables."""
+
+_BATCH = 50_000  # keys that are looked up together
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,16 @@ class AnnotationStore(ABC):
     def labels(self, keys: Iterable[str]) -> dict[str, list[Label]]:
         """Return the labels of some answers, by key, oldest first."""
         found: dict[str, list[Label]] = {}
-        with self._locked() as connection:
-            rows = connection.execute(
-                "SELECT key, correctness, relevance, comment, annotator, time FROM labels "
-                "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY time",
-                [json.dumps(list(keys))],
-            )
-            for key, *values in rows:
-                found.setdefault(key, []).append(Label(*values))
+        remaining = iter(keys)
+        while batch := list(islice(remaining, _BATCH)):
+            with self._locked() as connection:
+                rows = connection.execute(
+                    "SELECT key, correctness, relevance, comment, annotator, time FROM labels "
+                    "WHERE key IN (SELECT value FROM json_each(?)) ORDER BY time",
+                    [json.dumps(batch)],
+                )
+                for key, *values in rows:
+                    found.setdefault(key, []).append(Label(*values))
         return found
 
     def put_review(self, key: str, review: Review) -> None:

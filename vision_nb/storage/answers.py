@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from vision_nb.errors import StoreError
 from vision_nb.rendering.sanitize import replace_surrogates
-from vision_nb.responses import UNFINISHED, Response, Usage
+from vision_nb.responses import UNFINISHED, Pricing, Response, Usage
 from vision_nb.storage.details import read_details, write_details
 
 SCHEMA = """
@@ -47,8 +47,16 @@ def is_storable(response: Response) -> bool:
     return response.finish_reason not in UNFINISHED
 
 
-def select_answers(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, Response]:
-    """Return the stored answers for some keys, by key."""
+def select_answers(
+    connection: sqlite3.Connection, keys: Iterable[str], pricing: Pricing | None = None
+) -> dict[str, Response]:
+    """Return the stored answers for some keys, by key.
+
+    Args:
+        connection: The store's connection.
+        keys: The keys.
+        pricing: Prices the answers; None for answers without a price.
+    """
     found: dict[str, Response] = {}
     rows = connection.execute(
         "SELECT key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens, details "
@@ -58,9 +66,22 @@ def select_answers(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[
     for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached, details in rows:
         usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
         found[key] = Response(
-            text=text, usage=usage, model=model, finish_reason=finish_reason, latency=latency, **read_details(details)
+            text=text,
+            usage=usage,
+            model=model,
+            finish_reason=finish_reason,
+            latency=latency,
+            **{"pricing": pricing, **read_details(details)},
         )
+        if pricing is not None and found[key].pricing is not pricing:  # each attempt is priced
+            found[key] = found[key].priced_by(pricing)
     return found
+
+
+def select_known(connection: sqlite3.Connection, keys: Iterable[str]) -> set[str]:
+    """Return those of some keys that have a stored answer."""
+    rows = connection.execute(f"SELECT key FROM answers WHERE {_AMONG}", [json.dumps(list(keys))])
+    return {key for (key,) in rows}
 
 
 def select_facts(connection: sqlite3.Connection, keys: Iterable[str], *, with_text: bool) -> dict[str, AnswerFacts]:
@@ -108,21 +129,23 @@ def insert_answer(connection: sqlite3.Connection, key: str, asked_model: str, re
     connection.execute("DELETE FROM claims WHERE key = ?", [key])  # whoever waits for the answer has it now
 
 
-def read_answers(path: Path, keys: Iterable[str]) -> dict[str, Response]:
+def read_answers(path: Path, keys: Iterable[tuple[Pricing, Sequence[str]]]) -> dict[str, Response]:
     """Return the answers for some keys from a store that need not be open, by key.
 
     The file is not checked or changed, so that reading a few answers from a large file takes milliseconds.
 
     Args:
         path: The store's file.
-        keys: The keys.
+        keys: The keys of some models, each with the model's pricing.
 
     Raises:
         StoreError: The file cannot be read.
     """
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=_BUSY_TIMEOUT, uri=True)) as opened:
-            return select_answers(opened, keys)
+            return {
+                key: answer for pricing, own in keys for key, answer in select_answers(opened, own, pricing).items()
+            }
     except sqlite3.Error as error:
         raise StoreError(
             f"The store {path} cannot be read ({error}), and a comparison of this size keeps its answers there: "

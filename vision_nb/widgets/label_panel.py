@@ -60,14 +60,14 @@ class LabelPanel(PageWidget):
         self.comparison = comparison
         self.annotator = annotator or default_annotator()
         self.blind = blind
-        self._order = [index for index, row in enumerate(comparison) if row.finished]
+        self._order = list(comparison.rows.finished_indices())
         if not self._order:
             raise SettingsError("There are no answers to label: run the comparison first.")
         if shuffle:
             random.Random(self.annotator if seed is None else seed).shuffle(self._order)
         self.card: dict[str, Any] = {}
         self._content = PrefetchCache(self._read_content, size=_CACHED_ANSWERS)
-        self._row_counts = Counter(comparison[index].key for index in self._order)  # images with the same content
+        self._row_counts = Counter(map(comparison.rows.key, self._order))  # images with the same content
         self._undo: list[tuple[int, Label | None]] = []  # positions, and the labels before the change
         self._aspect = ASPECTS[0]
         self._read_labels()
@@ -110,7 +110,7 @@ class LabelPanel(PageWidget):
             if before is None:
                 self.comparison.remove_label(self.row, self.annotator)
             else:
-                self.comparison.store.put_label(self.comparison[self.row].key, before)
+                self.comparison.store.put_label(self.comparison.rows.key(self.row), before)
             self._aspect = ASPECTS[0] if before is None or before.correctness is None else ASPECTS[1]
         self._show()
 
@@ -161,7 +161,7 @@ class LabelPanel(PageWidget):
 
     def _count(self, label: Label | None) -> None:
         """Update the number of labeled answers from the current answer's label."""
-        key = self.comparison[self.row].key
+        key = self.comparison.rows.key(self.row)
         if _is_complete(label) and key not in self._labeled_keys:
             self._labeled_keys.add(key)
             self._labeled += self._row_counts[key]
@@ -170,7 +170,7 @@ class LabelPanel(PageWidget):
             self._labeled -= self._row_counts[key]
 
     def _first_unlabeled(self) -> int:
-        keys = (self.comparison[index].key for index in self._order)
+        keys = map(self.comparison.rows.key, self._order)
         return next((position for position, key in enumerate(keys) if key not in self._labeled_keys), 0)
 
     def _move(self, by: int) -> None:
