@@ -1,6 +1,6 @@
 """Time and memory of a grid of 1,000,000 rows: its plan, its answers from the store, and its tables.
 
-The grid has 100,000 images, five prompts and two models; all answers but the last 1,000 images' are in the store.
+The grid has 100,000 images, five prompts and two models. After the plan, all answers are put into the store.
 
 Run: python -m tests.benchmarks.large_grid [IMAGES]
 """
