@@ -7,6 +7,7 @@
     │   └── MissingKeyError                 a provider needs an API key
     ├── BudgetExceededError                 a call could exceed the budget, and was not sent
     ├── StoreError                          the store of answers cannot be used
+    ├── ClusterError                        the Dask cluster cannot be used, or its workers failed
     ├── ImageError                          an image cannot be used
     │   ├── ImageNotFoundError              the file does not exist (FileNotFoundError)
     │   ├── ImageDownloadError              the image could not be downloaded
@@ -124,6 +125,18 @@ class BudgetExceededError(VisionError):
 
 class StoreError(VisionError):
     """The store of finished answers cannot be opened, read or written."""
+
+
+class ClusterError(VisionError):
+    """The Dask cluster of a comparison cannot be used, or its workers failed.
+
+    Attributes:
+        is_lost: Whether the connection to the cluster was lost, so that no further call can be made.
+    """
+
+    def __init__(self, message: str, *, is_lost: bool = False) -> None:
+        super().__init__(message)
+        self.is_lost = is_lost
 
 
 class ImageError(VisionError):

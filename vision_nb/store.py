@@ -49,6 +49,9 @@ _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{
 FileVersion = tuple[str, int, int]
 """The path, size in bytes and modification time in nanoseconds of a file."""
 
+KnownFile = tuple[int, int, str]
+"""The size in bytes of a file, its modification time in nanoseconds, and its digest."""
+
 
 def default_path() -> Path:
     """Return the default path of the store, a file in the user's cache folder."""
@@ -258,10 +261,38 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
     def _compute_digest(self, document: ImageDocument) -> str:
         if document.part_of is not None:
             file, part = document.part_of
-            return _sha256(f"{self.digest(file)} {part}".encode())
+            return part_digest(self.digest(file), [part])
         if document.is_remote:
             return _sha256(public_url(str(document.image_url)).encode("utf-8", "surrogatepass"))
         return document.sha256()
+
+    def file_versions(self, documents: Sequence[ImageDocument]) -> list[KnownFile | None]:
+        """Return what is known of images in files, which may have changed; None for the others.
+
+        Args:
+            documents: The images.
+        """
+        paths = [_file_path(document) for document in documents]
+        with self._locked() as connection:
+            rows = connection.execute(
+                "SELECT path, bytes, modified, digest FROM files WHERE path IN (SELECT value FROM json_each(?))",
+                [json.dumps(paths)],
+            ).fetchall()
+        known: dict[str | None, KnownFile] = {path: (size, modified, digest) for path, size, modified, digest in rows}
+        return [known.get(path) for path in paths]
+
+    def put_file_versions(self, versions: Mapping[ImageDocument, KnownFile]) -> None:
+        """Store the digests of images in files.
+
+        Args:
+            versions: The images with the versions that were read.
+        """
+        paths = {_file_path(document): version for document, version in versions.items()}
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)",
+                [(path, *version) for path, version in paths.items() if path is not None],
+            )
 
 
 def _file_version(document: ImageDocument) -> FileVersion | None:
@@ -275,6 +306,25 @@ def _file_version(document: ImageDocument) -> FileVersion | None:
         return None  # reading the image then raises an ImageError that names the path
     name = str(path).encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
     return name, state.st_size, state.st_mtime_ns
+
+def _file_path(document: ImageDocument) -> str | None:
+    """Return the whole path of an image in a file, as it is stored; None for other images."""
+    if document.image_path is None:
+        return None
+    path = expand_path(document.image_path, ImageNotFoundError).absolute()
+    return str(path).encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
+
+
+def part_digest(digest: str, parts: Iterable[str]) -> str:
+    """Return the digest of a part of a file, such as a page.
+
+    Args:
+        digest: The file's digest.
+        parts: What was chosen from it, from the inside out; nothing for the file itself.
+    """
+    for part in parts:
+        digest = _sha256(f"{digest} {part}".encode())
+    return digest
 
 
 def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:

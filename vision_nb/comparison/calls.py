@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from vision_nb.comparison.grid import Grid
-from vision_nb.errors import ImageError
+from vision_nb.errors import ImageError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.responses import Response
 from vision_nb.store import Store
@@ -42,7 +42,7 @@ class Calls(ABC):
         return None
 
     @abstractmethod
-    async def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
+    async def digests(self, documents: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
         """Return the digest of each image, or the error that reading it raised.
 
         Args:
@@ -90,7 +90,7 @@ class LocalCalls(Calls):
         prepared = self._grid.models[model].outgoing(document)
         return 0 if prepared is None else len(prepared.data)
 
-    async def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
+    async def digests(self, documents: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
         """Return the digest of each image, or the error that reading it raised; see `Calls`."""
         return await to_thread(self._store.digests, documents)
 

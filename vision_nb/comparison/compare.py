@@ -36,6 +36,7 @@ class _Options(TypedDict, total=False):
     schema: Any
     max_repairs: int
     batch: bool | None
+    cluster: Any
 
 
 @overload
@@ -64,6 +65,7 @@ def compare(
     schema: Any = None,
     max_repairs: int = 1,
     batch: bool | None = None,
+    cluster: Any = None,
 ) -> Comparison | Plan:
     """Ask every model every question about every image.
 
@@ -98,6 +100,8 @@ def compare(
             In a batch, invalid answers are not repaired. The budget is checked before anything is submitted. None, the
             default, asks directly, but leaves out questions that wait in a batch; False asks those too, and so pays
             for them twice.
+        cluster: A ``dask.distributed.Client``, a cluster, or a scheduler's address: its workers read the images and
+            make the calls. See below; None for this process.
 
     Returns:
         A `Comparison`, or a `Plan` with ``dry_run=True``.
@@ -125,6 +129,7 @@ def compare(
         connect=connector,
         schema=schema,
         max_repairs=max_repairs,
+        cluster=cluster,
     )
     opened = _open(store)
     try:
@@ -180,6 +185,7 @@ async def acompare(
     schema: Any = None,
     max_repairs: int = 1,
     batch: bool | None = None,
+    cluster: Any = None,
 ) -> Comparison | Plan:
     """Compare models: the asynchronous version of `compare`.
 
@@ -198,6 +204,7 @@ async def acompare(
         connect=connector,
         schema=schema,
         max_repairs=max_repairs,
+        cluster=cluster,
     )
     opened = await to_thread(_open, store)
     try:

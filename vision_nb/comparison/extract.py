@@ -31,6 +31,7 @@ class _Options(TypedDict, total=False):
     max_wait: float
     rate_limits: RateLimits
     batch: bool | None
+    cluster: Any
 
 
 @overload
@@ -55,6 +56,7 @@ def extract(
     max_wait: float = MAX_WAIT,
     rate_limits: RateLimits = None,
     batch: bool | None = None,
+    cluster: Any = None,
 ) -> Extraction | Plan:
     """Read data from images: one row per image, one column per field of a schema.
 
@@ -81,6 +83,8 @@ def extract(
         rate_limits: A `RateLimit`, or a mapping from model names to rate limits, as for `compare`.
         batch: True submits the missing questions as batches, at half the price, as for `compare`. In a batch, invalid
             answers are not repaired: they become rows with an error, and ``.retry()`` asks again directly.
+        cluster: A Dask client, a cluster or an address, whose workers read the images and make the calls, as for
+            `compare`.
 
     Returns:
         An `Extraction`, or a `Plan` with ``dry_run=True``.
@@ -113,6 +117,7 @@ def extract(
         batch=batch,
         schema=_given(schema),
         max_repairs=max_repairs,
+        cluster=cluster,
     )
     return found if isinstance(found, Plan) else Extraction(found)
 
@@ -141,6 +146,7 @@ async def aextract(
     max_wait: float = MAX_WAIT,
     rate_limits: RateLimits = None,
     batch: bool | None = None,
+    cluster: Any = None,
 ) -> Extraction | Plan:
     """Read data from images: the asynchronous version of `extract`.
 
@@ -165,6 +171,7 @@ async def aextract(
         batch=batch,
         schema=_given(schema),
         max_repairs=max_repairs,
+        cluster=cluster,
     )
     return found if isinstance(found, Plan) else Extraction(found)
 

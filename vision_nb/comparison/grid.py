@@ -233,6 +233,7 @@ class Grid:
         schema: The schema of the answers, or None.
         max_repairs: How many times a model may correct an answer that does not fit the schema.
         repeated_prompts: How many prompts were given more than once, and are asked once.
+        cluster: Where the calls are made: a Dask client, a cluster or an address; None for this process.
     """
 
     models: tuple[MultiModalLLM, ...]
@@ -244,6 +245,10 @@ class Grid:
     schema: Schema | None = None
     max_repairs: int = 1
     repeated_prompts: int = 0
+    cluster: Any = field(default=None, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "cluster": None}  # a connection cannot be pickled
 
     def __repr__(self) -> str:
         models = ", ".join(map(str, self.models))
@@ -305,6 +310,7 @@ def make_grid(
     connect: Callable[[str], MultiModalLLM] = connect,
     schema: Any = None,
     max_repairs: int = 1,
+    cluster: Any = None,
 ) -> Grid:
     """Check the arguments of a comparison and arrange them as a grid.
 
@@ -317,6 +323,7 @@ def make_grid(
         connect: A function that creates a model object from a string.
         schema: The schema of the answers, as for `Schema.of`, or None.
         max_repairs: How many times a model may correct an answer that does not fit the schema.
+        cluster: Where the calls are made, as for `compare`.
 
     Raises:
         SettingsError: An argument is empty or has the wrong type, or a model is given twice.
@@ -344,7 +351,7 @@ def make_grid(
         raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.80}.")
     compiled = None if schema is None else Schema.of(schema)
     documents, repeated = tuple(_documents(sources)), len(given) - len(texts)
-    return Grid(llms, texts, documents, limits, max_concurrency, rates, compiled, max_repairs, repeated)
+    return Grid(llms, texts, documents, limits, max_concurrency, rates, compiled, max_repairs, repeated, cluster)
 
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 
 from vision_nb.comparison.calls import Calls, LocalCalls
+from vision_nb.comparison.cluster import ClusterCalls
 from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.lookup import Lookup
 from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
@@ -20,6 +21,7 @@ from vision_nb.comparison.rows import Rows
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import (
     BudgetExceededError,
+    ClusterError,
     QuotaExceededError,
     RateLimitError,
     RequestTooLargeError,
@@ -68,7 +70,6 @@ class Run:
         progress: bool = True,
         max_wait: float = MAX_WAIT,
         rows: Rows | None = None,
-        calls: Calls | None = None,
         heed_batches: bool = True,
     ) -> None:
         self.grid, self.budget, self.resume = grid, budget, resume
@@ -76,7 +77,9 @@ class Run:
         self.rows = Rows(grid, store.path) if rows is None else rows
         self.stopped: str | None = None
         self._store, self._heed_batches = store, heed_batches
-        self._calls = LocalCalls(grid, store) if calls is None else calls
+        self._calls: Calls = LocalCalls(grid, store)
+        if grid.cluster is not None:
+            self._calls = ClusterCalls(grid.cluster, grid, store)
         self._lookup = Lookup(grid, self.rows, store, self._calls, resume=resume)
         self._progress = Progress(
             len(grid),
@@ -271,6 +274,12 @@ class Run:
                 raise
             except RunStoppedError as error:
                 self.rows.put(row, self.rows[row].with_cost_of(error))
+                break
+            except ClusterError as error:
+                if error.is_lost:
+                    self.stopped = str(error)
+                else:
+                    self._fail(row, error)
                 break
             except Exception as error:  # an error in one call must not end the run
                 self._fail(row, error)

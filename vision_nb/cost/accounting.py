@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -110,7 +111,7 @@ class CallAccounting:
         longest_answer: int,
         service_tier: str | None = None,
     ) -> None:
-        self.tokens, self._service_tier = tokens, service_tier
+        self.tokens, self.service_tier = tokens, service_tier
         self._model, self._pricing = model, pricing
         self._most_usage = Usage(tokens.total, longest_answer)
         self._run_budget, self._gate = active_budget.get(), active_gate.get()
@@ -139,7 +140,7 @@ class CallAccounting:
 
     def _highest_price(self) -> Decimal | None:
         """Return the highest price of the call, or None if it is unknown: a server may answer in the standard tier."""
-        prices = [self._pricing(self._most_usage, service_tier=tier) for tier in {None, self._service_tier}]
+        prices = [self._pricing(self._most_usage, service_tier=tier) for tier in {None, self.service_tier}]
         return None if None in prices else max(price for price in prices if price is not None)
 
     async def areserve(self) -> None:
@@ -232,6 +233,10 @@ class CallAccounting:
         if reported is not None and reported.input_tokens is not None and not response.usage_is_implausible:
             return reported, False
         return estimated_usage(response, self._pricing.model, self.tokens.total), True
+
+
+active_accounting: ContextVar[Callable[..., CallAccounting]] = ContextVar("active_accounting", default=CallAccounting)
+"""Creates the accounting of the calls that are being made; a worker of a cluster reports them to the notebook."""
 
 
 def _has_arrived(response: Response) -> bool:

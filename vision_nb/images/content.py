@@ -5,6 +5,7 @@ An `ImageDocument` is a frozen value. State that is cached while it is used (its
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import stat
@@ -18,9 +19,11 @@ from typing import IO, TYPE_CHECKING, Any
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, UnsupportedImageError
 from vision_nb.images.download import HEADER_BYTES, download
 from vision_nb.images.formats import lacks_end, sniff
+from vision_nb.images.metadata import without_metadata
 from vision_nb.images.prepare import Header, read_header
 from vision_nb.paths import expand_path
-from vision_nb.privacy.urls import redact_url
+from vision_nb.privacy.transfer import includes_secrets
+from vision_nb.privacy.urls import public_url, redact_url
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -96,6 +99,10 @@ class ImageContent(ABC):
         """
         return io.BytesIO(self.read())
 
+    def for_worker(self) -> ImageContent:
+        """Return the content for a process on another machine, which reads files and URLs itself."""
+        return self
+
 
 class MemoryContent(ImageContent):
     """An image file in memory."""
@@ -127,6 +134,10 @@ class MemoryContent(ImageContent):
     def fingerprint(self) -> Hashable:
         """Return the length and hash of the bytes."""
         return len(self._data), hash(self._data)
+
+    def for_worker(self) -> ImageContent:
+        """Return the content without metadata."""
+        return MemoryContent(without_metadata(self._data, self.name), self.name)
 
 
 class FileContent(ImageContent):
@@ -165,6 +176,12 @@ class FileContent(ImageContent):
         except (OSError, ValueError):
             return str(self._path)  # reading the file then raises an error that names the reason
         return str(self._path.absolute()), state.st_size, state.st_mtime_ns
+
+    def for_worker(self) -> ImageContent:
+        """Return the content with an absolute path."""
+        content = copy.copy(self)
+        content._path = self._path.absolute()
+        return content
 
     def open(self) -> IO[bytes]:
         """Open the file.
@@ -218,6 +235,8 @@ class RemoteContent(ImageContent):
         self.show_as_link = False
 
     def __getstate__(self) -> dict[str, Any]:
+        if public_url(self._url) != self._url:
+            includes_secrets()  # a signature
         return {**self.__dict__, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -256,6 +275,10 @@ class RemoteContent(ImageContent):
         """Download the image, and return the length and hash of the bytes."""
         data = self.read()
         return len(data), hash(data)
+
+    def for_worker(self) -> ImageContent:
+        """Return the content without the downloaded bytes."""
+        return RemoteContent(self._url)
 
     def forget(self) -> None:
         """Free the downloaded bytes; they are downloaded again when they are needed."""

@@ -248,7 +248,7 @@ def _jpeg(data: bytes) -> bool:
             return False
         position += 2 + length
         if marker == 0xDA:
-            position = _end_of_scan(data, position)
+            position = end_of_jpeg_scan(data, position)
     return False
 
 
@@ -259,7 +259,7 @@ def _is_plain_application(marker: int, content: bytes) -> bool:
     )
 
 
-def _end_of_scan(data: bytes, position: int) -> int:
+def end_of_jpeg_scan(data: bytes, position: int) -> int:
     """Return the position of the next marker after a scan.
 
     Within a scan, FF is followed by 00 or by a restart marker.

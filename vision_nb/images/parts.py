@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 
 from vision_nb.images.cache import ImageCache
-from vision_nb.images.content import ImageContent
+from vision_nb.images.content import ImageContent, MemoryContent
 from vision_nb.images.prepare import Header, Prepared
 
 RENDERED_PARTS: ImageCache[Prepared] = ImageCache(max_bytes=64_000_000)
@@ -58,6 +59,14 @@ class PartContent(ImageContent):
         self.part = part
         self.is_local = container.is_local
         self._header: tuple[Hashable, Header] | None = None if header is None else (self.fingerprint(), header)
+
+    def for_worker(self) -> ImageContent:
+        """Return the part of a file that the worker reads, or the image itself if the file is in memory."""
+        if isinstance(self.container, MemoryContent):
+            return MemoryContent(self.read(), self.name)
+        content = copy.copy(self)
+        content.container = self.container.for_worker()
+        return content
 
     def read(self) -> bytes:
         """Return the image, encoded; it is made again unless it was read recently."""

@@ -87,6 +87,10 @@ class StorageOptions:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_secrets": []}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._secrets = [Secret(text, name="A storage option") for text in _texts(self.arguments())]
+
     def arguments(self) -> dict[str, Any]:
         """Return all arguments; in another process, only those that are not secret."""
         return {**self.public, **(self._private.value or {})}

@@ -7,18 +7,17 @@ replaces the token in the headers of a request when it is sent to the server tha
 from __future__ import annotations
 
 import base64
-import inspect
 import os
 import re
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from itertools import count
-from typing import Any, NoReturn, cast
+from typing import Any
 from weakref import ref
 
-from vision_nb.errors import AuthenticationError, MissingKeyError, SettingsError
+from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.notebook.interrupts import keep_weakly
 from vision_nb.privacy.redaction import Pattern, register
+from vision_nb.privacy.transfer import includes_secrets
 
 _TOKEN = re.compile(r"vision_nb-key-(\d+)")
 _PLACEHOLDERS = ("EMPTY", "demo", "not needed to count")  # what this package sends where no key is needed
@@ -31,35 +30,33 @@ _secrets: dict[int, ref[Any]] = {}
 class Secret:
     """A secret string: its repr hides it, and error messages and log records are redacted.
 
-    A copy shares the text. A pickle does not contain it: the process that unpickles it reads the environment variable
-    again, when the secret is first needed.
+    A copy shares the text. A pickle does not contain it, except one of `dumps_with_secrets`: the process that unpickles
+    it reads the environment variable again, when the secret is first needed.
 
     Args:
         value: The text; None to read it from the environment variable.
         name: What it is, for error messages, such as "The API key for OpenAI".
         variable: The environment variable for it; empty if there is none.
         parts: Parts of it that are also secret.
+
+    Attributes:
+        token: The placeholder in a request's headers until the request is sent.
     """
 
-    __slots__ = ("__weakref__", "_number", "_value", "name", "pattern", "variable")
+    __slots__ = ("__weakref__", "_parts", "_value", "name", "pattern", "token", "variable")
 
     def __init__(self, value: str | None, *, name: str, variable: str = "", parts: Iterable[str] = ()) -> None:
         self._value, self.name, self.variable = value, name, variable
+        self._parts = tuple(parts)
         self.pattern = Pattern()
-        self._number = next(_numbers)
-        keep_weakly(_secrets, self._number, self)
+        self.token = new_token(self)
         if value is not None:
-            self._register(value, *parts)
+            self._register(value, *self._parts)
 
     def _register(self, *values: str) -> None:
         if values[0] not in _PLACEHOLDERS:
             self.pattern = Pattern(*values)
             register(self)
-
-    @property
-    def token(self) -> str:
-        """The placeholder in a request's headers until the request is sent."""
-        return f"vision_nb-key-{self._number}"
 
     def reveal(self) -> str:
         """Return the text.
@@ -87,7 +84,11 @@ class Secret:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._value if self._value in _PLACEHOLDERS else None, self.name, self.variable)
+        if self._value in _PLACEHOLDERS:
+            return _restore, (self._value, self.name, self.variable)
+        if includes_secrets():
+            return _restore_transferred, (self.reveal(), self.name, self.variable, self._parts)
+        return _restore, (None, self.name, self.variable)
 
     def __getstate__(self) -> None:
         """Return nothing: by default, the state holds the text."""
@@ -98,6 +99,12 @@ class Secret:
 
 def _restore(value: str | None, name: str, variable: str) -> Secret:
     return Secret(value, name=name, variable=variable)
+
+
+def _restore_transferred(value: str, name: str, variable: str, parts: tuple[str, ...]) -> Secret:
+    """Restore a secret; this process's own environment takes precedence."""
+    own = clean_key(os.environ.get(variable) if variable else None, name)
+    return Secret(own or value, name=name, variable=variable, parts=parts)
 
 
 class Hidden:
@@ -117,6 +124,8 @@ class Hidden:
             register(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.value and includes_secrets():
+            return Hidden, (self.value,)
         return Hidden, (None,)
 
     def __getstate__(self) -> None:
@@ -157,79 +166,15 @@ def hide_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class TokenProvider:
-    """A function that returns a token for each request, in place of a `Secret`.
+def new_token(secret: Any) -> str:
+    """Return a placeholder for a secret, or for an object that has the same methods, as long as it exists.
 
     Args:
-        function: The function, synchronous or asynchronous.
+        secret: The object.
     """
-
-    def __init__(self, function: Callable[[], str | Awaitable[str]]) -> None:
-        self.function = function
-        self._number = next(_numbers)
-        self._recent: deque[Secret] = deque(maxlen=4)  # keeps them redacted
-        keep_weakly(_secrets, self._number, self)
-
-    @property
-    def token(self) -> str:
-        """See `Secret.token`."""
-        return f"vision_nb-key-{self._number}"
-
-    @property
-    def is_async(self) -> bool:
-        """Whether only asynchronous calls can use it."""
-        return inspect.iscoroutinefunction(self.function)
-
-    def reveal(self) -> str:
-        """Return a token.
-
-        Raises:
-            AuthenticationError: The function failed, or did not return a token.
-        """
-        try:
-            token = self.function()
-        except Exception as error:
-            self._fail(f"{type(error).__name__}: {error}", error)
-        return self._checked(token)
-
-    async def areveal(self) -> str:
-        """Return a token; a synchronous function runs in a thread. See `reveal`."""
-        from vision_nb.user_warnings import to_thread
-
-        try:
-            token = await cast("Awaitable[str]", self.function()) if self.is_async else await to_thread(self.function)
-            if inspect.isawaitable(token):
-                token = await token
-        except Exception as error:
-            self._fail(f"{type(error).__name__}: {error}", error)
-        return self._checked(token)
-
-    def _checked(self, token: object) -> str:
-        if not isinstance(token, str):
-            self._fail(f"it returned {type(token).__name__}, not a string")
-        secret = make_secret(token, name="The token of azure_ad_token_provider=")
-        if secret is None:
-            self._fail("it returned an empty string")
-        if not any(known.reveal() == secret.reveal() for known in self._recent):
-            self._recent.append(secret)
-        return secret.reveal()
-
-    def _fail(self, reason: str, cause: Exception | None = None) -> NoReturn:
-        raise AuthenticationError(
-            f"azure_ad_token_provider= failed ({reason:.120}): correct the function, or pass api_key=."
-        ) from cause
-
-    def __copy__(self) -> TokenProvider:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> TokenProvider:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TokenProvider, (self.function,)
-
-    def __repr__(self) -> str:
-        return f"TokenProvider({getattr(self.function, '__qualname__', type(self.function).__name__)})"
+    number = next(_numbers)
+    keep_weakly(_secrets, number, secret)
+    return f"vision_nb-key-{number}"
 
 
 def clean_key(value: Any, name: str) -> str:
@@ -315,6 +260,9 @@ class HiddenHeaders(dict[str, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         if not self._secrets:
             return HiddenHeaders, (dict(self),)
+        if includes_secrets():
+            values = {secret.token: secret.reveal() for secret in self._secrets}
+            return HiddenHeaders, ({name: values.get(value, value) for name, value in self.items()},)
         raise SettingsError(
             "A model with custom HTTP headers cannot be sent to another process, because they may contain keys: "
             "create the model in that process."

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from vision_nb.cost.accounting import CallAccounting, InputTokens, ModelPricing, longest_answer
+from vision_nb.cost.accounting import InputTokens, ModelPricing, active_accounting, longest_answer
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
 from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.images.detail import Detail, check_detail
@@ -303,7 +303,8 @@ class MultiModalLLM(RequestSender):
         self._check_length(tokens)
         request = self._request(messages, images, settings, stream=stream)
         tier, longest = _service_tier(settings), longest_answer(settings)
-        accounting = CallAccounting(str(self), self.pricing, tokens, longest_answer=longest, service_tier=tier)
+        start = active_accounting.get()
+        accounting = start(str(self), self.pricing, tokens, longest_answer=longest, service_tier=tier)
         empty = question.kind(
             model=self.model, pricing=self.pricing, sent_tokens=sent, service_tier=tier, schema=schema
         )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vision_nb.cost.accounting import ModelPricing
 from vision_nb.errors import MissingKeyError, SettingsError
-from vision_nb.privacy.api_keys import Secret, TokenProvider, hide, hide_arguments, make_secret
+from vision_nb.privacy.api_keys import Secret, hide, hide_arguments, make_secret
+from vision_nb.privacy.token_provider import TokenProvider
 from vision_nb.providers.addresses import check_address
 from vision_nb.providers.call import Request
 from vision_nb.providers.openai.model import OpenAIMultiModal

@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vision_nb.errors import MissingKeyError, SettingsError
-from vision_nb.privacy.api_keys import Secret, TokenProvider, make_secret
+from vision_nb.privacy.api_keys import Secret, make_secret
 from vision_nb.privacy.redaction import redact_logs
+from vision_nb.privacy.token_provider import TokenProvider
 from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.services import SERVICES, Service
@@ -115,7 +116,10 @@ class OpenAIConnection(MultiModalLLM):
                 "A model with http_client= or async_http_client= cannot be sent to another process: create the model "
                 "in that process."
             )
-        return super().__getstate__()
+        state = super().__getstate__()
+        if type(self).provider == "openai":  # the address in this process's environment
+            state["api_base"] = self.server
+        return state
 
     @property
     def account(self) -> str:

@@ -1,0 +1,422 @@
+"""Calls that are made by the workers of a Dask cluster.
+
+Each call is a task, which is submitted when the run would make it, so that nothing waits on the cluster; its result is
+fetched and released as soon as it arrives, because a worker that dies takes its results with it. Budgets, ledger, rate
+limits and store stay in this process: a worker asks before it sends a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import vision_nb
+from vision_nb.comparison import cluster_worker
+from vision_nb.comparison.calls import Calls, LocalCalls
+from vision_nb.comparison.cluster_messages import REPLY, Outcome, Reservation, RunId, Settlement, Setup
+from vision_nb.comparison.grid import Grid
+from vision_nb.cost.accounting import CallAccounting
+from vision_nb.cost.request_gate import admit_again, note_sent
+from vision_nb.errors import ClusterError, SettingsError, VisionError
+from vision_nb.images.document import ImageDocument
+from vision_nb.privacy.redaction import redact
+from vision_nb.privacy.transfer import dumps_with_secrets
+from vision_nb.providers.addresses import is_on_this_machine
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.responses import CompletionResponse, Response
+from vision_nb.store import Store, part_digest
+from vision_nb.user_warnings import to_thread
+
+T = TypeVar("T")
+
+_DIGEST_BATCH = 20  # images in one task
+_CONNECT_SECONDS = 30.0
+_END_SECONDS = 10.0  # to tell the workers that the run has ended
+
+_runs: WeakValueDictionary[str, ClusterCalls] = WeakValueDictionary()
+
+
+class ClusterCalls(Calls):
+    """Reads the images and makes the calls on the workers of a cluster.
+
+    Args:
+        cluster: A ``dask.distributed.Client``, a cluster object, or the scheduler's address.
+        grid: The models, with the schema of the answers.
+        store: Keeps the digests of files.
+    """
+
+    def __init__(self, cluster: Any, grid: Grid, store: Store) -> None:
+        self._cluster, self._grid, self._store = cluster, grid, store
+        self._local = LocalCalls(grid, store)
+        self._run_id = uuid.uuid4().hex
+        self._messages: dict[str, asyncio.Queue[dict[str, Any]]] = {}  # by call
+        self._documents: dict[str, bytes] = {}  # by call or batch: those whose addresses contain secrets
+        self._outboxes: dict[str, list[tuple[str, Any]]] = {}  # by worker: replies to send
+        self._sending: dict[str, asyncio.Task[None]] = {}  # by worker
+        self._workers: set[str] = set()
+        self._setup = b""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connect to the cluster, and check its workers; at the end, cancel all calls.
+
+        Raises:
+            ClusterError: Dask is not installed, the scheduler cannot be reached, or the workers have other versions.
+            SettingsError: This is not a cluster, or a model cannot be sent to the workers.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._client, is_own = await self._connect()
+        try:
+            self._setup = await to_thread(self._pickled_setup)
+            topic = f"vision_nb-{self._client.id}"
+            python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+            self._run = RunId(self._run_id, topic, vision_nb.__version__, python)
+            await self._check_workers()
+            _runs[self._run_id] = self
+            self._client.subscribe_topic(topic, _receive)
+            yield
+        finally:
+            _runs.pop(self._run_id, None)
+            await _to_the_end(self._end(is_own))
+
+    async def _connect(self) -> tuple[Any, bool]:
+        """Return the client, and whether it was made for this run."""
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ClusterError('cluster= needs Dask: pip install "vision-nb[dask]".') from error
+        cluster = self._cluster
+        if isinstance(cluster, Client):
+            client: Any = cluster
+            if client._asynchronous and client.loop.asyncio_loop is not self._loop:
+                raise SettingsError(
+                    "An asynchronous Dask client works only with acompare() and aextract(), on its own event loop: "
+                    "pass the scheduler's address instead."
+                )
+            if cluster.status != "running":
+                raise ClusterError(f"The Dask client is {cluster.status}: connect it to the cluster again.")
+            return cluster, False
+        if not isinstance(cluster, str) and not hasattr(cluster, "scheduler_address"):
+            raise SettingsError(f"cluster must be a Dask client, a cluster or an address: got {cluster!r:.80}.")
+        shown = cluster if isinstance(cluster, str) else cluster.scheduler_address
+        try:
+            make = partial(Client, cluster, set_as_default=False, timeout=_CONNECT_SECONDS)
+            return await to_thread(make), True
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(
+                f"The Dask scheduler {shown!s:.80} cannot be reached ({redact(str(error)):.80}): check the address."
+            ) from error
+
+    def _pickled_setup(self) -> bytes:
+        try:
+            return dumps_with_secrets(Setup.of(self._grid))[0]
+        except VisionError:
+            raise
+        except Exception as error:
+            raise SettingsError(
+                f"The models or the schema cannot be sent to the workers ({type(error).__name__}: {error!s:.100})."
+            ) from error
+
+    async def _check_workers(self) -> None:
+        found = await self._on_client(self._client.run(_describe(), on_error="return", asynchronous=True))
+        here = _describe()()
+        for address, there in found.items():
+            if isinstance(there, Exception):
+                raise ClusterError(f"The worker {address} failed ({type(there).__name__}: {there!s:.100}).")
+            for name in ("vision_nb", "Python"):
+                if there[name] != here[name]:
+                    raise ClusterError(
+                        f"The worker {address} has {name} {there[name]}, but the notebook has {name} {here[name]}: "
+                        "install the same version on all workers."
+                    )
+            for llm in self._grid.models:
+                if there["machine"] != here["machine"] and _is_local(llm):
+                    raise SettingsError(
+                        f"{llm!s:.80} is on this machine, which the worker {address} cannot reach at {llm.server}: "
+                        "start its server with an address in the workers' network."
+                    )
+
+    async def _end(self, is_own: bool) -> None:
+        client, tasks = self._client, list(self._sending.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._setup = b""
+        with suppress(OSError, TimeoutError, ClusterError):
+            async with asyncio.timeout(_END_SECONDS):
+                alive = self._workers & set(await self._on_client(client.scheduler.ncores()))
+                await self._on_client(self._broadcast(None, sorted(alive)))
+        if is_own:
+            await to_thread(client.close)
+
+    async def digests(self, documents: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
+        """Return the digest of each image, read on the workers, or the error; see `Calls`."""
+        files = [_file_of(document) for document in documents]
+        on_workers = [place for place, (file, _) in enumerate(files) if not file.is_in_memory and not file.is_remote]
+        local = sorted({*range(len(documents))} - {*on_workers})
+        results: dict[int, str | VisionError] = dict(
+            zip(local, await self._local.digests([documents[place] for place in local]), strict=True)
+        )
+        batches = [on_workers[start : start + _DIGEST_BATCH] for start in range(0, len(on_workers), _DIGEST_BATCH)]
+        read = await asyncio.gather(*(self._digests([files[place][0] for place in batch]) for batch in batches))
+        for batch, digests in zip(batches, read, strict=True):
+            for place, digest in zip(batch, digests, strict=True):
+                parts = files[place][1]
+                results[place] = digest if isinstance(digest, VisionError) else part_digest(digest, parts)
+        return [results[place] for place in range(len(documents))]
+
+    async def _digests(self, files: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
+        """Return the digests of some files, and keep them in the store."""
+        key = f"vision_nb-digests-{uuid.uuid4().hex}"
+        try:
+            known = await to_thread(self._store.file_versions, files)
+            data = await to_thread(self._pickled, key, [file.for_worker() for file in files])
+            raw = await self._result(cluster_worker.digests, self._run, data, key, known, key=key)
+        except VisionError as error:
+            return [error] * len(files)
+        finally:
+            self._documents.pop(key, None)
+        found = pickle.loads(raw)
+        if isinstance(found, VisionError):
+            return [found] * len(files)
+        read = {file: one for file, one in zip(files, found, strict=True) if not isinstance(one, VisionError)}
+        await to_thread(self._store.put_file_versions, read)
+        return [one if isinstance(one, VisionError) else one[2] for one in found]
+
+    def _pickled(self, key: str, value: Any) -> bytes | None:
+        """Pickle images for a task; None if they have secrets, which the worker then requests."""
+        data, has_secrets = dumps_with_secrets(value)
+        if has_secrets:
+            self._documents[key] = data
+        return None if has_secrets else data
+
+    async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
+        """Ask a model about an image on a worker; see `Calls`."""
+        key, llm = f"vision_nb-answer-{uuid.uuid4().hex}", self._grid.models[model]
+        accounts = _Accounts(llm)
+        self._messages[key] = asyncio.Queue()
+        serving = asyncio.create_task(self._serve(key, accounts))
+        try:
+            data = await to_thread(lambda: self._pickled(key, document.for_worker()))
+            task = (cluster_worker.answer, self._run, key, model, prompt, data)
+            outcome: Outcome = pickle.loads(await self._result(*task, key=key, priority=1))
+            accounts.settle(outcome.settlements)
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            del self._messages[key]
+            self._documents.pop(key, None)
+            accounts.settle(())
+        if outcome.error is not None:
+            if outcome.error.response is not None:
+                outcome.error.response = self._restored(outcome.error.response, llm, document)
+            raise outcome.error
+        assert outcome.response is not None
+        response, schema = self._restored(outcome.response, llm, document), self._grid.schema
+        return response if schema is None else replace(response, parsed=schema.parse(response.text))
+
+    def _restored(self, response: Response, llm: MultiModalLLM, document: ImageDocument) -> Response:
+        """Return a response with what `portable` left out."""
+        return replace(response.priced_by(llm.pricing), images=(document,), schema=self._grid.schema)
+
+    async def _result(self, function: Callable[..., bytes], *args: Any, key: str, priority: int = 0) -> bytes:
+        """Run a task, and return its result.
+
+        Raises:
+            ClusterError: The task's workers died, or the cluster cannot be reached.
+        """
+        return await self._on_client(self._run_task(function, *args, key=key, priority=priority))
+
+    async def _run_task(self, function: Callable[..., bytes], *args: Any, key: str, priority: int) -> bytes:
+        """Run a task; see `_result`. Runs on the client's event loop."""
+        from distributed import KilledWorker
+        from distributed.client import FutureCancelledError, FuturesCancelledError
+
+        future = self._client.submit(function, *args, key=key, pure=False, priority=priority)
+        try:
+            result: bytes = await self._client.gather(future, asynchronous=True)
+            return result
+        except KilledWorker as error:
+            raise ClusterError(
+                f"{error.allowed_failures + 1} workers died while they worked on this image, the last of them "
+                f"{error.last_worker.address}: it may need more memory than they have."
+            ) from None
+        except (FutureCancelledError, FuturesCancelledError) as error:
+            raise _lost(error) from None
+        except OSError as error:
+            raise _lost(error) from None
+        except Exception as error:
+            said = redact(f"{type(error).__name__}: {error}")
+            raise ClusterError(f"A worker failed ({said:.160}): install vision_nb on all workers.") from None
+        finally:
+            if not future.done():
+                with suppress(OSError):
+                    await self._client.cancel([future], asynchronous=True)
+            future.release()
+
+    async def _on_client(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the event loop of Dask's client."""
+        try:
+            running = asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
+        except RuntimeError as error:  # the client was closed
+            coroutine.close()
+            raise _lost(error) from None
+        return await asyncio.wrap_future(running)
+
+    async def _broadcast(self, replies: bytes | None, workers: Sequence[str]) -> None:
+        message = {"op": REPLY, "run": self._run_id, "replies": replies}
+        await self._client.scheduler.broadcast(msg=message, workers=workers, on_error="ignore")
+
+    async def _serve(self, key: str, accounts: _Accounts) -> None:
+        """Answer the requests of a call, in the context of its row."""
+        while True:
+            message = await self._messages[key].get()
+            try:
+                reply: Any = None
+                if message["kind"] == "reserve":
+                    await accounts.reserve(pickle.loads(message["data"]))
+                elif message["kind"] == "again":
+                    await admit_again()
+                else:
+                    note_sent()
+            except VisionError as error:
+                reply = error
+            if message["reply"]:
+                self._reply(message, reply)
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """Take a worker's message."""
+        self._workers.add(message["worker"])
+        if message["kind"] == "setup":
+            self._reply(message, self._setup)
+        elif message["kind"] == "document":
+            self._reply(message, self._documents.get(message["call"]) or ClusterError("The call has ended."))
+        elif message["call"] in self._messages:
+            self._messages[message["call"]].put_nowait(message)
+        elif message["reply"]:
+            self._reply(message, ClusterError("The call has ended."))
+
+    def _reply(self, message: dict[str, Any], reply: Any) -> None:
+        """Send a reply, together with others to the same worker."""
+        worker = message["worker"]
+        self._outboxes.setdefault(worker, []).append((message["reply"], reply))
+        if worker not in self._sending:
+            self._sending[worker] = asyncio.create_task(self._send(worker))
+
+    async def _send(self, worker: str) -> None:
+        try:
+            while replies := self._outboxes.pop(worker, None):
+                with suppress(OSError, ClusterError):  # its calls are repeated elsewhere
+                    await self._on_client(self._broadcast(pickle.dumps(replies), [worker]))
+        finally:
+            del self._sending[worker]
+
+
+class _Accounts:
+    """The accounting of a call's requests.
+
+    Args:
+        llm: The model.
+    """
+
+    def __init__(self, llm: MultiModalLLM) -> None:
+        self._llm = llm
+        self._open: list[CallAccounting] = []
+
+    async def reserve(self, wanted: Reservation) -> None:
+        """Wait until a request may be sent; its earlier ones have ended."""
+        self.settle(wanted.settlements)
+        accounting = await to_thread(
+            CallAccounting,
+            str(self._llm),
+            self._llm.pricing,
+            wanted.tokens,
+            longest_answer=wanted.longest_answer,
+            service_tier=wanted.service_tier,
+        )
+        await accounting.areserve()
+        self._open.append(accounting)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Record how requests ended; those of a worker that died may be billed."""
+        unknown = Settlement(True, CompletionResponse(model=self._llm.model))
+        for place, accounting in enumerate(self._open):
+            settlement = settlements[place] if place < len(settlements) else unknown
+            if settlement.may_be_billed:
+                accounting.note_accepted()
+            accounting.settle(settlement.response)
+        self._open.clear()
+
+
+def _receive(event: tuple[float, dict[str, Any]]) -> None:
+    """Take a worker's message, on the event loop of Dask's client."""
+    run = _runs.get(event[1]["run"])
+    if run is not None:
+        with suppress(RuntimeError):  # the run's event loop has ended
+            run._loop.call_soon_threadsafe(run.receive, event[1])
+
+
+def _describe() -> Callable[[], dict[str, Any]]:
+    """Return a function that describes a worker; it is pickled whole, so that it runs without vision_nb too."""
+
+    def describe() -> dict[str, Any]:
+        import platform
+        import sys
+        from contextlib import suppress
+        from pathlib import Path
+
+        try:
+            import vision_nb
+
+            version = vision_nb.__version__
+        except ImportError:
+            version = "not installed"
+        machine = [platform.node()]
+        with suppress(OSError):  # the boot, and the network of a container
+            machine += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/net").readlink())]
+        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return {"vision_nb": version, "Python": python, "machine": machine}
+
+    return describe
+
+
+def _is_local(llm: MultiModalLLM) -> bool:
+    """Return whether a model has a server on this machine that other machines do not have."""
+    if llm.provider == "demo" and not getattr(llm, "api_base", None):
+        return False  # each worker has its own
+    return is_on_this_machine(llm.server)
+
+
+def _file_of(document: ImageDocument) -> tuple[ImageDocument, list[str]]:
+    """Return the file that an image is in, and what was chosen from it, from the inside out."""
+    parts: list[str] = []
+    while document.part_of is not None:
+        document, part = document.part_of
+        parts.insert(0, part)
+    return document, parts
+
+
+def _lost(error: BaseException) -> ClusterError:
+    said = redact(f"{type(error).__name__}: {error}")
+    return ClusterError(f"The connection to the Dask cluster was lost ({said:.120}).", is_lost=True)
+
+
+async def _to_the_end(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, even if this task is canceled meanwhile."""
+    task, canceled = asyncio.ensure_future(coroutine), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            canceled = True
+    if canceled:
+        raise asyncio.CancelledError
+    task.result()

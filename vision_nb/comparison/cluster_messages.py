@@ -1,0 +1,124 @@
+"""What the notebook and the workers of a cluster send to each other.
+
+A call is a Dask task. While it runs, the worker reports to the notebook through events: it asks for the models, for the
+permission to send each request, and says when it sends one. The notebook's replies go to the worker's handler `REPLY`.
+Requests and replies are pickled. Models are sent with their keys, but only in a reply, which Dask neither keeps nor
+shows; arguments and results of tasks contain no keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from vision_nb.comparison.grid import Grid
+from vision_nb.cost.accounting import InputTokens
+from vision_nb.errors import VisionError
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.responses import Response, SumOfAttempts
+from vision_nb.schema.schema import Schema
+
+R = TypeVar("R", bound=Response)
+E = TypeVar("E", bound=VisionError)
+
+REPLY = "vision_nb_reply"
+"""The name of the workers' handler that takes replies."""
+
+
+@dataclass(frozen=True)
+class RunId:
+    """What each task says about its run.
+
+    Attributes:
+        run: The run's ID.
+        topic: The topic of the events that the notebook receives.
+        version: The version of vision_nb in the notebook.
+        python: The minor version of Python in the notebook, such as "3.12".
+    """
+
+    run: str
+    topic: str
+    version: str
+    python: str
+
+
+@dataclass(frozen=True, repr=False)
+class Setup:
+    """What a worker needs for all calls of a run.
+
+    Attributes:
+        models: The models, with their keys.
+        schema: The schema of the answers, or None.
+        max_repairs: How many times a model may correct an answer.
+    """
+
+    models: tuple[MultiModalLLM, ...]
+    schema: Schema | None
+    max_repairs: int
+
+    @classmethod
+    def of(cls, grid: Grid) -> Setup:
+        """Return what the calls of a grid need."""
+        return cls(grid.models, grid.schema, grid.max_repairs)
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How a request ended, for its accounting.
+
+    Attributes:
+        may_be_billed: Whether it may be billed although no answer arrived.
+        response: The part of the answer that arrived.
+    """
+
+    may_be_billed: bool
+    response: Response
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """A request that is to be sent.
+
+    Attributes:
+        tokens: Its input tokens.
+        longest_answer: The maximum number of output tokens.
+        service_tier: The service tier that is asked for, or None.
+        settlements: How the earlier requests of the same call ended.
+    """
+
+    tokens: InputTokens
+    longest_answer: int
+    service_tier: str | None
+    settlements: Sequence[Settlement]
+
+
+@dataclass(frozen=True, repr=False)
+class Outcome:
+    """The result of a call.
+
+    Attributes:
+        response: The answer, or None.
+        error: The error, or None.
+        settlements: How the requests ended that the notebook does not know about.
+    """
+
+    response: Response | None
+    error: VisionError | None
+    settlements: Sequence[Settlement] = ()
+
+
+def portable(response: R) -> R:
+    """Return a response without what the notebook adds again: the vendor's object, images, schema and value."""
+    pricing: Any = response.pricing
+    if isinstance(pricing, SumOfAttempts):
+        pricing = SumOfAttempts(tuple(portable(attempt) for attempt in pricing.attempts))
+    return replace(response, raw=None, images=(), parsed=None, schema=None, pricing=pricing)
+
+
+def portable_error(error: E) -> E:
+    """Return an error without what cannot be sent to the notebook."""
+    error.__cause__ = error.__context__ = None
+    if isinstance(error.response, Response):
+        error.response = portable(error.response)
+    return error.with_traceback(None)
