@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
-import vision_nb
 from vision_nb.comparison import cluster_worker
 from vision_nb.comparison.calls import Calls, LocalCalls
+from vision_nb.comparison.cluster_connection import check_workers, connect_client, lost_cluster, on_client, versions
 from vision_nb.comparison.cluster_messages import REPLY, Outcome, Reservation, RunId, Settlement, Setup
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.accounting import CallAccounting
@@ -29,16 +27,12 @@ from vision_nb.errors import ClusterError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.privacy.redaction import redact
 from vision_nb.privacy.transfer import dumps_with_secrets
-from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import CompletionResponse, Response
 from vision_nb.store import Store, part_digest
 from vision_nb.user_warnings import to_thread
 
-T = TypeVar("T")
-
 _DIGEST_BATCH = 20  # images in one task
-_CONNECT_SECONDS = 30.0
 _END_SECONDS = 10.0  # to tell the workers that the run has ended
 
 _runs: WeakValueDictionary[str, ClusterCalls] = WeakValueDictionary()
@@ -73,47 +67,18 @@ class ClusterCalls(Calls):
             SettingsError: This is not a cluster, or a model cannot be sent to the workers.
         """
         self._loop = asyncio.get_running_loop()
-        self._client, is_own = await self._connect()
+        self._client, is_own = await connect_client(self._cluster)
         try:
             self._setup = await to_thread(self._pickled_setup)
             topic = f"vision_nb-{self._client.id}"
-            python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-            self._run = RunId(self._run_id, topic, vision_nb.__version__, python)
-            await self._check_workers()
+            self._run = RunId(self._run_id, topic, versions())
+            await check_workers(self._client, self._grid.models)
             _runs[self._run_id] = self
             self._client.subscribe_topic(topic, _receive)
             yield
         finally:
             _runs.pop(self._run_id, None)
             await _to_the_end(self._end(is_own))
-
-    async def _connect(self) -> tuple[Any, bool]:
-        """Return the client, and whether it was made for this run."""
-        try:
-            from distributed import Client
-        except ImportError as error:
-            raise ClusterError('cluster= needs Dask: pip install "vision-nb[dask]".') from error
-        cluster = self._cluster
-        if isinstance(cluster, Client):
-            client: Any = cluster
-            if client._asynchronous and client.loop.asyncio_loop is not self._loop:
-                raise SettingsError(
-                    "An asynchronous Dask client works only with acompare() and aextract(), on its own event loop: "
-                    "pass the scheduler's address instead."
-                )
-            if cluster.status != "running":
-                raise ClusterError(f"The Dask client is {cluster.status}: connect it to the cluster again.")
-            return cluster, False
-        if not isinstance(cluster, str) and not hasattr(cluster, "scheduler_address"):
-            raise SettingsError(f"cluster must be a Dask client, a cluster or an address: got {cluster!r:.80}.")
-        shown = cluster if isinstance(cluster, str) else cluster.scheduler_address
-        try:
-            make = partial(Client, cluster, set_as_default=False, timeout=_CONNECT_SECONDS)
-            return await to_thread(make), True
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ClusterError(
-                f"The Dask scheduler {shown!s:.80} cannot be reached ({redact(str(error)):.80}): check the address."
-            ) from error
 
     def _pickled_setup(self) -> bytes:
         try:
@@ -125,25 +90,6 @@ class ClusterCalls(Calls):
                 f"The models or the schema cannot be sent to the workers ({type(error).__name__}: {error!s:.100})."
             ) from error
 
-    async def _check_workers(self) -> None:
-        found = await self._on_client(self._client.run(_describe(), on_error="return", asynchronous=True))
-        here = _describe()()
-        for address, there in found.items():
-            if isinstance(there, Exception):
-                raise ClusterError(f"The worker {address} failed ({type(there).__name__}: {there!s:.100}).")
-            for name in ("vision_nb", "Python"):
-                if there[name] != here[name]:
-                    raise ClusterError(
-                        f"The worker {address} has {name} {there[name]}, but the notebook has {name} {here[name]}: "
-                        "install the same version on all workers."
-                    )
-            for llm in self._grid.models:
-                if there["machine"] != here["machine"] and _is_local(llm):
-                    raise SettingsError(
-                        f"{llm!s:.80} is on this machine, which the worker {address} cannot reach at {llm.server}: "
-                        "start its server with an address in the workers' network."
-                    )
-
     async def _end(self, is_own: bool) -> None:
         client, tasks = self._client, list(self._sending.values())
         for task in tasks:
@@ -152,8 +98,8 @@ class ClusterCalls(Calls):
         self._setup = b""
         with suppress(OSError, TimeoutError, ClusterError):
             async with asyncio.timeout(_END_SECONDS):
-                alive = self._workers & set(await self._on_client(client.scheduler.ncores()))
-                await self._on_client(self._broadcast(None, sorted(alive)))
+                alive = self._workers & set(await on_client(self._client, client.scheduler.ncores()))
+                await on_client(self._client, self._broadcast(None, sorted(alive)))
         if is_own:
             await to_thread(client.close)
 
@@ -233,7 +179,7 @@ class ClusterCalls(Calls):
         Raises:
             ClusterError: The task's workers died, or the cluster cannot be reached.
         """
-        return await self._on_client(self._run_task(function, *args, key=key, priority=priority))
+        return await on_client(self._client, self._run_task(function, *args, key=key, priority=priority))
 
     async def _run_task(self, function: Callable[..., bytes], *args: Any, key: str, priority: int) -> bytes:
         """Run a task; see `_result`. Runs on the client's event loop."""
@@ -250,9 +196,9 @@ class ClusterCalls(Calls):
                 f"{error.last_worker.address}: it may need more memory than they have."
             ) from None
         except (FutureCancelledError, FuturesCancelledError) as error:
-            raise _lost(error) from None
+            raise lost_cluster(error) from None
         except OSError as error:
-            raise _lost(error) from None
+            raise lost_cluster(error) from None
         except Exception as error:
             said = redact(f"{type(error).__name__}: {error}")
             raise ClusterError(f"A worker failed ({said:.160}): install vision_nb on all workers.") from None
@@ -261,15 +207,6 @@ class ClusterCalls(Calls):
                 with suppress(OSError):
                     await self._client.cancel([future], asynchronous=True)
             future.release()
-
-    async def _on_client(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the event loop of Dask's client."""
-        try:
-            running = asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
-        except RuntimeError as error:  # the client was closed
-            coroutine.close()
-            raise _lost(error) from None
-        return await asyncio.wrap_future(running)
 
     async def _broadcast(self, replies: bytes | None, workers: Sequence[str]) -> None:
         message = {"op": REPLY, "run": self._run_id, "replies": replies}
@@ -315,7 +252,7 @@ class ClusterCalls(Calls):
         try:
             while replies := self._outboxes.pop(worker, None):
                 with suppress(OSError, ClusterError):  # its calls are repeated elsewhere
-                    await self._on_client(self._broadcast(pickle.dumps(replies), [worker]))
+                    await on_client(self._client, self._broadcast(pickle.dumps(replies), [worker]))
         finally:
             del self._sending[worker]
 
@@ -364,37 +301,6 @@ def _receive(event: tuple[float, dict[str, Any]]) -> None:
             run._loop.call_soon_threadsafe(run.receive, event[1])
 
 
-def _describe() -> Callable[[], dict[str, Any]]:
-    """Return a function that describes a worker; it is pickled whole, so that it runs without vision_nb too."""
-
-    def describe() -> dict[str, Any]:
-        import platform
-        import sys
-        from contextlib import suppress
-        from pathlib import Path
-
-        try:
-            import vision_nb
-
-            version = vision_nb.__version__
-        except ImportError:
-            version = "not installed"
-        machine = [platform.node()]
-        with suppress(OSError):  # the boot, and the network of a container
-            machine += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/net").readlink())]
-        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        return {"vision_nb": version, "Python": python, "machine": machine}
-
-    return describe
-
-
-def _is_local(llm: MultiModalLLM) -> bool:
-    """Return whether a model has a server on this machine that other machines do not have."""
-    if llm.provider == "demo" and not getattr(llm, "api_base", None):
-        return False  # each worker has its own
-    return is_on_this_machine(llm.server)
-
-
 def _file_of(document: ImageDocument) -> tuple[ImageDocument, list[str]]:
     """Return the file that an image is in, and what was chosen from it, from the inside out."""
     parts: list[str] = []
@@ -402,11 +308,6 @@ def _file_of(document: ImageDocument) -> tuple[ImageDocument, list[str]]:
         document, part = document.part_of
         parts.insert(0, part)
     return document, parts
-
-
-def _lost(error: BaseException) -> ClusterError:
-    said = redact(f"{type(error).__name__}: {error}")
-    return ClusterError(f"The connection to the Dask cluster was lost ({said:.120}).", is_lost=True)
 
 
 async def _to_the_end(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -33,14 +33,12 @@ class RunId:
     Attributes:
         run: The run's ID.
         topic: The topic of the events that the notebook receives.
-        version: The version of vision_nb in the notebook.
-        python: The minor version of Python in the notebook, such as "3.12".
+        versions: The notebook's versions of vision_nb and Python.
     """
 
     run: str
     topic: str
-    version: str
-    python: str
+    versions: tuple[str, str]
 
 
 @dataclass(frozen=True, repr=False)

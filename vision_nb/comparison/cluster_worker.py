@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import pickle
-import sys
 import threading
 import time
 import uuid
@@ -18,9 +17,9 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import vision_nb
+from vision_nb.comparison.cluster_connection import check_versions, versions
 from vision_nb.comparison.cluster_messages import (
     REPLY,
     Outcome,
@@ -40,9 +39,10 @@ from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.responses import Response
 from vision_nb.store import KnownFile
 
+T = TypeVar("T")
+
 _IDLE_SECONDS = 600.0  # after which a run's models and keys are forgotten; the notebook may have been killed
 _CHECK_SECONDS = 1.0  # between checks whether a call is still wanted
-_SETUP_SECONDS = 300.0  # to wait for the notebook, which may be busy
 
 
 class Session:
@@ -81,18 +81,41 @@ class Session:
         """Whether no call was made for a long time."""
         return not self._calls and time.monotonic() - self._last_used > _IDLE_SECONDS
 
-    def setup(self) -> Setup:
-        """Return the models; they are requested from the notebook once.
+    def wait(self, future: concurrent.futures.Future[T], key: str) -> T:
+        """Return a future's result, or cancel it when the task is no longer wanted.
+
+        Args:
+            future: The future.
+            key: The key of Dask's task.
 
         Raises:
-            ClusterError: The notebook does not answer, or they cannot be used here.
+            ClusterError: It was canceled: the run has ended, or the notebook is gone.
+        """
+        try:
+            while True:
+                try:
+                    return future.result(_CHECK_SECONDS)
+                except concurrent.futures.TimeoutError:
+                    if future.done():
+                        raise  # the call's own
+                    task = self._worker.state.tasks.get(key)
+                    if task is None or task.state == "cancelled":
+                        future.cancel()
+        except concurrent.futures.CancelledError:
+            raise ClusterError("The call was canceled.") from None
+
+    def setup(self, key: str) -> Setup:
+        """Return the models; they are requested from the notebook once.
+
+        Args:
+            key: The key of Dask's task.
+
+        Raises:
+            ClusterError: They cannot be used here, or the run has ended.
         """
         with self._setup_lock:
             if self._setup is None:
-                try:
-                    data = self.ask("setup", "", None).result(_SETUP_SECONDS)
-                except TimeoutError as error:
-                    raise ClusterError(f"The worker {self.address} got no answer from the notebook.") from error
+                data = self.wait(self.ask("setup", "", None), key)
                 try:
                     self._setup = pickle.loads(data)
                 except Exception as error:
@@ -147,17 +170,7 @@ class Session:
             future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
             self._calls.add(future)
         try:
-            while True:
-                try:
-                    return future.result(_CHECK_SECONDS)
-                except concurrent.futures.TimeoutError:
-                    if future.done():
-                        raise  # the call's own
-                    task = self._worker.state.tasks.get(key)
-                    if task is None or task.state == "cancelled":
-                        future.cancel()
-        except concurrent.futures.CancelledError:
-            raise ClusterError("The call was canceled.") from None
+            return self.wait(future, key)
         finally:
             self._calls.discard(future)
             self._last_used = time.monotonic()
@@ -190,14 +203,8 @@ def _session(run: RunId) -> Session:
     """Return the session of a run on this worker; a new one closes those that nobody uses any more."""
     from distributed import get_worker
 
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     worker = get_worker()
-    for name, here, there in (("vision_nb", vision_nb.__version__, run.version), ("Python", python, run.python)):
-        if here != there:
-            raise ClusterError(
-                f"The worker {worker.address} has {name} {here}, but the notebook has {name} {there}: install the same "
-                "version on all workers."
-            )
+    check_versions(worker.address, versions(), run.versions)
     with _sessions_lock:
         for name, idle in list(_sessions.items()):
             if idle.is_idle:
@@ -305,9 +312,9 @@ def _answer(
     from distributed import secede
 
     session = _session(run)
-    setup = session.setup()
+    setup = session.setup(key)
     if document is None:
-        document = session.ask("document", key, None).result(_SETUP_SECONDS)
+        document = session.wait(session.ask("document", key, None), key)
     image: ImageDocument = pickle.loads(document)
     llm = setup.models[model]
     with _naming_worker(session.address, image):
@@ -342,7 +349,7 @@ def digests(run: RunId, documents: bytes | None, key: str, known: Sequence[Known
     try:
         session = _session(run)
         if documents is None:
-            documents = session.ask("document", key, None).result(_SETUP_SECONDS)
+            documents = session.wait(session.ask("document", key, None), key)
         images: list[ImageDocument] = pickle.loads(documents)
         found = [_version(image, version, session.address) for image, version in zip(images, known, strict=True)]
     except VisionError as error:

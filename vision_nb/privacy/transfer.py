@@ -6,6 +6,8 @@ directly, and must not be kept, logged or displayed on the way.
 
 from __future__ import annotations
 
+import dataclasses
+import io
 from contextvars import ContextVar
 from typing import Any
 
@@ -43,9 +45,17 @@ def dumps_with_secrets(value: Any) -> tuple[bytes, bool]:
     """
     import cloudpickle
 
+    class Pickler(cloudpickle.Pickler):
+        def reducer_override(self, value: Any) -> Any:
+            if value is dataclasses.MISSING:  # dataclasses recognize it by its identity
+                return "MISSING"
+            return super().reducer_override(value)
+
     transfer = Transfer()
     token = _active.set(transfer)
     try:
-        return cloudpickle.dumps(value), transfer.has_secrets
+        buffer = io.BytesIO()
+        Pickler(buffer).dump(value)
+        return buffer.getvalue(), transfer.has_secrets
     finally:
         _active.reset(token)

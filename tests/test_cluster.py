@@ -1,0 +1,472 @@
+"""`cluster=`: comparisons whose calls are made by the workers of a Dask cluster, here of two processes."""
+
+import asyncio
+import collections
+import dataclasses
+import os
+import signal
+import threading
+from decimal import Decimal
+from typing import Literal
+
+import httpx
+import pytest
+from distributed import Client, LocalCluster
+from PIL import Image
+from pydantic import BaseModel
+
+import vision_nb as vn
+from tests.conftest import _HIDDEN, _KEYS, closed_port, encoded, picture
+from tests.forms import interrupted_when, until
+from tests.s3_server import S3Server
+from vision_nb import errors
+from vision_nb.comparison import cluster_connection, cluster_worker, model_gate
+from vision_nb.comparison.rate_limit import SlidingWindow
+from vision_nb.demo import Fault
+
+KEY = "sk-cluster-0123456789abcdefghij"
+COMPARED = "key response error input_tokens output_tokens usd attempts finish_reason parsed is_demo model".split()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.upper().startswith(_HIDDEN) or name in _KEYS:
+                patch.delenv(name)
+        with LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
+        ) as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def shared_client(cluster):
+    with Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(shared_client):
+    shared_client.wait_for_workers(2, timeout=120)
+    return shared_client
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number:02}.jpg").write_bytes(encoded(picture(320, 240, seed=number), "JPEG"))
+    return folder
+
+
+def model(server, name="gpt-4o", **options):
+    return vn.OpenAIMultiModal(name, **{"api_key": KEY, "api_base": server.openai_base, **options})
+
+
+def compare(*what, **options):
+    return vn.compare(*what, **{"progress": False, **options})
+
+
+def with_position(image):
+    """Return a JPEG file that says where it was taken and that it is to be turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825)[1] = "N"
+    exif[0x010F] = "Secret camera"
+    return encoded(image, "JPEG", exif=exif, quality=95)
+
+
+def test_all_answers_equal_those_of_a_run_without_a_cluster(server, client, images, tmp_path):
+    sources = [
+        images,
+        picture(100, 80, seed=30),
+        encoded(picture(90, 70, seed=31)),
+        with_position(picture(120, 60, seed=32)),
+        vn.samples.path("chart"),
+    ]
+    questions = ["How large is it?", "Which colors does it have?"]
+    models = [model(server), model(server, "gpt-4o-mini", max_new_tokens=40)]
+    store = tmp_path / "cluster.sqlite3"
+    on_cluster = compare(models, questions, sources, store=store, cluster=client)
+    asked = len(server.requests)
+    here = compare(models, questions, sources, store=tmp_path / "here.sqlite3")
+    assert asked == len(on_cluster) == len(here) == 64 and not on_cluster.errors
+    for one, other in zip(on_cluster, here, strict=True):
+        assert {name: getattr(one, name) for name in COMPARED} == {name: getattr(other, name) for name in COMPARED}
+    again = compare(models, questions, sources, store=store)
+    assert all(row.from_store for row in again) and len(server.requests) == 2 * asked
+    repeated = compare(models, questions, sources, store=store, cluster=client)
+    assert all(row.from_store for row in repeated) and len(server.requests) == 2 * asked
+
+
+def test_this_process_neither_reads_nor_decodes_the_files(server, client, images, tmp_path, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise AssertionError("an image was read in the notebook's process")
+
+    monkeypatch.setattr("vision_nb.images.content.FileContent.read", refuse)
+    monkeypatch.setattr("vision_nb.images.document.prepare", refuse)
+    comparison = compare(model(server), "How large is it?", images, store=tmp_path / "a", cluster=client)
+    assert len(comparison) == 12 and not comparison.errors
+
+
+@pytest.mark.parametrize("form", ["address", "cluster"])
+async def test_a_cluster_can_be_named_by_its_address_or_object(server, cluster, client, images, tmp_path, form):
+    where = cluster if form == "cluster" else cluster.scheduler_address
+    comparison = await vn.acompare(
+        model(server), "How large is it?", images, store=tmp_path / "a", cluster=where, progress=False
+    )
+    assert not comparison.errors and len(server.requests) == 12
+
+
+async def test_an_asynchronous_client_works_on_its_own_event_loop(server, cluster, client, images, tmp_path):
+    async with Client(cluster.scheduler_address, asynchronous=True, set_as_default=False) as own:
+        comparison = await vn.acompare(
+            model(server), "How large is it?", images, store=tmp_path / "a", cluster=own, progress=False
+        )
+        assert not comparison.errors and len(server.requests) == 12
+        with pytest.raises(errors.SettingsError, match="acompare"):
+            await asyncio.to_thread(compare, model(server), "How?", images, store=tmp_path / "b", cluster=own)
+
+
+def test_the_demo_model_answers_on_the_workers(client, tmp_path):
+    comparison = compare("demo", "How large is it?", vn.samples.path("chart"), store=tmp_path / "a", cluster=client)
+    assert "1,000 x 600" in comparison[0].response and comparison[0].is_demo
+
+
+class Size(BaseModel):
+    width: int
+    height: int
+
+
+def test_extract_reads_values_and_repairs_them_on_the_workers(server, client, images, tmp_path):
+    @dataclasses.dataclass
+    class Local:  # the workers cannot import it
+        height: int
+        kind: Literal["photo", "drawing"] | None
+
+    server.fail(Fault(text="not JSON"), times=3)
+    before = len(vn.ledger.entries)
+    sizes = vn.extract(images, Size, model=model(server), store=tmp_path / "a", cluster=client, progress=False)
+    assert [one.parsed for one in sizes] == [Size(width=320, height=240)] * 12 and not sizes.failed
+    assert sum(one.attempts for one in sizes) == len(server.requests) == 15
+    assert len(vn.ledger.entries) - before == 15
+    assert sum(one.usd for one in sizes) == sum(entry.usd for entry in vn.ledger.entries[before:])
+    others = vn.extract(images, Local, model=model(server), store=tmp_path / "a", cluster=client, progress=False)
+    assert all(type(one.parsed) is Local and one.parsed.height == 240 for one in others)
+
+
+def test_an_answer_that_never_fits_the_schema_is_an_error_with_its_cost(server, client, tmp_path):
+    server.fail(Fault(text="not JSON"), times=2)
+    chart = vn.samples.path("chart")
+    found = vn.extract(chart, Size, model=model(server), store=tmp_path / "a", cluster=client, progress=False)
+    assert found[0].error.startswith("SchemaError") and found[0].attempts == 2 and found[0].usd > 0
+    assert found.retry(progress=False)[0].parsed == Size(width=1000, height=600)
+
+
+def test_a_file_that_a_worker_cannot_read_is_an_error_that_names_both(server, client, tmp_path):
+    comparison = compare(model(server), "How?", tmp_path / "no.jpg", store=tmp_path / "a", cluster=client)
+    assert comparison[0].error.startswith("ImageNotFoundError: The worker tcp://127.0.0.1:")
+    assert str(tmp_path / "no.jpg") in comparison[0].error and "s3://" in comparison[0].error
+
+
+def test_images_in_an_object_store_are_read_on_the_workers(server, client, tmp_path):
+    bucket = S3Server({f"{number}.png": encoded(picture(80, 60, seed=number)) for number in range(4)})
+    options = {"key": "bucket-user-1", "secret": "bucket-secret-456789", "endpoint_url": bucket.url}
+    try:
+        documents = vn.load_images("s3://photos/*.png", storage_options=options)
+        listed = len(bucket.requests)
+        comparison = compare(model(server), "How large is it?", documents, store=tmp_path / "a", cluster=client)
+        assert not comparison.errors and len(bucket.requests) > listed
+        assert all(document.needs_download for document in documents)
+    finally:
+        bucket.close()
+
+
+def scheduler_state(dask_scheduler):
+    """What the scheduler knows about tasks, as text: specifications, transitions and events."""
+    from distributed.protocol.serialize import Serialized, ToPickle
+
+    specifications = [task.run_spec for task in dask_scheduler.tasks.values()]
+    data = [bytes(frame) for one in specifications if isinstance(one, Serialized) for frame in one.frames]
+    plain = [one.data if isinstance(one, ToPickle) else one for one in specifications]
+    events = dask_scheduler.get_events()
+    plugins = (dask_scheduler.worker_plugins, dask_scheduler.nanny_plugins, dask_scheduler.plugins)
+    return repr((data, plain, events, plugins, list(dask_scheduler.transition_log), dask_scheduler.get_logs()))
+
+
+def worker_state(dask_worker):
+    """What a worker knows about tasks, as text: specifications, transitions and logs."""
+    specifications = [task.run_spec for task in dask_worker.state.tasks.values()]
+    return repr((specifications, list(dask_worker.state.log), dask_worker.get_logs(), dask_worker.plugins))
+
+
+@pytest.fixture
+def waiting(server):
+    """Hold all answers of the server back until the test ends."""
+    may_answer = threading.Event()
+
+    def wait(question):
+        may_answer.wait(120)
+        return f"an answer to {question.prompt}"
+
+    server.answer_with(wait)
+    yield may_answer
+    may_answer.set()
+
+
+async def test_keys_and_secrets_are_in_no_task_log_event_or_page(server, cluster, client, images, tmp_path, waiting):
+    bucket = S3Server({"a.png": encoded(picture(80, 60))})
+    options = {"key": "bucket-user-1", "secret": "bucket-secret-456789", "endpoint_url": bucket.url}
+    signed = f"{bucket.url}/photos/a.png?X-Amz-Signature=0123456789signature"
+    llm = model(server, default_headers={"X-Team": "header-secret-123456"}, inline_urls=True)
+    sources = [images / "00.jpg", *vn.load_images("s3://photos/*.png", storage_options=options), signed]
+    secrets = [KEY, "header-secret-123456", "bucket-secret-456789", "0123456789signature"]
+    client.get_task_stream()  # from now on
+    running = asyncio.create_task(
+        vn.acompare(llm, "Seen?", sources, store=tmp_path / "a", cluster=client, progress=False)
+    )
+    await until(lambda: len(server.requests) >= 2, running)
+    tasks = await asyncio.to_thread(lambda: list(client.run_on_scheduler(keys_of_tasks)))
+    assert len([task for task in tasks if "answer" in task]) >= 2
+    texts = [repr((client.scheduler_info(), client.story(*tasks), client.processing(), client.call_stack(keys=tasks)))]
+    texts += [client.run_on_scheduler(scheduler_state), *client.run(worker_state).values()]
+    port = client.scheduler_info()["services"]["dashboard"]
+    for page in ("info/main/workers.html", *(f"info/task/{task}.html" for task in tasks), "sitemap.json"):
+        texts.append(httpx.get(f"http://127.0.0.1:{port}/{page}").text)
+    assert "vision_nb-answer" in "".join(texts)
+    waiting.set()
+    comparison = await running
+    bucket.close()
+    assert comparison.errors == [] or all("private" in row.error for row in comparison.errors)
+    texts += [
+        repr((client.get_task_stream(), client.get_events())),
+        repr(client.get_worker_logs()),
+        repr(client.get_scheduler_logs()),
+    ]
+    for request in server.requests:
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["x-team"] == "header-secret-123456"
+    for secret in secrets:
+        assert not [text for text in texts if secret in text]
+
+
+def keys_of_tasks(dask_scheduler):
+    return [str(key) for key in dask_scheduler.tasks]
+
+
+def set_key(value):
+    os.environ.update({"OPENAI_API_KEY": value} if value else {})
+    if not value:
+        os.environ.pop("OPENAI_API_KEY", None)
+
+
+def test_a_key_in_the_workers_environment_takes_precedence(server, client, images, tmp_path):
+    client.run(set_key, "sk-of-the-worker-0123456789")
+    try:
+        comparison = compare(model(server), "How large is it?", images, store=tmp_path / "a", cluster=client)
+    finally:
+        client.run(set_key, None)
+    assert not comparison.errors
+    assert {request.headers["authorization"] for request in server.requests} == {"Bearer sk-of-the-worker-0123456789"}
+
+
+def test_a_key_that_the_server_refuses_is_an_error_without_the_key(server, client, tmp_path):
+    server.fail(Fault(status=401, body={"error": {"message": f"Incorrect API key provided: {KEY}"}}))
+    chart = vn.samples.path("chart")
+    comparison = compare(model(server), "How large is it?", chart, store=tmp_path / "a", cluster=client)
+    assert comparison[0].error.startswith("AuthenticationError") and KEY not in comparison[0].error
+
+
+def sessions():
+    """How many runs this worker knows."""
+
+    return len(cluster_worker._sessions)
+
+
+def number_of_tasks(dask_scheduler):
+    return len(dask_scheduler.tasks)
+
+
+async def test_nothing_piles_up_on_the_cluster_and_nothing_remains(server, client, tmp_path):
+    sizes = []
+    server.answer_with(lambda question: sizes.append(client.run_on_scheduler(number_of_tasks)) or "an answer")
+    pictures = [encoded(picture(60, 40, seed=number)) for number in range(60)]
+    comparison = await vn.acompare(
+        model(server), "How?", pictures, store=tmp_path / "a", cluster=client, progress=False, concurrency=4
+    )
+    assert not comparison.errors and len(sizes) == 60
+    assert max(sizes) < 30  # calls in progress, and results that are being released
+    await until(lambda: client.run_on_scheduler(number_of_tasks) == 0)
+    await until(lambda: set(client.run(sessions).values()) == {0})
+
+
+def test_a_killed_worker_costs_at_most_the_calls_in_progress_there(server, client, tmp_path):
+    paid = collections.Counter()
+    pids = list(client.run(os.getpid).values())
+
+    def answer(question):
+        paid[question.images[0].getpixel((0, 0))] += 1
+        if sum(paid.values()) == 120:
+            os.kill(pids[0], signal.SIGKILL)
+        return "an answer"
+
+    server.answer_with(answer)
+    pictures = [encoded(Image.new("RGB", (40, 30), (number % 256, number // 256, 7))) for number in range(300)]
+    before = len(vn.ledger.entries)
+    comparison = compare(model(server), "How?", pictures, store=tmp_path / "a", cluster=client, concurrency=8)
+    assert len(comparison) == len(paid) == 300 and not comparison.errors
+    assert 120 < len(server.requests) <= 309
+    assert len(vn.ledger.entries) - before >= len(server.requests)
+
+
+async def test_the_rate_limit_holds_across_workers_retries_included(server, client, images, tmp_path, monkeypatch):
+    now = [1000.0]
+    admitted, refused = [], []
+
+    class Window(SlidingWindow):
+        def admit(self, limit, tokens):
+            admission = super().admit(limit, tokens)
+            (admitted if admission is not None else refused).append(now[0])
+            return admission
+
+    window = Window(lambda: now[0])
+    monkeypatch.setattr(model_gate, "_window", lambda *_: window)
+    sent = []
+
+    def answer(question):
+        sent.append(now[0])
+        return "an answer"
+
+    server.answer_with(answer)
+    server.fail(Fault(status=500), times=2)
+    limits = vn.RateLimit(requests_per_minute=3)
+    running = asyncio.create_task(
+        vn.acompare(
+            model(server),
+            "How?",
+            images,
+            store=tmp_path / "a",
+            cluster=client,
+            progress=False,
+            rate_limits=limits,
+        )
+    )
+    while not running.done():
+        await until(lambda: running.done() or (now[0] in refused and len(server.requests) == len(admitted)))
+        now[0] += 61.0
+    comparison = await running
+    assert not comparison.errors and len(server.requests) == len(admitted) == 14 and len(sent) == 12
+    assert max(collections.Counter(admitted).values()) == max(collections.Counter(sent).values()) == 3
+
+
+def test_a_rate_limit_error_pauses_the_model_and_its_call_is_repeated(server, client, images, tmp_path):
+    server.fail(Fault(status=429, retry_after=0.05), times=5)
+    comparison = compare(model(server), "How large is it?", images, store=tmp_path / "a", cluster=client)
+    assert not comparison.errors and len(server.requests) == 17
+
+
+def test_an_exhausted_quota_ends_the_calls_to_the_model(server, client, images, tmp_path):
+    body = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
+    server.fail(Fault(status=429, body=body), times=100)
+    comparison = compare(model(server), "How large is it?", images, store=tmp_path / "a", cluster=client, concurrency=1)
+    assert all(row.error.startswith("QuotaExceededError") for row in comparison) and len(server.requests) == 1
+
+
+def test_the_budget_holds_across_workers(server, client, images, tmp_path):
+    vn.ledger.reset()
+    llm = model(server, max_new_tokens=400)
+    comparison = compare(
+        llm, ["How?", "Which?", "What?"], images, store=tmp_path / "a", cluster=client, budget=Decimal("0.02")
+    )
+    assert 0 < comparison.budget.spent <= Decimal("0.02") and "budget" in comparison.incomplete
+    assert 0 < len(server.requests) < 36
+    assert len(vn.ledger.entries) == len(server.requests) == sum(row.finished for row in comparison)
+    assert vn.ledger.total == comparison.budget.spent == sum(row.usd for row in comparison if row.finished)
+
+
+def test_the_budget_of_the_ledger_applies_too(server, client, images, tmp_path):
+    vn.ledger.reset()
+    vn.ledger.budget = Decimal("0.0000001")
+    try:
+        comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
+    finally:
+        vn.ledger.budget = None
+    assert "vn.ledger.budget" in comparison.incomplete and not server.requests
+
+
+@pytest.mark.posix
+def test_an_interrupt_cancels_the_calls_on_the_workers(server, client, images, tmp_path, waiting):
+    vn.ledger.reset()
+    with interrupted_when(lambda: len(server.requests) >= 4):
+        comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client, concurrency=4)
+    assert "interrupted" in comparison.incomplete and not any(row.finished for row in comparison)
+    asyncio.run(until(lambda: client.run_on_scheduler(number_of_tasks) == 0))
+    asyncio.run(until(lambda: set(client.run(sessions).values()) == {0}))
+    asyncio.run(until(lambda: not any("vision_nb calls" in names for names in client.run(threads).values())))
+    assert len(server.requests) == 4 == len(vn.ledger.entries)
+    waiting.set()
+    again = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
+    assert not again.errors and not again.incomplete
+
+
+def threads():
+    return [thread.name for thread in threading.enumerate()]
+
+
+def pretend_version(version):
+    from importlib import metadata
+
+    if version is None:
+        metadata.version = metadata.real_version
+    else:
+        metadata.real_version, metadata.version = metadata.version, lambda name: version
+
+
+def test_another_version_on_a_worker_is_an_error_that_names_it(server, client, images, tmp_path):
+    worker = next(iter(client.nthreads()))
+    client.run(pretend_version, "0.0.1", workers=[worker])
+    try:
+        with pytest.raises(errors.ClusterError, match=f"{worker} has vision_nb 0.0.1, but the notebook has"):
+            compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
+    finally:
+        client.run(pretend_version, None, workers=[worker])
+    assert not server.requests
+
+
+def test_a_worker_that_joins_later_with_another_version_is_an_error_too():
+    with pytest.raises(errors.ClusterError, match=r"tcp://a:1 has Python 3.9, but the notebook has Python 3.11"):
+        cluster_connection.check_versions("tcp://a:1", ("1", "3.9"), ("1", "3.11"))
+
+
+def test_a_missing_package_is_an_error_with_the_command(server, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    with pytest.raises(errors.ClusterError, match=r'pip install "vision-nb\[dask\]"'):
+        compare(model(server), "How?", images, store=tmp_path / "a", cluster="tcp://127.0.0.1:1")
+
+
+def test_what_is_not_a_cluster_is_an_error(server, images, tmp_path, monkeypatch):
+    with pytest.raises(errors.SettingsError, match="must be a Dask client"):
+        compare(model(server), "How?", images, store=tmp_path / "a", cluster=2)
+    monkeypatch.setattr(cluster_connection, "_CONNECT_SECONDS", 1.0)
+    with closed_port() as port, pytest.raises(errors.ClusterError, match="cannot be reached"):
+        compare(model(server), "How?", images, store=tmp_path / "a", cluster=f"tcp://127.0.0.1:{port}")
+
+
+def test_a_closed_client_is_an_error(server, cluster, images, tmp_path):
+    client = Client(cluster, set_as_default=False)
+    client.close()
+    with pytest.raises(errors.ClusterError, match="is closed"):
+        compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
+
+
+def test_a_model_with_its_own_http_client_cannot_be_sent(server, client, images, tmp_path):
+    with httpx_client() as own, pytest.raises(errors.SettingsError, match="http_client="):
+        compare(model(server, http_client=own), "How?", images, store=tmp_path / "a", cluster=client)
+
+
+def httpx_client():
+    import httpx2
+
+    return httpx2.Client()
