@@ -22,9 +22,10 @@ from vision_nb.comparison.cluster_connection import check_workers, connect_clien
 from vision_nb.comparison.cluster_messages import REPLY, Outcome, Reservation, RunId, Settlement, Setup
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.accounting import CallAccounting
-from vision_nb.cost.request_gate import admit_again, note_sent
+from vision_nb.cost.request_gate import active_gate, admit_again, note_sent
 from vision_nb.errors import ClusterError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
+from vision_nb.images.worker_document import is_in_memory, worker_document
 from vision_nb.privacy.redaction import redact
 from vision_nb.privacy.transfer import dumps_with_secrets
 from vision_nb.providers.base import MultiModalLLM
@@ -53,6 +54,7 @@ class ClusterCalls(Calls):
         self._run_id = uuid.uuid4().hex
         self._messages: dict[str, asyncio.Queue[dict[str, Any]]] = {}  # by call
         self._documents: dict[str, bytes] = {}  # by call or batch: those whose addresses contain secrets
+        self._futures: dict[str, Any] = {}  # by task: Dask's futures
         self._outboxes: dict[str, list[tuple[str, Any]]] = {}  # by worker: replies to send
         self._sending: dict[str, asyncio.Task[None]] = {}  # by worker
         self._workers: set[str] = set()
@@ -106,7 +108,7 @@ class ClusterCalls(Calls):
     async def digests(self, documents: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
         """Return the digest of each image, read on the workers, or the error; see `Calls`."""
         files = [_file_of(document) for document in documents]
-        on_workers = [place for place, (file, _) in enumerate(files) if not file.is_in_memory and not file.is_remote]
+        on_workers = [place for place, (file, _) in enumerate(files) if not is_in_memory(file) and not file.is_remote]
         local = sorted({*range(len(documents))} - {*on_workers})
         results: dict[int, str | VisionError] = dict(
             zip(local, await self._local.digests([documents[place] for place in local]), strict=True)
@@ -124,7 +126,7 @@ class ClusterCalls(Calls):
         key = f"vision_nb-digests-{uuid.uuid4().hex}"
         try:
             known = await to_thread(self._store.file_versions, files)
-            data = await to_thread(self._pickled, key, [file.for_worker() for file in files])
+            data = await to_thread(self._pickled, key, [worker_document(file) for file in files])
             raw = await self._result(cluster_worker.digests, self._run, data, key, known, key=key)
         except VisionError as error:
             return [error] * len(files)
@@ -151,7 +153,7 @@ class ClusterCalls(Calls):
         self._messages[key] = asyncio.Queue()
         serving = asyncio.create_task(self._serve(key, accounts))
         try:
-            data = await to_thread(lambda: self._pickled(key, document.for_worker()))
+            data = await to_thread(lambda: self._pickled(key, worker_document(document)))
             task = (cluster_worker.answer, self._run, key, model, prompt, data)
             outcome: Outcome = pickle.loads(await self._result(*task, key=key, priority=1))
             accounts.settle(outcome.settlements)
@@ -179,7 +181,16 @@ class ClusterCalls(Calls):
         Raises:
             ClusterError: The task's workers died, or the cluster cannot be reached.
         """
-        return await on_client(self._client, self._run_task(function, *args, key=key, priority=priority))
+        running = asyncio.ensure_future(
+            on_client(self._client, self._run_task(function, *args, key=key, priority=priority))
+        )
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if key in self._futures:  # Dask's own wait for it then ends by itself
+                await _to_the_end(on_client(self._client, self._client.cancel([self._futures[key]], asynchronous=True)))
+            await asyncio.gather(running, return_exceptions=True)
+            raise
 
     async def _run_task(self, function: Callable[..., bytes], *args: Any, key: str, priority: int) -> bytes:
         """Run a task; see `_result`. Runs on the client's event loop."""
@@ -187,6 +198,7 @@ class ClusterCalls(Calls):
         from distributed.client import FutureCancelledError, FuturesCancelledError
 
         future = self._client.submit(function, *args, key=key, pure=False, priority=priority)
+        self._futures[key] = future
         try:
             result: bytes = await self._client.gather(future, asynchronous=True)
             return result
@@ -203,9 +215,7 @@ class ClusterCalls(Calls):
             said = redact(f"{type(error).__name__}: {error}")
             raise ClusterError(f"A worker failed ({said:.160}): install vision_nb on all workers.") from None
         finally:
-            if not future.done():
-                with suppress(OSError):
-                    await self._client.cancel([future], asynchronous=True)
+            del self._futures[key]
             future.release()
 
     async def _broadcast(self, replies: bytes | None, workers: Sequence[str]) -> None:
@@ -220,10 +230,15 @@ class ClusterCalls(Calls):
                 reply: Any = None
                 if message["kind"] == "reserve":
                     await accounts.reserve(pickle.loads(message["data"]))
+                    note_sent()  # the worker's own message, which is more exact, may be lost
                 elif message["kind"] == "again":
                     await admit_again()
-                else:
                     note_sent()
+                elif message["kind"] == "sent":
+                    note_sent()
+                elif (gate := active_gate.get()) is not None:
+                    reports, is_refused = pickle.loads(message["data"])
+                    gate.note_reports(reports, is_refused=is_refused)
             except VisionError as error:
                 reply = error
             if message["reply"]:

@@ -31,7 +31,7 @@ from vision_nb.comparison.cluster_messages import (
     portable_error,
 )
 from vision_nb.cost.accounting import CallAccounting, active_accounting
-from vision_nb.cost.request_gate import active_gate
+from vision_nb.cost.request_gate import LimitReport, active_gate
 from vision_nb.errors import ClusterError, ImageError, ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.privacy.redaction import redact
@@ -119,9 +119,10 @@ class Session:
                 try:
                     self._setup = pickle.loads(data)
                 except Exception as error:
+                    said = redact(f"{type(error).__name__}: {error}")
                     raise ClusterError(
-                        f"The worker {self.address} cannot load the models or the schema ({type(error).__name__}: "
-                        f"{error!s:.100}): install the modules that they need on all workers."
+                        f"The worker {self.address} cannot load the models or the schema ({said:.120}): install the "
+                        "modules that they need on all workers."
                     ) from None
             return self._setup
 
@@ -199,12 +200,21 @@ _sessions: dict[str, Session] = {}
 _sessions_lock = threading.Lock()
 
 
-def _session(run: RunId) -> Session:
-    """Return the session of a run on this worker; a new one closes those that nobody uses any more."""
+def _checked_worker(run: RunId) -> Any:
+    """Return Dask's worker; raise ClusterError if it has other versions than the notebook."""
     from distributed import get_worker
 
     worker = get_worker()
     check_versions(worker.address, versions(), run.versions)
+    return worker
+
+
+def _session(run: RunId) -> Session:
+    """Return the session of a run on this worker, whose first message makes the notebook end it.
+
+    A new session closes those that nobody uses any more.
+    """
+    worker = _checked_worker(run)
     with _sessions_lock:
         for name, idle in list(_sessions.items()):
             if idle.is_idle:
@@ -257,7 +267,12 @@ class _Call:
         """Tell the notebook that the last request is sent now."""
         self._session.tell("sent", self._call, None)
 
-    def correct(self, tokens: int) -> None:
+    def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
+        """Pass on the rate limits that the server reported."""
+        if reports or is_refused:
+            self._session.tell("reports", self._call, (list(reports), is_refused))
+
+    def correct(self, input_tokens: int, output_tokens: int) -> None:
         """Return at once: the notebook knows the tokens from the settlement."""
 
 
@@ -347,11 +362,12 @@ def digests(run: RunId, documents: bytes | None, key: str, known: Sequence[Known
         A pickled list with a `KnownFile` or an error for each image.
     """
     try:
-        session = _session(run)
+        address = str(_checked_worker(run).address)
         if documents is None:
+            session = _session(run)
             documents = session.wait(session.ask("document", key, None), key)
         images: list[ImageDocument] = pickle.loads(documents)
-        found = [_version(image, version, session.address) for image, version in zip(images, known, strict=True)]
+        found = [_version(image, version, address) for image, version in zip(images, known, strict=True)]
     except VisionError as error:
         return pickle.dumps(portable_error(error))
     except BaseException as error:

@@ -100,8 +100,12 @@ def compare(
             In a batch, invalid answers are not repaired. The budget is checked before anything is submitted. None, the
             default, asks directly, but leaves out questions that wait in a batch; False asks those too, and so pays
             for them twice.
-        cluster: A ``dask.distributed.Client``, a cluster, or a scheduler's address: its workers read the images and
-            make the calls. See below; None for this process.
+        cluster: A ``dask.distributed.Client``, a cluster object, or a scheduler's address: its workers read, decode and
+            resize the images, and make the calls. Needs the extra ``dask`` here and the same version of vision_nb on
+            all workers. Paths must exist there; URLs and object stores are read there; images in memory are sent. A
+            key that a worker has in its environment is used; otherwise, it gets the model's key from this process,
+            over Dask's connections: encrypt them with Dask's ``Security`` where the network is not trusted. Budget,
+            rate limits and concurrency hold for all workers together.
 
     Returns:
         A `Comparison`, or a `Plan` with ``dry_run=True``.
@@ -110,6 +114,18 @@ def compare(
         SettingsError: Models, prompts or images are missing or of the wrong type; a model is given twice; rate_limits
             names another model; a model does not take batches; or a budget is set and a model's price is not known.
         StoreError: The store cannot be used.
+        ClusterError: Dask is not installed, the scheduler cannot be reached, or a worker has another version.
+
+    On Kubernetes, with the package dask-kubernetes, and on SLURM, with dask-jobqueue::
+
+        from dask_kubernetes.operator import KubeCluster
+        cluster = KubeCluster(image="my-registry/with-vision-nb", n_workers=4)
+
+        from dask_jobqueue import SLURMCluster
+        cluster = SLURMCluster(cores=8, memory="16GB", walltime="02:00:00")
+
+        cluster.adapt(minimum=1, maximum=20)
+        vn.compare("gpt-4o-mini", "What is it?", "s3://bucket/photos/*.jpg", concurrency=200, cluster=cluster)
 
     >>> images = [vn.samples.path("chart"), vn.samples.path("label")]
     >>> vn.compare(["demo", "demo:second"], ["How large is it?"], images, dry_run=True).calls

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vision_nb.comparison.calls import Calls
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
-from vision_nb.errors import ImageError, SchemaError
+from vision_nb.errors import SchemaError, VisionError
 from vision_nb.responses import Response
 from vision_nb.storage.answers import AnswerFacts
 from vision_nb.store import Store
@@ -81,7 +81,7 @@ class Lookup:
             places = [place for place in batch if not all(map(self._rows.is_done, self._rows_of(place)))]
             digests = await self._calls.digests([self._grid.documents[place] for place in places])
             for place, digest in zip(places, digests, strict=True):
-                if isinstance(digest, ImageError):
+                if isinstance(digest, VisionError):
                     for row in self._rows_of(place):
                         if not self._rows.is_done(row):
                             self._rows.put(row, self._rows[row].with_error(digest))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from vision_nb.errors import ImageNotFoundError, SettingsError
+from vision_nb.errors import SettingsError
 from vision_nb.images.boxes import Box, crop_edges, crop_name
 from vision_nb.images.cache import PREPARED_IMAGES
 from vision_nb.images.cards import image_figure
@@ -28,7 +28,6 @@ from vision_nb.images.remote import content_of_url
 from vision_nb.images.sources import ImageSource as ImageSource
 from vision_nb.images.sources import source_arguments
 from vision_nb.images.tiles import tile_boxes
-from vision_nb.paths import expand_path
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
 
@@ -178,21 +177,6 @@ class ImageDocument:
     def is_remote(self) -> bool:
         """Whether the image is behind an http or https URL."""
         return isinstance(self._content, RemoteContent)
-
-    @property
-    def is_in_memory(self) -> bool:
-        """Whether the image file is in this process's memory, and nowhere else."""
-        return isinstance(self._content, MemoryContent)
-
-    def for_worker(self) -> ImageDocument:
-        """Return the document for a process on another machine.
-
-        That process reads files and URLs itself, and paths are absolute. An image in memory has no metadata.
-        """
-        document = copy.copy(self)
-        path = None if self.image_path is None else expand_path(self.image_path, ImageNotFoundError).absolute()
-        document._set(image=None, image_path=path, _content=self._content.for_worker())
-        return document
 
     def fingerprint(self) -> Hashable:
         """Return a value that changes when the image does; an image behind a URL is downloaded."""

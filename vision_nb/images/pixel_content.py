@@ -113,6 +113,10 @@ class PixelContent(MemoryContent):
         data = self.read()
         return MemoryContent(data, None).name, hashlib.sha256(data).hexdigest()
 
+    def for_worker(self) -> MemoryContent:
+        """Return the PNG file: it is smaller than the pixels."""
+        return MemoryContent(self.read(), self._given_name)
+
     def sha256(self) -> str:
         """Return the digest of the PNG file; it is computed once."""
         return self._facts[1]

@@ -45,7 +45,7 @@ def dumps_with_secrets(value: Any) -> tuple[bytes, bool]:
     """
     import cloudpickle
 
-    class Pickler(cloudpickle.Pickler):
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         def reducer_override(self, value: Any) -> Any:
             if value is dataclasses.MISSING:  # dataclasses recognize it by its identity
                 return "MISSING"
