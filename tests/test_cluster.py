@@ -4,7 +4,6 @@ import asyncio
 import collections
 import dataclasses
 import os
-import signal
 import threading
 from decimal import Decimal
 from typing import Any, Literal
@@ -23,6 +22,8 @@ from vision_nb import errors
 from vision_nb.comparison import cluster_connection, cluster_worker, model_gate
 from vision_nb.comparison.rate_limit import SlidingWindow
 from vision_nb.demo import Fault
+
+pytestmark = pytest.mark.slow  # starting a cluster takes seconds
 
 KEY = "sk-cluster-0123456789abcdefghij"
 COMPARED = "key response error input_tokens output_tokens usd attempts finish_reason parsed is_demo model".split()
@@ -302,25 +303,6 @@ async def test_nothing_piles_up_on_the_cluster_and_nothing_remains(server, clien
     await until(lambda: set(client.run(sessions).values()) == {0})
 
 
-def test_a_killed_worker_costs_at_most_the_calls_in_progress_there(server, client, tmp_path):
-    paid = collections.Counter()
-    pids = list(client.run(os.getpid).values())
-
-    def answer(question):
-        paid[question.images[0].getpixel((0, 0))] += 1
-        if sum(paid.values()) == 120:
-            os.kill(pids[0], signal.SIGKILL)
-        return "an answer"
-
-    server.answer_with(answer)
-    pictures = [encoded(Image.new("RGB", (40, 30), (number % 256, number // 256, 7))) for number in range(300)]
-    before = len(vn.ledger.entries)
-    comparison = compare(model(server), "How?", pictures, store=tmp_path / "a", cluster=client, concurrency=8)
-    assert len(comparison) == len(paid) == 300 and not comparison.errors
-    assert 120 < len(server.requests) <= 309
-    assert len(vn.ledger.entries) - before >= len(server.requests)
-
-
 async def test_the_rate_limit_holds_across_workers_retries_included(server, client, images, tmp_path, monkeypatch):
     now = [1000.0]
     admitted, refused = [], []
@@ -446,6 +428,11 @@ def test_what_is_not_a_cluster_is_an_error(server, images, tmp_path, monkeypatch
     monkeypatch.setattr(cluster_connection, "_CONNECT_SECONDS", 1.0)
     with closed_port() as port, pytest.raises(errors.ClusterError, match="cannot be reached"):
         compare(model(server), "How?", images, store=tmp_path / "a", cluster=f"tcp://127.0.0.1:{port}")
+
+
+def test_a_batch_on_a_cluster_is_an_error(server, client, images, tmp_path):
+    with pytest.raises(errors.SettingsError, match="omit one of them"):
+        compare(model(server), "How?", images, store=tmp_path / "a", cluster=client, batch=True)
 
 
 def test_a_closed_client_is_an_error(server, cluster, images, tmp_path):

@@ -18,7 +18,7 @@ from vision_nb.comparison.plan import make_plan
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.ledger import ledger
-from vision_nb.errors import BatchError, BudgetExceededError, VisionError
+from vision_nb.errors import BatchError, BudgetExceededError, SettingsError, VisionError
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.rendering.format import total_price
@@ -69,7 +69,9 @@ class BatchRun:
         )
 
     def check(self) -> None:
-        """Raise SettingsError if a model does not take batches."""
+        """Raise SettingsError if a model does not take batches, or a cluster was given."""
+        if self.grid.cluster is not None:
+            raise SettingsError("batch=True makes no calls, so cluster= has no use: omit one of them.")
         for model in range(len(self.grid.models)):
             self._jobs_of(model)
 
