@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 import vision_nb as vn
 from tests.conftest import _HIDDEN, _KEYS, closed_port, encoded, picture
-from tests.forms import interrupted_when, until
+from tests.forms import until
 from tests.s3_server import S3Server
 from vision_nb import errors
 from vision_nb.comparison import cluster_connection, cluster_worker, model_gate
@@ -369,25 +369,6 @@ def test_the_budget_of_the_ledger_applies_too(server, client, images, tmp_path):
     finally:
         vn.ledger.budget = None
     assert "vn.ledger.budget" in comparison.incomplete and not server.requests
-
-
-@pytest.mark.posix
-def test_an_interrupt_cancels_the_calls_on_the_workers(server, client, images, tmp_path, waiting):
-    vn.ledger.reset()
-    with interrupted_when(lambda: len(server.requests) >= 4):
-        comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client, concurrency=4)
-    assert "interrupted" in comparison.incomplete and not any(row.finished for row in comparison)
-    asyncio.run(until(lambda: client.run_on_scheduler(number_of_tasks) == 0))
-    asyncio.run(until(lambda: set(client.run(sessions).values()) == {0}))
-    asyncio.run(until(lambda: not any("vision_nb calls" in names for names in client.run(threads).values())))
-    assert len(server.requests) == 4 == len(vn.ledger.entries)
-    waiting.set()
-    again = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
-    assert not again.errors and not again.incomplete
-
-
-def threads():
-    return [thread.name for thread in threading.enumerate()]
 
 
 def pretend_version(version):
