@@ -307,6 +307,7 @@ def _file_version(document: ImageDocument) -> FileVersion | None:
     name = str(path).encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
     return name, state.st_size, state.st_mtime_ns
 
+
 def _file_path(document: ImageDocument) -> str | None:
     """Return the whole path of an image in a file, as it is stored; None for other images."""
     if document.image_path is None:

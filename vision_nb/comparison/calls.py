@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from vision_nb.comparison.grid import Grid
-from vision_nb.errors import ImageError, VisionError
+from vision_nb.errors import VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.responses import Response
 from vision_nb.store import Store

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
-from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits, concurrency_limits, rate_limits_of
+from vision_nb.comparison.model_limits import (
+    DEFAULT_CONCURRENCY,
+    RateLimits,
+    as_list,
+    concurrency_limits,
+    rate_limits_of,
+)
 from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.cost.model_reference import without_provider
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
@@ -329,8 +335,8 @@ def make_grid(
         SettingsError: An argument is empty or has the wrong type, or a model is given twice.
         ImageNotFoundError: A folder or pattern has no images.
     """
-    llms = tuple(connect(one) if isinstance(one, str) else one for one in _as_list(models))
-    given = _as_list(prompts)
+    llms = tuple(connect(one) if isinstance(one, str) else one for one in as_list(models))
+    given = as_list(prompts)
     sources = as_images(images)
     for name, values in (("model", llms), ("prompt", given), ("image", sources)):
         if not values:
@@ -400,12 +406,3 @@ def image_key(digest: str, detail: str | None) -> str:
         detail: The image's own detail level, or None.
     """
     return f"{digest} {detail or ''}".strip()
-
-
-def _as_list(values: Any) -> list[Any]:
-    """Return one value or several as a list."""
-    if values is None:
-        return []
-    if isinstance(values, (str, MultiModalLLM)) or not isinstance(values, Iterable):
-        return [values]
-    return list(values)
