@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
-from vision_nb.comparison.model_limits import (
-    DEFAULT_CONCURRENCY,
-    RateLimits,
-    as_list,
-    concurrency_limits,
-    rate_limits_of,
-)
+from vision_nb.comparison.budget import as_list
+from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits, concurrency_limits, rate_limits_of
 from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.cost.model_reference import without_provider
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
@@ -252,9 +247,6 @@ class Grid:
     max_repairs: int = 1
     repeated_prompts: int = 0
     cluster: Any = field(default=None, compare=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "cluster": None}  # a connection cannot be pickled
 
     def __repr__(self) -> str:
         models = ", ".join(map(str, self.models))

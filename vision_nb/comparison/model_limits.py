@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.cost.model_reference import parse_model_name
@@ -93,12 +93,3 @@ def concurrency_limits(
     if any(not isinstance(limit, int) or limit < 1 for limit in limits):
         raise SettingsError(f"concurrency must be an integer of at least 1: got {concurrency!r:.80}.")
     return limits, total
-
-
-def as_list(values: Any) -> list[Any]:
-    """Return one value or several as a list."""
-    if values is None:
-        return []
-    if isinstance(values, (str, MultiModalLLM)) or not isinstance(values, Iterable):
-        return [values]
-    return list(values)
