@@ -34,8 +34,8 @@ def test_a_host_that_never_answers_takes_no_longer_than_the_timeout(server):
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.jpg"
         start = time.monotonic()
-        found = reachable_or_sample({url: "chart", f"{url}2": "label"}, server, seconds=0.4)
-        assert time.monotonic() - start < 1.5
+        found = reachable_or_sample({url: "chart", f"{url}2": "label"}, server, seconds=3)
+        assert time.monotonic() - start < 5.9  # 6 one after the other
     assert found == [sample_url(server, "chart"), sample_url(server, "label")]
 
 

@@ -78,8 +78,8 @@ def test_all_ports_are_tried_at_the_same_time():
     with ExitStack() as stack:
         silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(8)]
         started = time.monotonic()
-        assert not detect(ports=[one.getsockname()[1] for one in silent], timeout=0.5)
-        assert time.monotonic() - started < 2
+        assert not detect(ports=[one.getsockname()[1] for one in silent], timeout=2)
+        assert time.monotonic() - started < 12  # 16 one after the other
 
 
 def serve_bytes(*pieces, pause=0.0, connections=1):
@@ -122,7 +122,7 @@ def test_unusual_servers_are_skipped_in_time(pieces, pause):
     with serve_bytes(*pieces, pause=pause) as listener:
         started = time.monotonic()
         assert not detect(ports=[listener.getsockname()[1]], timeout=0.5)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 15
 
 
 INVALID_LISTS = [
