@@ -408,7 +408,7 @@ async def test_encoding_an_array_does_not_block_the_event_loop(server, llm, meth
     await llm.acomplete("What?", [picture()])  # loads what is only loaded once
     noise = np.random.default_rng(0).integers(0, 256, (1800, 2400, 3), dtype=np.uint8)
     started = time.perf_counter()
-    vn.ImageDocument.of(noise)
+    vn.ImageDocument.of(noise).prepare()
     encoding = time.perf_counter() - started
     arguments = ("What?", [noise]) if "complete" in method else ([{"role": "user", "content": ["What?", noise]}],)
     _, gap = await longest_gap(getattr(llm, method)(*arguments))

@@ -15,7 +15,7 @@ from tests.conftest import picture
 from tests.forms import EIGHT_FORMS, FORMS, ask, ask_all, each_api
 from tests.replicate_calls import created, maker
 from vision_nb import errors
-from vision_nb.cost.budget import Budget
+from vision_nb.cost.ledger import Spending
 from vision_nb.demo import Fault
 from vision_nb.providers.retries import without_rate_limit_retries
 
@@ -42,7 +42,7 @@ BAD = json.dumps({**DATA, "total": {"amount": "much", "currency": "GBP"}})
 
 @pytest.fixture(autouse=True)
 def ledger(monkeypatch):
-    monkeypatch.setattr(vn.ledger, "spending", Budget(name="vn.ledger.budget"))  # without earlier tests' reservations
+    monkeypatch.setattr(vn.ledger, "spending", Spending())  # without earlier tests' reservations
     vn.ledger.reset()
     yield vn.ledger
     vn.ledger.budget = None
