@@ -306,14 +306,14 @@ def test_running_a_cell_again_closes_its_earlier_panel_and_continues_its_convers
     panel.say("Go on.")
     panel.wait("answering")
     page = panel.page
-    before = panel.run("print(len(ipywidgets.widgets.widget._instances), len(panel.chat._watchers))")
+    before = panel.run("print(len(ipywidgets.widgets.widget._instances), len(panel.chat._watchers._functions))")
     for _ in range(2):
         page.locator(".jp-Notebook .jp-Cell").nth(1).locator(".jp-InputPrompt").click()
         page.keyboard.press("Control+Enter")
         page.wait_for_timeout(1500)
     panel.wait("stopped")
     assert panel.turns.count() == 1 and "word" in panel.answer()
-    after = panel.run("print(len(ipywidgets.widgets.widget._instances), len(panel.chat._watchers))")
+    after = panel.run("print(len(ipywidgets.widgets.widget._instances), len(panel.chat._watchers._functions))")
     assert after == before
     assert panel.run("print(old is panel, old.chat is panel.chat)") == "False True"
 
