@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import threading
 import time
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import interrupted_when
 from vision_nb import errors
+from vision_nb.comparison import batch_jobs
 from vision_nb.comparison.compare import acompare
 from vision_nb.demo import BatchFault, Fault
 from vision_nb.providers.openai.batches import OpenAIBatches
@@ -451,6 +453,54 @@ def test_a_batch_that_the_server_does_not_know_is_not_submitted_again_until_it_i
     assert len(batch_of(llm, path, images).pending) == 4 and batches(server) == 1
     comparison.cancel()
     assert comparison.pending == []
+
+
+async def test_a_batch_stays_busy_while_its_file_is_uploaded_however_slowly(server, llm, path, images, monkeypatch):
+    upload = OpenAIBatches.upload
+
+    async def slow(api, file, name):
+        with Store(path) as store:
+            assert sorted(one.step for one in store.batches()) == ["preparing", "uploading"]
+            for one in store.batches():
+                store.update_batch(one.token, busy_until=0.0)
+            deadline = time.monotonic() + MINUTE
+            while not all(one.is_busy for one in store.batches()):
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+        return await upload(api, file, name)
+
+    monkeypatch.setattr(batch_jobs, "_RENEWAL", 0.02)
+    monkeypatch.setattr(OpenAIBatches, "upload", slow)
+    assert len((await acompare(llm, "How large?", images, store=path, progress=False, batch=True)).pending) == 4
+
+
+@pytest.mark.parametrize("step", ["write", "upload"])
+def test_questions_that_another_process_took_over_are_not_submitted_twice(server, llm, path, images, monkeypatch, step):
+    server.batch_seconds = math.inf
+    original, lock, has_begun = getattr(OpenAIBatches, step), threading.Lock(), threading.Event()
+
+    def take_over():
+        with lock:
+            if has_begun.is_set():
+                return
+            has_begun.set()
+        with Store(path) as store, vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base) as other:
+            for one in store.batches():
+                store.update_batch(one.token, busy_until=0.0)  # as if this process had been suspended
+            assert len(batch_of(other, path, images).pending) == 4
+
+    def slow_write(api, *arguments):
+        take_over()
+        return original(api, *arguments)
+
+    async def slow_upload(api, *arguments):
+        await asyncio.to_thread(take_over)
+        return await original(api, *arguments)
+
+    monkeypatch.setattr(OpenAIBatches, step, slow_write if step == "write" else slow_upload)
+    comparison = batch_of(llm, path, images)
+    assert len(comparison.pending) == 4 and comparison.rows.failed == 0
+    assert batches(server) == 1 and len(list(llm.client.files.list())) == 1
 
 
 async def test_the_asynchronous_twins(server, llm, path, images):

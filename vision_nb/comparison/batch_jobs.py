@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,7 +14,7 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from vision_nb.cost.budget import Budget
-from vision_nb.errors import BatchError, VisionError
+from vision_nb.errors import BatchError, StoreError, VisionError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.batches import BatchState
 from vision_nb.responses import CompletionResponse
@@ -21,6 +22,7 @@ from vision_nb.schema.schema import Schema
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.batches import (
     DELETING,
+    LEASE,
     OVER,
     PREPARING,
     SUBMITTED,
@@ -42,6 +44,7 @@ TOKEN, GRID, PLACE = "vision_nb", "vision_nb_grid", "vision_nb_store"
 _SEARCHED = 15 * 24 * 3600  # seconds: the files of an older batch are deleted
 _SKEW = 24 * 3600  # seconds by which the server's clock may differ
 _LINES = 100  # of an output file that are read together
+_RENEWAL = LEASE / 3  # seconds between two notes that this process is busy
 
 _reserved: dict[str, list[tuple[Budget, Decimal]]] = {}
 """By a batch's token: what is reserved in budgets until it is collected."""
@@ -107,7 +110,8 @@ class BatchJobs:
         taken: list[StoredBatch | None] = []
         try:
             await finish(lambda: taken.append(self.store.take_batch(token)))
-            yield taken[0]
+            async with kept_busy(self.store, token):
+                yield taken[0]
         finally:
             if taken and taken[0] is not None:
                 await finish(self.store.leave_batch, token)
@@ -153,6 +157,8 @@ class BatchJobs:
             if batch is not None:
                 await self._recover(batch)
         found = await to_thread(self.store.batches, [token])
+        if not found:
+            self._release(token)
         return bool(found and found[0].step == SUBMITTED)
 
     async def _find(self, token: str, since: float) -> BatchState | None:
@@ -290,6 +296,24 @@ class BatchJobs:
                 await finish(self.store.finish_batch, batch.token, OVER)
             elif batch.step == SUBMITTED:
                 await self.api.cancel(batch.batch_id)
+
+
+@asynccontextmanager
+async def kept_busy(store: Store, token: str) -> AsyncIterator[None]:
+    """Keep other processes from taking over a batch in a block, however long it takes."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(_RENEWAL)
+            with suppress(StoreError):  # the next renewal may succeed
+                await finish(store.keep_batch, token)
+
+    renewal = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewal.cancel()
+        await asyncio.gather(renewal, return_exceptions=True)
 
 
 async def finish(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import IO, Any
 
-from vision_nb.comparison.batch_jobs import GRID, PLACE, TOKEN, BatchJobs, file_name, finish, note_reserved
+from vision_nb.comparison.batch_jobs import (
+    GRID,
+    PLACE,
+    TOKEN,
+    BatchJobs,
+    file_name,
+    finish,
+    kept_busy,
+    note_reserved,
+)
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.budget import Budget
@@ -24,7 +33,15 @@ from vision_nb.errors import BudgetExceededError, VisionError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.batches import BatchRequest
 from vision_nb.responses import Usage
-from vision_nb.storage.batches import PREPARING, SUBMITTED, SUBMITTING, UPLOADING, StoredBatch, place_of
+from vision_nb.storage.batches import (
+    PREPARING,
+    SUBMITTED,
+    SUBMITTING,
+    UPLOADING,
+    StoredBatch,
+    place_of,
+    taken_over,
+)
 from vision_nb.user_warnings import to_thread
 
 Written = tuple[str, BatchRequest | Exception]
@@ -83,25 +100,32 @@ class Submission:
         files: dict[str, _InputFile] = {}
         try:
             reserved = await finish(self._store.reserve_batch, parent, questions, reuse=self._reuse)
-            async for key, request in self._requests((key, row) for key, row in questions.items() if key in reserved):
-                if isinstance(request, Exception):
-                    self.errors[key] = request
-                    continue
-                current = files.get(request.endpoint)
-                if current is not None and self._is_full(current, request):
-                    await self._send(parent, files.pop(request.endpoint))
-                    current = None
-                if current is None:
-                    current = files[request.endpoint] = _InputFile(request.endpoint)
-                current.file.write(request.line)
-                current.bytes += len(request.line)
-                current.facts[key] = request.facts
-            for endpoint in list(files):
-                await self._send(parent, files.pop(endpoint))
+            async with kept_busy(self._store, parent.token):
+                await self._send_all(parent, ((key, row) for key, row in questions.items() if key in reserved), files)
         finally:
             for left in files.values():
                 left.file.close()
             await finish(self._store.remove_batch, parent.token)
+
+    async def _send_all(
+        self, parent: StoredBatch, questions: Iterable[tuple[str, int]], files: dict[str, _InputFile]
+    ) -> None:
+        """Write questions to a file for each API; submit each file that is full, and the last ones."""
+        async for key, request in self._requests(questions):
+            if isinstance(request, Exception):
+                self.errors[key] = request
+                continue
+            current = files.get(request.endpoint)
+            if current is not None and self._is_full(current, request):
+                await self._send(parent, files.pop(request.endpoint))
+                current = None
+            if current is None:
+                current = files[request.endpoint] = _InputFile(request.endpoint)
+            current.file.write(request.line)
+            current.bytes += len(request.line)
+            current.facts[key] = request.facts
+        for endpoint in list(files):
+            await self._send(parent, files.pop(endpoint))
 
     def _is_full(self, current: _InputFile, request: BatchRequest) -> bool:
         api = self._api
@@ -140,27 +164,29 @@ class Submission:
         batch = replace(parent, token=token, step=UPLOADING, questions=len(written.facts))
         with written.file as file:
             note_reserved(token, self._reserve(written))
-            await finish(self._store.split_batch, parent.token, batch, written.facts)
             try:
-                file.seek(0)
-                file_id = await self._api.upload(file, file_name(token))
-                await finish(self._store.update_batch, token, step=SUBMITTING, file_id=file_id)
-                metadata = {TOKEN: token, GRID: self._grid, PLACE: place_of(self._store.path)}
-                state = await self._api.submit(file_id, written.endpoint, metadata)
-                await finish(
-                    self._store.update_batch,
-                    token,
-                    step=SUBMITTED,
-                    batch_id=state.id,
-                    status=state.status,
-                    seen=time.time(),
-                )
+                await finish(self._store.split_batch, parent.token, batch, written.facts)
+                async with kept_busy(self._store, token):
+                    await self._upload(file, token, written.endpoint)
             except Exception:
                 await finish(self._store.leave_batch, token)
                 if not await self._jobs.recover(token):
                     raise
             finally:
                 await finish(self._store.leave_batch, token)
+
+    async def _upload(self, file: IO[bytes], token: str, endpoint: str) -> None:
+        file.seek(0)
+        file_id = await self._api.upload(file, file_name(token))
+        # A process that was suspended may find that another one has submitted the questions.
+        if not await finish(self._store.keep_batch, token):
+            await self._api.delete(file_id)
+            raise taken_over()
+        await finish(self._store.update_batch, token, step=SUBMITTING, file_id=file_id)
+        metadata = {TOKEN: token, GRID: self._grid, PLACE: place_of(self._store.path)}
+        state = await self._api.submit(file_id, endpoint, metadata)
+        noted = {"batch_id": state.id, "status": state.status, "seen": time.time()}
+        await finish(self._store.update_batch, token, step=SUBMITTED, **noted)
 
     def _reserve(self, written: _InputFile) -> list[tuple[Budget, Decimal]]:
         """Reserve the highest price of a file in the budgets that apply.

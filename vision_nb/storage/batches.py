@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from vision_nb.errors import BatchError
 from vision_nb.storage.claims import is_running, this_process
 
 SCHEMA = """
@@ -178,13 +179,18 @@ class BatchStore(ABC):
             source: The token of the other batch.
             batch: The new batch, for which this process is noted as busy.
             facts: What is known about each of its questions, by key.
+
+        Raises:
+            BatchError: Another process has taken over the other batch.
         """
         with self._transaction() as connection:
             self._write(connection, batch, busy=True)
-            connection.executemany(
+            moved = connection.executemany(
                 "UPDATE batch_questions SET token = ?, facts = ? WHERE key = ? AND token = ?",
                 [(batch.token, json.dumps(known), key, source) for key, known in facts.items()],
             )
+            if moved.rowcount != len(facts):
+                raise taken_over()
             connection.execute("UPDATE batches SET busy_until = ? WHERE token = ?", [time.time() + LEASE, source])
 
     def _write(self, connection: sqlite3.Connection, batch: StoredBatch, *, busy: bool) -> None:
@@ -199,6 +205,15 @@ class BatchStore(ABC):
         """Change some columns of a batch."""
         with self._transaction() as connection:
             _update(connection, token, changes)
+
+    def keep_batch(self, token: str) -> bool:
+        """Note again that this process is busy with a batch; return False if another one has taken it over."""
+        with self._transaction() as connection:
+            kept = connection.execute(
+                "UPDATE batches SET busy_until = ? WHERE token = ? AND process = ?",
+                [time.time() + LEASE, token, this_process()],
+            )
+            return kept.rowcount == 1
 
     def take_batch(self, token: str) -> StoredBatch | None:
         """Note that this process is busy with a batch, and return it; None if another one is, or it is over."""
@@ -216,8 +231,12 @@ class BatchStore(ABC):
         return batch
 
     def leave_batch(self, token: str) -> None:
-        """Note that this process is no longer busy with a batch."""
-        self.update_batch(token, process="", busy_until=0.0)
+        """Note that this process is no longer busy with a batch, unless another one has taken it over."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET process = '', busy_until = 0 WHERE token = ? AND process = ?",
+                [token, this_process()],
+            )
 
     def remove_questions(self, token: str, keys: Sequence[str]) -> None:
         """Release some questions of a batch: they have been answered, or have failed."""
@@ -249,6 +268,14 @@ def _update(connection: sqlite3.Connection, token: str, changes: Mapping[str, An
 def _stored(row: Sequence[Any]) -> StoredBatch:
     values = dict(zip(_COLUMNS, row, strict=True))
     return StoredBatch(**{**values, "files": tuple(json.loads(values["files"])), "is_own": bool(values["is_own"])})
+
+
+def taken_over() -> BatchError:
+    """Return the error that another process has taken over a batch."""
+    return BatchError(
+        "Another process has taken over the batch, because this one seemed to have ended: run the cell again to "
+        "collect its answers."
+    )
 
 
 def place_of(path: Path) -> str:
