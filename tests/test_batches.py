@@ -17,6 +17,8 @@ from vision_nb import errors
 from vision_nb.comparison import batch_jobs
 from vision_nb.comparison.compare import acompare
 from vision_nb.demo import BatchFault, Fault
+from vision_nb.demo.openai import files
+from vision_nb.providers.openai import batches as openai_batches
 from vision_nb.providers.openai.batches import OpenAIBatches
 from vision_nb.storage.batches import OVER
 from vision_nb.store import Store
@@ -309,6 +311,18 @@ def test_azure_takes_batches(server, path, images, is_v1):
         comparison = collected(llm, path, images)
         assert comparison.rows.answered == 4 and comparison[0].usd > 0
         assert list(llm.client.files.list()) == []
+
+
+def test_a_batch_is_created_when_azure_has_processed_its_file(server, path, images, monkeypatch):
+    monkeypatch.setattr(openai_batches, "_FIRST_PAUSE", 0.01)
+    describe, states = files._file_json, iter(["pending", "pending", "running"])
+    monkeypatch.setattr(
+        files, "_file_json", lambda id, file: {**describe(id, file), "status": next(states, "processed")}
+    )
+    with vn.AzureOpenAIMultiModal("our-batches", "gpt-4o", f"{server.url}/openai/v1/", api_key="k") as llm:
+        assert len(batch_of(llm, path, images).pending) == 4
+    methods = [one.method for one in server.requests if "/files" in one.path or one.method == "POST"]
+    assert methods == ["POST", "GET", "GET", "GET", "POST"]
 
 
 def test_invalid_structured_answers_are_paid_for_and_not_repaired(server, llm, path, images):

@@ -134,17 +134,16 @@ class BatchJobs:
 
     async def _recover(self, batch: StoredBatch) -> None:
         """Find out how far a process came that was killed, or lost its connection, before the batch was noted."""
-        since = batch.created - _SKEW
-        state = await self._find(batch.token, since) if batch.step == SUBMITTING else None
+        state = await self._find(batch.token) if batch.step == SUBMITTING else None
         if state is None:
             ids = [batch.file_id] if batch.file_id else []
-            async for id, name in self.api.recent_files(since):
+            async for id, name in self.api.recent_files(batch.created - _SKEW):
                 if name == file_name(batch.token) and id not in ids:
                     ids.append(id)
             for id in ids:
                 await self.api.delete(id)
             # A request that is still on its way cannot create a batch now, because its file is gone.
-            state = await self._find(batch.token, since) if batch.step == SUBMITTING else None
+            state = await self._find(batch.token) if batch.step == SUBMITTING else None
         if state is None:
             self._release(batch.token)
             await finish(self.store.remove_batch, batch.token)
@@ -161,8 +160,8 @@ class BatchJobs:
             self._release(token)
         return bool(found and found[0].step == SUBMITTED)
 
-    async def _find(self, token: str, since: float) -> BatchState | None:
-        async for state in self.api.recent(since):
+    async def _find(self, token: str) -> BatchState | None:
+        async for state in self.api.recent(0):  # all of them: not every service promises the order
             if state.metadata.get(TOKEN) == token:
                 return state
         return None

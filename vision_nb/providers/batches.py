@@ -130,7 +130,7 @@ class Batches(ABC):
 
     @abstractmethod
     async def upload(self, file: IO[bytes], name: str) -> str:
-        """Upload an input file and return its ID.
+        """Upload an input file, wait until a batch can be created from it, and return its ID.
 
         Args:
             file: The file, which is read in chunks.
@@ -159,7 +159,7 @@ class Batches(ABC):
 
     @abstractmethod
     def recent_files(self, since: float) -> AsyncIterator[tuple[str, str]]:
-        """Iterate over the ID and name of the account's input files, newest first.
+        """Iterate over the ID and name of the account's input files.
 
         Args:
             since: The time after which they were created, in seconds since the epoch.

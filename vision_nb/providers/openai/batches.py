@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -38,6 +40,9 @@ _NOT_RUN = ("batch_expired", "batch_cancelled")  # the codes of requests that we
 _CLIENT_OPTIONS = ("extra_headers", "extra_query", "timeout")  # which a line of a file cannot have
 _NO_BATCHES = (404, 405, 501)  # the status of a server without the batch API
 _CHUNK = 2**20  # bytes of a download that are read at a time
+_UNPROCESSED = ("pending", "running", "notRunning")  # the status of a file that Azure OpenAI is still reading
+_PROCESSING_TIME = 1800.0  # seconds to wait for it
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0  # seconds between two looks at a file
 
 
 class OpenAIBatches(Batches):
@@ -151,6 +156,12 @@ class OpenAIBatches(Batches):
                 if not refuses(error, "expires_after"):
                     raise
                 created = await create(**arguments)
+            # Azure OpenAI refuses a batch whose file is not processed yet ("pending" for some seconds, read 2026-11).
+            deadline, pause = time.monotonic() + _PROCESSING_TIME, _FIRST_PAUSE
+            while string(created, "status") in _UNPROCESSED and time.monotonic() < deadline:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                created = await self._llm.async_client.files.retrieve(self._id_of(created))
         return self._id_of(created)
 
     async def submit(self, file_id: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
@@ -197,12 +208,11 @@ class OpenAIBatches(Batches):
                 yield self._state(batch)
 
     async def recent_files(self, since: float) -> AsyncIterator[tuple[str, str]]:
-        """Iterate over the ID and name of the account's input files, newest first; see `Batches`."""
+        """Iterate over the ID and name of the account's input files; see `Batches`."""
         with self._mapping_errors():
             async for file in self._llm.async_client.files.list(purpose="batch", order="desc"):
-                if (token_count(file, "created_at") or 0) < since:
-                    return
-                yield string(file, "id"), string(file, "filename")
+                if (token_count(file, "created_at") or 0) >= since:  # not every service keeps to the order
+                    yield string(file, "id"), string(file, "filename")
 
     async def lines(self, file_id: str) -> AsyncIterator[bytes]:
         """Iterate over the lines of a file while it is downloaded; see `Batches`."""
