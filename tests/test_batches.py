@@ -349,6 +349,25 @@ def test_refusals_and_answers_that_were_cut_off_are_errors_as_in_direct_calls(se
     assert comparison.rows.answered == 2
 
 
+@pytest.mark.parametrize("step", ["write", "read"])
+def test_an_unexpected_error_in_one_question_or_answer_does_not_affect_the_others(
+    server, llm, path, images, monkeypatch, step
+):
+    original, lock, faults = getattr(OpenAIBatches, step), threading.Lock(), [OSError("Unexpected.")]
+
+    def fail_once(api, *arguments):
+        with lock:
+            fault = faults.pop() if faults else None
+        if fault is not None:
+            raise fault
+        return original(api, *arguments)
+
+    monkeypatch.setattr(OpenAIBatches, step, fail_once)
+    comparison = collected(llm, path, images)
+    assert [row.error for row in comparison.errors] == ["OSError: Unexpected."] and comparison.rows.answered == 3
+    assert list(llm.client.files.list()) == []
+
+
 def test_an_image_that_cannot_be_read_is_a_row_with_an_error(server, llm, path, images, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nnonsense")

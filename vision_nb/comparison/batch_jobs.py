@@ -227,7 +227,7 @@ class BatchJobs:
     def _outcome(self, body: Mapping[str, object] | None, facts: Mapping[str, object]) -> Outcome:
         try:
             response, error = self.api.read(body or {}, facts, self._schema)
-        except VisionError as failure:
+        except Exception as failure:  # an error in one answer must not keep the others from being collected
             return Outcome(error=failure)
         return Outcome(response, error)
 

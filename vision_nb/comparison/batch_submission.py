@@ -29,7 +29,7 @@ from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.ledger import ledger
 from vision_nb.cost.prices import BATCH_TIER
-from vision_nb.errors import BudgetExceededError, VisionError
+from vision_nb.errors import BudgetExceededError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.batches import BatchRequest
 from vision_nb.responses import Usage
@@ -152,7 +152,7 @@ class Submission:
         document = grid.documents[place]
         try:
             return key, self._api.write(key, grid.prompts[prompt], document, grid.schema)
-        except VisionError as error:
+        except Exception as error:  # an error in one question must not keep the others from being asked
             return key, error
         finally:
             if document.is_remote:
