@@ -258,6 +258,28 @@ def test_odd_output_files_are_read_as_far_as_possible(server, llm, path, images)
     assert comparison[3].finished and comparison.pending == []
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_rows_have_the_answers_that_were_read_before_a_download_breaks_off(
+    server, llm, path, images, monkeypatch, resume
+):
+    comparison, lines, is_broken = batch_of(llm, path, images, resume=resume), OpenAIBatches.lines, True
+
+    async def broken_lines(api, file_id):
+        async for line in lines(api, file_id):
+            yield line
+            if is_broken:
+                raise errors.ProviderError("The connection was lost.")
+
+    monkeypatch.setattr(batch_jobs, "_LINES", 1)
+    monkeypatch.setattr(OpenAIBatches, "lines", broken_lines)
+    with pytest.raises(errors.ProviderError, match="connection was lost"):
+        comparison.wait(MINUTE, progress=False)
+    assert comparison.rows.answered == 1 and len(comparison.pending) == 3
+    is_broken = False
+    assert comparison.wait(MINUTE, progress=False).rows.answered == 4 and batches(server) == 1
+    assert not any(row.from_store for row in comparison)
+
+
 def test_a_line_that_is_there_twice_counts_once(server, llm, path, images):
     vn.ledger.reset()
     comparison = batch_of(llm, path, images)

@@ -35,6 +35,9 @@ from vision_nb.storage.claims import finish_in_thread
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread, warn_user
 
+Use = Callable[[Mapping[str, "Outcome"]], object]
+"""Called with what became of some questions, by key, as soon as they are collected."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -87,22 +90,18 @@ class BatchJobs:
         self.llm, self.store, self.api = llm, store, llm.batches
         self._schema, self._budget = schema, budget
 
-    async def update(self, tokens: Iterable[str]) -> dict[str, Outcome]:
+    async def update(self, tokens: Iterable[str], use: Use) -> None:
         """Continue what a killed process left, and collect the batches that have ended.
 
         Args:
             tokens: The tokens of the batches; those that another process is busy with are left to it.
-
-        Returns:
-            What became of the questions that were collected, by key.
+            use: Called while answers are read, so that memory does not hold all of them.
         """
-        outcomes: dict[str, Outcome] = {}
         for token in dict.fromkeys(tokens):
             async with self._taken(token) as batch:
                 if batch is not None:
                     with self._budget.active():
-                        await self._continue(batch, outcomes)
-        return outcomes
+                        await self._continue(batch, use)
 
     @asynccontextmanager
     async def _taken(self, token: str) -> AsyncIterator[StoredBatch | None]:
@@ -122,13 +121,13 @@ class BatchJobs:
         found = (one for one in self.store.batches() if one.model == str(self.llm) and one.step in steps)
         return [one.token for one in found if not one.is_busy]
 
-    async def _continue(self, batch: StoredBatch, outcomes: dict[str, Outcome]) -> None:
+    async def _continue(self, batch: StoredBatch, use: Use) -> None:
         if batch.step == PREPARING:
             await finish(self.store.remove_batch, batch.token)  # nothing was sent
         elif batch.step in (UPLOADING, SUBMITTING):
             await self._recover(batch)
         elif batch.step == SUBMITTED:
-            await self._follow(batch, outcomes)
+            await self._follow(batch, use)
         elif batch.step == DELETING:
             await self.delete_files(batch)
 
@@ -169,7 +168,7 @@ class BatchJobs:
     def _note(self, token: str, state: BatchState, **changes: object) -> None:
         self.store.update_batch(token, status=state.status, done=state.done, seen=time.time(), **changes)
 
-    async def _follow(self, batch: StoredBatch, outcomes: dict[str, Outcome]) -> None:
+    async def _follow(self, batch: StoredBatch, use: Use) -> None:
         """Read the state of a batch, and collect it if it has ended."""
         state = await self.api.retrieve(batch.batch_id)
         if state is None and self.llm.is_demo:  # the demo server of another kernel, which has ended
@@ -178,20 +177,20 @@ class BatchJobs:
             words = "The server does not know the batch: check that the API key is that of its project."
             await finish(self.store.update_batch, batch.token, status="not found", message=words, seen=time.time())
         elif state.has_ended:
-            await self._collect(batch, state, outcomes)
+            await self._collect(batch, state, use)
         else:
             await finish(self._note, batch.token, state)
 
-    async def _collect(self, batch: StoredBatch, state: BatchState, outcomes: dict[str, Outcome]) -> None:
+    async def _collect(self, batch: StoredBatch, state: BatchState, use: Use) -> None:
         """Store the answers of a batch that has ended, and delete its files."""
         for file_id in (state.output_file, state.error_file):
             if file_id is None:
                 continue
             async for lines in _in_chunks(self.api.lines(file_id)):
-                outcomes |= await finish(self._read, batch, lines)
+                use(await finish(self._read, batch, lines))
         rest = await to_thread(self.store.all_questions_of_batch, batch.token)
         if error := self._error_of_rest(state):
-            outcomes |= dict.fromkeys(rest, Outcome(error=error))
+            use(dict.fromkeys(rest, Outcome(error=error)))
         files = [id for id in (state.input_file, state.output_file, state.error_file) if id] if batch.is_own else []
         changes = {"status": state.status, "done": state.done, "message": state.message, "seen": time.time()}
         await finish(self.store.finish_batch, batch.token, DELETING if files else OVER, files=files, **changes)

@@ -155,12 +155,15 @@ class BatchRun:
 
     async def _collect(self, jobs: BatchJobs, wanted: Indices) -> set[str]:
         """Collect the batches in which some questions wait, and fill in their rows; return the keys of those."""
-        tokens = await to_thread(self._waiting, wanted)
-        outcomes = await jobs.update([*tokens.values(), *await to_thread(jobs.left)])
-        return self._fill(wanted, outcomes)
+        tokens, collected = await to_thread(self._waiting, wanted), set[str]()
+        await jobs.update(
+            [*tokens.values(), *await to_thread(jobs.left)],
+            lambda outcomes: collected.update(self._fill(wanted, outcomes)),
+        )
+        return collected
 
     def _fill(self, wanted: Indices, outcomes: Mapping[str, Outcome]) -> set[str]:
-        filled = {key: outcomes[key] for key in wanted if key in outcomes}
+        filled = {key: outcome for key, outcome in outcomes.items() if key in wanted}
         for key, outcome in filled.items():
             first, *others = wanted[key]
             row = self.rows[first]
