@@ -571,6 +571,28 @@ async def test_the_asynchronous_twins(server, llm, path, images):
     assert (await found.await_(MINUTE, progress=False)).pending == []
 
 
+async def test_the_store_is_not_used_in_the_thread_of_the_event_loop(server, llm, path, images, monkeypatch):
+    users, locked, opened = set(), Store._locked, Store.__init__
+
+    def note_use(store):
+        users.add(threading.get_ident())
+        return locked(store)
+
+    def note_opening(store, *arguments):
+        users.add(threading.get_ident())
+        opened(store, *arguments)
+
+    monkeypatch.setattr(Store, "_locked", note_use)
+    monkeypatch.setattr(Store, "__init__", note_opening)
+    server.batch_seconds = math.inf
+    comparison = await acompare(llm, "How large?", images, store=path, progress=False, batch=True)
+    await comparison.arefresh()
+    await comparison.await_(0.5, progress=False)
+    await comparison.acancel()
+    await comparison.await_(MINUTE, progress=False)
+    assert comparison.pending == [] and users and threading.get_ident() not in users
+
+
 def test_the_timeout_of_wait_is_checked(llm, path, images):
     comparison = batch_of(llm, path, images)
     with pytest.raises(errors.SettingsError, match="timeout"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Protocol, Self, cast
 
 from vision_nb.comparison.batch_run import BatchRun, waiting_batches
@@ -59,11 +59,14 @@ class BatchResult:
     @property
     def batch_status(self) -> str:
         """How many rows wait in batches, their state when it was last read, and their age; "" if none waits."""
-        comparison = self._with_rows
-        if not comparison.rows.waiting:
+        if not self._with_rows.rows.waiting:
             return ""
-        with comparison.opened_store() as store:
-            return status_line(waiting_batches(store, comparison.rows), len(comparison.rows.waiting))
+        with self._with_rows.opened_store() as store:
+            return self._status(store)
+
+    def _status(self, store: Store) -> str:
+        rows = self._with_rows.rows
+        return status_line(waiting_batches(store, rows), len(rows.waiting))
 
     def refresh(self) -> Self:
         """Fill in the rows that wait in batches, as far as the batches have ended; return this object.
@@ -80,11 +83,13 @@ class BatchResult:
 
     async def arefresh(self) -> Self:
         """Fill in the rows that wait in batches; the asynchronous version of `refresh`."""
-        comparison = self._with_rows
-        with comparison.opened_store() as store:
-            rows = comparison.rows
-            await BatchRun(comparison.grid, store, comparison.budget, resume=comparison.resume, rows=rows).arefresh()
+        async with _opened_store(self._with_rows) as store:
+            await self._run(store).arefresh()
         return self
+
+    def _run(self, store: Store) -> BatchRun:
+        comparison = self._with_rows
+        return BatchRun(comparison.grid, store, comparison.budget, resume=comparison.resume, rows=comparison.rows)
 
     def wait(self, timeout: float | None = None, *, progress: bool = True) -> Self:
         """Wait until no row waits in a batch, and return this object. An interrupt ends the waiting, not the batches.
@@ -110,14 +115,15 @@ class BatchResult:
         rows = self._with_rows.rows
         count = len(rows.waiting)
         try:
-            for pause in _pauses():
-                await self.arefresh()
-                left = None if timeout is None else timeout - (time.monotonic() - started)
-                if not rows.waiting or (left is not None and left <= 0):
-                    break
-                line = await to_thread(lambda: self.batch_status)
-                output.show(line, muted_text(line))
-                await asyncio.sleep(pause if left is None else min(pause, left))
+            async with _opened_store(self._with_rows) as store:
+                for pause in _pauses():
+                    await self._run(store).arefresh()
+                    left = None if timeout is None else timeout - (time.monotonic() - started)
+                    if not rows.waiting or (left is not None and left <= 0):
+                        break
+                    line = await to_thread(self._status, store)
+                    output.show(line, muted_text(line))
+                    await asyncio.sleep(pause if left is None else min(pause, left))
         finally:
             done, seconds = count - len(rows.waiting), format_duration(time.monotonic() - started)
             line = f"batches: {done:,} of {count:,} rows done, {seconds}"
@@ -137,11 +143,21 @@ class BatchResult:
 
     async def acancel(self) -> None:
         """Cancel the batches in which rows wait; the asynchronous version of `cancel`."""
-        comparison = self._with_rows
-        with comparison.opened_store() as store:
-            run = BatchRun(comparison.grid, store, comparison.budget, rows=comparison.rows)
+        async with _opened_store(self._with_rows) as store:
+            run = self._run(store)
             await run.acancel()
             await run.arefresh()
+
+
+@asynccontextmanager
+async def _opened_store(comparison: HasRows) -> AsyncIterator[Store]:
+    """Return the store of a comparison; it is opened in a thread, because a large file takes seconds to check."""
+    opened = comparison.opened_store()
+    store = await to_thread(opened.__enter__)
+    try:
+        yield store
+    finally:
+        await to_thread(opened.__exit__, None, None, None)
 
 
 def status_line(batches: Sequence[StoredBatch], rows: int) -> str:

@@ -110,7 +110,7 @@ class BatchRun:
                     if not self.rows.is_done(row):
                         self.rows.put(row, self.rows[row].with_error(error))
             finally:
-                self._note_waiting(await to_thread(self._waiting, missing))
+                await to_thread(self._note_waiting, await to_thread(self._waiting, missing))
         await to_thread(self._store.checkpoint)
 
     async def _submit(self, model: int, missing: Indices) -> None:
@@ -204,12 +204,16 @@ class BatchRun:
         Raises:
             ProviderError: A server did not answer.
         """
+        for model, missing in (await to_thread(self._wanted)).items():
+            await self._refresh(self._jobs_of(model), missing)
+
+    def _wanted(self) -> dict[int, dict[str, list[int]]]:
+        """Return the rows that wait in batches, by the index of their model and by key."""
         wanted: dict[int, dict[str, list[int]]] = {}
         for index in list(self.rows.waiting):
             model = index % len(self.grid.models)
             wanted.setdefault(model, {}).setdefault(self.rows.key(index), []).append(index)
-        for model, missing in wanted.items():
-            await self._refresh(self._jobs_of(model), missing)
+        return wanted
 
     async def _refresh(self, jobs: BatchJobs, missing: Indices) -> None:
         before = await to_thread(self._waiting, missing)
@@ -233,8 +237,7 @@ class BatchRun:
         Raises:
             ProviderError: A server did not answer.
         """
-        for model in {index % len(self.grid.models) for index in self.rows.waiting}:
-            keys = {self.rows.key(index) for index in self.rows.waiting if index % len(self.grid.models) == model}
+        for model, keys in (await to_thread(self._wanted)).items():
             await self._jobs_of(model).cancel((await to_thread(self._waiting, keys)).values())
 
 
