@@ -420,6 +420,29 @@ def test_a_canceled_batch_gives_its_questions_back(server, llm, path, images):
     assert direct(llm, path, images).rows.answered == 4
 
 
+def test_rows_that_were_to_be_asked_again_do_not_get_their_earlier_answers_when_the_batch_is_canceled(
+    server, llm, path, images
+):
+    direct(llm, path, images)
+    server.batch_seconds = math.inf
+    server.fail_batch(BatchFault(finished=0))
+    comparison = batch_of(llm, path, images, resume=False)
+    comparison.cancel()
+    comparison.wait(MINUTE, progress=False)
+    assert comparison.pending == [] and comparison.rows.answered == 0
+
+
+def test_rows_that_were_asked_again_have_the_answers_that_another_run_collected(server, llm, path, images):
+    direct(llm, path, images)
+    server.batch_seconds = math.inf
+    first, second = (batch_of(llm, path, images, resume=False) for _ in range(2))
+    server.batch_seconds = 0
+    assert second.wait(MINUTE, progress=False).rows.answered == 4 and batches(server) == 1
+    first.wait(MINUTE, progress=False)
+    assert first.rows.answered == 4 and first.pending == []
+    assert all(row.usd == other.usd for row, other in zip(first, second, strict=True))
+
+
 def test_a_store_that_was_deleted_finds_its_batches_on_the_server(server, llm, path, images, tmp_path):
     server.batch_seconds = math.inf
     batch_of(llm, path, images)

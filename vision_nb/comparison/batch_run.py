@@ -30,6 +30,8 @@ from vision_nb.user_warnings import to_thread
 Indices = Mapping[str, Sequence[int]]
 """By key: the rows that ask the same question about equal images."""
 
+_READ_TOGETHER = 2_000  # answers that are read from the store together
+
 
 class BatchRun:
     """A run over a grid that submits what the store does not have, and does not wait for it.
@@ -131,7 +133,8 @@ class BatchRun:
             await submission.submit(asked)
         finally:
             self._fill(left, {key: Outcome(error=error) for key, error in submission.errors.items()})
-            await self._fill_from_store(left)
+            if self.resume:
+                await self._fill_from_store(left)
         waiting = await to_thread(self._waiting, asked)
         if not all(key in waiting or self.rows.is_done(row) for key, row in asked.items()):
             self.stopped = "Another process is asking some of the questions: run the cell again when it has ended"
@@ -179,14 +182,22 @@ class BatchRun:
     async def _fill_from_store(self, wanted: Indices) -> None:
         """Fill in the rows whose answers another process has collected meanwhile."""
         open_keys = [key for key, rows in wanted.items() if not self.rows.is_done(rows[0])]
-        for key, answer in (await to_thread(self._store.get_many, open_keys)).items() if self.resume else ():
-            for index in wanted[key]:
-                row = self._lookup.row_from(index, answer)
-                if row is not None:
-                    self.rows.put(index, row, is_stored=True)
+        for start in range(0, len(open_keys), _READ_TOGETHER):
+            answers = await to_thread(self._store.get_many, open_keys[start : start + _READ_TOGETHER])
+            for key, answer in answers.items():
+                for index in wanted[key]:
+                    row = self._lookup.row_from(index, answer)
+                    if row is not None:
+                        self.rows.put(index, row, is_stored=True)
 
     def _waiting(self, keys: Iterable[str]) -> dict[str, str]:
         return self._store.questions_in_batches(keys)
+
+    def _tokens(self, missing: Indices) -> dict[str, str]:
+        """Return the batches in which questions wait, or waited until another run collected them, by key."""
+        tokens = {batch.batch_id: batch.token for batch in self._store.batches()}
+        noted = {key: tokens.get(self.rows.waiting.get(rows[0], "")) for key, rows in missing.items()}
+        return {**{key: token for key, token in noted.items() if token}, **self._waiting(missing)}
 
     def _waiting_everywhere(self) -> dict[str, str]:
         return self._waiting({self.rows.key(index) for index in range(len(self.rows)) if not self.rows.is_done(index)})
@@ -216,12 +227,19 @@ class BatchRun:
         return wanted
 
     async def _refresh(self, jobs: BatchJobs, missing: Indices) -> None:
-        before = await to_thread(self._waiting, missing)
+        before = await to_thread(self._tokens, missing)
         await self._collect(jobs, missing)
-        await self._fill_from_store(missing)
         left = await to_thread(self._waiting, missing)
-        self.rows.stop_waiting(_rows_of(missing, set(missing) - set(left)))
         ended = {batch.token: batch for batch in await to_thread(self._store.batches, set(before.values()))}
+        gone: dict[str, list[str]] = {}
+        for key in before.keys() - left.keys():
+            gone.setdefault(before[key], []).append(key)
+        if self.resume:
+            await self._fill_from_store(missing)
+        for token in gone.keys() & ended.keys() if not self.resume else ():  # earlier answers were not asked for
+            answered = await to_thread(self._store.answered_since, gone[token], ended[token].created)
+            await self._fill_from_store({key: missing[key] for key in answered})
+        self.rows.stop_waiting(_rows_of(missing, set(missing) - set(left)))
         for key, rows in missing.items():
             batch = ended.get(before.get(key, ""))
             if key not in left and batch is not None and batch.status == "expired" and not self.rows.is_done(rows[0]):

@@ -148,6 +148,14 @@ class BatchStore(ABC):
         with self._locked() as connection:
             return [key for (key,) in connection.execute("SELECT key FROM batch_questions WHERE token = ?", [token])]
 
+    def answered_since(self, keys: Iterable[str], since: float) -> set[str]:
+        """Return those of some questions whose answers were stored since a time, in seconds since 1970."""
+        with self._locked() as connection:
+            rows = connection.execute(
+                f"SELECT key FROM answers WHERE {_AMONG} AND time >= ?", [json.dumps(list(keys)), since]
+            )
+            return {key for (key,) in rows}
+
     def reserve_batch(self, batch: StoredBatch, keys: Iterable[str], *, reuse: bool) -> set[str]:
         """Write a batch, and reserve those questions that nobody is asking; return their keys.
 
