@@ -616,6 +616,13 @@ async def test_the_store_is_not_used_in_the_thread_of_the_event_loop(server, llm
     assert comparison.pending == [] and users and threading.get_ident() not in users
 
 
+def test_the_longest_pause_is_checked_and_kept_for_calls_that_are_repeated_directly(server, llm, path, images):
+    with pytest.raises(errors.SettingsError, match="max_wait"):
+        batch_of(llm, path, images, max_wait=-1)
+    assert asked(server, "POST", "/files") == 0
+    assert batch_of(llm, path, images, max_wait=5).max_wait == 5
+
+
 def test_the_timeout_of_wait_is_checked(llm, path, images):
     comparison = batch_of(llm, path, images)
     with pytest.raises(errors.SettingsError, match="timeout"):

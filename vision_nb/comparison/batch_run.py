@@ -16,6 +16,7 @@ from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.lookup import Lookup
 from vision_nb.comparison.plan import make_plan
 from vision_nb.comparison.rows import Rows
+from vision_nb.comparison.run import check_max_wait
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.ledger import ledger
 from vision_nb.errors import BatchError, BudgetExceededError, SettingsError, VisionError
@@ -42,18 +43,25 @@ class BatchRun:
         budget: The run's budget.
         resume: Use the answers that are already in the store.
         rows: The rows of an earlier run, to collect those that wait in batches.
+        max_wait: The longest pause after a rate limit error if calls are repeated directly, in seconds.
 
     Attributes:
         rows: The rows, with the results so far.
         stopped: Why some questions were not submitted, or None.
     """
 
-    max_wait = MAX_WAIT
-
     def __init__(
-        self, grid: Grid, store: Store, budget: Budget, *, resume: bool = True, rows: Rows | None = None
+        self,
+        grid: Grid,
+        store: Store,
+        budget: Budget,
+        *,
+        resume: bool = True,
+        rows: Rows | None = None,
+        max_wait: float = MAX_WAIT,
     ) -> None:
         self.grid, self.budget, self.resume = grid, budget, resume
+        self.max_wait = check_max_wait(max_wait)
         self.rows = Rows(grid, store.path) if rows is None else rows
         self.stopped: str | None = None
         self._store = store

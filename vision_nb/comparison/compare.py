@@ -154,7 +154,7 @@ def compare(
         spending = run_budget(grid.models, budget)
         run: Run | BatchRun
         if batch:
-            run = BatchRun(grid, opened, spending, resume=resume)
+            run = BatchRun(grid, opened, spending, resume=resume, max_wait=max_wait)
             run.check()
         else:
             run = Run(
@@ -229,7 +229,7 @@ async def acompare(
         spending = run_budget(grid.models, budget)
         run: Run | BatchRun
         if batch:
-            run = BatchRun(grid, opened, spending, resume=resume)
+            run = BatchRun(grid, opened, spending, resume=resume, max_wait=max_wait)
             run.check()
         else:
             run = Run(
