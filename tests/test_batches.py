@@ -357,6 +357,8 @@ def test_invalid_structured_answers_are_paid_for_and_not_repaired(server, llm, p
     assert len(found.failed) == 4 and found.failed[0].error.startswith("SchemaError")
     assert all(row.usd and row.attempts == 1 for row in found.failed) and len(vn.ledger.entries) == 4
     assert calls(server) == 0
+    with Store(path) as store:
+        assert store.count() == 0
     server.answer_with('{"width": 64}')
     retried = found.retry(progress=False)
     assert [row.parsed for row in retried] == [{"width": 64}] * 4 and calls(server) == 4
@@ -493,6 +495,23 @@ def test_a_budget_is_checked_before_anything_is_submitted(server, llm, path, ima
         assert len(found.pending) == 4 and found.budget._reserved > 0
         found.wait(MINUTE, progress=False)
         assert 0 < found.budget.spent < Decimal("0.01") and found.budget._reserved == 0
+
+
+@pytest.mark.parametrize("reason", ["two models", "two files"])
+def test_the_price_of_all_batches_is_checked_before_the_first_file_is_uploaded(
+    server, path, images, monkeypatch, reason
+):
+    names = ["gpt-4o", "gpt-4o-mini"] if reason == "two models" else ["gpt-4o"]
+    models = [vn.OpenAIMultiModal(name, "k", server.openai_base, max_new_tokens=50) for name in names]
+    if reason == "two files":
+        monkeypatch.setattr(OpenAIBatches, "max_requests", 2)
+    price = batch_of(models, path, images, dry_run=True).batch_usd
+    comparison = batch_of(models, path, images, budget=price * Decimal("0.99"))  # enough for the first file
+    assert comparison.pending == [] and "budget" in comparison.incomplete
+    assert asked(server, "POST", "/files") == 0
+    assert len(batch_of(models, path, images, budget=2 * price).pending) == 4 * len(models) and batches(server) == 2
+    for model in models:
+        model.close()
 
 
 def test_a_dry_run_shows_both_prices(server, llm, path, images):
@@ -634,6 +653,8 @@ def test_uploaded_images_are_sent_themselves(server, llm, path, images):
     uploaded = images[0].upload(llm)
     server.batch_seconds = math.inf
     comparison = batch_of(llm, path, [uploaded])
+    (created,) = [one.body for one in server.requests if one.path.endswith("/batches") and one.method == "POST"]
+    assert created["endpoint"] == "/v1/chat/completions"  # only the Responses API could refer to the uploaded file
     uploaded.delete()
     server.batch_seconds = 0
     assert comparison.wait(MINUTE, progress=False).rows.answered == 1
