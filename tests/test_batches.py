@@ -14,7 +14,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import interrupted_when
 from vision_nb import errors
-from vision_nb.comparison import batch_jobs
+from vision_nb.comparison import batch_jobs, batch_result
 from vision_nb.comparison.compare import acompare
 from vision_nb.demo import BatchFault, Fault
 from vision_nb.demo.openai import files
@@ -640,6 +640,19 @@ def test_the_longest_pause_is_checked_and_kept_for_calls_that_are_repeated_direc
         batch_of(llm, path, images, max_wait=-1)
     assert asked(server, "POST", "/files") == 0
     assert batch_of(llm, path, images, max_wait=5).max_wait == 5
+
+
+@pytest.mark.parametrize("fault", [Fault(status=503), Fault(status=429)])
+def test_waiting_goes_on_after_a_failure_of_the_server(server, llm, path, images, monkeypatch, fault):
+    comparison = batch_of(llm, path, images)
+    server.fail(fault)
+    assert comparison.wait(MINUTE, progress=False).rows.answered == 4
+    comparison = batch_of(llm, path, images, "And now?")
+    monkeypatch.setattr(batch_result, "_PATIENCE", -1.0)
+    server.fail(fault)
+    with pytest.raises(errors.ProviderError):
+        comparison.wait(MINUTE, progress=False)
+    assert comparison.wait(MINUTE, progress=False).rows.answered == 4
 
 
 def test_the_timeout_of_wait_is_checked(llm, path, images):

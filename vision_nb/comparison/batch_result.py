@@ -13,7 +13,13 @@ from vision_nb.comparison.batch_run import BatchRun, waiting_batches
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.budget import Budget
-from vision_nb.errors import SettingsError
+from vision_nb.errors import (
+    ProviderConnectionError,
+    QuotaExceededError,
+    RateLimitError,
+    ServerError,
+    SettingsError,
+)
 from vision_nb.notebook.progress import LiveOutput
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering.format import format_duration
@@ -23,6 +29,7 @@ from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 60.0  # seconds between two looks at batches
+_PATIENCE = 3600.0  # seconds for which a server may fail while batches are waited for
 
 
 class HasRows(Protocol):
@@ -94,12 +101,14 @@ class BatchResult:
     def wait(self, timeout: float | None = None, *, progress: bool = True) -> Self:
         """Wait until no row waits in a batch, and return this object. An interrupt ends the waiting, not the batches.
 
+        If the server fails or cannot be reached, this tries again for an hour.
+
         Args:
             timeout: The seconds to wait at most; None for as long as it takes.
             progress: Show the state of the batches.
 
         Raises:
-            ProviderError: The server did not answer.
+            ProviderError: The server refused a request, or did not answer for an hour.
             SettingsError: The timeout is negative.
             StoreError: The store cannot be used.
         """
@@ -116,12 +125,20 @@ class BatchResult:
         count = len(rows.waiting)
         try:
             async with _opened_store(self._with_rows) as store:
+                last_success = started
                 for pause in _pauses():
-                    await self._run(store).arefresh()
+                    problem = ""
+                    try:
+                        await self._run(store).arefresh()
+                        last_success = time.monotonic()
+                    except (ProviderConnectionError, RateLimitError, ServerError) as error:
+                        if isinstance(error, QuotaExceededError) or time.monotonic() - last_success > _PATIENCE:
+                            raise
+                        problem = f"{error} Trying again. "
                     left = None if timeout is None else timeout - (time.monotonic() - started)
                     if not rows.waiting or (left is not None and left <= 0):
                         break
-                    line = await to_thread(self._status, store)
+                    line = problem + await to_thread(self._status, store)
                     output.show(line, muted_text(line))
                     await asyncio.sleep(pause if left is None else min(pause, left))
         finally:
