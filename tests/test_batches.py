@@ -14,7 +14,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import interrupted_when
 from vision_nb import errors
-from vision_nb.comparison import batch_jobs, batch_result
+from vision_nb.comparison import batch_jobs, batch_result, rows
 from vision_nb.comparison.compare import acompare
 from vision_nb.demo import BatchFault, Fault
 from vision_nb.demo.openai import files
@@ -484,6 +484,20 @@ def test_a_refused_batch_is_an_error_of_its_rows_and_leaves_no_file(server, llm,
     assert all("QuotaExceededError" in row.error and "Billing hard limit" in row.error for row in comparison)
     assert comparison.pending == [] and list(llm.client.files.list()) == []
     assert collected(llm, path, images).rows.answered == 4
+
+
+def test_a_large_comparison_reads_the_answers_of_its_batches_from_the_store(
+    server, llm, path, images, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(rows, "ROWS_IN_MEMORY", 2)
+    images, prompts = [*images, images[0]], ["How large?", "And now?"]
+    vn.ledger.reset()
+    comparison = collected(llm, path, images, prompts)
+    assert comparison.rows.is_large and comparison.rows.answered == 10 and comparison.pending == []
+    tally = comparison.rows.tally()
+    assert (tally.paid, tally.usd) == (8, vn.ledger.total) and len(vn.ledger.entries) == 8
+    expected = direct(llm, tmp_path / "other.sqlite3", images, prompts)
+    assert [row.response for row in comparison] == [row.response for row in expected]
 
 
 def test_a_budget_is_checked_before_anything_is_submitted(server, llm, path, images):
