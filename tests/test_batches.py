@@ -561,9 +561,22 @@ def test_a_batch_that_the_server_does_not_know_is_not_submitted_again_until_it_i
         store.update_batch(batch.token, batch_id="batch_of_another_project")
     comparison.refresh()
     assert len(comparison.pending) == 4 and "not found" in comparison.batch_status
+    assert "check that the API key is that of its project" in comparison.batch_status
     assert len(batch_of(llm, path, images).pending) == 4 and batches(server) == 1
     comparison.cancel()
     assert comparison.pending == []
+
+
+def test_a_batch_that_the_server_knows_again_has_no_problem(server, llm, path, images):
+    server.batch_seconds = math.inf
+    server.answer_with("scripted")
+    comparison = batch_of(llm, path, images)
+    with Store(path) as store:
+        (batch,) = store.batches()
+        for batch_id, is_known in (("batch_of_another_project", False), (batch.batch_id, True)):
+            store.update_batch(batch.token, batch_id=batch_id)
+            comparison.refresh()
+            assert ("check that the API key" in comparison.batch_status) is not is_known
 
 
 async def test_a_batch_stays_busy_while_its_file_is_uploaded_however_slowly(server, llm, path, images, monkeypatch):

@@ -166,7 +166,8 @@ class BatchJobs:
         return None
 
     def _note(self, token: str, state: BatchState, **changes: object) -> None:
-        self.store.update_batch(token, status=state.status, done=state.done, seen=time.time(), **changes)
+        noted = {"status": state.status, "done": state.done, "message": state.message, "seen": time.time()}
+        self.store.update_batch(token, **noted, **changes)
 
     async def _follow(self, batch: StoredBatch, use: Use) -> None:
         """Read the state of a batch, and collect it if it has ended."""

@@ -192,10 +192,12 @@ def status_line(batches: Sequence[StoredBatch], rows: int) -> str:
     words.append(f"submitted {age_of(min((batch.created for batch in batches), default=time.time()))}")
     waiting = "1 row waits" if rows == 1 else f"{rows:,} rows wait"
     where = "a batch" if len(batches) == 1 else f"{len(batches):,} batches"
-    return (
-        f"{waiting} in {where} ({', '.join(words)}). wait() waits for the answers, refresh() fetches those that are "
-        "ready, and cancel() cancels. batch=False asks directly, and pays twice."
+    problems = dict.fromkeys(batch.message for batch in batches if batch.message)
+    advice = (
+        "wait() waits for the answers, refresh() fetches those that are ready, and cancel() cancels. "
+        "batch=False asks directly, and pays twice."
     )
+    return " ".join([f"{waiting} in {where} ({', '.join(words)}).", *problems, advice])
 
 
 def state_of(batch: StoredBatch) -> str:
