@@ -263,14 +263,34 @@ def set_key(value):
         os.environ.pop("OPENAI_API_KEY", None)
 
 
-def test_a_key_in_the_workers_environment_takes_precedence(server, client, images, tmp_path):
+@pytest.fixture
+def with_own_key(client):
+    """Return a client whose workers have a key in their environment."""
     client.run(set_key, "sk-of-the-worker-0123456789")
-    try:
-        comparison = compare(model(server), "How large is it?", images, store=tmp_path / "a", cluster=client)
-    finally:
-        client.run(set_key, None)
-    assert not comparison.errors
-    assert {request.headers["authorization"] for request in server.requests} == {"Bearer sk-of-the-worker-0123456789"}
+    yield client
+    client.run(set_key, None)
+
+
+def keys_sent(server):
+    return {request.headers["authorization"].removeprefix("Bearer ") for request in server.requests}
+
+
+def test_a_key_in_the_workers_environment_takes_precedence(server, with_own_key, images, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    llm = model(server, api_key=None)
+    comparison = compare(llm, "How large is it?", images, store=tmp_path / "a", cluster=with_own_key)
+    assert not comparison.errors and keys_sent(server) == {"sk-of-the-worker-0123456789"}
+
+
+def test_a_key_that_was_passed_is_not_replaced_by_a_workers_own(server, with_own_key, images, tmp_path):
+    comparison = compare(model(server), "How large is it?", images, store=tmp_path / "a", cluster=with_own_key)
+    assert not comparison.errors and keys_sent(server) == {KEY}
+
+
+def test_a_key_from_the_environment_is_sent_to_workers_without_one(server, client, images, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    comparison = compare(model(server, api_key=None), "How?", images, store=tmp_path / "a", cluster=client)
+    assert not comparison.errors and keys_sent(server) == {KEY}
 
 
 def test_a_key_that_the_server_refuses_is_an_error_without_the_key(server, client, tmp_path):

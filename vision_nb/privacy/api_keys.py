@@ -38,15 +38,24 @@ class Secret:
         name: What it is, for error messages, such as "The API key for OpenAI".
         variable: The environment variable for it; empty if there is none.
         parts: Parts of it that are also secret.
+        is_passed: Whether it was passed as an argument, and not read from the environment variable.
 
     Attributes:
         token: The placeholder in a request's headers until the request is sent.
     """
 
-    __slots__ = ("__weakref__", "_parts", "_value", "name", "pattern", "token", "variable")
+    __slots__ = ("__weakref__", "_is_passed", "_parts", "_value", "name", "pattern", "token", "variable")
 
-    def __init__(self, value: str | None, *, name: str, variable: str = "", parts: Iterable[str] = ()) -> None:
-        self._value, self.name, self.variable = value, name, variable
+    def __init__(
+        self,
+        value: str | None,
+        *,
+        name: str,
+        variable: str = "",
+        parts: Iterable[str] = (),
+        is_passed: bool = True,
+    ) -> None:
+        self._value, self.name, self.variable, self._is_passed = value, name, variable, is_passed
         self._parts = tuple(parts)
         self.pattern = Pattern()
         self.token = new_token(self)
@@ -69,7 +78,7 @@ class Secret:
             if not value:
                 how = f"set {self.variable} there" if self.variable else "create the model in that process"
                 raise MissingKeyError(f"{self.name} is missing: keys are not sent to other processes, so {how}.")
-            self._value = value
+            self._value, self._is_passed = value, False
             self._register(value)
         return self._value
 
@@ -87,7 +96,7 @@ class Secret:
         if self._value in _PLACEHOLDERS:
             return _restore, (self._value, self.name, self.variable)
         if includes_secrets():
-            return _restore_transferred, (self.reveal(), self.name, self.variable, self._parts)
+            return _restore_transferred, (self.reveal(), self.name, self.variable, self._parts, self._is_passed)
         return _restore, (None, self.name, self.variable)
 
     def __getstate__(self) -> None:
@@ -101,10 +110,13 @@ def _restore(value: str | None, name: str, variable: str) -> Secret:
     return Secret(value, name=name, variable=variable)
 
 
-def _restore_transferred(value: str, name: str, variable: str, parts: tuple[str, ...]) -> Secret:
-    """Restore a secret; this process's own environment takes precedence."""
-    own = clean_key(os.environ.get(variable) if variable else None, name)
-    return Secret(own or value, name=name, variable=variable, parts=parts)
+def _restore_transferred(value: str, name: str, variable: str, parts: tuple[str, ...], is_passed: bool) -> Secret:
+    """Restore a secret; if it came from an environment variable, that of this process takes precedence.
+
+    A secret that was passed may be for another server than the variable's.
+    """
+    own = "" if is_passed or not variable else clean_key(os.environ.get(variable), name)
+    return Secret(own or value, name=name, variable=variable, parts=parts, is_passed=is_passed)
 
 
 class Hidden:
@@ -229,10 +241,9 @@ def make_secret(value: Any, *, name: str, variable: str = "") -> Secret | None:
     """
     if isinstance(value, Secret):
         return value
-    cleaned = clean_key(value, name)
-    if not cleaned and variable:
-        cleaned = clean_key(os.environ.get(variable), f"{name} (in {variable})")
-    return Secret(cleaned, name=name, variable=variable) if cleaned else None
+    passed = clean_key(value, name)
+    cleaned = passed or clean_key(os.environ.get(variable) if variable else None, f"{name} (in {variable})")
+    return Secret(cleaned, name=name, variable=variable, is_passed=bool(passed)) if cleaned else None
 
 
 class HiddenHeaders(dict[str, Any]):
