@@ -396,6 +396,15 @@ def test_the_summary_and_the_plot_show_the_number_of_labels(server, images, stor
     assert texts == ["n = 3", "n = 3"]
 
 
+def test_models_with_one_name_share_a_row_of_the_summary_and_a_place_in_the_plot(server, images, store):
+    settings = [models(server, "gpt-4o", temperature=temperature)[0] for temperature in (0, 1)]
+    comparison = compare(settings, PROMPTS[:1], images / "0.png", store=store)
+    for place in range(2):
+        comparison.set_label(place, correctness=4)
+    assert [one.labels for one in comparison.summary().models] == [2]
+    assert [text.get_text() for text in comparison.plot().axes[0].texts] == ["n = 2"]
+
+
 @pytest.mark.slow
 def test_agreement_as_percentage_and_kappa(server, images, store):
     comparison = compare(models(server), PROMPTS, images, store=store)

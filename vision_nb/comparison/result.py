@@ -344,9 +344,9 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
 
     def plot(self) -> Figure:
         """Plot the scores by model: each label as a dot, the mean with its standard deviation, and n."""
-        models = [str(model) for model in self.grid.models]
-        answers = ((models[row % len(models)], self.rows.key(row)) for row in self.rows.finished_indices())
-        return plot(answers, models, self._labels())
+        names = [str(model) for model in self.grid.models]
+        answers = ((names[row % len(names)], self.rows.key(row)) for row in self.rows.finished_indices())
+        return plot(answers, list(dict.fromkeys(names)), self._labels())
 
     def retry_errors(self, *, progress: bool = True) -> Comparison:
         """Repeat the calls that failed or were not made, within the remaining budget.
