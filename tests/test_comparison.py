@@ -281,6 +281,7 @@ def test_to_csv_and_to_parquet(server, images, store, tmp_path):
         ((None, PROMPTS, [PNG]), "at least one model"),
         ((["demo"], [], [PNG]), "at least one prompt"),
         ((["demo"], PROMPTS, []), "at least one image"),
+        ((["demo"], PROMPTS, [[], []]), "at least one image"),
         ((["demo", "demo"], PROMPTS, [PNG]), "model 'demo' is given twice"),
         ((["demo"], [3], [PNG]), "prompt must be a non-empty string"),
         ((["demo"], [" "], [PNG]), "prompt must be a non-empty string"),

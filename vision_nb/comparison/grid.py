@@ -329,7 +329,7 @@ def make_grid(
     """
     llms = tuple(connect(one) if isinstance(one, str) else one for one in as_list(models))
     given = as_list(prompts)
-    sources = as_images(images)
+    sources = list(flatten(as_images(images)))
     for name, values in (("model", llms), ("prompt", given), ("image", sources)):
         if not values:
             raise SettingsError(f"A comparison needs at least one {name}.")
@@ -354,7 +354,7 @@ def make_grid(
 
 def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
     """Load the images; a missing file stays in the grid, and its rows contain the error."""
-    for source in flatten(sources):
+    for source in sources:
         try:
             yield from load_images(source)
         except ImageNotFoundError:
