@@ -1,7 +1,9 @@
 """`compare`: rows, resuming, errors, budgets, concurrency, the gallery and labels."""
 
 import asyncio
+import copy
 import itertools
+import pickle
 import sqlite3
 import threading
 import time
@@ -115,6 +117,15 @@ def test_a_failed_call_is_an_error_row_and_the_other_calls_are_made(server, imag
     mended = comparison.retry_errors(progress=False)
     assert [row.error.split(":")[0] for row in mended.errors] == ["ImageNotFoundError"] * 4
     assert len(server.requests) == 12 + 1 + 4
+
+
+def test_rows_are_equal_and_pickled_as_a_tuple_is(server, images, store):
+    server.fail(Fault(status=400))
+    first = compare(models(server), PROMPTS, images, store=store)
+    second = first.retry_errors(progress=False)
+    third = second.retry_errors(progress=False)
+    assert second.rows == third.rows == tuple(third) != first.rows and second.rows != second.rows[1:]
+    assert pickle.loads(pickle.dumps(second.rows)) == copy.deepcopy(second.rows) == second.rows
 
 
 def test_a_rate_limit_pauses_only_its_own_model(server, images, store):

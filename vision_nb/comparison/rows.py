@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from threading import Lock
-from typing import overload
+from typing import Any, overload
 
 from vision_nb.comparison.grid import Grid, Row, image_key, row_keys
 from vision_nb.errors import StoreError
@@ -126,6 +127,14 @@ class Rows(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), PAGE):
             yield from self._read(start)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (Rows, tuple)):
+            return NotImplemented
+        return len(self) == len(other) and all(map(operator.eq, self, other))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return tuple, (tuple(self),)  # without the models and their connections
 
     def __repr__(self) -> str:
         return f"Rows({len(self):,} rows, {self.answered:,} answered, {self.failed:,} failed)"
