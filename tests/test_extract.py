@@ -154,6 +154,23 @@ def test_a_repaired_answer_has_the_same_price_from_the_store(server, llm, images
         assert again[0].usd == sum(entry.usd for entry in vn.ledger.entries)
 
 
+def test_a_repaired_answer_that_another_run_receives_meanwhile_has_its_price(server, llm, images, tmp_path):
+    store, asked, repaired = tmp_path / "answers.sqlite3", [], []
+
+    def script(question):
+        asked.append(question)
+        if len(asked) == 1:
+            server.fail(Fault(text="no data"))
+            other = vn.OpenAIMultiModal("gpt-4o-mini", api_key="sk-test-0123456789", api_base=f"{server.url}/v1")
+            repaired.extend(extract(images / "1.png", other, store=store))
+        return json.dumps(RECEIPT)
+
+    server.answer_with(script)
+    extraction = extract(images, llm, store=store, concurrency=1)
+    assert len(server.requests) == 4 and repaired[0].attempts == 2
+    assert extraction[1].from_store and extraction[1].usd == repaired[0].usd > extraction[0].usd
+
+
 def test_an_answer_with_an_implausible_token_count_has_no_price_from_the_store_either(server, llm, images):
     server.fail(Fault(text=json.dumps(RECEIPT), answer={"usage": {"prompt_tokens": 1}}))
     first = extract(images / "0.png", llm)

@@ -10,7 +10,7 @@ from vision_nb.comparison.calls import Calls
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
 from vision_nb.errors import SchemaError, VisionError
-from vision_nb.responses import Response
+from vision_nb.responses import Response, SumOfAttempts
 from vision_nb.storage.answers import AnswerFacts
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
@@ -138,6 +138,6 @@ class Lookup:
             parsed = None if schema is None else schema.parse(answer.text)
         except SchemaError:
             return None
-        if answer.pricing is None:
+        if answer.pricing is None or isinstance(answer.pricing, SumOfAttempts):  # its attempts may have no price yet
             answer = answer.priced_by(self._grid.models[index % len(self._grid.models)].pricing)
         return self._rows[index].with_answer(answer, from_store=True, parsed=parsed)
