@@ -11,6 +11,8 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from vision_nb import errors
+from vision_nb.comparison import run
 from vision_nb.store import Store
 
 
@@ -106,3 +108,29 @@ def test_a_comparison_opens_its_store_again_for_labels(llm, store):
     del comparison
     gc.collect()
     assert open_files(store) == []
+
+
+def test_a_store_that_fails_during_a_run_ends_it_with_the_answers_so_far(server, llm, store, monkeypatch):
+    images = [picture(seed=seed) for seed in range(20)]
+    look_up = Store.get_many
+
+    def fails_later(self, keys, pricing=None):
+        if server.requests:
+            raise errors.StoreError("The disk is gone.")
+        return look_up(self, keys, pricing)
+
+    monkeypatch.setattr(Store, "get_many", fails_later)
+    monkeypatch.setattr(run, "_QUEUED", 1)
+    comparison = vn.compare(llm, "What?", images, store=store, progress=False, concurrency=1)
+    assert comparison.incomplete.startswith("The disk is gone; ")
+    assert 0 < sum(row.finished for row in comparison) == len(server.requests) < 20
+
+
+def test_a_store_that_fails_before_the_first_call_is_an_error(server, llm, store, monkeypatch):
+    def fail(*_):
+        raise errors.StoreError("The disk is gone.")
+
+    monkeypatch.setattr(Store, "get_many", fail)
+    with pytest.raises(errors.StoreError, match="The disk is gone"):
+        vn.compare([llm, "demo"], "What?", picture(), store=store, progress=False)
+    assert not server.requests

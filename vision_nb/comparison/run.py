@@ -89,6 +89,7 @@ class Run:
         )
         self._same: dict[int, list[int]] = {}  # by a row that is being asked: rows with equal images
         self._elsewhere: set[int] = set()  # rows whose questions another process is asking
+        self._has_asked = False  # whether a call was begun
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb store")
 
     @property
@@ -108,7 +109,7 @@ class Run:
         """Make the missing calls.
 
         Raises:
-            StoreError: The store cannot be written, and no call was made.
+            StoreError: The store cannot be used, and no call was made.
         """
         limits = self.grid.limits
         least = 2 * (os.cpu_count() or 1)
@@ -152,6 +153,17 @@ class Run:
         return None if self.stopped is not None else self._calls.prepare(model, self.grid.documents[document])
 
     async def _enqueue(self, model: int, queue: PreparedQueue, workers: int) -> None:
+        """Queue a model's missing rows, and then the end of each worker."""
+        try:
+            await self._enqueue_missing(model, queue)
+        except StoreError as error:
+            if not self._has_asked:
+                raise
+            self.stopped = str(error)  # what has been answered is kept
+        for _ in range(workers):
+            await queue.put(None)
+
+    async def _enqueue_missing(self, model: int, queue: PreparedQueue) -> None:
         """Fill in a model's rows whose answers are in the store, and queue the others, as the queue has room."""
         async for batch in self._lookup.missing(model):
             waiting = await to_thread(self._waiting, [row for row, _, _ in batch]) if self._heed_batches else {}
@@ -165,8 +177,6 @@ class Run:
                 else:
                     self._same.setdefault(first, []).append(row)
             self._recount()
-        for _ in range(workers):
-            await queue.put(None)
 
     def _waiting(self, rows: Sequence[int]) -> dict[str, str]:
         """Return the batches in which the questions of some rows wait, by key."""
@@ -286,7 +296,7 @@ class Run:
                 break
 
     async def _call(self, row: int, model: int, document: ImageDocument, gate: ModelGate) -> None:
-        llm = self.grid.models[model]
+        llm, self._has_asked = self.grid.models[model], True
         name = f"{document.title} ({llm.label})" if len(self.grid.models) > 1 else document.title
         with self._progress.asking(row, name), self.budget.active(), gate.active(row), without_rate_limit_retries():
             response = await self._calls.ask(model, self.rows[row].prompt, document)
