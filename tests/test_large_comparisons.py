@@ -209,6 +209,25 @@ def test_answers_keep_their_parameters_when_others_are_asked_again(server, llm, 
     assert again[0].key != comparison[0].key and again[1].key == comparison[1].key
 
 
+@pytest.mark.parametrize("in_memory", [0, 20_000])
+def test_an_answer_to_an_image_that_has_changed_is_not_copied(server, llm, path, tmp_path, monkeypatch, in_memory):
+    monkeypatch.setattr(rows, "ROWS_IN_MEMORY", in_memory)
+    number_answers(server)
+    server.fail(Fault(status=400), times=1)
+    changed, late = tmp_path / "changed.png", tmp_path / "late.png"
+    picture(40, 30, seed=1).save(changed)
+    options = {"store": path, "progress": False, "concurrency": 1}
+    comparison = vn.compare(llm, ["What?", "Why?"], [changed, late], **options)
+    assert [row.response for row in comparison] == [None, None, "answer 1", None]
+    for file in (changed, late):
+        picture(40, 30, seed=2).save(file)
+    again = comparison.retry_errors(progress=False)
+    assert [row.response for row in again] == ["answer 2", "answer 2", "answer 1", "answer 3"]
+    fresh = vn.compare(llm, ["What?", "Why?"], [changed, late], **options)
+    assert [row.response for row in fresh] == ["answer 2", "answer 2", "answer 3", "answer 3"]
+    assert len(server.requests) == 1 + 3, "the failed request, and one for each answer"
+
+
 def test_equal_images_of_a_large_comparison_are_asked_once(server, llm, path, images, large):
     number_answers(server)
     comparison = vn.compare(llm, "What?", [*images, *images], store=path, progress=False)

@@ -45,6 +45,7 @@ class Lookup:
         self._grid, self._rows, self._store, self._calls, self._resume = grid, rows, store, calls, resume
         self._identified = 0  # images so far
         self._firsts: dict[bytes, int] = {}  # by content: the first equal image
+        self._other_firsts: dict[str, int] = {}  # by key, where that image has an answer from before it changed
         self._lock = asyncio.Lock()
 
     async def missing(self, model: int) -> AsyncIterator[list[Missing]]:
@@ -65,13 +66,17 @@ class Lookup:
                 else:
                     self._rows.put(index, result)
             yield [
-                Missing(index, document, self._grid.index(model, prompt, self._first(document)))
+                Missing(index, document, self._first(index, model, prompt, document))
                 for index, prompt, document in wanted
                 if index not in found
             ]
 
-    def _first(self, document: int) -> int:
-        return self._firsts[self._rows.content(document)]
+    def _first(self, row: int, model: int, prompt: int, document: int) -> int:
+        first = self._grid.index(model, prompt, self._firsts[self._rows.content(document)])
+        if first == row:
+            return row
+        key = self._rows.key(row)
+        return first if self._rows.key(first) == key else self._other_firsts.setdefault(key, row)
 
     async def _identify(self, batch: range) -> None:
         """Compute the digests of the images that have rows to fill in, once for all models."""
