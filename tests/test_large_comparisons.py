@@ -228,6 +228,21 @@ def test_an_answer_to_an_image_that_has_changed_is_not_copied(server, llm, path,
     assert len(server.requests) == 1 + 3, "the failed request, and one for each answer"
 
 
+@pytest.mark.parametrize("change", ["image", "parameters"])
+def test_the_price_counts_each_row_once_after_a_retry(server, llm, path, tmp_path, monkeypatch, change):
+    monkeypatch.setattr(rows, "ROWS_IN_MEMORY", 0)
+    server.fail(Fault(status=400), times=1)
+    file = tmp_path / "image.png"
+    picture(40, 30, seed=1).save(file)
+    comparison = vn.compare(llm, ["What?", "Why?"], file, store=path, progress=False, concurrency=1)
+    if change == "image":
+        picture(40, 30, seed=2).save(file)
+    else:
+        llm.temperature = 0.5
+    again = comparison.retry_errors(progress=False)
+    assert again.rows.tally().price == sum(row.usd for row in again) > 0
+
+
 def test_equal_images_of_a_large_comparison_are_asked_once(server, llm, path, images, large):
     number_answers(server)
     comparison = vn.compare(llm, "What?", [*images, *images], store=path, progress=False)

@@ -263,17 +263,21 @@ class Rows(Sequence[Row]):
         """
         new = bytes.fromhex(digest)
         if self._digests[document] not in (None, new):  # a row of an earlier run has the answer to the earlier image
-            self._hold([row for row, _, _ in self.grid.rows_of(document) if self._flags[row]])
+            for row, _, _ in self.grid.rows_of(document):
+                if self._flags[row]:
+                    self._hold(row, self[row])
         self._digests[document] = new
         for index, model, prompt in self.grid.rows_of(document):
-            row = self._held.get(index)
-            if row is not None and not row.finished:  # it failed in an earlier run
-                self._held[index] = replace(row, key=self._key(model, prompt, document))
+            held = self._held.get(index)
+            if held is not None and not held.finished:  # it failed in an earlier run
+                self._held[index] = replace(held, key=self._key(model, prompt, document))
 
-    def _hold(self, indices: Sequence[int]) -> None:
-        """Keep some rows in memory, because their keys are about to change."""
-        for index in indices:
-            self.put(index, self[index])
+    def _hold(self, index: int, row: Row) -> None:
+        """Keep a row in memory that was read from the store, because other answers will have its key."""
+        if not row.from_store:  # rows in memory are added up one by one
+            self._stored_tally.usd -= row.usd or 0
+            self._stored_tally.unpriced -= row.usd is None
+        self.put(index, row)
 
     def put(self, index: int, row: Row, *, is_stored: bool = False) -> None:
         """Replace a row.
@@ -363,5 +367,5 @@ class Rows(Sequence[Row]):
                 changed = (self.grid.index(model, prompt, document) for document in range(len(self._digests)))
                 for index in changed:  # the model's parameters have changed: other answers now have its keys
                     if self._flags[index]:
-                        copy.put(index, self[index])
+                        copy._hold(index, self[index])
         return copy
