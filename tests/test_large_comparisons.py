@@ -243,6 +243,19 @@ def test_the_price_counts_each_row_once_after_a_retry(server, llm, path, tmp_pat
     assert again.rows.tally().price == sum(row.usd for row in again) > 0
 
 
+def test_answers_of_a_batch_are_read_from_the_store_after_other_rows_of_their_page(
+    server, llm, path, images, large, monkeypatch
+):
+    monkeypatch.setattr(rows, "PAGE", 5)
+    server.batch_seconds = 0
+    vn.compare(llm, "What?", images, store=path, progress=False)
+    comparison = vn.compare(llm, ["What?", "Why?"], images, store=path, progress=False, batch=True)
+    assert comparison[IMAGES - 1].finished and not comparison[IMAGES].finished, "they are on the same page"
+    comparison.wait(60, progress=False)
+    assert [comparison[index] for index in range(2 * IMAGES)] == list(comparison)
+    assert all(row.finished for row in comparison)
+
+
 def test_equal_images_of_a_large_comparison_are_asked_once(server, llm, path, images, large):
     number_answers(server)
     comparison = vn.compare(llm, "What?", [*images, *images], store=path, progress=False)

@@ -145,7 +145,7 @@ class Rows(Sequence[Row]):
         start = index - index % PAGE
         with self._lock:
             page = self._pages.get(start)
-            if page is None:
+            if page is None or not page[index - start].finished:  # answered since then
                 page = self._pages[start] = self._read(start)
             self._pages.move_to_end(start)
             while len(self._pages) > _CACHED_PAGES:
