@@ -53,6 +53,20 @@ def test_a_free_call_is_possible_when_the_budget_is_spent():
     assert Budget(Decimal(1), spent=Decimal(2)).reserve(Decimal(0), "a model") == 0
 
 
+def test_a_limit_that_is_lifted_while_a_call_is_reserved_applies_to_that_call(monkeypatch):
+    budget = Budget(Decimal(1))
+    update = budget._update
+
+    def lift():
+        budget.limit = None
+        update()
+
+    monkeypatch.setattr(budget, "_update", lift)
+    with pytest.raises(errors.BudgetExceededError, match="could cost 5"):
+        budget.reserve(Decimal(5), "a model")
+    assert budget.reserve(Decimal(5), "a model") == 0
+
+
 def test_each_call_is_priced_once_however_often_the_total_is_read():
     priced = []
     budget = Budget(Decimal(1000))

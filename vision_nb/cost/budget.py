@@ -61,19 +61,20 @@ class Budget:
         Raises:
             BudgetExceededError: The call could exceed the limit.
         """
-        if self.limit is None:
+        limit = self.limit  # another thread may lift it meanwhile
+        if limit is None:
             return Decimal(0)
         with self._lock:
             self._update()
             spent, reserved = self._spent, self._reserved
-            if not amount or spent + reserved + amount <= self.limit:
+            if not amount or spent + reserved + amount <= limit:
                 self._reserved += amount
                 return amount
         in_progress = f" and {format_usd(reserved)} is reserved for calls in progress" if reserved else ""
         raise BudgetExceededError(
             f"A call to {model} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
-            f"{format_usd(self.limit)} is spent{in_progress}: raise {self._name}, or ask for less.",
-            may_pass_later=spent + amount <= self.limit,
+            f"{format_usd(limit)} is spent{in_progress}: raise {self._name}, or ask for less.",
+            may_pass_later=spent + amount <= limit,
         )
 
     def settle(self, reserved: Decimal, price: Callable[[], Decimal | None] | None) -> None:
