@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import random
 from collections import deque
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,11 @@ from tests.conftest import picture
 from tests.forms import interrupted_when
 from tests.virtual_minutes import VirtualMinutes
 from vision_nb import errors
-from vision_nb.comparison import rate_limit
+from vision_nb.comparison import model_gate, rate_limit
+from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.rate_limit import SlidingWindow, amounts
+from vision_nb.cost import prices
+from vision_nb.cost.budget import Budget
 from vision_nb.demo import Fault
 from vision_nb.store import Store
 
@@ -232,6 +236,122 @@ def test_a_model_that_waits_does_not_hold_back_another(server, images, compare, 
     comparison = compare(models, images, limits, concurrency=1)
     assert not comparison.errors
     assert asked.count("gpt-4o-mini") == 3 and asked[-2:] == ["gpt-4o", "gpt-4o"]
+
+
+async def test_a_call_that_waits_for_the_budget_does_not_hold_back_one_that_waits_for_a_rate_limit(
+    server, images, minutes, tmp_path, monkeypatch
+):
+    names, asked, refused = ["gpt-4o", "gpt-4o-mini"], [], []
+    monkeypatch.setattr(prices, "_set_prices", {})
+    for name in names:
+        vn.set_price(name, input=0, output=20_000)  # at most 1 USD a call, and a few cents for the answer "Yes."
+    server.answer_with(lambda question: asked.append(question.model) or "Yes.")
+    reserve = Budget.reserve
+
+    def note_refusals(budget, amount, name):
+        try:
+            return reserve(budget, amount, name)
+        except errors.BudgetExceededError:
+            refused.append(name)
+            raise
+
+    monkeypatch.setattr(Budget, "reserve", note_refusals)
+    minutes.may_pass = lambda: refused or asked.count("gpt-4o-mini") == 3
+    async with asyncio.timeout(60):
+        comparison = await vn.acompare(
+            [model(server, name) for name in names],
+            "What?",
+            images,
+            budget=1.5,
+            concurrency=1,
+            rate_limits={"gpt-4o": vn.RateLimit(requests_per_minute=1)},
+            store=tmp_path / "store",
+            progress=False,
+        )
+    assert not comparison.errors and len(asked) == 6
+
+
+class Gate(model_gate.ModelGate):
+    """A gate that admits one request a minute, with one slot.
+
+    Attributes:
+        is_stopped: Whether the run has stopped.
+    """
+
+    slots: Any
+    window: Any
+
+    def __init__(self):
+        self.is_stopped = False
+        super().__init__(
+            vn.connect("demo"),
+            vn.RateLimit(requests_per_minute=1),
+            asyncio.Semaphore(1),
+            Progress(4, "comparing", enabled=False),
+            is_stopped=lambda: self.is_stopped,
+            max_wait=0.0,
+        )
+
+    async def call(self, row):
+        with self._progress.asking(row, "an image"):
+            async with self.slots:
+                self.window.note_sent(await self.admit(ONE, row))
+
+    async def waiting_calls(self):
+        """Return two calls, of which the first waits for the next minute, and the second for its turn."""
+        await self.call(0)
+        first = asyncio.create_task(self.call(1))
+        await until(self._turn.locked)
+        second = asyncio.create_task(self.call(2))
+        await until(lambda: self._turn._waiters)
+        return first, second
+
+
+async def until(condition):
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_call_that_is_canceled_while_it_waits_for_its_slot_holds_back_no_other(minutes):
+    minutes.may_pass = lambda: False
+    gate, ends = Gate(), [asyncio.Event(), asyncio.Event()]
+
+    async def keep_slot(may_end):
+        async with gate.slots:
+            await may_end.wait()
+
+    def waiting_for_slot():
+        return len(gate.slots._waiters or ())
+
+    async with asyncio.timeout(60):
+        first, second = await gate.waiting_calls()
+        keeping = [asyncio.create_task(keep_slot(ends[0]))]
+        await until(lambda: waiting_for_slot() == 1)  # the first call
+        keeping.append(asyncio.create_task(keep_slot(ends[1])))
+        await until(lambda: waiting_for_slot() == 2)
+        gate.window.now += 100
+        ends[0].set()
+        await first
+        await until(lambda: gate._turn.locked() and waiting_for_slot() == 1)  # the second call
+        second.cancel()
+        ends[1].set()
+        await asyncio.gather(second, *keeping, return_exceptions=True)
+        gate.window.now += 100
+        await gate.call(3)
+    assert second.cancelled() and gate.slots._value == 1
+
+
+async def test_no_waiting_request_is_sent_after_the_run_has_stopped(minutes):
+    minutes.may_pass = lambda: False
+    gate = Gate()
+    calls = await gate.waiting_calls()
+    gate.is_stopped = True
+    gate.window.now += 100
+    async with asyncio.timeout(60):
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(end) for end in ends] == [model_gate.RunStoppedError] * 2
+    assert len(gate.window.sent) == 1
 
 
 def test_tokens_are_counted_before_a_request_is_sent(server, images, compare, minutes):

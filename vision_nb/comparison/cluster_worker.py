@@ -103,6 +103,10 @@ class _Call:
         """Wait until the last request may be sent once more."""
         await self.ask("again")
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait some seconds."""
+        await asyncio.sleep(seconds)
+
     def note_sent(self) -> None:
         """Tell the notebook that the last request is sent now."""
         self._session.tell("sent", self._call, None)

@@ -15,6 +15,7 @@ from vision_nb.comparison.reported_limits import JITTER
 from vision_nb.cost.request_gate import LimitReport, Resource, active_gate
 from vision_nb.errors import QuotaExceededError, VisionError
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.storage.claims import finish
 
 _LONGEST_SLEEP = 1.0  # seconds after which a waiting request checks whether the run has stopped
 
@@ -122,19 +123,26 @@ class ModelGate:
         """
         if not self._turn.locked() and (admission := self._try(needed)) is not None:
             return admission
+        has_turn = False
         with self._progress.waiting(row, self.model):
-            async with self._released_slot():
-                await self._turn.acquire()
-            patience = time.monotonic() + self.max_wait + JITTER
             try:
-                while (admission := self._try(needed, obeys_server=time.monotonic() < patience)) is None:
-                    async with self._released_slot():
-                        await asyncio.sleep(self._sleep(needed))
-                    if self._is_stopped():
-                        raise RunStoppedError
-                return admission
+                async with self._released_slot():
+                    has_turn = await self._turn.acquire()
+                patience = time.monotonic() + self.max_wait + JITTER
+                while not self._is_stopped():
+                    admission = self._try(needed, obeys_server=time.monotonic() < patience)
+                    if admission is not None:
+                        return admission
+                    await self.sleep(self._sleep(needed))
+                raise RunStoppedError
             finally:
-                self._turn.release()
+                if has_turn:
+                    self._turn.release()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait some seconds, in which other calls have the slot."""
+        async with self._released_slot():
+            await asyncio.sleep(seconds)
 
     def _try(self, needed: Mapping[Resource, int], *, obeys_server: bool = True) -> Admission | None:
         return None if self.pause.left else self.window.admit(self._limits, needed, obeys_server=obeys_server)
@@ -149,7 +157,7 @@ class ModelGate:
         try:
             yield
         finally:
-            await self.slots.__aenter__()
+            await finish(self.slots.__aenter__())  # it is given back even if the call is canceled meanwhile
 
 
 class _RowGate:
@@ -169,6 +177,9 @@ class _RowGate:
     async def admit_again(self) -> None:
         self.drop_unsent()
         self._admission = await self._gate.admit(self._needed, self._row)
+
+    async def sleep(self, seconds: float) -> None:
+        await self._gate.sleep(seconds)
 
     def note_sent(self) -> None:
         if self._admission is not None:

@@ -153,7 +153,8 @@ class CallAccounting:
                     raise
             else:
                 break
-            await asyncio.sleep(_BUDGET_POLL)
+            # A call in progress may need the slot of this one to end: it may be waiting for a rate limit.
+            await (asyncio.sleep if self._gate is None else self._gate.sleep)(_BUDGET_POLL)
         if self._gate is not None:
             try:
                 await self._gate.admit(self._most_usage.input_tokens, self._most_usage.output_tokens or 0)

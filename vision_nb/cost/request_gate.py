@@ -42,6 +42,9 @@ class RequestGate(Protocol):
     async def admit_again(self) -> None:
         """Wait until the last request may be sent once more."""
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait some seconds, and let other calls be made meanwhile."""
+
     def note_sent(self) -> None:
         """Count the last request from now on."""
 

@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import cache
@@ -169,9 +169,9 @@ async def aclaimed(
             claim.release()
 
 
-async def finish_in_thread(executor: Executor | None, function: Callable[[], T]) -> T:
-    """Run a function in a thread; if the task is canceled meanwhile, wait until the function has ended."""
-    running = asyncio.get_running_loop().run_in_executor(executor, function)
+async def finish(work: Awaitable[T]) -> T:
+    """Return the result of some work; if the task is canceled meanwhile, wait until the work has ended."""
+    running = asyncio.ensure_future(work)
     canceled: asyncio.CancelledError | None = None
     while not running.done():
         try:
@@ -182,6 +182,11 @@ async def finish_in_thread(executor: Executor | None, function: Callable[[], T])
         running.exception()  # otherwise, asyncio logs that it was never retrieved
         raise canceled
     return running.result()
+
+
+async def finish_in_thread(executor: Executor | None, function: Callable[[], T]) -> T:
+    """Run a function in a thread; if the task is canceled meanwhile, wait until the function has ended."""
+    return await finish(asyncio.get_running_loop().run_in_executor(executor, function))
 
 
 def release_all(transaction: Transaction, connection: sqlite3.Connection) -> None:
