@@ -186,7 +186,7 @@ _ROWS = (
         max_request_bytes=4_000_000,
         takes_urls=True,
         requests_are_per_day=True,
-        source="Groq, Images and Vision, and Rate Limits, read 2026-11",
+        source="Groq, Images and Vision, and Rate Limits, in copies read 2026-11",
     ),
     Service(
         name="together",

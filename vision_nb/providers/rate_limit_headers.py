@@ -1,7 +1,8 @@
 """Rate limits that servers report in the headers of their responses.
 
-The names and forms are those of OpenAI ("6m0s"), Azure OpenAI (seconds), Groq ("2m59.56s"), Anthropic (a time), and of
-the IETF draft RateLimit header fields (rate limit pages of OpenAI, Microsoft, Groq and Anthropic, read 2026-11).
+The names and forms are those of OpenAI ("6m0s"), Azure OpenAI (seconds, or -1 for unknown numbers), Groq ("2m59.56s"),
+Anthropic (a time), and of the IETF draft RateLimit header fields. OpenAI's and Groq's are from copies of their pages
+about rate limits; Azure's and Anthropic's from public reports and code that quote them (read 2026-11).
 """
 
 from __future__ import annotations
