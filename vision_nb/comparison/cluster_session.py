@@ -8,7 +8,7 @@ import pickle
 import threading
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _IDLE_SECONDS = 600.0  # after which a run's models and keys are forgotten; the notebook may have been killed
 _CHECK_SECONDS = 1.0  # between checks whether a call is still wanted
+_CLOSE_SECONDS = 10.0  # for calls to clean up, and for connections to close
 
 
 class Session:
@@ -29,10 +30,16 @@ class Session:
     Args:
         run: The run.
         worker: Dask's worker.
+        forget: Called with the session when it is closed.
+
+    Attributes:
+        run: The run's ID.
+        loop: The event loop of its calls.
     """
 
-    def __init__(self, run: RunId, worker: Any) -> None:
-        self._run, self._worker = run, worker
+    def __init__(self, run: RunId, worker: Any, forget: Callable[[Session], None]) -> None:
+        self.run, self._topic, self._worker, self._forget = run.run, run.topic, worker, forget
+        self._id = uuid.uuid4().hex  # unlike the worker's address, a worker that is started again has another
         self._replies: dict[str, concurrent.futures.Future[Any]] = {}
         self._calls: set[concurrent.futures.Future[Any]] = set()
         self._last_used = time.monotonic()
@@ -45,6 +52,7 @@ class Session:
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)
+        self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
         self.loop.run_forever()
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
@@ -54,10 +62,16 @@ class Session:
         """The worker's address."""
         return str(self._worker.address)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no call was made for a long time."""
-        return not self._calls and time.monotonic() - self._last_used > _IDLE_SECONDS
+    def use(self) -> bool:
+        """Keep the session open for some time; return False if it is closed."""
+        with self._lock:
+            self._last_used = time.monotonic()
+            return not self._is_closed
+
+    def _close_if_idle(self) -> None:
+        """Close the session if it was not used for a long time; otherwise, check again later."""
+        if not self.close(only_idle=True):
+            self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
 
     def wait(self, future: concurrent.futures.Future[T], key: str) -> T:
         """Return a future's result, or cancel it when the task is no longer wanted.
@@ -69,16 +83,13 @@ class Session:
         Raises:
             ClusterError: It was canceled: the run has ended, or the notebook is gone.
         """
+        while not future.done():
+            concurrent.futures.wait([future], _CHECK_SECONDS)
+            task = self._worker.state.tasks.get(key)
+            if task is None or task.state == "cancelled":
+                future.cancel()  # without effect on one that is done
         try:
-            while True:
-                try:
-                    return future.result(_CHECK_SECONDS)
-                except concurrent.futures.TimeoutError:
-                    if future.done():
-                        raise  # the call's own
-                    task = self._worker.state.tasks.get(key)
-                    if task is None or task.state == "cancelled":
-                        future.cancel()
+            return future.result()
         except concurrent.futures.CancelledError:
             raise ClusterError("The call was canceled.") from None
 
@@ -113,8 +124,9 @@ class Session:
             data: More about it, which is pickled.
             number: The ID of the reply that is expected.
         """
-        message = {"run": self._run.run, "kind": kind, "call": call, "worker": self.address, "reply": number}
-        self._worker.log_event(self._run.topic, {**message, "data": pickle.dumps(data)})
+        sender = {"run": self.run, "worker": self.address, "session": self._id}
+        message = {**sender, "kind": kind, "call": call, "reply": number, "data": pickle.dumps(data)}
+        self._worker.log_event(self._topic, message)
 
     def ask(self, kind: str, call: str, data: Any) -> concurrent.futures.Future[Any]:
         """Send a request to the notebook, and return the future of its reply; see `tell`."""
@@ -154,21 +166,35 @@ class Session:
             self._calls.discard(future)
             self._last_used = time.monotonic()
 
-    def close(self) -> None:
-        """Cancel all calls, close the models' connections, and forget the keys."""
+    def close(self, *, only_idle: bool = False) -> bool:
+        """Cancel all calls, close the models' connections, and forget the keys.
+
+        Args:
+            only_idle: Only if the session was not used for a long time.
+
+        Returns:
+            Whether it is closed.
+        """
         with self._lock:
             if self._is_closed:
-                return
+                return True
+            if only_idle and (self._calls or time.monotonic() - self._last_used < _IDLE_SECONDS):
+                return False
             self._is_closed = True
+        self._forget(self)
         for future in [*self._calls, *self._replies.values()]:
             future.cancel()
         asyncio.run_coroutine_threadsafe(self._close(), self.loop)
+        return True
 
     async def _close(self) -> None:
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        await asyncio.gather(*others, return_exceptions=True)  # they are canceled, and clean up
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=_CLOSE_SECONDS)  # they are canceled, and clean up
         models, self._setup = () if self._setup is None else self._setup.models, None
         for llm in models:
             with suppress(Exception):
-                await llm.aclose()
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await llm.aclose()
+        for task in others:
+            task.cancel()
         self.loop.stop()

@@ -50,20 +50,21 @@ def _checked_worker(run: RunId) -> Any:
 
 
 def _session(run: RunId) -> Session:
-    """Return the session of a run on this worker, whose first message makes the notebook end it.
-
-    A new session closes those that nobody uses any more.
-    """
+    """Return the session of a run on this worker, whose first message makes the notebook end it."""
     worker = _checked_worker(run)
     with _sessions_lock:
-        for name, idle in list(_sessions.items()):
-            if idle.is_idle:
-                del _sessions[name]
-                idle.close()
-        if run.run not in _sessions:
+        session = _sessions.get(run.run)
+        if session is None or not session.use():
             worker.handlers[REPLY] = receive
-            _sessions[run.run] = Session(run, worker)
-        return _sessions[run.run]
+            session = _sessions[run.run] = Session(run, worker, _forget)
+        return session
+
+
+def _forget(session: Session) -> None:
+    """Remove a session that is being closed."""
+    with _sessions_lock:
+        if _sessions.get(session.run) is session:
+            del _sessions[session.run]
 
 
 def receive(run: str, replies: bytes | None) -> None:
@@ -77,8 +78,6 @@ def receive(run: str, replies: bytes | None) -> None:
     if session is None:
         return
     if replies is None:
-        with _sessions_lock:
-            _sessions.pop(run, None)
         session.close()
         return
     for number, reply in pickle.loads(replies):
