@@ -47,6 +47,9 @@ class Calls(ABC):
 
         Args:
             documents: The images.
+
+        Raises:
+            ClusterError: The connection to the cluster was lost.
         """
 
     @abstractmethod

@@ -74,6 +74,7 @@ class ClusterCalls(Calls):
             self._setup = await to_thread(self._pickled_setup)
             topic = f"vision_nb-{self._client.id}"
             self._run = RunId(self._run_id, topic, versions())
+            self._connection = self._client.scheduler_comm
             await check_workers(self._client, self._grid.models)
             _runs[self._run_id] = self
             self._client.subscribe_topic(topic, _receive)
@@ -93,20 +94,30 @@ class ClusterCalls(Calls):
             ) from error
 
     async def _end(self, is_own: bool) -> None:
-        client, tasks = self._client, list(self._sending.values())
+        tasks = list(self._sending.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._setup = b""
-        with suppress(OSError, TimeoutError, ClusterError):
+        with suppress(OSError, ClusterError):
             async with asyncio.timeout(_END_SECONDS):
-                alive = self._workers & set(await on_client(self._client, client.scheduler.ncores()))
-                await on_client(self._client, self._broadcast(None, sorted(alive)))
+                await on_client(self._client, self._end_sessions())
         if is_own:
-            await to_thread(client.close)
+            with suppress(OSError):  # it takes too long to close
+                await to_thread(self._client.close)
+
+    async def _end_sessions(self) -> None:
+        """End the run on the workers. Runs on the client's event loop."""
+        if self._client.status == "running":
+            alive = self._workers & set(await self._client.scheduler.ncores())
+            await self._broadcast(None, sorted(alive))
 
     async def digests(self, documents: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
-        """Return the digest of each image, read on the workers, or the error; see `Calls`."""
+        """Return the digest of each image, read on the workers, or the error; see `Calls`.
+
+        Raises:
+            ClusterError: The connection to the cluster was lost.
+        """
         files = [_file_of(document) for document in documents]
         on_workers = [place for place, (file, _) in enumerate(files) if not is_in_memory(file) and not file.is_remote]
         local = sorted({*range(len(documents))} - {*on_workers})
@@ -122,12 +133,18 @@ class ClusterCalls(Calls):
         return [results[place] for place in range(len(documents))]
 
     async def _digests(self, files: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
-        """Return the digests of some files, and keep them in the store."""
+        """Return the digests of some files, and keep them in the store; see `digests`."""
         key = f"vision_nb-digests-{uuid.uuid4().hex}"
         try:
             known = await to_thread(self._store.file_versions, files)
             data = await to_thread(self._pickled, key, [worker_document(file) for file in files])
             raw = await self._result(cluster_worker.digests, self._run, data, key, known, key=key)
+        except ClusterError as error:
+            if error.is_lost:
+                raise
+            if len(files) == 1:
+                return [error]
+            return [(await self._digests([file]))[0] for file in files]  # perhaps only one of them kills a worker
         except VisionError as error:
             return [error] * len(files)
         finally:
@@ -159,10 +176,12 @@ class ClusterCalls(Calls):
             accounts.settle(outcome.settlements)
         finally:
             serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
-            del self._messages[key]
-            self._documents.pop(key, None)
-            accounts.settle(())
+            try:
+                await asyncio.gather(serving, return_exceptions=True)
+            finally:  # another interrupt has canceled it again
+                del self._messages[key]
+                self._documents.pop(key, None)
+                accounts.settle(())
         if outcome.error is not None:
             if outcome.error.response is not None:
                 outcome.error.response = self._restored(outcome.error.response, llm, document)
@@ -187,16 +206,28 @@ class ClusterCalls(Calls):
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            if key in self._futures:  # Dask's own wait for it then ends by itself
-                await _to_the_end(on_client(self._client, self._client.cancel([self._futures[key]], asynchronous=True)))
-            await asyncio.gather(running, return_exceptions=True)
+            await _to_the_end(self._abandon(key, running))
             raise
+
+    async def _abandon(self, key: str, running: asyncio.Future[bytes]) -> None:
+        """Cancel a task, and wait until `_run_task` has ended, which then happens by itself."""
+
+        async def cancel() -> None:  # on the client's event loop, and so after the task was submitted
+            if key in self._futures:
+                await self._client.cancel([self._futures[key]], asynchronous=True)
+
+        with suppress(ClusterError):
+            await on_client(self._client, cancel())
+        await asyncio.gather(running, return_exceptions=True)
 
     async def _run_task(self, function: Callable[..., bytes], *args: Any, key: str, priority: int) -> bytes:
         """Run a task; see `_result`. Runs on the client's event loop."""
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError, FuturesCancelledError
 
+        if self._client.status != "running" or self._client.scheduler_comm is not self._connection:
+            # A new connection does not receive the workers' messages.
+            raise lost_cluster(ConnectionError("the client is closed, or has connected again"))
         future = self._client.submit(function, *args, key=key, pure=False, priority=priority)
         self._futures[key] = future
         try:
@@ -204,14 +235,14 @@ class ClusterCalls(Calls):
             return result
         except KilledWorker as error:
             raise ClusterError(
-                f"{error.allowed_failures + 1} workers died while they worked on this image, the last of them "
-                f"{error.last_worker.address}: it may need more memory than they have."
+                f"Workers died while they worked on this image (attempts: {error.allowed_failures + 1}; the last "
+                f"worker: {error.last_worker.address}): it may need more memory than they have."
             ) from None
-        except (FutureCancelledError, FuturesCancelledError) as error:
-            raise lost_cluster(error) from None
-        except OSError as error:
+        except (FutureCancelledError, FuturesCancelledError, OSError) as error:
             raise lost_cluster(error) from None
         except Exception as error:
+            if self._client.status != "running":
+                raise lost_cluster(error) from None
             said = redact(f"{type(error).__name__}: {error}")
             raise ClusterError(f"A worker failed ({said:.160}): install vision_nb on all workers.") from None
         finally:

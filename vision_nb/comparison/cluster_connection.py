@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
-from vision_nb.errors import ClusterError, SettingsError
+from vision_nb.errors import ClusterError, SettingsError, VisionError
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
@@ -64,14 +64,26 @@ async def on_client(client: Any, coroutine: Coroutine[Any, Any, T]) -> T:
         coroutine: The coroutine.
 
     Raises:
-        ClusterError: The client is closed.
+        ClusterError: The client is closed, or was closed meanwhile.
     """
     try:
         running = asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
     except RuntimeError as error:
         coroutine.close()
         raise lost_cluster(error) from None
-    return await asyncio.wrap_future(running)
+    task = asyncio.current_task()
+    try:
+        return await asyncio.wrap_future(running)
+    except asyncio.CancelledError as error:
+        if task is None or task.cancelling():
+            raise
+        raise lost_cluster(error) from None  # the client's event loop has ended
+    except VisionError:
+        raise
+    except Exception as error:
+        if client.status == "running":
+            raise
+        raise lost_cluster(error) from None  # a closed client raises errors of many types
 
 
 def lost_cluster(error: BaseException) -> ClusterError:
@@ -124,8 +136,13 @@ async def check_workers(client: Any, models: Sequence[MultiModalLLM]) -> None:
         SettingsError: A model's server is on this machine, and a worker is not.
     """
     here = _describe()()
-    found = await on_client(client, client.run(_describe(), on_error="return", asynchronous=True))
+    try:
+        found = await on_client(client, client.run(_describe(), on_error="return", asynchronous=True))
+    except OSError as error:
+        raise lost_cluster(error) from None
     for address, there in found.items():
+        if isinstance(there, OSError):
+            continue  # it has just left; each task checks the versions too
         if isinstance(there, Exception):
             raise ClusterError(f"The worker {address} failed ({type(there).__name__}: {there!s:.100}).")
         check_versions(address, there[:2], here[:2])

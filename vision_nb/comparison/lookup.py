@@ -55,6 +55,9 @@ class Lookup:
 
         Args:
             model: The model's index.
+
+        Raises:
+            ClusterError: The connection to the cluster was lost.
         """
         for batch in self._grid.batches():
             await self._identify(batch)

@@ -160,6 +160,8 @@ class Run:
             if not self._has_asked:
                 raise
             self.stopped = str(error)  # what has been answered is kept
+        except ClusterError as error:  # the connection was lost while images were read
+            self.stopped = str(error)
         for _ in range(workers):
             await queue.put(None)
 
