@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from vision_nb.comparison import cluster_worker
 from vision_nb.comparison.calls import Calls, LocalCalls
 from vision_nb.comparison.cluster_connection import check_workers, connect_client, lost_cluster, on_client, versions
-from vision_nb.comparison.cluster_messages import REPLY, Outcome, Reservation, RunId, Settlement, Setup
+from vision_nb.comparison.cluster_messages import REPLY, Outcome, Reservation, RunId, Settlement, Setup, portable_error
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.accounting import CallAccounting
 from vision_nb.cost.request_gate import active_gate, admit_again, note_sent
@@ -35,6 +35,8 @@ from vision_nb.user_warnings import to_thread
 
 _DIGEST_BATCH = 20  # images in one task
 _END_SECONDS = 10.0  # to tell the workers that the run has ended
+_DELIVERIES = 10  # attempts to send a reply to a worker that is part of the cluster
+_DELIVERY_PAUSE = 1.0  # seconds between them
 
 _runs: WeakValueDictionary[str, ClusterCalls] = WeakValueDictionary()
 
@@ -249,31 +251,55 @@ class ClusterCalls(Calls):
             del self._futures[key]
             future.release()
 
-    async def _broadcast(self, replies: bytes | None, workers: Sequence[str]) -> None:
+    async def _broadcast(self, replies: bytes | None, workers: Sequence[str]) -> set[str]:
+        """Send a message to workers, and return those that have received it. Runs on the client's event loop."""
         message = {"op": REPLY, "run": self._run_id, "replies": replies}
-        await self._client.scheduler.broadcast(msg=message, workers=workers, on_error="ignore")
+        return {*await self._client.scheduler.broadcast(msg=message, workers=workers, on_error="ignore")}
+
+    async def _deliver(self, replies: bytes, worker: str) -> None:
+        """Send replies to a worker, which takes each once, until it has them or has gone. See `_broadcast`."""
+        for _ in range(_DELIVERIES):
+            if worker in await self._broadcast(replies, [worker]):
+                return
+            if worker not in await self._client.scheduler.ncores():
+                return  # its calls are repeated elsewhere
+            await asyncio.sleep(_DELIVERY_PAUSE)
 
     async def _serve(self, key: str, accounts: _Accounts) -> None:
-        """Answer the requests of a call, in the context of its row."""
-        while True:
-            message = await self._messages[key].get()
-            try:
-                reply: Any = None
-                if message["kind"] == "reserve":
-                    await accounts.reserve(pickle.loads(message["data"]))
-                    note_sent()  # the worker's own message, which is more exact, may be lost
-                elif message["kind"] == "again":
-                    await admit_again()
-                    note_sent()
-                elif message["kind"] == "sent":
-                    note_sent()
-                elif (gate := active_gate.get()) is not None:
-                    reports, is_refused = pickle.loads(message["data"])
-                    gate.note_reports(reports, is_refused=is_refused)
-            except VisionError as error:
-                reply = error
-            if message["reply"]:
-                self._reply(message, reply)
+        """Answer the requests of a call one after the other, in the context of its row."""
+        session, handling = "", asyncio.create_task(asyncio.sleep(0))
+        try:
+            while True:
+                message = await self._messages[key].get()
+                if message["session"] != session:
+                    handling.cancel()  # its worker has died: the call begins again
+                await asyncio.gather(handling, return_exceptions=True)
+                session, handling = message["session"], asyncio.create_task(self._handle(message, accounts))
+        finally:
+            handling.cancel()
+            await asyncio.gather(handling, return_exceptions=True)
+
+    async def _handle(self, message: dict[str, Any], accounts: _Accounts) -> None:
+        """Answer a request of a call."""
+        reply: Any = None
+        try:
+            if message["kind"] == "reserve":
+                await accounts.reserve(pickle.loads(message["data"]))
+                note_sent()  # the worker's own message, which is more exact, may be lost
+            elif message["kind"] == "again":
+                await admit_again()
+                note_sent()
+            elif message["kind"] == "sent":
+                note_sent()
+            elif (gate := active_gate.get()) is not None:
+                reports, is_refused = pickle.loads(message["data"])
+                gate.note_reports(reports, is_refused=is_refused)
+        except VisionError as error:
+            reply = portable_error(error)
+        except Exception as error:  # the worker must not wait for ever
+            reply = ClusterError(f"The call could not be made ({redact(f'{type(error).__name__}: {error}'):.160}).")
+        if message["reply"]:
+            self._reply(message, reply)
 
     def receive(self, message: dict[str, Any]) -> None:
         """Take a worker's message."""
@@ -297,8 +323,8 @@ class ClusterCalls(Calls):
     async def _send(self, worker: str) -> None:
         try:
             while replies := self._outboxes.pop(worker, None):
-                with suppress(OSError, ClusterError):  # its calls are repeated elsewhere
-                    await on_client(self._client, self._broadcast(pickle.dumps(replies), [worker]))
+                with suppress(OSError, ClusterError):  # the cluster is lost
+                    await on_client(self._client, self._deliver(pickle.dumps(replies), worker))
         finally:
             del self._sending[worker]
 
