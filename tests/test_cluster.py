@@ -4,7 +4,10 @@ import asyncio
 import collections
 import dataclasses
 import os
+import subprocess
+import sys
 import threading
+import time
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -16,14 +19,17 @@ from pydantic import BaseModel
 
 import vision_nb as vn
 from tests.conftest import _HIDDEN, _KEYS, closed_port, encoded, picture
-from tests.forms import until
+from tests.forms import interrupted_when, until
 from tests.s3_server import S3Server
 from vision_nb import errors
-from vision_nb.comparison import cluster_connection, cluster_worker, model_gate
+from vision_nb.comparison import cluster_connection, cluster_session, cluster_worker, model_gate
 from vision_nb.comparison.rate_limit import SlidingWindow
 from vision_nb.demo import Fault
 
-pytestmark = pytest.mark.slow  # starting a cluster takes seconds
+pytestmark = [
+    pytest.mark.slow,  # starting a cluster takes seconds
+    pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning"),  # a busy disk
+]
 
 KEY = "sk-cluster-0123456789abcdefghij"
 COMPARED = "key response error input_tokens output_tokens usd attempts finish_reason parsed is_demo model".split()
@@ -321,6 +327,181 @@ async def test_nothing_piles_up_on_the_cluster_and_nothing_remains(server, clien
     assert max(sizes) < 30  # calls in progress, and results that are being released
     await until(lambda: client.run_on_scheduler(number_of_tasks) == 0)
     await until(lambda: set(client.run(sessions).values()) == {0})
+
+
+@pytest.mark.posix
+def test_an_interrupt_cancels_the_calls_on_the_workers(server, client, images, tmp_path, waiting):
+    vn.ledger.reset()
+    with interrupted_when(lambda: len(server.requests) >= 4):
+        comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client, concurrency=4)
+    assert "interrupted" in comparison.incomplete and not any(row.finished for row in comparison)
+    asyncio.run(until(lambda: client.run_on_scheduler(number_of_tasks) == 0))
+    asyncio.run(until(lambda: has_no_session(client)))
+    assert len(server.requests) == 4 == len(vn.ledger.entries)
+    waiting.set()
+    again = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
+    assert not again.errors and not again.incomplete
+
+
+def has_no_session(client):
+    """Return whether the workers have no run's models, threads or event loops."""
+    return set(client.run(sessions).values()) == {0} and "vision_nb calls" not in repr(client.run(threads))
+
+
+def threads():
+    return [thread.name for thread in threading.enumerate()]
+
+
+DRIVER = """
+import sys
+import vision_nb as vn
+llm = vn.OpenAIMultiModal("gpt-4o", "k", sys.argv[1])
+vn.compare(llm, "How?", sys.argv[2], store=sys.argv[3], cluster=sys.argv[4], progress=False)
+"""
+
+
+def set_idle_seconds(seconds):
+    cluster_session._IDLE_SECONDS = seconds
+
+
+async def test_a_killed_notebook_leaves_no_calls_and_no_models_on_the_workers(
+    server, client, cluster, images, tmp_path, waiting
+):
+    seconds = cluster_session._IDLE_SECONDS
+    client.run(set_idle_seconds, 1.0)
+    try:
+        arguments = [server.openai_base, str(images), str(tmp_path / "a"), cluster.scheduler_address]
+        notebook = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments])
+        await until(lambda: len(server.requests) == 6)
+        assert not has_no_session(client)
+        notebook.kill()
+        notebook.wait(60)
+        await until(lambda: client.run_on_scheduler(number_of_tasks) == 0)
+        await until(lambda: has_no_session(client))
+    finally:
+        client.run(set_idle_seconds, seconds)
+
+
+def close(client):
+    client.close()
+
+
+def disconnect(client):
+    """Break the connection to the scheduler; Dask's client then connects again."""
+    client.loop.add_callback(client.scheduler_comm.comm.abort)
+
+
+@pytest.mark.parametrize("lose", [close, disconnect])
+async def test_a_lost_connection_ends_the_run_and_keeps_the_rows_so_far(
+    server, cluster, client, images, tmp_path, lose
+):
+    may_answer, answered = threading.Event(), []
+
+    def answer(question):
+        answered.append(question)
+        if len(answered) > 2:
+            may_answer.wait(120)
+        return "an answer"
+
+    server.answer_with(answer)
+    before = len(vn.ledger.entries)
+    own = Client(cluster.scheduler_address, set_as_default=False)
+    try:
+        running = asyncio.create_task(
+            vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=own, concurrency=2, progress=False)
+        )
+        await until(lambda: len(server.requests) == 4, running)
+        await asyncio.to_thread(lose, own)
+        await until(running.done)
+    finally:
+        may_answer.set()
+        await asyncio.to_thread(own.close)
+    comparison = running.result()
+    assert comparison.incomplete.startswith("The connection to the Dask cluster was lost")
+    assert sum(row.finished for row in comparison) == 2 and not comparison.errors
+    assert len(vn.ledger.entries) - before == len(server.requests) == 4
+    again = await vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=client, progress=False)
+    assert sum(row.from_store for row in again) == 2 and not again.errors and not again.incomplete
+
+
+def hold_reading(path):
+    """Let this worker read no image until a file exists."""
+    read: Any = cluster_worker._version
+
+    def wait(*arguments):
+        while not path.exists():
+            time.sleep(0.01)
+        return read(*arguments)
+
+    cluster_worker._version, cluster_worker.__dict__["real_version"] = wait, read
+
+
+def stop_holding():
+    cluster_worker._version = cluster_worker.__dict__.pop("real_version")
+
+
+async def test_a_connection_that_is_lost_while_images_are_read_ends_the_run(server, cluster, client, images, tmp_path):
+    own = Client(cluster.scheduler_address, set_as_default=False)
+    client.run(hold_reading, tmp_path / "read")
+    try:
+        running = asyncio.create_task(
+            vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=own, progress=False)
+        )
+        await until(lambda: client.run_on_scheduler(number_of_tasks) > 0, running)
+        await asyncio.to_thread(own.close)
+        await until(running.done)
+    finally:
+        (tmp_path / "read").touch()
+        client.run(stop_holding)
+    comparison = running.result()
+    assert comparison.incomplete.startswith("The connection to the Dask cluster was lost")
+    assert not comparison.errors and not server.requests
+
+
+def lose_first_reply():
+    take: Any = cluster_worker.receive
+    lost = []
+
+    def receive(run, replies):
+        if not lost:
+            lost.append(replies)
+            raise OSError("the reply was lost")
+        take(run, replies)
+
+    cluster_worker.receive, cluster_worker.__dict__["real_receive"] = receive, take
+
+
+def stop_losing():
+    cluster_worker.receive = cluster_worker.__dict__.pop("real_receive")
+
+
+async def test_a_reply_that_does_not_arrive_is_sent_again(server, client, images, tmp_path):
+    client.run(lose_first_reply)
+    try:
+        running = asyncio.create_task(
+            vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=client, progress=False)
+        )
+        await until(running.done)
+    finally:
+        client.run(stop_losing)
+    assert not running.result().errors and len(server.requests) == 6
+
+
+async def test_an_unexpected_error_in_the_notebook_is_a_row_with_the_error(
+    server, client, images, tmp_path, monkeypatch
+):
+    def fail(*_arguments, **_options):
+        raise ZeroDivisionError("the price")
+
+    monkeypatch.setattr("vision_nb.comparison.cluster.CallAccounting", fail)
+    running = asyncio.create_task(
+        vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=client, progress=False)
+    )
+    await until(running.done)
+    assert {row.error for row in running.result()} == {
+        "ClusterError: The call could not be made (ZeroDivisionError: the price)."
+    }
+    assert not server.requests
 
 
 async def test_the_rate_limit_holds_across_workers_retries_included(server, client, images, tmp_path, monkeypatch):

@@ -1,17 +1,31 @@
-"""A worker of a cluster is killed while it makes calls."""
+"""Workers and schedulers that are killed while calls are made, and workers that come and go."""
 
+import asyncio
 import collections
 import os
 import signal
+import subprocess
+import sys
+import threading
+from typing import Any
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 from PIL import Image
 
 import vision_nb as vn
-from tests.conftest import encoded
+from tests.conftest import encoded, picture
+from tests.forms import until
+from vision_nb.comparison import cluster as cluster_calls
+from vision_nb.comparison import model_gate
+from vision_nb.comparison.rate_limit import SlidingWindow
 
-pytestmark = [pytest.mark.slow, pytest.mark.posix]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.posix,
+    pytest.mark.filterwarnings("ignore:Creating scratch directories:UserWarning"),  # a busy disk
+]
 
 
 def test_a_killed_worker_costs_at_most_the_calls_in_progress_there(server, tmp_path):
@@ -29,7 +43,7 @@ def test_a_killed_worker_costs_at_most_the_calls_in_progress_there(server, tmp_p
     before = len(vn.ledger.entries)
     llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0") as cluster,
+        local_cluster(2) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         pids += client.run(os.getpid).values()
@@ -39,3 +53,156 @@ def test_a_killed_worker_costs_at_most_the_calls_in_progress_there(server, tmp_p
     assert len(comparison) == len(paid) == 300 and not comparison.errors
     assert 120 < len(server.requests) <= 309
     assert len(vn.ledger.entries) - before >= len(server.requests)
+
+
+def local_cluster(workers):
+    return LocalCluster(n_workers=workers, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0")
+
+
+def colored(number):
+    return encoded(Image.new("RGB", (40, 30), (number, 50, 7)))
+
+
+def test_an_image_that_kills_its_workers_is_an_error_and_the_others_are_answered(server, tmp_path):
+    pids = []
+
+    def answer(question):
+        if question.images[0].getpixel((0, 0))[0] == 1:
+            os.kill(pids[0], signal.SIGKILL)
+        return "an answer"
+
+    server.answer_with(answer)
+    before = len(vn.ledger.entries)
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        local_cluster(1) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        pids += client.run(os.getpid).values()
+        comparison = vn.compare(
+            llm,
+            "How?",
+            [colored(0), colored(1), colored(2)],
+            store=tmp_path / "a",
+            cluster=client,
+            concurrency=1,
+            progress=False,
+        )
+    assert [row.response for row in comparison] == ["an answer", None, "an answer"]
+    assert comparison[1].error.startswith("ClusterError: Workers died while they worked on this image (attempts: 1;")
+    assert len(vn.ledger.entries) - before == len(server.requests) == 3
+
+
+async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, tmp_path, monkeypatch):
+    now, admitted, refused, wanted = [1000.0], [], [], []
+
+    class Window(SlidingWindow):
+        def admit(self, *limits: Any, **options: Any):
+            admission = super().admit(*limits, **options)
+            (admitted if admission is not None else refused).append(now[0])
+            return admission
+
+    class Accounts(cluster_calls._Accounts):
+        async def reserve(self, reservation):
+            wanted.append(reservation)
+            await super().reserve(reservation)
+
+    window = Window(lambda: now[0])
+    monkeypatch.setattr(model_gate, "_window", lambda *_: window)
+    monkeypatch.setattr(cluster_calls, "_Accounts", Accounts)
+    before = len(vn.ledger.entries)
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
+        [pid] = client.run(os.getpid).values()
+        running = asyncio.create_task(
+            vn.acompare(
+                llm,
+                "How?",
+                [colored(0), colored(1)],
+                store=tmp_path / "a",
+                cluster=client,
+                rate_limits=vn.RateLimit(requests_per_minute=1),
+                progress=False,
+            )
+        )
+        await until(lambda: refused and len(vn.ledger.entries) - before == 1, running)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: len(wanted) == 3, running)
+        now[0] += 61.0
+        await until(running.done)
+    assert not running.result().errors and not running.result().incomplete
+    assert len(admitted) == len(server.requests) == len(vn.ledger.entries) - before == 2
+
+
+def run_dask(module, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", f"distributed.cli.dask_{module}", "--no-dashboard", *arguments],
+        stderr=subprocess.DEVNULL,
+    )
+
+
+async def test_a_killed_scheduler_ends_the_run_and_keeps_the_rows_so_far(server, tmp_path):
+    may_answer, answered = threading.Event(), []
+
+    def answer(question):
+        answered.append(question)
+        if len(answered) > 2:
+            may_answer.wait(120)
+        return "an answer"
+
+    server.answer_with(answer)
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    images = [colored(number) for number in range(6)]
+    file = tmp_path / "scheduler.json"
+    scheduler = run_dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+    worker = run_dask("worker", "--scheduler-file", str(file), "--no-nanny", "--nthreads", "2", "--host", "127.0.0.1")
+    try:
+        await until(lambda: file.exists() and file.stat().st_size)
+        client = await asyncio.to_thread(lambda: Client(scheduler_file=str(file), set_as_default=False, timeout=60))
+        running = asyncio.create_task(
+            vn.acompare(llm, "How?", images, store=tmp_path / "a", cluster=client, concurrency=2, progress=False)
+        )
+        await until(lambda: len(server.requests) == 4, running)
+        scheduler.kill()
+        await until(running.done)
+        await asyncio.to_thread(client.close)
+    finally:
+        may_answer.set()
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait(60)
+    comparison = running.result()
+    assert comparison.incomplete.startswith("The connection to the Dask cluster was lost")
+    assert sum(row.finished for row in comparison) == 2 and not comparison.errors
+    again = await vn.acompare(llm, "How?", images, store=tmp_path / "a", progress=False)
+    assert sum(row.from_store for row in again) == 2 and not again.errors
+
+
+async def test_a_cluster_that_grows_and_shrinks_answers_each_question_once(server, tmp_path):
+    may_answer = threading.Event()
+
+    def answer(question):
+        may_answer.wait(120)
+        return "an answer"
+
+    server.answer_with(answer)
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    images = [encoded(picture(800, 600, seed=number), "JPEG") for number in range(12)]
+    with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
+        cluster.adapt(minimum=1, maximum=2, interval="100ms", wait_count=10_000, target_duration="10ms")
+        running = asyncio.create_task(
+            vn.acompare(llm, "How?", images, store=tmp_path / "a", cluster=client, concurrency=12, progress=False)
+        )
+        await until(lambda: len(client.nthreads()) == 2, running)
+        may_answer.set()
+        await until(running.done)
+        cluster.adapt(minimum=1, maximum=1, interval="100ms", wait_count=1)
+        await until(lambda: len(client.nthreads()) == 1)
+        again = asyncio.create_task(
+            vn.acompare(llm, "Which?", images, store=tmp_path / "a", cluster=client, progress=False)
+        )
+        await until(again.done)
+    for comparison in (running.result(), again.result()):
+        assert len(comparison) == 12 and not comparison.errors and not comparison.incomplete
+    assert len(server.requests) == 24
