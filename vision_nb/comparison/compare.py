@@ -9,11 +9,12 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 
 from vision_nb.comparison.batch_run import BatchRun
 from vision_nb.comparison.budget import run_budget
-from vision_nb.comparison.grid import make_grid
+from vision_nb.comparison.grid import Grid, make_grid
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
 from vision_nb.comparison.plan import Plan, make_plan
 from vision_nb.comparison.result import Comparison, comparison_from
 from vision_nb.comparison.run import Run
+from vision_nb.cost.budget import Budget
 from vision_nb.providers.connect import connect, connect_to_count
 from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.store import Store
@@ -153,20 +154,7 @@ def compare(
         if dry_run:
             return make_plan(grid, opened, resume=resume, batch=batch)
         spending = run_budget(grid.models, budget)
-        run: Run | BatchRun
-        if batch:
-            run = BatchRun(grid, opened, spending, resume=resume, max_wait=max_wait)
-            run.check()
-        else:
-            run = Run(
-                grid,
-                opened,
-                spending,
-                resume=resume,
-                progress=progress,
-                max_wait=max_wait,
-                heed_batches=batch is None,
-            )
+        run = _run(grid, opened, spending, batch, resume=resume, progress=progress, max_wait=max_wait)
         run.execute()
         return comparison_from(run, opened if opened is store else opened.path)
     finally:
@@ -228,20 +216,7 @@ async def acompare(
         if dry_run:
             return await to_thread(make_plan, grid, opened, resume=resume, batch=batch)
         spending = run_budget(grid.models, budget)
-        run: Run | BatchRun
-        if batch:
-            run = BatchRun(grid, opened, spending, resume=resume, max_wait=max_wait)
-            run.check()
-        else:
-            run = Run(
-                grid,
-                opened,
-                spending,
-                resume=resume,
-                progress=progress,
-                max_wait=max_wait,
-                heed_batches=batch is None,
-            )
+        run = _run(grid, opened, spending, batch, resume=resume, progress=progress, max_wait=max_wait)
         await run.aexecute()
         return comparison_from(run, opened if opened is store else opened.path)
     finally:
@@ -251,3 +226,15 @@ async def acompare(
 
 def _open(store: StoreOrPath) -> Store:
     return store if isinstance(store, Store) else Store(store)
+
+
+def _run(
+    grid: Grid, store: Store, budget: Budget, batch: bool | None, *, resume: bool, progress: bool, max_wait: float
+) -> Run | BatchRun:
+    """Return the run that asks what is missing, directly or as batches."""
+    if not batch:
+        heed = batch is None
+        return Run(grid, store, budget, resume=resume, progress=progress, max_wait=max_wait, heed_batches=heed)
+    run = BatchRun(grid, store, budget, resume=resume, max_wait=max_wait)
+    run.check()
+    return run
