@@ -20,7 +20,8 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.storage.annotations import Label, Review
-from vision_nb.store import Store, answer_key, default_path
+from vision_nb.storage.answer_keys import answer_key
+from vision_nb.store import Store, default_path
 
 ANSWER = vn.CompletionResponse("Blue.", usage=vn.Usage(10, 5, 2), model="gpt-4o", finish_reason="stop", latency=1.5)
 

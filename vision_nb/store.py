@@ -15,10 +15,9 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from json.encoder import encode_basestring
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from vision_nb.errors import ImageError, ImageNotFoundError, StoreError
 from vision_nb.images.document import ImageDocument
@@ -332,68 +331,6 @@ def _checkpoint_referenced(reference: weakref.ref[Store]) -> None:
     store = reference()
     if store is not None:
         store.checkpoint()
-
-
-class AnswerKeys:
-    """The keys of the answers to one question about various images.
-
-    A key is a digest of everything that the model is sent.
-
-    Args:
-        model: Provider and model, and the server if it is not the provider's own.
-        parameters: The request's parameters.
-        prompt: The question.
-        system: The system message, if any.
-        history: Earlier messages, each as a role, a text and digests. With an empty history, the key is the same as
-            before conversations were stored.
-        schema: The digest of the answer's schema, if any.
-    """
-
-    def __init__(
-        self,
-        *,
-        model: str,
-        parameters: Mapping[str, Any],
-        prompt: str,
-        system: str = "",
-        history: Sequence[Any] = (),
-        schema: str = "",
-    ) -> None:
-        before = [model, dict(sorted(parameters.items())), prompt]
-        after = [system, *([list(history)] if history else []), *([{"schema": schema}] if schema else [])]
-        self._before = hashlib.sha256(b"[" + b"".join(_json(part) + b", " for part in before) + b"[")
-        self._after = b"], " + b", ".join(map(_json, after)) + b"]"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, AnswerKeys) and self(()) == other(())
-
-    def __hash__(self) -> int:
-        return hash(self(()))
-
-    def __call__(self, image_digests: Iterable[str]) -> str:
-        """Return the key of the answer about some images.
-
-        Args:
-            image_digests: A digest for each image, in order.
-        """
-        key = self._before.copy()
-        key.update(", ".join(map(encode_basestring, image_digests)).encode("utf-8", "surrogatepass"))
-        key.update(self._after)
-        return key.hexdigest()
-
-
-def answer_key(*, image_digests: Iterable[str], **question: Any) -> str:
-    """Return the key of an answer.
-
-    Args:
-        image_digests: A digest for each image, in order.
-        **question: The arguments of `AnswerKeys`.
-    """
-    return AnswerKeys(**question)(image_digests)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=repr).encode("utf-8", "surrogatepass")
 
 
 def _sha256(data: bytes) -> str:

@@ -31,7 +31,7 @@ from vision_nb.rendering.sanitize import escape_text, terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalDisplay, TerminalPart, short_text
 from vision_nb.responses import CompletionResponse, Response, Usage
 from vision_nb.schema.schema import Schema
-from vision_nb.store import AnswerKeys
+from vision_nb.storage.answer_keys import AnswerKeys
 
 _BATCH_IMAGES, _BATCH_ROWS = 500, 4_000  # looked up in the store together
 

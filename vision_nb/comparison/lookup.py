@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vision_nb.comparison.calls import Calls
@@ -61,13 +61,15 @@ class Lookup:
         """
         for batch in self._grid.batches():
             await self._identify(batch)
-            wanted = self._unfinished(model, batch)
-            found = await to_thread(self._find, model, wanted) if self._resume and wanted else {}
-            for index, result in found.items():
-                if isinstance(result, AnswerFacts):
-                    self._rows.put_facts(index, result)
-                else:
-                    self._rows.put(index, result)
+            wanted = self._rows.open_places(model, batch)
+            found: Mapping[int, Row | AnswerFacts] = {}
+            if self._resume and wanted and self._rows.is_large:
+                found = facts = await to_thread(self._find_facts, model, wanted)
+                self._rows.put_facts(facts)
+            elif self._resume and wanted:
+                found = rows = await to_thread(self._find_rows, model, wanted)
+                for index, row in rows.items():
+                    self._rows.put(index, row)
             yield [
                 Missing(index, document, self._first(index, model, prompt, document))
                 for index, prompt, document in wanted
@@ -86,7 +88,7 @@ class Lookup:
         async with self._lock:
             if batch.stop <= self._identified:
                 return
-            places = [place for place in batch if not all(map(self._rows.is_done, self._rows_of(place)))]
+            places = [place for place in batch if not all(self._rows.is_done(row) for row in self._rows_of(place))]
             digests = await self._calls.digests([self._grid.documents[place] for place in places])
             for place, digest in zip(places, digests, strict=True):
                 if isinstance(digest, VisionError):
@@ -98,35 +100,25 @@ class Lookup:
                     self._firsts.setdefault(self._rows.content(place), place)
             self._identified = batch.stop
 
-    def _rows_of(self, document: int) -> Sequence[int]:
-        return [row for row, _, _ in self._grid.rows_of(document)]
+    def _rows_of(self, document: int) -> Iterator[int]:
+        return (row for row, _, _ in self._grid.rows_of(document))
 
-    def _unfinished(self, model: int, batch: range) -> list[tuple[int, int, int]]:
-        """Return a model's rows without a result, as (row, prompt, document)."""
-        rows = [
-            (self._grid.index(model, prompt, document), prompt, document)
-            for document in batch
-            for prompt in range(len(self._grid.prompts))
-        ]
-        return [item for item in rows if not self._rows.is_done(item[0])]
+    def _find_facts(self, model: int, wanted: Sequence[tuple[int, int, int]]) -> dict[int, AnswerFacts]:
+        """Return what the store has for some rows of a large comparison."""
+        schema, keys = self._grid.schema, self._rows.keys_of(model, wanted)
+        facts = self._store.facts(keys.values(), with_text=schema is not None)
+        return {
+            index: facts[key]
+            for index, key in keys.items()
+            if key in facts and (schema is None or self._parses(facts[key].text))
+        }
 
-    def _find(self, model: int, wanted: Sequence[tuple[int, int, int]]) -> dict[int, Row | AnswerFacts]:
-        """Return what the store has for some rows."""
-        schema = self._grid.schema
-        keys = {index: self._rows.key(index) for index, _, _ in wanted}
-        found: dict[int, Row | AnswerFacts] = {}
-        if self._rows.is_large:
-            facts = self._store.facts(keys.values(), with_text=schema is not None)
-            for index, key in keys.items():
-                if key in facts and (schema is None or self._parses(facts[key].text)):
-                    found[index] = facts[key]
-            return found
+    def _find_rows(self, model: int, wanted: Sequence[tuple[int, int, int]]) -> dict[int, Row]:
+        """Return some rows with the answers that the store has."""
+        keys = self._rows.keys_of(model, wanted)
         answers = self._store.get_many(keys.values(), self._grid.models[model].pricing)
-        for index, key in keys.items():
-            row = self.row_from(index, answers[key]) if key in answers else None
-            if row is not None:
-                found[index] = row
-        return found
+        rows = ((index, self.row_from(index, answers[key])) for index, key in keys.items() if key in answers)
+        return {index: row for index, row in rows if row is not None}
 
     def _parses(self, text: str) -> bool:
         try:

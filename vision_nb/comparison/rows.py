@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, overload
 
 from vision_nb.comparison.grid import Grid, Row, image_key, row_keys
+from vision_nb.comparison.tally import Tally
 from vision_nb.errors import StoreError
 from vision_nb.responses import Response
+from vision_nb.storage.answer_keys import AnswerKeys, encoded_digests
 from vision_nb.storage.answers import AnswerFacts, read_answers
-from vision_nb.store import AnswerKeys
 
 ROWS_IN_MEMORY = 20_000
 """The number of rows up to which a comparison keeps its answers in memory; a larger one reads them from the store."""
@@ -25,53 +25,6 @@ PAGE = 250
 
 _CACHED_PAGES = 40
 _ANSWERED, _FROM_STORE, _REPAIRED, _DEMO = 1, 2, 4, 8  # flags of a row whose answer is read from the store
-
-
-@dataclass
-class Tally:
-    """The numbers of a comparison's rows, and the price of those that were paid for in this run.
-
-    Attributes:
-        answered: Rows with an answer.
-        failed: Rows with an error.
-        repaired: Rows whose answer had to be repaired.
-        demo: Rows that the demo answered.
-        paid: Rows with at least one request in this run.
-        paid_demo: Those of them that the demo answered.
-        usd: Their price in US dollars, as far as it is known.
-        unpriced: Those of them whose price is not known.
-    """
-
-    answered: int = 0
-    failed: int = 0
-    repaired: int = 0
-    demo: int = 0
-    paid: int = 0
-    paid_demo: int = 0
-    usd: Decimal = Decimal(0)
-    unpriced: int = 0
-
-    @property
-    def price(self) -> Decimal | None:
-        """The price of the paid rows in US dollars, or None if one is not known."""
-        return None if self.unpriced else self.usd
-
-    @property
-    def paid_is_demo(self) -> bool:
-        """Whether the demo answered all rows that were paid for."""
-        return self.paid == self.paid_demo
-
-    def add(self, row: Row) -> None:
-        """Count a row."""
-        self.answered += row.finished
-        self.failed += row.error is not None
-        self.repaired += row.finished and row.attempts > 1
-        self.demo += row.is_demo
-        if row.attempts and not row.from_store:
-            self.paid += 1
-            self.paid_demo += row.is_demo
-            self.usd += row.usd or 0
-            self.unpriced += row.usd is None
 
 
 class Rows(Sequence[Row]):
@@ -195,13 +148,32 @@ class Rows(Sequence[Row]):
             return self._held[index].key
         return self._key(*self.grid.place(index))
 
+    def keys_of(self, model: int, places: Sequence[tuple[int, int, int]]) -> dict[int, str]:
+        """Return the keys of some rows of a model whose images are identified, by the row's index.
+
+        Args:
+            model: The model's index.
+            places: The indices (row, prompt, document) of each row.
+        """
+        images = {document: self._encoded_image(document) for document in {document for _, _, document in places}}
+        by_prompt = [self._answer_keys(model, prompt) for prompt in range(len(self.grid.prompts))]
+        return {row: by_prompt[prompt].of(images[document]) for row, prompt, document in places}
+
     def _key(self, model: int, prompt: int, document: int) -> str:
+        if self._digests[document] is None:
+            return ""
+        return self._answer_keys(model, prompt).of(self._encoded_image(document))
+
+    def _answer_keys(self, model: int, prompt: int) -> AnswerKeys:
         keys = self._keys.get((model, prompt))
         if keys is None:
             keys = row_keys(self.grid.models[model], self.grid.prompts[prompt], self.grid.schema)
             self._keys[model, prompt] = keys
-        digest = self._digests[document]
-        return "" if digest is None else keys([image_key(digest.hex(), self.grid.documents[document].detail)])
+        return keys
+
+    def _encoded_image(self, document: int) -> bytes:
+        digest = (self._digests[document] or b"").hex()
+        return encoded_digests([image_key(digest, self.grid.documents[document].detail)])
 
     def content(self, document: int) -> bytes:
         """Return what is the same for equal images with the same detail level; empty if it is not known."""
@@ -214,7 +186,24 @@ class Rows(Sequence[Row]):
 
     def is_done(self, index: int) -> bool:
         """Return whether a row has an answer or an error."""
-        return self.is_finished(index) or (index in self._held and self._held[index].error is not None)
+        if self._flags[index]:
+            return True
+        row = self._held.get(index)
+        return row is not None and (row.finished or row.error is not None)
+
+    def open_places(self, model: int, documents: range) -> list[tuple[int, int, int]]:
+        """Return the indices (row, prompt, document) of a model's rows that have neither an answer nor an error.
+
+        Args:
+            model: The model's index.
+            documents: The indices of the images.
+        """
+        places = (
+            (self.grid.index(model, prompt, document), prompt, document)
+            for document in documents
+            for prompt in range(len(self.grid.prompts))
+        )
+        return [place for place in places if not self.is_done(place[0])]
 
     def finished_indices(self) -> Iterator[int]:
         """Iterate over the indices of the rows with an answer."""
@@ -267,7 +256,7 @@ class Rows(Sequence[Row]):
                 if self._flags[row]:
                     self._hold(row, self[row])
         self._digests[document] = new
-        for index, model, prompt in self.grid.rows_of(document):
+        for index, model, prompt in self.grid.rows_of(document) if self._held else ():
             held = self._held.get(index)
             if held is not None and not held.finished:  # it failed in an earlier run
                 self._held[index] = replace(held, key=self._key(model, prompt, document))
@@ -314,17 +303,18 @@ class Rows(Sequence[Row]):
         for index in indices:
             self.waiting.pop(index, "")
 
-    def put_facts(self, index: int, facts: AnswerFacts) -> None:
-        """Note that the store has the answer of a row, in a large comparison.
+    def put_facts(self, found: Mapping[int, AnswerFacts]) -> None:
+        """Note that the store has the answers of some rows, in a large comparison.
 
         Args:
-            index: The row's index.
-            facts: What is kept of the answer.
+            found: What is kept of the answers, by the row's index.
         """
-        self._count(index, -1)
-        self.waiting.pop(index, "")
-        self._set_flags(index, from_store=True, attempts=facts.attempts, is_demo=facts.is_demo)
-        self._count(index, 1)
+        for index, facts in found.items():
+            self._count(index, -1)
+            self.waiting.pop(index, "")
+            self._set_flags(index, from_store=True, attempts=facts.attempts, is_demo=facts.is_demo)
+        self.answered += len(found)
+        self.from_store += len(found)
 
     def _set_flags(self, index: int, *, from_store: bool, attempts: int, is_demo: bool) -> None:
         self._held.pop(index, None)
@@ -339,7 +329,7 @@ class Rows(Sequence[Row]):
         """
         flags, own = self._flags[first], self._unstored(index)
         if flags:
-            self.put_facts(index, AnswerFacts(1 + bool(flags & _REPAIRED), bool(flags & _DEMO)))
+            self.put_facts({index: AnswerFacts(1 + bool(flags & _REPAIRED), bool(flags & _DEMO))})
         elif (done := self._held[first]).finished:
             self.put(index, replace(done, image=own.image, document=own.document, from_store=True))
         else:

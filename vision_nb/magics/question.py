@@ -16,7 +16,8 @@ from vision_nb.messages import ChatMessage, user_message
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import ChatResponse, CompletionResponse, Response
 from vision_nb.schema.schema import Schema
-from vision_nb.store import Store, answer_key
+from vision_nb.storage.answer_keys import answer_key
+from vision_nb.store import Store
 
 R = TypeVar("R", bound=Response)
 

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS answers (
 """The table."""
 
 _BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
-_AMONG = "key IN (SELECT value FROM json_each(?))"
+_WANTED = "json_each(?) AS wanted CROSS JOIN answers ON answers.key = wanted.value"  # in the order of the keys
 
 
 class AnswerFacts(NamedTuple):
@@ -59,9 +59,9 @@ def select_answers(
     """
     found: dict[str, Response] = {}
     rows = connection.execute(
-        "SELECT key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens, details "
-        f"FROM answers WHERE {_AMONG}",
-        [json.dumps(list(keys))],
+        "SELECT answers.key, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens, "
+        f"details FROM {_WANTED}",
+        [_sorted(keys)],
     )
     for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached, details in rows:
         usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
@@ -80,7 +80,7 @@ def select_answers(
 
 def select_known(connection: sqlite3.Connection, keys: Iterable[str]) -> set[str]:
     """Return those of some keys that have a stored answer."""
-    rows = connection.execute(f"SELECT key FROM answers WHERE {_AMONG}", [json.dumps(list(keys))])
+    rows = connection.execute(f"SELECT answers.key FROM {_WANTED}", [_sorted(keys)])
     return {key for (key,) in rows}
 
 
@@ -94,12 +94,17 @@ def select_facts(connection: sqlite3.Connection, keys: Iterable[str], *, with_te
     """
     text = "text" if with_text else "''"
     rows = connection.execute(
-        f"SELECT key, json_extract(details, '$.attempts'), json_extract(details, '$.is_demo'), {text} FROM answers "
-        f"WHERE {_AMONG}",
-        [json.dumps(list(keys))],
+        f"SELECT answers.key, json_extract(details, '$.attempts'), json_extract(details, '$.is_demo'), {text} "
+        f"FROM {_WANTED}",
+        [_sorted(keys)],
     )
     # An answer of an earlier version has no details.
     return {key: AnswerFacts(attempts or 1, bool(is_demo), text) for key, attempts, is_demo, text in rows}
+
+
+def _sorted(keys: Iterable[str]) -> str:
+    """Return keys as JSON; neighbors in the table are then read one after the other."""
+    return json.dumps(sorted(set(keys)))
 
 
 def insert_answer(connection: sqlite3.Connection, key: str, asked_model: str, response: Response) -> None:
