@@ -30,7 +30,7 @@ VOLATILE = {  # pattern: replacement
     re.compile(r"\b\d+(?:\.\d+)? (?:s|ms|seconds?)\b"): "TIME",
     re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?"): "STAMP",
     re.compile(r"latency=[\d.]+"): "latency=TIME",
-    re.compile(r"0x[0-9a-f]+|chatcmpl-\w+|req_\w+|created=\d{9,}|'created': \d{9,}"): "ID",
+    re.compile(r"0x[0-9a-f]+|chatcmpl-\w+|req_\w+|created=\d{9,}|['\"]created['\"]: ?\d{9,}"): "ID",
     re.compile(r"\$?\b\d+\.\d{3,}(?= USD)"): "AMOUNT",  # price tables change; test_cost.py checks the sums
 }
 KEYED = ["01_openai", "01b_azure_openai", "03_replicate_compare_label", "05_chat_panel", "07_pictures_to_data"]

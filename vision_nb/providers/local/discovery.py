@@ -126,7 +126,8 @@ class LocalServers(Sequence[LocalServer]):
     def __repr__(self) -> str:
         if self:
             return "\n".join(map(str, self._servers))
-        return f"No model server found on this machine (tried ports {', '.join(map(str, self.ports)) or 'none'})."
+        tried = f"tried ports {', '.join(map(str, self.ports))}" if self.ports else "no ports were tried"
+        return f"No model server found on this machine ({tried})."
 
     __str__ = __repr__
 
