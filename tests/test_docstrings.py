@@ -12,9 +12,8 @@ import pytest
 import vision_nb as vn
 from tests.conftest import picture
 
-MODULES = sorted(
-    module.name for module in pkgutil.walk_packages(vn.__path__, "vision_nb.") if not module.name.endswith("__main__")
-)
+PACKAGE = [module.name for module in pkgutil.walk_packages(vn.__path__, "vision_nb.")]
+MODULES = ["vision_nb", *sorted(name for name in PACKAGE if not name.endswith("__main__"))]
 REFERENCE = re.compile(r"(?:[Aa]s(?: for)?|version of) `(?:\w+\.)?(\w+)`")
 DOCUMENTED_IN = {  # names that are neither a class nor a function
     "REPLICATE_MULTI_MODAL_LLM_MODELS": "vision_nb.providers.replicate.catalog",
@@ -89,6 +88,16 @@ def test_every_example_prints_what_its_docstring_shows(name, demo_as_every_provi
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failed, _ = doctest.testmod(module, extraglobs={"vn": vn}, optionflags=flags)
     assert failed == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", vn.__all__)
+def test_the_examples_of_a_public_name_work_when_they_are_pasted(name, demo_as_every_provider, capsys):
+    value = getattr(vn, name)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    runner = doctest.DocTestRunner(optionflags=flags)
+    for example in doctest.DocTestFinder().find(value, name, globs={"vn": vn}):
+        runner.run(example)
+    assert runner.failures == 0, capsys.readouterr().out
 
 
 def test_a_wrong_example_is_detected(capsys):

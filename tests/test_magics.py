@@ -247,7 +247,7 @@ def test_the_extension_can_be_reloaded_and_unloading_removes_everything():
         "ip = get_ipython()\n"
         "print([name for kind in ip.magics_manager.magics.values() for name in kind if 'vision' in name], "
         "[name for name in [*map(repr, ip.configurables), *ip.magics_manager.registry] if 'Vision' in name], "
-        "[name for name in ip.strdispatchers['complete_command'].strs if 'vision' in name], "
+        "[one for one in ip.Completer.custom_matchers if 'vision' in repr(one)], "
         "[one for one in ip.events.callbacks['post_run_cell'] if 'vision' in repr(one)])"
     )
     cells = run_cells(

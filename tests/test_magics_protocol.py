@@ -3,14 +3,17 @@
 import pytest
 from jupyter_client.manager import start_new_kernel
 
+import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.kernels import cell_runner
+from vision_nb.magics.options import OPTION_NAMES
+from vision_nb.magics.subcommands import SUBCOMMANDS
 
 pytestmark = pytest.mark.kernel
 
 SETUP = (
     "%load_ext vision_nb\nfrom PIL import Image\nphoto = Image.new('L', (9, 9))\nphotos = [photo]\nphrase = 'none'\n"
-    "%vision alias fast openai:gpt-4o-mini\nget_ipython().Completer.use_jedi = False"
+    "%vision alias fast openai:gpt-4o-mini\nimport vision_nb as vn"
 )
 
 
@@ -52,6 +55,8 @@ def complete(tmp_path_factory):
         ("%vision chat e", "%vision chat export"),
         ("%vision cache c", "%vision cache clear"),
         ("%vision cache p", "%vision cache path"),
+        ("%vision help ChatP", "%vision help ChatPanel"),
+        ("x = 1\n%vision li", "x = 1\n%vision list"),
     ],
 )
 def test_tab_completes(complete, typed, offered):
@@ -60,6 +65,17 @@ def test_tab_completes(complete, typed, offered):
 
 def test_tab_offers_only_images_after_the_image_option(complete):
     assert complete("%%vision demo -i ph") == {f"%%vision demo -i {name}" for name in ("photo", "photos", "phone.png")}
+
+
+def test_tab_offers_no_python_names_on_the_line_of_a_magic(complete):
+    """IPython's own completer, with Jedi as it is by default, would add its names: -abs, images/abs ..."""
+    assert complete("%vision ") == {f"%vision {name}" for name in SUBCOMMANDS}
+    assert complete("%%vision demo -") == {f"%%vision demo {name}" for name in OPTION_NAMES}
+    assert complete("%%vision demo -i ./") == {"%%vision demo -i ./phone.png"}
+
+
+def test_tab_offers_only_the_public_names_of_the_package(complete):
+    assert complete("vn.") == {f"vn.{name}" for name in vn.__all__}
 
 
 def test_tab_completes_the_first_line_of_a_cell_with_a_body(complete):

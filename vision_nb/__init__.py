@@ -1,6 +1,38 @@
 """Ask vision models about images, in a notebook.
 
-Every public name is an attribute of this package. Its module is imported when it is first used.
+The demo model needs no API key, but only measures pixels: name another, such as "openai:gpt-4o", to read images.
+
+Ask about an image (or in a cell, after ``%load_ext vision_nb``: ``%%vision demo -i chart.png``):
+
+>>> import vision_nb as vn
+>>> images = [vn.samples.path("chart"), vn.samples.path("label")]  # or paths, folders, patterns, URLs
+>>> answer = vn.connect("demo").complete("How large is it?", images[0])
+>>> print(answer)
+The image's size is **1,000 x 600 pixels** (landscape)...
+
+Extract a table: a row per image, a column per field.
+
+>>> from pydantic import BaseModel
+>>> class Size(BaseModel):
+...     width: int
+...     height: int
+>>> sizes = vn.extract(images, Size, model="demo", progress=False)
+>>> table = sizes.to_dataframe()
+
+Compare models, and score them against the truth:
+
+>>> comparison = vn.compare(["demo", "demo:second"], "How large is it?", images, schema=Size, progress=False)
+>>> score = comparison.score({"chart": {"width": 1000, "height": 600}})
+>>> axes = score.plot()
+
+More by topic; ``help(vn.extract)`` explains one name, and ``python -m vision_nb tutorials`` copies the tutorials:
+
+- Ask: `connect`, `Chat`, `ChatPanel`, `display_stream`
+- Images: `show`, `load_images`, `draw_boxes`, `select_region`
+- Many images: `extract`, `compare`, `RateLimit`
+- Prices: `estimate_cost`, `image_tokens`, `ledger`
+- Models: `register_service`, `serve`
+- `samples` has example images, and `errors` has every exception
 """
 
 from __future__ import annotations
@@ -134,7 +166,6 @@ def __getattr__(name: str) -> Any:
 
 
 def _open_label_panel(comparison: Comparison, **options: Any) -> LabelPanel:
-    from vision_nb.widgets.image_browser import show as show
     from vision_nb.widgets.label_panel import LabelPanel
 
     return LabelPanel(comparison, **options)
@@ -165,7 +196,7 @@ _provider_hooks.configured_model = _configured_model  # `connect` is below the m
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -41,7 +41,7 @@ class ChatMessage(TerminalDisplay):
     Raises:
         SettingsError: The role does not exist, or a part is neither text nor an image.
 
-    >>> ChatMessage("user", "What is this?").text
+    >>> vn.ChatMessage("user", "What is this?").text
     'What is this?'
     """
 

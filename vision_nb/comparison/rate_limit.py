@@ -72,7 +72,7 @@ class RateLimit:
             requests: The number of requests.
             input_tokens: Their input tokens, or None if they are not known.
 
-        >>> RateLimit(requests_per_minute=500).shortest_run(6000, None)
+        >>> vn.RateLimit(requests_per_minute=500).shortest_run(6000, None)
         (671.0, '500 requests a minute')
         """
         used: dict[Resource, int] = {"requests": requests, "tokens": input_tokens or 0}

@@ -100,7 +100,7 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detai
         SettingsError: The size is not positive, or the model does not support the detail level.
         ImageError: The image cannot be read.
 
-    >>> [(step.size, step.tokens) for step in cheapest_fit((1024, 1024), "gpt-4o", "high").steps]
+    >>> [(step.size, step.tokens) for step in vn.cheapest_fit((1024, 1024), "gpt-4o", "high").steps]
     [((512, 512), 255)]
     """
     size: Size = image_or_size if is_size(image_or_size) else ImageDocument.of(image_or_size).size

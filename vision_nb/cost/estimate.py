@@ -209,7 +209,7 @@ def estimate_cost(
         SettingsError: A size or detail level is invalid, the model's name is misspelled, or an exact count is not
             available.
 
-    >>> estimate_cost("What is this?", [(1024, 1024)], "gpt-4o", detail="high", max_new_tokens=100).usd
+    >>> vn.estimate_cost("What is this?", [(1024, 1024)], "gpt-4o", detail="high", max_new_tokens=100).usd
     Decimal('0.0029425')
     """
     sources = [images] if is_size(images) else as_images(images)

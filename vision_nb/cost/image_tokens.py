@@ -83,9 +83,9 @@ def image_tokens(image_or_size: Any, model: Any = "gpt-4o", detail: str | None =
         ImageError: The image cannot be read, or has more patches than the API accepts. For a list, this is
             the ``error`` of one entry, and the others are counted.
 
-    >>> image_tokens((1024, 1024), "gpt-4o", "high").tokens
+    >>> vn.image_tokens((1024, 1024), "gpt-4o", "high").tokens
     765
-    >>> image_tokens((1024, 1024), "some-new-model").tokens is None
+    >>> vn.image_tokens((1024, 1024), "some-new-model").tokens is None
     True
     """
     name = counted_model(model).model
@@ -168,7 +168,7 @@ def image_tokens_array(
         SettingsError: A size is not positive, the shapes differ, or the model does not support the detail level.
         ImageTooLargeError: An image has more patches than the API accepts.
 
-    >>> image_tokens_array([1024, 512], [1024, 1024], "gpt-4o", "high")
+    >>> vn.image_tokens_array([1024, 512], [1024, 1024], "gpt-4o", "high")
     array([765, 425])
     """
     import numpy as np

@@ -36,7 +36,7 @@ def set_price(model: str, input: float | str | Decimal, output: float | str | De
     Raises:
         SettingsError: A price is not a number, or is negative.
 
-    >>> set_price("my-llava", input=0.2, output=0.8)
+    >>> vn.set_price("my-llava", input=0.2, output=0.8)
     """
     _set_prices[without_provider(model)] = (
         parse_usd(input, "input= (per million tokens)"),

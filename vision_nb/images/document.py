@@ -68,7 +68,7 @@ class ImageDocument:
         SettingsError: No source or more than one was given, or the detail level does not exist.
         UnsupportedImageError: The source is not an image, or its type is not supported.
 
-    >>> ImageDocument(image_url="https://example.org/colosseum.jpg")
+    >>> vn.ImageDocument(image_url="https://example.org/colosseum.jpg")
     ImageDocument('https://example.org/colosseum.jpg')
     """
 
@@ -333,7 +333,7 @@ class ImageDocument:
             SettingsError: There are more tiles than pixels on a side, or a number is negative or not whole.
             ImageError: The image cannot be found, read or decoded.
 
-        >>> tiles = ImageDocument.of(vn.samples.path("chart")).split(2, 2, overlap=20)
+        >>> tiles = vn.ImageDocument.of(vn.samples.path("chart")).split(2, 2, overlap=20)
         >>> [tile.size for tile in tiles]
         [(510, 310), (510, 310), (510, 310), (510, 310)]
         """

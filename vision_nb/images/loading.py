@@ -46,7 +46,7 @@ def load_image_urls(image_urls: Iterable[str]) -> ImageList:
         SettingsError: A single string was given instead of a list.
         UnsupportedImageError: A string is not an http or https URL.
 
-    >>> load_image_urls(["https://example.org/1.jpg"])
+    >>> vn.load_image_urls(["https://example.org/1.jpg"])
     [ImageDocument('https://example.org/1.jpg')]
     """
     if isinstance(image_urls, str):

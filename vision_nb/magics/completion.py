@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import glob
+import re
 from pathlib import Path
-from typing import Any
 
 from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.images.detail import DETAILS
+from vision_nb.magics.help import public_names
 from vision_nb.magics.image_args import IMAGE_SUFFIXES, image_variables
 from vision_nb.magics.options import OPTION_NAMES
 from vision_nb.magics.schema_arg import schema_variables
@@ -22,22 +23,27 @@ _FREE_VALUES = (
 )  # fmt: skip
 
 
-def complete(session: Session, event: Any) -> list[str]:
-    """Return the words that are valid at the cursor.
-
-    IPython keeps those that begin with the typed prefix.
+def complete(session: Session, line: str) -> tuple[str, list[str]]:
+    """Return the last word of a line, and the words that may stand in its place.
 
     Args:
         session: The session.
-        event: IPython's completion event.
+        line: The line of a magic up to the cursor.
     """
-    before = event.text_until_cursor[: len(event.text_until_cursor) - len(event.symbol)]
-    words = before.split()
-    if event.command == "%vision":
+    *words, typed = re.split(r"\s+", line)
+    offered = _offered(session, words, typed)
+    matching = [word for word in offered if word.startswith(typed)]
+    return typed, matching or [word for word in offered if word.lower().startswith(typed.lower())]
+
+
+def _offered(session: Session, words: list[str], typed: str) -> list[str]:
+    if words[:1] == ["%vision"]:
         return _subcommand_words(session, words[1:])
-    previous = words[-1] if len(words) > 1 and before[-1:].isspace() else ""
+    if words[:1] != ["%%vision"]:
+        return []
+    previous = words[-1]
     if previous in ("-i", "--image"):
-        return [*image_variables(session.variables), *_files(event.symbol)]
+        return [*image_variables(session.variables), *_files(typed)]
     if previous in ("-d", "--detail"):
         return list(DETAILS)
     if previous in ("-f", "--format"):
@@ -48,10 +54,10 @@ def complete(session: Session, event: Any) -> list[str]:
         return list(session.conversations)
     if previous in _FREE_VALUES:
         return []
-    if event.symbol.startswith("-"):
-        return [name for name in OPTION_NAMES if name.startswith("--") or event.symbol == "-"]
-    if previous in _MODEL_OPTIONS or len(words) == 1 or not before[-1:].isspace():
-        return _models(session, before)
+    if typed.startswith("-"):
+        return [name for name in OPTION_NAMES if name.startswith("--") or typed == "-"]
+    if previous in _MODEL_OPTIONS or len(words) == 1:
+        return _models(session)
     return []
 
 
@@ -59,29 +65,26 @@ def _subcommand_words(session: Session, words: list[str]) -> list[str]:
     if not words:
         return list(SUBCOMMANDS)
     if words[0] in ("use", "alias", "fix"):
-        return _models(session, " ".join(["", *words]))
+        return _models(session)
     if words == ["dealias"]:
         return list(session.settings.aliases)
     if words[0] == "chat":
         return ["show", "reset", "export"] if len(words) == 1 else list(session.conversations)
+    if words == ["help"]:
+        return [*OPTION_NAMES, *SUBCOMMANDS, *public_names(session.package)]
     return {"batch": ["list"], "cache": ["clear", "path"], "cost": ["reset"], "download": list(SMALL_MODELS)}.get(
         words[0], []
     )
 
 
-def _models(session: Session, before: str) -> list[str]:
-    """Return aliases and models; after "openai:", only what follows the colon."""
-    names = [*session.settings.aliases, *SMALL_MODELS, *known_models()]
-    typed = before.split()[-1] if before and not before[-1].isspace() else ""
-    if typed.endswith(":"):
-        return [name.removeprefix(typed) for name in names if name.startswith(typed)]
-    return names
+def _models(session: Session) -> list[str]:
+    return [*session.settings.aliases, *SMALL_MODELS, *known_models()]
 
 
-def _files(symbol: str) -> list[str]:
+def _files(typed: str) -> list[str]:
     """Return the folders and image files whose path starts with the typed text."""
     found = []
-    for name in sorted(glob.glob(f"{glob.escape(symbol)}*")):  # noqa: PTH207 - keeps "./" and "~" as typed
+    for name in sorted(glob.glob(f"{glob.escape(typed)}*")):  # noqa: PTH207 - keeps "./" and "~" as typed
         if name.lower().endswith(IMAGE_SUFFIXES):
             found.append(name)
         elif Path(name).is_dir():

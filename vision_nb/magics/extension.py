@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from types import ModuleType
 from typing import Any
 
 from vision_nb.magics.magic import VisionMagics
 
-COMMANDS = ("%vision", "%%vision")
+_MATCHER = "vision_nb"
 
 
 def load(shell: Any, package: ModuleType) -> None:
@@ -21,8 +20,7 @@ def load(shell: Any, package: ModuleType) -> None:
     unload(shell)
     magics = VisionMagics(shell, package)
     shell.register_magics(magics)
-    for command in COMMANDS:
-        shell.set_hook("complete_command", partial(_complete, magics), str_key=command)
+    shell.Completer.custom_matchers.append(_matcher(magics))
     shell.events.register("post_run_cell", magics.record_failure)
 
 
@@ -33,14 +31,29 @@ def unload(shell: Any) -> None:
         return
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("vision", None)
-    for command in COMMANDS:
-        shell.strdispatchers["complete_command"].strs.pop(command, None)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [matcher for matcher in matchers if getattr(matcher, "matcher_identifier", "") != _MATCHER]
     shell.events.unregister("post_run_cell", magics.record_failure)
     shell.configurables.remove(magics)
     magics.close()
 
 
-def _complete(magics: VisionMagics, _: Any, event: Any) -> list[str]:
-    from vision_nb.magics.completion import complete  # %load_ext does not load it
+def _matcher(magics: VisionMagics) -> Any:
+    """Return a function with which IPython completes the magics' lines.
 
-    return complete(magics.session, event)
+    A ``complete_command`` hook would not do: IPython adds Jedi's Python names to what a hook offers.
+    """
+    from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
+
+    @context_matcher(identifier=_MATCHER)
+    def match(context: Any) -> SimpleMatcherResult:
+        line = context.text_until_cursor.lstrip()
+        if not line.startswith(("%vision", "%%vision")):
+            return SimpleMatcherResult(completions=[])
+        from vision_nb.magics.completion import complete  # %load_ext does not load it
+
+        typed, words = complete(magics.session, line)
+        completions = [SimpleCompletion(word) for word in words]
+        return SimpleMatcherResult(completions=completions, matched_fragment=typed, suppress=True, ordered=True)
+
+    return match

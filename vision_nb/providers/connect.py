@@ -60,9 +60,9 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
         ProviderConnectionError: No local server responds.
         UnknownModelError: No local server has the model.
 
-    >>> connect("demo")
+    >>> vn.connect("demo")
     DemoMultiModal(model='demo')
-    >>> print(connect("claude-sonnet-5", api_key="not a real one"))
+    >>> print(vn.connect("claude-sonnet-5", api_key="not a real one"))
     anthropic:claude-sonnet-5
     """
     options = hide_arguments(options)

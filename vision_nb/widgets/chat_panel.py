@@ -81,7 +81,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         SettingsError: An argument has the wrong type or value.
         ImageError: An image cannot be read.
 
-    >>> panel = ChatPanel("demo")
+    >>> panel = vn.ChatPanel("demo")
     >>> panel
     ChatPanel(demo, 0 turns)
     """

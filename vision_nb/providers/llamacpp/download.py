@@ -90,7 +90,7 @@ def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, p
         SettingsError: The name of the repository is invalid.
         ModelFileError: The hub cannot be reached or refuses, the file is damaged, or the disk is full.
 
-    >>> download_gguf("mys/ggml_llava-v1.5-7b", "mmproj-model-f16.gguf")  # doctest: +SKIP
+    >>> vn.download_gguf("mys/ggml_llava-v1.5-7b", "mmproj-model-f16.gguf")  # doctest: +SKIP
     """
     cached = cached_file(repo_id, filename, revision)
     if cached is not None:

@@ -99,9 +99,9 @@ def serve(
         EngineError: The server did not start for another reason; ``.log`` has the last lines of its log.
         SettingsError: An argument is invalid, or the port is in use.
 
-    >>> with serve("smolvlm-500m") as llm:  # doctest: +SKIP
+    >>> with vn.serve("smolvlm-500m") as llm:  # doctest: +SKIP
     ...     print(llm.complete("What is it?", "photo.jpg"))
-    >>> with serve("ggml-model-q4_k.gguf", "mmproj-model-f16.gguf") as llm:  # doctest: +SKIP
+    >>> with vn.serve("ggml-model-q4_k.gguf", "mmproj-model-f16.gguf") as llm:  # doctest: +SKIP
     ...     print(llm.complete("What is it?", "photo.jpg"))
     """
     api_key = hide(api_key, is_key=True)

@@ -87,7 +87,7 @@ def write_localai_config(
         SettingsError: An argument is invalid, a file exists already, or the folder is not writable.
 
     >>> import tempfile
-    >>> write_localai_config(tempfile.mkdtemp()).definition.name
+    >>> vn.write_localai_config(tempfile.mkdtemp()).definition.name
     'llava.yaml'
     """
     for argument, text in {"name": name, "model": model, "mmproj": mmproj}.items():
