@@ -23,7 +23,7 @@ PICTURES = NOTEBOOKS / "pictures"
 SHOTS = {  # name: (notebook, text in the input of the first cell, maximum height in pixels, number of cells)
     "extract": ("07_pictures_to_data.ipynb", "extraction = vn.extract(folder, Receipt, model=models", 620, 1),
     "score": ("07_pictures_to_data.ipynb", "score = extraction.score(", 980, 2),
-    "tiles": ("04_vision_guide_and_cost.ipynb", "vn.show_tiles(receipt", 640, 1),
+    "tiles": ("04_vision_guide.ipynb", "vn.show_tiles(label", 640, 1),
     "gallery": ("03_replicate_compare_label.ipynb", "comparison = vn.compare(", 620, 1),
     "labels": ("03_replicate_compare_label.ipynb", "comparison.label(", 620, 1),
     "panel": ("05_chat_panel.ipynb", "panel = vn.ChatPanel(models", 740, 1),
