@@ -165,6 +165,13 @@ def test_for_root_the_command_says_which_option_to_add(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_value_of_an_option_of_jupyterlab_is_not_the_folder(tmp_path):
+    done = run("tutorials", "--no-browser", "--port", "8888", "--version", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == [tutorials.DEFAULT_FOLDER]
+
+
+@pytest.mark.slow
 def test_the_command_opens_jupyterlab_on_the_start_notebook(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

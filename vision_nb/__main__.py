@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tutorials",
         help="copy the tutorial notebooks to a folder and open JupyterLab there",
         description="Copy the tutorial notebooks to a folder and open JupyterLab there. Notebooks that you have "
-        "changed are not overwritten. If no local model is found, you are asked whether to download one. Options not "
-        "listed here are passed to jupyter lab.",
+        "changed are not overwritten. If no local model is found, you are asked whether to download one. The first "
+        "option that is not listed here, and all that follows it, is passed to jupyter lab.",
     )
     tutorials.add_argument("folder", nargs="?", default=DEFAULT_FOLDER, metavar="FOLDER", help="default: %(default)s")
     tutorials.add_argument("--no-browser", action="store_true", help="start JupyterLab without opening a browser")
@@ -46,17 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     models.add_argument("model", metavar="MODEL")
     command_line = sys.argv[1:] if arguments is None else list(arguments)
-    options, others = parser.parse_known_args(command_line)
+    ours, others = _split(command_line)
+    options = parser.parse_args(ours)
     try:
         if options.command == "tutorials":
             return _open_tutorials(options, others, command_line)
-        if others:
-            parser.error(f"unrecognized arguments: {' '.join(others)}")
         _download(options.model)
         return 0
     except VisionError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+def _split(command_line: list[str]) -> tuple[list[str], list[str]]:
+    """Return our arguments and those of jupyter lab, whose options may have values: ``--port 8888`` names no folder."""
+    if command_line[:1] == ["tutorials"]:
+        for place, word in enumerate(command_line):
+            if word.startswith("-") and word not in ("-h", "--help", "--no-browser"):
+                return command_line[:place], command_line[place:]
+    return command_line, []
 
 
 def _open_tutorials(options: argparse.Namespace, jupyterlab_options: list[str], command_line: list[str]) -> int:
