@@ -3,10 +3,14 @@
 import asyncio
 import io
 import json
+import math
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
@@ -181,6 +185,7 @@ def drawn_lengths(monkeypatch, words):
     drawn = []
     monkeypatch.setattr("vision_nb.notebook.display.in_notebook", lambda: True)
     monkeypatch.setattr("vision_nb.notebook.display.UPDATES_PER_SECOND", 1e9)
+    monkeypatch.setattr("vision_nb.notebook.display.INTERVAL", math.inf)
     monkeypatch.setattr(StreamingDisplay, "_draw", lambda self, bundle, _: drawn.append(sum(map(len, bundle.values()))))
     vn.display_stream(growing(words))
     return drawn
@@ -198,6 +203,111 @@ def test_a_short_answer_is_redrawn_at_every_word(monkeypatch):
     assert len(drawn_lengths(monkeypatch, ["word "] * 60)) == 61
 
 
+class VirtualClock:
+    """Stands in for the module ``time``: its time passes when a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+class Recorder(DisplayPublisher):
+    """Keeps the messages to the front end, each with its time."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock, self.sent = clock, []
+
+    def publish(self, data, metadata=None, source=None, *, transient=None, update=False, **_):
+        self.sent.append((self.clock.now, {"data": data, "metadata": metadata or {}, "transient": transient}))
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    """The messages of streams whose time is virtual."""
+    clock = VirtualClock()
+    monkeypatch.setattr("vision_nb.notebook.display.time", clock)
+    monkeypatch.setattr("vision_nb.notebook.stream_status.time", clock)
+    for module in ("display", "progress"):
+        monkeypatch.setattr(f"vision_nb.notebook.{module}.in_notebook", lambda: True)
+    shell = InteractiveShell.instance()
+    monkeypatch.setattr(shell, "display_pub", Recorder(clock))
+    yield shell.display_pub
+    InteractiveShell.clear_instance()
+
+
+def slowly(recorder, responses, per_second=100):
+    for response in responses:
+        recorder.clock.now += 1 / per_second
+        yield response
+
+
+def streamed(recorder, words, per_second):
+    """Stream words into a notebook, and return the messages."""
+    vn.display_stream(slowly(recorder, growing(words), per_second))
+    return recorder.sent
+
+
+def size(sent):
+    return sum(len(json.dumps(message).encode()) for _, message in sent)
+
+
+def outputs(sent):
+    """Return the last content of each output."""
+    return list({message["transient"]["display_id"]: message["data"] for _, message in sent}.values())
+
+
+def test_something_changes_every_second_while_a_long_answer_arrives_within_ten_times_its_length(recorder):
+    words = [f"word{number % 10} " for number in range(10_000)]
+    sent = streamed(recorder, words, 100)
+    assert max(after - before for (before, _), (after, _) in pairwise(sent)) < 1.1
+    assert size(sent) < 10 * sum(map(len, words))
+    lines = [message["data"]["text/plain"] for _, message in sent if "text/html" in message["data"]]
+    assert len(lines) > 50 and re.fullmatch(r"\u2026 (word\d ){10,}\(\d\d,\d{3} characters, 1 min \d+ s\)", lines[-1])
+
+
+def test_a_slow_answer_sends_at_most_ten_times_its_length_too(recorder):
+    words = [f"word{number % 10} " for number in range(10_000)]
+    assert size(streamed(recorder, words, 5)) < 10 * sum(map(len, words))
+
+
+def test_the_line_below_a_long_answer_is_empty_at_the_end(recorder):
+    answer, line = outputs(streamed(recorder, ["word "] * 10_000, 100))
+    assert answer["text/plain"] == "word " * 10_000 and line == {}
+
+
+def test_the_line_below_a_long_answer_is_empty_after_an_interrupt(recorder):
+    def interrupted():
+        yield from growing(["word "] * 10_000)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        vn.display_stream(slowly(recorder, interrupted()))
+    answer, line = outputs(recorder.sent)
+    assert "The answer was interrupted." in answer["text/markdown"] and line == {}
+
+
+def test_a_short_answer_has_a_single_output_however_slowly_it_arrives(recorder):
+    assert len(outputs(streamed(recorder, ["word "] * 500, 10))) == 1
+
+
+def test_the_line_shows_the_end_of_the_reasoning_before_the_answer_begins(recorder):
+    def reasoning():
+        for number in range(1, 10_000):
+            yield vn.CompletionResponse(text="", delta="", reasoning="thought " * number)
+
+    vn.display_stream(slowly(recorder, reasoning()))
+    assert any("thought thought (" in message["data"].get("text/plain", "") for _, message in recorder.sent)
+
+
+def test_untrusted_text_in_the_line_is_escaped(recorder):
+    sent = streamed(recorder, ["<img src=x onerror=alert(1)> $x$ "] * 3_000, 30)
+    lines = [message["data"]["text/html"] for _, message in sent if "text/html" in message["data"]]
+    assert lines and not any("<img" in line for line in lines)
+
+
 @pytest.mark.kernel
 def test_a_long_answer_sends_at_most_ten_times_its_length_to_the_notebook():
     manager, client = start_new_kernel()
@@ -213,11 +323,13 @@ def test_a_long_answer_sends_at_most_ten_times_its_length_to_the_notebook():
         for code in ("vn.display_stream(vn.connect('demo').stream_complete('What?'))", "%%vision demo\nWhat?"):
             sent = []
             client.execute_interactive(code, output_hook=sent.append, timeout=180)
-            shown = [message["content"] for message in sent if "data" in message["content"]]
+            displays = [message["content"] for message in sent if "data" in message["content"]]
+            shown = [content for content in displays if "text/markdown" in content["data"]]
             assert "sentence** 699 " in shown[-1]["data"]["text/markdown"] and "text/plain" in shown[-1]["data"]
             assert len(shown) > 5
-            size = sum(len(json.dumps(content).encode()) for content in shown)
-            assert size < 10 * len(shown[-1]["data"]["text/markdown"])
+            assert sum(len(json.dumps(content).encode()) for content in displays) < 10 * len(
+                shown[-1]["data"]["text/markdown"]
+            )
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -19,6 +19,7 @@ from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within, to_jpeg, to_webp
 from vision_nb.messages import as_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
+from vision_nb.notebook.stream_status import INTERVAL, StreamStatus
 from vision_nb.rendering.answer import badge_notes, plain_text, response_markdown
 from vision_nb.rendering.html import data_uri, image_html
 from vision_nb.rendering.sanitize import terminal_text
@@ -33,8 +34,9 @@ R = TypeVar("R", bound=Response)
 UPDATES_PER_SECOND = 12
 """How often a streamed answer is redrawn at most: more often flickers, and fills the message queue."""
 
-_MAX_RESENT = 6.5  # how many times its length the updates of a growing answer may have in total
+_MAX_RESENT = 5.7  # how many times its length the updates of a growing answer may have in total
 _FREE_CHARACTERS = 20_000  # in total for short answers, which are always redrawn often
+_FREE_EACH_SECOND = 100_000  # in total for answers that are redrawn each second
 
 _GRID_SIDE = 640  # longest side of an image in the grid, in pixels
 _CELL_SIZE = (4.2, 3.6)  # width and height of a cell of the grid, in inches
@@ -192,6 +194,7 @@ class StreamingDisplay:
         self.below, self.thumbnails = below, thumbnails
         self.response: Response | None = None
         self._handle: Any = None
+        self._status = StreamStatus()
         self._drawn_at = 0.0
         self._sent, self._growth = 0, 0.0
         self._written, self._attempts = 0, 1
@@ -218,7 +221,7 @@ class StreamingDisplay:
         """Show a partial response, unless the last update was a moment ago.
 
         An update sends the whole answer again. As an answer grows, it is therefore redrawn less often, so that all
-        updates together send at most ten times its length.
+        updates together send at most ten times its length. In between, a line below it shows its last words.
         """
         self.response = response
         if not in_notebook():
@@ -231,11 +234,15 @@ class StreamingDisplay:
             self._sent += length
             self._growth = length / _received(response)
             self._draw(bundle, {})
+        else:
+            text = response.text or response.reasoning
+            self._status.show(text, _received(response), drawn_at=self._drawn_at)
 
     def finish(self, response: Response) -> None:
         """Show the final response, and mark it as displayed."""
         self.response = response
         if in_notebook():
+            self._status.clear()
             self._draw(self.bundle(response, finished=True), self.metadata(response))
         else:
             self._write(response)
@@ -248,9 +255,11 @@ class StreamingDisplay:
     def _is_due(self, response: Response) -> bool:
         if response.attempts > self._attempts:  # another text replaces this one
             self._sent, self._attempts = 0, response.attempts
-        if time.monotonic() - self._drawn_at < 1 / UPDATES_PER_SECOND:
+        seconds = time.monotonic() - self._drawn_at
+        if seconds < 1 / UPDATES_PER_SECOND:
             return False
-        return self._sent <= _FREE_CHARACTERS + _MAX_RESENT * self._growth * _received(response)
+        allowed = _FREE_CHARACTERS + _MAX_RESENT * self._growth * _received(response)
+        return self._sent <= (allowed if seconds < INTERVAL else max(allowed, _FREE_EACH_SECOND))
 
     def _write(self, response: Response) -> None:
         if response.attempts > self._attempts:  # the text is another one: a structured answer was repaired

@@ -58,6 +58,11 @@ class LiveOutput:
         elif last and self._in_logs:
             sys.stderr.write(f"{terminal_text(line)}\n")
 
+    def clear(self) -> None:
+        """Empty the output in a notebook: front ends then show nothing, although it stays in the saved file."""
+        if self._handle is not None:
+            self._handle.update({}, raw=True)
+
 
 class ProgressLine:
     """A line that shows the progress of a slow operation.
