@@ -266,6 +266,15 @@ def test_a_source_without_images_is_an_error(tmp_path, monkeypatch, source):
         load_images(source)
 
 
+def test_the_error_about_a_folder_without_images_says_why_a_file_was_skipped(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(errors.ImageNotFoundError, match=r"\(notes.txt: it is text\)"):
+        load_images(tmp_path)
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4\n")
+    with pytest.raises(errors.ImageNotFoundError, match=r"\(a.pdf: it is a PDF document; .*; 1 more skipped\)"):
+        load_images(tmp_path)
+
+
 def test_a_list_is_displayed_as_thumbnails_and_errors(tmp_path):
     images = load_images(picture())
     images.append(ImageDocument.of(tmp_path / "missing.png"))

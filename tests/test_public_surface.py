@@ -67,6 +67,11 @@ def test_an_unknown_name_raises_an_attribute_error():
         _ = vn.nothing
 
 
+def test_a_misspelled_name_raises_an_attribute_error_with_the_nearest_name():
+    with pytest.raises(AttributeError, match=r"no attribute 'extrac'\. Did you mean 'extract'\?"):
+        _ = vn.extrac
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_async_methods_have_the_signatures_of_their_sync_twins(name):
     sync, twin = (inspect.signature(getattr(MultiModalLLM, prefix + name)) for prefix in ("", "a"))

@@ -233,6 +233,8 @@ INEXPRESSIBLE = {
     "a name with a dot": ({"type": "object", "properties": {"a.b": {"type": "string"}}}, "cannot contain a dot"),
     "true": ({"type": "object", "properties": {"a": True}}, "'a'.*allows any value"),
     "no JSON": ({"type": object()}, "is a dict, but not a JSON schema"),
+    "names and types": ({"shop": str, "total": float}, "not a JSON schema.*: pass a class with the fields and their types"),
+    "names and types as text": ({"shop": "string"}, "not a JSON schema.*: pass a class with the fields and their types"),
     "a text": ("Receipt", "is not a schema: pass a pydantic model class"),
     "an instance": (Item(name="a", price=Decimal(1)), "pass a class such as Item, not an object"),
     "a function": (len, "is not a schema"),

@@ -40,6 +40,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import vision_nb.comparison.hooks as _comparison_hooks
@@ -160,7 +161,9 @@ def __getattr__(name: str) -> Any:
     elif name in _SUBMODULES:
         value = importlib.import_module(f"vision_nb.{name}")
     else:
-        raise AttributeError(f"module 'vision_nb' has no attribute {name!r}")
+        nearest = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
+        hint = f". Did you mean {nearest[0]!r}?" if nearest else ""
+        raise AttributeError(f"module 'vision_nb' has no attribute {name!r}{hint}")
     globals()[name] = value
     return value
 

@@ -241,7 +241,10 @@ def _add_parts(found: ImageList, file: ImageContent, path: Path, options: PartOp
 
 def _not_empty(found: ImageList, place: str, advice: str) -> ImageList:
     if not found:
-        others = f" ({len(found.skipped)} other files)" if found.skipped else ""
+        others = ""
+        if found.skipped:
+            (path, reason), *more = found.skipped
+            others = f" ({path.name:.40}: {reason:.100}{f'; {len(more)} more skipped' if more else ''})"
         raise ImageNotFoundError(f"There is no image in {place}{others}: {advice}.")
     return found
 

@@ -26,6 +26,7 @@ from vision_nb.schema.words import shortened, summary
 _KEPT_SCHEMAS = 64  # compiled schemas to keep; each may refer to the class that it was made from
 _MAX_CANDIDATES = 10  # JSON objects of one answer to validate
 _VALUE = "value"
+_ROOT_KEYWORDS = {"type", "properties", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"}  # a schema has one of these
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -190,10 +191,18 @@ class Schema:
 
 
 def _as_text(document: Mapping[str, Any]) -> str:
+    """Return a JSON schema as text; a dict such as ``{"shop": str}`` is not one."""
+    reason = "" if _ROOT_KEYWORDS & set(document) else "it has no 'type'"
     try:
-        return json.dumps(document)
+        text = json.dumps(document)
     except (TypeError, ValueError, RecursionError) as error:
-        raise SettingsError(f"schema= is a dict, but not a JSON schema ({error!s:.120}).") from error
+        reason = f"{error!s:.80}"
+    if reason:
+        raise SettingsError(
+            f"schema= is a dict, but not a JSON schema ({reason}): pass a class with the fields and their types, such "
+            "as a pydantic model or a TypedDict, or a dict with 'type' and 'properties'."
+        )
+    return text
 
 
 def _check_type(source: Any) -> None:
