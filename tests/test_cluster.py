@@ -22,6 +22,7 @@ from tests.conftest import _HIDDEN, _KEYS, closed_port, encoded, picture
 from tests.forms import interrupted_when, until
 from tests.s3_server import S3Server
 from vision_nb import errors
+from vision_nb.comparison import cluster as cluster_calls
 from vision_nb.comparison import cluster_connection, cluster_session, cluster_worker, model_gate
 from vision_nb.comparison.rate_limit import SlidingWindow
 from vision_nb.demo import Fault
@@ -487,21 +488,38 @@ async def test_a_reply_that_does_not_arrive_is_sent_again(server, client, images
     assert not running.result().errors and len(server.requests) == 6
 
 
+@pytest.mark.parametrize("budget", [None, 1], ids=["no limits", "budget"])
+def test_workers_ask_before_each_request_only_if_something_limits_them(
+    server, client, images, tmp_path, monkeypatch, budget
+):
+    replied = []
+    reply = cluster_calls.ClusterCalls._reply
+    monkeypatch.setattr(
+        cluster_calls.ClusterCalls,
+        "_reply",
+        lambda self, message, said: (replied.append(message.kind), reply(self, message, said)),
+    )
+    comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client, budget=budget)
+    assert not comparison.errors
+    assert replied.count("reserve") == (0 if budget is None else 6) and {*replied} <= {"setup", "reserve"}
+
+
+@pytest.mark.parametrize("budget", [None, 1], ids=["no limits", "budget"])
 async def test_an_unexpected_error_in_the_notebook_is_a_row_with_the_error(
-    server, client, images, tmp_path, monkeypatch
+    server, client, images, tmp_path, monkeypatch, budget
 ):
     def fail(*_arguments, **_options):
         raise ZeroDivisionError("the price")
 
     monkeypatch.setattr("vision_nb.comparison.cluster.CallAccounting", fail)
     running = asyncio.create_task(
-        vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=client, progress=False)
+        vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=client, progress=False, budget=budget)
     )
     await until(running.done)
     assert {row.error for row in running.result()} == {
         "ClusterError: The call could not be made (ZeroDivisionError: the price)."
     }
-    assert not server.requests
+    assert budget is None or not server.requests
 
 
 async def test_the_rate_limit_holds_across_workers_retries_included(server, client, images, tmp_path, monkeypatch):

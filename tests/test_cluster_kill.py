@@ -95,7 +95,7 @@ def test_an_image_that_kills_its_workers_is_an_error_and_the_others_are_answered
 
 
 async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, tmp_path, monkeypatch):
-    now, admitted, refused, wanted = [1000.0], [], [], []
+    now, admitted, refused, reservations = [1000.0], [], [], []
 
     class Window(SlidingWindow):
         def admit(self, *limits: Any, **options: Any):
@@ -104,9 +104,9 @@ async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, 
             return admission
 
     class Accounts(cluster_calls._Accounts):
-        async def reserve(self, reservation):
-            wanted.append(reservation)
-            await super().reserve(reservation)
+        async def reserve(self, wanted, *, is_sent):
+            reservations.append(wanted)
+            await super().reserve(wanted, is_sent=is_sent)
 
     window = Window(lambda: now[0])
     monkeypatch.setattr(model_gate, "_window", lambda *_: window)
@@ -128,7 +128,7 @@ async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, 
         )
         await until(lambda: refused and len(vn.ledger.entries) - before == 1, running)
         os.kill(pid, signal.SIGKILL)
-        await until(lambda: len(wanted) == 3, running)
+        await until(lambda: len(reservations) == 3, running)
         now[0] += 61.0
         await until(running.done)
     assert not running.result().errors and not running.result().incomplete

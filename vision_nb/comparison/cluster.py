@@ -1,8 +1,7 @@
 """Calls that are made by the workers of a Dask cluster.
 
-Each call is a task, which is submitted when the run would make it, so that nothing waits on the cluster; its result is
-fetched and released as soon as it arrives, because a worker that dies takes its results with it. Budgets, ledger, rate
-limits and store stay in this process: a worker asks before it sends a request.
+Budgets, ledger, rate limits and store stay in this process: if there are limits, a worker asks
+before it sends a request.
 """
 
 from __future__ import annotations
@@ -10,18 +9,29 @@ from __future__ import annotations
 import asyncio
 import pickle
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
-from vision_nb.comparison import cluster_worker
 from vision_nb.comparison.calls import Calls, LocalCalls
-from vision_nb.comparison.cluster_connection import check_workers, connect_client, lost_cluster, on_client, versions
-from vision_nb.comparison.cluster_messages import REPLY, Outcome, Reservation, RunId, Settlement, Setup, portable_error
+from vision_nb.comparison.cluster_connection import check_workers, connect_client, on_client, versions
+from vision_nb.comparison.cluster_messages import (
+    REPLY,
+    Inspection,
+    Outcome,
+    Question,
+    Reservation,
+    RunId,
+    Settlement,
+    Setup,
+    portable_error,
+)
+from vision_nb.comparison.cluster_tasks import ClusterTasks, Message, Task
 from vision_nb.comparison.grid import Grid
-from vision_nb.cost.accounting import CallAccounting
+from vision_nb.comparison.model_gate import RunStoppedError
+from vision_nb.cost.accounting import CallAccounting, is_limited
 from vision_nb.cost.request_gate import active_gate, admit_again, note_sent
 from vision_nb.errors import ClusterError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
@@ -29,14 +39,16 @@ from vision_nb.images.worker_document import is_in_memory, worker_document
 from vision_nb.privacy.redaction import redact
 from vision_nb.privacy.transfer import dumps_with_secrets
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.responses import CompletionResponse, Response
-from vision_nb.store import Store, part_digest
+from vision_nb.responses import CompletionResponse, Response, Usage
+from vision_nb.storage.claims import finish
+from vision_nb.store import KnownFile, Store, part_digest
 from vision_nb.user_warnings import to_thread
 
 _DIGEST_BATCH = 20  # images in one task
 _END_SECONDS = 10.0  # to tell the workers that the run has ended
 _DELIVERIES = 10  # attempts to send a reply to a worker that is part of the cluster
 _DELIVERY_PAUSE = 1.0  # seconds between them
+
 
 _runs: WeakValueDictionary[str, ClusterCalls] = WeakValueDictionary()
 
@@ -54,9 +66,6 @@ class ClusterCalls(Calls):
         self._cluster, self._grid, self._store = cluster, grid, store
         self._local = LocalCalls(grid, store)
         self._run_id = uuid.uuid4().hex
-        self._messages: dict[str, asyncio.Queue[dict[str, Any]]] = {}  # by call
-        self._documents: dict[str, bytes] = {}  # by call or batch: those whose addresses contain secrets
-        self._futures: dict[str, Any] = {}  # by task: Dask's futures
         self._outboxes: dict[str, list[tuple[str, Any]]] = {}  # by worker: replies to send
         self._sending: dict[str, asyncio.Task[None]] = {}  # by worker
         self._workers: set[str] = set()
@@ -74,16 +83,17 @@ class ClusterCalls(Calls):
         self._client, is_own = await connect_client(self._cluster)
         try:
             self._setup = await to_thread(self._pickled_setup)
+            await to_thread(lambda: [llm.price(Usage(1, 1)) for llm in self._grid.models])  # loads the price list
             topic = f"vision_nb-{self._client.id}"
             self._run = RunId(self._run_id, topic, versions())
-            self._connection = self._client.scheduler_comm
+            self._tasks = ClusterTasks(self._client, self._run)
             await check_workers(self._client, self._grid.models)
             _runs[self._run_id] = self
             self._client.subscribe_topic(topic, _receive)
             yield
         finally:
             _runs.pop(self._run_id, None)
-            await _to_the_end(self._end(is_own))
+            await finish(self._end(is_own))
 
     def _pickled_setup(self) -> bytes:
         try:
@@ -136,11 +146,10 @@ class ClusterCalls(Calls):
 
     async def _digests(self, files: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
         """Return the digests of some files, and keep them in the store; see `digests`."""
-        key = f"vision_nb-digests-{uuid.uuid4().hex}"
         try:
             known = await to_thread(self._store.file_versions, files)
-            data = await to_thread(self._pickled, key, [worker_document(file) for file in files])
-            raw = await self._result(cluster_worker.digests, self._run, data, key, known, key=key)
+            task = await Task.of(Inspection(known), [worker_document(file) for file in files])
+            found: list[KnownFile | VisionError] = await self._tasks.result(task)
         except ClusterError as error:
             if error.is_lost:
                 raise
@@ -149,40 +158,27 @@ class ClusterCalls(Calls):
             return [(await self._digests([file]))[0] for file in files]  # perhaps only one of them kills a worker
         except VisionError as error:
             return [error] * len(files)
-        finally:
-            self._documents.pop(key, None)
-        found = pickle.loads(raw)
-        if isinstance(found, VisionError):
-            return [found] * len(files)
         read = {file: one for file, one in zip(files, found, strict=True) if not isinstance(one, VisionError)}
         await to_thread(self._store.put_file_versions, read)
         return [one if isinstance(one, VisionError) else one[2] for one in found]
 
-    def _pickled(self, key: str, value: Any) -> bytes | None:
-        """Pickle images for a task; None if they have secrets, which the worker then requests."""
-        data, has_secrets = dumps_with_secrets(value)
-        if has_secrets:
-            self._documents[key] = data
-        return None if has_secrets else data
-
     async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
         """Ask a model about an image on a worker; see `Calls`."""
-        key, llm = f"vision_nb-answer-{uuid.uuid4().hex}", self._grid.models[model]
+        llm, gate = self._grid.models[model], active_gate.get()
+        question = Question(model, prompt, is_limited() or (gate is not None and gate.is_limited))
+        task = await Task.of(question, [worker_document(document)])
         accounts = _Accounts(llm)
-        self._messages[key] = asyncio.Queue()
-        serving = asyncio.create_task(self._serve(key, accounts))
+        serving = asyncio.create_task(self._serve(task, accounts))
         try:
-            data = await to_thread(lambda: self._pickled(key, worker_document(document)))
-            task = (cluster_worker.answer, self._run, key, model, prompt, data)
-            outcome: Outcome = pickle.loads(await self._result(*task, key=key, priority=1))
+            outcome: Outcome = await self._tasks.result(task)
             accounts.settle(outcome.settlements)
+            if accounts.error is not None:
+                raise accounts.error
         finally:
             serving.cancel()
             try:
                 await asyncio.gather(serving, return_exceptions=True)
             finally:  # another interrupt has canceled it again
-                del self._messages[key]
-                self._documents.pop(key, None)
                 accounts.settle(())
         if outcome.error is not None:
             if outcome.error.response is not None:
@@ -195,61 +191,6 @@ class ClusterCalls(Calls):
     def _restored(self, response: Response, llm: MultiModalLLM, document: ImageDocument) -> Response:
         """Return a response with what `portable` left out."""
         return replace(response.priced_by(llm.pricing), images=(document,), schema=self._grid.schema)
-
-    async def _result(self, function: Callable[..., bytes], *args: Any, key: str, priority: int = 0) -> bytes:
-        """Run a task, and return its result.
-
-        Raises:
-            ClusterError: The task's workers died, or the cluster cannot be reached.
-        """
-        running = asyncio.ensure_future(
-            on_client(self._client, self._run_task(function, *args, key=key, priority=priority))
-        )
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await _to_the_end(self._abandon(key, running))
-            raise
-
-    async def _abandon(self, key: str, running: asyncio.Future[bytes]) -> None:
-        """Cancel a task, and wait until `_run_task` has ended, which then happens by itself."""
-
-        async def cancel() -> None:  # on the client's event loop, and so after the task was submitted
-            if key in self._futures:
-                await self._client.cancel([self._futures[key]], asynchronous=True)
-
-        with suppress(ClusterError):
-            await on_client(self._client, cancel())
-        await asyncio.gather(running, return_exceptions=True)
-
-    async def _run_task(self, function: Callable[..., bytes], *args: Any, key: str, priority: int) -> bytes:
-        """Run a task; see `_result`. Runs on the client's event loop."""
-        from distributed import KilledWorker
-        from distributed.client import FutureCancelledError, FuturesCancelledError
-
-        if self._client.status != "running" or self._client.scheduler_comm is not self._connection:
-            # A new connection does not receive the workers' messages.
-            raise lost_cluster(ConnectionError("the client is closed, or has connected again"))
-        future = self._client.submit(function, *args, key=key, pure=False, priority=priority)
-        self._futures[key] = future
-        try:
-            result: bytes = await self._client.gather(future, asynchronous=True)
-            return result
-        except KilledWorker as error:
-            raise ClusterError(
-                f"Workers died while they worked on this image (attempts: {error.allowed_failures + 1}; the last "
-                f"worker: {error.last_worker.address}): it may need more memory than they have."
-            ) from None
-        except (FutureCancelledError, FuturesCancelledError, OSError) as error:
-            raise lost_cluster(error) from None
-        except Exception as error:
-            if self._client.status != "running":
-                raise lost_cluster(error) from None
-            said = redact(f"{type(error).__name__}: {error}")
-            raise ClusterError(f"A worker failed ({said:.160}): install vision_nb on all workers.") from None
-        finally:
-            del self._futures[key]
-            future.release()
 
     async def _broadcast(self, replies: bytes | None, workers: Sequence[str]) -> set[str]:
         """Send a message to workers, and return those that have received it. Runs on the client's event loop."""
@@ -265,58 +206,66 @@ class ClusterCalls(Calls):
                 return  # its calls are repeated elsewhere
             await asyncio.sleep(_DELIVERY_PAUSE)
 
-    async def _serve(self, key: str, accounts: _Accounts) -> None:
+    async def _serve(self, task: Task, accounts: _Accounts) -> None:
         """Answer the requests of a call one after the other, in the context of its row."""
         session, handling = "", asyncio.create_task(asyncio.sleep(0))
         try:
             while True:
-                message = await self._messages[key].get()
-                if message["session"] != session:
+                message = await task.messages.get()
+                if message.session != session:
                     handling.cancel()  # its worker has died: the call begins again
                 await asyncio.gather(handling, return_exceptions=True)
-                session, handling = message["session"], asyncio.create_task(self._handle(message, accounts))
+                session, handling = message.session, asyncio.create_task(self._handle(message, accounts))
         finally:
             handling.cancel()
             await asyncio.gather(handling, return_exceptions=True)
 
-    async def _handle(self, message: dict[str, Any], accounts: _Accounts) -> None:
+    async def _handle(self, message: Message, accounts: _Accounts) -> None:
         """Answer a request of a call."""
         reply: Any = None
         try:
-            if message["kind"] == "reserve":
-                await accounts.reserve(pickle.loads(message["data"]))
+            if message.kind == "reserve":
+                await accounts.reserve(message.data, is_sent=not message.reply)
                 note_sent()  # the worker's own message, which is more exact, may be lost
-            elif message["kind"] == "again":
+            elif message.kind == "again":
                 await admit_again()
                 note_sent()
-            elif message["kind"] == "sent":
+            elif message.kind == "sent":
                 note_sent()
             elif (gate := active_gate.get()) is not None:
-                reports, is_refused = pickle.loads(message["data"])
+                reports, is_refused = message.data
                 gate.note_reports(reports, is_refused=is_refused)
         except VisionError as error:
             reply = portable_error(error)
         except Exception as error:  # the worker must not wait for ever
             reply = ClusterError(f"The call could not be made ({redact(f'{type(error).__name__}: {error}'):.160}).")
-        if message["reply"]:
+        if message.reply:
             self._reply(message, reply)
+        elif not isinstance(reply, RunStoppedError):
+            accounts.error = reply
 
-    def receive(self, message: dict[str, Any]) -> None:
-        """Take a worker's message."""
-        self._workers.add(message["worker"])
-        if message["kind"] == "setup":
-            self._reply(message, self._setup)
-        elif message["kind"] == "document":
-            self._reply(message, self._documents.get(message["call"]) or ClusterError("The call has ended."))
-        elif message["call"] in self._messages:
-            self._messages[message["call"]].put_nowait(message)
-        elif message["reply"]:
-            self._reply(message, ClusterError("The call has ended."))
+    def receive(self, event: dict[str, Any]) -> None:
+        """Take a worker's messages."""
+        self._workers.add(event["worker"])
+        for kind, key, reply, data in pickle.loads(event["messages"]):
+            message = Message(kind, reply, pickle.loads(data), event["worker"], event["session"])
+            task = self._tasks.find(key)
+            if kind == "setup":
+                self._reply(message, self._setup)
+            elif task is None:
+                if reply:
+                    self._reply(message, ClusterError("The call has ended."))
+            elif kind == "images":
+                self._reply(message, task.images)
+            elif kind == "result":
+                task.result = message.data
+            else:
+                task.messages.put_nowait(message)
 
-    def _reply(self, message: dict[str, Any], reply: Any) -> None:
+    def _reply(self, message: Message, reply: Any) -> None:
         """Send a reply, together with others to the same worker."""
-        worker = message["worker"]
-        self._outboxes.setdefault(worker, []).append((message["reply"], reply))
+        worker = message.worker
+        self._outboxes.setdefault(worker, []).append((message.reply, reply))
         if worker not in self._sending:
             self._sending[worker] = asyncio.create_task(self._send(worker))
 
@@ -334,25 +283,31 @@ class _Accounts:
 
     Args:
         llm: The model.
+
+    Attributes:
+        error: Why a request that was sent without asking could not be recorded, or None.
     """
 
     def __init__(self, llm: MultiModalLLM) -> None:
         self._llm = llm
         self._open: list[CallAccounting] = []
+        self.error: VisionError | None = None
 
-    async def reserve(self, wanted: Reservation) -> None:
-        """Wait until a request may be sent; its earlier ones have ended."""
+    async def reserve(self, wanted: Reservation, *, is_sent: bool) -> None:
+        """Wait until a request may be sent, unless it is being sent; its earlier ones have ended."""
         self.settle(wanted.settlements)
-        accounting = await to_thread(
-            CallAccounting,
+        accounting = CallAccounting(
             str(self._llm),
             self._llm.pricing,
             wanted.tokens,
             longest_answer=wanted.longest_answer,
             service_tier=wanted.service_tier,
         )
+        if is_sent:
+            self._open.append(accounting)
         await accounting.areserve()
-        self._open.append(accounting)
+        if not is_sent:
+            self._open.append(accounting)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Record how requests ended; those of a worker that died may be billed."""
@@ -380,16 +335,3 @@ def _file_of(document: ImageDocument) -> tuple[ImageDocument, list[str]]:
         document, part = document.part_of
         parts.insert(0, part)
     return document, parts
-
-
-async def _to_the_end(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine to its end, even if this task is canceled meanwhile."""
-    task, canceled = asyncio.ensure_future(coroutine), False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            canceled = True
-    if canceled:
-        raise asyncio.CancelledError
-    task.result()

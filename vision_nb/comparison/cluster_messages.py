@@ -1,9 +1,10 @@
 """What the notebook and the workers of a cluster send to each other.
 
-A call is a Dask task. While it runs, the worker reports to the notebook through events: it asks for the models, for the
-permission to send each request, and says when it sends one. The notebook's replies go to the worker's handler `REPLY`.
-Requests and replies are pickled. Models are sent with their keys, but only in a reply, which Dask neither keeps nor
-shows; arguments and results of tasks contain no keys.
+A call is a Dask task. While it runs, the worker sends events to the notebook: it asks for the models and, if there are
+limits, for the permission to send each request, says when it sends one, and sends the result. The notebook's replies go
+to the worker's handler `REPLY`. Messages and replies that wait at the same moment are sent together, and are pickled.
+Models are sent with their keys, but only in a reply, which Dask neither keeps nor shows; arguments of tasks and events
+contain no keys.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from vision_nb.errors import VisionError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import Response, SumOfAttempts
 from vision_nb.schema.schema import Schema
+from vision_nb.store import KnownFile
 
 R = TypeVar("R", bound=Response)
 E = TypeVar("E", bound=VisionError)
@@ -59,6 +61,32 @@ class Setup:
     def of(cls, grid: Grid) -> Setup:
         """Return what the calls of a grid need."""
         return cls(grid.models, grid.schema, grid.max_repairs)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A call to make.
+
+    Attributes:
+        model: The model's index.
+        prompt: The question.
+        is_limited: Whether the worker must ask before it sends a request; otherwise, it says that it sends one.
+    """
+
+    model: int
+    prompt: str
+    is_limited: bool
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Images whose digests are wanted.
+
+    Attributes:
+        known: For each image in a file, what is known of it.
+    """
+
+    known: Sequence[KnownFile | None]
 
 
 @dataclass(frozen=True)

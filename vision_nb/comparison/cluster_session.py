@@ -42,6 +42,7 @@ class Session:
         self._id = uuid.uuid4().hex  # unlike the worker's address, a worker that is started again has another
         self._replies: dict[str, concurrent.futures.Future[Any]] = {}
         self._calls: set[concurrent.futures.Future[Any]] = set()
+        self._outbox: list[tuple[str, str, str, bytes]] = []  # messages that wait
         self._last_used = time.monotonic()
         self._setup: Setup | None = None
         self._setup_lock = threading.Lock()
@@ -124,9 +125,19 @@ class Session:
             data: More about it, which is pickled.
             number: The ID of the reply that is expected.
         """
+        message = (kind, call, number, pickle.dumps(data))
+        with self._lock:
+            self._outbox.append(message)
+            if len(self._outbox) > 1:
+                return  # it is sent with the others
+        self._worker.loop.add_callback(self._send)
+
+    def _send(self) -> None:
+        """Send the messages that wait. Runs on the worker's event loop."""
+        with self._lock:
+            messages, self._outbox = self._outbox, []
         sender = {"run": self.run, "worker": self.address, "session": self._id}
-        message = {**sender, "kind": kind, "call": call, "reply": number, "data": pickle.dumps(data)}
-        self._worker.log_event(self._topic, message)
+        self._worker.log_event(self._topic, {**sender, "messages": pickle.dumps(messages)})
 
     def ask(self, kind: str, call: str, data: Any) -> concurrent.futures.Future[Any]:
         """Send a request to the notebook, and return the future of its reply; see `tell`."""

@@ -19,7 +19,9 @@ from typing import Any
 from vision_nb.comparison.cluster_connection import check_versions, versions
 from vision_nb.comparison.cluster_messages import (
     REPLY,
+    Inspection,
     Outcome,
+    Question,
     Reservation,
     RunId,
     Settlement,
@@ -87,13 +89,25 @@ def receive(run: str, replies: bytes | None) -> None:
 class _Call:
     """A call in progress; it is the gate that its requests pass."""
 
-    def __init__(self, session: Session, call: str) -> None:
-        self._session, self._call = session, call
+    def __init__(self, session: Session, call: str, *, is_limited: bool) -> None:
+        self._session, self._call, self._is_limited = session, call, is_limited
         self.settlements: list[Settlement] = []
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the notebook is asked before a request is sent."""
+        return self._is_limited
 
     async def ask(self, kind: str, data: Any = None) -> None:
         """Wait for the notebook's permission; its errors are raised here."""
         await asyncio.wrap_future(self._session.ask(kind, self._call, data))
+
+    async def reserve(self, reservation: Reservation) -> None:
+        """Ask for the permission to send a request, or say that it is sent if there are no limits."""
+        if self._is_limited:
+            await self.ask("reserve", reservation)
+        else:
+            self._session.tell("reserve", self._call, reservation)
 
     async def admit(self, input_tokens: int | None, output_tokens: int) -> None:
         """Return at once: `_Accounting` has asked for the permission."""
@@ -107,8 +121,9 @@ class _Call:
         await asyncio.sleep(seconds)
 
     def note_sent(self) -> None:
-        """Tell the notebook that the last request is sent now."""
-        self._session.tell("sent", self._call, None)
+        """Tell the notebook that the last request is sent now, if it counts towards a limit."""
+        if self._is_limited:
+            self._session.tell("sent", self._call, None)
 
     def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
         """Pass on the rate limits that the server reported."""
@@ -129,9 +144,7 @@ class _Accounting(CallAccounting):
     async def areserve(self) -> None:
         """Wait until the request may be sent."""
         settlements, self._call.settlements = self._call.settlements, []
-        await self._call.ask(
-            "reserve", Reservation(self.tokens, self._longest_answer, self.service_tier, tuple(settlements))
-        )
+        await self._call.reserve(Reservation(self.tokens, self._longest_answer, self.service_tier, tuple(settlements)))
 
     def settle(self, response: Response) -> None:
         """Keep how the request ended, for the next message."""
@@ -140,83 +153,63 @@ class _Accounting(CallAccounting):
             self._call.settlements.append(Settlement(self._may_be_billed, portable(response)))
 
 
-def answer(run: RunId, call: str, model: int, prompt: str, document: bytes | None) -> bytes:
-    """Ask a model about an image, as a task of Dask; errors are part of the outcome.
+def perform(key: str, work: Question | Inspection, images: bytes | None, *, run: RunId) -> None:
+    """Do some work and send the result to the notebook, as a task of Dask, whose own result comes later.
 
     Args:
+        key: The key of the task.
+        work: The work.
+        images: The pickled images; None to request them from the notebook, because their addresses contain secrets.
         run: The run.
-        call: The call's ID, which is the key of the task too.
-        model: The model's index.
-        prompt: The question.
-        document: The pickled image; None to request it from the notebook, because its address contains a secret.
 
-    Returns:
-        A pickled `Outcome`.
+    Raises:
+        ClusterError: The worker has other versions than the notebook, or the run has ended.
     """
-    settlements: list[Settlement] = []
+    session = _session(run)
+    if images is None:
+        images = session.wait(session.ask("images", key, None), key)
+    if isinstance(work, Question):
+        session.tell("result", key, _answer(session, key, work, images))
+    else:
+        session.tell("result", key, _digests(session, work, images))
+
+
+def _answer(session: Session, key: str, question: Question, images: bytes) -> Outcome:
+    """Ask a model about an image; errors are part of the outcome."""
+    call = _Call(session, key, is_limited=question.is_limited)
     try:
-        outcome = Outcome(_answer(run, call, model, prompt, document, settlements), None, settlements)
+        return Outcome(portable(_response(session, key, question, images, call)), None, call.settlements)
     except VisionError as error:
-        outcome = Outcome(None, portable_error(error), settlements)
+        return Outcome(None, portable_error(error), call.settlements)
     except BaseException as error:
         failed = ClusterError(f"The call failed on a worker: {redact(f'{type(error).__name__}: {error}')}")
-        outcome = Outcome(None, failed, settlements)
-    return pickle.dumps(outcome)
+        return Outcome(None, failed, call.settlements)
 
 
-def _answer(
-    run: RunId, key: str, model: int, prompt: str, document: bytes | None, settlements: list[Settlement]
-) -> Response:
+def _response(session: Session, key: str, question: Question, images: bytes, call: _Call) -> Response:
     from distributed import secede
 
-    session = _session(run)
     setup = session.setup(key)
-    if document is None:
-        document = session.wait(session.ask("document", key, None), key)
-    image: ImageDocument = pickle.loads(document)
-    llm = setup.models[model]
+    [image] = pickle.loads(images)
+    llm = setup.models[question.model]
     with _naming_worker(session.address, image):
         llm.outgoing(image)  # the call uses it from the cache
     secede()
-    call = _Call(session, key)
 
     async def complete() -> Response:
         active_gate.set(call)
         active_accounting.set(partial(_Accounting, call))
         with without_rate_limit_retries():
-            return await llm.acomplete(prompt, [image], schema=setup.schema, max_repairs=setup.max_repairs)
+            return await llm.acomplete(question.prompt, [image], schema=setup.schema, max_repairs=setup.max_repairs)
 
-    try:
-        return portable(session.complete(complete(), key))
-    finally:
-        settlements += call.settlements
+    return session.complete(complete(), key)
 
 
-def digests(run: RunId, documents: bytes | None, key: str, known: Sequence[KnownFile | None]) -> bytes:
-    """Return the digests of images, as a task of Dask.
-
-    Args:
-        run: The run.
-        documents: The pickled images; None to request them from the notebook.
-        key: The key of the task.
-        known: For each image in a file, what is known of it.
-
-    Returns:
-        A pickled list with a `KnownFile` or an error for each image.
-    """
-    try:
-        address = str(_checked_worker(run).address)
-        if documents is None:
-            session = _session(run)
-            documents = session.wait(session.ask("document", key, None), key)
-        images: list[ImageDocument] = pickle.loads(documents)
-        found = [_version(image, version, address) for image, version in zip(images, known, strict=True)]
-    except VisionError as error:
-        return pickle.dumps(portable_error(error))
-    except BaseException as error:
-        said = redact(f"{type(error).__name__}: {error}")
-        return pickle.dumps(ClusterError(f"The images could not be read on a worker: {said}"))
-    return pickle.dumps(found)
+def _digests(session: Session, work: Inspection, images: bytes) -> list[KnownFile | VisionError]:
+    """Return the digest of each image, or the error that reading it raised."""
+    return [
+        _version(image, known, session.address) for image, known in zip(pickle.loads(images), work.known, strict=True)
+    ]
 
 
 def _version(image: ImageDocument, known: KnownFile | None, address: str) -> KnownFile | VisionError:
@@ -232,6 +225,8 @@ def _version(image: ImageDocument, known: KnownFile | None, address: str) -> Kno
             return size, modified, sha256(image.read()).hexdigest()
     except ImageError as error:
         return portable_error(error)
+    except Exception as error:
+        return ClusterError(f"The image could not be read on a worker: {redact(f'{type(error).__name__}: {error}')}")
 
 
 @contextmanager

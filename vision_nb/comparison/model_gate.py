@@ -168,6 +168,10 @@ class _RowGate:
         self._needed = amounts(0, 0)
         self._admission: Admission | None = None
 
+    @property
+    def is_limited(self) -> bool:
+        return self._gate.limit is not None or self._gate.pause.left > 0 or self._gate.window.has_reports
+
     async def admit(self, input_tokens: int | None, output_tokens: int) -> None:
         if self._gate.limit is not None:
             self._gate.limit.check(input_tokens, output_tokens, self._gate.model)

@@ -153,6 +153,11 @@ class SlidingWindow:
         self._reported = ReportedLimits()
         self._lock = threading.RLock()  # garbage collection can end a call, and so correct it, while it is held
 
+    @property
+    def has_reports(self) -> bool:
+        """Whether the server has reported a limit."""
+        return self._reported.has_any
+
     def admit(
         self, limits: Mapping[Resource, int], needed: Mapping[Resource, int], *, obeys_server: bool = True
     ) -> Admission | None:

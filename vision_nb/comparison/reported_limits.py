@@ -48,6 +48,11 @@ class ReportedLimits:
         self._balances: dict[Resource, _Balance] = {}
         self._waited: set[Resource] = set()
 
+    @property
+    def has_any(self) -> bool:
+        """Whether a limit was reported."""
+        return bool(self._balances or self.per_minute)
+
     def wait(self, needed: Mapping[Resource, int], now: float) -> float:
         """Return the seconds until a request may be sent; 0 if it may be sent now.
 

@@ -31,6 +31,10 @@ class LimitReport:
 class RequestGate(Protocol):
     """Delays the requests of one call."""
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether a request may have to wait now."""
+
     async def admit(self, input_tokens: int | None, output_tokens: int) -> None:
         """Wait until a request may be sent.
 
