@@ -235,6 +235,15 @@ def test_unusual_texts_arrive_unchanged(server, client, text):
     assert text_of(ask(client, stream=True)) == text
 
 
+@pytest.mark.parametrize(
+    "script", [lambda question: 1 // 0, lambda question: next(iter(()))], ids=["ZeroDivisionError", "StopIteration"]
+)
+def test_a_script_that_raises_answers_with_status_500(server, client, script):
+    server.answer_with(script)
+    with pytest.raises(openai.InternalServerError):
+        ask(client, timeout=60)
+
+
 def test_a_closed_stream_is_counted_as_a_disconnect(server, client):
     list(ask(client, stream=True))
     server.answer_with("word " * 20_000)

@@ -141,7 +141,10 @@ class DemoState:
     def answer(self, question: Question) -> str:
         """Answer a question with the script, or else with the demo model. This can be slow: call it in a thread."""
         if self._script is not None:
-            return self._script(question)
+            try:
+                return self._script(question)
+            except StopIteration as error:  # asyncio cannot pass it on from a thread: the request would never end
+                raise RuntimeError("The script raised StopIteration.") from error
         return answer(question.prompt, question.images, question.schema, model=question.model)
 
     def meter(self, model: str) -> Meter | None:
