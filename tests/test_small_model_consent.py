@@ -67,7 +67,8 @@ def test_the_question_shows_the_hubs_address_without_its_password(monkeypatch):
 def test_any_answer_but_yes_downloads_nothing(monkeypatch, words):
     answer(monkeypatch, words)
     with pytest.raises(
-        vn.errors.ModelNotDownloadedError, match="Pass download=True, or run %vision download smolvlm-500m"
+        vn.errors.ModelNotDownloadedError,
+        match=r"Pass download=True to vn\.connect, or run %vision download smolvlm-500m",
     ):
         approve_download(MODEL, None)
 
@@ -182,7 +183,7 @@ def test_a_notebook_run_by_a_program_gets_an_error_instead_of_a_question():
         "approve_download(SMALL_MODELS['smolvlm-256m'], None)",
         allow_errors=True,
     )
-    assert "SmolVLM-256M (278.8 MB) is not downloaded, and there is nobody to ask." in error_of(cells[0])
+    assert "SmolVLM-256M (278.8 MB) is not downloaded, and nobody can be asked here." in error_of(cells[0])
     assert "License: Apache 2.0" in text_of(cells[0])
 
 

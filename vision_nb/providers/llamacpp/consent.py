@@ -117,11 +117,11 @@ def check_memory(model: SmallModel) -> None:
 def _ask(model: SmallModel) -> bool:
     """Return a person's answer."""
     if not _can_ask():
-        raise _not_downloaded(model, "is not downloaded, and there is nobody to ask")
+        raise _not_downloaded(model, "is not downloaded, and nobody can be asked here")
     try:
         answer = input("Download it? [y/N] ")
     except (EOFError, NotImplementedError) as error:  # the latter in a notebook that is run by a program
-        raise _not_downloaded(model, "is not downloaded, and there is nobody to ask") from error
+        raise _not_downloaded(model, "is not downloaded, and nobody can be asked here") from error
     return answer.strip().lower() in ("y", "yes")
 
 
@@ -137,8 +137,8 @@ def _can_ask() -> bool:
 
 def _not_downloaded(model: SmallModel, problem: str) -> ModelNotDownloadedError:
     return ModelNotDownloadedError(
-        f"{model.title} ({format_bytes(remaining(model))}) {problem}. Pass download=True, or run %vision download "
-        f"{model.name} in a cell or python -m vision_nb download {model.name} in a terminal."
+        f"{model.title} ({format_bytes(remaining(model))}) {problem}. Pass download=True to vn.connect, or run "
+        f"%vision download {model.name} in a cell or python -m vision_nb download {model.name} in a terminal."
     )
 
 
