@@ -1,6 +1,7 @@
 """Pages of PDF documents and TIFF files, and frames of animations, are images of their own."""
 
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -11,14 +12,14 @@ from typing import Any, cast
 import numpy as np
 import psutil
 import pytest
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.drawn_files import COLORS, colored_pdf, nested_pdf, pdf_of, pixel, plain, tiff_of
 from tests.secret_search import leaks
 from vision_nb import ImageDocument, errors, load_images
-from vision_nb.images import pages, parts, renderer
+from vision_nb.images import frame_reader, pages, parts, renderer
 from vision_nb.images.pages import page_numbers
 from vision_nb.messages import user_message
 from vision_nb.store import Store
@@ -395,8 +396,100 @@ def test_the_sizes_of_pages_and_frames_are_read_in_one_pass(monkeypatch):
     scan = tiff_of(plain("red"), plain("green", (20, 15)), plain("blue"))
     spin = encoded(plain("red"), "GIF", save_all=True, append_images=[plain("blue")], duration=100)
     documents = [*load_images(scan), *load_images(spin, every_s=0.1)]
-    monkeypatch.setattr(pages, "open_image", None)  # each page or frame is found by reading all before it
+    for opener in ("open_image", "open_frame"):
+        monkeypatch.setattr(pages, opener, None)  # each page or frame is found by reading all before it
     assert [document.size for document in documents] == [(40, 30), (20, 15), (40, 30), (40, 30), (40, 30)]
+
+
+def changing_gif(count):
+    """Return an animation in which each frame changes a part of the one before."""
+    frames = [Image.new("RGB", (40, 30), "white")]
+    for number in range(1, count):
+        frame = frames[-1].copy()
+        frame.paste((number * 5 % 256, 255 - number * 5 % 256, 60), (number % 30, number % 20, number % 30 + 8, 28))
+        frames.append(frame)
+    return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100, disposal=1)
+
+
+def decoded(data, index):
+    with Image.open(io.BytesIO(data)) as image:
+        image.seek(index)
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture
+def decoded_frames(monkeypatch):
+    """The frames of animations that are decoded, also on the way to another frame."""
+    found, seek = [], GifImagePlugin.GifImageFile._seek
+
+    def counted(image, frame, *arguments, **options):
+        found.append(frame)
+        return seek(image, frame, *arguments, **options)
+
+    monkeypatch.setattr(GifImagePlugin.GifImageFile, "_seek", counted)
+    return found
+
+
+def test_the_frames_of_an_animation_are_decoded_once_in_their_order(tmp_path, decoded_frames):
+    (tmp_path / "spin.gif").write_bytes(changing_gif(60))
+    documents = load_images(tmp_path / "spin.gif", frames=60)
+    decoded_frames.clear()
+    for document in documents:
+        document.read()
+    assert len(documents) == 60 and len(decoded_frames) < 2 * 60
+
+
+def test_frames_and_pages_that_are_read_in_any_order_and_by_several_threads_are_the_right_ones(tmp_path):
+    data = changing_gif(40)
+    pages_of_scan = [plain((number, 0, 0)) for number in range(40)]
+    (tmp_path / "spin.gif").write_bytes(data)
+    (tmp_path / "scan.tiff").write_bytes(tiff_of(*pages_of_scan))
+    documents = [*load_images(tmp_path / "spin.gif", frames=40), *load_images(tmp_path / "scan.tiff")]
+    expected = [*(decoded(data, index) for index in range(40)), *map(np.asarray, pages_of_scan)]
+    order = np.random.default_rng(1).permutation(80)
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda index: np.asarray(Image.open(io.BytesIO(documents[index].read()))), order))
+    for index, pixels in zip(order, found, strict=True):
+        assert (pixels.reshape(30, 40, -1)[..., :3] == expected[index]).all()
+
+
+def test_threads_that_read_an_animation_together_do_not_begin_again_for_each_frame(tmp_path, decoded_frames):
+    (tmp_path / "spin.gif").write_bytes(changing_gif(200))
+    documents = load_images(tmp_path / "spin.gif", frames=200)
+    decoded_frames.clear()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(ImageDocument.read, documents))
+    assert len(decoded_frames) < 5_000  # 20,000 if each frame begins again
+
+
+def test_an_animation_that_was_replaced_is_read_anew(tmp_path):
+    path = tmp_path / "spin.gif"
+    path.write_bytes(changing_gif(5))
+    documents = load_images(path, frames=5)
+    documents[1].read()
+    others = [plain("blue"), plain("red"), plain("blue"), plain("red")]
+    path.write_bytes(encoded(plain("red"), "GIF", save_all=True, append_images=others, duration=100))
+    os.utime(path, (0, 0))
+    assert colors(documents[2:4]) == [(255, 0, 0), (0, 0, 255)]
+
+
+def test_few_files_stay_open_however_many_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(frame_reader, "_open_files", [])
+    for number in range(20):
+        (tmp_path / f"{number}.gif").write_bytes(changing_gif(3 + number))
+        load_images(tmp_path / f"{number}.gif", frames=3)[0].read()
+    assert len(frame_reader._open_files) == frame_reader.MAX_OPEN
+    monkeypatch.setattr(frame_reader, "MAX_BYTES", 0)
+    load_images(tmp_path / "0.gif", frames=3)[1].read()
+    assert frame_reader._open_files == []
+
+
+def test_an_error_names_the_page_that_is_damaged(tmp_path):
+    data = tiff_of(*(picture(200, 150, seed=seed) for seed in range(4)))
+    first, *_, last = load_images(data[:-20_000])
+    first.read()
+    with pytest.raises(errors.CorruptImageError, match="page=4"):
+        last.read()
 
 
 def test_a_tiff_file_of_one_page_is_one_image(tmp_path):

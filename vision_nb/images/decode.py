@@ -40,8 +40,17 @@ def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
     Yields:
         The image, not decoded yet, and its MIME type.
     """
-    from PIL import Image, UnidentifiedImageError
+    mimetype = image_type(file, name)
+    with decoder_errors(name, mimetype), open_as(file, mimetype) as image:
+        yield image, mimetype
 
+
+def image_type(file: IO[bytes], name: str) -> str:
+    """Return the MIME type of an image file, and go back to its start.
+
+    Raises:
+        UnsupportedImageError: The file cannot be read, or is not an image.
+    """
     try:
         head = file.read(SNIFF_BYTES)
     except OSError as error:
@@ -52,10 +61,29 @@ def open_image(file: IO[bytes], name: str) -> Iterator[tuple[Image.Image, str]]:
     if mimetype == "image/heic":
         _register_heif(name)
     file.seek(0)
+    return mimetype
+
+
+def open_as(file: IO[bytes], mimetype: str) -> Image.Image:
+    """Open an image of a known type, with the errors of Pillow."""
+    from PIL import Image
+
+    return Image.open(file, formats=[PILLOW_FORMATS[mimetype]])
+
+
+@contextmanager
+def decoder_errors(name: str, mimetype: str) -> Iterator[None]:
+    """Convert everything that Pillow raises in the ``with`` block to an `ImageError`.
+
+    Args:
+        name: The image's name.
+        mimetype: Its type.
+    """
+    from PIL import Image, UnidentifiedImageError
+
     kind = format_name(mimetype)
     try:
-        with Image.open(file, formats=[PILLOW_FORMATS[mimetype]]) as image:
-            yield image, mimetype
+        yield
     except VisionError:
         raise
     except Image.DecompressionBombError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, ImageTooLargeError, SettingsError
 from vision_nb.images.content import ImageContent
 from vision_nb.images.decode import check_pixels, decode_upright, open_image, upright_size
+from vision_nb.images.frame_reader import open_frame
 from vision_nb.images.parts import MAX_PARTS, Part, PartContent
 from vision_nb.images.prepare import Header, Prepared, to_png
 from vision_nb.images.renderer import renderer
@@ -171,20 +172,18 @@ class StackedImage(Part):
 
     def header(self, content: ImageContent, name: str) -> Header:
         """Return the size, and PNG as the type."""
-        with content.open() as file, open_image(file, name) as (image, _):
-            image.seek(self.index)
+        with open_frame(content, self.index, name, decodes=False) as image:
             return _header(image)
 
     def render(self, content: ImageContent, name: str) -> Prepared:
         """Decode the page or frame, and encode it as PNG."""
         notes: list[str] = []
-        with content.open() as file, open_image(file, name) as (image, _):
-            image.seek(self.index)
+        with open_frame(content, self.index, name, decodes=True) as image:
             pixels = decode_upright(image, upright_size(image), notes, name)
+            prepared = Prepared(to_png(pixels), "image/png", pixels.size, original_size=pixels.size)
         for note in notes:
             warn_user(f"{name}: {note}")
-        data = to_png(pixels)
-        return Prepared(data, "image/png", pixels.size, original_size=pixels.size)
+        return prepared
 
 
 def _header(image: Image.Image) -> Header:

@@ -34,7 +34,7 @@ R = TypeVar("R", bound=Response)
 UPDATES_PER_SECOND = 12
 """How often a streamed answer is redrawn at most: more often flickers, and fills the message queue."""
 
-_MAX_RESENT = 5.7  # how many times its length the updates of a growing answer may have in total
+_MAX_RESENT = 5.0  # how many times its length the updates of a growing answer may have before another one is sent
 _FREE_CHARACTERS = 20_000  # in total for short answers, which are always redrawn often
 _FREE_EACH_SECOND = 100_000  # in total for answers that are redrawn each second
 
