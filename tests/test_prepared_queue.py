@@ -144,3 +144,19 @@ async def test_an_error_of_a_preparation_does_not_stop_the_queue():
         while await queue.get() is not None:
             pass
     assert preparation.begun == [0, 1, 2, 3]
+
+
+async def test_successive_calls_about_an_image_share_its_preparation_and_its_bytes():
+    preparation, begun = Preparation(), []
+
+    def begin(model, image):
+        begun.append(image)
+        return preparation.begin(model, image)
+
+    queue = PreparedQueue(100, begin, ahead=4)
+    for row, image in enumerate((0, 0, 0, 1, 2)):
+        queue.put_nowait((row, 0, image))
+    assert begun == [0, 1]
+    preparation.finish(0, MAX_AHEAD_BYTES // 2 + 1)
+    await queue.get()
+    assert begun == [0, 1, 2]
