@@ -29,6 +29,7 @@ from vision_nb.storage import annotations as annotation_store
 from vision_nb.storage import answers, batches, claims, conversations
 from vision_nb.storage.claims import Claim, claimed
 from vision_nb.storage.database import checkpoint, close_database, open_database
+from vision_nb.storage.writer import StoreWriter
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 _SCHEMA = f"""
@@ -43,7 +44,6 @@ CREATE TABLE IF NOT EXISTS files (
 """
 
 _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
-
 
 FileVersion = tuple[str, int, int]
 """The path, size in bytes and modification time in nanoseconds of a file."""
@@ -139,12 +139,12 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
             reuse: Use the answer that is stored or is being asked for; if False, ask again in any case.
             heed_batches: Do not claim a question that waits in a batch.
         """
-
-        def look_up(connection: sqlite3.Connection, key: str) -> Response | None:
-            return answers.select_answers(connection, [key]).get(key)
-
         is_batched = batches.in_batch if heed_batches else None
-        return Claim(key, self._transaction, look_up if reuse else None, is_batched)
+        return Claim(key, self._transaction, answers.select_answer if reuse else None, is_batched)
+
+    def writer(self) -> StoreWriter:
+        """Return a writer for a run, whose writes share transactions."""
+        return StoreWriter(self._transaction, self._checkpoint_soon)
 
     def check_writable(self) -> None:
         """Raise an error if no answer could be written, for instance because the disk is full.
@@ -190,7 +190,7 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
         if not answers.is_storable(response):
             return
         with self._transaction() as connection:
-            answers.insert_answer(connection, key, asked_model, response)
+            answers.insert_answers(connection, [answers.NewAnswer(key, asked_model, response)])
         self._checkpoint_soon()
 
     def count(self) -> int:

@@ -16,7 +16,7 @@ from PIL import Image
 import vision_nb as vn
 from tests.benchmarks.compare_throughput import memory_mb
 from vision_nb.comparison.grid import image_key, make_grid, row_keys
-from vision_nb.storage.answers import insert_answer
+from vision_nb.storage.answers import NewAnswer, insert_answers
 from vision_nb.store import Store
 
 PROMPTS = [f"Question {number}?" for number in range(5)]
@@ -43,8 +43,8 @@ def fill(store, grid, answer):
         digests = store.digests([grid.documents[place] for place in batch])
         with store._transaction() as connection:
             for digest in digests:
-                for made in keys:
-                    insert_answer(connection, made([image_key(digest, None)]), "demo", answer)
+                new = [NewAnswer(made([image_key(digest, None)]), "demo", answer) for made in keys]
+                insert_answers(connection, new)
 
 
 @contextlib.contextmanager

@@ -6,9 +6,8 @@ import asyncio
 import math
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import nullcontext
-from functools import partial
 
 from vision_nb.comparison.calls import Calls, LocalCalls
 from vision_nb.comparison.cluster import ClusterCalls
@@ -33,7 +32,7 @@ from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
 from vision_nb.responses import Response, Usage
 from vision_nb.storage.answers import is_storable
-from vision_nb.storage.claims import aclaimed, finish_in_thread, pauses
+from vision_nb.storage.claims import Claim, finish_in_thread, pauses
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
@@ -90,7 +89,7 @@ class Run:
         self._same: dict[int, list[int]] = {}  # by a row that is being asked: rows with equal images
         self._elsewhere: set[int] = set()  # rows whose questions another process is asking
         self._has_asked = False  # whether a call was begun
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb store")
+        self._writer = store.writer()
 
     @property
     def incomplete(self) -> str | None:
@@ -129,7 +128,7 @@ class Run:
         tasks = [asyncio.create_task(self._progress.keep_current())]
         with self._writer, self._progress:
             try:
-                await finish_in_thread(self._writer, self._store.check_writable)
+                await finish_in_thread(self._writer.executor, self._store.check_writable)
                 async with self._calls.running():
                     work = [
                         asyncio.create_task(one)
@@ -145,8 +144,9 @@ class Run:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                await self._writer.finish()
                 self._progress.notes = self.rows.notes()
-                await finish_in_thread(self._writer, self._store.checkpoint)
+                await finish_in_thread(self._writer.executor, self._store.checkpoint)
 
     def _prepare_ahead(self, model: int, document: int) -> Future[int] | None:
         """Begin to prepare the image of a call that is still to be made."""
@@ -211,23 +211,26 @@ class Run:
 
     async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> bool:
         """Ask a row's question, or use the stored answer; return False while another process is asking it."""
-        key = self.rows.key(row)
-        claim = self._store.claim(key, reuse=self.resume, heed_batches=self._heed_batches)
+        claim = self._store.claim(self.rows.key(row), reuse=self.resume, heed_batches=self._heed_batches)
         try:
-            async with aclaimed(claim, self._writer, wait=False) as answer:
-                if claim.is_elsewhere:
-                    self._elsewhere.add(row)
-                    self._progress.show_elsewhere(len(self._elsewhere))
-                    return False
-                self._elsewhere.discard(row)
-                if claim.is_in_batch:  # another process has submitted it since the look-up
-                    for one in (row, *self._same.pop(row, ())):
-                        self.rows.wait(one, "being submitted")
-                    return True
-                if (answer is None or not self._use_stored(row, answer)) and self.stopped is None:
-                    await self._ask(row, model, document, gate)
+            await self._writer.attempt(claim)
+            if claim.is_elsewhere:
+                self._elsewhere.add(row)
+                self._progress.show_elsewhere(len(self._elsewhere))
+                return False
+            self._elsewhere.discard(row)
+            if claim.is_in_batch:  # another process has submitted it since the look-up
+                for one in (row, *self._same.pop(row, ())):
+                    self.rows.wait(one, "being submitted")
+                return True
+            is_answered = claim.answer is not None and self._use_stored(row, claim.answer)
+            if not is_answered and self.stopped is None:
+                await self._ask(row, model, document, gate, claim)
         except StoreError as error:
             self.stopped = str(error)  # further answers could not be kept
+        finally:
+            if claim.is_held:
+                await self._writer.release(claim)
         if self.rows.is_done(row):
             self._settle(row)
             for other in self._same.pop(row, ()):
@@ -247,7 +250,7 @@ class Run:
         if document.is_remote and all(self.rows.is_done(index) for index, _, _ in self.grid.rows_of(place)):
             document.forget_download()
 
-    async def _ask(self, row: int, model: int, document: int, gate: ModelGate) -> None:
+    async def _ask(self, row: int, model: int, document: int, gate: ModelGate, claim: Claim) -> None:
         """Make a row's call, retrying after rate limit errors, until it has an answer or an error."""
         rate_limits, has_waited_longest = 0, False
         while True:
@@ -256,7 +259,7 @@ class Run:
                 if gate.pause.quota_error is not None:
                     raise gate.pause.quota_error
                 async with gate.slots:
-                    await self._call(row, model, self.grid.documents[document], gate)
+                    await self._call(row, model, self.grid.documents[document], gate, claim)
                 gate.pause.is_hopeless = False
                 break
             except RequestTooLargeError as error:
@@ -297,7 +300,7 @@ class Run:
                 self._fail(row, error)
                 break
 
-    async def _call(self, row: int, model: int, document: ImageDocument, gate: ModelGate) -> None:
+    async def _call(self, row: int, model: int, document: ImageDocument, gate: ModelGate, claim: Claim) -> None:
         llm, self._has_asked = self.grid.models[model], True
         name = f"{document.title} ({llm.label})" if len(self.grid.models) > 1 else document.title
         with self._progress.asking(row, name), self.budget.active(), gate.active(row), without_rate_limit_retries():
@@ -305,9 +308,9 @@ class Run:
         done = self.rows[row].with_answer(response, from_store=False)
         self.rows.put(row, done)
         self._progress.add(done)
-        # In a thread, because another process may have locked the file; to completion, because the answer is paid for.
-        await finish_in_thread(self._writer, partial(self._store.put, done.key, str(llm), response))
-        self.rows.put(row, done, is_stored=is_storable(response))
+        if is_storable(response):
+            await self._writer.put(claim, str(llm), response)  # even if it is canceled: the answer is paid for
+            self.rows.put(row, done, is_stored=True)
 
     def _fail(self, row: int, error: Exception) -> None:
         failed = self.rows[row].with_error(error)

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vision_nb.errors import StoreError
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import UNFINISHED, Pricing, Response, Usage
+from vision_nb.storage.database import insert_rows
 from vision_nb.storage.details import read_details, write_details
 
 SCHEMA = """
@@ -26,6 +27,10 @@ CREATE TABLE IF NOT EXISTS answers (
 
 _BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
 _WANTED = "json_each(?) AS wanted CROSS JOIN answers ON answers.key = wanted.value"  # in the order of the keys
+_COLUMNS = (
+    "key, time, asked_model, model, text, finish_reason, latency, input_tokens, output_tokens, cached_input_tokens, "
+    "details"
+)
 
 
 class AnswerFacts(NamedTuple):
@@ -78,6 +83,11 @@ def select_answers(
     return found
 
 
+def select_answer(connection: sqlite3.Connection, key: str) -> Response | None:
+    """Return the stored answer for a key, without a price, or None."""
+    return select_answers(connection, [key]).get(key)
+
+
 def select_known(connection: sqlite3.Connection, keys: Iterable[str]) -> set[str]:
     """Return those of some keys that have a stored answer."""
     rows = connection.execute(f"SELECT answers.key FROM {_WANTED}", [_sorted(keys)])
@@ -107,31 +117,48 @@ def _sorted(keys: Iterable[str]) -> str:
     return json.dumps(sorted(set(keys)))
 
 
-def insert_answer(connection: sqlite3.Connection, key: str, asked_model: str, response: Response) -> None:
-    """Write an answer, and release the claims on its question.
+class NewAnswer(NamedTuple):
+    """An answer to write.
 
-    Args:
-        connection: The store's connection.
+    Attributes:
         key: The question's key.
         asked_model: The model as the user named it; the response has the server's own name.
         response: The answer.
     """
-    usage = response.usage
-    values = {
-        "key": key,
-        "time": time.time(),
-        "asked_model": replace_surrogates(asked_model),
-        "model": replace_surrogates(response.model),
-        "text": replace_surrogates(response.text),
-        "finish_reason": replace_surrogates(response.finish_reason or "") or None,
-        "latency": response.latency,
-        "input_tokens": usage and usage.input_tokens,
-        "output_tokens": usage and usage.output_tokens,
-        "cached_input_tokens": usage and usage.cached_input_tokens,
-        "details": write_details(response),
-    }
-    connection.execute(f"INSERT OR REPLACE INTO answers ({', '.join(values)}) VALUES (:{', :'.join(values)})", values)
-    connection.execute("DELETE FROM claims WHERE key = ?", [key])  # whoever waits for the answer has it now
+
+    key: str
+    asked_model: str
+    response: Response
+
+
+def insert_answers(connection: sqlite3.Connection, new: Sequence[NewAnswer]) -> None:
+    """Write answers, and release the claims on their questions.
+
+    Args:
+        connection: The store's connection.
+        new: The answers.
+    """
+    insert_rows(connection, f"answers ({_COLUMNS})", list(map(_values, new)))
+    keys = json.dumps([answer.key for answer in new])  # whoever waits for these has the answers now
+    connection.execute("DELETE FROM claims WHERE key IN (SELECT value FROM json_each(?))", [keys])
+
+
+def _values(answer: NewAnswer) -> Sequence[Any]:
+    """Return the values of an answer's columns."""
+    response, usage = answer.response, answer.response.usage
+    return (
+        answer.key,
+        time.time(),
+        replace_surrogates(answer.asked_model),
+        replace_surrogates(response.model),
+        replace_surrogates(response.text),
+        replace_surrogates(response.finish_reason or "") or None,
+        response.latency,
+        usage and usage.input_tokens,
+        usage and usage.output_tokens,
+        usage and usage.cached_input_tokens,
+        write_details(response),
+    )
 
 
 def read_answers(path: Path, keys: Iterable[tuple[Pricing, Sequence[str]]]) -> dict[str, Response]:

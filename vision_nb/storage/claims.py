@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import cache
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from vision_nb.errors import StoreError
 from vision_nb.responses import Response
+from vision_nb.storage.database import insert_rows
 
 T = TypeVar("T")
 
@@ -38,7 +39,8 @@ LEASE = 60.0
 RENEWAL = 15.0
 """Seconds between renewals."""
 
-_RESERVED = bytes(16384)  # written with each claim, so that a full disk is noticed before the question is sent
+_RESERVED = bytes(16384)  # written with new claims, so that a full disk is noticed before the questions are sent
+_VALUES = "SELECT value FROM json_each(?)"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between checks of another process's claim
 
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
@@ -59,6 +61,8 @@ class Claim:
         is_elsewhere: Whether another process or thread asks the question.
         is_in_batch: Whether the question waits in a batch, and so must not be asked.
         transaction: Begins a transaction of the store.
+        key: The key of the claim in the store: the question's, or one of its own if the question is asked in any case.
+        question: The question's key.
         token: Identifies this claim in the store.
     """
 
@@ -71,10 +75,10 @@ class Claim:
     ) -> None:
         self.answer: Response | None = None
         self.is_elsewhere = self.is_in_batch = False
-        self._is_batched, self._question = is_batched, key
+        self._is_batched, self.question = is_batched, key
         self.transaction = transaction
         self.token = uuid.uuid4().hex
-        self._key = key if look_up is not None else f"{key} {self.token}"
+        self.key = key if look_up is not None else f"{key} {self.token}"
         self._look_up = look_up
 
     def attempt(self) -> bool:
@@ -84,34 +88,73 @@ class Claim:
             StoreError: The store cannot be written.
         """
         with self.transaction() as connection:
-            if self._look_up is not None:
-                self.answer, self.is_elsewhere = self._look_up(connection, self._key), False
-                if self.answer is not None:
-                    return True
-                row = connection.execute("SELECT process, expires FROM claims WHERE key = ?", [self._key]).fetchone()
-                self.is_elsewhere = row is not None and row[1] > time.time() and is_running(row[0])
-                if self.is_elsewhere:
-                    return False
-            self.is_in_batch = self._is_batched is not None and self._is_batched(connection, self._question)
-            if self.is_in_batch:
+            return self.attempt_in(connection)
+
+    def attempt_in(self, connection: sqlite3.Connection) -> bool:
+        """Do the same as `attempt` in a transaction that is under way.
+
+        Args:
+            connection: The store's connection.
+        """
+        if self._look_up is not None:
+            self.answer, self.is_elsewhere = self._look_up(connection, self.key), False
+            if self.answer is not None:
                 return True
-            _renewer.add(self)  # first, so that `release` deletes the row even if an interrupt comes now
-            connection.execute(
-                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?)",
-                [self._key, self.token, this_process(), time.time() + LEASE, _RESERVED],
-            )
+            row = connection.execute("SELECT process, expires FROM claims WHERE key = ?", [self.key]).fetchone()
+            self.is_elsewhere = row is not None and row[1] > time.time() and is_running(row[0])
+            if self.is_elsewhere:
+                return False
+        self.is_in_batch = self._is_batched is not None and self._is_batched(connection, self.question)
+        if not self.is_in_batch:
+            insert_claims(connection, [self])
         return True
 
     def renew(self) -> None:
         """Extend the lease."""
+        values = [time.time() + LEASE, self.key, self.token]
         with self.transaction() as connection:
-            connection.execute("UPDATE claims SET expires = ? WHERE token = ?", [time.time() + LEASE, self.token])
+            connection.execute("UPDATE claims SET expires = ? WHERE key = ? AND token = ?", values)
 
     def release(self) -> None:
         """Let others ask the question; releasing it again has no effect."""
         if _renewer.remove(self):
             with suppress(StoreError), self.transaction() as connection:  # otherwise, the lease runs out
-                connection.execute("DELETE FROM claims WHERE token = ?", [self.token])
+                delete_claims(connection, [self])
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this claim may be in the store, and is renewed."""
+        return _renewer.has(self)
+
+
+def insert_claims(connection: sqlite3.Connection, new: Sequence[Claim]) -> None:
+    """Write claims on questions that nobody else is asking, in a transaction that is under way.
+
+    Args:
+        connection: The store's connection.
+        new: The claims, which are renewed from now on.
+    """
+    _renewer.add(new)  # first, so that `release` deletes the rows even if an interrupt comes now
+    process, expires = this_process(), time.time() + LEASE
+    rows = [(one.key, one.token, process, expires, b"" if number else _RESERVED) for number, one in enumerate(new)]
+    insert_rows(connection, "claims", rows)
+
+
+def delete_claims(connection: sqlite3.Connection, ended: Sequence[Claim]) -> None:
+    """Delete claims in a transaction that is under way.
+
+    Args:
+        connection: The store's connection.
+        ended: The claims; once the transaction is committed, `forget_claims` stops renewing them.
+    """
+    values = [json.dumps([claim.key for claim in ended]), json.dumps([claim.token for claim in ended])]
+    connection.execute(f"DELETE FROM claims WHERE key IN ({_VALUES}) AND token IN ({_VALUES})", values)
+
+
+def forget_claims(ended: Iterable[Claim]) -> None:
+    """Stop renewing claims that are not in the store any more."""
+    for claim in ended:
+        _renewer.remove(claim)
 
 
 @contextmanager
@@ -199,7 +242,7 @@ def release_all(transaction: Transaction, connection: sqlite3.Connection) -> Non
     for claim in _renewer.claims():
         if claim.transaction == transaction and _renewer.remove(claim):
             with suppress(sqlite3.Error):  # otherwise, the lease runs out
-                connection.execute("DELETE FROM claims WHERE token = ?", [claim.token])
+                delete_claims(connection, [claim])
 
 
 def pauses() -> Iterator[float]:
@@ -223,10 +266,10 @@ class _Renewer:
         self._pause = threading.Event()  # never set: waiting for it is a sleep of this thread alone
         self._is_running = False
 
-    def add(self, claim: Claim) -> None:
-        """Renew a claim until it is removed."""
+    def add(self, new: Iterable[Claim]) -> None:
+        """Renew claims until they are removed."""
         with self._lock:
-            self._claims.add(claim)
+            self._claims.update(new)
             if not self._is_running:
                 self._is_running = True
                 threading.Thread(target=self._run, name="vision_nb claims", daemon=True).start()
@@ -237,6 +280,10 @@ class _Renewer:
             known = claim in self._claims
             self._claims.discard(claim)
             return known
+
+    def has(self, claim: Claim) -> bool:
+        """Return whether a claim is being renewed."""
+        return claim in self._claims
 
     def claims(self) -> list[Claim]:
         """Return the claims that are being renewed."""
@@ -263,7 +310,12 @@ if hasattr(os, "register_at_fork"):
 
 def this_process() -> str:
     """Return an identifier of this process: its machine, its PID and its start time."""
-    return json.dumps([_machine(), os.getpid(), _start(os.getpid())])
+    return _describe(os.getpid())
+
+
+@cache
+def _describe(own: int) -> str:
+    return json.dumps([_machine(), own, _start(own)])
 
 
 def is_running(process: str) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from vision_nb.errors import StoreError
 from vision_nb.user_warnings import warn_user
@@ -16,6 +18,7 @@ VERSION = 2
 
 _APPLICATION_ID = 0x766E6273  # "vnbs": marks the file as ours
 _BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
+_ROWS_TOGETHER = 50  # SQLite takes at least 999 values at once
 
 
 def open_database(path: Path, schema: str, upgrades: Mapping[int, str]) -> sqlite3.Connection:
@@ -116,3 +119,18 @@ def close_database(connection: sqlite3.Connection) -> None:
     """Empty the write-ahead log and close the connection; closing it again has no effect."""
     checkpoint(connection)  # closing does it only for the last connection to the file
     connection.close()
+
+
+def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Write rows, replacing those with the same keys.
+
+    They are written by few statements, not one per row: each statement of a thread waits for its turn to run Python.
+
+    Args:
+        connection: The store's connection.
+        table: The table's name, which may be followed by the names of some columns.
+        rows: The values of each row.
+    """
+    for some in (rows[start : start + _ROWS_TOGETHER] for start in range(0, len(rows), _ROWS_TOGETHER)):
+        values = ", ".join([f"({', '.join('?' * len(some[0]))})"] * len(some))
+        connection.execute(f"INSERT OR REPLACE INTO {table} VALUES {values}", list(chain.from_iterable(some)))
