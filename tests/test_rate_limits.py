@@ -19,7 +19,7 @@ from vision_nb.comparison.rate_limit import SlidingWindow, amounts
 from vision_nb.cost import prices
 from vision_nb.cost.budget import Budget
 from vision_nb.demo import Fault
-from vision_nb.store import Store
+from vision_nb.storage import writer
 
 DAY = 24 * 3600.0
 ONE = amounts(0, 0)
@@ -447,7 +447,7 @@ def test_a_run_that_stops_does_not_wait_for_the_limit(server, images, compare, m
     def fail(*_):
         raise errors.StoreError("The disk is full.")
 
-    monkeypatch.setattr(Store, "put", fail)
+    monkeypatch.setattr(writer, "insert_answers", fail)
     comparison = compare(model(server), images, vn.RateLimit(requests_per_minute=1))
     assert comparison.incomplete is not None and comparison.incomplete.startswith("The disk is full")
     assert len(server.requests) == 1

@@ -257,14 +257,15 @@ import sys
 import vision_nb as vn
 base, folder, store, journal = sys.argv[1:]
 models = [vn.OpenAIMultiModal(name, "k", base) for name in ("gpt-4o", "gpt-4o-mini")]
-from vision_nb.store import Store
-put = Store.put
-def recorded(self, key, asked_model, response):
-    # The client has received the whole answer: from here on it must not be lost.
+from vision_nb.storage.writer import StoreWriter
+commit = StoreWriter._commit
+def recorded(self, writes):
+    # The answers are committed: from here on they must not be lost.
     with open(journal, "a") as file:
-        put(self, key, asked_model, response)
-        file.write(key + "\\n")
-Store.put = recorded
+        ended = commit(self, writes)
+        file.writelines(write.answer.key + "\\n" for write, error in ended if write.answer and error is None)
+    return ended
+StoreWriter._commit = recorded
 vn.compare(models, [f"question {n}" for n in range(80)], folder, store=store, progress=False, concurrency=4)
 """
 
