@@ -622,6 +622,13 @@ def test_a_clear_difference_is_named_as_such():
     )
 
 
+def test_no_model_is_named_as_best_if_none_was_right():
+    (document,) = images("1.jpg")
+    predictions = [answer(document, {"shop": "B"}, model=model) for model in ("one", "other")]
+    result = score_predictions(predictions, {document.title: {"shop": "A"}}, FIELDS)
+    assert result.conclusion == "No model is right: 0% of 1 value (95% interval 0% to 79%)."
+
+
 def test_of_equally_accurate_models_the_cheaper_one_is_best():
     documents = images()
     prices = {"dear": "0.01", "unknown": None, "cheap": "0.001"}

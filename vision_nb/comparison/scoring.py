@@ -207,6 +207,8 @@ class Score(TerminalDisplay):
         most = " most often:" if others else ""
         values = "1 value" if best.n == 1 else f"{best.n:,} values"
         facts = f"in {percent(best.accuracy)} of {values} (95% interval {interval(best)})"
+        if others and not best.accuracy:
+            return f"No model is right: {facts.removeprefix('in ')}."
         sentences = [f"{best.model} is right{most} {facts}."]
         close = [one for one in others if one.high >= best.low]
         if close:
