@@ -13,7 +13,7 @@ from tests.conftest import encoded, picture
 from tests.drawn_files import colored_pdf
 from vision_nb.demo import DemoServer
 from vision_nb.images.renderer import Renderer
-from vision_nb.widgets import uploads
+from vision_nb.widgets import composer, uploads
 
 PROPERTY = settings(
     max_examples=100,
@@ -134,6 +134,26 @@ async def test_the_pages_of_an_uploaded_pdf_document_are_attached(panel):
     assert "long.pdf has 21 pages, more than the 20" in panel._composer.error and len(panel._composer.documents) == 3
     await upload_last(panel, b"%PDF-1.7 ...", "broken", name="broken.pdf")
     assert "broken.pdf is a damaged PDF document" in panel._composer.error
+
+
+@pytest.mark.parametrize("where", ["in a thread", "at once"])
+async def test_the_page_gets_a_reply_after_an_unexpected_error_too(panel, monkeypatch, where):
+    def fail(*_, **__):
+        raise RuntimeError("disk on fire")
+
+    if where == "in a thread":
+        monkeypatch.setattr(composer, "find_images", fail)
+    else:
+        monkeypatch.setattr(panel._composer._uploads, "add", fail)
+    sent = []
+    monkeypatch.setattr(panel._composer, "send", sent.append)
+    message = {"do": "upload", "upload_id": "k", "name": "a.png", "start": 0, "last": True, "request_id": "r"}
+    with pytest.raises(RuntimeError):  # for the log of the kernel
+        send(panel._composer, message, memoryview(encoded(picture())))
+        await asyncio.gather(*panel._composer._tasks)
+    (reply,) = [one for one in sent if one.get("reply_to") == "r"]
+    assert "RuntimeError: disk on fire" in reply["rejection"] and panel._composer.error == reply["rejection"]
+    assert ("a.png could not be attached" in reply["rejection"]) is (where == "in a thread")
 
 
 async def test_the_pages_of_a_document_are_read_in_a_thread(panel, monkeypatch):

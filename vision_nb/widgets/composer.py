@@ -134,6 +134,9 @@ class Composer(PageWidget):
         except VisionError as error:
             self._reply(message, str(error))
             return
+        except Exception as error:  # the page waits for a reply; the kernel's log has the traceback
+            self._reply(message, self._unexpected(error))
+            raise
         if uploaded is None:
             self._reply(message)
             return
@@ -214,8 +217,14 @@ class Composer(PageWidget):
             self._images_changed({"do": "attached"})
         except VisionError as error:
             self._reply(message, str(error))
+        except Exception as error:
+            self._reply(message, f"{name} could not be attached: {self._unexpected(error)}")
+            raise
         else:
             self._reply(message)
+
+    def _unexpected(self, error: Exception) -> str:
+        return self._chat.llm.redacted(f"{type(error).__name__}: {str(error)[:200]}")
 
     def _images_changed(self, message: dict[str, Any]) -> None:
         self.update()
