@@ -64,6 +64,14 @@ def test_imports_point_down(module):
         assert layer_of(other) <= layer_of(module), f"vision_nb.{module} imports vision_nb.{other}"
 
 
+def test_magics_and_widgets_do_not_depend_on_each_other():
+    packages = {module: module.partition(".")[0] for module in MODULES}
+    for module, package in packages.items():
+        if package in ("magics", "widgets"):
+            used = {packages[other] for other in imported(MODULES[module])} - {package}
+            assert not used & {"magics", "widgets"}, f"vision_nb.{module}"
+
+
 def cycles(graph):
     """The groups of modules that import each other, directly or through others."""
     reached = {}

@@ -44,6 +44,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import vision_nb.comparison.hooks as _comparison_hooks
+import vision_nb.conversation.hooks as _conversation_hooks
 import vision_nb.images.hooks as _image_hooks
 import vision_nb.providers.hooks as _provider_hooks
 
@@ -195,7 +196,16 @@ def _configured_model() -> _provider_hooks.ConfiguredModel | None:
 _comparison_hooks.open_label_panel = _open_label_panel  # `Comparison.label` is in a layer below the widgets
 _comparison_hooks.open_review_panel = _open_review_panel  # and so is `Extraction.review`
 _image_hooks.count_tokens = _count_tokens  # the token rules are above the images
-_provider_hooks.configured_model = _configured_model  # `connect` is below the magics, which have the settings
+
+
+def _configured_store() -> str | None:
+    from vision_nb.magics.configured import configured_store
+
+    return configured_store()
+
+
+_conversation_hooks.configured_store = _configured_store  # panels do not depend on the magics, which have the settings
+_provider_hooks.configured_model = _configured_model  # and `connect` is below them
 
 
 def __dir__() -> list[str]:

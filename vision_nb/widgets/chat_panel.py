@@ -11,12 +11,12 @@ from weakref import WeakSet
 
 import ipywidgets
 
+from vision_nb.conversation import hooks
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.places import place_of_cell, place_of_name
 from vision_nb.conversation.record import begin_record, find_record
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageSource
-from vision_nb.magics.configured import configured_store
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, in_voila, shell
 from vision_nb.providers.base import MultiModalLLM
@@ -108,7 +108,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         place = None
         if store is not False:
             place = place_of_cell(len(self._panels_of_cell(this_run=True))) if name is None else place_of_name(name)
-            store = configured_store() if store is None and place is not None else store
+            store = hooks.configured_store() if store is None and place is not None else store
         earlier = find_record(place, store or None) if chat is None else None
         continued = chat if earlier is None else earlier.chat
         self._models = ModelPicker(continued.llm if continued is not None and llm is None else llm)
