@@ -341,6 +341,11 @@ def test_the_html_shows_failed_rows_first_in_pages_and_escapes_values(server, ll
     assert "45 rows, 44 read, 1 failed, 0 repaired" in html
 
 
+def test_the_html_of_a_single_image_counts_one_row(server, llm, images):
+    server.answer_with(json.dumps(RECEIPT))
+    assert "1 row, 1 read" in extract(images / "0.png", llm)._repr_html_()
+
+
 def test_thumbnails_make_a_styled_table_that_stays_small(server, llm, images):
     server.answer_with(json.dumps({**RECEIPT, "shop": "<b>Shop</b>"}))
     html = extract(images, llm).to_dataframe(explode="items", thumbnails=True).to_html()

@@ -137,7 +137,7 @@ def _row_html(
     with_model: bool,
 ) -> str:
     image = thumbnail_html(document, side, image_bytes)
-    html = f'<td style="{_CELL_STYLE}min-width:{_SIDE}px;max-width:{2 * _SIDE}px;overflow-wrap:anywhere">{image}</td>'
+    html = f'<td style="{_CELL_STYLE}min-width:8em;max-width:{2 * _SIDE}px;overflow-wrap:anywhere">{image}</td>'
     model = demo_label(row.model) if row.is_demo else row.model
     html += f'<td style="{_wrapping(8)}">{escape_text(model)}</td>' if with_model else ""
     if values is None:
@@ -174,7 +174,7 @@ def _summary(rows: Rows, shown: int, incomplete: str | None, notes: Sequence[str
     tally = rows.tally()
     spent = format_price(tally.price, is_demo=tally.paid_is_demo)
     counts = f"{tally.answered:,} read, {tally.failed:,} failed, {tally.repaired:,} repaired"
-    sentences = [f"{len(rows):,} rows, {counts}; {spent}."]
+    sentences = [f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}, {counts}; {spent}."]
     sentences += [f"{note}." for note in notes]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")
