@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import vision_nb as vn
+from vision_nb import demo
 from vision_nb.providers.base import MultiModalLLM
 
 HEAVY = (
@@ -60,6 +61,17 @@ def test_type_checkers_find_every_public_name_in_its_module():
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     imported = {alias.asname: node.module for node in imports for alias in node.names}
     assert imported == {**vn._MODULES, **dict.fromkeys(vn._SUBMODULES, "vision_nb")}
+
+
+@pytest.mark.parametrize("module", [vn.samples, vn.compat, demo], ids=lambda module: module.__name__)
+def test_completion_offers_only_the_public_names_of_a_module(module):
+    assert dir(module) == sorted(module.__all__)
+    assert all(value.__module__.startswith(module.__name__) for value in map(module.__dict__.get, module.__all__))
+
+
+def test_completion_offers_only_the_exceptions_in_errors():
+    assert {"VisionError", "ImageNotFoundError"} < set(dir(vn.errors))
+    assert all(issubclass(getattr(vn.errors, name), vn.errors.VisionError) for name in dir(vn.errors))
 
 
 def test_an_unknown_name_raises_an_attribute_error():

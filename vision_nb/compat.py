@@ -11,6 +11,12 @@ from pathlib import Path
 from vision_nb.images.document import ImageList
 from vision_nb.images.loading import load_images
 
+__all__ = ["SimpleDirectoryReader"]
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
 
 class SimpleDirectoryReader:
     """A reader of the images in a folder; `load_images` does the same in one call.

@@ -355,3 +355,7 @@ class MalformedResponseError(ProviderError):
 
     def __init__(self, message: str, *, may_be_billed: bool = True, **details: Any) -> None:
         super().__init__(message, may_be_billed=may_be_billed, **details)
+
+
+def __dir__() -> list[str]:
+    return [name for name, value in globals().items() if isinstance(value, type) and issubclass(value, VisionError)]

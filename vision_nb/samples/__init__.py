@@ -16,8 +16,14 @@ import pathlib
 
 from vision_nb.errors import ImageNotFoundError
 
+__all__ = ["names", "path", "receipts", "receipts_truth"]
+
 _FOLDER = pathlib.Path(__file__).parent
 _FILES = ("chart.png", "street_sign.png", "label.png", "night_scene.jpg", "grace_hopper.jpg")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
 
 
 def names() -> tuple[str, ...]:
