@@ -92,7 +92,7 @@ def connect(base, **options):
 
 
 def backend_of(transport):
-    return getattr(transport._pool, "_pool", transport._pool)._network_backend
+    return transport._pool._network_backend
 
 
 async def test_asynchronous_calls_use_asyncio_unless_the_user_passes_a_client(server):
@@ -340,7 +340,7 @@ def server_context():
 
 async def test_the_certificate_of_a_server_is_checked():
     async with http_client() as client:
-        context = client._transport._pool._pool._ssl_context
+        context = client._transport._pool._ssl_context
     assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
 
 
@@ -366,7 +366,7 @@ async def test_an_encrypted_connection_agrees_on_the_protocol():
         await writer.drain()
 
     async with serving(serve, ssl=server_context()) as port, http_client() as client:
-        context = client._transport._pool._pool._ssl_context
+        context = client._transport._pool._ssl_context
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         assert (await client.post(f"https://127.0.0.1:{port}/v1", content=b"{}")).json()["model"] == "gpt-4o"
     assert agreed == ["http/1.1"]

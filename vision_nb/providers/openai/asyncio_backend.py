@@ -1,7 +1,7 @@
 """`AsyncioBackend`: connections of httpcore2 that use asyncio directly.
 
 httpcore2's own backend uses anyio, which takes more processor time for each read and write, and sends the headers and
-the body of a request separately. Its own pool checks every open connection before and after each request.
+the body of a request separately.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any
 
 import httpcore2
 import httpx2
-
-from vision_nb.providers.openai.idle_stack import IdleStack
 
 _HAPPY_EYEBALLS_DELAY = 0.25  # seconds until the next address of a host is tried, as anyio does
 _MAX_UNSENT = 64 * 1024  # bytes that are collected before they are sent
@@ -33,9 +31,7 @@ def use_asyncio(client: httpx2.AsyncClient) -> None:
         return
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx2.AsyncHTTPTransport):
-            pool: Any = transport._pool  # the transport has no public arguments for these
-            pool._network_backend = AsyncioBackend()
-            transport._pool = IdleStack(pool)
+            transport._pool._network_backend = AsyncioBackend()  # the transport has no public argument for it
 
 
 class AsyncioBackend(httpcore2.AsyncNetworkBackend):
