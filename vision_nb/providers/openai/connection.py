@@ -74,7 +74,6 @@ class OpenAIConnection(MultiModalLLM):
     def _make_async_client(self) -> AsyncOpenAI:
         from openai import DefaultAsyncHttpxClient
 
-        from vision_nb.providers.openai.asyncio_backend import use_asyncio
         from vision_nb.providers.openai.transport import AsyncClientTransport
 
         if self._http_client is not None and self._async_http_client is None:
@@ -84,7 +83,6 @@ class OpenAIConnection(MultiModalLLM):
         own = self._async_http_client
         options = self._http_options() if own is None else {"transport": AsyncClientTransport(own), "trust_env": False}
         http_client = DefaultAsyncHttpxClient(event_hooks=self._hooks().asynchronous(), **options)
-        use_asyncio(http_client)
         return self._client_classes()[1](http_client=http_client, **self._client_options())
 
     def _hooks(self) -> Hooks:
