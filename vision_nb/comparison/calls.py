@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 from vision_nb.comparison.grid import Grid
@@ -15,6 +15,8 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.responses import Response
 from vision_nb.store import Store
 from vision_nb.user_warnings import submit, to_thread
+
+_MANY = 100  # calls from which the connections that need less processor time repay their import
 
 
 class Calls(ABC):
@@ -77,10 +79,14 @@ class LocalCalls(Calls):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Prepare images ahead of their calls in this context; see `Calls`."""
+        """Prepare images ahead of their calls in this context, and open its connections; see `Calls`."""
         self._executor = executor = ThreadPoolExecutor(os.cpu_count() or 1, "vision_nb images")
         try:
-            yield
+            async with AsyncExitStack() as stack:
+                if len(self._grid) >= _MANY:
+                    for model in self._grid.models:
+                        await stack.enter_async_context(model.for_many_calls())
+                yield
         finally:
             self._executor = None
             executor.shutdown(wait=False, cancel_futures=True)

@@ -125,7 +125,7 @@ class Run:
             )
             for llm, limit in zip(self.grid.models, self.grid.rate_limits, strict=True)
         ]
-        tasks = [asyncio.create_task(self._progress.keep_current())]
+        keeper = asyncio.create_task(self._progress.keep_current())
         with self._writer, self._progress:
             try:
                 await finish_in_thread(self._writer.executor, self._store.check_writable)
@@ -138,12 +138,12 @@ class Run:
                             *(self._work(queue, gate) for _ in range(limit)),
                         )
                     ]
-                    tasks += work
-                    await asyncio.gather(*work)
+                    try:
+                        await asyncio.gather(*work)
+                    finally:
+                        await _cancel(work)  # before its connections are closed
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await _cancel([keeper])
                 await self._writer.finish()
                 self._progress.notes = self.rows.notes()
                 await finish_in_thread(self._writer.executor, self._store.checkpoint)
@@ -316,6 +316,13 @@ class Run:
         failed = self.rows[row].with_error(error)
         self.rows.put(row, failed)
         self._progress.add(failed)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def check_max_wait(seconds: float) -> float:

@@ -6,9 +6,10 @@ import asyncio
 import copy
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from types import MappingProxyType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -70,6 +71,9 @@ class ClientPerLoop(Generic[T]):
         return closer
 
 
+_clients_for_many: ContextVar[Mapping[Any, Any]] = ContextVar("clients_for_many", default=MappingProxyType({}))
+
+
 class ClientOwner(ABC):
     """A model's vendor clients, and how they are closed.
 
@@ -102,6 +106,32 @@ class ClientOwner(ABC):
             }
         )
         return copied
+
+    @property
+    def _async_client(self) -> Any:
+        """The asynchronous client of the running context or event loop."""
+        return _clients_for_many.get().get(self) or self._async_clients.get()
+
+    @asynccontextmanager
+    async def for_many_calls(self) -> AsyncIterator[None]:
+        """Make the asynchronous calls of this context with a client that is made for many calls at once.
+
+        It is closed at the end.
+        """
+        client = self._make_client_for_many()
+        if client is None:
+            yield
+            return
+        token = _clients_for_many.set({**_clients_for_many.get(), self: client})
+        try:
+            yield
+        finally:
+            _clients_for_many.reset(token)
+            await self._aclose_client(client)
+
+    def _make_client_for_many(self) -> Any:
+        """Create the vendor's client for many calls at once, or return None if it has none."""
+        return None
 
     def close(self) -> None:
         """Close the model's connections; a later call opens new ones.

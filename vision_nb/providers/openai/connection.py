@@ -6,7 +6,9 @@ import hashlib
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.request import getproxies
 
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.privacy.api_keys import Secret, make_secret
@@ -68,12 +70,10 @@ class OpenAIConnection(MultiModalLLM):
     @property
     def async_client(self) -> AsyncOpenAI:
         """The openai package's client for the running event loop, created on first use."""
-        client: AsyncOpenAI = self._async_clients.get()
+        client: AsyncOpenAI = self._async_client
         return client
 
     def _make_async_client(self) -> AsyncOpenAI:
-        from openai import DefaultAsyncHttpxClient
-
         from vision_nb.providers.openai.transport import AsyncClientTransport
 
         if self._http_client is not None and self._async_http_client is None:
@@ -82,6 +82,22 @@ class OpenAIConnection(MultiModalLLM):
             )
         own = self._async_http_client
         options = self._http_options() if own is None else {"transport": AsyncClientTransport(own), "trust_env": False}
+        return self._async_client_with(options)
+
+    def _make_client_for_many(self) -> AsyncOpenAI | None:
+        has_own = self._http_client is not None or self._async_http_client is not None
+        has_proxies = getproxies().keys() - {"no"} and not is_on_this_machine(self.server)
+        if has_own or has_proxies or find_spec("aiohttp") is None:
+            return None
+        from httpx2 import create_ssl_context
+
+        from vision_nb.providers.openai.aiohttp_transport import AiohttpTransport
+
+        return self._async_client_with({"transport": AiohttpTransport(create_ssl_context()), **self._http_options()})
+
+    def _async_client_with(self, options: Mapping[str, Any]) -> AsyncOpenAI:
+        from openai import DefaultAsyncHttpxClient
+
         http_client = DefaultAsyncHttpxClient(event_hooks=self._hooks().asynchronous(), **options)
         return self._client_classes()[1](http_client=http_client, **self._client_options())
 
