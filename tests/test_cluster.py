@@ -264,6 +264,22 @@ def keys_of_tasks(dask_scheduler):
     return [str(key) for key in dask_scheduler.tasks]
 
 
+def answers_in_events(dask_scheduler):
+    return sum("messages" in repr(event) for events in dask_scheduler.get_events().values() for event in events)
+
+
+async def test_the_scheduler_does_not_keep_the_answers_in_its_events(server, client, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster_calls, "_MOST_EVENTS", 5)
+    kept = []
+    server.answer_with(lambda question: kept.append(client.run_on_scheduler(answers_in_events)) or "an answer")
+    pictures = [encoded(picture(60, 40, seed=number)) for number in range(60)]
+    comparison = await vn.acompare(
+        model(server), "How?", pictures, store=tmp_path / "a", cluster=client, progress=False, concurrency=2
+    )
+    assert not comparison.errors and 0 < max(kept) < 30
+    assert client.run_on_scheduler(answers_in_events) == 0
+
+
 def set_key(value):
     os.environ.update({"OPENAI_API_KEY": value} if value else {})
     if not value:

@@ -113,9 +113,10 @@ def main():
         running_cluster(workers=2, threads=1) as (client, scheduler, workers),
     ):
         llm = vn.OpenAIMultiModal("gpt-4o", "k", base)
+        write_photographs(work / "first", data, [-ALONE - 1])
         write_photographs(work / "alone", data, range(-ALONE, 0))
-        one_client.submit(prepare_alone, work / "alone", pure=False).result()  # imports
-        alone = one_client.submit(prepare_alone, work / "alone", pure=False).result()
+        for folder in (work / "first", work / "alone"):  # the first one imports
+            alone = one_client.submit(prepare_alone, folder).result()
         shared = {"notebook": psutil.Process(), "server": server}
         one = Measured(one_client, {"worker": one_worker[0], "scheduler": one_scheduler, **shared}, llm, work, 1)
         two = Measured(

@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from vision_nb.comparison.calls import Calls, LocalCalls
-from vision_nb.comparison.cluster_connection import check_workers, connect_client, on_client, versions
+from vision_nb.comparison.cluster_connection import check_workers, connect_client, forget_events, on_client, versions
 from vision_nb.comparison.cluster_messages import (
     REPLY,
     Inspection,
@@ -48,6 +48,7 @@ _DIGEST_BATCH = 20  # images in one task
 _END_SECONDS = 10.0  # to tell the workers that the run has ended
 _DELIVERIES = 10  # attempts to send a reply to a worker that is part of the cluster
 _DELIVERY_PAUSE = 1.0  # seconds between them
+_MOST_EVENTS = 200  # on the scheduler, which otherwise keeps the last 1,000, with the answers in them
 
 
 _runs: WeakValueDictionary[str, ClusterCalls] = WeakValueDictionary()
@@ -69,6 +70,8 @@ class ClusterCalls(Calls):
         self._outboxes: dict[str, list[tuple[str, Any]]] = {}  # by worker: replies to send
         self._sending: dict[str, asyncio.Task[None]] = {}  # by worker
         self._workers: set[str] = set()
+        self._events = 0
+        self._forgetting: asyncio.Task[None] | None = None
         self._setup = b""
 
     @asynccontextmanager
@@ -81,15 +84,14 @@ class ClusterCalls(Calls):
         """
         self._loop = asyncio.get_running_loop()
         self._client, is_own = await connect_client(self._cluster)
+        self._topic = f"vision_nb-{self._client.id}"
         try:
             self._setup = await to_thread(self._pickled_setup)
             await to_thread(lambda: [llm.price(Usage(1, 1)) for llm in self._grid.models])  # loads the price list
-            topic = f"vision_nb-{self._client.id}"
-            self._run = RunId(self._run_id, topic, versions())
-            self._tasks = ClusterTasks(self._client, self._run)
+            self._tasks = ClusterTasks(self._client, RunId(self._run_id, self._topic, versions()))
             await check_workers(self._client, self._grid.models)
             _runs[self._run_id] = self
-            self._client.subscribe_topic(topic, _receive)
+            self._client.subscribe_topic(self._topic, _receive)
             yield
         finally:
             _runs.pop(self._run_id, None)
@@ -106,7 +108,7 @@ class ClusterCalls(Calls):
             ) from error
 
     async def _end(self, is_own: bool) -> None:
-        tasks = list(self._sending.values())
+        tasks = [*self._sending.values(), *([] if self._forgetting is None else [self._forgetting])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -123,6 +125,7 @@ class ClusterCalls(Calls):
         if self._client.status == "running":
             alive = self._workers & set(await self._client.scheduler.ncores())
             await self._broadcast(None, sorted(alive))
+            await forget_events(self._client, self._topic)
 
     async def digests(self, documents: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
         """Return the digest of each image, read on the workers, or the error; see `Calls`.
@@ -247,6 +250,9 @@ class ClusterCalls(Calls):
     def receive(self, event: dict[str, Any]) -> None:
         """Take a worker's messages."""
         self._workers.add(event["worker"])
+        self._events += 1
+        if self._events % _MOST_EVENTS == 0 and (self._forgetting is None or self._forgetting.done()):
+            self._forgetting = asyncio.create_task(self._forget_events())
         for kind, key, reply, data in pickle.loads(event["messages"]):
             message = Message(kind, reply, pickle.loads(data), event["worker"], event["session"])
             task = self._tasks.find(key)
@@ -261,6 +267,10 @@ class ClusterCalls(Calls):
                 task.result = message.data
             else:
                 task.messages.put_nowait(message)
+
+    async def _forget_events(self) -> None:
+        with suppress(OSError, ClusterError):  # the cluster is lost
+            await on_client(self._client, forget_events(self._client, self._topic))
 
     def _reply(self, message: Message, reply: Any) -> None:
         """Send a reply, together with others to the same worker."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -175,6 +176,21 @@ def _describe() -> Callable[[], tuple[str, str, list[str]]]:
         return own, f"{sys.version_info[0]}.{sys.version_info[1]}", machine
 
     return describe
+
+
+async def forget_events(client: Any, topic: str) -> None:
+    """Remove the events of a topic from the scheduler, which keeps them. Runs on the client's event loop.
+
+    Args:
+        client: Dask's client.
+        topic: The topic.
+    """
+
+    def truncate(dask_scheduler: Any) -> None:  # Dask pickles it whole: see `_describe`
+        dask_scheduler._broker.truncate(topic)
+
+    with suppress(ValueError, AttributeError):  # the scheduler runs no functions, or is of another version
+        await client.run_on_scheduler(truncate, asynchronous=True)
 
 
 def _is_local(llm: MultiModalLLM) -> bool:

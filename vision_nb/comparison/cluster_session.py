@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from vision_nb.comparison.cluster_messages import RunId, Setup
@@ -45,7 +46,7 @@ class Session:
         self._outbox: list[tuple[str, str, str, bytes]] = []  # messages that wait
         self._last_used = time.monotonic()
         self._setup: Setup | None = None
-        self._setup_lock = threading.Lock()
+        self._setup_lock = asyncio.Lock()
         self._lock = threading.Lock()
         self._is_closed = False
         self.loop = asyncio.new_event_loop()
@@ -74,7 +75,7 @@ class Session:
         if not self.close(only_idle=True):
             self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
 
-    def wait(self, future: concurrent.futures.Future[T], key: str) -> T:
+    async def wait(self, future: concurrent.futures.Future[T], key: str) -> T:
         """Return a future's result, or cancel it when the task is no longer wanted.
 
         Args:
@@ -84,17 +85,38 @@ class Session:
         Raises:
             ClusterError: It was canceled: the run has ended, or the notebook is gone.
         """
-        while not future.done():
-            concurrent.futures.wait([future], _CHECK_SECONDS)
+        waiting = asyncio.wrap_future(future)
+        while not (await asyncio.wait([waiting], timeout=_CHECK_SECONDS))[0]:
             task = self._worker.state.tasks.get(key)
             if task is None or task.state == "cancelled":
-                future.cancel()  # without effect on one that is done
+                future.cancel()
         try:
-            return future.result()
-        except concurrent.futures.CancelledError:
+            return waiting.result()
+        except asyncio.CancelledError:
             raise ClusterError("The call was canceled.") from None
 
-    def setup(self, key: str) -> Setup:
+    async def in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        """Return a function's result from one of the worker's threads, of which Dask has one for each task."""
+        executor = self._worker.executors["default"]
+        return await asyncio.get_running_loop().run_in_executor(executor, partial(function, *args))
+
+    def secede(self, key: str) -> None:
+        """Let the worker begin another task.
+
+        Dask's own function needs a thread that ends with the task. While threads end, Dask's profiler can deadlock a
+        worker before Python 3.11.9 (https://github.com/python/cpython/issues/106883; it happened here on 2026-11-27).
+
+        Args:
+            key: The key of Dask's task.
+        """
+        from distributed.worker_state_machine import SecedeEvent
+
+        now, task = time.time(), self._worker.state.tasks.get(key)
+        if task is not None and task.start_time is not None:
+            event = SecedeEvent(key=key, compute_duration=now - task.start_time, stimulus_id=f"secede-{now}")
+            self._worker.handle_stimulus(event)
+
+    async def setup(self, key: str) -> Setup:
         """Return the models; they are requested from the notebook once.
 
         Args:
@@ -103,17 +125,18 @@ class Session:
         Raises:
             ClusterError: They cannot be used here, or the run has ended.
         """
-        with self._setup_lock:
+        async with self._setup_lock:
             if self._setup is None:
-                data = self.wait(self.ask("setup", "", None), key)
+                data: bytes = await self.wait(self.ask("setup", "", None), key)
                 try:
-                    self._setup = pickle.loads(data)
+                    setup: Setup = await self.in_thread(pickle.loads, data)
                 except Exception as error:
                     said = redact(f"{type(error).__name__}: {error}")
                     raise ClusterError(
                         f"The worker {self.address} cannot load the models or the schema ({said:.120}): install the "
                         "modules that they need on all workers."
                     ) from None
+                self._setup = setup
             return self._setup
 
     def tell(self, kind: str, call: str, data: Any, number: str = "") -> None:
@@ -158,7 +181,7 @@ class Session:
             else:
                 future.set_result(reply)
 
-    def complete(self, coroutine: Coroutine[Any, Any, Response], key: str) -> Response:
+    async def complete(self, coroutine: Coroutine[Any, Any, Response], key: str) -> Response:
         """Run a call on the event loop, until it ends or its task is no longer wanted.
 
         Args:
@@ -172,7 +195,7 @@ class Session:
             future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
             self._calls.add(future)
         try:
-            return self.wait(future, key)
+            return await self.wait(future, key)
         finally:
             self._calls.discard(future)
             self._last_used = time.monotonic()

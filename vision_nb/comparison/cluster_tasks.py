@@ -172,7 +172,7 @@ class ClusterTasks:
         while self._waiting:
             tasks = _first_of_a_kind(self._waiting)
             submitted = [self._waiting.pop(task) for task in tasks]
-            perform: Callable[..., None] = cluster_worker.perform
+            perform: Callable[..., Any] = cluster_worker.perform
             try:
                 futures = self._client.map(
                     perform,

@@ -1,12 +1,13 @@
 """What the workers of a cluster do for a run: read images, and make calls.
 
-An image is read, decoded and resized in the worker's thread, of which Dask runs as many as the worker has cores. The
-task then leaves Dask's thread pool, and waits for the call, which runs on one event loop for all calls of the run.
+An image is read, decoded and resized in one of the worker's threads, of which Dask has as many as the worker has cores.
+The task then makes room for another one, and waits for the call, which runs on one event loop for all calls of the run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vision_nb.comparison.cluster_connection import check_versions, versions
 from vision_nb.comparison.cluster_messages import (
@@ -34,6 +35,7 @@ from vision_nb.cost.request_gate import LimitReport, active_gate
 from vision_nb.errors import ClusterError, ImageError, ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.privacy.redaction import redact
+from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.responses import Response
 from vision_nb.store import KnownFile
@@ -42,21 +44,15 @@ _sessions: dict[str, Session] = {}
 _sessions_lock = threading.Lock()
 
 
-def _checked_worker(run: RunId) -> Any:
-    """Return Dask's worker; raise ClusterError if it has other versions than the notebook."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    check_versions(worker.address, versions(), run.versions)
-    return worker
-
-
 def _session(run: RunId) -> Session:
     """Return the session of a run on this worker, whose first message makes the notebook end it."""
-    worker = _checked_worker(run)
+    from distributed import get_worker
+
     with _sessions_lock:
         session = _sessions.get(run.run)
         if session is None or not session.use():
+            worker = get_worker()
+            check_versions(worker.address, versions(), run.versions)
             worker.handlers[REPLY] = receive
             session = _sessions[run.run] = Session(run, worker, _forget)
         return session
@@ -153,7 +149,7 @@ class _Accounting(CallAccounting):
             self._call.settlements.append(Settlement(self._may_be_billed, portable(response)))
 
 
-def perform(key: str, work: Question | Inspection, images: bytes | None, *, run: RunId) -> None:
+async def perform(key: str, work: Question | Inspection, images: bytes | None, *, run: RunId) -> None:
     """Do some work and send the result to the notebook, as a task of Dask, whose own result comes later.
 
     Args:
@@ -167,34 +163,33 @@ def perform(key: str, work: Question | Inspection, images: bytes | None, *, run:
     """
     session = _session(run)
     if images is None:
-        images = session.wait(session.ask("images", key, None), key)
+        requested: concurrent.futures.Future[bytes] = session.ask("images", key, None)
+        images = await session.wait(requested, key)
     if isinstance(work, Question):
-        session.tell("result", key, _answer(session, key, work, images))
+        session.tell("result", key, await _answer(session, key, work, images))
     else:
-        session.tell("result", key, _digests(session, work, images))
+        session.tell("result", key, await session.in_thread(_digests, session.address, work, images))
 
 
-def _answer(session: Session, key: str, question: Question, images: bytes) -> Outcome:
+async def _answer(session: Session, key: str, question: Question, images: bytes) -> Outcome:
     """Ask a model about an image; errors are part of the outcome."""
     call = _Call(session, key, is_limited=question.is_limited)
     try:
-        return Outcome(portable(_response(session, key, question, images, call)), None, call.settlements)
+        return Outcome(portable(await _response(session, key, question, images, call)), None, call.settlements)
     except VisionError as error:
         return Outcome(None, portable_error(error), call.settlements)
+    except asyncio.CancelledError:  # the worker is being closed
+        raise
     except BaseException as error:
         failed = ClusterError(f"The call failed on a worker: {redact(f'{type(error).__name__}: {error}')}")
         return Outcome(None, failed, call.settlements)
 
 
-def _response(session: Session, key: str, question: Question, images: bytes, call: _Call) -> Response:
-    from distributed import secede
-
-    setup = session.setup(key)
-    [image] = pickle.loads(images)
+async def _response(session: Session, key: str, question: Question, images: bytes, call: _Call) -> Response:
+    setup = await session.setup(key)
     llm = setup.models[question.model]
-    with _naming_worker(session.address, image):
-        llm.outgoing(image)  # the call uses it from the cache
-    secede()
+    image = await session.in_thread(_prepared, llm, images, session.address)
+    session.secede(key)
 
     async def complete() -> Response:
         active_gate.set(call)
@@ -202,14 +197,20 @@ def _response(session: Session, key: str, question: Question, images: bytes, cal
         with without_rate_limit_retries():
             return await llm.acomplete(question.prompt, [image], schema=setup.schema, max_repairs=setup.max_repairs)
 
-    return session.complete(complete(), key)
+    return await session.complete(complete(), key)
 
 
-def _digests(session: Session, work: Inspection, images: bytes) -> list[KnownFile | VisionError]:
+def _prepared(llm: MultiModalLLM, images: bytes, address: str) -> ImageDocument:
+    """Return an image of which the cache has what is sent to the model."""
+    [image] = pickle.loads(images)
+    with _naming_worker(address, image):
+        llm.outgoing(image)
+    return cast(ImageDocument, image)
+
+
+def _digests(address: str, work: Inspection, images: bytes) -> list[KnownFile | VisionError]:
     """Return the digest of each image, or the error that reading it raised."""
-    return [
-        _version(image, known, session.address) for image, known in zip(pickle.loads(images), work.known, strict=True)
-    ]
+    return [_version(image, known, address) for image, known in zip(pickle.loads(images), work.known, strict=True)]
 
 
 def _version(image: ImageDocument, known: KnownFile | None, address: str) -> KnownFile | VisionError:
