@@ -3,6 +3,7 @@
 import base64
 import builtins
 import io
+import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -199,7 +200,7 @@ def test_each_file_of_a_folder_is_opened_once(tmp_path, monkeypatch):
         (tmp_path / f"{number}.png").write_bytes(PNG)
     (tmp_path / "notes.txt").write_text("notes")
     opened = []
-    for module in (builtins, io):
+    for module in (builtins, io, os):
         plain = module.open
         monkeypatch.setattr(
             module, "open", lambda path, *rest, plain=plain, **more: opened.append(path) or plain(path, *rest, **more)

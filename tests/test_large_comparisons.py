@@ -159,6 +159,31 @@ def test_html_reads_only_the_images_that_it_shows(server, llm, path, images, lar
     assert f"Shown: 3 of {IMAGES} images, the failed ones first" in html
 
 
+def test_html_of_many_questions_reads_only_the_answers_that_it_shows(server, llm, path, images, large, monkeypatch):
+    from vision_nb.comparison import gallery
+
+    monkeypatch.setattr(gallery, "MAX_IMAGES", 3)
+    monkeypatch.setattr(gallery, "MAX_PROMPTS", 4)
+    prompts = [f"question {number}?" for number in range(20)]
+    vn.compare(llm, prompts[:10], images, store=path, progress=False)
+    server.fail(Fault(status=400), times=1)
+    comparison = vn.compare(llm, prompts, images, store=path, progress=False, concurrency=1)
+    with reads_counted(monkeypatch) as reads:
+        html = comparison._repr_html_()
+    assert len(reads) == 3 * 4 / rows.PAGE
+    assert f"Shown: 3 of {IMAGES} images and 4 of 20 questions, the failed ones first" in html
+    assert [number for number in range(20) if f"question {number}?" in html] == [0, 1, 2, 10]
+    assert '<li value="11"><b>question 10?' in html and "400" in html
+    assert all(f"question {number}?" in comparison.to_html() for number in range(20)), "the page has all"
+
+
+def test_html_of_many_questions_about_few_images_shows_the_images(server, llm, path, images):
+    comparison = vn.compare(llm, [f"question {n}?" for n in range(400)], images[:2], store=path, progress=False)
+    html = comparison._repr_html_()
+    assert len(html) < 300_000 and html.count("data:image") >= 2
+    assert "Shown: 50 of 400 questions, the failed ones first" in html
+
+
 def test_html_shows_the_failed_images_of_a_large_comparison_first(server, llm, path, images, large, monkeypatch):
     from vision_nb.comparison import gallery
 

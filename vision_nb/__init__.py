@@ -47,6 +47,7 @@ import vision_nb.comparison.hooks as _comparison_hooks
 import vision_nb.conversation.hooks as _conversation_hooks
 import vision_nb.images.hooks as _image_hooks
 import vision_nb.providers.hooks as _provider_hooks
+from vision_nb.notebook.imports import without_garbage_collection as _without_garbage_collection
 
 if TYPE_CHECKING:
     from vision_nb import compat as compat
@@ -158,7 +159,8 @@ __all__ = [*sorted(_MODULES), *_SUBMODULES]
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        value = getattr(importlib.import_module(_MODULES[name]), name)
+        with _without_garbage_collection():
+            value = getattr(importlib.import_module(_MODULES[name]), name)
     elif name in _SUBMODULES:
         value = importlib.import_module(f"vision_nb.{name}")
     else:

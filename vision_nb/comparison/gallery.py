@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vision_nb.comparison.answer_cells import (
@@ -27,6 +27,9 @@ from vision_nb.schema.fields import flatten
 MAX_IMAGES = 100
 """The maximum number of images in a gallery; `Comparison.to_html` and the DataFrame have all of them."""
 
+MAX_PROMPTS = 50
+"""The maximum number of questions in a gallery."""
+
 MAX_HTML = 300_000
 """The maximum length of a gallery in a notebook, in characters."""
 
@@ -44,6 +47,7 @@ _MAX_ANSWER = 1_200  # characters
 _MAX_ANSWERS = 90_000  # characters of all answers together
 _THUMBNAILS = 60_000  # bytes of all thumbnails together, as long as each one has enough
 _MAX_PROMPT = 400  # characters
+_READ_TOGETHER = 1_000  # rows
 _SHORT_ANSWER = 60  # characters; longer texts of several models always differ
 
 
@@ -75,14 +79,16 @@ def comparison_html(grid: Grid, rows: Rows, incomplete: str | None) -> str:
     """Return the gallery as notebook output of at most `MAX_HTML` characters.
 
     If there are too many images, those with failed or disagreeing answers come first. In a comparison whose answers
-    are read from the store, only those with failed answers do.
+    are read from the store, only those with failed answers do. Of many questions, those with failed answers come first.
     """
-    failed = dict.fromkeys(grid.place(row)[2] for row in rows.failed_indices())
-    first = [*failed, *(place for place in range(min(MAX_IMAGES, len(grid.documents))) if place not in failed)]
-    places = first[:MAX_IMAGES] if rows.is_large else range(len(grid.documents))
-    marks = {document: _marks(grid, rows, document) for document in places}
+    failed = [grid.place(row) for row in rows.failed_indices()]
+    prompts = sorted(_first((prompt for _, prompt, _ in failed), len(grid.prompts), MAX_PROMPTS))
+    all_places = range(len(grid.documents))
+    places = _first((place for _, _, place in failed), len(all_places), MAX_IMAGES) if rows.is_large else all_places
+    found = dict(_answers(grid, rows, places, prompts))
+    marks = {document: _marks(grid, answered) for document, answered in found.items()}
     chosen = sorted(places, key=lambda document: not marks[document])[:MAX_IMAGES]
-    answers = len(chosen) * len(grid.prompts) * len(grid.models)
+    answers = len(chosen) * len(prompts) * len(grid.models)
     layout = _Layout(
         column=_COLUMN,
         side=2 * (_COLUMN - 20),  # for screens with two pixels per CSS pixel
@@ -93,15 +99,14 @@ def comparison_html(grid: Grid, rows: Rows, incomplete: str | None) -> str:
     groups: dict[int, RowGroup] = {}
     length = 0
     for document in chosen:
-        group = RowGroup(_image_rows(grid, rows, document, layout), marks[document])
+        group = RowGroup(_image_rows(grid, document, prompts, found[document], layout), marks[document])
         length += len(group.html)
         if length > MAX_HTML - 40_000:  # the rest is for the head, the style rules and the foot
             break
         groups[document] = group
     table = _table(grid, [groups[document] for document in sorted(groups)], layout, page_size=PAGE)
-    return table.to_output(_questions(grid), muted_text(_summary(grid, rows, len(groups), incomplete))) + badge_html(
-        rows
-    )
+    below = muted_text(_summary(grid, rows, len(groups), len(prompts), incomplete))
+    return table.to_output(_questions(grid, prompts), below) + badge_html(rows)
 
 
 def comparison_page(grid: Grid, rows: Rows, incomplete: str | None, options: PageOptions) -> str:
@@ -113,13 +118,41 @@ def comparison_page(grid: Grid, rows: Rows, incomplete: str | None, options: Pag
         answer=None,
         to_html=formula_html,
     )
+    prompts = range(len(grid.prompts))
     groups = [
-        RowGroup(_image_rows(grid, rows, document, layout), _marks(grid, rows, document))
-        for document in range(len(grid.documents))
+        RowGroup(_image_rows(grid, document, prompts, answered, layout), _marks(grid, answered))
+        for document, answered in _answers(grid, rows, range(len(grid.documents)), prompts)
     ]
     table = _table(grid, groups, layout, page_size=options.page_size)
-    below = muted_text(_summary(grid, rows, len(groups), incomplete)) + badge_html(rows)
-    return table.to_page(options.title, _questions(grid), below)
+    below = muted_text(_summary(grid, rows, len(groups), len(prompts), incomplete)) + badge_html(rows)
+    return table.to_page(options.title, _questions(grid, prompts), below)
+
+
+def _first(preferred: Iterable[int], count: int, limit: int) -> list[int]:
+    """Return up to ``limit`` of the numbers below ``count``, the preferred ones first."""
+    return list(dict.fromkeys([*preferred, *range(min(count, limit))]))[:limit]
+
+
+def _answers(
+    grid: Grid, rows: Rows, documents: Sequence[int], prompts: Sequence[int]
+) -> Iterator[tuple[int, list[list[Row]]]]:
+    """Iterate over images with their rows: a list for each question, with a row for each model."""
+    models = len(grid.models)
+    at_once = max(1, _READ_TOGETHER // (models * len(prompts)))
+    for start in range(0, len(documents), at_once):
+        some = documents[start : start + at_once]
+        found = iter(
+            rows.select(
+                [
+                    grid.index(model, prompt, document)
+                    for document in some
+                    for prompt in prompts
+                    for model in range(models)
+                ]
+            )
+        )
+        for document in some:
+            yield document, [[next(found) for _ in range(models)] for _ in prompts]
 
 
 def _table(grid: Grid, groups: Sequence[RowGroup], layout: _Layout, *, page_size: int) -> PagedTable:
@@ -143,20 +176,21 @@ def _table(grid: Grid, groups: Sequence[RowGroup], layout: _Layout, *, page_size
     )
 
 
-def _questions(grid: Grid) -> str:
-    """Return the questions, to show once above the table; several are numbered."""
-    texts = [escape_text(text if len(text) <= _MAX_PROMPT else f"{text[:_MAX_PROMPT]} ...") for text in grid.prompts]
-    if len(texts) == 1:
+def _questions(grid: Grid, prompts: Sequence[int]) -> str:
+    """Return questions, to show once above the table; several are numbered."""
+    given = [grid.prompts[prompt] for prompt in prompts]
+    texts = [escape_text(text if len(text) <= _MAX_PROMPT else f"{text[:_MAX_PROMPT]} ...") for text in given]
+    if len(grid.prompts) == 1:
         return f'<p style="overflow-wrap:anywhere"><b>{texts[0]}</b></p>'
-    return f'<ol style="overflow-wrap:anywhere">{"".join(f"<li><b>{text}</b></li>" for text in texts)}</ol>'
+    items = ""
+    for place, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        number = "" if prompt == place else f' value="{prompt + 1}"'
+        items += f"<li{number}><b>{text}</b></li>"
+    return f'<ol style="overflow-wrap:anywhere">{items}</ol>'
 
 
-def _marks(grid: Grid, rows: Rows, document: int) -> tuple[str, ...]:
-    """Return the filters that select an image."""
-    by_prompt = [
-        [rows[grid.index(model, prompt, document)] for model in range(len(grid.models))]
-        for prompt in range(len(grid.prompts))
-    ]
+def _marks(grid: Grid, by_prompt: Sequence[Sequence[Row]]) -> tuple[str, ...]:
+    """Return the filters that select an image with some rows."""
     found = {
         "failed": any(row.error is not None for answered in by_prompt for row in answered),
         "disagreeing": any(_disagree(grid, answered) for answered in by_prompt),
@@ -180,17 +214,18 @@ def _disputed(grid: Grid, rows: Sequence[Row]) -> set[str]:
     return disputed_fields(values, schema.fields) if values else set()
 
 
-def _image_rows(grid: Grid, rows: Rows, document: int, layout: _Layout) -> str:
+def _image_rows(
+    grid: Grid, document: int, prompts: Sequence[int], by_prompt: Sequence[Sequence[Row]], layout: _Layout
+) -> str:
     """Return an image's rows, one for each question."""
     html = ""
-    for prompt in range(len(grid.prompts)):
+    for prompt, answered in zip(prompts, by_prompt, strict=True):
         cells = ""
-        if prompt == 0:
+        if not html:
             image = thumbnail_html(grid.documents[document], layout.side, layout.image_bytes)
-            cells = f'<td rowspan="{len(grid.prompts)}" style="{_CELL}">{image}</td>'
+            cells = f'<td rowspan="{len(prompts)}" style="{_CELL}">{image}</td>'
         if len(grid.prompts) > 1:
             cells += f'<td style="{_CELL}">{prompt + 1}.</td>'
-        answered = [rows[grid.index(model, prompt, document)] for model in range(len(grid.models))]
         disputed = _disputed(grid, answered)
         for model, row in enumerate(answered):
             answer = _answer(grid, row, disputed, layout)
@@ -213,17 +248,19 @@ def _answer(grid: Grid, row: Row, disputed: set[str], layout: _Layout) -> str:
     return folded_answer_html(text, facts=row.facts(), remark=row.remark, to_html=layout.to_html)
 
 
-def _summary(grid: Grid, rows: Rows, shown: int, incomplete: str | None) -> str:
+def _summary(grid: Grid, rows: Rows, images: int, prompts: int, incomplete: str | None) -> str:
+    """Return the counts and notes below the table, which shows some images and prompts."""
     sentences = [f"{len(rows):,} rows, {rows.answered:,} answered, {rows.failed:,} failed."]
     sentences += [f"{note}." for note in rows.notes()]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")
     if grid.schema is not None and len(grid.models) > 1:
         sentences.append("≠ marks fields on which the models disagree.")
-    if shown < len(grid.documents):
-        which = "failed ones" if rows.is_large else "failed and disagreeing ones"
+    parts = [(images, len(grid.documents), "images"), (prompts, len(grid.prompts), "questions")]
+    shown = " and ".join(f"{some:,} of {count:,} {name}" for some, count, name in parts if some < count)
+    if shown:
+        which = "failed ones" if rows.is_large or images == len(grid.documents) else "failed and disagreeing ones"
         sentences.append(
-            f"Shown: {shown:,} of {len(grid.documents):,} images, the {which} first; "
-            "to_html() writes a page with all, and to_dataframe() has all rows."
+            f"Shown: {shown}, the {which} first; to_html() writes a page with all, and to_dataframe() has all rows."
         )
     return " ".join(sentences)

@@ -79,7 +79,7 @@ class Rows(Sequence[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), PAGE):
-            yield from self._read(start)
+            yield from self._read(self._page(start))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (Rows, tuple)):
@@ -99,11 +99,22 @@ class Rows(Sequence[Row]):
         with self._lock:
             page = self._pages.get(start)
             if page is None or not page[index - start].finished:  # answered since then
-                page = self._pages[start] = self._read(start)
+                page = self._pages[start] = self._read(self._page(start))
             self._pages.move_to_end(start)
             while len(self._pages) > _CACHED_PAGES:
                 self._pages.popitem(last=False)
         return page[index - start]
+
+    def select(self, indices: Sequence[int]) -> list[Row]:
+        """Return some rows; answers in the store are read together, also if they are far apart.
+
+        Args:
+            indices: The rows' indices.
+        """
+        return [row for start in range(0, len(indices), PAGE) for row in self._read(indices[start : start + PAGE])]
+
+    def _page(self, start: int) -> range:
+        return range(start, min(start + PAGE, len(self)))
 
     def _unstored(self, index: int) -> Row:
         return self._held.get(index) or self._empty(index, self._key(*self.grid.place(index)))
@@ -114,13 +125,12 @@ class Rows(Sequence[Row]):
         batch = self.waiting.get(index, "")
         return Row(self._models[model], self.grid.prompts[prompt], document.name, key, document=document, batch=batch)
 
-    def _read(self, start: int) -> list[Row]:
-        """Return the rows of a page; those in memory are not copied.
+    def _read(self, indices: Sequence[int]) -> list[Row]:
+        """Return some rows with one read of the store; those in memory are not copied.
 
         Raises:
             StoreError: The store no longer has an answer.
         """
-        indices = range(start, min(start + PAGE, len(self)))
         keys = {index: self._key(*self.grid.place(index)) for index in indices if self._flags[index]}
         by_model = [
             (llm.pricing, [key for index, key in keys.items() if index % len(self._models) == model])

@@ -89,6 +89,8 @@ def context_length(model: str) -> int | None:
 
 @cache
 def _encoding(model: str) -> tiktoken.Encoding | None:
+    if not any(map(_is_cached, _VOCABULARIES.values())):  # before the import, which takes some milliseconds
+        return None
     try:
         import tiktoken
         from tiktoken.model import encoding_name_for_model

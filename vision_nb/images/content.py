@@ -149,7 +149,8 @@ class FileContent(ImageContent):
     is_local = True
 
     def __init__(self, path: str | Path) -> None:
-        super().__init__(str(path), str(path))
+        name = str(path)
+        super().__init__(name, name)
         self._path = expand_path(path, ImageNotFoundError)
 
     def lacks_end(self) -> bool:

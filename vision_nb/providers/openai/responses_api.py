@@ -9,6 +9,7 @@ from typing import Any
 from vision_nb.errors import MalformedResponseError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole
+from vision_nb.notebook.imports import without_garbage_collection
 from vision_nb.providers.call import Request
 from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
@@ -59,8 +60,8 @@ class ResponsesApi(WireFormat):
 
     def parameters(self) -> frozenset[str]:
         """Return the names of the parameters that the openai client knows."""
-        from openai.resources.responses import Responses
-
+        with without_garbage_collection():  # often the first import of the package
+            from openai.resources.responses import Responses
         return parameters_of(Responses.create)
 
     def answer_class(self) -> Any:
