@@ -16,11 +16,11 @@ from tests.forms import interrupted_when
 from vision_nb import errors
 from vision_nb.comparison import batch_jobs, batch_result, rows
 from vision_nb.comparison.compare import acompare
-from vision_nb.demo import BatchFault, Fault
+from vision_nb.demo import BatchFault, DemoServer, Fault
 from vision_nb.demo.openai import files
 from vision_nb.providers.openai import batches as openai_batches
 from vision_nb.providers.openai.batches import OpenAIBatches
-from vision_nb.storage.batches import OVER
+from vision_nb.storage.batches import OVER, SUBMITTING
 from vision_nb.store import Store
 
 SCHEMA = {"type": "object", "properties": {"width": {"type": "integer"}}, "required": ["width"]}
@@ -468,6 +468,94 @@ def test_another_store_shares_the_batch_and_leaves_its_files(server, llm, path, 
     assert first.wait(MINUTE, progress=False).rows.answered == 4 and list(llm.client.files.list()) == []
 
 
+def test_a_store_says_that_another_one_has_collected_its_batch(server, llm, path, images, tmp_path):
+    server.batch_seconds = math.inf
+    first = batch_of(llm, path, images)
+    other = batch_of(llm, tmp_path / "other.sqlite3", images)
+    server.batch_seconds = 0
+    assert first.wait(MINUTE, progress=False).rows.answered == 4
+    assert other.wait(MINUTE, progress=False).pending == []
+    assert all("another store has collected its answers" in row.error for row in other)
+
+
+def killed_before_it_was_noted(path):
+    """Change the batch of a store as if its process had been killed after it was submitted, and before that was noted."""
+    with Store(path) as store:
+        (batch,) = store.batches()
+        store.update_batch(batch.token, step=SUBMITTING, batch_id="")
+    return batch.token
+
+
+def batch_in(path, token):
+    with Store(path) as store:
+        return store.batches([token])[0]
+
+
+def test_a_model_of_the_same_name_on_another_server_leaves_a_batch_alone(server, llm, path, images):
+    server.batch_seconds = math.inf
+    server.answer_with("scripted")
+    batch_of(llm, path, images)
+    token = killed_before_it_was_noted(path)
+    with DemoServer() as elsewhere:
+        elsewhere.answer_with("scripted")
+        elsewhere.batch_seconds = 0
+        with vn.OpenAIMultiModal("gpt-4o", "k", elsewhere.openai_base) as other:
+            assert str(other) == str(llm)
+            assert collected(other, path, images).rows.answered == 4
+    assert batch_in(path, token).step == SUBMITTING and batch_in(path, token).server == server.openai_base
+    assert len(batch_of(llm, path, images[:3]).pending) == 3 and batches(server) == 1
+
+
+def test_another_account_leaves_a_batch_alone_until_it_cancels_it(server, llm, path, images):
+    server.batch_seconds = math.inf
+    server.answer_with("scripted")
+    batch_of(llm, path, images)
+    token = killed_before_it_was_noted(path)
+    with vn.OpenAIMultiModal("gpt-4o", "k2", server.openai_base) as other:
+        assert len(batch_of(other, path, images, "Another question").pending) == 4
+        server.fail(Fault(body={"object": "list", "data": [], "has_more": False}))  # of the batches it can see
+        comparison = batch_of(other, path, images)
+        assert batch_in(path, token).step == SUBMITTING and len(comparison.pending) == 4
+        assert "was being submitted with another API key" in comparison.batch_status and batches(server) == 2
+        comparison.cancel()
+        assert comparison.pending == [] and batch_in(path, token).step == OVER
+
+
+def test_a_batch_that_another_account_does_not_see_stays_in_the_store(server, llm, path, images):
+    server.batch_seconds = math.inf
+    server.answer_with("scripted")
+    batch_of(llm, path, images)
+    with vn.OpenAIMultiModal("gpt-4o", "k2", server.openai_base, max_retries=0) as other:
+        server.fail(Fault(status=404))
+        assert "submitted with another API key" in batch_of(other, path, images).batch_status
+    server.batch_seconds = 0
+    assert collected(llm, path, images).rows.answered == 4 and batches(server) == 1
+
+
+def test_batches_in_a_store_of_an_earlier_version_are_collected(server, llm, path, images):
+    server.batch_seconds = math.inf
+    batch_of(llm, path, images)
+    with Store(path) as store, store._transaction() as connection:
+        for column in ("server", "account"):
+            connection.execute(f"ALTER TABLE batches DROP COLUMN {column}")
+    server.batch_seconds = 0
+    assert collected(llm, path, images).rows.answered == 4 and batches(server) == 1
+    with Store(path) as store:
+        assert [(batch.server, batch.account, batch.step) for batch in store.batches()] == [("", "", OVER)]
+
+
+def test_a_repeated_upload_leaves_no_second_file(server, path, images):
+    server.batch_seconds = math.inf
+    with vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base) as llm:
+        server.fail(Fault())  # the list of batches
+        server.fail(Fault(cut_after=5))  # the answer to the upload
+        comparison = batch_of(llm, path, images)
+        uploads = asked(server, "POST", "/files")
+        assert (uploads, len(list(llm.client.files.list())), batches(server)) == (2, 1, 1)
+        server.batch_seconds = 0
+        assert comparison.wait(MINUTE, progress=False).rows.answered == 4
+
+
 def test_a_request_that_failed_although_the_batch_was_created_is_not_repeated(server, llm, path, images):
     for _ in range(2):  # the list of batches and the upload
         server.fail(Fault())
@@ -554,8 +642,8 @@ def test_a_server_without_batches_says_so(server, llm, path, images):
 
 def test_a_batch_that_the_server_does_not_know_is_not_submitted_again_until_it_is_canceled(server, llm, path, images):
     server.batch_seconds = math.inf
-    comparison = batch_of(llm, path, images)
     server.answer_with("scripted")  # the server does not count as the demo then
+    comparison = batch_of(llm, path, images)
     with Store(path) as store:
         (batch,) = store.batches()
         store.update_batch(batch.token, batch_id="batch_of_another_project")

@@ -77,7 +77,7 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = default_path() if path is None else expand_path(path, StoreError)
         self._lock = threading.Lock()
-        self._connection = open_database(self.path, _SCHEMA, _UPGRADES)
+        self._connection = open_database(self.path, _SCHEMA, _UPGRADES, {"batches": batches.ADDED_COLUMNS})
         self._checkpoint_timer: threading.Timer | None = None
         weakref.finalize(self, keep_interrupts(close_database), self._connection)  # a store that was not closed
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -22,11 +22,14 @@ from vision_nb.schema.schema import Schema
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.batches import (
     DELETING,
+    GRID,
     LEASE,
     OVER,
+    PLACE,
     PREPARING,
     SUBMITTED,
     SUBMITTING,
+    TOKEN,
     UPLOADING,
     StoredBatch,
     place_of,
@@ -40,9 +43,6 @@ Use = Callable[[Mapping[str, "Outcome"]], object]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-TOKEN, GRID, PLACE = "vision_nb", "vision_nb_grid", "vision_nb_store"
-"""The names of a batch's metadata: its token, the digest of its comparison's questions, and that of its store."""
 
 _SEARCHED = 15 * 24 * 3600  # seconds: the files of an older batch are deleted
 _SKEW = 24 * 3600  # seconds by which the server's clock may differ
@@ -119,11 +119,23 @@ class BatchJobs:
         """Return the tokens of the model's batches that a killed process, or a failed deletion, left unfinished."""
         steps = (PREPARING, UPLOADING, SUBMITTING, DELETING)
         found = (one for one in self.store.batches() if one.model == str(self.llm) and one.step in steps)
-        return [one.token for one in found if not one.is_busy]
+        return [one.token for one in found if self._is_ours(one) and not one.is_busy]
+
+    def new(self, grid: str, step: str, questions: int) -> StoredBatch:
+        """Return a new batch of the model."""
+        token, server, account = uuid.uuid4().hex, self.api.server, self.api.account
+        return StoredBatch(token, str(self.llm), grid, step, time.time(), questions, server=server, account=account)
+
+    def _is_ours(self, batch: StoredBatch) -> bool:
+        """Return whether the model's account submitted a batch: another one does not see it, or its files."""
+        return batch.belongs_to(self.api.server, self.api.account)
 
     async def _continue(self, batch: StoredBatch, use: Use) -> None:
         if batch.step == PREPARING:
             await finish(self.store.remove_batch, batch.token)  # nothing was sent
+        elif batch.step in (UPLOADING, SUBMITTING) and not self._is_ours(batch):
+            words = "The batch was being submitted with another API key: run the cell with that key, or call cancel()."
+            await finish(self.store.update_batch, batch.token, message=words)
         elif batch.step in (UPLOADING, SUBMITTING):
             await self._recover(batch)
         elif batch.step == SUBMITTED:
@@ -172,10 +184,14 @@ class BatchJobs:
     async def _follow(self, batch: StoredBatch, use: Use) -> None:
         """Read the state of a batch, and collect it if it has ended."""
         state = await self.api.retrieve(batch.batch_id)
-        if state is None and self.llm.is_demo:  # the demo server of another kernel, which has ended
+        if (
+            state is None and self.llm.is_demo and self._is_ours(batch)
+        ):  # the demo server of another kernel, which has ended
             await finish(self.store.remove_batch, batch.token)
         elif state is None:
             words = "The server does not know the batch: check that the API key is that of its project."
+            if not self._is_ours(batch):
+                words = "The batch was submitted with another API key or to another server: use these to collect it."
             await finish(self.store.update_batch, batch.token, status="not found", message=words, seen=time.time())
         elif state.has_ended:
             await self._collect(batch, state, use)
@@ -184,13 +200,14 @@ class BatchJobs:
 
     async def _collect(self, batch: StoredBatch, state: BatchState, use: Use) -> None:
         """Store the answers of a batch that has ended, and delete its files."""
-        for file_id in (state.output_file, state.error_file):
-            if file_id is None:
-                continue
+        results = [id for id in (state.output_file, state.error_file) if id]
+        has_lines = False
+        for file_id in results:
             async for lines in _in_chunks(self.api.lines(file_id)):
+                has_lines = True
                 use(await finish(self._read, batch, lines))
         rest = await to_thread(self.store.all_questions_of_batch, batch.token)
-        if error := self._error_of_rest(state):
+        if error := self._error_of_rest(state, are_files_gone=bool(results) and not has_lines):
             use(dict.fromkeys(rest, Outcome(error=error)))
         files = [id for id in (state.input_file, state.output_file, state.error_file) if id] if batch.is_own else []
         changes = {"status": state.status, "done": state.done, "message": state.message, "seen": time.time()}
@@ -199,8 +216,13 @@ class BatchJobs:
         for (ended,) in [await to_thread(self.store.batches, [batch.token])]:
             await self.delete_files(ended)
 
-    def _error_of_rest(self, state: BatchState) -> BatchError | None:
+    def _error_of_rest(self, state: BatchState, *, are_files_gone: bool) -> BatchError | None:
         """Return the error of questions without a line; None if they can be submitted again."""
+        if are_files_gone:
+            return BatchError(
+                f"The files of the batch {state.id} are no longer on the server: another store has collected its "
+                "answers, or they have expired. Use that store, or run the cell again to pay for new answers."
+            )
         if state.status == "failed":
             words = state.message.rstrip(".") or "it gave no reason"
             return BatchError(f"{self.llm} refused the batch {state.id}: {words}. Change that, and run the cell again.")
@@ -261,13 +283,11 @@ class BatchJobs:
             if state.metadata.get(GRID) != grid or state.id in known:
                 continue
             waiting = await self._questions(state, keys)
-            batch = StoredBatch(
-                state.metadata.get(TOKEN) or uuid.uuid4().hex,
-                str(self.llm),
-                grid,
-                SUBMITTED,
-                state.created,
-                len(waiting),
+            new = self.new(grid, SUBMITTED, len(waiting))
+            batch = replace(
+                new,
+                token=state.metadata.get(TOKEN) or new.token,
+                created=state.created,
                 file_id=state.input_file or "",
                 batch_id=state.id,
                 status=state.status,
@@ -291,7 +311,8 @@ class BatchJobs:
     async def cancel(self, tokens: Iterable[str]) -> None:
         """Cancel batches; the answers that are complete by then can be collected once the server has ended them."""
         for batch in await to_thread(self.store.batches, list(tokens)):
-            if batch.step == SUBMITTED and batch.status == "not found":
+            is_foreign = batch.step in (UPLOADING, SUBMITTING) and not self._is_ours(batch) and not batch.is_busy
+            if is_foreign or (batch.step == SUBMITTED and batch.status == "not found"):
                 await finish(self.store.finish_batch, batch.token, OVER)
             elif batch.step == SUBMITTED:
                 await self.api.cancel(batch.batch_id)

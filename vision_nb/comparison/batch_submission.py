@@ -14,16 +14,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import IO, Any
 
-from vision_nb.comparison.batch_jobs import (
-    GRID,
-    PLACE,
-    TOKEN,
-    BatchJobs,
-    file_name,
-    finish,
-    kept_busy,
-    note_reserved,
-)
+from vision_nb.comparison.batch_jobs import BatchJobs, file_name, finish, kept_busy, note_reserved
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.budget import Budget
@@ -94,9 +85,7 @@ class Submission:
             BudgetExceededError: A file could exceed a budget; earlier files have been submitted.
             VisionError: A file could not be submitted.
         """
-        parent = StoredBatch(
-            uuid.uuid4().hex, str(self._llm), self._grid, PREPARING, time.time(), questions=len(questions)
-        )
+        parent = self._jobs.new(self._grid, PREPARING, len(questions))
         files: dict[str, _InputFile] = {}
         try:
             reserved = await finish(self._store.reserve_batch, parent, questions, reuse=self._reuse)
@@ -167,7 +156,7 @@ class Submission:
             try:
                 await finish(self._store.split_batch, parent.token, batch, written.facts)
                 async with kept_busy(self._store, token):
-                    await self._upload(file, token, written.endpoint)
+                    await self._upload(file, batch, written.endpoint)
             except Exception:
                 await finish(self._store.leave_batch, token)
                 if not await self._jobs.recover(token):
@@ -175,16 +164,16 @@ class Submission:
             finally:
                 await finish(self._store.leave_batch, token)
 
-    async def _upload(self, file: IO[bytes], token: str, endpoint: str) -> None:
+    async def _upload(self, file: IO[bytes], batch: StoredBatch, endpoint: str) -> None:
         file.seek(0)
+        token = batch.token
         file_id = await self._api.upload(file, file_name(token))
         # A process that was suspended may find that another one has submitted the questions.
         if not await finish(self._store.keep_batch, token):
             await self._api.delete(file_id)
             raise taken_over()
         await finish(self._store.update_batch, token, step=SUBMITTING, file_id=file_id)
-        metadata = {TOKEN: token, GRID: self._grid, PLACE: place_of(self._store.path)}
-        state = await self._api.submit(file_id, endpoint, metadata)
+        state = await self._api.submit(file_id, endpoint, batch.metadata(place_of(self._store.path)))
         noted = {"batch_id": state.id, "status": state.status, "seen": time.time()}
         await finish(self._store.update_batch, token, step=SUBMITTED, **noted)
 

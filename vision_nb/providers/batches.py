@@ -95,6 +95,16 @@ class Batches(ABC):
     max_requests: int
     max_bytes: int
 
+    @property
+    @abstractmethod
+    def server(self) -> str:
+        """The address of the server, without a login."""
+
+    @property
+    @abstractmethod
+    def account(self) -> str:
+        """A short digest of the account, from which no key can be found; "" if the account is not known."""
+
     @abstractmethod
     def write(self, key: str, prompt: str, document: ImageDocument, schema: Schema | None) -> BatchRequest:
         """Return a question as a line of an input file; may be slow.
@@ -131,6 +141,8 @@ class Batches(ABC):
     @abstractmethod
     async def upload(self, file: IO[bytes], name: str) -> str:
         """Upload an input file, wait until a batch can be created from it, and return its ID.
+
+        If the upload was repeated, copies of the file that the server has of earlier attempts are deleted.
 
         Args:
             file: The file, which is read in chunks.

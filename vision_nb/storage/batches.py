@@ -38,6 +38,12 @@ CREATE INDEX IF NOT EXISTS batch_questions_by_token ON batch_questions (token);
 """
 """The tables."""
 
+ADDED_COLUMNS = {"server": "TEXT NOT NULL DEFAULT ''", "account": "TEXT NOT NULL DEFAULT ''"}
+"""The columns that the batches of earlier versions do not have."""
+
+TOKEN, GRID, PLACE = "vision_nb", "vision_nb_grid", "vision_nb_store"
+"""The names of a batch's metadata: its token, the digest of its comparison's questions, and that of its store."""
+
 PREPARING, UPLOADING, SUBMITTING, SUBMITTED, DELETING, OVER = (
     "preparing",
     "uploading",
@@ -78,6 +84,8 @@ class StoredBatch:
         files: The IDs of its files that are to be deleted.
         is_own: Whether its files may be deleted: it was submitted from this store.
         seen: When its status was read, in seconds since 1970.
+        server: The address of its server, or "" if it is not known.
+        account: A short digest of the account that submitted it, or "" if it is not known.
     """
 
     token: str
@@ -96,11 +104,25 @@ class StoredBatch:
     files: tuple[str, ...] = ()
     is_own: bool = True
     seen: float = 0.0
+    server: str = ""
+    account: str = ""
 
     @property
     def is_busy(self) -> bool:
         """Whether a process is working on it, perhaps this one."""
         return bool(self.process) and self.busy_until > time.time() and is_running(self.process)
+
+    def belongs_to(self, server: str, account: str) -> bool:
+        """Return whether an account submitted it, as far as that is known."""
+        return self.server in ("", server) and (not account or self.account in ("", account))
+
+    def metadata(self, place: str) -> dict[str, str]:
+        """Return what is attached to it on the server.
+
+        Args:
+            place: The digest of its store's place.
+        """
+        return {TOKEN: self.token, GRID: self.grid, PLACE: place}
 
 
 _COLUMNS = [field.name for field in fields(StoredBatch)]

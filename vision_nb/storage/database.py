@@ -21,13 +21,19 @@ _BUSY_TIMEOUT = 30.0  # seconds to wait while another process writes
 _ROWS_TOGETHER = 50  # SQLite takes at least 999 values at once
 
 
-def open_database(path: Path, schema: str, upgrades: Mapping[int, str]) -> sqlite3.Connection:
+Columns = Mapping[str, Mapping[str, str]]
+"""By table: the columns that were added to its first layout and do not change how earlier versions use it, each with
+its type."""
+
+
+def open_database(path: Path, schema: str, upgrades: Mapping[int, str], columns: Columns) -> sqlite3.Connection:
     """Open the store's file; create it if it is missing, and replace it if it is damaged.
 
     Args:
         path: The file. Missing folders are created.
         schema: SQL statements that create the tables unless they exist.
         upgrades: The SQL statement that turns each earlier layout into the next one.
+        columns: The columns that are added to tables of earlier versions.
 
     Raises:
         StoreError: The path is a folder or cannot be written, or the file is not a store, or was written by a newer
@@ -39,12 +45,12 @@ def open_database(path: Path, schema: str, upgrades: Mapping[int, str]) -> sqlit
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             path.touch(mode=0o600)  # questions are private; SQLite gives its log the same mode
-        return _connect(path, schema, upgrades)
+        return _connect(path, schema, upgrades, columns)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) or not _is_sqlite(path):
             raise StoreError(f"{path} cannot be opened as a store ({error}): choose another store=.") from error
         _rename_damaged(path, error)
-        return _connect(path, schema, upgrades)
+        return _connect(path, schema, upgrades, columns)
     except (OSError, UnicodeError) as error:
         raise StoreError(f"The store {path} cannot be written to ({error}): choose another store=.") from error
 
@@ -58,7 +64,7 @@ def _is_sqlite(path: Path) -> bool:
         return file.read(16) == b"SQLite format 3\0"
 
 
-def _connect(path: Path, schema: str, upgrades: Mapping[int, str]) -> sqlite3.Connection:
+def _connect(path: Path, schema: str, upgrades: Mapping[int, str], columns: Columns) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, check_same_thread=False, isolation_level=None)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -81,6 +87,7 @@ def _connect(path: Path, schema: str, upgrades: Mapping[int, str]) -> sqlite3.Co
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         _upgrade(connection, upgrades)
         connection.executescript(schema)
+        _add_columns(connection, columns)
     except BaseException:
         connection.close()
         raise
@@ -94,6 +101,17 @@ def _upgrade(connection: sqlite3.Connection, upgrades: Mapping[int, str]) -> Non
     for earlier in range(version, VERSION) if version else ():
         connection.execute(upgrades[earlier])
     connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def _add_columns(connection: sqlite3.Connection, columns: Columns) -> None:
+    """Add the columns that tables of earlier versions do not have, unless another process is doing it."""
+    connection.execute("BEGIN IMMEDIATE")
+    for table, added in columns.items():
+        present = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
+        for name, kind in added.items():
+            if name not in present:
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
     connection.execute("COMMIT")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from vision_nb.images.boxes import SentImage
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.uploaded import UploadedImage
 from vision_nb.messages import user_message
+from vision_nb.privacy.api_keys import Secret
+from vision_nb.privacy.urls import redact_url
 from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.batches import Batches, BatchLine, BatchRequest, BatchState
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
@@ -29,6 +33,10 @@ from vision_nb.providers.streaming import ResponseAccumulator
 from vision_nb.providers.structured import Question
 from vision_nb.responses import CompletionResponse
 from vision_nb.schema.schema import Schema
+from vision_nb.user_warnings import warn_user
+
+DEMO = "demo"
+"""What stands for the address of a demo server, which has another port in each kernel."""
 
 LIFETIME = 14 * 24 * 3600
 """Seconds after which the service deletes the files of a batch that were not deleted before.
@@ -39,6 +47,7 @@ _EXPIRY: Any = {"anchor": "created_at", "seconds": LIFETIME}
 _NOT_RUN = ("batch_expired", "batch_cancelled")  # the codes of requests that were not executed
 _CLIENT_OPTIONS = ("extra_headers", "extra_query", "timeout")  # which a line of a file cannot have
 _NO_BATCHES = (404, 405, 501)  # the status of a server without the batch API
+_SKEW = 24 * 3600.0  # seconds by which the server's clock may differ
 _CHUNK = 2**20  # bytes of a download that are read at a time
 _UNPROCESSED = ("pending", "running", "notRunning")  # the status of a file that Azure OpenAI is still reading
 _PROCESSING_TIME = 1800.0  # seconds to wait for it
@@ -59,6 +68,20 @@ class OpenAIBatches(Batches):
 
     def __init__(self, llm: OpenAIConnection, prefix: str) -> None:
         self._llm, self._prefix = llm, prefix
+
+    @property
+    def server(self) -> str:
+        """The address of the server, without a login."""
+        return DEMO if self._llm.is_demo else redact_url(str(self._llm.server or self._llm._row.base_url))
+
+    @property
+    def account(self) -> str:
+        """A short digest of the account; see `Batches`."""
+        credential = self._llm._credential
+        if self._llm.is_demo or not isinstance(credential, Secret):  # tokens change
+            return ""
+        names = (os.environ.get(variable, "") for variable in ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID"))
+        return hashlib.sha256(" ".join([*names, credential.reveal()]).encode()).hexdigest()[:8]
 
     def write(self, key: str, prompt: str, document: ImageDocument, schema: Schema | None) -> BatchRequest:
         """Return a question as a line of an input file; see `Batches`."""
@@ -149,13 +172,17 @@ class OpenAIBatches(Batches):
         """Upload an input file and return its ID; see `Batches`."""
         arguments: dict[str, Any] = {"file": (name, file, "application/jsonl"), "purpose": "batch"}
         with self._mapping_errors():
-            create = self._llm.async_client.files.create
+            create = self._llm.async_client.files.with_raw_response.create
+            started = time.time()
             try:
-                created = await create(**arguments, expires_after=_EXPIRY)
+                answer = await create(**arguments, expires_after=_EXPIRY)
             except Exception as error:
                 if not refuses(error, "expires_after"):
                     raise
-                created = await create(**arguments)
+                answer = await create(**arguments)
+            created = answer.parse()
+            if answer.retries_taken:
+                await self._delete_copies(self._id_of(created), name, started)
             # Azure OpenAI refuses a batch whose file is not processed yet ("pending" for some seconds, read 2026-11).
             deadline, pause = time.monotonic() + _PROCESSING_TIME, _FIRST_PAUSE
             while string(created, "status") in _UNPROCESSED and time.monotonic() < deadline:
@@ -163,6 +190,15 @@ class OpenAIBatches(Batches):
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 created = await self._llm.async_client.files.retrieve(self._id_of(created))
         return self._id_of(created)
+
+    async def _delete_copies(self, file_id: str, name: str, started: float) -> None:
+        """Delete files of the same name that the server received in attempts whose answer was lost."""
+        try:
+            async for other, other_name in self.recent_files(started - _SKEW):
+                if other_name == name and other != file_id:
+                    await self.delete(other)
+        except ProviderError as error:
+            warn_user(f"{self._llm}: a copy of a batch's input file may be left, until it expires: {error}")
 
     async def submit(self, file_id: str, endpoint: str, metadata: Mapping[str, str]) -> BatchState:
         """Create a batch from an input file; see `Batches`."""
