@@ -137,7 +137,7 @@ def _row_html(
     with_model: bool,
 ) -> str:
     image = thumbnail_html(document, side, image_bytes)
-    html = f'<td style="{_CELL_STYLE}min-width:8em;max-width:{2 * _SIDE}px;overflow-wrap:anywhere">{image}</td>'
+    html = f'<td style="{_CELL_STYLE}min-width:7em;max-width:{2 * _SIDE}px;overflow-wrap:anywhere">{image}</td>'
     model = demo_label(row.model) if row.is_demo else row.model
     html += f'<td style="{_wrapping(8)}">{escape_text(model)}</td>' if with_model else ""
     if values is None:
