@@ -293,7 +293,7 @@ class Gate(model_gate.ModelGate):
         )
 
     async def call(self, row):
-        with self._progress.asking(row, "an image"):
+        with self._progress.asking(row, lambda: "an image"):
             async with self.slots:
                 self.window.note_sent(await self.admit(ONE, row))
 

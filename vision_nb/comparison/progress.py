@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -43,7 +44,7 @@ class Progress:
         self._first_call: float | None = None
         self._drawn_at = 0.0
         self._scheduled: asyncio.TimerHandle | None = None
-        self._asking: dict[int, str] = {}
+        self._asking: dict[int, Callable[[], str]] = {}
         self._pauses: dict[str, float] = {}
         self._waiting: Counter[str] = Counter()  # requests that wait, by model
         self.notes: Sequence[str] = ()
@@ -68,12 +69,12 @@ class Progress:
             self._update()
 
     @contextmanager
-    def asking(self, row: int, name: str) -> Iterator[None]:
+    def asking(self, row: int, name: Callable[[], str]) -> Iterator[None]:
         """Show a question as under way while the block runs.
 
         Args:
             row: The row's index.
-            name: The image and the model.
+            name: Returns the image and the model; it is called for the few questions that are named.
         """
         if self._first_call is None:
             self._first_call = time.monotonic()
@@ -160,10 +161,10 @@ class Progress:
             if until > now
         ]
         parts += [f"waiting for the rate limit of {model}" for model, count in self._waiting.items() if count]
-        names = list(self._asking.values())
-        if names:
-            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-            parts.append(f"asking {', '.join(names[:_NAMED])}{more}")
+        if self._asking:
+            names = [name() for name in islice(self._asking.values(), _NAMED)]
+            more = f" and {len(self._asking) - _NAMED:,} more" if len(self._asking) > _NAMED else ""
+            parts.append(f"asking {', '.join(names)}{more}")
         return "; ".join(parts)
 
     def _update(self) -> None:

@@ -173,7 +173,7 @@ class SlidingWindow:
                 return None
             admission = Admission(needed)
             self._unsent.add(admission)
-            self._used.update(needed)
+            self._count(needed)
             self._reported.subtract(needed)
             return admission
 
@@ -215,7 +215,7 @@ class SlidingWindow:
             if admission.sent is not None and admission.is_counted:
                 self._sent.remove(admission)  # it is sent again
             elif not admission.is_counted:
-                self._used.update(admission.amounts)
+                self._count(admission.amounts)
                 admission.is_counted = True
             self._unsent.discard(admission)
             admission.sent = self._clock()
@@ -241,8 +241,8 @@ class SlidingWindow:
         """
         with self._lock:
             if admission.is_counted:
-                self._used.subtract(admission.amounts)
-                self._used.update(used)
+                self._count(admission.amounts, -1)
+                self._count(used)
                 admission.amounts = used
 
     def note_reports(
@@ -283,4 +283,8 @@ class SlidingWindow:
 
     def _remove(self, admission: Admission) -> None:
         admission.is_counted = False
-        self._used.subtract(admission.amounts)
+        self._count(admission.amounts, -1)
+
+    def _count(self, amounts: Mapping[Resource, int], sign: int = 1) -> None:
+        for resource, amount in amounts.items():  # several times faster than the methods of `Counter`
+            self._used[resource] += sign * amount

@@ -119,6 +119,15 @@ class Rows(Sequence[Row]):
     def _unstored(self, index: int) -> Row:
         return self._held.get(index) or self._empty(index, self._key(*self.grid.place(index)))
 
+    def unanswered(self, index: int, key: str) -> Row:
+        """Return a row without an answer.
+
+        Args:
+            index: The row's index.
+            key: Its key, as `key` returns it.
+        """
+        return self._held.get(index) or self._empty(index, key)
+
     def _empty(self, index: int, key: str) -> Row:
         model, prompt, place = self.grid.place(index)
         document = self.grid.documents[place]

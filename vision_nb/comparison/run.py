@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
+from functools import partial
 
 from vision_nb.comparison.calls import Calls, LocalCalls
 from vision_nb.comparison.cluster import ClusterCalls
@@ -200,14 +201,15 @@ class Run:
     async def _work(self, queue: PreparedQueue, gate: ModelGate) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
         later = []
-        while (item := await queue.get()) is not None:
-            if self.stopped is None and not await self._complete_row(*item, gate):
-                later.append(item)
-        for seconds in pauses():
-            if self.stopped is not None or not later:
-                break
-            await asyncio.sleep(seconds)
-            later = [item for item in later if not await self._complete_row(*item, gate)]
+        with self.budget.active(), without_rate_limit_retries():
+            while (item := await queue.get()) is not None:
+                if self.stopped is None and not await self._complete_row(*item, gate):
+                    later.append(item)
+            for seconds in pauses():
+                if self.stopped is not None or not later:
+                    break
+                await asyncio.sleep(seconds)
+                later = [item for item in later if not await self._complete_row(*item, gate)]
 
     async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> bool:
         """Ask a row's question, or use the stored answer; return False while another process is asking it."""
@@ -302,10 +304,11 @@ class Run:
 
     async def _call(self, row: int, model: int, document: ImageDocument, gate: ModelGate, claim: Claim) -> None:
         llm, self._has_asked = self.grid.models[model], True
-        name = f"{document.title} ({llm.label})" if len(self.grid.models) > 1 else document.title
-        with self._progress.asking(row, name), self.budget.active(), gate.active(row), without_rate_limit_retries():
-            response = await self._calls.ask(model, self.rows[row].prompt, document)
-        done = self.rows[row].with_answer(response, from_store=False)
+        name = partial(_name, document, llm.label if len(self.grid.models) > 1 else "")
+        asked = self.rows.unanswered(row, claim.question)
+        with self._progress.asking(row, name), gate.active(row):
+            response = await self._calls.ask(model, asked.prompt, document)
+        done = asked.with_answer(response, from_store=False)
         self.rows.put(row, done)
         self._progress.add(done)
         if is_storable(response):
@@ -323,6 +326,10 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _name(document: ImageDocument, model: str) -> str:
+    return f"{document.title} ({model})" if model else document.title
 
 
 def check_max_wait(seconds: float) -> float:
