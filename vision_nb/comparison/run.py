@@ -12,7 +12,7 @@ from functools import partial
 
 from vision_nb.comparison.calls import Calls, LocalCalls
 from vision_nb.comparison.cluster import ClusterCalls
-from vision_nb.comparison.grid import Grid
+from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.lookup import Lookup
 from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
 from vision_nb.comparison.prepared_queue import PreparedQueue
@@ -196,6 +196,7 @@ class Run:
         done = self._lookup.row_from(row, answer)
         if done is not None:
             self.rows.put(row, done, is_stored=True)
+            self._recount()
         return done is not None
 
     async def _work(self, queue: PreparedQueue, gate: ModelGate) -> None:
@@ -242,11 +243,11 @@ class Run:
     def _copy(self, first: int, row: int) -> None:
         """Give a row the result of the same question about an equal image."""
         self.rows.copy_result(first, row)
+        self._recount()
         self._settle(row)
 
     def _settle(self, row: int) -> None:
         self._progress.show_elsewhere(len(self._elsewhere))
-        self._recount()
         place = self.grid.place(row)[2]
         document = self.grid.documents[place]
         if document.is_remote and all(self.rows.is_done(index) for index, _, _ in self.grid.rows_of(place)):
@@ -310,7 +311,7 @@ class Run:
             response = await self._calls.ask(model, asked.prompt, document)
         done = asked.with_answer(response, from_store=False)
         self.rows.put(row, done)
-        self._progress.add(done)
+        self._count_call(done)
         if is_storable(response):
             await self._writer.put(claim, str(llm), response)  # even if it is canceled: the answer is paid for
             self.rows.put(row, done, is_stored=True)
@@ -318,7 +319,11 @@ class Run:
     def _fail(self, row: int, error: Exception) -> None:
         failed = self.rows[row].with_error(error)
         self.rows.put(row, failed)
-        self._progress.add(failed)
+        self._count_call(failed)
+
+    def _count_call(self, row: Row) -> None:
+        self._recount()
+        self._progress.add(row)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
