@@ -17,8 +17,8 @@ class Encoded(Protocol):
     """What a cache reads of the images in it."""
 
     @property
-    def data(self) -> bytes:
-        """The file."""
+    def data(self) -> bytes | str:
+        """The file, or a text that contains it."""
 
 
 E = TypeVar("E", bound=Encoded)

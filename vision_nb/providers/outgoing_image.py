@@ -10,6 +10,7 @@ from vision_nb.cost.image_rules import fewest_tokens, fixed_tokens, sent_size, v
 from vision_nb.cost.rule_kinds import View
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import SentImage
+from vision_nb.images.cache import ImageCache
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
@@ -23,6 +24,17 @@ _NARROW = 256  # pixels of the short side
 _TILE_SHAPE = 1.5  # the longest shape of a suggested tile, as long side / short side
 _CHEAPEST = ((1, 1), (2, 1), (8, 1), (100, 1))
 """Sizes in pixels, one of which has the fewest tokens: models that enlarge images count some shapes lower."""
+
+
+@dataclass(frozen=True)
+class _DataUri:
+    """A data URI in a cache."""
+
+    data: str
+
+
+_DATA_URIS: ImageCache[_DataUri] = ImageCache(32_000_000)
+"""The data URIs of the images that were sent last, for the next question about them."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,8 @@ class OutgoingImage:
         """The image's own URL, or a data URI with the prepared file."""
         if self.prepared is None:
             return str(self.document.image_url)
-        return data_uri(self.prepared.data, self.prepared.mimetype)
+        data, mimetype = self.prepared.data, self.prepared.mimetype
+        return _DATA_URIS.get((data, mimetype), lambda: _DataUri(data_uri(data, mimetype))).data
 
     @property
     def sent(self) -> SentImage:

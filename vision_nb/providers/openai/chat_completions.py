@@ -13,7 +13,6 @@ from vision_nb.cost.model_names import base_name
 from vision_nb.errors import MalformedResponseError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
-from vision_nb.notebook.imports import without_garbage_collection
 from vision_nb.providers.call import Request
 from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer, read_chunks
@@ -26,6 +25,7 @@ from vision_nb.providers.openai.wire_format import (
     said_by,
     string,
     token_count,
+    write_json,
 )
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta, ResponseAccumulator, ResponseStream, merge_deltas
@@ -51,7 +51,7 @@ TIMEOUTS: Mapping[str, float] = dict.fromkeys(LENGTH_LIMIT_NAMES, 600.0)
 These models reason before they answer, and send nothing meanwhile. 600 is the openai client's own default (3.52).
 """
 DEFAULT_TIMEOUT = 60.0
-_OPTIONS = {"extra_headers": "headers", "extra_query": "params", "extra_body": "extra_json", "timeout": "timeout"}
+_OPTIONS = {"extra_headers": "headers", "extra_query": "params", "timeout": "timeout"}
 _MAX_CHOICES = 128  # the highest n= (OpenAI, Chat Completions reference, read 2026-11)
 
 
@@ -113,26 +113,29 @@ class ChatCompletions(WireFormat):
         The client's own method converts every part of a request, and a copy of the client is needed to switch off its
         retries: together, these take longer than everything else that the client does.
         """
-        body = {name: value for name, value in request.items() if name not in _OPTIONS}
+        body = {name: value for name, value in request.items() if name not in (*_OPTIONS, "extra_body")}
+        body |= request.get("extra_body") or {}
         if not all(is_json(value) for name, value in body.items() if name != "messages"):
             return await super().acreate(client, request)
-        from openai import AsyncStream
+        from openai import AsyncAzureOpenAI, AsyncStream
         from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
         options = {_OPTIONS[name]: value for name, value in request.items() if name in _OPTIONS}
+        is_read = isinstance(client, AsyncAzureOpenAI)  # that client reads the deployment's name from the body
         return await client.post(
             "/chat/completions",
-            body=body,
+            body=body if is_read else None,
+            content=None if is_read else write_json(body),
             options={**options, "max_retries": 0, "security": {"bearer_auth": True}},
             cast_to=ChatCompletion,
-            stream=bool(body.get("stream")),
+            stream=bool(request.get("stream")),
             stream_cls=AsyncStream[ChatCompletionChunk],
         )
 
     def parameters(self) -> frozenset[str]:
         """Return the names of the parameters that the openai client knows."""
-        with without_garbage_collection():  # often the first import of the package
-            from openai.resources.chat.completions import Completions
+        from openai.resources.chat.completions import Completions
+
         return parameters_of(Completions.create)
 
     def answer_class(self) -> Any:
