@@ -119,6 +119,23 @@ def test_this_process_neither_reads_nor_decodes_the_files(server, client, images
     assert len(comparison) == 6 and not comparison.errors
 
 
+@pytest.mark.parametrize("is_async", [False, True], ids=["compare", "acompare"])
+async def test_a_dry_run_reads_the_images_on_the_workers(server, client, images, tmp_path, monkeypatch, is_async):
+    def refuse(*_arguments, **_options):
+        raise AssertionError("an image was read in the notebook's process")
+
+    sources = [images, tmp_path / "no.jpg", encoded(picture(90, 70, seed=31))]
+    here = vn.compare(model(server), "How?", sources, store=tmp_path / "a", dry_run=True)
+    monkeypatch.setattr("vision_nb.images.content.FileContent.read", refuse)
+    monkeypatch.setattr("vision_nb.images.content.FileContent.header", refuse)
+    options: dict[str, Any] = {"store": tmp_path / "b", "cluster": client, "dry_run": True}
+    if is_async:
+        there = await vn.acompare(model(server), "How?", sources, **options)
+    else:
+        there = await asyncio.to_thread(lambda: vn.compare(model(server), "How?", sources, **options))
+    assert there == here and there.calls == 7 and there.models[0].unreadable == 1 and not server.requests
+
+
 @pytest.mark.parametrize("form", ["address", "cluster"])
 async def test_a_cluster_can_be_named_by_its_address_or_object(server, cluster, client, images, tmp_path, form):
     where = cluster if form == "cluster" else cluster.scheduler_address

@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from typing import Any
 
 from vision_nb.comparison.grid import Grid
-from vision_nb.errors import VisionError
+from vision_nb.errors import ImageError, VisionError
+from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
 from vision_nb.responses import Response
 from vision_nb.store import Store
@@ -107,3 +108,15 @@ class LocalCalls(Calls):
         """Ask a model about an image; see `Calls`."""
         grid = self._grid
         return await grid.models[model].acomplete(prompt, [document], schema=grid.schema, max_repairs=grid.max_repairs)
+
+
+def size_of(document: ImageDocument) -> Size | VisionError:
+    """Return an image's size, read from its header, or the error that reading it raised.
+
+    Args:
+        document: The image.
+    """
+    try:
+        return document.size
+    except ImageError as error:
+        return error

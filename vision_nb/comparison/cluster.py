@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import pickle
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
-from vision_nb.comparison.calls import Calls, LocalCalls
+from vision_nb.comparison.calls import Calls, LocalCalls, size_of
 from vision_nb.comparison.cluster_connection import check_workers, connect_client, forget_events, on_client, versions
 from vision_nb.comparison.cluster_messages import (
     REPLY,
     Inspection,
+    Measurement,
     Outcome,
     Question,
     Reservation,
@@ -34,6 +35,7 @@ from vision_nb.comparison.model_gate import RunStoppedError
 from vision_nb.cost.accounting import CallAccounting, is_limited
 from vision_nb.cost.request_gate import active_gate, admit_again, note_sent
 from vision_nb.errors import ClusterError, SettingsError, VisionError
+from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.worker_document import is_in_memory, worker_document
 from vision_nb.privacy.redaction import redact
@@ -44,7 +46,10 @@ from vision_nb.storage.claims import finish
 from vision_nb.store import KnownFile, Store, part_digest
 from vision_nb.user_warnings import to_thread
 
-_DIGEST_BATCH = 20  # images in one task
+T = TypeVar("T")
+_Reader: TypeAlias = Callable[[Sequence[ImageDocument]], Awaitable[Sequence[T | VisionError]]]
+
+_IN_A_TASK = 20  # images whose digests or sizes are read
 _END_SECONDS = 10.0  # to tell the workers that the run has ended
 _DELIVERIES = 10  # attempts to send a reply to a worker that is part of the cluster
 _DELIVERY_PAUSE = 1.0  # seconds between them
@@ -133,34 +138,59 @@ class ClusterCalls(Calls):
         Raises:
             ClusterError: The connection to the cluster was lost.
         """
-        files = [_file_of(document) for document in documents]
-        on_workers = [place for place, (file, _) in enumerate(files) if not is_in_memory(file) and not file.is_remote]
-        local = sorted({*range(len(documents))} - {*on_workers})
-        results: dict[int, str | VisionError] = dict(
-            zip(local, await self._local.digests([documents[place] for place in local]), strict=True)
-        )
-        batches = [on_workers[start : start + _DIGEST_BATCH] for start in range(0, len(on_workers), _DIGEST_BATCH)]
-        read = await asyncio.gather(*(self._digests([files[place][0] for place in batch]) for batch in batches))
-        for batch, digests in zip(batches, read, strict=True):
-            for place, digest in zip(batch, digests, strict=True):
-                parts = files[place][1]
-                results[place] = digest if isinstance(digest, VisionError) else part_digest(digest, parts)
-        return [results[place] for place in range(len(documents))]
+        parts = {document: _file_of(document) for document in documents}
+        files = [document for document in documents if _is_on_workers(parts[document][0])]
+        others = [document for document in documents if not _is_on_workers(parts[document][0])]
+        results = dict(zip(others, await self._local.digests(others), strict=True))
+        read = await self._in_batches(self._digests, [parts[document][0] for document in files])
+        for document, digest in zip(files, read, strict=True):
+            results[document] = digest if isinstance(digest, VisionError) else part_digest(digest, parts[document][1])
+        return [results[document] for document in documents]
 
-    async def _digests(self, files: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
-        """Return the digests of some files, and keep them in the store; see `digests`."""
+    async def sizes(self, documents: Sequence[ImageDocument]) -> Sequence[Size | VisionError]:
+        """Return the size of each image, read from its header on the workers, or the error that reading it raised.
+
+        Args:
+            documents: The images.
+
+        Raises:
+            ClusterError: The connection to the cluster was lost.
+        """
+        files = [document for document in documents if _is_on_workers(_file_of(document)[0])]
+        others = [document for document in documents if not _is_on_workers(_file_of(document)[0])]
+        results = dict(zip(others, await to_thread(lambda: [*map(size_of, others)]), strict=True))
+        results.update(zip(files, await self._in_batches(self._sizes, files), strict=True))
+        return [results[document] for document in documents]
+
+    async def _in_batches(self, read: _Reader[T], documents: Sequence[ImageDocument]) -> list[T | VisionError]:
+        """Read images on the workers, several in a task."""
+        starts = range(0, len(documents), _IN_A_TASK)
+        batches = [self._each(read, documents[start : start + _IN_A_TASK]) for start in starts]
+        return [result for batch in await asyncio.gather(*batches) for result in batch]
+
+    async def _each(self, read: _Reader[T], documents: Sequence[ImageDocument]) -> Sequence[T | VisionError]:
+        """Read images on a worker, and return an error for those that cannot be read."""
         try:
-            known = await to_thread(self._store.file_versions, files)
-            task = await Task.of(Inspection(known), [worker_document(file) for file in files])
-            found: list[KnownFile | VisionError] = await self._tasks.result(task)
+            return await read(documents)
         except ClusterError as error:
             if error.is_lost:
                 raise
-            if len(files) == 1:
+            if len(documents) == 1:
                 return [error]
-            return [(await self._digests([file]))[0] for file in files]  # perhaps only one of them kills a worker
+            return [(await self._each(read, [document]))[0] for document in documents]  # perhaps one kills a worker
         except VisionError as error:
-            return [error] * len(files)
+            return [error] * len(documents)
+
+    async def _sizes(self, documents: Sequence[ImageDocument]) -> Sequence[Size | VisionError]:
+        task = await Task.of(Measurement(), [worker_document(document) for document in documents])
+        found: Sequence[Size | VisionError] = await self._tasks.result(task)
+        return found
+
+    async def _digests(self, files: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
+        """Return the digests of some files, and keep them in the store."""
+        known = await to_thread(self._store.file_versions, files)
+        task = await Task.of(Inspection(known), [worker_document(file) for file in files])
+        found: Sequence[KnownFile | VisionError] = await self._tasks.result(task)
         read = {file: one for file, one in zip(files, found, strict=True) if not isinstance(one, VisionError)}
         await to_thread(self._store.put_file_versions, read)
         return [one if isinstance(one, VisionError) else one[2] for one in found]
@@ -336,6 +366,11 @@ def _receive(event: tuple[float, dict[str, Any]]) -> None:
     if run is not None:
         with suppress(RuntimeError):  # the run's event loop has ended
             run._loop.call_soon_threadsafe(run.receive, event[1])
+
+
+def _is_on_workers(file: ImageDocument) -> bool:
+    """Return whether workers read a file; others are in memory or at a URL."""
+    return not is_in_memory(file) and not file.is_remote
 
 
 def _file_of(document: ImageDocument) -> tuple[ImageDocument, list[str]]:

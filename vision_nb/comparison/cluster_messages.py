@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.accounting import InputTokens
@@ -87,6 +87,15 @@ class Inspection:
     """
 
     known: Sequence[KnownFile | None]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Images whose sizes are wanted."""
+
+
+Work: TypeAlias = Question | Inspection | Measurement
+"""What a worker does with some images."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from vision_nb.comparison import cluster_worker
 from vision_nb.comparison.cluster_connection import lost_cluster, on_client
-from vision_nb.comparison.cluster_messages import Inspection, Question, RunId
+from vision_nb.comparison.cluster_messages import Question, RunId, Work
 from vision_nb.errors import ClusterError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.worker_document import is_in_memory
@@ -61,7 +61,7 @@ class Task:
         future: Dask's future; None before it is submitted.
     """
 
-    work: Question | Inspection
+    work: Work
     images: bytes
     has_secrets: bool
     key: str
@@ -70,9 +70,9 @@ class Task:
     future: Any = None
 
     @classmethod
-    async def of(cls, work: Question | Inspection, images: Sequence[ImageDocument]) -> Task:
+    async def of(cls, work: Work, images: Sequence[ImageDocument]) -> Task:
         """Return a task for some images."""
-        name = "answer" if isinstance(work, Question) else "digests"
+        name = "answer" if isinstance(work, Question) else "images"
         if any(map(is_in_memory, images)):
             data, has_secrets = await to_thread(dumps_with_secrets, images)
         else:  # faster than a thread

@@ -26,6 +26,7 @@ from vision_nb.comparison.cluster_messages import (
     Reservation,
     RunId,
     Settlement,
+    Work,
     portable,
     portable_error,
 )
@@ -33,6 +34,7 @@ from vision_nb.comparison.cluster_session import Session
 from vision_nb.cost.accounting import CallAccounting, active_accounting
 from vision_nb.cost.request_gate import LimitReport, active_gate
 from vision_nb.errors import ClusterError, ImageError, ImageNotFoundError, UnsupportedImageError, VisionError
+from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
@@ -149,7 +151,7 @@ class _Accounting(CallAccounting):
             self._call.settlements.append(Settlement(self._may_be_billed, portable(response)))
 
 
-async def perform(key: str, work: Question | Inspection, images: bytes | None, *, run: RunId) -> None:
+async def perform(key: str, work: Work, images: bytes | None, *, run: RunId) -> None:
     """Do some work and send the result to the notebook, as a task of Dask, whose own result comes later.
 
     Args:
@@ -167,8 +169,10 @@ async def perform(key: str, work: Question | Inspection, images: bytes | None, *
         images = await session.wait(requested, key)
     if isinstance(work, Question):
         session.tell("result", key, await _answer(session, key, work, images))
-    else:
+    elif isinstance(work, Inspection):
         session.tell("result", key, await session.in_thread(_digests, session.address, work, images))
+    else:
+        session.tell("result", key, await session.in_thread(_sizes, session.address, images))
 
 
 async def _answer(session: Session, key: str, question: Question, images: bytes) -> Outcome:
@@ -213,6 +217,25 @@ def _digests(address: str, work: Inspection, images: bytes) -> list[KnownFile | 
     return [_version(image, known, address) for image, known in zip(pickle.loads(images), work.known, strict=True)]
 
 
+def _sizes(address: str, images: bytes) -> list[Size | VisionError]:
+    """Return the size of each image, or the error that reading its header raised."""
+    return [_size(image, address) for image in pickle.loads(images)]
+
+
+def _size(image: ImageDocument, address: str) -> Size | VisionError:
+    try:
+        with _naming_worker(address, image):
+            return image.size
+    except ImageError as error:
+        return portable_error(error)
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> ClusterError:
+    return ClusterError(f"The image could not be read on a worker: {redact(f'{type(error).__name__}: {error}')}")
+
+
 def _version(image: ImageDocument, known: KnownFile | None, address: str) -> KnownFile | VisionError:
     try:
         with _naming_worker(address, image):
@@ -227,7 +250,7 @@ def _version(image: ImageDocument, known: KnownFile | None, address: str) -> Kno
     except ImageError as error:
         return portable_error(error)
     except Exception as error:
-        return ClusterError(f"The image could not be read on a worker: {redact(f'{type(error).__name__}: {error}')}")
+        return _unexpected(error)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from vision_nb.comparison.batch_run import BatchRun
 from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.grid import Grid, make_grid
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
-from vision_nb.comparison.plan import Plan, make_plan
+from vision_nb.comparison.plan import Plan, amake_plan, make_plan
 from vision_nb.comparison.result import Comparison, comparison_from
 from vision_nb.comparison.run import Run
 from vision_nb.cost.budget import Budget
@@ -214,7 +214,7 @@ async def acompare(
     opened = await to_thread(_open, store)
     try:
         if dry_run:
-            return await to_thread(make_plan, grid, opened, resume=resume, batch=batch)
+            return await amake_plan(grid, opened, resume=resume, batch=batch)
         spending = run_budget(grid.models, budget)
         run = _run(grid, opened, spending, batch, resume=resume, progress=progress, max_wait=max_wait)
         await run.aexecute()

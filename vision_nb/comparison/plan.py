@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
+from vision_nb.comparison.calls import size_of
+from vision_nb.comparison.cluster import ClusterCalls
 from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.comparison.rows import Rows
@@ -17,16 +18,18 @@ from vision_nb.cost.image_rules import view_of
 from vision_nb.cost.prices import BATCH_TIER
 from vision_nb.cost.rule_kinds import View
 from vision_nb.cost.text_tokens import text_tokens
-from vision_nb.errors import ImageError, SettingsError
+from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
 from vision_nb.images.prepare import fit_within
+from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
 from vision_nb.rendering.format import format_count, format_duration, format_price, total_price
 from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 from vision_nb.responses import Usage
 from vision_nb.store import Store
+from vision_nb.user_warnings import to_thread
 
 
 @dataclass(frozen=True, repr=False)
@@ -167,27 +170,62 @@ class Plan(Report):
 
 
 def make_plan(grid: Grid, store: Store, *, resume: bool, batch: bool | None = None) -> Plan:
-    """Plan the calls of a grid.
+    """Plan the calls of a grid; an interrupt ends it.
 
-    Only image headers are decoded; files that are new to the store are read to compute their digest.
+    Only image headers are decoded; files that are new to the store are read to compute their digest. With a cluster,
+    its workers do both.
 
     Args:
         grid: The models, prompts and images.
         store: The store of answers.
         resume: Use the answers in the store.
         batch: As for `compare`.
+
+    Raises:
+        ClusterError: The cluster cannot be used, or the connection was lost.
     """
-    for llm in grid.models if batch else ():
-        _ = llm.batches  # raises an error if the model does not take batches
-    rows = Rows(grid, store.path)
-    limits = zip(grid.models, grid.rate_limits, strict=True)
-    counts = [_ModelCounts(grid, llm, None if batch else limit) for llm, limit in limits]
-    contents: set[bytes] = set()
+    if grid.cluster is not None:
+        return run_sync(amake_plan(grid, store, resume=resume, batch=batch))
+    planning = _Planning(grid, store, resume=resume, batch=batch)
     for places in grid.batches():
-        sizes, new = _identify(grid, rows, store, places, contents)
+        documents = [grid.documents[place] for place in places]
+        planning.add(places, store.digests(documents), [size_of(document) for document in documents])
+    return planning.plan()
+
+
+async def amake_plan(grid: Grid, store: Store, *, resume: bool, batch: bool | None = None) -> Plan:
+    """Plan the calls of a grid; see `make_plan`."""
+    if grid.cluster is None:
+        return await to_thread(make_plan, grid, store, resume=resume, batch=batch)
+    planning = _Planning(grid, store, resume=resume, batch=batch)
+    calls = ClusterCalls(grid.cluster, grid, store)
+    async with calls.running():
+        for places in grid.batches():
+            documents = [grid.documents[place] for place in places]
+            digests, sizes = await calls.digests(documents), await calls.sizes(documents)
+            await to_thread(planning.add, places, digests, sizes)
+    return planning.plan()
+
+
+class _Planning:
+    """The calls of a grid, counted image by image."""
+
+    def __init__(self, grid: Grid, store: Store, *, resume: bool, batch: bool | None) -> None:
+        for llm in grid.models if batch else ():
+            _ = llm.batches  # raises an error if the model does not take batches
+        self._grid, self._store, self._resume, self._batch = grid, store, resume, batch
+        self._rows = Rows(grid, store.path)
+        limits = zip(grid.models, grid.rate_limits, strict=True)
+        self._counts = [_ModelCounts(grid, llm, None if batch else limit) for llm, limit in limits]
+        self._contents: set[bytes] = set()
+
+    def add(self, places: range, digests: Sequence[str | VisionError], found: Sequence[Size | VisionError]) -> None:
+        """Count the calls about some images."""
+        grid, rows, counts = self._grid, self._rows, self._counts
+        sizes, new = self._identify(places, digests, found)
         keys = {row: rows.key(row) for place in sizes for row, _, _ in grid.rows_of(place)}
-        stored = store.known(keys.values()) if resume else set()
-        in_batches = {} if batch is False else store.questions_in_batches({*keys.values()} - stored)
+        stored = self._store.known(keys.values()) if self._resume else set()
+        in_batches = {} if self._batch is False else self._store.questions_in_batches({*keys.values()} - stored)
         for place in places:
             for row, model, prompt in grid.rows_of(place):
                 if place not in sizes:
@@ -198,27 +236,29 @@ def make_plan(grid: Grid, store: Store, *, resume: bool, batch: bool | None = No
                     counts[model].waiting += 1
                 elif place in new:  # other questions about an equal image are not asked again
                     counts[model].add(prompt, sizes[place], grid.documents[place].detail)
-    planned = tuple(one.planned(in_batches=bool(batch)) for one in counts)
-    return Plan(planned, tuple(rows.notes()), is_batch=bool(batch))
 
+    def _identify(
+        self, places: range, digests: Sequence[str | VisionError], found: Sequence[Size | VisionError]
+    ) -> tuple[dict[int, Size], set[int]]:
+        """Return the sizes of the images that can be read, and those of them that differ from all earlier ones."""
+        sizes: dict[int, Size] = {}
+        new: set[int] = set()
+        for place, digest, size in zip(places, digests, found, strict=True):
+            if isinstance(digest, VisionError):
+                continue
+            self._rows.identify(place, digest)
+            content = self._rows.content(place)
+            if not isinstance(size, VisionError):
+                sizes[place] = size
+                if content not in self._contents:
+                    self._contents.add(content)
+                    new.add(place)
+        return sizes, new
 
-def _identify(
-    grid: Grid, rows: Rows, store: Store, places: range, contents: set[bytes]
-) -> tuple[dict[int, Size], set[int]]:
-    """Return the sizes of the images that can be read, and those of them that differ from all earlier ones."""
-    sizes: dict[int, Size] = {}
-    new: set[int] = set()
-    for place, digest in zip(places, store.digests([grid.documents[place] for place in places]), strict=True):
-        if isinstance(digest, ImageError):
-            continue
-        rows.identify(place, digest)
-        with suppress(ImageError):
-            sizes[place] = grid.documents[place].size
-        content = rows.content(place)
-        if place in sizes and content not in contents:
-            contents.add(content)
-            new.add(place)
-    return sizes, new
+    def plan(self) -> Plan:
+        """Return the plan."""
+        planned = tuple(one.planned(in_batches=bool(self._batch)) for one in self._counts)
+        return Plan(planned, tuple(self._rows.notes()), is_batch=bool(self._batch))
 
 
 class _ModelCounts:
