@@ -33,7 +33,15 @@ VOLATILE = {  # pattern: replacement
     re.compile(r"0x[0-9a-f]+|chatcmpl-\w+|req_\w+|created=\d{9,}|['\"]created['\"]: ?\d{9,}"): "ID",
     re.compile(r"\$?\b\d+\.\d{3,}(?= USD)"): "AMOUNT",  # price tables change; test_cost.py checks the sums
 }
-KEYED = ["01_openai", "01b_azure_openai", "03_replicate_compare_label", "05_chat_panel", "07_pictures_to_data"]
+KEYED = [
+    "01_openai",
+    "01b_azure_openai",
+    "03_replicate_compare_label",
+    "04_vision_guide",
+    "04b_tokens_and_prices",
+    "05_chat_panel",
+    "07_pictures_to_data",
+]
 TIMED_COLUMNS = {"latency_s", "mean latency (s)"}
 
 
@@ -120,6 +128,8 @@ def test_with_a_key_it_calls_the_service(name, server):
             "REPLICATE_API_TOKEN": server.require_key,
             "REPLICATE_BASE_URL": server.replicate_base,
         },
+        "04_vision_guide": openai,
+        "04b_tokens_and_prices": openai,
         "05_chat_panel": openai,
         "07_pictures_to_data": openai,
     }[name]
