@@ -425,6 +425,18 @@ def disconnect(client):
     client.loop.add_callback(client.scheduler_comm.comm.abort)
 
 
+def say(dask_worker):
+    dask_worker.log_event("said", "something")
+
+
+async def until_messages_have_arrived(client, task):
+    """Wait until a client has received what the workers have sent so far: their events arrive in order."""
+    heard = []
+    client.subscribe_topic("said", heard.append)
+    await asyncio.to_thread(client.run, say)
+    await until(lambda: len(heard) == 2, task)
+
+
 @pytest.mark.parametrize("lose", [close, disconnect])
 async def test_a_lost_connection_ends_the_run_and_keeps_the_rows_so_far(
     server, cluster, client, images, tmp_path, lose
@@ -445,6 +457,7 @@ async def test_a_lost_connection_ends_the_run_and_keeps_the_rows_so_far(
             vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=own, concurrency=2, progress=False)
         )
         await until(lambda: len(server.requests) == 4, running)
+        await until_messages_have_arrived(own, running)
         await asyncio.to_thread(lose, own)
         await until(running.done)
     finally:

@@ -184,9 +184,8 @@ class BatchJobs:
     async def _follow(self, batch: StoredBatch, use: Use) -> None:
         """Read the state of a batch, and collect it if it has ended."""
         state = await self.api.retrieve(batch.batch_id)
-        if (
-            state is None and self.llm.is_demo and self._is_ours(batch)
-        ):  # the demo server of another kernel, which has ended
+        if state is None and self.llm.is_demo and self._is_ours(batch):
+            # It was on the demo server of another kernel, which has ended.
             await finish(self.store.remove_batch, batch.token)
         elif state is None:
             words = "The server does not know the batch: check that the API key is that of its project."

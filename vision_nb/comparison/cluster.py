@@ -1,7 +1,7 @@
 """Calls that are made by the workers of a Dask cluster.
 
-Budgets, ledger, rate limits and store stay in this process: if there are limits, a worker asks
-before it sends a request.
+Budgets, ledger, rate limits and store stay in this process: if there are limits, a worker asks before it sends a
+request.
 """
 
 from __future__ import annotations
