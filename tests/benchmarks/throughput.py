@@ -8,11 +8,8 @@ Run: python -m tests.benchmarks.throughput [--calls 1000] [--seconds 0.2] [--con
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,60 +21,7 @@ from openai.types.chat import ChatCompletion
 from PIL import Image
 
 import vision_nb as vn
-
-SERVER = """
-import asyncio, sys
-
-BODY = (
-    b'{"id": "x", "object": "chat.completion", "created": 1, "model": "gpt-4o", "choices": [{"index": 0, '
-    b'"finish_reason": "stop", "message": {"role": "assistant", "content": "An answer."}}], '
-    b'"usage": {"prompt_tokens": 300, "completion_tokens": 5, "total_tokens": 305}}'
-)
-ANSWER = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: %d\\r\\n\\r\\n%s" % (len(BODY), BODY)
-SECONDS = float(sys.argv[1])
-
-
-class Connection(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.received = transport, b""
-
-    def data_received(self, data):
-        self.received += data
-        while (end := self.received.find(b"\\r\\n\\r\\n")) >= 0:
-            head = self.received[:end].lower()
-            length = int(head.partition(b"content-length:")[2].split(b"\\r\\n")[0] or 0)
-            if len(self.received) < end + 4 + length:
-                break
-            self.received = self.received[end + 4 + length :]
-            asyncio.get_running_loop().call_later(SECONDS, self.answer)
-
-    def answer(self):
-        if not self.transport.is_closing():
-            self.transport.write(ANSWER)
-
-
-async def main():
-    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0, backlog=1000)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-
-asyncio.run(main())
-"""
-
-PROMPTS = 50
-
-
-@contextlib.contextmanager
-def slow_server(seconds):
-    """Run the server in another process, so that it does not use the client's processor time."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield child.stdout.readline().strip()
-    finally:
-        child.stdin.close()
-        child.wait(10)
+from tests.benchmarks.light_server import light_server
 
 
 def payload(uri, number):
@@ -139,7 +83,7 @@ def main():
     parser.add_argument("--concurrency", type=int, nargs="+", default=[50, 200])
     parser.add_argument("--only", nargs="*", help="the arrangements to measure; default: all")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work, slow_server(options.seconds) as base:
+    with tempfile.TemporaryDirectory() as work, light_server(options.seconds) as (base, _):
         folder = Path(work)
         for number in range(20):
             Image.new("RGB", (64, 48), (number, 50, 90)).save(folder / f"{number}.png")
