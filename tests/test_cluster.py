@@ -23,9 +23,10 @@ from tests.forms import interrupted_when, until
 from tests.s3_server import S3Server
 from vision_nb import errors
 from vision_nb.comparison import cluster as cluster_calls
-from vision_nb.comparison import cluster_connection, cluster_session, cluster_worker, model_gate
-from vision_nb.comparison.rate_limit import SlidingWindow
+from vision_nb.comparison import cluster_connection, cluster_session, cluster_worker
+from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.demo import Fault
+from vision_nb.providers import sending
 
 pytestmark = [
     pytest.mark.slow,  # starting a cluster takes seconds
@@ -579,7 +580,7 @@ async def test_the_rate_limit_holds_across_workers_retries_included(server, clie
             return admission
 
     window = Window(lambda: now[0])
-    monkeypatch.setattr(model_gate, "_window", lambda *_: window)
+    monkeypatch.setattr(sending, "shared_window", lambda *_: window)
     server.fail(Fault(status=500), times=2)
     limits = vn.RateLimit(requests_per_minute=3)
     running = asyncio.create_task(

@@ -18,8 +18,8 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import until
 from vision_nb.comparison import cluster as cluster_calls
-from vision_nb.comparison import model_gate
-from vision_nb.comparison.rate_limit import SlidingWindow
+from vision_nb.cost.request_window import SlidingWindow
+from vision_nb.providers import sending
 
 pytestmark = [
     pytest.mark.slow,
@@ -109,7 +109,7 @@ async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, 
             await super().reserve(wanted, is_sent=is_sent)
 
     window = Window(lambda: now[0])
-    monkeypatch.setattr(model_gate, "_window", lambda *_: window)
+    monkeypatch.setattr(sending, "shared_window", lambda *_: window)
     monkeypatch.setattr(cluster_calls, "_Accounts", Accounts)
     before = len(vn.ledger.entries)
     llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)

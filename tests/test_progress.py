@@ -111,7 +111,7 @@ def test_a_notebook_keeps_the_last_line_only():
 
 
 def test_a_model_that_has_reached_its_rate_limit_is_named(server, images, tmp_path, terminal, monkeypatch):
-    monkeypatch.setattr("vision_nb.comparison.rate_limit.WINDOW", 1.0)
+    monkeypatch.setattr("vision_nb.cost.request_window.WINDOW", 1.0)
     compare(server, images[:2], tmp_path / "store", rate_limits={"gpt-4o": vn.RateLimit(requests_per_minute=1)})
     *shown, last = terminal.lines
     assert any("waiting for the rate limit of openai:gpt-4o" in line for line in shown)

@@ -13,11 +13,12 @@ from tests.conftest import picture
 from tests.forms import interrupted_when
 from tests.virtual_minutes import VirtualMinutes
 from vision_nb import errors
-from vision_nb.comparison import model_gate, rate_limit
+from vision_nb.comparison import model_gate
 from vision_nb.comparison.progress import Progress
-from vision_nb.comparison.rate_limit import SlidingWindow, amounts
-from vision_nb.cost import prices
+from vision_nb.cost import prices, request_window
 from vision_nb.cost.budget import Budget
+from vision_nb.cost.rate_limit import amounts
+from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.demo import Fault
 from vision_nb.storage import writer
 
@@ -361,7 +362,7 @@ def test_tokens_are_counted_before_a_request_is_sent(server, images, compare, mi
 
 
 def test_the_bill_makes_room_for_the_next_request(server, images, compare, monkeypatch):
-    monkeypatch.setattr(rate_limit, "WINDOW", 600.0)
+    monkeypatch.setattr(request_window, "WINDOW", 600.0)
     server.answer_with(lambda question: "Yes.")
     llm = model(server, max_new_tokens=400)  # counted as about 660 tokens, and billed as about 260
     comparison = compare(llm, images[:2], vn.RateLimit(tokens_per_minute=1000))
@@ -436,7 +437,7 @@ def test_unknown_tokens_are_an_error_row_at_once(server, images, compare):
 
 
 def test_an_interrupt_ends_the_wait(server, images, compare, monkeypatch):
-    monkeypatch.setattr(rate_limit, "WINDOW", 600.0)
+    monkeypatch.setattr(request_window, "WINDOW", 600.0)
     with interrupted_when(lambda: len(server.requests) == 1):
         comparison = compare(model(server), images, vn.RateLimit(requests_per_minute=1))
     assert comparison.incomplete is not None and "interrupted" in comparison.incomplete

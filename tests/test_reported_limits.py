@@ -9,9 +9,10 @@ import pytest
 import vision_nb as vn
 from tests.conftest import picture
 from tests.virtual_minutes import VirtualMinutes
-from vision_nb.comparison import rate_limit
-from vision_nb.comparison.rate_limit import NO_LIMITS, SlidingWindow, amounts
+from vision_nb.cost import request_window
+from vision_nb.cost.rate_limit import NO_LIMITS, amounts
 from vision_nb.cost.request_gate import LimitReport
+from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.demo import Fault, Quota
 from vision_nb.demo.quota import Meter
 from vision_nb.providers.rate_limit_headers import limit_reports
@@ -179,7 +180,7 @@ def test_wrong_headers_stall_a_run_no_longer_than_max_wait(server, ask, minutes,
 
 
 def test_max_wait_also_limits_the_wait_for_a_limit_per_minute(server, ask, monkeypatch):
-    monkeypatch.setattr(rate_limit, "WINDOW", 600.0)
+    monkeypatch.setattr(request_window, "WINDOW", 600.0)
     server.fail(Fault(headers=headers(reset="60s")), times=9)
     ask(2, max_wait=0)
     assert server.requests[1].time - server.requests[0].time < 300

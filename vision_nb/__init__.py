@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from vision_nb.comparison.extract import aextract as aextract
     from vision_nb.comparison.extract import extract as extract
     from vision_nb.comparison.extraction import Extraction as Extraction
-    from vision_nb.comparison.rate_limit import RateLimit as RateLimit
     from vision_nb.comparison.result import Comparison as Comparison
     from vision_nb.comparison.scoring import Score as Score
     from vision_nb.conversation.chat import Chat as Chat
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
     from vision_nb.cost.image_tokens import image_tokens_array as image_tokens_array
     from vision_nb.cost.ledger import ledger as ledger
     from vision_nb.cost.prices import set_price as set_price
+    from vision_nb.cost.rate_limit import RateLimit as RateLimit
     from vision_nb.cost.show_tiles import show_tiles as show_tiles
     from vision_nb.images.boxes import Box as Box
     from vision_nb.images.document import ImageDocument as ImageDocument
@@ -113,7 +113,7 @@ _EXPORTS = {
     "vision_nb.comparison.compare": ("acompare", "compare"),
     "vision_nb.comparison.extract": ("aextract", "extract"),
     "vision_nb.comparison.extraction": ("Extraction",),
-    "vision_nb.comparison.rate_limit": ("RateLimit",),
+    "vision_nb.cost.rate_limit": ("RateLimit",),
     "vision_nb.comparison.result": ("Comparison",),
     "vision_nb.comparison.scoring": ("Score",),
     "vision_nb.conversation.chat": ("Chat",),

@@ -33,7 +33,7 @@ from vision_nb.comparison.cluster_tasks import ClusterTasks, Message, Task
 from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.model_gate import RunStoppedError
 from vision_nb.cost.accounting import CallAccounting, is_limited
-from vision_nb.cost.request_gate import active_gate, admit_again, note_sent
+from vision_nb.cost.request_gate import aadmit_again, active_gate, note_sent
 from vision_nb.errors import ClusterError, SettingsError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
@@ -261,7 +261,7 @@ class ClusterCalls(Calls):
                 await accounts.reserve(message.data, is_sent=not message.reply)
                 note_sent()  # the worker's own message, which is more exact, may be lost
             elif message.kind == "again":
-                await admit_again()
+                await aadmit_again()
                 note_sent()
             elif message.kind == "sent":
                 note_sent()

@@ -107,10 +107,10 @@ class _Call:
         else:
             self._session.tell("reserve", self._call, reservation)
 
-    async def admit(self, input_tokens: int | None, output_tokens: int) -> None:
+    async def aadmit(self, input_tokens: int | None, output_tokens: int) -> None:
         """Return at once: `_Accounting` has asked for the permission."""
 
-    async def admit_again(self) -> None:
+    async def aadmit_again(self) -> None:
         """Wait until the last request may be sent once more."""
         await self.ask("again")
 

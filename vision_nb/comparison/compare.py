@@ -88,10 +88,11 @@ def compare(
         store: A store or the path of its file; None uses the file in the user's cache folder.
         max_wait: The longest pause for a rate limit of the server, in seconds. If the server asks for a longer pause,
             and still refuses a call after this one, the call's row contains the error.
-        rate_limits: A `RateLimit` for each model, or a mapping from model names to rate limits. Requests wait so that
-            no 60 seconds have more of them; retries count too. Runs in the same kernel share the limit. A call that
-            alone needs more tokens than the limit becomes a row with an error. The limits that the server reports in
-            its ``x-ratelimit`` headers are always kept, but no call waits longer than ``max_wait`` for them.
+        rate_limits: A `RateLimit` for each model, or a mapping from model names to rate limits. Models without one
+            keep their own ``rate_limit``. Requests wait so that no 60 seconds have more of them; retries and all other
+            calls to the model in the same kernel count too. A call that alone needs more tokens than the limit becomes
+            a row with an error. The limits that the server reports in its ``x-ratelimit`` headers are always kept, but
+            no call waits longer than ``max_wait`` for them.
         schema: The schema of the answers: a pydantic model class, dataclass, TypedDict, ``Literal`` or ``list`` type,
             or a JSON-schema dict. The rows have the values in ``.parsed``, and the table has a column per field.
         max_repairs: How many times a model may correct an answer that does not fit the schema.

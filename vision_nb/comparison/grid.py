@@ -13,8 +13,8 @@ from typing import Any
 from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
 from vision_nb.comparison.budget import as_list
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits, concurrency_limits, rate_limits_of
-from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.cost.model_reference import without_provider
+from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
 from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.columns import flatten

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from functools import cache
 from typing import Any
 
 from vision_nb.comparison.progress import Progress
-from vision_nb.comparison.rate_limit import NO_LIMITS, Admission, RateLimit, SlidingWindow, amounts
-from vision_nb.comparison.reported_limits import JITTER
-from vision_nb.cost.request_gate import LimitReport, Resource, active_gate
+from vision_nb.cost.call_gate import CallGate
+from vision_nb.cost.rate_limit import NO_LIMITS, RateLimit
+from vision_nb.cost.reported_limits import JITTER
+from vision_nb.cost.request_gate import Resource
+from vision_nb.cost.request_window import Admission, Place
 from vision_nb.errors import QuotaExceededError, VisionError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.storage.claims import finish
-
-_LONGEST_SLEEP = 1.0  # seconds after which a waiting request checks whether the run has stopped
 
 Slots = AbstractAsyncContextManager[Any]
 
@@ -91,7 +90,7 @@ class ModelGate:
         max_wait: float,
     ) -> None:
         self.model, self.limit, self.slots, self.pause = str(llm), limit, slots, Pause()
-        self.window, self.max_wait = _window(str(llm), llm.server), max_wait
+        self.window, self.max_wait = llm.window(), max_wait
         self._limits = NO_LIMITS if limit is None else limit.per_minute
         self._progress, self._is_stopped = progress, is_stopped
         self._turn = asyncio.Lock()
@@ -103,13 +102,8 @@ class ModelGate:
         Args:
             row: The row's index.
         """
-        gate = _RowGate(self, row)
-        token = active_gate.set(gate)
-        try:
+        with _RowGate(self, row).active():
             yield
-        finally:
-            active_gate.reset(token)
-            gate.drop_unsent()
 
     async def admit(self, needed: Mapping[Resource, int], row: int) -> Admission:
         """Wait until a request may be sent, and count it.
@@ -129,11 +123,12 @@ class ModelGate:
                 async with self._released_slot():
                     has_turn = await self._turn.acquire()
                 patience = time.monotonic() + self.max_wait + JITTER
-                while not self._is_stopped():
-                    admission = self._try(needed, obeys_server=time.monotonic() < patience)
-                    if admission is not None:
-                        return admission
-                    await self.sleep(self._sleep(needed))
+                with self.window.place(self._limits) as place:
+                    while not self._is_stopped():
+                        admission = self._try(needed, place, obeys_server=time.monotonic() < patience)
+                        if admission is not None:
+                            return admission
+                        await self.sleep(self._sleep(needed))
                 raise RunStoppedError
             finally:
                 if has_turn:
@@ -144,11 +139,13 @@ class ModelGate:
         async with self._released_slot():
             await asyncio.sleep(seconds)
 
-    def _try(self, needed: Mapping[Resource, int], *, obeys_server: bool = True) -> Admission | None:
-        return None if self.pause.left else self.window.admit(self._limits, needed, obeys_server=obeys_server)
+    def _try(
+        self, needed: Mapping[Resource, int], place: Place | None = None, *, obeys_server: bool = True
+    ) -> Admission | None:
+        return None if self.pause.left else self.window.admit(self._limits, needed, place, obeys_server=obeys_server)
 
     def _sleep(self, needed: Mapping[Resource, int]) -> float:
-        return min(max(self.pause.left, self.window.wait(self._limits, needed)), _LONGEST_SLEEP)
+        return self.window.pause(max(self.pause.left, self.window.wait(self._limits, needed)))
 
     @asynccontextmanager
     async def _released_slot(self) -> AsyncIterator[None]:
@@ -160,51 +157,20 @@ class ModelGate:
             await finish(self.slots.__aenter__())  # it is given back even if the call is canceled meanwhile
 
 
-class _RowGate:
-    """Admits the requests of one row: the question, its repairs and its retries."""
+class _RowGate(CallGate):
+    """Admits the requests of one row."""
 
     def __init__(self, gate: ModelGate, row: int) -> None:
+        super().__init__(gate.model, gate.limit, lambda: gate.window, max_wait=gate.max_wait)
         self._gate, self._row = gate, row
-        self._needed = amounts(0, 0)
-        self._admission: Admission | None = None
 
     @property
     def is_limited(self) -> bool:
-        return self._gate.limit is not None or self._gate.pause.left > 0 or self._gate.window.has_reports
+        return self._gate.pause.left > 0 or super().is_limited
 
-    async def admit(self, input_tokens: int | None, output_tokens: int) -> None:
-        if self._gate.limit is not None:
-            self._gate.limit.check(input_tokens, output_tokens, self._gate.model)
-        self._needed = amounts(input_tokens or 0, output_tokens)
-        await self.admit_again()
-
-    async def admit_again(self) -> None:
+    async def aadmit_again(self) -> None:
         self.drop_unsent()
         self._admission = await self._gate.admit(self._needed, self._row)
 
     async def sleep(self, seconds: float) -> None:
         await self._gate.sleep(seconds)
-
-    def note_sent(self) -> None:
-        if self._admission is not None:
-            self._gate.window.note_sent(self._admission)
-
-    def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
-        if self._admission is not None:
-            self._gate.window.note_reports(
-                self._admission, reports, is_refused=is_refused, max_wait=self._gate.max_wait
-            )
-
-    def correct(self, input_tokens: int, output_tokens: int) -> None:
-        if self._admission is not None:
-            self._gate.window.correct(self._admission, amounts(input_tokens, output_tokens))
-
-    def drop_unsent(self) -> None:
-        if self._admission is not None:
-            self._gate.window.drop_unsent(self._admission)
-
-
-@cache
-def _window(model: str, server: str | None) -> SlidingWindow:
-    """Return the window of a model, which all runs in this process share: a repeated run is in the same minute."""
-    return SlidingWindow()

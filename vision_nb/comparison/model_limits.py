@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
-from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.errors import SettingsError
 from vision_nb.providers.base import MultiModalLLM
 
@@ -57,7 +57,8 @@ def rate_limits_of(llms: Sequence[MultiModalLLM], rate_limits: RateLimits) -> tu
 
     Args:
         llms: The models.
-        rate_limits: One rate limit that each model has, or a mapping from model names to rate limits, or None.
+        rate_limits: One rate limit that each model has, or a mapping from model names to rate limits, or None. A model
+            that it does not name keeps its own ``rate_limit``.
 
     Raises:
         SettingsError: A value is not a `RateLimit`, or a name is not one of the models.
@@ -69,7 +70,7 @@ def rate_limits_of(llms: Sequence[MultiModalLLM], rate_limits: RateLimits) -> tu
             f"rate_limits must be vn.RateLimit(...), or a mapping from model names to it: got {rate_limits!r:.80}."
         )
     limits = _by_full_name(names, given, "rate_limits")
-    return tuple(limits.get(name) for name in names)
+    return tuple(limits.get(name, llm.rate_limit) for name, llm in zip(names, llms, strict=True))
 
 
 def concurrency_limits(

@@ -10,12 +10,12 @@ from decimal import Decimal
 from vision_nb.comparison.calls import size_of
 from vision_nb.comparison.cluster import ClusterCalls
 from vision_nb.comparison.grid import Grid
-from vision_nb.comparison.rate_limit import RateLimit
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.accounting import InputTokens, longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT
 from vision_nb.cost.image_rules import view_of
 from vision_nb.cost.prices import BATCH_TIER
+from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.cost.rule_kinds import View
 from vision_nb.cost.text_tokens import text_tokens
 from vision_nb.errors import ImageError, SettingsError, VisionError

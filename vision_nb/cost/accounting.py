@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,6 +13,7 @@ from typing import Any
 
 from vision_nb.cost.answer_cost import estimated_usage
 from vision_nb.cost.budget import Budget, active_budget
+from vision_nb.cost.call_gate import CallGate
 from vision_nb.cost.ledger import Entry, ledger
 from vision_nb.cost.model_reference import PricedModel, counted_model
 from vision_nb.cost.prices import has_set_price, price
@@ -121,6 +123,19 @@ class CallAccounting:
             self._highest_price()  # loads the price list now: an asynchronous call is still in a thread
 
     def reserve(self) -> None:
+        """Reserve the call's highest price in the budgets that apply to it, and then wait for the rate limit.
+
+        Raises:
+            BudgetExceededError: The call could exceed a budget, or its price is unknown.
+            SettingsError: As for `_reserve`, or as for `RateLimit.check`.
+            RequestTooLargeError: As for `RateLimit.check`.
+        """
+        self._reserve()
+        if isinstance(self._gate, CallGate):  # other gates admit only asynchronous calls
+            with self._released_on_error():
+                self._gate.admit(self._most_usage.input_tokens, self._most_usage.output_tokens or 0)
+
+    def _reserve(self) -> None:
         """Reserve the call's highest price in the budgets that apply to it.
 
         Raises:
@@ -147,7 +162,7 @@ class CallAccounting:
         """Reserve as `reserve` does, but wait for other calls if a budget is active, and then for the rate limit."""
         while True:
             try:
-                self.reserve()
+                self._reserve()
             except BudgetExceededError as error:
                 if self._run_budget is None or not error.may_pass_later:
                     raise
@@ -156,11 +171,8 @@ class CallAccounting:
             # A call in progress may need the slot of this one to end: it may be waiting for a rate limit.
             await (asyncio.sleep if self._gate is None else self._gate.sleep)(_BUDGET_POLL)
         if self._gate is not None:
-            try:
-                await self._gate.admit(self._most_usage.input_tokens, self._most_usage.output_tokens or 0)
-            except BaseException:
-                self._release()
-                raise
+            with self._released_on_error():
+                await self._gate.aadmit(self._most_usage.input_tokens, self._most_usage.output_tokens or 0)
 
     def note_failure(self, error: BaseException) -> None:
         """Note that the call failed: if it may still be billed, `settle` records an estimate.
@@ -208,6 +220,14 @@ class CallAccounting:
             reserved = self._reserved.get(self._run_budget, Decimal(0))
             is_known = reported is not None or not is_estimate
             self._run_budget.settle(reserved, lambda: entry.usd if is_known else None)
+
+    @contextmanager
+    def _released_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._release()
+            raise
 
     def _release(self) -> None:
         for budget, amount in self._reserved.items():

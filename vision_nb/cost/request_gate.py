@@ -1,4 +1,4 @@
-"""The gate that requests pass before they are sent, which a comparison closes while a rate limit is reached."""
+"""The gate that requests pass before they are sent, which is closed while a rate limit is reached."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RequestGate(Protocol):
     def is_limited(self) -> bool:
         """Whether a request may have to wait now."""
 
-    async def admit(self, input_tokens: int | None, output_tokens: int) -> None:
+    async def aadmit(self, input_tokens: int | None, output_tokens: int) -> None:
         """Wait until a request may be sent.
 
         Args:
@@ -43,7 +43,7 @@ class RequestGate(Protocol):
             output_tokens: The maximum number of tokens in its answer.
         """
 
-    async def admit_again(self) -> None:
+    async def aadmit_again(self) -> None:
         """Wait until the last request may be sent once more."""
 
     async def sleep(self, seconds: float) -> None:
@@ -75,8 +75,8 @@ def note_sent() -> None:
         gate.note_sent()
 
 
-async def admit_again() -> None:
+async def aadmit_again() -> None:
     """Wait until the request of the active gate may be sent once more; without a gate, return at once."""
     gate = active_gate.get()
     if gate is not None:
-        await gate.admit_again()
+        await gate.aadmit_again()

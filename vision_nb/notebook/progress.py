@@ -30,6 +30,11 @@ class LiveOutput:
         self._enabled, self._in_logs = enabled, in_logs
         self._handle: Any = None
 
+    @property
+    def is_live(self) -> bool:
+        """Whether the content can be replaced: in a notebook or terminal, and not in a log file."""
+        return in_notebook() or sys.stderr.isatty()
+
     def show(self, line: str, html: str, *, last: bool = False) -> None:
         """Replace the content.
 
@@ -59,9 +64,12 @@ class LiveOutput:
             sys.stderr.write(f"{terminal_text(line)}\n")
 
     def clear(self) -> None:
-        """Empty the output in a notebook: front ends then show nothing, although it stays in the saved file."""
+        """Empty the output: the front ends of notebooks then show nothing, although it stays in the saved file."""
         if self._handle is not None:
             self._handle.update({}, raw=True)
+        elif self._enabled and sys.stderr.isatty() and not in_notebook():
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 class ProgressLine:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from vision_nb.cost.accounting import InputTokens, ModelPricing, active_accounting, longest_answer
+from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
 from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.images.detail import Detail, check_detail
@@ -54,6 +55,7 @@ class MultiModalLLM(RequestSender):
         additional_kwargs: More request parameters, passed on unchanged.
         max_side: The longest side at which images are sent, in pixels; None for the side of the model's rule.
         inline_urls: Whether images behind URLs are downloaded and sent as files, for servers that cannot reach them.
+        rate_limit: The `RateLimit` that every call keeps; a comparison's ``rate_limits`` replace it.
     """
 
     def __init__(
@@ -68,8 +70,9 @@ class MultiModalLLM(RequestSender):
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
         max_side: int | None = None,
+        rate_limit: RateLimit | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(rate_limit)
         if looks_like_key(model):
             raise SettingsError("The model's name looks like an API key: pass the key as api_key= (or api_token=).")
         if max_side is not None and (not isinstance(max_side, int) or max_side < 1):

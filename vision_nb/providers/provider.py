@@ -47,6 +47,11 @@ class Provider(ClientOwner):
     """The names of the one parameter that limits the answer's length."""
 
     @property
+    def account(self) -> str:
+        """Identifies the server and the key, without revealing the key."""
+        return ""
+
+    @property
     def batches(self) -> Batches:
         """The provider's batch API, which answers files of requests later, at a lower price.
 

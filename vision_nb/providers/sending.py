@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeAlias
 
-from vision_nb.errors import VisionError
+from vision_nb.cost.call_gate import CallGate
+from vision_nb.cost.rate_limit import RateLimit
+from vision_nb.cost.request_gate import active_gate
+from vision_nb.cost.request_window import SlidingWindow, shared_window
+from vision_nb.errors import SettingsError, VisionError
 from vision_nb.privacy.redaction import redact, redact_exception
 from vision_nb.providers.call import Call
 from vision_nb.providers.provider import Provider
+from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.providers.streaming import AskAgainError, AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, R
 
@@ -19,10 +24,17 @@ _StreamParts: TypeAlias = tuple[ResponseAccumulator[R], Callable[[Exception, str
 
 
 class RequestSender(Provider):
-    """Sends the requests of a question until there is an answer that can be used."""
+    """Sends the requests of a question until there is an answer that can be used.
 
-    def __init__(self) -> None:
+    Args:
+        rate_limit: The limit on the requests to the model; None for no limit.
+    """
+
+    def __init__(self, rate_limit: RateLimit | None = None) -> None:
         super().__init__()
+        if rate_limit is not None and not isinstance(rate_limit, RateLimit):
+            raise SettingsError(f"rate_limit must be vn.RateLimit(...) or None: got {rate_limit!r:.80}.")
+        self.rate_limit = rate_limit
         self._schema_in_prompt = self.schema_support == "prompt"
 
     def redacted(self, text: str) -> str:
@@ -50,7 +62,7 @@ class RequestSender(Provider):
         """Ask until an answer can be used; a response is the first answer, which was streamed."""
         accepted = None
         while accepted is None:
-            with question.attempt():
+            with question.attempt(), self._gate():
                 accepted = question.accept(response or self._send(question))
                 response = None
         return accepted
@@ -58,7 +70,7 @@ class RequestSender(Provider):
     async def _aanswer(self, question: Question[R], response: R | None = None) -> R:
         accepted = None
         while accepted is None:
-            with question.attempt():
+            with question.attempt(), self._async_gate():
                 accepted = question.accept(response or await self._asend(question))
                 response = None
         return accepted
@@ -85,22 +97,36 @@ class RequestSender(Provider):
     def _start_stream(self, question: Question[R]) -> ResponseStream[R]:
         finish = partial(self._answer, question) if question.is_structured else None
         while True:
-            call = self._prepare(question, stream=True)
-            call.accounting.reserve()
-            with self._sending(call):
-                chunks = self._stream(call.request)
-                call.accounting.note_accepted()
-                return ResponseStream(chunks, self._parser(call), *self._stream_parts(call), finish)
+            with self._gate():
+                call = self._prepare(question, stream=True)
+                call.accounting.reserve()
+                with self._sending(call):
+                    chunks = self._stream(call.request)
+                    call.accounting.note_accepted()
+                    return ResponseStream(chunks, self._parser(call), *self._stream_parts(call), finish)
 
     async def _astart_stream(self, question: Question[R]) -> AsyncResponseStream[R]:
         finish = partial(self._aanswer, question) if question.is_structured else None
         while True:
-            call = await self._aprepare(question, stream=True)
-            await call.accounting.areserve()
-            with self._sending(call):
-                chunks = await self._astream(call.request)
-                call.accounting.note_accepted()
-                return AsyncResponseStream(chunks, self._parser(call), *self._stream_parts(call), finish)
+            with self._async_gate():
+                call = await self._aprepare(question, stream=True)
+                await call.accounting.areserve()
+                with self._sending(call):
+                    chunks = await self._astream(call.request)
+                    call.accounting.note_accepted()
+                    return AsyncResponseStream(chunks, self._parser(call), *self._stream_parts(call), finish)
+
+    def window(self) -> SlidingWindow:
+        """Return the requests of the last minute to the model with the same account, in this process."""
+        return shared_window(str(self), self.account)
+
+    def _gate(self) -> AbstractContextManager[Any]:
+        """Apply the rate limits of the model and its server in a ``with`` block."""
+        return CallGate(str(self), self.rate_limit, self.window, max_wait=MAX_WAIT).active()
+
+    def _async_gate(self) -> AbstractContextManager[Any]:
+        """Apply the rate limits, unless the call belongs to a run, which applies them itself."""
+        return self._gate() if active_gate.get() is None else nullcontext()
 
     @contextmanager
     def _sending(self, call: Call[Any]) -> Iterator[None]:

@@ -136,7 +136,7 @@ class OpenAIConnection(MultiModalLLM):
 
     @property
     def account(self) -> str:
-        """A digest of the server and the key: files that were uploaded by one model can be used by another."""
+        """A digest of the server and the key: their models share uploaded files and rate limits."""
         credential = self._credential
         key = credential.reveal() if isinstance(credential, Secret) else str(id(credential))
         return hashlib.sha256(f"{self.server} {key}".encode()).hexdigest()

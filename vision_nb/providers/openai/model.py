@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from vision_nb.cost.call_gate import admit_again
 from vision_nb.cost.image_rules import fewest_tokens, rule_for, sent_size, view_of
-from vision_nb.cost.request_gate import admit_again
+from vision_nb.cost.rate_limit import RateLimit
+from vision_nb.cost.request_gate import aadmit_again
 from vision_nb.errors import MalformedResponseError, SettingsError, UploadNotFoundError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
@@ -69,6 +71,8 @@ class OpenAIMultiModal(OpenAIConnection):
             Completions API, except for what only the Responses API can do: uploaded images, detail "original", and
             summaries of the reasoning, which ``reasoning={"summary": "auto"}`` asks for. Requests to the Responses API
             have ``store=False`` unless you set it yourself: OpenAI then does not store the answer for later requests.
+        rate_limit: A `RateLimit`: calls wait so that no 60 seconds have more requests or tokens, whichever method makes
+            them. All models with the same name, server and key in this process count together.
         default_headers: HTTP headers of every request.
         http_client: An ``httpx2.Client`` with your proxies and certificates; it stays open when the model is closed.
             Redirects are not followed. ``total_timeout`` also applies to headers that arrive byte by byte, but only if
@@ -106,6 +110,7 @@ class OpenAIMultiModal(OpenAIConnection):
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
         max_side: int | None = None,
+        rate_limit: RateLimit | None = None,
         api: Api | None = None,
         default_headers: Mapping[str, str] | None = None,
         http_client: httpx2.Client | None = None,
@@ -124,6 +129,7 @@ class OpenAIMultiModal(OpenAIConnection):
             additional_kwargs=additional_kwargs,
             inline_urls=inline_urls,
             max_side=max_side,
+            rate_limit=rate_limit,
         )
         self.api = self._check_api(api)
         self.api_base = check_address(api_base, "api_base")
@@ -143,9 +149,10 @@ class OpenAIMultiModal(OpenAIConnection):
                 pause = self._pause_before_retry(error, retries)
                 if pause is None:
                     request = self._drop_unsupported(request, error)
-                    continue
-            time.sleep(pause)
-            retries += 1
+            if pause is not None:
+                time.sleep(pause)
+                retries += 1
+            admit_again()
 
     async def _acall(self, request: Request) -> Any:
         retries = 0
@@ -159,7 +166,7 @@ class OpenAIMultiModal(OpenAIConnection):
             if pause is not None:
                 await asyncio.sleep(pause)
                 retries += 1
-            await admit_again()
+            await aadmit_again()
 
     def _create(self, request: Request) -> Any:
         """Send a request once."""

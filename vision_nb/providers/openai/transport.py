@@ -230,7 +230,6 @@ class Hooks:
 
         async def start(request: httpx2.Request) -> None:
             self._start(request, await aauthorize(request.headers, is_allowed=self._is_own(request)))
-            note_sent()
 
         async def limit(response: httpx2.Response) -> None:
             self._receive(response)
@@ -249,6 +248,7 @@ class Hooks:
 
     def _start(self, request: httpx2.Request, hidden: dict[str, str]) -> None:
         request.extensions = {**request.extensions, "vision_nb.started": time.monotonic(), _HIDDEN: hidden}
+        note_sent()
 
     def _receive(self, response: httpx2.Response) -> None:
         request = response.request

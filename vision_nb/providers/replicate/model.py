@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import finalize
 
+from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
@@ -80,6 +82,7 @@ class ReplicateMultiModal(MultiModalLLM):
         additional_kwargs: Inputs by the model's own names.
         inline_urls: Whether to download images from URLs and send their data.
         max_side: The longest side at which images are sent, in pixels; None for 2,048.
+        rate_limit: A `RateLimit` of requests per minute, as for `OpenAIMultiModal`.
 
     Raises:
         MissingKeyError: The API token is missing.
@@ -114,6 +117,7 @@ class ReplicateMultiModal(MultiModalLLM):
         additional_kwargs: Mapping[str, Any] | None = None,
         inline_urls: bool = False,
         max_side: int | None = None,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         api_token, api_base = hide(api_token, is_key=True), hide(api_base)  # a traceback may show the arguments
         known = known_model(model)
@@ -127,6 +131,7 @@ class ReplicateMultiModal(MultiModalLLM):
             additional_kwargs=additional_kwargs,
             inline_urls=inline_urls,
             max_side=max_side,
+            rate_limit=rate_limit,
         )
         _check_num_input_files(num_input_files)
         self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
@@ -155,6 +160,11 @@ class ReplicateMultiModal(MultiModalLLM):
     def server(self) -> str | None:
         """Return the base URL if it is not Replicate's own."""
         return self.api_base
+
+    @property
+    def account(self) -> str:
+        """A digest of the server and the token."""
+        return hashlib.sha256(f"{self.server} {self._api_token.reveal()}".encode()).hexdigest()
 
     @property
     def counted_model(self) -> str:

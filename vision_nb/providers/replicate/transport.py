@@ -18,7 +18,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from vision_nb.cost.request_gate import admit_again, note_sent
+from vision_nb.cost.call_gate import admit_again
+from vision_nb.cost.request_gate import aadmit_again, note_sent
 from vision_nb.errors import RedirectError, SettingsError
 from vision_nb.privacy.api_keys import Secret, aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_logs
@@ -289,7 +290,11 @@ class Transport(httpx.BaseTransport):
         retries = 0
         while True:
             try:
+                if _creates_prediction(request):
+                    note_sent()
                 response = self._inner.handle_request(request)
+                if _creates_prediction(request):
+                    note_rate_limits(response.headers, response.status_code)
                 if response.is_error or _is_cancellation(request):
                     response.read()
             except httpx.TransportError as error:
@@ -302,6 +307,8 @@ class Transport(httpx.BaseTransport):
                     return response
             time.sleep(pause)
             retries += 1
+            if _creates_prediction(request):
+                admit_again()
 
     def close(self) -> None:
         """Close all connections."""
@@ -355,7 +362,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
             await asyncio.sleep(pause)
             retries += 1
             if _creates_prediction(request):
-                await admit_again()
+                await aadmit_again()
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -1,4 +1,4 @@
-"""`RateLimit`, and the window of the requests that count towards it and towards the limits that the server reports.
+"""The window of the requests that count towards a rate limit and towards the limits that the server reports.
 
 The window is a log of requests with their tokens, because the limit has to hold in every minute, and the tokens of a
 request are corrected when its answer arrives. Read 2026-11: aiolimiter 1.3 allows almost twice the limit in the first
@@ -8,119 +8,21 @@ cannot correct it.
 
 from __future__ import annotations
 
-import math
+import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
-from vision_nb.comparison.reported_limits import JITTER, ReportedLimits
+from vision_nb.cost.rate_limit import WINDOW
+from vision_nb.cost.reported_limits import JITTER, ReportedLimits
 from vision_nb.cost.request_gate import LimitReport, Resource
-from vision_nb.errors import RequestTooLargeError, SettingsError
 
-WINDOW = 60.0 + JITTER
-"""Seconds for which a request counts: a minute, and the time that it may take longer to arrive than a later one."""
-
-NO_LIMITS: Mapping[Resource, int] = {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RateLimit:
-    """A limit on the requests to one model in any 60 seconds.
-
-    Attributes:
-        requests_per_minute: The maximum number of requests, including retries and repairs; None for no limit.
-        tokens_per_minute: The maximum number of input and output tokens; None for no limit. Before a request is sent,
-            its input is counted, and its answer is assumed to be as long as ``max_new_tokens`` allows, or 4,096 tokens
-            without a limit. The tokens that the server reports replace the count when the answer arrives.
-
-    Raises:
-        SettingsError: Neither limit is given, or one is not a positive integer.
-
-    >>> vn.RateLimit(requests_per_minute=500, tokens_per_minute=30_000)
-    RateLimit(requests_per_minute=500, tokens_per_minute=30000)
-    """
-
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-
-    def __post_init__(self) -> None:
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        if not given:
-            raise SettingsError("RateLimit needs requests_per_minute= or tokens_per_minute=, or both.")
-        for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise SettingsError(f"{name} must be an integer of at least 1: got {value!r:.80}.")
-
-    @property
-    def per_minute(self) -> Mapping[Resource, int]:
-        """The limits that are given, by what they count."""
-        given: tuple[tuple[Resource, int | None], ...] = (
-            ("requests", self.requests_per_minute),
-            ("tokens", self.tokens_per_minute),
-        )
-        return {resource: limit for resource, limit in given if limit is not None}
-
-    def shortest_run(self, requests: int, input_tokens: int | None) -> tuple[float, str]:
-        """Return the seconds that some requests take at least, and the limit from which that follows.
-
-        The first minute's requests may be sent at once, and answers may be short.
-
-        Args:
-            requests: The number of requests.
-            input_tokens: Their input tokens, or None if they are not known.
-
-        >>> vn.RateLimit(requests_per_minute=500).shortest_run(6000, None)
-        (671.0, '500 requests a minute')
-        """
-        used: dict[Resource, int] = {"requests": requests, "tokens": input_tokens or 0}
-        found = [
-            (
-                max(0, math.ceil(used[resource] / limit) - 1) * WINDOW,
-                f"{limit:,} {resource.removesuffix('s') if limit == 1 else resource} a minute",
-            )
-            for resource, limit in self.per_minute.items()
-        ]
-        return max(found)
-
-    def check(self, input_tokens: int | None, output_tokens: int, model: str) -> None:
-        """Refuse a request that the limit can never allow.
-
-        Args:
-            input_tokens: The tokens of its texts and images, or None if they are not known.
-            output_tokens: The maximum number of tokens in its answer.
-            model: The model's name, for the error message.
-
-        Raises:
-            RequestTooLargeError: The request alone exceeds the limit.
-            SettingsError: Tokens are limited, and those of the request are not known.
-        """
-        limit = self.tokens_per_minute
-        if limit is None:
-            return
-        if input_tokens is None:
-            raise SettingsError(
-                f"The image tokens of a request to {model:.80} are not known, so tokens_per_minute= cannot be "
-                "enforced: use requests_per_minute= alone."
-            )
-        if input_tokens + output_tokens > limit:
-            raise RequestTooLargeError(
-                f"A request to {model:.80} may use {input_tokens:,} input and {output_tokens:,} output tokens, more "
-                f"than tokens_per_minute={limit}: lower max_new_tokens, send smaller images with max_side=, or raise "
-                "the limit."
-            )
-
-
-def amounts(input_tokens: int, output_tokens: int) -> Mapping[Resource, int]:
-    """Return what one request counts for.
-
-    >>> amounts(1000, 50)
-    {'requests': 1, 'tokens': 1050, 'input_tokens': 1000, 'output_tokens': 50}
-    """
-    tokens = input_tokens + output_tokens
-    return {"requests": 1, "tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens}
+_LONGEST_PAUSE, _SHORTEST_PAUSE = 1.0, 0.02  # seconds between two attempts of a request that waits
+_LONGEST_SILENCE = 3.0  # seconds without an attempt after which a request that waits loses its turn
 
 
 @dataclass(eq=False)
@@ -138,6 +40,19 @@ class Admission:
     is_counted: bool = True
 
 
+@dataclass(eq=False)
+class Place:
+    """The place in line of a request that waits.
+
+    Attributes:
+        limits: The limits per minute that it keeps.
+        seen: When it was last attempted, by `time.monotonic`.
+    """
+
+    limits: Mapping[Resource, int]
+    seen: float
+
+
 class SlidingWindow:
     """The requests of the last minute to one model, and what the server reported. Safe to use from several threads.
 
@@ -149,26 +64,75 @@ class SlidingWindow:
         self._clock = clock
         self._unsent: set[Admission] = set()  # they count until they are sent, and then for a minute
         self._sent: deque[Admission] = deque()  # in the order of their times
+        self._line: list[Place] = []  # the requests that wait, oldest first
         self._used: Counter[Resource] = Counter()
         self._reported = ReportedLimits()
         self._lock = threading.RLock()  # garbage collection can end a call, and so correct it, while it is held
+
+    def pause(self, wait: float) -> float:
+        """Return the seconds until a waiting request is attempted again: others may make room, or be first.
+
+        Args:
+            wait: The seconds that `wait` returned.
+        """
+        return min(max(wait, _SHORTEST_PAUSE), _LONGEST_PAUSE)
 
     @property
     def has_reports(self) -> bool:
         """Whether the server has reported a limit."""
         return self._reported.has_any
 
+    @contextmanager
+    def place(self, limits: Mapping[Resource, int]) -> Iterator[Place]:
+        """Keep a place in line for a request that waits, in a ``with`` block.
+
+        Args:
+            limits: The limits per minute that it keeps.
+        """
+        place = Place(limits, time.monotonic())
+        with self._lock:
+            self._line.append(place)
+        try:
+            yield place
+        finally:
+            with self._lock:
+                self._line.remove(place)
+
+    def is_first(self, place: Place | None, limits: Mapping[Resource, int]) -> bool:
+        """Return whether no other request with the same limits has waited longer.
+
+        A request counts as waiting only while it is attempted: its event loop may be blocked, or closed.
+
+        Args:
+            place: The place of the request; None for a new one.
+            limits: Its limits per minute.
+        """
+        now = time.monotonic()
+        with self._lock:
+            alive = (other for other in self._line if other is place or now - other.seen < _LONGEST_SILENCE)
+            return next((other for other in alive if other.limits == limits), place) is place
+
     def admit(
-        self, limits: Mapping[Resource, int], needed: Mapping[Resource, int], *, obeys_server: bool = True
+        self,
+        limits: Mapping[Resource, int],
+        needed: Mapping[Resource, int],
+        place: Place | None = None,
+        *,
+        obeys_server: bool = True,
     ) -> Admission | None:
-        """Count a request if the limits allow it to be sent now; otherwise, return None.
+        """Count a request if the limits allow it to be sent now and it is its turn; otherwise, return None.
 
         Args:
             limits: The limits per minute.
             needed: What the request counts for.
+            place: Its place in line; None if it has not waited yet.
             obeys_server: Whether the limits that the server reported apply too.
         """
         with self._lock:
+            if place is not None:
+                place.seen = time.monotonic()
+            if self._line and not self.is_first(place, limits):
+                return None
             if self.wait(limits, needed, obeys_server=obeys_server) > 0:
                 return None
             admission = Admission(needed)
@@ -273,6 +237,15 @@ class SlidingWindow:
                     max_wait=max_wait,
                 )
 
+    def restart(self) -> None:
+        """Keep only the requests that were sent, and be usable, although another thread may have held the lock."""
+        self._lock = threading.RLock()
+        self._line.clear()
+        self._unsent.clear()
+        self._used.clear()
+        for admission in self._sent:
+            self._count(admission.amounts)
+
     def _sent_since(self, admission: Admission) -> Iterator[Admission]:
         """Yield the requests that may arrive at the server after another one."""
         for other in chain(self._unsent, reversed(self._sent)):
@@ -288,3 +261,26 @@ class SlidingWindow:
     def _count(self, amounts: Mapping[Resource, int], sign: int = 1) -> None:
         for resource, amount in amounts.items():  # several times faster than the methods of `Counter`
             self._used[resource] += sign * amount
+
+
+_windows: dict[tuple[str, str], SlidingWindow] = {}
+
+
+def shared_window(model: str, account: str) -> SlidingWindow:
+    """Return the window of a model, which all of its calls in this process share.
+
+    Args:
+        model: The model's full name.
+        account: Identifies the server and the key.
+    """
+    return _windows.setdefault((model, account), SlidingWindow())
+
+
+def _forget_parent() -> None:
+    """Free the windows, in a forked process, of what other threads of its parent held and were about to send."""
+    for window in _windows.values():
+        window.restart()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)

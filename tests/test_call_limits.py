@@ -1,0 +1,244 @@
+"""Rate limits of single calls: the limit of a model, and the limits that its server reports."""
+
+import asyncio
+import threading
+
+import pytest
+
+import vision_nb as vn
+from tests.conftest import picture
+from tests.forms import EIGHT_FORMS, ask, interrupted_when
+from tests.virtual_minutes import VirtualMinutes
+from vision_nb import errors
+from vision_nb.cost import request_window
+from vision_nb.demo import Fault
+from vision_nb.notebook.wait_line import show_wait
+
+SYNC = [form for form in EIGHT_FORMS if not form.startswith("a")]
+ASYNC = [form for form in EIGHT_FORMS if form.startswith("a")]
+SCHEMA = {"type": "object", "properties": {"height": {"type": "integer"}}, "required": ["height"]}
+USED_UP = {
+    "x-ratelimit-limit-requests": "1",
+    "x-ratelimit-remaining-requests": "0",
+    "x-ratelimit-reset-requests": "20s",
+}
+
+
+@pytest.fixture
+def minutes(monkeypatch):
+    return VirtualMinutes(monkeypatch)
+
+
+@pytest.fixture
+def shown():
+    """Return the lines that are shown while calls wait."""
+    lines = []
+    token = show_wait.set(lines.append)
+    yield lines
+    show_wait.reset(token)
+
+
+@pytest.fixture
+def image():
+    return vn.ImageDocument(image=picture(), image_name="photo.png")
+
+
+def limited(server, requests=1, name="gpt-4o", **options):
+    limit = vn.RateLimit(requests_per_minute=requests)
+    options = {"api_key": "k", "api_base": server.openai_base, "max_new_tokens": 50, "rate_limit": limit, **options}
+    return vn.OpenAIMultiModal(name, **options)
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_calls_keep_the_limit_of_their_model(server, image, minutes, form):
+    llm = limited(server, 2)
+    for _ in range(3):
+        await ask(llm, form, images=[image])
+    assert len(server.requests) == 3 and minutes.waits == [[0, 61]]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_calls_wait_for_the_reset_that_the_server_reports(server, image, minutes, form):
+    server.fail(Fault(headers=USED_UP), times=3)
+    llm = limited(server, rate_limit=None)
+    for _ in range(3):
+        await ask(llm, form, images=[image])
+    assert minutes.waits == [[20, 20]]
+
+
+async def test_all_forms_of_a_call_share_the_limit(server, image, minutes):
+    llm = limited(server)
+    for form in EIGHT_FORMS:
+        await ask(llm, form, images=[image])
+    assert minutes.waits == [[61] * 7]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_replicate_calls_keep_the_limit_and_that_of_the_server(server, image, minutes, form):
+    server.fail(Fault(headers={"ratelimit-limit": "1", "ratelimit-remaining": "0", "ratelimit-reset": "20"}), times=99)
+    options = {"api_token": "r8_" + "k" * 37, "api_base": server.replicate_base}
+    reported = vn.ReplicateMultiModal("llava-13b", **options)
+    for _ in range(2):
+        await ask(reported, form, images=[image])
+    limit = vn.RateLimit(requests_per_minute=1)
+    await ask(vn.ReplicateMultiModal("llava-13b", rate_limit=limit, **options), form, images=[image])
+    assert minutes.waits == [[20, 61]]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_a_retry_counts_as_a_request(server, image, minutes, form):
+    server.fail(Fault(status=500))
+    await ask(limited(server), form, images=[image])
+    assert len(server.requests) == 2 and minutes.waits == [[61]]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_a_repair_counts_as_a_request(server, image, minutes, form):
+    answers = iter(["tall", '{"height": 3}'])
+    server.answer_with(lambda question: next(answers))
+    response = await ask(limited(server), form, images=[image], schema=SCHEMA)
+    assert response.parsed == {"height": 3} and minutes.waits == [[61]]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_a_refused_request_is_repeated_after_the_reset(server, image, minutes, form):
+    server.fail(Fault(status=429, headers=USED_UP))
+    await ask(limited(server, rate_limit=None), form, images=[image])
+    assert minutes.waits == [[20]]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_the_bill_replaces_the_counted_tokens(server, image, minutes, form):
+    server.answer_with(lambda question: "Yes.")
+    llm = limited(server, max_new_tokens=400, rate_limit=vn.RateLimit(tokens_per_minute=1000))  # about 660 tokens
+    for _ in range(3):
+        await ask(llm, form, images=[image])  # billed as about 260
+    assert minutes.waits == [[0, 61]]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_a_request_larger_than_the_limit_is_an_error_at_once(server, image, form):
+    llm = limited(server, rate_limit=vn.RateLimit(tokens_per_minute=100))
+    with pytest.raises(errors.RequestTooLargeError, match="tokens_per_minute=100"):
+        await ask(llm, form, images=[image])
+    assert not server.requests
+
+
+def test_models_with_the_same_name_and_account_share_the_limit(server, image, minutes):
+    for model in (limited(server), limited(server), limited(server, api_key="other"), limited(server, name="gpt-4.1")):
+        model.complete("What?", image)
+    assert minutes.waits == [[61], [], []]
+
+
+def test_threads_share_the_limit(server, image, minutes):
+    llm = limited(server)
+    threads = [threading.Thread(target=llm.complete, args=("What?", image)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert minutes.waits == [[61] * 3]
+
+
+async def test_tasks_share_the_limit(server, image, minutes):
+    llm = limited(server)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(llm.acomplete("What?", image) for _ in range(4)))
+    assert minutes.waits == [[61] * 3]
+
+
+def test_a_run_keeps_the_limit_of_its_model_once(server, minutes, tmp_path):
+    images = [vn.ImageDocument(image=picture(seed=seed), image_name=f"{seed}.png") for seed in range(3)]
+    llm = limited(server)
+    llm.complete("What?", images[0])
+    comparison = vn.compare(llm, "What?", images, store=tmp_path / "store", progress=False)
+    llm.complete("What?", images[0])
+    assert not comparison.errors and minutes.waits == [[61] * 4]
+
+
+def test_the_limit_of_a_run_replaces_that_of_its_model(server, minutes, tmp_path):
+    images = [vn.ImageDocument(image=picture(seed=seed), image_name=f"{seed}.png") for seed in range(3)]
+    limits = {"gpt-4o": vn.RateLimit(requests_per_minute=3)}
+    models = [limited(server), limited(server, name="gpt-4.1")]
+    comparison = vn.compare(models, "What?", images, rate_limits=limits, store=tmp_path / "store", progress=False)
+    assert not comparison.errors and minutes.waits == [[0, 0], [61, 61]]
+
+
+def test_a_plan_knows_the_limit_of_its_model(server, image, tmp_path):
+    images = [vn.ImageDocument(image=picture(seed=seed), image_name=f"{seed}.png") for seed in range(3)]
+    plan = vn.compare(limited(server), "What?", images, dry_run=True, store=tmp_path / "store")
+    assert "at least 2 min 2 s at 1 request a minute" in repr(plan)
+
+
+@pytest.mark.parametrize("limit", [500, {"requests_per_minute": 1}, "500"])
+def test_a_limit_of_another_type_is_refused(limit):
+    with pytest.raises(errors.SettingsError, match=r"rate_limit must be vn.RateLimit\(...\)"):
+        vn.connect("demo", rate_limit=limit)
+
+
+@pytest.mark.parametrize("name", ["openai:gpt-4o", "groq:llama", "local:llava", "demo"])
+def test_connect_takes_the_limit_for_each_provider(server, name):
+    limit = vn.RateLimit(requests_per_minute=5)
+    options = {} if name == "demo" else {"api_base": server.openai_base, "api_key": "k"}
+    assert vn.connect(name, rate_limit=limit, **options).rate_limit == limit
+
+
+@pytest.mark.parametrize("form", SYNC)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_ends_the_wait_and_the_call_no_longer_counts(server, image, monkeypatch, form):
+    monkeypatch.setattr(request_window, "WINDOW", 600.0)
+    llm = limited(server)
+    llm.complete("What?", image)
+    window = llm.window()
+    with pytest.raises(KeyboardInterrupt) as raised, interrupted_when(lambda: bool(window._line)):
+        ask(llm, form, images=[image]).send(None)  # `asyncio.run` would only cancel the task
+    assert len(server.requests) == 1 and not window._line and not window._unsent
+    assert raised.tb  # the place is free although the traceback refers to the waiting call
+
+
+@pytest.mark.parametrize("form", ASYNC)
+async def test_a_canceled_call_no_longer_counts(server, image, monkeypatch, form):
+    monkeypatch.setattr(request_window, "WINDOW", 600.0)
+    llm = limited(server)
+    await ask(llm, form, images=[image])
+    waiting = asyncio.create_task(ask(llm, form, images=[image]))
+    async with asyncio.timeout(60):
+        while not llm.window()._line:
+            await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not llm.window()._line and not llm.window()._unsent and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_a_line_says_why_a_call_waits_and_for_how_long(server, image, minutes, shown, form):
+    llm = limited(server)
+    await ask(llm, form, images=[image])
+    assert not shown
+    await ask(llm, form, images=[image])
+    assert shown[0] == "Waiting 1 min 1 s: openai:gpt-4o has a limit of 1 request a minute." and shown[-1] == ""
+
+
+def test_the_line_names_the_limit_that_the_server_reports(server, image, minutes, shown):
+    server.fail(Fault(headers=USED_UP), times=2)
+    llm = limited(server, 500)
+    llm.complete("What?", image)
+    llm.complete("What?", image)
+    assert shown[0] == "Waiting 20 s: the server of openai:gpt-4o reports that its rate limit is used up."
+    assert shown[-1] == ""
+
+
+def test_a_short_wait_is_not_shown(server, image, minutes, shown):
+    server.fail(Fault(headers={**USED_UP, "x-ratelimit-reset-requests": "1s"}), times=2)
+    llm = limited(server, rate_limit=None)
+    llm.complete("What?", image)
+    llm.complete("What?", image)
+    assert minutes.waits == [[1]] and not shown
+
+
+def test_a_log_has_one_line_for_each_wait(server, image, minutes, capsys):
+    llm = limited(server)
+    llm.complete("What?", image)
+    llm.complete("What?", image)
+    assert capsys.readouterr().err == "Waiting 1 min 1 s: openai:gpt-4o has a limit of 1 request a minute.\n"
