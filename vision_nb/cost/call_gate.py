@@ -51,7 +51,9 @@ class CallGate:
     @cached_property
     def window(self) -> SlidingWindow:
         """The model's requests of the last minute."""
-        return self._find_window()
+        window = self._find_window()
+        del self._find_window  # it may keep the model and its key in memory
+        return window
 
     @property
     def is_limited(self) -> bool:
