@@ -48,6 +48,39 @@ def test_a_terminal_prints_an_answer_once(terminal):
     assert "--- a (demo) (" in terminal.run("%%vision demo:a -m demo:b", "What?", "", "")
 
 
+SCHEMA = (
+    "{'type': 'object', 'properties': {'shop': {'type': 'string'}, 'total': {'type': 'object', 'properties': "
+    "{'amount': {'type': 'number'}}}, 'items': {'type': 'array', 'items': {'type': 'string'}}}}"
+)
+RECEIPT = '{"shop": "Corner Shop", "total": {"amount": 12.5}, "items": ["bread", "milk"]}'
+
+
+def test_a_terminal_shows_the_fields_of_a_structured_answer_as_a_table(terminal):
+    terminal.run(f"schema = {SCHEMA}", "from vision_nb.demo import shared_server")
+    terminal.run(f"shared_server().answer_with('{RECEIPT}')")
+    table = "shop          Corner Shop\ntotal.amount  12.5\nitems         bread, milk\n"
+    for option in ("", " --no-stream --no-cache", ""):  # the last one comes from the cache
+        shown = terminal.run(f"%%vision demo --schema schema{option}", "What?", "", "")
+        assert shown.count(table) == 1 and '"' not in shown and "Out[" not in shown
+    assert terminal.run("_['shop']").strip().endswith("'Corner Shop'")
+    terminal.run("import vision_nb as vn")
+    assert table in terminal.run("vn.display_stream(vn.connect('demo').stream_complete('What?', schema=schema));")
+
+
+def test_ctrl_c_keeps_the_fields_of_a_structured_answer_that_have_arrived(terminal):
+    terminal.run(f"schema = {SCHEMA}", "from vision_nb.demo import shared_server")
+    terminal.run("""answer = '{"shop": "Corner Shop", "items": ["' + 'word ' * 4000 + '"]}'""")
+    terminal.run("shared_server().answer_with(answer)")
+    for line in ("%%vision demo --schema schema", "What?", "", ""):
+        terminal.sendline(line)
+    terminal.expect("characters, ")
+    terminal.sendintr()
+    terminal.expect("KeyboardInterrupt: stopped")
+    shown = terminal.before
+    terminal.expect(r"In \[\d+\]: $")
+    assert "shop   Corner Shop\r\nitems  word word" in shown and '"shop"' not in shown
+
+
 def test_a_terminal_lists_the_names_and_sizes_of_shown_images(terminal):
     terminal.run("import vision_nb as vn")
     for line in ("vn.show(vn.samples.path('chart'))", "vn.load_images(vn.samples.path('chart'))"):

@@ -8,8 +8,9 @@ import pytest
 import vision_nb as vn
 from vision_nb.demo import Fault
 from vision_nb.notebook.display import StreamingDisplay
-from vision_nb.rendering.answer import response_markdown
+from vision_nb.rendering.answer import fields_table, response_markdown
 from vision_nb.rendering.data_table import data_table
+from vision_nb.rendering.terminal import joined_parts
 
 
 class Item(pydantic.BaseModel):
@@ -100,7 +101,7 @@ def test_a_large_value_makes_a_small_table():
     assert len(data_table({"deep": deep})) < 100_000
 
 
-def test_in_a_terminal_a_repaired_answer_is_written_below_the_first(llm, server, capsys):
+def test_a_terminal_shows_only_the_fields_of_the_repaired_answer(llm, server, capsys):
     server.fail(Fault(text='{"shop": 1}'))
-    vn.display_stream(llm.stream_complete("Read it.", schema=Receipt))
-    assert capsys.readouterr().out == f'{{"shop": 1}}\n\n{json.dumps(DATA)}\n'
+    answer = vn.display_stream(llm.stream_complete("Read it.", schema=Receipt))
+    assert answer.attempts == 2 and capsys.readouterr().out == f"{joined_parts([fields_table(DATA)])}\n"

@@ -136,9 +136,9 @@ class AnswerView(StreamingDisplay):
         is_parsed = self.problem is None and response.finish_reason not in UNFINISHED
         return self.output_format.parse is not None and is_parsed
 
-    def _write(self, response: Response) -> None:
+    def _write(self, response: Response, *, finished: bool = False) -> None:
         if not self._hides_text(response):
-            super()._write(response)
+            super()._write(response, finished=finished)
 
     def notes(self, response: Response) -> list[str]:
         """Return the notes below the finished answer."""

@@ -20,9 +20,10 @@ from vision_nb.images.prepare import fit_within, to_jpeg, to_webp
 from vision_nb.messages import as_images
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
 from vision_nb.notebook.stream_status import INTERVAL, StreamStatus
-from vision_nb.rendering.answer import badge_notes, plain_text, response_markdown
+from vision_nb.rendering.answer import answer_part, badge_notes, plain_text, response_markdown
 from vision_nb.rendering.html import data_uri, image_html
 from vision_nb.rendering.sanitize import terminal_text
+from vision_nb.rendering.terminal import joined_parts
 from vision_nb.responses import Response
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ R = TypeVar("R", bound=Response)
 UPDATES_PER_SECOND = 12
 """How often a streamed answer is redrawn at most: more often flickers, and fills the message queue."""
 
+_STATUS_WIDTH = 40  # characters of a structured answer, while it arrives in a terminal
 _MAX_RESENT = 5.0  # how many times its length the updates of a growing answer may have before another one is sent
 _FREE_CHARACTERS = 20_000  # in total for short answers, which are always redrawn often
 _FREE_EACH_SECOND = 100_000  # in total for answers that are redrawn each second
@@ -245,7 +247,7 @@ class StreamingDisplay:
             self._status.clear()
             self._draw(self.bundle(response, finished=True), self.metadata(response))
         else:
-            self._write(response)
+            self._write(response, finished=True)
             images = response.images if self.thumbnails else ()
             names = [image_names(images)] if images else []
             notes = [*names, *self.notes(response), *badge_notes(response)]
@@ -261,12 +263,17 @@ class StreamingDisplay:
         allowed = _FREE_CHARACTERS + _MAX_RESENT * self._growth * _received(response)
         return self._sent <= (allowed if seconds < INTERVAL else max(allowed, _FREE_EACH_SECOND))
 
-    def _write(self, response: Response) -> None:
-        if response.attempts > self._attempts:  # the text is another one: a structured answer was repaired
-            sys.stdout.write("\n\n")
-            self._written, self._attempts = 0, response.attempts
-        sys.stdout.write(terminal_text(response.text[self._written :]))
-        sys.stdout.flush()
+    def _write(self, response: Response, *, finished: bool = False) -> None:
+        """Write what is new of an answer to a terminal; a structured one as a table when it is finished."""
+        if response.schema is None:
+            sys.stdout.write(terminal_text(response.text[self._written :]))
+            sys.stdout.flush()
+        elif finished:
+            self._status.clear()
+            sys.stdout.write(joined_parts([answer_part(response)]))
+        else:
+            end = response.text[-_STATUS_WIDTH:]
+            self._status.show(end, _received(response), drawn_at=self._status.started)
         self._written = len(response.text)
 
     def _draw(self, bundle: dict[str, str], metadata: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ class LiveOutput:
     def __init__(self, *, enabled: bool = True, in_logs: bool = True) -> None:
         self._enabled, self._in_logs = enabled, in_logs
         self._handle: Any = None
+        self._has_line = False  # in a terminal
 
     @property
     def is_live(self) -> bool:
@@ -60,6 +61,7 @@ class LiveOutput:
                 text = text if len(text) < columns else f"{text[: columns - 4]}..."
             sys.stderr.write(f"\r\x1b[K{text}" + "\n" * last)
             sys.stderr.flush()
+            self._has_line = not last
         elif last and self._in_logs:
             sys.stderr.write(f"{terminal_text(line)}\n")
 
@@ -67,9 +69,10 @@ class LiveOutput:
         """Empty the output: the front ends of notebooks then show nothing, although it stays in the saved file."""
         if self._handle is not None:
             self._handle.update({}, raw=True)
-        elif self._enabled and sys.stderr.isatty() and not in_notebook():
+        elif self._has_line:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+            self._has_line = False
 
 
 class ProgressLine:

@@ -16,15 +16,18 @@ _ENVELOPE = 200  # bytes of a message without its line
 
 
 class StreamStatus:
-    """The last words of a long answer, how much of it has arrived, and for how long, in a notebook.
+    """The last words of a long answer, how much of it has arrived, and for how long.
 
     A long answer is redrawn seldom, because each update sends all of it. The line is an output of its own, below the
     answer, whose updates send a few hundred bytes: together at most about the length of the answer.
+
+    Attributes:
+        started: When the answer began, by `time.monotonic`.
     """
 
     def __init__(self) -> None:
         self._output = LiveOutput()
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         self._shown_at, self._sent = 0.0, 0
 
     def show(self, text: str, received: int, *, drawn_at: float) -> None:
@@ -40,7 +43,7 @@ class StreamStatus:
             return
         end = text[-_LAST_WORDS:]
         words = " ".join((end.partition(" ")[2] or end).split())
-        line = f"\N{HORIZONTAL ELLIPSIS} {words} ({received:,} characters, {format_duration(now - self._started)})"
+        line = f"\N{HORIZONTAL ELLIPSIS} {words} ({received:,} characters, {format_duration(now - self.started)})"
         html = muted_text(line)
         self._output.show(line, html)
         self._shown_at, self._sent = now, self._sent + len(line) + len(html) + _ENVELOPE

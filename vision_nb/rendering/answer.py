@@ -161,8 +161,7 @@ def plain_text(response: _Response) -> str:
 
 def response_parts(response: _Response) -> Iterator[TerminalPart]:
     """Yield a response for a terminal: the answer, notes, and a line with its model, tokens, time and price."""
-    data = _data(response)
-    yield MarkdownText(response.text) if data is None else fields_table(data)
+    yield answer_part(response)
     for number, choice in enumerate(response.other_choices, 2):
         yield f"\nChoice {number}:"
         yield MarkdownText(choice.text)
@@ -171,6 +170,12 @@ def response_parts(response: _Response) -> Iterator[TerminalPart]:
         yield f"({response.remark})"
     yield response_facts(response)
     yield from (f"({note})" for note in badge_notes(response))
+
+
+def answer_part(response: _Response) -> TerminalPart:
+    """Return an answer for a terminal: a structured one as a table of the fields received so far."""
+    data = _data(response)
+    return MarkdownText(response.text) if data is None else fields_table(data)
 
 
 def fields_table(data: Any) -> TextTable:
