@@ -11,6 +11,7 @@ from nbconvert import HTMLExporter, MarkdownExporter
 import vision_nb as vn
 from tests.conftest import picture
 from tests.kernels import cell_runner, markdown_of, run_cells, text_of
+from tests.virtual_minutes import VirtualMinutes
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.rendering.page import answer_html
@@ -366,3 +367,19 @@ def test_rerunning_a_cell_closes_its_earlier_panels_and_closed_panels_are_releas
         for number in range(5):
             run(f"cell {number}", "panel = vn.ChatPanel('demo')\npanel.close()\ndel panel")
         assert run("last", "pass", "panels()") == 2
+
+
+async def test_a_question_that_waits_for_a_rate_limit_says_why_until_it_is_sent(server, monkeypatch):
+    minutes = VirtualMinutes(monkeypatch)
+    server.answer_with(lambda question: f"to {question.prompt}")
+    limit = vn.RateLimit(requests_per_minute=1)
+    panel = vn.ChatPanel(vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, rate_limit=limit))
+    page, waits = Page(panel), []
+    receive = page.receive
+    page.receive = lambda content: (receive(content), waits.extend(turn["wait"] for turn in page.turns[-1:]))
+    await panel.ask("One?")
+    assert not any(waits)
+    await panel.ask("Two?")
+    await settled(panel)
+    assert "Waiting 1 min 1 s: openai:gpt-4o has a limit of 1 request a minute." in waits
+    assert page.turns[-1]["wait"] == "" and page.turns[-1]["state"] == "done" and minutes.waits == [[61]]

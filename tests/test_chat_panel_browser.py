@@ -538,3 +538,20 @@ def test_no_api_key_is_in_the_widget_state_or_page(opened, lab):
     )
     assert state == "False True"
     assert "sk-very" not in panel.page.locator(".vnb-transcript").inner_html()
+
+
+def test_a_question_that_waits_for_a_rate_limit_says_why(opened):
+    panel = opened()
+    panel.run(
+        "from vision_nb.demo import Fault\n"
+        "names = ('limit', 'remaining', 'reset')\n"
+        "headers = {f'x-ratelimit-{name}-requests': value for name, value in zip(names, ('1', '0', '30s'))}\n"
+        "server.fail(Fault(headers=headers))"
+    )
+    panel.say("One?")
+    panel.wait("done")
+    panel.say("Two?")
+    panel.wait_for_text("its rate limit is used up", ".vnb-waiting")
+    panel.page.locator(".vnb-composer button:text('Stop')").click()
+    panel.wait("failed")
+    assert panel.page.locator(".vnb-turn").last.locator(".vnb-waiting").is_hidden()

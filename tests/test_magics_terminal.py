@@ -114,3 +114,18 @@ def test_fix_asks_for_confirmation_before_sending(terminal):
     terminal.sendline("%vision fix demo")
     terminal.expect(r"Send it\? \[y/N\] ")
     assert "no image yet" in terminal.run("y")
+
+
+def test_a_line_says_why_a_cell_waits_and_ctrl_c_ends_the_wait(terminal):
+    terminal.run("from vision_nb.demo import Fault, shared_server")
+    names = "('limit', 'remaining', 'reset')"
+    terminal.run(f"headers = {{f'x-ratelimit-{{n}}-requests': v for n, v in zip({names}, ('1', '0', '50s'))}}")
+    terminal.run("shared_server().fail(Fault(headers=headers))", "sent = len(shared_server().requests)")
+    terminal.run("%%vision demo", "What?", "", "")
+    for line in ("%%vision demo", "Where?", "", ""):
+        terminal.sendline(line)
+    terminal.expect("Waiting [0-9]+ s: the server of demo reports that its rate limit is used up.")
+    terminal.sendintr()
+    terminal.expect("KeyboardInterrupt")
+    terminal.expect(r"In \[\d+\]: $")
+    assert "SENT 1" in terminal.run("print('SENT', len(shared_server().requests) - sent)")

@@ -16,6 +16,7 @@ from vision_nb.errors import IncompleteResponseError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.notebook.wait_line import show_wait
 from vision_nb.rendering.demo_badge import BADGE
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.storage.conversations import ConversationSummary
@@ -64,6 +65,7 @@ class PanelController:
         self._view_model = TranscriptViewModel(thumbnails)
         self._task: asyncio.Task[ChatResponse] | None = None
         self._has_received_all = False
+        self._wait = ""
         self._is_closed = False
         self._background_task: asyncio.Task[None] | None = None
         self.show_conversation()
@@ -79,7 +81,7 @@ class PanelController:
 
     def draw(self) -> None:
         """Update the page."""
-        self.view.show(self._view_model.views(self._chat, self.failed))
+        self.view.show(self._view_model.views(self._chat, self.failed, wait=self._wait))
         present = {id(turn) for turn in self._chat.turns}
         removed = sum(id(turn) not in present for turn in self._turns_before) + (self._failed_before is not None)
         self.view.status = {
@@ -167,6 +169,7 @@ class PanelController:
             raise SettingsError("The model is still answering: wait for the answer, or stop it.")
 
     async def _answer(self, question: ChatMessage, overrides: Mapping[str, Any]) -> ChatResponse:
+        show_wait.set(self._show_wait)  # the task has a context of its own
         # Loading the price list takes half a second: do it in a thread while the model is answering.
         prices = asyncio.ensure_future(asyncio.to_thread(self._chat.llm.price, Usage(1, 1)))
         async with aclosing(self._chat.astream(question, **overrides)) as stream:
@@ -176,6 +179,11 @@ class PanelController:
         self._has_received_all = True
         await asyncio.wait([prices])
         return answer
+
+    def _show_wait(self, line: str) -> None:
+        """Show why the question is not sent yet; "" when it is."""
+        self._wait = line
+        self.draw()
 
     def _end(self, task: asyncio.Task[ChatResponse], question: ChatMessage) -> None:
         self._task = None

@@ -29,6 +29,8 @@ class TurnView(TypedDict):
     note: str
     state: str
     """"waiting", "thinking", "answering", "done", "stopped" or "failed"."""
+    wait: str
+    """Why the question is not sent yet, and for how long; "" if it is."""
     model: str
     reasoning_summary: str
     reasoning: str

@@ -48,7 +48,8 @@ class TurnElement {
     this.updateHtml("html", this.answer, html);
     this.updateHtml("reasoning", this.reasoning, reasoning);
     if (!fields) return;
-    if (fields.state && fields.state !== this.view.state) this.stateSince = performance.now() - 1000 * waited;
+    const isSent = this.view.wait && fields.wait === "";
+    if (isSent || (fields.state && fields.state !== this.view.state)) this.stateSince = performance.now() - 1000 * waited;
     Object.assign(this.view, fields);
     const { prompt, note, model, state, remark, error, details } = this.view;
     if (fields.images) this.drawImages(fields.images);
@@ -80,12 +81,13 @@ class TurnElement {
     updateBlocks(container, this.html[name]);
   }
 
-  // Shows how long the model has been silent or thinking. The page counts, so that the kernel sends nothing.
+  // Shows how long the model has been silent or thinking, or why the question is not sent yet. The page counts the
+  // seconds of the model, so that the kernel sends nothing.
   drawWaiting(isKernelGone = false) {
-    const { state, reasoning_summary } = this.view;
+    const { state, wait, reasoning_summary } = this.view;
     const seconds = Math.floor((performance.now() - this.stateSince) / 1000);
     const time = isKernelGone ? " (the kernel was restarted or stopped)" : seconds ? ` ${seconds} s` : "";
-    this.waiting.textContent = state === "waiting" ? `Thinking\u2026${time}` : "";
+    this.waiting.textContent = state === "waiting" ? wait || `Thinking\u2026${time}` : "";
     this.waiting.hidden = state !== "waiting";
     this.reasoningSummary.textContent = state === "thinking" ? reasoning_summary + time : reasoning_summary;
     this.reasoningBlock.hidden = !reasoning_summary;

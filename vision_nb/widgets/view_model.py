@@ -44,8 +44,14 @@ class TranscriptViewModel:
         self._views: dict[str, TurnView] = {}
         self._id_count = 0
 
-    def views(self, chat: Chat, failed: FailedTurn | None) -> list[TurnView]:
-        """Return the views of all turns, ending with the turn that is being answered or has failed, if any."""
+    def views(self, chat: Chat, failed: FailedTurn | None, *, wait: str = "") -> list[TurnView]:
+        """Return the views of all turns, ending with the turn that is being answered or has failed, if any.
+
+        Args:
+            chat: The conversation.
+            failed: The failed turn, or None.
+            wait: Why the question is not sent yet, and for how long.
+        """
         self._ids = {id(turn): (turn, self.id_of(turn)) for turn in chat.turns}
         finished = {self.id_of(turn): self._finished(turn) for turn in chat.turns}
         self._views = {turn_id: view for turn_id, view in finished.items() if _has_all_thumbnails(view)}
@@ -53,7 +59,7 @@ class TranscriptViewModel:
         if chat.answering is not None:
             answer = chat.answering.answer
             state = "answering" if answer.text else "thinking" if answer.reasoning else "waiting"
-            views.append(self._view(ANSWERING_ID, chat.answering, state))
+            views.append(self._view(ANSWERING_ID, chat.answering, state, wait=wait))
         elif failed is not None:
             views.append(self._view(FAILED_ID, failed.turn, "failed", error=failed.error))
         return views
@@ -70,7 +76,9 @@ class TranscriptViewModel:
         state = "stopped" if turn.answer.finish_reason in UNFINISHED else "done"
         return self._views.get(turn_id) or self._view(turn_id, turn, state, details=facts_line(turn.answer))
 
-    def _view(self, turn_id: str, turn: Turn, state: str, *, details: str = "", error: str = "") -> TurnView:
+    def _view(
+        self, turn_id: str, turn: Turn, state: str, *, details: str = "", error: str = "", wait: str = ""
+    ) -> TurnView:
         return {
             "id": turn_id,
             "prompt": turn.question.text,
@@ -80,6 +88,7 @@ class TranscriptViewModel:
             ],
             "note": dropped_images_note(turn),
             "state": state,
+            "wait": wait,
             "model": turn.answer.shown_model or "assistant",
             "reasoning_summary": _reasoning_summary(turn.answer, state),
             "reasoning": _reasoning_html(turn.answer.reasoning),
