@@ -147,6 +147,18 @@ def test_dry_run_cost_and_many_images(tmp_path):
     assert "The answer is cached" in html_of(cells[8])
 
 
+def test_a_dry_run_needs_no_key(photo):
+    cells = run_cells(
+        "%load_ext vision_nb\nimport os\nos.environ.pop('OPENAI_API_KEY', None)",
+        f"%%vision openai:gpt-4o -i {photo} --dry-run\nWhat?",
+        f"%%vision openai:gpt-4o -i {photo} --api-key-env NO_SUCH_KEY --dry-run\nWhat?",
+        f"%%vision openai:gpt-4o -i {photo} --api-key-env NO_SUCH_KEY\nWhat?",
+        allow_errors=True,
+    )
+    assert all("Nothing was sent." in html_of(cell) for cell in cells[1:3])
+    assert "NO_SUCH_KEY is not set" in error_of(cells[3])
+
+
 def test_a_note_about_skipped_files_is_shown_once(tmp_path):
     (tmp_path / "a.png").write_bytes(encoded(picture()))
     (tmp_path / "notes.txt").write_text("not an image")

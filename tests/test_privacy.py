@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 import vision_nb as vn
 from tests.conftest import picture
 from tests.secret_search import CANARY, appears_in, serving
+from vision_nb.demo import sample_url
 from vision_nb.store import default_path
 
 CAMERA = "SecretCamera"
@@ -99,6 +101,23 @@ def test_of_an_image_behind_a_url_only_the_url_is_sent_unless_it_is_inlined(tagg
         if inline:
             (sent,) = re.findall(r"base64,([\w+/=]+)", body)
             assert CAMERA.encode() in tagged.read_bytes() and CAMERA.encode() not in base64.b64decode(sent)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(vn.OpenAIMultiModal, "gpt-4o", CANARY),
+        partial(vn.ReplicateMultiModal, "llava-13b", api_token=CANARY),
+        partial(vn.connect, "xai:grok-4", api_key=CANARY),
+    ],
+)
+def test_a_url_on_this_machine_is_not_sent_to_a_server_on_another_one(server, make):
+    here = vn.ImageDocument.of(sample_url(server, "chart"))
+    elsewhere = vn.ImageDocument.of("https://images.example.org/chart.png")
+    sent = make().outgoing(here)
+    assert sent is not None and sent.size == here.size
+    assert make().outgoing(elsewhere) is None
+    assert make(api_base=server.url).outgoing(here) is None
 
 
 def test_outputs_contain_thumbnails_without_metadata(server, tagged, tmp_path):

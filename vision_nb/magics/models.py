@@ -16,7 +16,7 @@ from vision_nb.magics.usage_errors import UsageError, closest, truncate
 from vision_nb.privacy.api_keys import looks_like_key
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import key_variables, known_models
-from vision_nb.providers.connect import connect, connect_to_count
+from vision_nb.providers.connect import NO_KEY, connect, connect_to_count
 from vision_nb.providers.llamacpp.shared import is_running
 
 _KEY_ARGUMENTS = {"replicate": "api_token", "demo": None}  # by provider; api_key for all others
@@ -65,7 +65,7 @@ class Models:
                 raise UsageError(self._settings.refused[setting])
         base = api_base or self._settings.api_base
         key_variable = api_key_env or self._settings.api_key_env
-        arguments = {**(options or {}), **connection_arguments(full_name, base, key_variable)}
+        arguments = {**(options or {}), **connection_arguments(full_name, base, key_variable, needs_key=not dry_run)}
         place = (full_name, arguments.get("api_base", base), key_variable)
         fingerprint = _fingerprint(arguments)
         known = self._connected.get(place)
@@ -86,13 +86,14 @@ class Models:
         self._connected.clear()
 
 
-def connection_arguments(name: str, base: str, key_variable: str) -> dict[str, Any]:
+def connection_arguments(name: str, base: str, key_variable: str, *, needs_key: bool = True) -> dict[str, Any]:
     """Return the arguments of `connect` for a server and an API key.
 
     Args:
         name: The model's full name.
         base: The server's base URL; empty for the provider's own.
         key_variable: The environment variable that holds the API key; empty for the provider's own.
+        needs_key: Whether the variable must be set; otherwise, a placeholder replaces a missing key.
 
     Raises:
         UsageError: The model does not take an API key, or the variable's name is a key.
@@ -101,19 +102,19 @@ def connection_arguments(name: str, base: str, key_variable: str) -> dict[str, A
     provider = name.partition(":")[0]
     arguments = {_BASE_ARGUMENTS.get(provider, "api_base"): base} if base else {}
     if key_variable:
-        argument, key = _KEY_ARGUMENTS.get(provider, "api_key"), _read_key(key_variable)
+        argument, key = _KEY_ARGUMENTS.get(provider, "api_key"), _read_key(key_variable, is_needed=needs_key)
         if argument is None:
             raise UsageError(f"{name} does not take an API key: omit --api-key-env.")
         arguments[argument] = key
     return arguments
 
 
-def _read_key(variable: str) -> str:
+def _read_key(variable: str, *, is_needed: bool) -> str:
     if not variable.isidentifier() or looks_like_key(variable):
         raise UsageError("--api-key-env takes the name of an environment variable, never the key itself.")
-    if not os.environ.get(variable):
+    if not os.environ.get(variable) and is_needed:
         raise MissingKeyError(f"The environment variable {variable} is not set: set it, or name another one.")
-    return os.environ[variable]
+    return os.environ.get(variable) or NO_KEY
 
 
 def _fingerprint(arguments: Mapping[str, Any]) -> str:

@@ -70,3 +70,12 @@ def is_on_this_machine(address: str | None) -> bool:
         return urlsplit(address or "").hostname in ("localhost", "127.0.0.1", "::1", "host.docker.internal")
     except ValueError:
         return False
+
+
+def is_out_of_reach(url: str | None, server: str | None) -> bool:
+    """Return whether a URL names this machine, and a server is on another one, where the URL leads elsewhere.
+
+    >>> is_out_of_reach("http://127.0.0.1:8000/a.png", None), is_out_of_reach("https://example.org/a.png", None)
+    (True, False)
+    """
+    return is_on_this_machine(url) and not is_on_this_machine(server)

@@ -18,7 +18,7 @@ from vision_nb.images.prepare import Prepared
 from vision_nb.images.uploaded import UploadedImage
 from vision_nb.messages import user_message
 from vision_nb.privacy.api_keys import hide_headers, looks_like_key, unhide
-from vision_nb.providers.addresses import is_on_this_machine
+from vision_nb.providers.addresses import is_on_this_machine, is_out_of_reach
 from vision_nb.providers.call import Call, Images, Messages, Overrides, merge_settings
 from vision_nb.providers.demo_servers import is_demo_server
 from vision_nb.providers.outgoing_image import OutgoingImage, prepare_image
@@ -55,6 +55,7 @@ class MultiModalLLM(RequestSender):
         additional_kwargs: More request parameters, passed on unchanged.
         max_side: The longest side at which images are sent, in pixels; None for the side of the model's rule.
         inline_urls: Whether images behind URLs are downloaded and sent as files, for servers that cannot reach them.
+            For a URL on this machine and a server on another one, this is always so.
         rate_limit: The `RateLimit` that every call keeps; a comparison's ``rate_limits`` replace it.
     """
 
@@ -328,7 +329,7 @@ class MultiModalLLM(RequestSender):
         return await to_thread(self._prepare, question, stream=stream)
 
     def _prepare_image(
-        self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1, *, inline_urls: bool | None = None
+        self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1, *, inline_urls: bool = False
     ) -> OutgoingImage:
         """Prepare one of a request's images.
 
@@ -336,14 +337,14 @@ class MultiModalLLM(RequestSender):
             document: The image.
             settings: The settings of the call.
             count: How many images the request has.
-            inline_urls: Whether to download an image behind a URL; None for the model's setting.
+            inline_urls: Whether to download an image behind a URL, whatever the model's setting.
         """
         return prepare_image(
             document,
             model=self.counted_model,
             detail=self._detail_of(document, settings),
             max_side=self.max_side,
-            inline_urls=self.inline_urls if inline_urls is None else inline_urls,
+            inline_urls=inline_urls or self.inline_urls or is_out_of_reach(document.image_url, self.server),
             types=self.image_types,
             max_bytes=self.max_image_bytes,
             side_limit=self._side_limit(count),

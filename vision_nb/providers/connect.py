@@ -31,6 +31,9 @@ PROVIDERS: Mapping[str, Callable[..., MultiModalLLM]] = {
 }
 """The class of each provider's models; the other services have the class `ServiceMultiModal`."""
 
+NO_KEY = "not needed to count"
+"""The API key of a model that sends nothing."""
+
 _NOWHERE = "http://127.0.0.1:1/v1"
 _WITH_DEFAULT_MODEL = ("openai", "local", "demo")
 
@@ -105,7 +108,7 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
         return connect(name, **options)
     except MissingKeyError:
         argument = "api_token" if name.startswith("replicate:") else "api_key"
-        return connect(name, **{**options, argument: "not needed to count"})
+        return connect(name, **{**options, argument: NO_KEY})
 
 
 def _connect_local(model: str, options: Mapping[str, Any]) -> MultiModalLLM:

@@ -310,7 +310,7 @@ class OpenAIMultiModal(OpenAIConnection):
         await super().aclose()
 
     def _prepare_image(
-        self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1, *, inline_urls: bool | None = None
+        self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1, *, inline_urls: bool = False
     ) -> OutgoingImage:
         detail = self._detail_of(document, settings)
         file = self._file_for(document, detail)
