@@ -1,7 +1,11 @@
 """Rate limits of single calls: the limit of a model, and the limits that its server reports."""
 
 import asyncio
+import faulthandler
+import gc
+import os
 import threading
+import warnings
 
 import pytest
 
@@ -11,7 +15,11 @@ from tests.forms import EIGHT_FORMS, ask, interrupted_when
 from tests.virtual_minutes import VirtualMinutes
 from vision_nb import errors
 from vision_nb.cost import request_window
+from vision_nb.cost.rate_limit import NO_LIMITS, amounts
+from vision_nb.cost.request_gate import LimitReport
+from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.demo import Fault
+from vision_nb.notebook import wait_line
 from vision_nb.notebook.wait_line import show_wait
 
 SYNC = [form for form in EIGHT_FORMS if not form.startswith("a")]
@@ -102,9 +110,10 @@ async def test_a_repair_counts_as_a_request(server, image, minutes, form):
 
 @pytest.mark.parametrize("form", EIGHT_FORMS)
 async def test_a_refused_request_is_repeated_after_the_reset(server, image, minutes, form):
-    server.fail(Fault(status=429, headers=USED_UP))
+    server.fail(Fault(status=429, headers={**USED_UP, "x-ratelimit-reset-requests": "700ms"}))
     await ask(limited(server, rate_limit=None), form, images=[image])
-    assert minutes.waits == [[20]]
+    first, second = server.requests
+    assert second.time - first.time >= 0.7
 
 
 @pytest.mark.parametrize("form", EIGHT_FORMS)
@@ -242,3 +251,140 @@ def test_a_log_has_one_line_for_each_wait(server, image, minutes, capsys):
     llm.complete("What?", image)
     llm.complete("What?", image)
     assert capsys.readouterr().err == "Waiting 1 min 1 s: openai:gpt-4o has a limit of 1 request a minute.\n"
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_a_pause_that_the_server_asks_for_is_kept_by_all_calls_to_the_model(server, image, minutes, form):
+    server.fail(Fault(status=429, retry_after=20))
+    with pytest.raises(errors.RateLimitError):
+        await ask(limited(server, rate_limit=None, max_retries=0), form, images=[image])
+    await ask(limited(server, rate_limit=None), form, images=[image])
+    assert minutes.waits == [[20]]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_a_pause_that_the_server_asks_for_is_shown(server, image, shown, monkeypatch, form):
+    monkeypatch.setattr(wait_line, "SHORTEST", 0.1)
+    server.fail(Fault(status=429, retry_after=0.2))
+    await ask(limited(server, rate_limit=None), form, images=[image])
+    assert shown == ["Waiting 1.0 s: the server asks for a pause before the next attempt.", ""]
+
+
+@pytest.mark.parametrize("form", EIGHT_FORMS)
+async def test_a_limit_for_longer_than_a_call_waits_is_an_error_at_once(server, image, minutes, form):
+    used_up = {**USED_UP, "x-ratelimit-reset-requests": "8h0m0s"}
+    server.fail(Fault(status=429, headers=used_up), times=9)
+    for sent in (1, 2):
+        with pytest.raises(errors.RateLimitError) as caught:
+            await ask(limited(server, rate_limit=None), form, images=[image])
+        assert caught.value.retry_after == 8 * 3600 and len(server.requests) == sent
+    assert minutes.waits == [[0]]
+
+
+def test_a_run_shows_no_lines_of_single_calls(server, image, minutes, shown, tmp_path):
+    images = [vn.ImageDocument(image=picture(seed=seed), image_name=f"{seed}.png") for seed in range(3)]
+    comparison = vn.compare(limited(server), "What?", images, store=tmp_path / "store", progress=False)
+    assert not comparison.errors and not shown and minutes.waits == [[61, 61]]
+
+
+def test_a_call_that_is_not_sent_leaves_what_the_server_reported():
+    window, one = SlidingWindow(lambda: 0.0), amounts(0, 0)
+    first = window.admit(NO_LIMITS, one)
+    assert first is not None
+    window.note_sent(first)
+    window.note_reports(first, [LimitReport("requests", 1, 20.0, 500)], is_refused=False, max_wait=60)
+    second = window.admit(NO_LIMITS, one)
+    assert second is not None and window.wait(NO_LIMITS, one) == 20
+    window.drop_unsent(second)
+    assert window.wait(NO_LIMITS, one) == 0
+
+
+def test_a_large_request_is_not_overtaken_by_small_ones():
+    now = [0.0]
+    window, limits = SlidingWindow(lambda: now[0]), vn.RateLimit(tokens_per_minute=1000).per_minute
+    small, large = amounts(100, 0), amounts(900, 0)
+    first = window.admit(limits, amounts(200, 0))
+    assert first is not None
+    window.note_sent(first)
+    with window.place(limits) as place:
+        assert window.admit(limits, large, place) is None
+        assert window.admit(limits, small) is None
+        assert window.admit(NO_LIMITS, small) is not None  # it does not keep this limit
+        now[0] = 61.0
+        assert window.admit(limits, small) is None
+        assert window.admit(limits, large, place) is not None
+    assert window.is_first(None, limits)
+
+
+async def test_a_request_whose_event_loop_is_blocked_loses_its_turn(server, image, minutes, monkeypatch):
+    monkeypatch.setattr(request_window, "_LONGEST_SILENCE", 0.2)
+    llm = limited(server)
+    await llm.acomplete("What?", image)
+    minutes.may_pass = lambda: False
+    waiting = asyncio.create_task(llm.acomplete("What?", image))
+    async with asyncio.timeout(60):
+        while not llm.window()._line:
+            await asyncio.sleep(0.001)
+    minutes.may_pass = lambda: True
+    llm.complete("What?", image)  # in the thread of the event loop, on which the other call waits
+    assert len(server.requests) == 2
+    await waiting
+    assert len(server.requests) == 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_call_that_waits_when_its_event_loop_is_closed_no_longer_counts(server, image, monkeypatch):
+    monkeypatch.setattr(request_window, "WINDOW", 600.0)
+    llm = limited(server)
+    window = llm.window()
+
+    async def leave_waiting():
+        await llm.acomplete("What?", image)
+        task = asyncio.get_running_loop().create_task(llm.acomplete("What?", image))
+        async with asyncio.timeout(60):
+            while not window._line:
+                await asyncio.sleep(0.01)
+        return task
+
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(leave_waiting())
+    loop.run_until_complete(llm._async_clients.aclose())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    assert window._line and not task.done()
+    task._log_destroy_pending = False
+    del task, loop
+    gc.collect()
+    assert not window._line and not window._unsent
+
+
+@pytest.mark.posix
+def test_a_forked_process_counts_what_was_sent_and_does_not_wait_for_its_parents_threads(monkeypatch):
+    monkeypatch.setattr(request_window, "_windows", {})
+    window, limits = request_window.shared_window("a", "b"), vn.RateLimit(requests_per_minute=2).per_minute
+    one = amounts(0, 0)
+    sent, unsent = window.admit(limits, one), window.admit(limits, one)
+    assert sent is not None and unsent is not None
+    window.note_sent(sent)
+    held, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        with window._lock:
+            held.set()
+            may_end.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: the process has several threads
+        child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(60, exit=True)
+        window.correct(unsent, one)
+        admitted = [window.admit(limits, one) is not None for _ in range(2)]
+        os._exit(0 if admitted == [True, False] else 1)
+    status = os.waitpid(child, 0)[1]
+    may_end.set()
+    thread.join(60)
+    assert os.waitstatus_to_exitcode(status) == 0

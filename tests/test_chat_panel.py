@@ -375,8 +375,10 @@ async def test_a_question_that_waits_for_a_rate_limit_says_why_until_it_is_sent(
     limit = vn.RateLimit(requests_per_minute=1)
     panel = vn.ChatPanel(vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, rate_limit=limit))
     page, waits = Page(panel), []
-    receive = page.receive
-    page.receive = lambda content: (receive(content), waits.extend(turn["wait"] for turn in page.turns[-1:]))
+    panel._view.send = lambda content, buffers=None: (
+        page.receive(content),
+        waits.extend(turn["wait"] for turn in page.turns[-1:]),
+    )
     await panel.ask("One?")
     assert not any(waits)
     await panel.ask("Two?")

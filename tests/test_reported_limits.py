@@ -4,6 +4,7 @@ import heapq
 import random
 from collections import deque
 
+import httpx
 import pytest
 
 import vision_nb as vn
@@ -15,7 +16,7 @@ from vision_nb.cost.request_gate import LimitReport
 from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.demo import Fault, Quota
 from vision_nb.demo.quota import Meter
-from vision_nb.providers.rate_limit_headers import limit_reports
+from vision_nb.providers.rate_limit_headers import limit_reports, retry_after, wait_after_refusal
 
 NOW = 1_795_752_000.0  # 2026-11-27, 04:00 UTC
 
@@ -81,6 +82,37 @@ def test_the_headers_of_services_are_read(sent, reports):
 )
 def test_incomplete_and_malformed_headers_are_ignored(sent):
     assert limit_reports(sent, NOW) == []
+
+
+@pytest.mark.parametrize("date", ["Fri, 27 Nov 2026 04:00:00 GMT", "Fri, 27 Nov 2026 05:00:00 +0100"])
+def test_the_clock_of_the_server_counts_because_that_of_this_machine_may_be_wrong(date, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: NOW - 3600)
+    for reset in ("2026-11-27T04:00:20Z", str(NOW + 20), str((NOW + 20) * 1000)):
+        assert limit_reports({"Date": date, **headers(reset=reset)}) == [LimitReport("requests", 0, 20.0, 1)]
+    assert retry_after(httpx.Headers({"Date": date, "Retry-After": "Fri, 27 Nov 2026 04:00:20 GMT"})) == 20
+
+
+@pytest.mark.parametrize("date", [{}, {"date": "yesterday"}, {"date": ""}])
+def test_without_the_time_of_the_server_the_clock_of_this_machine_counts(date, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: NOW)
+    sent = {**date, **headers(reset="2026-11-27T04:00:20Z")}
+    assert limit_reports(sent) == [LimitReport("requests", 0, 20.0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "seconds"),
+    [
+        (headers(reset="6m0s"), 360.0),
+        (headers(reset="20ms"), 0.02),
+        (headers(reset="1s") | headers("tokens", limit=30_000, reset="12s"), 12.0),
+        (headers(reset="8h0m0s", remaining=5) | headers("tokens", limit=30_000, reset="12s"), 12.0),
+        ({**headers(reset="6m0s"), "retry-after": "2"}, 2.0),
+        (headers(remaining=5), None),
+        ({}, None),
+    ],
+)
+def test_a_refusal_without_retry_after_asks_to_wait_for_the_reset_of_what_is_used_up(sent, seconds):
+    assert wait_after_refusal(sent) == seconds
 
 
 @pytest.fixture

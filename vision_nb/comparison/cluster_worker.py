@@ -36,6 +36,7 @@ from vision_nb.cost.request_gate import LimitReport, active_gate
 from vision_nb.errors import ClusterError, ImageError, ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
+from vision_nb.notebook.wait_line import hidden_waits
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import without_rate_limit_retries
@@ -198,7 +199,7 @@ async def _response(session: Session, key: str, question: Question, images: byte
     async def complete() -> Response:
         active_gate.set(call)
         active_accounting.set(partial(_Accounting, call))
-        with without_rate_limit_retries():
+        with without_rate_limit_retries(), hidden_waits():
             return await llm.acomplete(question.prompt, [image], schema=setup.schema, max_repairs=setup.max_repairs)
 
     return await session.complete(complete(), key)

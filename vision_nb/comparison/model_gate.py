@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -12,9 +12,10 @@ from vision_nb.comparison.progress import Progress
 from vision_nb.cost.call_gate import CallGate
 from vision_nb.cost.rate_limit import NO_LIMITS, RateLimit
 from vision_nb.cost.reported_limits import JITTER
-from vision_nb.cost.request_gate import Resource
+from vision_nb.cost.request_gate import LimitReport, Resource
 from vision_nb.cost.request_window import Admission, Place
 from vision_nb.errors import QuotaExceededError, VisionError
+from vision_nb.notebook.wait_line import hidden_waits
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.storage.claims import finish
 
@@ -102,7 +103,7 @@ class ModelGate:
         Args:
             row: The row's index.
         """
-        with _RowGate(self, row).active():
+        with _RowGate(self, row).active(), hidden_waits():
             yield
 
     async def admit(self, needed: Mapping[Resource, int], row: int) -> Admission:
@@ -171,6 +172,9 @@ class _RowGate(CallGate):
     async def aadmit_again(self) -> None:
         self.drop_unsent()
         self._admission = await self._gate.admit(self._needed, self._row)
+
+    def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
+        self._note_reports(reports, is_refused=is_refused)
 
     async def sleep(self, seconds: float) -> None:
         await self._gate.sleep(seconds)

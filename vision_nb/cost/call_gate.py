@@ -120,7 +120,14 @@ class CallGate:
             self.window.note_sent(self._admission)
 
     def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
-        """Take note of the rate limits that the server reported; see `RequestGate`."""
+        """Take note of the rate limits that the server reported, except those for longer than a call waits.
+
+        See `RequestGate`. The next call is then sent at once, and the server says why it refuses it.
+        """
+        reports = [report for report in reports if report.reset <= self.max_wait]
+        self._note_reports(reports, is_refused=is_refused)
+
+    def _note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
         if self._admission is not None:
             self.window.note_reports(self._admission, reports, is_refused=is_refused, max_wait=self.max_wait)
 

@@ -114,7 +114,13 @@ def amounts(input_tokens: int, output_tokens: int) -> Mapping[Resource, int]:
     """Return what one request counts for.
 
     >>> amounts(1000, 50)
-    {'requests': 1, 'tokens': 1050, 'input_tokens': 1000, 'output_tokens': 50}
+    {'requests': 1, 'attempts': 1, 'tokens': 1050, 'input_tokens': 1000, 'output_tokens': 50}
     """
     tokens = input_tokens + output_tokens
-    return {"requests": 1, "tokens": tokens, "input_tokens": input_tokens, "output_tokens": output_tokens}
+    return {
+        "requests": 1,
+        "attempts": 1,
+        "tokens": tokens,
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+    }

@@ -29,7 +29,7 @@ class _Balance:
     """
 
     limit: int | None
-    remaining: int
+    remaining: float
     until: float
     reset: float
     sent: float
@@ -90,6 +90,15 @@ class ReportedLimits:
         """
         for resource, balance in self._balances.items():
             balance.remaining -= needed[resource]
+
+    def give_back(self, needed: Mapping[Resource, int]) -> None:
+        """Stop counting a request that will not be sent.
+
+        Args:
+            needed: What it counted for.
+        """
+        for resource, balance in self._balances.items():
+            balance.remaining = min(balance.remaining + needed[resource], balance.limit or math.inf)
 
     def trust(self) -> None:
         """Believe all reports again, because the server refused a request."""

@@ -7,8 +7,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Resource = Literal["requests", "tokens", "input_tokens", "output_tokens"]
-"""What a rate limit counts."""
+Resource = Literal["requests", "tokens", "input_tokens", "output_tokens", "attempts"]
+"""What a rate limit counts; attempts are limited by the Retry-After header of a refusal."""
 
 
 @dataclass(frozen=True)

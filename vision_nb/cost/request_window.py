@@ -195,6 +195,7 @@ class SlidingWindow:
             if admission in self._unsent:
                 self._unsent.remove(admission)
                 self._remove(admission)
+                self._reported.give_back(admission.amounts)
 
     def correct(self, admission: Admission, used: Mapping[Resource, int]) -> None:
         """Replace what a request counts for.
@@ -241,6 +242,8 @@ class SlidingWindow:
         """Keep only the requests that were sent, and be usable, although another thread may have held the lock."""
         self._lock = threading.RLock()
         self._line.clear()
+        for unsent in self._unsent:
+            unsent.is_counted = False
         self._unsent.clear()
         self._used.clear()
         for admission in self._sent:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
@@ -59,3 +61,42 @@ class WaitLine:
     ) -> None:
         if self._is_shown:
             self._show("")
+
+
+def sleep(seconds: float, reason: str) -> None:
+    """Wait in this thread, and show the line.
+
+    Args:
+        seconds: How long.
+        reason: Why, as a sentence.
+    """
+    with WaitLine() as shown:
+        for left, pause in _countdown(seconds):
+            shown.update(left, reason)
+            time.sleep(pause)
+
+
+async def asleep(seconds: float, reason: str) -> None:
+    """Wait, and show the line; the asynchronous version of `sleep`."""
+    with WaitLine() as shown:
+        for left, pause in _countdown(seconds):
+            shown.update(left, reason)
+            await asyncio.sleep(pause)
+
+
+def _countdown(seconds: float) -> Iterator[tuple[float, float]]:
+    """Yield the seconds that are left, and for how many to wait until the line is updated."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        yield left, min(left, _INTERVAL)
+
+
+@contextmanager
+def hidden_waits() -> Iterator[None]:
+    """Show no lines in a ``with`` block: the progress of a run shows what waits."""
+    token = show_wait.set(lambda _: None)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a coroutine that is collected is closed in another context
+            show_wait.reset(token)

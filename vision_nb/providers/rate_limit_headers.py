@@ -12,8 +12,10 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from vision_nb.cost.request_gate import LimitReport, Resource, active_gate
+from vision_nb.providers.retries import parse_retry_after
 
 _NAMES: tuple[tuple[Resource, str], ...] = (
     ("requests", "x-ratelimit-{}-requests"),
@@ -42,7 +44,31 @@ def note_rate_limits(headers: Mapping[str, str], status: int) -> None:
     """
     gate = active_gate.get()
     if gate is not None:
-        gate.note_reports(limit_reports(headers), is_refused=status == 429)
+        reports = limit_reports(headers)
+        if status == 429 and (pause := retry_after(headers)) is not None:
+            reports.append(LimitReport("attempts", 0, pause))
+        gate.note_reports(reports, is_refused=status == 429)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds to wait that the headers of an error ask for, or None.
+
+    Args:
+        headers: The headers, by names in lower case or in any case.
+    """
+    return parse_retry_after(headers.get("retry-after"), headers.get("retry-after-ms"), now=_server_time(headers))
+
+
+def wait_after_refusal(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds to wait after a rate limit error, or None: until the limits that are used up are reset.
+
+    Args:
+        headers: The headers of the response. Its Retry-After header counts most.
+    """
+    requested = retry_after(headers)
+    if requested is not None:
+        return requested
+    return max((report.reset for report in limit_reports(headers) if report.remaining == 0), default=None)
 
 
 def limit_reports(headers: Mapping[str, str], now: float | None = None) -> list[LimitReport]:
@@ -50,7 +76,8 @@ def limit_reports(headers: Mapping[str, str], now: float | None = None) -> list[
 
     Args:
         headers: The headers, by names in any case.
-        now: The time in seconds since the epoch; by default, the current one.
+        now: The time in seconds since the epoch; by default, the server's own, from its Date header: the clock of this
+            machine may be wrong.
 
     >>> limit_reports(
     ...     {
@@ -62,15 +89,24 @@ def limit_reports(headers: Mapping[str, str], now: float | None = None) -> list[
     [LimitReport(resource='requests', remaining=499, reset=0.12, limit=500)]
     """
     found = {name.lower(): value.strip() for name, value in headers.items() if "ratelimit-" in name.lower()}
+    now = _server_time(headers) if now is None else now
     reports: dict[Resource, LimitReport] = {}
     for resource, name in _NAMES if found else ():
         remaining = _count(found.get(name.format("remaining"), ""))
-        reset = _seconds(found.get(name.format("reset"), ""), time.time() if now is None else now)
+        reset = _seconds(found.get(name.format("reset"), ""), now)
         if remaining is None or reset is None:
             continue
         limit = _count(found.get(name.format("limit"), ""))
         reports.setdefault(resource, LimitReport(resource, remaining, reset, limit or None))
     return list(reports.values())
+
+
+def _server_time(headers: Mapping[str, str]) -> float:
+    """Return the time in seconds since the epoch by the clock of the server, or else of this machine."""
+    try:
+        return parsedate_to_datetime(headers.get("date") or headers.get("Date") or "").timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return time.time()
 
 
 def _count(text: str) -> int | None:

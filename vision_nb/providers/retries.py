@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 MAX_WAIT = 60.0
 """Longest pause before a repeated request, in seconds, even if the server asks for more."""
 
+ASKED_TO_WAIT = "the server asks for a pause before the next attempt."
+"""Why a call waits before it is repeated, if that takes so long that it is shown."""
+
 _caller_repeats: ContextVar[bool] = ContextVar("_caller_repeats", default=False)
 
 
-def parse_retry_after(seconds: str | None, milliseconds: str | None = None) -> float | None:
+def parse_retry_after(
+    seconds: str | None, milliseconds: str | None = None, *, now: float | None = None
+) -> float | None:
     """Return the seconds to wait that a server asks for, 0 or more, or None if it does not specify any.
 
     Args:
         seconds: The Retry-After header: a number, or an HTTP date.
         milliseconds: The header retry-after-ms, which some of OpenAI's servers send.
+        now: The time in seconds since the epoch; by default, the current one.
 
     >>> parse_retry_after("1.5"), parse_retry_after("inf"), parse_retry_after("-3"), parse_retry_after("soon")
     (1.5, inf, 0.0, None)
@@ -38,7 +45,7 @@ def parse_retry_after(seconds: str | None, milliseconds: str | None = None) -> f
     try:
         date = parsedate_to_datetime(seconds or "")
         date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-        return max(0.0, (date - datetime.now(UTC)).total_seconds())
+        return max(0.0, date.timestamp() - (time.time() if now is None else now))
     except (ValueError, TypeError, OverflowError):
         return None
 

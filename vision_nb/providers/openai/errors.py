@@ -25,7 +25,7 @@ from vision_nb.errors import (
 )
 from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN
 from vision_nb.providers.openai.server_message import clean, server_message
-from vision_nb.providers.retries import parse_retry_after
+from vision_nb.providers.rate_limit_headers import retry_after, wait_after_refusal
 
 _BY_CODE: dict[str, type[ProviderError]] = {
     "context_length_exceeded": ContextLengthError,
@@ -313,7 +313,7 @@ def _retry_after(error: Exception) -> float | None:
     response = getattr(error, "response", None)
     if response is None:
         return None
-    return parse_retry_after(response.headers.get("retry-after"), response.headers.get("retry-after-ms"))
+    return (wait_after_refusal if response.status_code == 429 else retry_after)(response.headers)
 
 
 def _exceeds_limit(text: str) -> bool:

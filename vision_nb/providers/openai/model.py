@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,6 +16,7 @@ from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.uploaded import UploadedFile, UploadedImage
 from vision_nb.messages import ChatMessage, user_message
+from vision_nb.notebook.wait_line import asleep, sleep
 from vision_nb.privacy.api_keys import hidden_headers, hide
 from vision_nb.privacy.urls import redact_url
 from vision_nb.providers.addresses import check_address
@@ -34,6 +34,7 @@ from vision_nb.providers.openai.retries import pause_before_retry
 from vision_nb.providers.openai.uploads import Uploads
 from vision_nb.providers.openai.wire_format import WireFormat, token_count
 from vision_nb.providers.outgoing_image import OutgoingImage, counted
+from vision_nb.providers.retries import ASKED_TO_WAIT
 from vision_nb.providers.streaming import Delta
 from vision_nb.services import SERVICES
 from vision_nb.user_warnings import to_thread
@@ -150,7 +151,7 @@ class OpenAIMultiModal(OpenAIConnection):
                 if pause is None:
                     request = self._drop_unsupported(request, error)
             if pause is not None:
-                time.sleep(pause)
+                sleep(pause, ASKED_TO_WAIT)
                 retries += 1
             admit_again()
 
@@ -164,7 +165,7 @@ class OpenAIMultiModal(OpenAIConnection):
                 if pause is None:
                     request = self._drop_unsupported(request, error)
             if pause is not None:
-                await asyncio.sleep(pause)
+                await asleep(pause, ASKED_TO_WAIT)
                 retries += 1
             await aadmit_again()
 

@@ -6,9 +6,7 @@ sets no timeout for creating predictions and uploading files. The transports of 
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ import httpx
 from vision_nb.cost.call_gate import admit_again
 from vision_nb.cost.request_gate import aadmit_again, note_sent
 from vision_nb.errors import RedirectError, SettingsError
+from vision_nb.notebook.wait_line import asleep, sleep
 from vision_nb.privacy.api_keys import Secret, aauthorize, authorize
 from vision_nb.privacy.redaction import StreamRedactor, redact_logs
 from vision_nb.providers.addresses import is_on_this_machine
@@ -28,7 +27,7 @@ from vision_nb.providers.deadline import answer_deadline, limit_reads, time_left
 from vision_nb.providers.rate_limit_headers import note_rate_limits
 from vision_nb.providers.redirects import check_redirect, is_same_server
 from vision_nb.providers.replicate.errors import requested_pause
-from vision_nb.providers.retries import MAX_WAIT, backoff, caller_repeats
+from vision_nb.providers.retries import ASKED_TO_WAIT, MAX_WAIT, backoff, caller_repeats
 
 if TYPE_CHECKING:
     from replicate.client import Client
@@ -305,7 +304,7 @@ class Transport(httpx.BaseTransport):
                 pause = self._policy.pause(request, response, retries)
                 if pause is None:
                     return response
-            time.sleep(pause)
+            sleep(pause, ASKED_TO_WAIT)
             retries += 1
             if _creates_prediction(request):
                 admit_again()
@@ -359,7 +358,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
                 pause = self._policy.pause(request, response, retries)
                 if pause is None:
                     return response
-            await asyncio.sleep(pause)
+            await asleep(pause, ASKED_TO_WAIT)
             retries += 1
             if _creates_prediction(request):
                 await aadmit_again()
