@@ -1,12 +1,14 @@
-"""Imports of large packages pause the search for garbage, and leave it as it was."""
+"""Imports of large packages and runs of many calls search for garbage less often, and leave the settings as they were."""
 
 import gc
 import subprocess
 import sys
 
 import pytest
+from pydantic import BaseModel, field_validator
 
-from vision_nb.notebook.imports import without_garbage_collection
+import vision_nb as vn
+from vision_nb.notebook.garbage_collection import FEWER, fewer_garbage_collections, without_garbage_collection
 
 FIRST_CALL = """
 import gc, sys
@@ -40,3 +42,42 @@ def test_the_setting_of_the_user_stays(enabled):
         assert gc.isenabled() is enabled
     finally:
         gc.enable()
+
+
+def test_a_run_searches_for_garbage_less_often_and_then_as_before(server, photo):
+    seen, before = [], gc.get_threshold()
+
+    class Shade(BaseModel):
+        brightness: str
+
+        @field_validator("brightness")
+        @classmethod
+        def note(cls, value):
+            seen.append(gc.get_threshold())
+            return value
+
+    with vn.OpenAIMultiModal("gpt-4o", "k", f"{server.url}/v1") as llm:
+        assert not vn.extract([photo], Shade, model=llm, progress=False).failed
+    assert seen and set(seen) == {(FEWER, *before[1:])} and gc.get_threshold() == before
+
+
+def test_two_runs_at_once_leave_the_threshold_as_it_was():
+    before = gc.get_threshold()
+    first, second = fewer_garbage_collections(), fewer_garbage_collections()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == before
+
+
+@pytest.mark.parametrize("threshold", [0, 50_000])
+def test_a_threshold_of_the_user_above_ours_stays(threshold):
+    before = gc.get_threshold()
+    gc.set_threshold(threshold)
+    try:
+        with fewer_garbage_collections():
+            assert gc.get_threshold()[0] == threshold
+        assert gc.get_threshold()[0] == threshold
+    finally:
+        gc.set_threshold(*before)

@@ -234,6 +234,20 @@ def test_an_unusable_path_is_an_error(tmp_path):
         Store("/proc/answers.sqlite3")
 
 
+@pytest.mark.posix
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_claims_of_a_forked_process_are_its_own(path):
+    read, write = os.pipe()
+    with Store(path) as store:
+        if (child := os.fork()) == 0:
+            os.write(write, store.claim("key").token.encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert store.claim("key").token != os.read(read, 1000).decode() != ""
+    os.close(read)
+    os.close(write)
+
+
 def _write(path, name):
     store = Store(path)
     for number in range(300):

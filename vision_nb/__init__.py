@@ -47,7 +47,7 @@ import vision_nb.comparison.hooks as _comparison_hooks
 import vision_nb.conversation.hooks as _conversation_hooks
 import vision_nb.images.hooks as _image_hooks
 import vision_nb.providers.hooks as _provider_hooks
-from vision_nb.notebook.imports import without_garbage_collection as _without_garbage_collection
+from vision_nb.notebook.garbage_collection import without_garbage_collection as _without_garbage_collection
 
 if TYPE_CHECKING:
     from vision_nb import compat as compat

@@ -29,6 +29,7 @@ from vision_nb.errors import (
     StoreError,
 )
 from vision_nb.images.document import ImageDocument
+from vision_nb.notebook.garbage_collection import fewer_garbage_collections
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
 from vision_nb.responses import Response, Usage
@@ -127,7 +128,7 @@ class Run:
             for llm, limit in zip(self.grid.models, self.grid.rate_limits, strict=True)
         ]
         keeper = asyncio.create_task(self._progress.keep_current())
-        with self._writer, self._progress:
+        with self._writer, self._progress, fewer_garbage_collections():
             try:
                 await finish_in_thread(self._writer.executor, self._store.check_writable)
                 async with self._calls.running():

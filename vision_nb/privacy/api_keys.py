@@ -334,9 +334,9 @@ def authorize(headers: MutableMapping[str, str], *, is_allowed: bool) -> dict[st
 
 async def aauthorize(headers: MutableMapping[str, str], *, is_allowed: bool) -> dict[str, str]:
     """Replace the tokens in a request's headers; the asynchronous version of `authorize`."""
-    found = [_secret(match) for value in headers.values() for match in _TOKEN.finditer(value)] if is_allowed else []
-    values = {secret.token: await secret.areveal() for secret in found}
     hidden = {name: value for name, value in headers.items() if _TOKEN.search(value)}
+    found = [_secret(match) for value in hidden.values() for match in _TOKEN.finditer(value)] if is_allowed else []
+    values = {secret.token: await secret.areveal() for secret in found}
     for name, value in hidden.items():
         if is_allowed:
             headers[name] = _TOKEN.sub(lambda match: values[match[0]], value)

@@ -9,6 +9,7 @@ immediately if its process on this machine has ended.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -40,6 +41,8 @@ RENEWAL = 15.0
 """Seconds between renewals."""
 
 _RESERVED = bytes(16384)  # written with new claims, so that a full disk is noticed before the questions are sent
+_PROCESS = uuid.uuid4().hex
+_numbers = itertools.count()
 _VALUES = "SELECT value FROM json_each(?)"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between checks of another process's claim
 
@@ -77,7 +80,7 @@ class Claim:
         self.is_elsewhere = self.is_in_batch = False
         self._is_batched, self.question = is_batched, key
         self.transaction = transaction
-        self.token = uuid.uuid4().hex
+        self.token = f"{_PROCESS} {os.getpid()} {next(_numbers)}"  # a forked process has the same _PROCESS
         self.key = key if look_up is not None else f"{key} {self.token}"
         self._look_up = look_up
 

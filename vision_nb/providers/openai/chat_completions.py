@@ -13,7 +13,7 @@ from vision_nb.cost.model_names import base_name
 from vision_nb.errors import MalformedResponseError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
-from vision_nb.notebook.imports import without_garbage_collection
+from vision_nb.notebook.garbage_collection import without_garbage_collection
 from vision_nb.providers.call import Request
 from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer, read_chunks

@@ -9,7 +9,7 @@ from typing import Any
 from vision_nb.errors import MalformedResponseError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole
-from vision_nb.notebook.imports import without_garbage_collection
+from vision_nb.notebook.garbage_collection import without_garbage_collection
 from vision_nb.providers.call import Request
 from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS

@@ -104,7 +104,7 @@ def write_json(body: Mapping[str, Any]) -> bytes:
     Images are inserted afterwards: the JSON encoder would look for characters to escape in megabytes of base64.
     """
     urls: list[bytes] = []
-    place = secrets.token_hex(16)
+    place = _place()
 
     def shorten(part: Any) -> Any:
         url = part["image_url"]["url"] if part.get("type") == "image_url" else ""
@@ -122,6 +122,12 @@ def write_json(body: Mapping[str, Any]) -> bytes:
     text = json.dumps({**body, "messages": messages}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     first, *others = text.encode().split(place.encode())
     return first + b"".join(piece for pair in zip(urls, others, strict=True) for piece in pair)
+
+
+@cache
+def _place() -> str:
+    """Return the text that stands for an image until it is inserted; no prompt contains it, because it is random."""
+    return secrets.token_hex(16)
 
 
 @cache
