@@ -44,6 +44,7 @@ def shoot(page, address, name):
     notebook, words, height, count = SHOTS[name]
     run_all(page, address, notebook)
     page.keyboard.press("Control+b")
+    page.set_viewport_size({"width": 1200, "height": 1400})  # the tallest picture fits above the status bar
     for ending in themes_of(name):
         set_theme(page, THEMES[ending])
         page.wait_for_timeout(3000)
@@ -53,7 +54,7 @@ def shoot(page, address, name):
         with Image.open(
             io.BytesIO(screenshot_of(page, cells.nth(first), cells.nth(first + count - 1), height))
         ) as shot:
-            colors = shot.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+            colors = shot.convert("RGB").quantize(256, dither=Image.Dither.NONE)
             colors.save(PICTURES / f"{name}{ending}.png", optimize=True)
 
 
@@ -92,11 +93,15 @@ def film(page, address, root, ending):
 
 
 def screenshot_of(page, first, last, height):
-    """Return a range of cells as PNG, cropped to a height in pixels."""
+    """Return a range of cells as PNG, cropped to a height in pixels, below a table's row if there is one."""
     first.evaluate("element => element.scrollIntoView({block: 'start'})")
     page.wait_for_timeout(800)
     box, end = first.bounding_box(), last.bounding_box()
-    return page.screenshot(clip={**box, "height": min(end["y"] + end["height"] - box["y"], height)})
+    whole = end["y"] + end["height"] - box["y"]
+    if whole > height:
+        rows = last.locator("tr").evaluate_all("rows => rows.map((row) => row.getBoundingClientRect().bottom)")
+        height = max((row - box["y"] + 1 for row in rows if row - box["y"] < height), default=height)
+    return page.screenshot(clip={**box, "height": min(whole, height)})
 
 
 def main():

@@ -408,6 +408,17 @@ def test_the_summary_and_the_plot_show_the_number_of_labels(server, images, stor
     assert texts == ["n = 3", "n = 3"]
 
 
+def test_the_error_bars_of_the_plot_leave_room_for_the_number_of_labels(server, images, store):
+    comparison = compare(models(server, "gpt-4o"), PROMPTS, images, store=store)
+    for place in range(4):
+        comparison.set_label(place, correctness=1 if place else 5, relevance=5 if place else 1)
+    for axis in comparison.plot().axes:
+        _, _, (bars,) = axis.containers[0]
+        low, high = bars.get_segments()[0][:, 1]
+        bottom, top = axis.get_ylim()
+        assert bottom < low and high < axis.texts[0].xy[1] < top
+
+
 def test_models_with_one_name_share_a_row_of_the_summary_and_a_place_in_the_plot(server, images, store):
     settings = [models(server, "gpt-4o", temperature=temperature)[0] for temperature in (0, 1)]
     comparison = compare(settings, PROMPTS[:1], images / "0.png", store=store)

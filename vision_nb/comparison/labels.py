@@ -268,7 +268,8 @@ def plot(answers: Iterable[tuple[str, str]], models: Sequence[str], labels: Mapp
         axis.set_title(aspect)
         axis.set_xticks(range(len(models)), models, rotation=20, ha="right", parse_math=False)
         axis.set_xlim(-0.6, len(models) - 0.4)
-        axis.set_ylim(0.5, 5.8)
+        axis.set_ylim(-0.1, 6.6)  # a mean and its standard deviation lie between 0 and 6
+        axis.set_yticks(range(1, 6))
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("score, 1 to 5")
     if in_notebook():
@@ -277,7 +278,7 @@ def plot(answers: Iterable[tuple[str, str]], models: Sequence[str], labels: Mapp
 
 
 def _draw_scores(axis: Any, position: int, scores: list[int]) -> None:
-    axis.annotate(f"n = {len(scores)}", (position, 5.45), ha="center", fontsize=8)
+    axis.annotate(f"n = {len(scores)}", (position, 6.15), ha="center", fontsize=8)
     if not scores:
         return
     for score in set(scores):
