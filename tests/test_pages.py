@@ -92,7 +92,7 @@ def test_a_page_of_text_is_a_gray_png_and_a_scan_is_a_jpeg():
 
 @pytest.mark.parametrize(
     "pages, numbers",
-    [(2, [2]), (-1, [3]), ([3, 1], [3, 1]), ("1-2", [1, 2]), ("2-", [2, 3]), ("3, -3", [3, 1]), (range(1, 3), [1, 2]),
+    [(2, [2]), (-1, [3]), ([3, 1], [3, 1]), ("1-2", [1, 2]), ("2-", [2, 3]), ("3, -3", [3, 1]), ("1-2, -1", [1, 2, 3]), ("1-3, -1", [1, 2, 3]), (range(1, 3), [1, 2]),
      ("2-99", [2, 3]), (iter([1]), [1])],
 )  # fmt: skip
 def test_pages_are_chosen_by_number_range_and_from_the_end(report, pages, numbers):
@@ -540,6 +540,31 @@ def test_a_page_that_is_chosen_twice_is_loaded_once(report):
         f"report.pdf#page={number}" for number in (1, 2, 3)
     ]
     assert page_numbers([3, -1, 1], 3, "a.pdf") == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("pages", "numbers"),
+    [
+        ("1-3, -1", [1, 2, 3, 9]),
+        ("-1, 1-3", [9, 1, 2, 3]),
+        ("-2,-1,8-", [8, 9]),
+        (" 2 - 3 ,-3", [2, 3, 7]),
+        ("7-,1-2", [7, 8, 9, 1, 2]),
+    ],
+)
+def test_ranges_and_pages_from_the_end_are_read_in_the_given_order(pages, numbers):
+    assert page_numbers(pages, 9, "a.pdf") == numbers
+
+
+def test_a_comparison_reads_ranges_and_pages_from_the_end(server, report):
+    comparison = vn.compare(
+        vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base),
+        "What?",
+        load_images(report, pages="1-2, -1"),
+        progress=False,
+    )
+    assert [row.document.title for row in comparison] == [f"report.pdf#page={number}" for number in (1, 2, 3)]
+    assert len(server.requests) == 3 and not any(row.error for row in comparison)
 
 
 def test_page_numbers_of_a_large_document_are_limited():
