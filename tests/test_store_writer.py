@@ -3,13 +3,19 @@
 import asyncio
 import sqlite3
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
+from vision_nb.comparison.calls import LocalCalls
+from vision_nb.comparison.grid import Row
+from vision_nb.demo import Fault
 from vision_nb.responses import CompletionResponse, Usage
 from vision_nb.store import Store
 
@@ -49,8 +55,13 @@ def held(writer):
 
 
 def on_disk(store, table):
-    """The keys in a table, as another process sees them."""
-    with closing(sqlite3.connect(store.path)) as connection:
+    """The keys in a table of an open store, as another process sees them."""
+    return on_disk_at(store.path, table)
+
+
+def on_disk_at(path, table):
+    """The keys in a table of the store at a path, as another process sees them."""
+    with closing(sqlite3.connect(path)) as connection:
         return [key for (key,) in connection.execute(f"SELECT key FROM {table} ORDER BY key")]
 
 
@@ -166,6 +177,127 @@ def test_answers_are_written_even_if_the_event_loop_ends_first(store):
             loop.run_until_complete(put())
             loop.close()
     assert on_disk(store, "answers") == ["0", "1", "2"] and not on_disk(store, "claims")
+
+
+def test_questions_whose_event_loop_ends_before_they_are_claimed_are_released(store):
+    loop = asyncio.new_event_loop()
+    claims = [store.claim(f"{number}") for number in range(3)]
+    with store.writer() as writer:
+
+        async def attempt():
+            for claim in claims:
+                writer.attempt(claim)
+
+        with held(writer):
+            loop.run_until_complete(attempt())
+            loop.close()
+    assert not any(claim.is_held for claim in claims) and not on_disk(store, "claims")
+
+
+def test_a_run_whose_event_loop_ends_releases_its_questions(store, monkeypatch):
+    has_begun = asyncio.Event()
+
+    async def ask(*_):
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(LocalCalls, "ask", ask)
+    loop = asyncio.new_event_loop()
+    run = loop.create_task(vn.acompare("demo", ["1", "2"], picture(), store=store, progress=False))
+    loop.run_until_complete(has_begun.wait())
+    assert on_disk(store, "claims") and not run.done()
+    tasks: set[Any] = asyncio.all_tasks(loop)
+    loop.close()
+    for task in tasks:
+        task._log_destroy_pending = False
+        with suppress(RuntimeError, ValueError):  # they need the event loop, or their own context
+            task.get_coro().close()
+    assert not on_disk(store, "claims")
+    monkeypatch.undo()
+    assert [row.error for row in vn.compare("demo", ["1", "2"], picture(), store=store, progress=False)] == [None, None]
+
+
+@pytest.mark.parametrize("change", ["deleted", "replaced", "moved"])
+def test_a_run_ends_when_its_store_is_no_longer_at_its_path(server, tmp_path, change):
+    path = tmp_path / "folder" / "answers.sqlite3"
+
+    def answer(question):
+        if question.prompt == "2" and len(server.requests) == 3:
+            path.rename(tmp_path / "elsewhere") if change == "moved" else path.unlink()
+            if change == "replaced":
+                path.write_bytes(b"")
+        return question.prompt
+
+    server.answer_with(answer)
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    prompts = [f"{number}" for number in range(6)]
+    comparison = vn.compare(llm, prompts, picture(), store=path, progress=False, concurrency=1)
+    assert [row.response for row in comparison] == ["0", "1", "2", None, None, None]
+    assert "deleted, moved or replaced" in comparison.incomplete and "3 calls were not made" in comparison.incomplete
+    assert len(server.requests) == 3
+    again = vn.compare(llm, prompts, picture(), store=path, progress=False)
+    assert [row.response for row in again] == prompts and len(on_disk_at(path, "answers")) == 6
+
+
+def test_the_working_directory_may_change_while_a_store_is_open(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Store("answers.sqlite3") as store:
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        store.put("k", "m", ANSWER)
+        assert store.known(["k"]) == {"k"}
+
+
+def test_an_answer_is_on_its_way_to_the_store_before_anything_else_is_done_with_it(server, store, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("The price cannot be computed.")
+
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    monkeypatch.setattr(Row, "with_answer", fail)
+    [row] = vn.compare(llm, "What?", picture(), store=store, progress=False)
+    assert row.error == "ValueError: The price cannot be computed."
+    assert on_disk(store, "answers") == [row.key] and not on_disk(store, "claims")
+
+
+class Checked(BaseModel):
+    """An answer that an earlier version of the class accepted."""
+
+    value: int
+
+    @field_validator("value")
+    @classmethod
+    def _is_accepted(cls, value: int) -> int:
+        if value < 0:
+            raise ValueError("it must not be negative")
+        return value
+
+
+def test_a_question_whose_stored_answer_no_longer_passes_is_claimed_before_it_is_asked(server, store):
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    server.answer_with(lambda question: '{"value": 1}')
+    [first] = vn.extract(picture(), Checked, model=llm, store=store, progress=False)
+    store.put(first.key, "m", replace(ANSWER, text='{"value": -1}'))
+    claimed = []
+
+    def answer(question):
+        claimed.extend(on_disk(store, "claims"))
+        return '{"value": 2}'
+
+    server.answer_with(answer)
+    for _ in range(2):
+        [row] = vn.extract(picture(), Checked, model=llm, store=store, progress=False)
+        assert row.parsed.value == 2 and claimed == [first.key]
+    assert len(server.requests) == 2 and not on_disk(store, "claims")
+
+
+@pytest.mark.parametrize("count", [2**53 + 1, 2**63, 10**30])
+def test_an_answer_with_an_impossible_token_count_is_stored(server, store, count):
+    usage = {"prompt_tokens": count, "completion_tokens": 2, "total_tokens": count}
+    server.fail(Fault(answer={"usage": usage}, text="Blue."))
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    [row] = vn.compare(llm, "What?", picture(), store=store, progress=False)
+    assert (row.response, row.input_tokens, row.error) == ("Blue.", None, None)
+    assert on_disk(store, "answers") == [row.key]
 
 
 def test_each_question_is_claimed_on_disk_when_it_is_sent(server, tmp_path):

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +78,8 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
         self.path = default_path() if path is None else expand_path(path, StoreError)
         self._lock = threading.Lock()
         self._connection = open_database(self.path, _SCHEMA, _UPGRADES, {"batches": batches.ADDED_COLUMNS})
+        self._file = self.path.absolute()  # the working directory may change
+        self._inode = self._file.stat().st_ino
         self._checkpoint_timer: threading.Timer | None = None
         weakref.finalize(self, keep_interrupts(close_database), self._connection)  # a store that was not closed
 
@@ -130,17 +132,42 @@ class Store(annotation_store.AnnotationStore, conversations.ConversationStore, b
                 if connection.in_transaction:  # a full disk ends it
                     connection.execute("ROLLBACK")
                 raise
+            self._check_file()
 
-    def claim(self, key: str, *, reuse: bool = True, heed_batches: bool = False) -> Claim:
+    def _check_file(self) -> None:
+        """Raise an error if the file has been deleted, moved or replaced: SQLite still writes to the old one."""
+        try:
+            is_in_place = self._file.stat().st_ino == self._inode
+        except OSError:
+            is_in_place = False
+        if not is_in_place:
+            raise StoreError(
+                f"The store {self.path} was deleted, moved or replaced while it was open, so nothing more is kept "
+                "there: run the cell again to open it anew, or choose another store=."
+            )
+
+    def claim(
+        self,
+        key: str,
+        *,
+        reuse: bool = True,
+        heed_batches: bool = False,
+        is_usable: Callable[[Response], bool] | None = None,
+    ) -> Claim:
         """Return a claim on a question, for `claimed` or `aclaimed`.
 
         Args:
             key: The question's key.
             reuse: Use the answer that is stored or is being asked for; if False, ask again in any case.
             heed_batches: Do not claim a question that waits in a batch.
+            is_usable: Returns whether a stored answer may be used; None to use each.
         """
-        is_batched = batches.in_batch if heed_batches else None
-        return Claim(key, self._transaction, answers.select_answer if reuse else None, is_batched)
+
+        def look_up(connection: sqlite3.Connection, key: str) -> Response | None:
+            answer = answers.select_answer(connection, key)
+            return answer if answer is None or is_usable is None or is_usable(answer) else None
+
+        return Claim(key, self._transaction, look_up if reuse else None, batches.in_batch if heed_batches else None)
 
     def writer(self) -> StoreWriter:
         """Return a writer for a run, whose writes share transactions."""

@@ -32,7 +32,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.garbage_collection import fewer_garbage_collections
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
-from vision_nb.responses import Response, Usage
+from vision_nb.responses import Usage
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.claims import Claim, finish_in_thread, pauses
 from vision_nb.store import Store
@@ -192,13 +192,11 @@ class Run:
         rows, spent = self.rows, self.budget.spent
         self._progress.recount(answered=rows.answered, failed=rows.failed, stored=rows.from_store, spent=spent)
 
-    def _use_stored(self, row: int, answer: Response) -> bool:
-        """Fill in a row from the store; return False if the answer no longer passes the schema's own checks."""
-        done = self._lookup.row_from(row, answer)
-        if done is not None:
-            self.rows.put(row, done, is_stored=True)
-            self._recount()
-        return done is not None
+    def _claim(self, row: int) -> Claim:
+        """Return a claim on a row's question; an answer that no longer passes the schema's own checks is not reused."""
+        is_usable = None if self.grid.schema is None else lambda answer: self._lookup.row_from(row, answer) is not None
+        key, heed_batches = self.rows.key(row), self._heed_batches
+        return self._store.claim(key, reuse=self.resume, heed_batches=heed_batches, is_usable=is_usable)
 
     async def _work(self, queue: PreparedQueue, gate: ModelGate) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
@@ -215,7 +213,7 @@ class Run:
 
     async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> bool:
         """Ask a row's question, or use the stored answer; return False while another process is asking it."""
-        claim = self._store.claim(self.rows.key(row), reuse=self.resume, heed_batches=self._heed_batches)
+        claim = self._claim(row)
         try:
             await self._writer.attempt(claim)
             if claim.is_elsewhere:
@@ -227,14 +225,19 @@ class Run:
                 for one in (row, *self._same.pop(row, ())):
                     self.rows.wait(one, "being submitted")
                 return True
-            is_answered = claim.answer is not None and self._use_stored(row, claim.answer)
-            if not is_answered and self.stopped is None:
+            if claim.answer is not None and (stored := self._lookup.row_from(row, claim.answer)) is not None:
+                self.rows.put(row, stored, is_stored=True)
+                self._recount()
+            elif self.stopped is None:
                 await self._ask(row, model, document, gate, claim)
         except StoreError as error:
             self.stopped = str(error)  # further answers could not be kept
         finally:
             if claim.is_held:
-                await self._writer.release(claim)
+                try:
+                    await self._writer.release(claim)
+                except RuntimeError:  # the event loop or the writer has ended
+                    claim.release()
         if self.rows.is_done(row):
             self._settle(row)
             for other in self._same.pop(row, ()):
@@ -310,11 +313,12 @@ class Run:
         asked = self.rows.unanswered(row, claim.question)
         with self._progress.asking(row, name), gate.active(row):
             response = await self._calls.ask(model, asked.prompt, document)
+        written = self._writer.put(claim, str(llm), response) if is_storable(response) else None  # it is paid for
         done = asked.with_answer(response, from_store=False)
         self.rows.put(row, done)
         self._count_call(done)
-        if is_storable(response):
-            await self._writer.put(claim, str(llm), response)  # even if it is canceled: the answer is paid for
+        if written is not None:
+            await written  # even if the task is canceled
             self.rows.put(row, done, is_stored=True)
 
     def _fail(self, row: int, error: Exception) -> None:

@@ -123,7 +123,9 @@ class StoreWriter:
                 if not writes:
                     self._is_scheduled = False
                     return
-            _deliver([(write.future, error) for write, error in self._commit(writes)])
+            if not _deliver([(write.future, error) for write, error in self._commit(writes)]):
+                for write in writes:
+                    write.claim.release()  # nobody is left to ask the question
             with suppress(RuntimeError):  # at exit, no further thread can be started
                 self._after()
 
@@ -170,11 +172,13 @@ def _attempt(connection: sqlite3.Connection, claims: Sequence[Claim]) -> None:
         claim.attempt_in(connection)
 
 
-def _deliver(ended: Sequence[tuple[WriteFuture, Exception | None]]) -> None:
-    """Report the end of some writes to the event loop in whose tasks they are awaited."""
-    loop = ended[0][0].get_loop()
-    with suppress(RuntimeError):  # the loop has been closed, and nothing waits
-        loop.call_soon_threadsafe(partial(_set_results, ended))
+def _deliver(ended: Sequence[tuple[WriteFuture, Exception | None]]) -> bool:
+    """Report the end of some writes to the event loop in whose tasks they are awaited; return False if it is closed."""
+    try:
+        ended[0][0].get_loop().call_soon_threadsafe(partial(_set_results, ended))
+    except RuntimeError:
+        return False
+    return True
 
 
 def _set_results(ended: Sequence[tuple[WriteFuture, Exception | None]]) -> None:

@@ -19,6 +19,7 @@ from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
 
 _SCALARS = (str, int, float, bool)
+_MAX_TOKENS = 2**53  # the largest number that every reader of JSON knows exactly; the store cannot keep 2**63
 
 
 class WireFormat(ABC):
@@ -160,9 +161,9 @@ def raise_reported(body: Any, *, only_errors: bool = False) -> None:
 
 
 def token_count(usage: Any, name: str) -> int | None:
-    """Return a token count, or None: some servers report text or negative numbers."""
+    """Return a token count, or None: some servers report text, or numbers that cannot be right."""
     value = getattr(usage, name, None)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS else None
 
 
 def string(raw: Any, name: str) -> str:
