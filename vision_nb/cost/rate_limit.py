@@ -20,6 +20,9 @@ NO_LIMITS: Mapping[Resource, int] = {}
 class RateLimit:
     """A limit on the requests to one model in any 60 seconds.
 
+    It is the ``rate_limit`` of a model, which all of its calls keep, or in the ``rate_limits`` of a comparison. All
+    models with the same name, server and key in this process count together; other processes do not count.
+
     Attributes:
         requests_per_minute: The maximum number of requests, including retries and repairs; None for no limit.
         tokens_per_minute: The maximum number of input and output tokens; None for no limit. Before a request is sent,
@@ -31,6 +34,8 @@ class RateLimit:
 
     >>> vn.RateLimit(requests_per_minute=500, tokens_per_minute=30_000)
     RateLimit(requests_per_minute=500, tokens_per_minute=30000)
+    >>> vn.connect("demo", rate_limit=vn.RateLimit(requests_per_minute=500)).rate_limit.requests_per_minute
+    500
     """
 
     requests_per_minute: int | None = None
