@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import warnings
+from decimal import Decimal
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.forms import EIGHT_FORMS, ask, interrupted_when
 from tests.virtual_minutes import VirtualMinutes
 from vision_nb import errors
 from vision_nb.cost import request_window
+from vision_nb.cost.budget import Budget
 from vision_nb.cost.rate_limit import NO_LIMITS, amounts
 from vision_nb.cost.request_gate import LimitReport
 from vision_nb.cost.request_window import SlidingWindow
@@ -139,6 +141,20 @@ def test_models_with_the_same_name_and_account_share_the_limit(server, image, mi
     assert minutes.waits == [[61], [], []]
 
 
+def test_azure_models_with_the_same_token_provider_share_the_limit(server, image, minutes):
+    def azure(provider):
+        limit = vn.RateLimit(requests_per_minute=1)
+        options = {"engine": "gpt-4o", "azure_endpoint": server.url, "api_version": "2024-10-21"}
+        return vn.AzureOpenAIMultiModal(**options, azure_ad_token_provider=provider, rate_limit=limit)
+
+    def get_token():
+        return "a-token"
+
+    for model in (azure(get_token), azure(get_token), azure(lambda: "a-token")):
+        model.complete("What?", image)
+    assert minutes.waits == [[61], []]
+
+
 def test_threads_share_the_limit(server, image, minutes):
     llm = limited(server)
     threads = [threading.Thread(target=llm.complete, args=("What?", image)) for _ in range(4)]
@@ -198,10 +214,11 @@ def test_an_interrupt_ends_the_wait_and_the_call_no_longer_counts(server, image,
     monkeypatch.setattr(request_window, "WINDOW", 600.0)
     llm = limited(server)
     llm.complete("What?", image)
-    window = llm.window()
-    with pytest.raises(KeyboardInterrupt) as raised, interrupted_when(lambda: bool(window._line)):
+    window, budget = llm.window(), Budget(Decimal(1))
+    with budget.active(), pytest.raises(KeyboardInterrupt) as raised, interrupted_when(lambda: bool(window._line)):
         ask(llm, form, images=[image]).send(None)  # `asyncio.run` would only cancel the task
     assert len(server.requests) == 1 and not window._line and not window._unsent
+    budget.reserve(Decimal(1), "gpt-4o")  # nothing is reserved any more
     assert raised.tb  # the place is free although the traceback refers to the waiting call
 
 
@@ -210,13 +227,16 @@ async def test_a_canceled_call_no_longer_counts(server, image, monkeypatch, form
     monkeypatch.setattr(request_window, "WINDOW", 600.0)
     llm = limited(server)
     await ask(llm, form, images=[image])
-    waiting = asyncio.create_task(ask(llm, form, images=[image]))
+    budget = Budget(Decimal(1))
+    with budget.active():
+        waiting = asyncio.create_task(ask(llm, form, images=[image]))
     async with asyncio.timeout(60):
         while not llm.window()._line:
             await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    budget.reserve(Decimal(1), "gpt-4o")  # nothing is reserved any more
     assert not llm.window()._line and not llm.window()._unsent and len(server.requests) == 1
 
 

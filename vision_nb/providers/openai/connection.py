@@ -138,7 +138,10 @@ class OpenAIConnection(MultiModalLLM):
     def account(self) -> str:
         """A digest of the server and the key: their models share uploaded files and rate limits."""
         credential = self._credential
-        key = credential.reveal() if isinstance(credential, Secret) else str(id(credential))
+        if isinstance(credential, TokenProvider):
+            key = str(id(credential.function))  # its tokens change
+        else:
+            key = "" if credential is None else credential.reveal()
         return hashlib.sha256(f"{self.server} {key}".encode()).hexdigest()
 
     def _client_classes(self) -> tuple[type[OpenAI], type[AsyncOpenAI]]:
