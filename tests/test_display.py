@@ -18,7 +18,8 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.images.prepare import to_webp
-from vision_nb.notebook.display import StreamingDisplay, figure_png
+from vision_nb.notebook.display import StreamingDisplay
+from vision_nb.notebook.figures import figure_png
 
 
 def shown(axis):
@@ -97,6 +98,12 @@ def test_a_large_transparent_figure_is_small_in_the_notebook():
     small = to_webp(encoded(Image.fromarray(noise)), max_bytes=100_000)
     image = Image.open(io.BytesIO(small))
     assert len(small) <= 100_000 and image.width > 200 and image.getchannel("A").getextrema()[0] == 0
+
+
+def test_a_displayed_grid_ends_right_below_its_images():
+    png = figure_png(vn.display_image_uris([str(vn.samples.path("night_scene"))]))
+    with Image.open(io.BytesIO(png)) as shown:
+        assert shown.getchannel("A").getbbox()[3] == shown.height
 
 
 def test_a_grid_without_images_or_columns_is_an_error():

@@ -13,7 +13,7 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
     "user interface": ["magics", "widgets"],
     "workflows": ["conversation", "comparison"],
     "models": ["providers", "demo"],
-    "services": ["cost", "store", "storage", "schema", "notebook.display"],
+    "services": ["cost", "store", "storage", "schema", "notebook.display", "notebook.figures"],
     "values": ["images", "messages", "responses", "services"],
     "foundation": [
         "rendering",

@@ -16,7 +16,7 @@ from PIL import Image
 
 import vision_nb as vn
 from vision_nb.images.cards import PAGE, image_cards
-from vision_nb.notebook.display import figure_png
+from vision_nb.notebook.figures import figure_png
 
 COUNT, SIDE, LIMIT_S, LIMIT_PAGE_S = 1_000, (2400, 1800), 1.0, 1.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison.accuracy import AccuracySummary, ModelAccuracy, percent
-from vision_nb.notebook.display import new_figure, show_figure
+from vision_nb.notebook.figures import new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
 
 if TYPE_CHECKING:

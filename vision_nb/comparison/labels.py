@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.comparison.grid import Row
 from vision_nb.errors import SettingsError
-from vision_nb.notebook.display import new_figure, show_figure
+from vision_nb.notebook.figures import new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas

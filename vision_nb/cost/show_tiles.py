@@ -11,7 +11,7 @@ from vision_nb.cost.rule_kinds import CanvasTiles, Rule, View
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
-from vision_nb.notebook.display import new_figure, show_figure
+from vision_nb.notebook.figures import new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering.format import format_count
 

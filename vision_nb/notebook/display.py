@@ -1,4 +1,4 @@
-"""Display in a notebook: image grids, figures, and streamed answers."""
+"""Display in a notebook: image grids, and streamed answers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from vision_nb.errors import ImageError, ProviderError, SettingsError
 from vision_nb.images.answer_strip import image_names, markdown_strip
 from vision_nb.images.document import ImageDocument, ImageSource
-from vision_nb.images.prepare import fit_within, to_jpeg, to_webp
+from vision_nb.images.prepare import fit_within
 from vision_nb.messages import as_images
-from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
+from vision_nb.notebook.figures import new_figure, show_figure
+from vision_nb.notebook.ipython import in_notebook, mark_displayed
 from vision_nb.notebook.stream_status import INTERVAL, StreamStatus
 from vision_nb.rendering.answer import answer_part, badge_notes, plain_text, response_markdown
-from vision_nb.rendering.html import data_uri, image_html
 from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.rendering.terminal import joined_parts
 from vision_nb.responses import Response
@@ -45,8 +45,6 @@ _CELL_SIZE = (4.2, 3.6)  # width and height of a cell of the grid, in inches
 _CELL_ASPECT = 0.75  # height of a cell without its caption, divided by the width
 # Dark on white, because the background of the figure is the page's, which can be light or dark.
 _CAPTION_BOX = {"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.3"}
-_MAX_WEBP_BYTES = 75_000
-_MAX_PNG_BYTES = 100_000  # larger figures are displayed as JPEG or WebP, so that notebooks stay small
 
 
 def display_image_uris(
@@ -127,58 +125,6 @@ def _set_caption(axis: Axes, text: str) -> None:
 def _shortened(name: str) -> str:
     """Return a title, with its middle left out if it is long."""
     return name if len(name) <= 36 else f"{name[:20]}...{name[-13:]}"
-
-
-def new_figure(**options: Any) -> Figure:
-    """Return a matplotlib figure that does not use pyplot, and is displayed once."""
-    from matplotlib.figure import Figure
-
-    class OnceDisplayedFigure(DisplayOnce, Figure):
-        """A figure that is not displayed again as the value of its cell."""
-
-        def __repr__(self) -> str:
-            width, height = self.get_size_inches() * self.dpi
-            return f"Figure({width:.0f} x {height:.0f} pixels): save it with .savefig(...), or show it in a notebook"
-
-        def _repr_png_(self) -> bytes:
-            return figure_png(self)
-
-    return OnceDisplayedFigure(**options)
-
-
-def figure_png(figure: Figure) -> bytes:
-    """Return a figure as PNG, on white so that it is readable in dark themes too, unless it has no background."""
-    buffer = io.BytesIO()
-    background = "none" if _is_transparent(figure) else "white"
-    figure.savefig(buffer, format="png", dpi=80, facecolor=background, bbox_inches="tight")
-    return buffer.getvalue()
-
-
-def _is_transparent(figure: Figure) -> bool:
-    from matplotlib.colors import to_rgba
-
-    return to_rgba(figure.get_facecolor())[3] == 0
-
-
-def show_figure(figure: Figure, *, alt: str = "") -> None:
-    """Display a figure in the running cell, as PNG or, if that is too large, as JPEG or WebP.
-
-    Args:
-        figure: The figure.
-        alt: A text for readers who do not see a large transparent figure.
-    """
-    from IPython.display import Image, display
-
-    png = figure_png(figure)
-    if len(png) <= _MAX_PNG_BYTES:
-        display(Image(data=png, format="png"))
-    elif _is_transparent(figure):  # as HTML, which also shows a WebP in exported notebooks
-        image = image_html(data_uri(to_webp(png, max_bytes=_MAX_WEBP_BYTES), "image/webp"), alt)
-        display({"text/html": image, "text/plain": repr(figure)}, raw=True)
-    else:
-        display(Image(data=to_jpeg(png, quality=80), format="jpeg"))
-    if isinstance(figure, DisplayOnce):
-        mark_displayed(figure)
 
 
 class StreamingDisplay:
