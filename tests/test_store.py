@@ -319,6 +319,42 @@ def test_a_killed_run_loses_no_answer_and_repeats_no_request(server, path, tmp_p
     assert kills == 20
 
 
+@pytest.mark.slow
+def test_of_two_runs_on_one_store_either_may_be_killed(server, path, tmp_path):
+    """Two processes ask the same questions; again and again, one of them is killed at a random moment and replaced."""
+    folder, journal = tmp_path / "images", tmp_path / "journal"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(encoded(picture(seed=number)))
+    server.answer_with(lambda question: time.sleep(0.02) or question.prompt)
+    generator, concurrency, kills, rows = random.Random(11), 4, 0, 320
+    command = [sys.executable, "-c", CHILD, server.openai_base, str(folder), str(path), str(journal)]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    runs = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
+    for number in range(10):
+        seen, deadline = len(server.requests), time.monotonic() + 60
+        while len(server.requests) < seen + 8 and time.monotonic() < deadline:
+            if any(run.poll() is not None for run in runs):
+                break
+            time.sleep(0.005)
+        time.sleep(generator.uniform(0.0, 0.05))
+        victim = runs[number % 2]
+        if victim.poll() is not None:
+            break
+        victim.send_signal(signal.SIGKILL)
+        kills += 1
+        victim.communicate()
+        runs[number % 2] = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    problems = [run.communicate(timeout=300)[1].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], problems
+    received = Path(journal).read_text().split()
+    assert len(received) == len(set(received)), "a received answer was requested again"
+    with Store(path) as store:
+        assert len(store.get_many(received)) == len(received), "a received answer was lost"
+        assert store.count() == rows
+    assert kills >= 5 and len(server.requests) <= rows + concurrency * kills
+
+
 def test_clear_removes_answers_from_the_disk_and_keeps_labels(path):
     store = Store(path)
     store.put("k", "openai:gpt-4o", vn.CompletionResponse("a secret answer", model="gpt-4o"))
