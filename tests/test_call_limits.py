@@ -5,6 +5,7 @@ import faulthandler
 import gc
 import os
 import threading
+import time
 import warnings
 from decimal import Decimal
 
@@ -321,6 +322,28 @@ def test_a_call_that_is_not_sent_leaves_what_the_server_reported():
     assert window.wait(NO_LIMITS, one) == 0
 
 
+def test_a_call_that_is_not_sent_makes_room_for_another():
+    window, limits, one = SlidingWindow(lambda: 0.0), vn.RateLimit(requests_per_minute=1).per_minute, amounts(0, 0)
+    first = window.admit(limits, one)
+    assert first is not None and window.admit(limits, one) is None
+    window.drop_unsent(first)
+    assert window.admit(limits, one) is not None
+
+
+@pytest.mark.parametrize("billed", [100, 950])
+def test_billed_tokens_leave_the_window_as_they_were_counted(billed):
+    now = [0.0]
+    window, limits = SlidingWindow(lambda: now[0]), vn.RateLimit(tokens_per_minute=1000).per_minute
+    first = window.admit(limits, amounts(900, 0))
+    assert first is not None
+    window.note_sent(first)
+    window.correct(first, amounts(billed, 0))
+    now[0] = 61.0
+    assert window.wait(limits, amounts(1000, 0)) == 0
+    assert window.admit(limits, amounts(900, 0)) is not None
+    assert window.admit(limits, amounts(100, 0)) is not None and window.admit(limits, amounts(1, 0)) is None
+
+
 def test_a_large_request_is_not_overtaken_by_small_ones():
     now = [0.0]
     window, limits = SlidingWindow(lambda: now[0]), vn.RateLimit(tokens_per_minute=1000).per_minute
@@ -383,6 +406,7 @@ def test_a_call_that_waits_when_its_event_loop_is_closed_no_longer_counts(server
 @pytest.mark.posix
 def test_a_forked_process_counts_what_was_sent_and_does_not_wait_for_its_parents_threads(monkeypatch):
     monkeypatch.setattr(request_window, "_windows", {})
+    monkeypatch.setattr(request_window, "_LONGEST_SILENCE", 1e9)
     window, limits = request_window.shared_window("a", "b"), vn.RateLimit(requests_per_minute=2).per_minute
     one = amounts(0, 0)
     sent, unsent = window.admit(limits, one), window.admit(limits, one)
@@ -398,6 +422,7 @@ def test_a_forked_process_counts_what_was_sent_and_does_not_wait_for_its_parents
     thread = threading.Thread(target=hold)
     thread.start()
     held.wait(60)
+    window._line.append(request_window.Place(limits, time.monotonic()))  # a request of the parent waits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: the process has several threads
         child = os.fork()
