@@ -14,6 +14,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import picture
 from tests.forms import EIGHT_FORMS, ask, interrupted_when
+from tests.kernels import run_cells, text_of
 from tests.virtual_minutes import VirtualMinutes
 from vision_nb import errors
 from vision_nb.cost import request_window
@@ -435,3 +436,31 @@ def test_a_forked_process_counts_what_was_sent_and_does_not_wait_for_its_parents
     may_end.set()
     thread.join(60)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+NOTEBOOK = """
+import vision_nb as vn
+from vision_nb.demo import Fault, shared_server
+names = ("limit", "remaining", "reset")
+headers = {f"x-ratelimit-{name}-requests": value for name, value in zip(names, ("1", "0", "15s"))}
+shared_server().fail(Fault(headers=headers))
+from IPython.display import DisplayHandle
+lines, update = [], DisplayHandle.update
+def record(handle, data, **options):
+    lines.append(data.get("text/plain"))
+    update(handle, data, **options)
+DisplayHandle.update = record
+"""
+
+
+@pytest.mark.kernel
+def test_a_notebook_shows_the_line_below_the_cell_until_the_call_is_sent():
+    _, _, waited, shown = run_cells(
+        NOTEBOOK,
+        "%%vision demo --no-stream\nWhat?",
+        "%%vision demo --no-stream\nWhere?",
+        "print(lines)",
+    )
+    line, answer = waited.outputs
+    assert not line.data and "about this answer" in answer.data["text/markdown"]
+    assert "None]" in text_of(shown) and "reports that its rate limit is used up" in text_of(shown)
