@@ -30,6 +30,14 @@ def expand_path(path: str | os.PathLike[str], error: type[VisionError] = Setting
         raise error(f"{shown:.120} is not a usable path ({reason:.100}): write the whole path.") from cause
 
 
+def shown_path(path: Path) -> str:
+    """Return a path for a message, with the home folder as ``~``: messages are saved in notebooks that people share."""
+    try:
+        return str("~" / path.relative_to(Path.home()))
+    except (RuntimeError, ValueError):  # there is no home folder, or the path is outside of it
+        return str(path)
+
+
 @contextmanager
 def writable_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a ``with`` block the path of a file to write; see `expand_path`.

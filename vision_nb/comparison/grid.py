@@ -18,7 +18,7 @@ from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.errors import ImageNotFoundError, SettingsError, VisionError
 from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.columns import flatten
-from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument
 from vision_nb.images.loading import load_images
 from vision_nb.messages import as_images
 from vision_nb.privacy.redaction import redact
@@ -325,12 +325,12 @@ def make_grid(
 
     Raises:
         SettingsError: An argument is empty or has the wrong type, or a model is given twice.
-        ImageNotFoundError: A folder or pattern has no images.
+        ImageNotFoundError: A folder or pattern has no images, or the only path does not exist.
     """
     llms = tuple(connect(one) if isinstance(one, str) else one for one in as_list(models))
     given = as_list(prompts)
-    sources = list(flatten(as_images(images)))
-    for name, values in (("model", llms), ("prompt", given), ("image", sources)):
+    documents = tuple(load_images(images) if isinstance(images, (str, Path)) else _documents(images))
+    for name, values in (("model", llms), ("prompt", given), ("image", documents)):
         if not values:
             raise SettingsError(f"A comparison needs at least one {name}.")
     for llm in llms:
@@ -348,13 +348,13 @@ def make_grid(
     if isinstance(max_repairs, bool) or not isinstance(max_repairs, int) or max_repairs < 0:
         raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.80}.")
     compiled = None if schema is None else Schema.of(schema)
-    documents, repeated = tuple(_documents(sources)), len(given) - len(texts)
+    repeated = len(given) - len(texts)
     return Grid(llms, texts, documents, limits, max_concurrency, rates, compiled, max_repairs, repeated, cluster)
 
 
-def _documents(sources: Iterable[ImageSource]) -> Iterator[ImageDocument]:
-    """Load the images; a missing file stays in the grid, and its rows contain the error."""
-    for source in sources:
+def _documents(images: Any) -> Iterator[ImageDocument]:
+    """Load the images of a list; a missing file stays in the grid, and its rows contain the error."""
+    for source in flatten(as_images(images)):
         try:
             yield from load_images(source)
         except ImageNotFoundError:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import os
 import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
+from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,12 +24,14 @@ from vision_nb.images.download import HEADER_BYTES, download
 from vision_nb.images.formats import lacks_end, sniff
 from vision_nb.images.metadata import without_metadata
 from vision_nb.images.prepare import Header, read_header
-from vision_nb.paths import expand_path
+from vision_nb.paths import expand_path, shown_path
 from vision_nb.privacy.transfer import includes_secrets
 from vision_nb.privacy.urls import public_url, redact_url
 
 if TYPE_CHECKING:
     from PIL import Image
+
+_SIMILAR_NAMES = 200  # names of a folder that are compared with a missing one: 5 ms
 
 
 class ImageContent(ABC):
@@ -203,7 +208,9 @@ class FileContent(ImageContent):
             return path.open("rb")
         except FileNotFoundError as error:
             is_pattern = any(character in str(path) for character in "*?[")
-            advice = f"use vn.load_images({str(path)!r}) for a pattern" if is_pattern else working_folder()
+            if not is_pattern:
+                raise missing_file(path) from error
+            advice = f"use vn.load_images({str(path)!r}) for a pattern"
             raise ImageNotFoundError(f"There is no file {path}: {advice}.") from error
         except (IsADirectoryError, PermissionError) as error:
             if path.is_dir():
@@ -294,6 +301,29 @@ class RemoteContent(ImageContent):
         return read_header(io.BytesIO(self.read()), self.name)
 
 
+def missing_file(path: Path) -> ImageNotFoundError:
+    """Return an error about a path that does not exist, with a similar one that does, or the working folder."""
+    guess = _similar_path(path)
+    advice = f"did you mean {shown_path(guess)}?" if guess else f"{working_folder()}."
+    return ImageNotFoundError(f"There is no file {shown_path(path)}: {advice}")
+
+
 def working_folder() -> str:
     """Describe the folder that relative paths start from, for an error message."""
-    return f"the working folder is {Path.cwd()}"
+    return f"the working folder is {shown_path(Path.cwd())}"
+
+
+def _similar_path(path: Path) -> Path | None:
+    """Return an existing path that differs from a missing one in a similar name of one folder or file, or None."""
+    missing = path
+    try:
+        while not missing.parent.exists() and missing.parent != missing:
+            missing = missing.parent
+        with os.scandir(missing.parent) as entries:
+            names = [entry.name for entry in islice(entries, _SIMILAR_NAMES + 1)]
+        for name in get_close_matches(missing.name, names, cutoff=0.7) if len(names) <= _SIMILAR_NAMES else ():
+            if (guess := missing.parent / name / path.relative_to(missing)).exists():
+                return guess
+    except (OSError, ValueError):
+        pass
+    return None

@@ -13,7 +13,7 @@ from typing import Any
 from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
 from vision_nb.images.columns import flatten
 from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
-from vision_nb.images.content import FileContent, ImageContent, working_folder
+from vision_nb.images.content import FileContent, ImageContent, missing_file, working_folder
 from vision_nb.images.document import ImageDocument, ImageList, ImageSource
 from vision_nb.images.expansion import (
     DEFAULT_DPI,
@@ -172,7 +172,7 @@ def _expand(path: Path, options: PartOptions, recursive: bool) -> ImageList:
         matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - Path.glob does not accept absolute patterns
         files = (name for name in matches if Path(name).is_file())
     else:
-        raise ImageNotFoundError(f"There is no file {path}: {working_folder()}.")
+        raise missing_file(path)
     found = ImageList()
     wanted = options.chosen_kinds | {kind_of_name(path.name)}
     # Names until they are sorted, and one read for each file: there may be a hundred thousand.

@@ -67,7 +67,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         llm: The model, its name such as "openai:gpt-4o", or several to choose from. None asks the default model, as
             `connect` does without a name; a note below the input box says which one this is, and why. Models whose API
             key is set, downloaded small models and the demo model can be chosen too.
-        images: Images for the first question.
+        images: Images for the first question, or folders or patterns with images.
         system: The system message; None keeps that of ``chat``.
         height: The maximum height of the transcript: a number of pixels, or a CSS length.
         chat: A conversation to continue, which the panel then shares with your code. None starts a new one.
@@ -151,7 +151,7 @@ class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         """Attach images to the next question.
 
         Args:
-            *images: Anything that `ImageDocument.of` accepts, or lists of it.
+            *images: Anything that `load_images` accepts, folders and patterns included.
 
         Raises:
             ImageError: An image cannot be read.

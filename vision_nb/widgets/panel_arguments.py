@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from vision_nb.conversation.chat import Chat
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
-from vision_nb.messages import as_images
+from vision_nb.images.loading import load_images
 from vision_nb.widgets.model_picker import ModelPicker
 
 
@@ -52,9 +52,13 @@ def css_length(height: object) -> str:
     raise SettingsError(f"height={height!r} is not a length: use pixels, such as 480, or CSS, such as '30em'.")
 
 
-def checked_documents(images: ImageSource | Iterable[ImageSource]) -> list[ImageDocument]:
-    """Convert images to documents, and read the header of those that need no download to detect errors early."""
-    documents = [ImageDocument.of(image) for image in as_images(images)]
+def checked_documents(images: ImageSource | Iterable[ImageSource] | None) -> list[ImageDocument]:
+    """Convert images to documents, and read the header of those that need no download to detect errors early.
+
+    Args:
+        images: Images, folders or patterns, as for `load_images`.
+    """
+    documents = load_images(() if images is None else images)
     for document in documents:
         if not document.is_remote:
             _ = document.size

@@ -1,0 +1,69 @@
+"""Paths that do not exist, and folders where images are expected."""
+
+from pathlib import Path
+
+import pytest
+
+import vision_nb as vn
+from tests.conftest import picture
+from vision_nb import errors
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder with one image, in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    picture().save(tmp_path / "photos" / "night.png")
+    return tmp_path / "photos"
+
+
+MISSING = [("photoss/", "photos"), ("photos/nigth.png", "photos/night.png"), ("photoss/night.png", "photos/night.png")]
+
+
+@pytest.mark.parametrize(("typed", "meant"), MISSING)
+@pytest.mark.parametrize(
+    "use",
+    [
+        vn.load_images,
+        vn.show,
+        lambda path: vn.ChatPanel("demo", images=path),
+        lambda path: vn.compare("demo", "What?", path, progress=False),
+        lambda path: vn.extract(
+            path, {"type": "object", "properties": {"kind": {"type": "string"}}}, model="demo", progress=False
+        ),
+        lambda path: vn.connect("demo").complete("What?", path),
+    ],
+    ids=["load_images", "show", "ChatPanel", "compare", "extract", "complete"],
+)
+def test_a_path_that_does_not_exist_is_an_error_that_names_a_similar_one(use, typed, meant, photos):
+    with pytest.raises(errors.ImageNotFoundError) as caught:
+        use(typed)
+    assert str(caught.value) == f"There is no file {Path(typed)}: did you mean {Path(meant)}?"
+
+
+def test_an_error_about_a_missing_file_names_the_working_folder_without_the_home_folder(photos, monkeypatch):
+    monkeypatch.setenv("HOME", str(photos.parent))
+    monkeypatch.setenv("USERPROFILE", str(photos.parent))
+    monkeypatch.chdir(photos)
+    with pytest.raises(errors.ImageNotFoundError) as caught:
+        vn.load_images("elephant.png")
+    assert str(caught.value) == f"There is no file elephant.png: the working folder is {Path('~/photos')}."
+    with pytest.raises(errors.ImageNotFoundError) as caught:
+        vn.load_images(photos / "elephant.png")
+    assert str(photos.parent) not in str(caught.value)
+
+
+def test_no_similar_name_is_searched_in_a_folder_of_many_files(photos):
+    for number in range(200):
+        (photos / f"{number}.txt").touch()
+    with pytest.raises(errors.ImageNotFoundError, match="the working folder is"):
+        vn.load_images("photos/nigth.png")
+
+
+@pytest.mark.parametrize("images", ["photos/", "photos/*.png", Path("photos"), ["photos", "photos/night.png"]])
+def test_the_chat_panel_takes_folders_and_patterns(images, photos):
+    panel = vn.ChatPanel("demo", images=images)
+    names = [image.name for image in panel._composer.documents]
+    assert set(names) == {str(Path("photos/night.png"))} and len(names) == (2 if isinstance(images, list) else 1)
+    panel.close()
