@@ -84,6 +84,44 @@ def test_the_calls_of_a_killed_process_are_made_again_at_once(server, path):
         run.wait()
 
 
+INTERRUPTED = """
+import signal, sys
+import vision_nb as vn
+from vision_nb.store import Store
+base, path = sys.argv[1:]
+llm = vn.OpenAIMultiModal("gpt-4o", "k", base)
+questions = [f"question {n}" for n in range(8)]
+with Store(path) as store:
+    def compare():
+        image = vn.samples.path("chart")
+        return vn.compare(llm, questions, image, store=store, progress=False, concurrency=4)
+    for step in (compare, *[lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)] * 4):
+        try:
+            step()
+        except KeyboardInterrupt:
+            pass
+    assert [row.response for row in compare()] == questions
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.posix
+@pytest.mark.parametrize("gap", [0.0005, 0.0005, 0.001, 0.002])
+def test_a_run_that_is_interrupted_three_times_keeps_no_question(server, path, gap):
+    server.answer_with(lambda question: question.prompt)
+    server.fail(Fault(delay=60), times=4)
+    run = subprocess.Popen([sys.executable, "-c", INTERRUPTED, server.openai_base, str(path)])
+    try:
+        until(lambda: len(server.requests) == 4)
+        for _ in range(3):
+            run.send_signal(signal.SIGINT)
+            time.sleep(gap)
+        assert run.wait(120) == 0 and len(server.requests) == 12
+    finally:
+        run.kill()
+        run.wait()
+
+
 def test_a_claim_of_another_machine_holds_until_its_lease_has_run_out(path, monkeypatch):
     with Store(path) as store:
         monkeypatch.setattr(claims, "this_process", lambda: json.dumps(["another machine", 1, None]))

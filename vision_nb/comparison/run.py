@@ -105,6 +105,7 @@ class Run:
             run_sync(self.aexecute())
         except KeyboardInterrupt:
             self.stopped = "interrupted"
+            self._writer.release_all()
 
     async def aexecute(self) -> None:
         """Make the missing calls.

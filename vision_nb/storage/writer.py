@@ -64,6 +64,7 @@ class StoreWriter:
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb store")
         self._transaction, self._after = transaction, after
         self._waiting: list[_Write] = []
+        self._claims: set[Claim] = set()  # attempted and not released
         self._is_scheduled = False
         self._lock = threading.Lock()
 
@@ -74,6 +75,7 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.executor.shutdown()
+        self._release_claims()
 
     def attempt(self, claim: Claim) -> Awaitable[None]:
         """Claim a question, or read its answer; the attributes of the claim say which.
@@ -101,6 +103,17 @@ class StoreWriter:
         """Let others ask a question; if the store cannot be written, the claim's lease runs out."""
         return self._submit(claim)
 
+    def release_all(self) -> None:
+        """Release the claims of tasks that repeated interrupts kept from doing so, after what they have submitted."""
+        try:
+            self.executor.submit(self._release_claims).result()
+        except RuntimeError:  # the thread has ended
+            self._release_claims()
+
+    def _release_claims(self) -> None:
+        while self._claims:
+            self._claims.pop().release()
+
     async def finish(self) -> None:
         """Wait until everything is written that was submitted so far."""
         future = WriteFuture(loop=asyncio.get_running_loop())
@@ -123,6 +136,8 @@ class StoreWriter:
                 if not writes:
                     self._is_scheduled = False
                     return
+            self._claims.difference_update(write.claim for write in writes if not write.is_attempt)
+            self._claims.update(write.claim for write in writes if write.is_attempt)
             if not _deliver([(write.future, error) for write, error in self._commit(writes)]):
                 for write in writes:
                     write.claim.release()  # nobody is left to ask the question
