@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 import vision_nb as vn
+import vision_nb.store as store_module
 from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.comparison.calls import LocalCalls
@@ -315,3 +316,28 @@ def test_each_question_is_claimed_on_disk_when_it_is_sent(server, tmp_path):
         assert [row.response for row in comparison] == prompts
         assert all(row.key in claimed[row.prompt] for row in comparison)
         assert on_disk(store, "answers") == sorted(row.key for row in comparison) and not on_disk(store, "claims")
+
+
+def test_a_failed_question_is_released_before_the_run_ends(server, tmp_path):
+    path, claimed = tmp_path / "answers.sqlite3", []
+
+    def answer(question):
+        claimed.extend(on_disk_at(path, "claims"))
+        return "Blue."
+
+    server.answer_with(answer)
+    server.fail(Fault(status=500))
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_retries=0)
+    failed, answered = vn.compare(llm, ["1", "2"], picture(), store=path, progress=False, concurrency=1)
+    assert failed.error and answered.response == "Blue." and claimed == [answered.key]
+
+
+async def test_a_few_seconds_after_an_answer_the_named_file_holds_it_although_the_run_goes_on(store, monkeypatch):
+    monkeypatch.setattr(store_module, "_CHECKPOINT_PAUSE", 0.05)
+    with store.writer() as writer:
+        claim = store.claim("k")
+        await writer.attempt(claim)
+        await writer.put(claim, "m", replace(ANSWER, text="an answer to look for"))
+        async with asyncio.timeout(60):
+            while b"an answer to look for" not in store.path.read_bytes():
+                await asyncio.sleep(0.05)
