@@ -151,7 +151,7 @@ def test_html_reads_only_the_images_that_it_shows(server, llm, path, images, lar
     from vision_nb.comparison import gallery
 
     number_answers(server)
-    comparison = vn.compare(llm, "What?", images, store=path, progress=False)
+    comparison = vn.compare(llm, "What?", images, store=path, progress=False, concurrency=1)
     monkeypatch.setattr(gallery, "MAX_IMAGES", 3)
     with reads_counted(monkeypatch) as reads:
         html = comparison._repr_html_()

@@ -234,3 +234,14 @@ def test_files_that_the_user_downloads_with_the_client_are_not_changed(server, l
     data = BOM + b"data: \xff\r\r\n"
     server.fail(Fault(body=data, status=200, content_type="application/octet-stream"))
     assert llm.client.files.content("file-1").content == data
+
+
+@pytest.mark.parametrize("fields", [{}, {"created": "1", "extra": {"a": [1]}}, {"usage": {**USAGE, "x": None}}])
+async def test_the_raw_response_is_what_the_openai_client_makes_of_it(server, llm, fields):
+    from openai.types.chat import ChatCompletion
+
+    server.fail(Fault(200, body=json.dumps({**WHOLE, **fields})))
+    raw = (await llm.acomplete("What?")).raw
+    expected = ChatCompletion.construct(**{**WHOLE, **fields})
+    assert type(raw) is ChatCompletion and raw == expected and repr(raw) == repr(expected)
+    assert raw.model_fields_set - set(fields) == expected.model_fields_set - set(fields)
