@@ -147,7 +147,7 @@ def test_each_failure_is_the_same_with_both_transports(server, tmp_path, form, f
         for name, fault in FAULTS.items():
             server.fail(fault, TRIES if name in RATE_LIMITS else 1)
         requests = len(server.requests)
-        results.append(run(form, server.openai_base, count, tmp_path / f"{count}.sqlite3", timeout=5))
+        results.append(run(form, server.openai_base, count, tmp_path / f"{count}.sqlite3", timeout=10))
         made = count + (TRIES - 1) * len(RATE_LIMITS)
         assert len(server.requests) - requests == made and len(sent) == (made if count == MANY else 0)
     (rows, entries), (other_rows, other_entries) = results
