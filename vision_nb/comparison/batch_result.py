@@ -24,6 +24,7 @@ from vision_nb.notebook.progress import LiveOutput
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering.format import format_duration
 from vision_nb.rendering.html import muted_text
+from vision_nb.rendering.tab_completion import TabCompletion
 from vision_nb.storage.batches import SUBMITTED, StoredBatch
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
@@ -44,7 +45,7 @@ class HasRows(Protocol):
         """Return the store; a file that is not open is opened, and closed afterwards."""
 
 
-class BatchResult:
+class BatchResult(TabCompletion):
     """Rows whose answers are fetched from batches; `Comparison` and `Extraction` have these methods."""
 
     @property

@@ -30,6 +30,7 @@ from vision_nb.images.sources import source_arguments
 from vision_nb.images.tiles import tile_boxes
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
+from vision_nb.rendering.tab_completion import TabCompletion
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,7 +49,7 @@ class Uploader(Protocol[T]):
 
 
 @dataclass(frozen=True, repr=False)
-class ImageDocument:
+class ImageDocument(TabCompletion):
     """An image in a file, behind a URL or in memory.
 
     Pass exactly one of ``image``, ``image_path`` and ``image_url``. A path or URL is read when the image is needed;

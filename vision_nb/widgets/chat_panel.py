@@ -20,6 +20,7 @@ from vision_nb.images.document import ImageSource
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, in_voila, shell
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.rendering.tab_completion import WidgetTabCompletion
 from vision_nb.responses import ChatResponse
 from vision_nb.store import Store
 from vision_nb.widgets.composer import Composer
@@ -34,7 +35,7 @@ from vision_nb.widgets.thumbnails import ThumbnailCache
 _open_panels: WeakSet[ChatPanel] = WeakSet()
 
 
-class ChatPanel(ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type annotations
+class ChatPanel(WidgetTabCompletion, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type annotations
     """A conversation about images, with an input box.
 
     The box takes text and images: type, paste an image, drop or pick files, or call `add` with an image from code.

@@ -1,0 +1,42 @@
+"""`TabCompletion`: the names that Tab offers for an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+INTERNAL_NAMES = {
+    "ClientOwner": "account batches counted_model for_many_calls identity image_types is_demo is_free label "
+    "max_image_bytes max_request_bytes outgoing pricing redacted schema_support server service settings takes_detail "
+    "window",
+    "BatchResult": "await_ batch_html grid max_wait opened_store resume review_keys rows_of",
+    "Row": "facts finished open_state with_answer with_cost_of with_error",
+    "Response": "is_displayed priced_by sent_tokens shown_images",
+    "Chat": "messages_with watch",
+    "ImageDocument": "check_end fingerprint forget_download is_link part_of prepare show_as_link",
+    "ImageList": "report_skipped",
+    "Ledger": "spending",
+    "PageWidget": "call_soon card set_state",
+}
+"""Names without an underscore that only the modules of this package use, by the class that has them or its base."""
+
+
+class TabCompletion:
+    """A base of public classes: Tab and ``dir`` offer the names that are made for users."""
+
+    __slots__ = ()
+
+    def __dir__(self) -> Iterable[str]:
+        internal = {name for kind in type(self).__mro__ for name in INTERNAL_NAMES.get(kind.__name__, "").split()}
+        return [name for name in super().__dir__() if name not in internal]
+
+
+class WidgetTabCompletion(TabCompletion):
+    """A base of public widgets, which have about fifty names of ipywidgets that are seldom needed."""
+
+    __slots__ = ()
+
+    def __dir__(self) -> Iterable[str]:
+        names: dict[bool, set[str]] = {True: {"close", "layout", "observe", "unobserve"}, False: set()}
+        for kind in type(self).__mro__:
+            names[kind.__module__.startswith("vision_nb.")].update(vars(kind))
+        return [name for name in super().__dir__() if name.startswith("_") or name not in names[False] - names[True]]
