@@ -57,8 +57,6 @@ class MultiModalLLM(RequestSender):
         inline_urls: Whether images behind URLs are downloaded and sent as files, for servers that cannot reach them.
             For a URL on this machine and a server on another one, this is always so.
         rate_limit: The `RateLimit` that every call keeps; a comparison's ``rate_limits`` replace it.
-        provider: The provider's name in ``"provider:model"``.
-        image_limit: The maximum number of images per request, or None for no limit.
     """
 
     def __init__(

@@ -25,12 +25,14 @@ class Provider(ClientOwner):
     Pure methods build requests and parse responses: `_request`, `_parse_response`,
     `_parse_chunk` and `_map_error`. Only `_call`, `_acall`, `_stream` and `_astream` use the network. The vendor's
     clients are created and closed as `ClientOwner` describes.
+
+    Attributes:
+        provider: The provider's name in ``"provider:model"``.
+        image_limit: The maximum number of images per request, or None for no limit.
     """
 
     provider: str
-    """The provider's name in ``"provider:model"``."""
     image_limit: int | None = None
-    """The maximum number of images per request, or None for no limit."""
     image_types: frozenset[str] = SENDABLE
     """The MIME types that the servers take; images of other types are converted to PNG or JPEG."""
     max_image_bytes: int = MAX_BYTES
