@@ -38,6 +38,19 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
+def without_folders(text: str, path: str, name: str) -> str:
+    """Return a message with a path, also as `shown_path` writes it, replaced by a name.
+
+    Args:
+        text: The message.
+        path: The path.
+        name: What to show in its place.
+    """
+    for shown in filter(None, (path, shown_path(Path(path)) if path else "")):
+        text = text.replace(shown, name)
+    return text
+
+
 @contextmanager
 def writable_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a ``with`` block the path of a file to write; see `expand_path`.

@@ -20,7 +20,7 @@ from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.columns import flatten
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.loading import load_images
-from vision_nb.messages import as_images
+from vision_nb.paths import without_folders
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
@@ -156,7 +156,7 @@ class Row(TerminalDisplay):
     @property
     def shown_error(self) -> str:
         """The error without the folders of the image's path; "" if there is none."""
-        return (self.error or "").replace(self.image, self.image_title)
+        return without_folders(self.error or "", self.image, self.image_title)
 
     @property
     def open_state(self) -> str:
@@ -354,7 +354,7 @@ def make_grid(
 
 def _documents(images: Any) -> Iterator[ImageDocument]:
     """Load the images of a list; a missing file stays in the grid, and its rows contain the error."""
-    for source in flatten(as_images(images)):
+    for source in flatten(() if images is None else [images]):
         try:
             yield from load_images(source)
         except ImageNotFoundError:

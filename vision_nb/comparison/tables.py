@@ -176,7 +176,7 @@ def _attribute(name: str) -> Column:
     if name == "usd":
         return Column(name, lambda one: None if one.row.usd is None else float(one.row.usd), kind=kind)
     if name == "error":
-        return Column(name, lambda one: None if one.review else one.row.error, kind=kind)
+        return Column(name, lambda one: None if one.review else one.row.shown_error or None, kind=kind)
     return Column(name, lambda one: getattr(one.row, name), kind=kind)
 
 
