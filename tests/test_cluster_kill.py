@@ -17,6 +17,7 @@ from PIL import Image
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import until
+from tests.test_cluster import slow_down
 from vision_nb.comparison import cluster as cluster_calls
 from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.providers import sending
@@ -53,6 +54,28 @@ def test_a_killed_worker_costs_at_most_the_calls_in_progress_there(server, tmp_p
     assert len(comparison) == len(paid) == 300 and not comparison.errors
     assert 120 < len(server.requests) <= 309
     assert len(vn.ledger.entries) - before >= len(server.requests)
+
+
+async def test_a_request_whose_worker_dies_at_once_is_in_the_ledger(server, tmp_path):
+    pids = []
+
+    def answer(question):
+        if pids:
+            os.kill(pids.pop(), signal.SIGKILL)
+        return "an answer"
+
+    server.answer_with(answer)
+    before = len(vn.ledger.entries)
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+    with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
+        pids += client.run(os.getpid).values()
+        client.run(slow_down)
+        running = asyncio.create_task(
+            vn.acompare(llm, "How?", [colored(0)], store=tmp_path / "a", cluster=client, progress=False)
+        )
+        await until(running.done)
+    assert running.result()[0].response == "an answer"
+    assert len(vn.ledger.entries) - before == len(server.requests) == 2
 
 
 def local_cluster(workers):
@@ -104,9 +127,9 @@ async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, 
             return admission
 
     class Accounts(cluster_calls._Accounts):
-        async def reserve(self, wanted, *, is_sent):
+        async def reserve(self, wanted):
             reservations.append(wanted)
-            await super().reserve(wanted, is_sent=is_sent)
+            await super().reserve(wanted)
 
     window = Window(lambda: now[0])
     monkeypatch.setattr(sending, "shared_window", lambda *_: window)

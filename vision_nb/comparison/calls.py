@@ -18,7 +18,8 @@ from vision_nb.responses import Response
 from vision_nb.store import Store
 from vision_nb.user_warnings import submit, to_thread
 
-_MANY = 100  # calls from which the connections that need less processor time repay their import
+MANY_CALLS = 100
+"""The calls from which connections that need less processor time repay their import."""
 
 
 class Calls(ABC):
@@ -87,7 +88,7 @@ class LocalCalls(Calls):
         self._executor = executor = ThreadPoolExecutor(os.cpu_count() or 1, "vision_nb images")
         try:
             async with AsyncExitStack() as stack:
-                if len(self._grid) >= _MANY:
+                if len(self._grid) >= MANY_CALLS:
                     for model in self._grid.models:
                         await stack.enter_async_context(model.for_many_calls())
                 yield

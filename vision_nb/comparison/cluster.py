@@ -1,7 +1,6 @@
 """Calls that are made by the workers of a Dask cluster.
 
-Budgets, ledger, rate limits and store stay in this process: if there are limits, a worker asks before it sends a
-request.
+Budgets, ledger, rate limits and store stay in this process: a worker asks before it sends a request.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ from vision_nb.comparison.cluster_messages import (
 )
 from vision_nb.comparison.cluster_tasks import ClusterTasks, Message, Task
 from vision_nb.comparison.grid import Grid
-from vision_nb.comparison.model_gate import RunStoppedError
-from vision_nb.cost.accounting import CallAccounting, is_limited
+from vision_nb.cost.accounting import CallAccounting
 from vision_nb.cost.request_gate import aadmit_again, active_gate, note_sent
 from vision_nb.errors import ClusterError, SettingsError, VisionError
 from vision_nb.images.decode import Size
@@ -197,16 +195,13 @@ class ClusterCalls(Calls):
 
     async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
         """Ask a model about an image on a worker; see `Calls`."""
-        llm, gate = self._grid.models[model], active_gate.get()
-        question = Question(model, prompt, is_limited() or (gate is not None and gate.is_limited))
-        task = await Task.of(question, [worker_document(document)])
+        llm = self._grid.models[model]
+        task = await Task.of(Question(model, prompt), [worker_document(document)])
         accounts = _Accounts(llm)
         serving = asyncio.create_task(self._serve(task, accounts))
         try:
             outcome: Outcome = await self._tasks.result(task)
             accounts.settle(outcome.settlements)
-            if accounts.error is not None:
-                raise accounts.error
         finally:
             serving.cancel()
             try:
@@ -255,27 +250,24 @@ class ClusterCalls(Calls):
 
     async def _handle(self, message: Message, accounts: _Accounts) -> None:
         """Answer a request of a call."""
-        reply: Any = None
-        try:
-            if message.kind == "reserve":
-                await accounts.reserve(message.data, is_sent=not message.reply)
-                note_sent()  # the worker's own message, which is more exact, may be lost
-            elif message.kind == "again":
-                await aadmit_again()
-                note_sent()
-            elif message.kind == "sent":
-                note_sent()
-            elif (gate := active_gate.get()) is not None:
+        gate = active_gate.get()
+        if message.kind == "sent":
+            note_sent()
+        elif message.kind == "reports":
+            if gate is not None:
                 reports, is_refused = message.data
                 gate.note_reports(reports, is_refused=is_refused)
-        except VisionError as error:
-            reply = portable_error(error)
-        except Exception as error:  # the worker must not wait for ever
-            reply = ClusterError(f"The call could not be made ({redact(f'{type(error).__name__}: {error}'):.160}).")
-        if message.reply:
+        else:
+            reply: Any
+            try:
+                await (accounts.reserve(message.data) if message.kind == "reserve" else aadmit_again())
+                note_sent()  # the worker's own message, which is more exact, may be lost
+                reply = gate is not None and gate.is_limited
+            except VisionError as error:
+                reply = portable_error(error)
+            except Exception as error:  # the worker must not wait for ever
+                reply = ClusterError(f"The call could not be made ({redact(f'{type(error).__name__}: {error}'):.160}).")
             self._reply(message, reply)
-        elif not isinstance(reply, RunStoppedError):
-            accounts.error = reply
 
     def receive(self, event: dict[str, Any]) -> None:
         """Take a worker's messages."""
@@ -323,18 +315,14 @@ class _Accounts:
 
     Args:
         llm: The model.
-
-    Attributes:
-        error: Why a request that was sent without asking could not be recorded, or None.
     """
 
     def __init__(self, llm: MultiModalLLM) -> None:
         self._llm = llm
         self._open: list[CallAccounting] = []
-        self.error: VisionError | None = None
 
-    async def reserve(self, wanted: Reservation, *, is_sent: bool) -> None:
-        """Wait until a request may be sent, unless it is being sent; its earlier ones have ended."""
+    async def reserve(self, wanted: Reservation) -> None:
+        """Wait until a request may be sent; its earlier ones have ended."""
         self.settle(wanted.settlements)
         accounting = CallAccounting(
             str(self._llm),
@@ -343,11 +331,8 @@ class _Accounts:
             longest_answer=wanted.longest_answer,
             service_tier=wanted.service_tier,
         )
-        if is_sent:
-            self._open.append(accounting)
         await accounting.areserve()
-        if not is_sent:
-            self._open.append(accounting)
+        self._open.append(accounting)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Record how requests ended; those of a worker that died may be billed."""

@@ -85,6 +85,9 @@ async def on_client(client: Any, coroutine: Coroutine[Any, Any, T]) -> T:
         if client.status == "running":
             raise
         raise lost_cluster(error) from None  # a closed client raises errors of many types
+    finally:
+        if not client.loop.asyncio_loop.is_running():
+            coroutine.close()  # it may not have begun when the event loop was stopped
 
 
 def lost_cluster(error: BaseException) -> ClusterError:

@@ -1,8 +1,9 @@
 """What the notebook and the workers of a cluster send to each other.
 
-A call is a Dask task. While it runs, the worker sends events to the notebook: it asks for the models and, if there are
-limits, for the permission to send each request, says when it sends one, and sends the result. The notebook's replies go
-to the worker's handler `REPLY`. Messages and replies that wait at the same moment are sent together, and are pickled.
+A call is a Dask task. While it runs, the worker sends events to the notebook: it asks for the models, and for the
+permission to send each request, which the notebook has then recorded even if the worker or the connection is lost. If
+there are rate limits, it says when it sends the request. At the end, it sends the result. The notebook's replies go to
+the worker's handler `REPLY`. Messages and replies that wait at the same moment are sent together, and are pickled.
 Models are sent with their keys, but only in a reply, which Dask neither keeps nor shows; arguments of tasks and events
 contain no keys.
 """
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
+from vision_nb.comparison.calls import MANY_CALLS
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.accounting import InputTokens
 from vision_nb.errors import VisionError
@@ -51,16 +53,18 @@ class Setup:
         models: The models, with their keys.
         schema: The schema of the answers, or None.
         max_repairs: How many times a model may correct an answer.
+        is_large: Whether the run's calls repay connections that are made for many calls.
     """
 
     models: tuple[MultiModalLLM, ...]
     schema: Schema | None
     max_repairs: int
+    is_large: bool
 
     @classmethod
     def of(cls, grid: Grid) -> Setup:
         """Return what the calls of a grid need."""
-        return cls(grid.models, grid.schema, grid.max_repairs)
+        return cls(grid.models, grid.schema, grid.max_repairs, len(grid) >= MANY_CALLS)
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,10 @@ class Question:
     Attributes:
         model: The model's index.
         prompt: The question.
-        is_limited: Whether the worker must ask before it sends a request; otherwise, it says that it sends one.
     """
 
     model: int
     prompt: str
-    is_limited: bool
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
 from vision_nb.comparison.cluster_messages import RunId, Setup
 from vision_nb.errors import ClusterError
 from vision_nb.privacy.redaction import redact
-from vision_nb.responses import Response
 
 T = TypeVar("T")
 
@@ -49,6 +49,8 @@ class Session:
         self._setup_lock = asyncio.Lock()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._clients, self._clients_context = AsyncExitStack(), copy_context()
+        self._context = copy_context()  # in which the calls find their clients
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self._run_loop, name="vision_nb calls", daemon=True).start()
 
@@ -137,6 +139,8 @@ class Session:
                         "modules that they need on all workers."
                     ) from None
                 self._setup = setup
+                if setup.is_large:
+                    await self.complete(self._open(setup), key)
             return self._setup
 
     def tell(self, kind: str, call: str, data: Any, number: str = "") -> None:
@@ -181,7 +185,17 @@ class Session:
             else:
                 future.set_result(reply)
 
-    async def complete(self, coroutine: Coroutine[Any, Any, Response], key: str) -> Response:
+    async def _open(self, setup: Setup) -> None:
+        """Open the models' clients for many calls, which all later calls use."""
+
+        async def enter() -> None:
+            for llm in setup.models:
+                await self._clients.enter_async_context(llm.for_many_calls())
+            self._context = copy_context()
+
+        await self.loop.create_task(enter(), context=self._clients_context)
+
+    async def complete(self, coroutine: Coroutine[Any, Any, T], key: str) -> T:
         """Run a call on the event loop, until it ends or its task is no longer wanted.
 
         Args:
@@ -192,7 +206,7 @@ class Session:
             if self._is_closed:
                 coroutine.close()
                 raise ClusterError("The run has ended.")
-            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+            future = self._context.run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
             self._calls.add(future)
         try:
             return await self.wait(future, key)
@@ -225,10 +239,13 @@ class Session:
         if others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others, timeout=_CLOSE_SECONDS)  # they are canceled, and clean up
         models, self._setup = () if self._setup is None else self._setup.models, None
-        for llm in models:
+        for close in (self._close_clients, *(llm.aclose for llm in models)):
             with suppress(Exception):
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await llm.aclose()
+                    await close()
         for task in others:
             task.cancel()
         self.loop.stop()
+
+    async def _close_clients(self) -> None:
+        await self.loop.create_task(self._clients.aclose(), context=self._clients_context)

@@ -88,25 +88,16 @@ def receive(run: str, replies: bytes | None) -> None:
 class _Call:
     """A call in progress; it is the gate that its requests pass."""
 
-    def __init__(self, session: Session, call: str, *, is_limited: bool) -> None:
-        self._session, self._call, self._is_limited = session, call, is_limited
+    is_limited = True
+
+    def __init__(self, session: Session, call: str) -> None:
+        self._session, self._call = session, call
+        self._has_rate_limit = False
         self.settlements: list[Settlement] = []
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether the notebook is asked before a request is sent."""
-        return self._is_limited
-
     async def ask(self, kind: str, data: Any = None) -> None:
-        """Wait for the notebook's permission; its errors are raised here."""
-        await asyncio.wrap_future(self._session.ask(kind, self._call, data))
-
-    async def reserve(self, reservation: Reservation) -> None:
-        """Ask for the permission to send a request, or say that it is sent if there are no limits."""
-        if self._is_limited:
-            await self.ask("reserve", reservation)
-        else:
-            self._session.tell("reserve", self._call, reservation)
+        """Wait for the notebook's permission to send a request; its errors are raised here."""
+        self._has_rate_limit = await asyncio.wrap_future(self._session.ask(kind, self._call, data))
 
     async def aadmit(self, input_tokens: int | None, output_tokens: int) -> None:
         """Return at once: `_Accounting` has asked for the permission."""
@@ -121,7 +112,7 @@ class _Call:
 
     def note_sent(self) -> None:
         """Tell the notebook that the last request is sent now, if it counts towards a limit."""
-        if self._is_limited:
+        if self._has_rate_limit:
             self._session.tell("sent", self._call, None)
 
     def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
@@ -143,7 +134,8 @@ class _Accounting(CallAccounting):
     async def areserve(self) -> None:
         """Wait until the request may be sent."""
         settlements, self._call.settlements = self._call.settlements, []
-        await self._call.reserve(Reservation(self.tokens, self._longest_answer, self.service_tier, tuple(settlements)))
+        reservation = Reservation(self.tokens, self._longest_answer, self.service_tier, tuple(settlements))
+        await self._call.ask("reserve", reservation)
 
     def settle(self, response: Response) -> None:
         """Keep how the request ended, for the next message."""
@@ -178,7 +170,7 @@ async def perform(key: str, work: Work, images: bytes | None, *, run: RunId) -> 
 
 async def _answer(session: Session, key: str, question: Question, images: bytes) -> Outcome:
     """Ask a model about an image; errors are part of the outcome."""
-    call = _Call(session, key, is_limited=question.is_limited)
+    call = _Call(session, key)
     try:
         return Outcome(portable(await _response(session, key, question, images, call)), None, call.settlements)
     except VisionError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -329,7 +329,7 @@ def make_grid(
     """
     llms = tuple(connect(one) if isinstance(one, str) else one for one in as_list(models))
     given = as_list(prompts)
-    documents = tuple(load_images(images) if isinstance(images, (str, Path)) else _documents(images))
+    documents = tuple(_documents(images, is_tolerant=cluster is not None or not isinstance(images, (str, Path))))
     for name, values in (("model", llms), ("prompt", given), ("image", documents)):
         if not values:
             raise SettingsError(f"A comparison needs at least one {name}.")
@@ -352,13 +352,13 @@ def make_grid(
     return Grid(llms, texts, documents, limits, max_concurrency, rates, compiled, max_repairs, repeated, cluster)
 
 
-def _documents(images: Any) -> Iterator[ImageDocument]:
-    """Load the images of a list; a missing file stays in the grid, and its rows contain the error."""
+def _documents(images: Any, *, is_tolerant: bool) -> Iterator[ImageDocument]:
+    """Load the images; a missing file of a list, or of a cluster, stays in the grid, and its rows contain the error."""
     for source in flatten(() if images is None else [images]):
         try:
             yield from load_images(source)
         except ImageNotFoundError:
-            if not isinstance(source, (str, Path)) or Path(source).is_dir() or glob.has_magic(str(source)):
+            if not (is_tolerant and isinstance(source, (str, Path))) or Path(source).is_dir() or has_magic(str(source)):
                 raise
             yield ImageDocument.of(source)
 
