@@ -13,6 +13,8 @@ import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.comparison import run
+from vision_nb.storage import database
+from vision_nb.storage.writer import StoreWriter
 from vision_nb.store import Store
 
 
@@ -65,6 +67,23 @@ async def test_the_event_loop_runs_while_the_store_is_locked(server, llm, store,
     lock_before_answering.close()
     comparison = await task
     assert [row.response for row in comparison] == ["an answer"]
+
+
+async def test_an_answer_that_arrives_while_the_store_is_locked_is_not_paid_for_again(
+    server, llm, store, lock_before_answering, monkeypatch
+):
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT", 0.1)
+    finish = StoreWriter.finish
+
+    async def finish_unlocked(self):
+        lock_before_answering.close()
+        await finish(self)
+
+    monkeypatch.setattr(StoreWriter, "finish", finish_unlocked)
+    first = await vn.acompare(llm, "What?", picture(), store=store, progress=False)
+    assert first[0].response == "an answer"
+    again = await vn.acompare(llm, "What?", picture(), store=store, progress=False)
+    assert again[0].from_store and len(server.requests) == 1
 
 
 async def test_a_cancelled_run_still_stores_the_answer_that_it_received(server, llm, store, lock_before_answering):

@@ -125,6 +125,21 @@ async def test_a_write_that_fails_does_not_affect_those_of_the_same_transaction(
     assert not on_disk(store, "claims")
 
 
+async def test_an_answer_that_could_not_be_written_is_written_once_more_at_the_end(store):
+    claims = [store.claim(f"{number}") for number in range(3)]
+    store._connection.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other, store.writer() as writer:
+        await asyncio.gather(*(writer.attempt(claim) for claim in claims))
+        other.execute("BEGIN IMMEDIATE")
+        for claim in claims:
+            with pytest.raises(errors.StoreError, match="locked"):
+                await writer.put(claim, "m", ANSWER)
+        other.execute("ROLLBACK")
+        assert not on_disk(store, "answers")
+        await writer.finish()
+        assert on_disk(store, "answers") == ["0", "1", "2"] and not on_disk(store, "claims")
+
+
 async def test_if_no_transaction_can_begin_all_writes_fail_at_once(store, statements):
     claims = [store.claim(f"{number}") for number in range(5)]
     store._connection.execute("PRAGMA busy_timeout = 0")

@@ -65,6 +65,7 @@ class StoreWriter:
         self._transaction, self._after = transaction, after
         self._waiting: list[_Write] = []
         self._claims: set[Claim] = set()  # attempted and not released
+        self._failed: list[_Write] = []  # answers that could not be written
         self._is_scheduled = False
         self._lock = threading.Lock()
 
@@ -115,8 +116,12 @@ class StoreWriter:
             self._claims.pop().release()
 
     async def finish(self) -> None:
-        """Wait until everything is written that was submitted so far."""
+        """Wait until everything is written that was submitted so far; what failed is written once more.
+
+        Another process may have kept the store locked, and the answers are paid for.
+        """
         future = WriteFuture(loop=asyncio.get_running_loop())
+        self.executor.submit(self._write_failed)
         self.executor.submit(_deliver, [(future, None)])
         await future
 
@@ -138,11 +143,18 @@ class StoreWriter:
                     return
             self._claims.difference_update(write.claim for write in writes if not write.is_attempt)
             self._claims.update(write.claim for write in writes if write.is_attempt)
-            if not _deliver([(write.future, error) for write, error in self._commit(writes)]):
+            ended = self._commit(writes)
+            self._failed += [write for write, error in ended if error is not None and write.answer is not None]
+            if not _deliver([(write.future, error) for write, error in ended]):
                 for write in writes:
                     write.claim.release()  # nobody is left to ask the question
             with suppress(RuntimeError):  # at exit, no further thread can be started
                 self._after()
+
+    def _write_failed(self) -> None:
+        failed, self._failed = self._failed, []
+        if failed:
+            self._commit(failed)
 
     def _commit(self, writes: Sequence[_Write]) -> list[tuple[_Write, Exception | None]]:
         """Write in one transaction, or in one for each if that fails; return the writes with their errors."""
