@@ -1,7 +1,6 @@
 """The connections with which the workers of a cluster make the calls of a run, and that none is left open."""
 
 import asyncio
-import gc
 import threading
 from typing import Any
 
@@ -26,17 +25,29 @@ pytestmark = [
 QUESTIONS = [f"question {number}?" for number in range(MANY_CALLS // 10)]
 IMAGES = [encoded(picture(60, 40, seed=number)) for number in range(10)]
 SENT: list[object] = []  # by this worker, with aiohttp
+OPEN: list[object] = []  # aiohttp's sessions that were not closed; this keeps garbage collection from closing them
 
 
 def count_sent():
-    """Count this worker's requests that aiohttp sends."""
-    send = AiohttpTransport.handle_async_request
+    """Count this worker's requests that aiohttp sends, and its sessions that are open."""
+    transport: Any = AiohttpTransport
+    send, open_session, close = transport.handle_async_request, transport._open, transport.aclose
 
     async def counted(self, request):
         SENT.append(request.method)
         return await send(self, request)
 
-    AiohttpTransport.handle_async_request = counted  # type: ignore[method-assign]
+    def opened(self):
+        OPEN.append(open_session(self))
+        return OPEN[-1]
+
+    async def closed(self):
+        session = self._session
+        await close(self)
+        if session in OPEN:
+            OPEN.remove(session)
+
+    transport.handle_async_request, transport._open, transport.aclose = counted, opened, closed
 
 
 def forget_sent():
@@ -65,16 +76,13 @@ def connections(port):
     return sum(bool(one.raddr) and one.raddr.port == port for one in psutil.Process().net_connections())
 
 
-def open_transports():
-    """How many of aiohttp's sessions this worker has not closed."""
-    gc.collect()
-    found = [one for one in gc.get_objects() if type(one).__name__ == "ClientSession"]
-    return sum(not one.closed for one in found)
+def number_open():
+    return len(OPEN)
 
 
 def has_no_connection(client, server):
     port = int(server.openai_base.split(":")[2].split("/")[0])
-    return {*client.run(connections, port).values(), *client.run(open_transports).values()} == {0}
+    return {*client.run(connections, port).values(), *client.run(number_open).values()} == {0}
 
 
 def test_each_worker_makes_many_calls_with_aiohttp_and_closes_its_connections(server, client, tmp_path):
