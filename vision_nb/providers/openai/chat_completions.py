@@ -13,7 +13,6 @@ from vision_nb.cost.model_names import base_name
 from vision_nb.errors import MalformedResponseError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
-from vision_nb.notebook.garbage_collection import without_garbage_collection
 from vision_nb.providers.call import Request
 from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer, read_chunks
@@ -21,7 +20,6 @@ from vision_nb.providers.openai.errors import ReportedError
 from vision_nb.providers.openai.wire_format import (
     WireFormat,
     is_json,
-    parameters_of,
     raise_reported,
     said_by,
     string,
@@ -136,11 +134,11 @@ class ChatCompletions(WireFormat):
             stream_cls=AsyncStream[ChatCompletionChunk],
         )
 
-    def parameters(self) -> frozenset[str]:
-        """Return the names of the parameters that the openai client knows."""
-        with without_garbage_collection():  # often the first import of the package
-            from openai.resources.chat.completions import Completions
-        return parameters_of(Completions.create)
+    def resource(self) -> Any:
+        """Return the openai client's class whose method `create` sends a request."""
+        from openai.resources.chat.completions import Completions
+
+        return Completions
 
     def answer_class(self) -> Any:
         """Return the openai client's class for whole answers."""

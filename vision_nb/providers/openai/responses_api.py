@@ -9,7 +9,6 @@ from typing import Any
 from vision_nb.errors import MalformedResponseError, SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole
-from vision_nb.notebook.garbage_collection import without_garbage_collection
 from vision_nb.providers.call import Request
 from vision_nb.providers.demo_servers import is_demo_id
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
@@ -17,7 +16,6 @@ from vision_nb.providers.openai.chunk_stream import StreamEnd, read_answer
 from vision_nb.providers.openai.errors import ReportedError
 from vision_nb.providers.openai.wire_format import (
     WireFormat,
-    parameters_of,
     raise_reported,
     said_by,
     string,
@@ -58,11 +56,11 @@ class ResponsesApi(WireFormat):
         method: Callable[..., Any] = client.responses.create
         return method
 
-    def parameters(self) -> frozenset[str]:
-        """Return the names of the parameters that the openai client knows."""
-        with without_garbage_collection():  # often the first import of the package
-            from openai.resources.responses import Responses
-        return parameters_of(Responses.create)
+    def resource(self) -> Any:
+        """Return the openai client's class whose method `create` sends a request."""
+        from openai.resources.responses import Responses
+
+        return Responses
 
     def answer_class(self) -> Any:
         """Return the openai client's class for whole answers."""
@@ -105,7 +103,7 @@ class ResponsesApi(WireFormat):
                 (nested.setdefault(parents[0], {}) if parents else parameters)[last] = value
             elif name == "n" and value == 1:
                 continue
-            elif name in self.parameters() or name not in CHAT_COMPLETIONS.parameters():
+            elif name in self.parameters or name not in CHAT_COMPLETIONS.parameters:
                 parameters[name] = value
             else:
                 raise SettingsError(f'The Responses API does not have {name}=: omit it, or pass api="chat".')

@@ -7,11 +7,12 @@ import json
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, ClassVar
 
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
+from vision_nb.notebook.garbage_collection import without_garbage_collection
 from vision_nb.providers.call import Request
 from vision_nb.providers.openai.errors import ReportedError
 from vision_nb.providers.openai.server_message import server_message
@@ -23,7 +24,7 @@ _MAX_TOKENS = 2**53  # the largest number that every reader of JSON knows exactl
 
 
 class WireFormat(ABC):
-    """The format of one API. It has no state."""
+    """The format of one API. It keeps nothing about requests."""
 
     stream_options: ClassVar[Mapping[str, Any] | None] = None
     """What a streamed request must ask for to get the token counts, or None if it gets them anyway."""
@@ -36,9 +37,16 @@ class WireFormat(ABC):
         """Send a request once with an asynchronous openai client, and return its answer or stream."""
         return await self.create(client.with_options(max_retries=0))(**request)
 
-    @abstractmethod
+    @cached_property
     def parameters(self) -> frozenset[str]:
-        """Return the names of the parameters that the openai client knows."""
+        """The names of the parameters that the openai client knows."""
+        with without_garbage_collection():  # often the first import of the package
+            resource = self.resource()
+        return frozenset(inspect.signature(resource.create).parameters)
+
+    @abstractmethod
+    def resource(self) -> Any:
+        """Return the openai client's class whose method `create` sends a request."""
 
     @abstractmethod
     def answer_class(self) -> Any:
@@ -85,7 +93,7 @@ class WireFormat(ABC):
 
     def move_unknown_parameters(self, request: Request) -> Request:
         """Move parameters that the openai client does not know into ``extra_body``."""
-        unknown = {name: value for name, value in request.items() if name not in self.parameters()}
+        unknown = {name: value for name, value in request.items() if name not in self.parameters}
         if not unknown:
             return request
         known = {name: value for name, value in request.items() if name not in unknown}
@@ -129,12 +137,6 @@ def write_json(body: Mapping[str, Any]) -> bytes:
 def _place() -> str:
     """Return the text that stands for an image until it is inserted; no prompt contains it, because it is random."""
     return secrets.token_hex(16)
-
-
-@cache
-def parameters_of(method: Callable[..., Any]) -> frozenset[str]:
-    """Return the names of a method's parameters."""
-    return frozenset(inspect.signature(method).parameters)
 
 
 def said_by(raw: Any) -> Any:
