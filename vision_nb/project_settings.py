@@ -7,7 +7,6 @@ decide where keys, images and answers go: it could name a server of its author, 
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ def find_project_file(folder: Path) -> Path | None:
 
 def read_project_table(path: Path) -> dict[str, Any]:
     """Return the table ``[tool.vision_nb]`` of a file; empty if it is missing or the file cannot be read."""
+    import tomllib  # most notebooks do not have a project
+
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("vision_nb", {})
     except (OSError, ValueError, AttributeError) as error:

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, Protocol, Self
 
 from vision_nb.images.answer_strip import image_names, markdown_strip
-from vision_nb.images.box_answers import read_boxes
 from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.regions import images_with_boxes
@@ -319,6 +318,8 @@ class Response(DisplayOnce, TerminalDisplay):
         >>> vn.CompletionResponse(text).boxes(convention="qwen3-vl", images=vn.samples.path("chart"))
         [Box(left=100.0, top=120.0, right=500.0, bottom=360.0, label='cat', image=0)]
         """
+        from vision_nb.images.box_answers import read_boxes  # most answers are not asked for boxes
+
         sent = self.sent_images
         if images is not None:
             documents = [ImageDocument.of(one) for one in as_images(images)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,25 +11,6 @@ from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.privacy.api_keys import hide_arguments
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.providers.default_model import announce, default_model
-from vision_nb.providers.demo import DemoMultiModal
-from vision_nb.providers.llamacpp.models import cached_pair
-from vision_nb.providers.llamacpp.process import CLIENT_OPTIONS, running_engines
-from vision_nb.providers.llamacpp.shared import connect_shared, has_engine
-from vision_nb.providers.local.model import LocalMultiModal
-from vision_nb.providers.openai.azure import AzureOpenAIMultiModal
-from vision_nb.providers.openai.model import OpenAIMultiModal
-from vision_nb.providers.openai.service_model import ServiceMultiModal
-from vision_nb.providers.replicate.model import ReplicateMultiModal
-
-PROVIDERS: Mapping[str, Callable[..., MultiModalLLM]] = {
-    "openai": OpenAIMultiModal,
-    "azure": AzureOpenAIMultiModal,
-    "replicate": ReplicateMultiModal,
-    "local": LocalMultiModal,
-    "demo": DemoMultiModal,
-}
-"""The class of each provider's models; the other services have the class `ServiceMultiModal`."""
 
 NO_KEY = "not needed to count"
 """The API key of a model that sends nothing."""
@@ -70,6 +51,8 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
     """
     options = hide_arguments(options)
     if name is None:
+        from vision_nb.providers.default_model import announce, default_model
+
         default = default_model()
         announce(default)
         name, options = default.name, {**default.options, **options}
@@ -78,10 +61,11 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
     if not model and provider not in _WITH_DEFAULT_MODEL:
         raise SettingsError(f"{name!r} does not include a model: write {provider}:NAME.")
     if provider == "local" and options.get("api_base") is None:
-        return _connect_local(model, options)
+        from vision_nb.providers.local_models import connect_local
+
+        return connect_local(model, options)
     try:
-        make = PROVIDERS.get(provider) or partial(ServiceMultiModal, provider)
-        return make(*([model] if model else []), **options)
+        return _maker(provider)(*([model] if model else []), **options)
     except TypeError as error:
         if "argument" not in str(error):
             raise
@@ -102,6 +86,8 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
     options = hide_arguments(options)
     found = parse_model_name(name)
     if found.provider == "local" and found.model in SMALL_MODELS and options.get("api_base") is None:
+        from vision_nb.providers.local.model import LocalMultiModal
+
         length = SMALL_MODELS[found.model].context_length  # the engine is not needed
         return LocalMultiModal(found.model, _NOWHERE, **{"context_length": length, **options})
     try:
@@ -111,18 +97,29 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
         return connect(name, **{**options, argument: NO_KEY})
 
 
-def _connect_local(model: str, options: Mapping[str, Any]) -> MultiModalLLM:
-    """Return a small model, or a model from a server found on this machine."""
-    small = SMALL_MODELS.get(model)
-    if small is not None and (has_engine(small) or cached_pair(small) is not None):
-        return connect_shared(small, **options)
-    servers = LocalMultiModal.detect(api_key=options.get("api_key"))
-    if small is not None and not any(server.find(model) for server in servers):
-        return connect_shared(small, **options)
-    options = {name: value for name, value in options.items() if name != "download"}  # the server has it
-    server, found = servers.choose(*([model] if model else []))
-    defaults: dict[str, Any] = {"context_length": found.context_length}
-    for engine in running_engines():
-        if engine.api_base == server.api_base:
-            defaults = {**defaults, **CLIENT_OPTIONS, "api_key": engine.api_key}
-    return LocalMultiModal(found.name, **{**defaults, **options, "api_base": server.api_base})
+def _maker(provider: str) -> Callable[..., MultiModalLLM]:
+    """Return the class of a provider's models; the other providers are not imported, which would take longer."""
+    match provider:
+        case "openai":
+            from vision_nb.providers.openai.model import OpenAIMultiModal
+
+            return OpenAIMultiModal
+        case "azure":
+            from vision_nb.providers.openai.azure import AzureOpenAIMultiModal
+
+            return AzureOpenAIMultiModal
+        case "replicate":
+            from vision_nb.providers.replicate.model import ReplicateMultiModal
+
+            return ReplicateMultiModal
+        case "local":
+            from vision_nb.providers.local.model import LocalMultiModal
+
+            return LocalMultiModal
+        case "demo":
+            from vision_nb.providers.demo import DemoMultiModal
+
+            return DemoMultiModal
+    from vision_nb.providers.openai.service_model import ServiceMultiModal
+
+    return partial(ServiceMultiModal, provider)

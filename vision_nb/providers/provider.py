@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from vision_nb.cost.accounting import LENGTH_LIMITS, InputTokens
 from vision_nb.errors import SettingsError
@@ -12,11 +12,13 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.formats import SENDABLE
 from vision_nb.images.prepare import MAX_BYTES
 from vision_nb.messages import ChatMessage
-from vision_nb.providers.batches import BATCH_PROVIDERS, Batches
 from vision_nb.providers.call import Request
 from vision_nb.providers.clients import ClientOwner
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
+
+if TYPE_CHECKING:
+    from vision_nb.providers.batches import Batches
 
 
 class Provider(ClientOwner):
@@ -63,6 +65,8 @@ class Provider(ClientOwner):
         self._refuse_batches()
 
     def _refuse_batches(self) -> NoReturn:
+        from vision_nb.providers.batches import BATCH_PROVIDERS  # not needed for single calls
+
         raise SettingsError(
             f"{self} does not take batches: {BATCH_PROVIDERS} do. Omit batch=True, or use their models."
         )

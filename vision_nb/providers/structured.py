@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vision_nb.errors import SchemaError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
@@ -15,8 +15,10 @@ from vision_nb.privacy.api_keys import hide_headers
 from vision_nb.providers.call import NO_ANSWER, GetMessages, Overrides, check_messages
 from vision_nb.providers.retries import with_rate_limit_retries
 from vision_nb.responses import Response, SumOfAttempts
-from vision_nb.schema.schema import Schema
 from vision_nb.schema.words import instructions, repair_request
+
+if TYPE_CHECKING:
+    from vision_nb.schema.schema import Schema
 
 R = TypeVar("R", bound=Response)
 
@@ -63,7 +65,11 @@ class Question(Generic[R]):
     @cached_property
     def schema(self) -> Schema | None:
         """The schema; compiling it may be slow."""
-        return Schema.of(self._source) if self.is_structured else None
+        if not self.is_structured:
+            return None
+        from vision_nb.schema.schema import Schema  # not needed for answers in text
+
+        return Schema.of(self._source)
 
     def messages(self) -> list[ChatMessage]:
         """Return the messages of the next request: the question, and what the model is asked to repair."""

@@ -20,18 +20,14 @@ from vision_nb.notebook.wait_line import asleep, sleep
 from vision_nb.privacy.api_keys import hidden_headers, hide
 from vision_nb.privacy.urls import redact_url
 from vision_nb.providers.addresses import check_address
-from vision_nb.providers.batches import Batches
 from vision_nb.providers.call import Images, Request
 from vision_nb.providers.deadline import answer_deadline
-from vision_nb.providers.openai.batches import OpenAIBatches
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS, default_timeout, length_limit_name
 from vision_nb.providers.openai.chunk_stream import AsyncChunkStream, ChunkStream
 from vision_nb.providers.openai.connection import OpenAIConnection
 from vision_nb.providers.openai.errors import map_error, refuses, refuses_schema
 from vision_nb.providers.openai.parameters import check_parameters, without_surrogates
 from vision_nb.providers.openai.responses_api import RESPONSES, asks_for_summary, wire_format_of
-from vision_nb.providers.openai.retries import pause_before_retry
-from vision_nb.providers.openai.uploads import Uploads
 from vision_nb.providers.openai.wire_format import WireFormat, token_count
 from vision_nb.providers.outgoing_image import OutgoingImage, counted
 from vision_nb.providers.retries import ASKED_TO_WAIT
@@ -41,6 +37,9 @@ from vision_nb.user_warnings import to_thread
 
 if TYPE_CHECKING:
     import httpx2
+
+    from vision_nb.providers.batches import Batches
+    from vision_nb.providers.openai.uploads import Uploads
 
 Api = Literal["chat", "responses"]
 """The APIs of OpenAI that answer questions."""
@@ -180,6 +179,8 @@ class OpenAIMultiModal(OpenAIConnection):
             return await wire_format_of(request).acreate(self.async_client, request)
 
     def _pause_before_retry(self, error: Exception, retries: int) -> float | None:
+        from vision_nb.providers.openai.retries import pause_before_retry  # needed after an error only
+
         mapped = self._map_error(error, "")
         return pause_before_retry(error, mapped, retries=retries, max_retries=self.max_retries)
 
@@ -260,10 +261,14 @@ class OpenAIMultiModal(OpenAIConnection):
         """The batch API of OpenAI; see `MultiModalLLM.batches`."""
         if not self._row.takes_batches:
             self._refuse_batches()
+        from vision_nb.providers.openai.batches import OpenAIBatches  # not needed for single calls
+
         return OpenAIBatches(self, self._batch_prefix)
 
     @cached_property
     def _uploads(self) -> Uploads:
+        from vision_nb.providers.openai.uploads import Uploads  # not needed for images in the request
+
         return Uploads(self)
 
     def upload(self, document: ImageDocument) -> UploadedImage:
