@@ -9,10 +9,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -268,6 +270,7 @@ def test_two_processes_write_at_the_same_time(path):
 
 CHILD = """
 import sys
+import threading
 import vision_nb as vn
 base, folder, store, journal = sys.argv[1:]
 models = [vn.OpenAIMultiModal(name, "k", base) for name in ("gpt-4o", "gpt-4o-mini")]
@@ -397,3 +400,53 @@ def test_images_answers_and_names_with_lone_surrogates_are_stored(path, tmp_path
             store.remove_draft("k", name)
             assert store.draft("k", name) is None
         assert store.labels(["k"]) == {} and store.reviews(["k"]) == {}
+
+
+class Watched(sqlite3.Connection):
+    """Calls a function before a statement of the store that is being opened."""
+
+    before: ClassVar[dict[str, Callable[[], object]]] = {}
+
+    def execute(self, statement, *arguments):
+        Watched.before.pop(statement, lambda: None)()
+        return super().execute(statement, *arguments)
+
+
+@pytest.fixture
+def before(monkeypatch):
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, factory=Watched, **options))
+    yield Watched.before
+    Watched.before.clear()
+
+
+def test_a_store_that_another_process_creates_meanwhile_is_used(path, before):
+    statements = ["PRAGMA application_id", "SELECT COUNT(*) FROM sqlite_master"]
+
+    def create_at_the_second():
+        if not before.keys() & set(statements):
+            Store(path).put("k", "m", ANSWER)
+
+    before.update(dict.fromkeys(statements, create_at_the_second))
+    with Store(path) as store:
+        assert store.get("k").text == ANSWER.text
+
+
+def test_a_new_store_is_opened_by_many_threads_at_once(tmp_path):
+    failed = []
+    for number in range(30):
+        barrier = threading.Barrier(4)
+
+        def create(path=tmp_path / f"{number}.sqlite3", barrier=barrier):
+            barrier.wait(60)
+            try:
+                Store(path).close()
+            except errors.StoreError as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=create) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failed

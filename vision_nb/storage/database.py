@@ -73,15 +73,16 @@ def _connect(path: Path, schema: str, upgrades: Mapping[int, str], columns: Colu
                 f"The store {path} was written by a newer vision_nb (layout {version}; this one reads "
                 f"{VERSION}): update vision_nb, or choose another store=."
             )
-        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        # In this order: another process that creates the store writes its ID before the tables.
         (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         if tables and application_id != _APPLICATION_ID:
             raise StoreError(f"{path} is the database of another program: choose another store=.")
         ((problem,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
         # With a write-ahead log, several processes can write, and committed answers survive a killed process.
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")  # deleted answers are overwritten
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -92,6 +93,19 @@ def _connect(path: Path, schema: str, upgrades: Mapping[int, str], columns: Colu
         connection.close()
         raise
     return connection
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; SQLite itself does not wait for another process that does the same."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _upgrade(connection: sqlite3.Connection, upgrades: Mapping[int, str]) -> None:
