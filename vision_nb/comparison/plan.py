@@ -221,21 +221,21 @@ class _Planning:
 
     def add(self, places: range, digests: Sequence[str | VisionError], found: Sequence[Size | VisionError]) -> None:
         """Count the calls about some images."""
-        grid, rows, counts = self._grid, self._rows, self._counts
+        grid, rows = self._grid, self._rows
         sizes, new = self._identify(places, digests, found)
-        keys = {row: rows.key(row) for place in sizes for row, _, _ in grid.rows_of(place)}
-        stored = self._store.known(keys.values()) if self._resume else set()
-        in_batches = {} if self._batch is False else self._store.questions_in_batches({*keys.values()} - stored)
-        for place in places:
-            for row, model, prompt in grid.rows_of(place):
-                if place not in sizes:
-                    counts[model].unreadable += 1
-                elif keys[row] in stored:
-                    counts[model].finished += 1
+        for model, counted in enumerate(self._counts):
+            counted.unreadable += (len(places) - len(sizes)) * len(grid.prompts)
+            readable = list(rows.places(model, sizes))
+            keys = rows.keys_of(model, readable)
+            stored = self._store.known(keys.values()) if self._resume else set()
+            in_batches = {} if self._batch is False else self._store.questions_in_batches({*keys.values()} - stored)
+            for row, prompt, place in readable:
+                if keys[row] in stored:
+                    counted.finished += 1
                 elif keys[row] in in_batches:
-                    counts[model].waiting += 1
+                    counted.waiting += 1
                 elif place in new:  # other questions about an equal image are not asked again
-                    counts[model].add(prompt, sizes[place], grid.documents[place].detail)
+                    counted.add(prompt, sizes[place], grid.documents[place].detail)
 
     def _identify(
         self, places: range, digests: Sequence[str | VisionError], found: Sequence[Size | VisionError]

@@ -217,12 +217,15 @@ class Rows(Sequence[Row]):
             model: The model's index.
             documents: The indices of the images.
         """
-        places = (
-            (self.grid.index(model, prompt, document), prompt, document)
-            for document in documents
-            for prompt in range(len(self.grid.prompts))
-        )
-        return [place for place in places if not self.is_done(place[0])]
+        return [place for place in self.places(model, documents) if not self.is_done(place[0])]
+
+    def places(self, model: int, documents: Iterable[int]) -> Iterator[tuple[int, int, int]]:
+        """Iterate over the indices (row, prompt, document) of a model's rows about some images."""
+        prompts, step = range(len(self.grid.prompts)), len(self.grid.models) * len(self.grid.documents)
+        for document in documents:
+            first = self.grid.index(model, 0, document)
+            for prompt in prompts:
+                yield first + prompt * step, prompt, document
 
     def finished_indices(self) -> Iterator[int]:
         """Iterate over the indices of the rows with an answer."""
