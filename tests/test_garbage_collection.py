@@ -44,34 +44,6 @@ def test_the_setting_of_the_user_stays(enabled):
         gc.enable()
 
 
-def test_what_a_large_import_creates_counts_as_old():
-    with without_garbage_collection():
-        created = [[] for _ in range(10_000)]
-    old = {id(one) for one in gc.get_objects(generation=2)}
-    assert all(id(one) in old for one in created)
-
-
-def test_objects_that_the_user_has_frozen_stay_frozen():
-    gc.freeze()
-    try:
-        with without_garbage_collection():
-            pass
-        assert gc.get_freeze_count() > 0
-    finally:
-        gc.unfreeze()
-
-
-@pytest.mark.parametrize("api", ["chat", "responses"])
-def test_calls_after_the_first_one_do_not_make_new_objects_old(server, monkeypatch, api):
-    def freeze():
-        raise AssertionError("garbage among the objects of a call would stay until the next full search")
-
-    with vn.OpenAIMultiModal("gpt-4o", "k", f"{server.url}/v1", api=api) as llm:
-        llm.complete("What?", temperature=0.5)
-        monkeypatch.setattr(gc, "freeze", freeze)
-        assert llm.complete("What else?", temperature=0.5).text
-
-
 def test_a_run_searches_for_garbage_less_often_and_then_as_before(server, photo):
     seen, before = [], gc.get_threshold()
 

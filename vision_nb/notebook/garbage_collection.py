@@ -15,8 +15,7 @@ def without_garbage_collection() -> Iterator[None]:
     """Do not search for garbage in a ``with`` block that imports a large package.
 
     Almost everything that an import creates is kept. Searching it again and again took 110 of the 700 ms that the
-    openai package takes to import (openai 3.57, November 2026). Afterwards, all objects count as old: the next search
-    for new garbage would otherwise go through everything that was imported, which took 50 ms more.
+    openai package takes to import (openai 3.57, November 2026).
     """
     if not gc.isenabled():  # by the user, or by this function in another thread
         yield
@@ -25,9 +24,6 @@ def without_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # objects that the user has frozen stay so
-            gc.freeze()
-            gc.unfreeze()  # into the oldest generation
         gc.enable()
 
 
