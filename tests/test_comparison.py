@@ -367,15 +367,37 @@ def test_a_retry_keeps_the_budget_and_unknown_usage_costs_the_reserved_amount(se
     assert sum(row.finished for row in comparison.retry_errors(progress=False)) == finished
 
 
-def test_a_spent_quota_fails_all_rows_of_that_model(server, images, store):
-    body = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
-    calm, spent = models(server, "gpt-4o", "gpt-4o-mini", max_retries=0)
+@pytest.mark.parametrize(
+    ("status", "code", "name"),
+    [
+        (429, "insufficient_quota", "QuotaExceededError"),
+        (401, "invalid_api_key", "AuthenticationError"),
+        (403, "permission_denied", "AuthenticationError"),
+        (404, "model_not_found", "UnknownModelError"),
+    ],
+)
+def test_a_model_that_would_refuse_every_call_is_asked_once(server, images, store, status, code, name):
+    body = {"error": {"message": "No.", "code": code}}
+    calm, refusing = models(server, "gpt-4o", "gpt-4o-mini", max_retries=0)
     with DemoServer() as other:
-        spent.api_base = other.openai_base
-        other.fail(Fault(status=429, body=body), times=50)
-        comparison = compare([calm, spent], PROMPTS, images, store=store, concurrency={str(spent): 1})
+        refusing.api_base = other.openai_base
+        other.fail(Fault(status=status, body=body), times=50)
+        comparison = compare([calm, refusing], PROMPTS, images, store=store, concurrency={str(refusing): 1})
         assert len(other.requests) == 1
-    assert [row.error.split(":")[0] for row in comparison.errors] == ["QuotaExceededError"] * 6
+        alone = compare(refusing, PROMPTS, images, store=store, concurrency=1)
+        assert len(other.requests) == 2
+    assert [row.error.split(":")[0] for row in comparison.errors] == [name] * 6
+    assert "All 6 calls failed" not in comparison._repr_html_()
+    for shown in (alone._repr_html_(), str(alone)):
+        assert shown.count(name) == 1 and "All 6 calls failed: " in shown
+    assert [row.error.split(":")[0] for row in alone] == [name] * 6 and comparison.retry_errors(progress=False)
+
+
+def test_an_image_that_moderation_refuses_does_not_end_the_run(server, images, store):
+    body = {"error": {"message": "Your chosen model requires moderation, and your input was flagged.", "code": 403}}
+    server.fail(Fault(status=403, body=body))
+    comparison = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, concurrency=1)
+    assert [row.error.split(":")[0] for row in comparison.errors] == ["ContentFilterError"]
 
 
 def test_a_call_waits_while_other_calls_reserve_the_ledgers_budget(server, images, store):

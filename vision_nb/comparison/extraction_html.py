@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import chain
 
-from vision_nb.comparison.answer_cells import thumbnail_html
+from vision_nb.comparison.answer_cells import error_html, thumbnail_html
 from vision_nb.comparison.disagreement import disputed_fields
 from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.gallery import badge_html
@@ -45,7 +45,7 @@ def extraction_html(
     incomplete: str | None,
     notes: Sequence[str] = (),
 ) -> str:
-    """Return the rows as a table under 500 kB, failed rows first, in pages of 20.
+    """Return the rows as a table under 500 kB, failed rows first, in pages of 20, or the error of all rows.
 
     Args:
         rows: The rows of the extraction.
@@ -55,6 +55,8 @@ def extraction_html(
         incomplete: Why some calls were not made, or None.
         notes: Notes about duplicates, to show below the table.
     """
+    if (failure := rows.common_failure()) is not None:
+        return error_html(failure)
     failed = dict.fromkeys(rows.failed_indices())
     order = chain(failed, (index for index in range(len(rows)) if index not in failed))
     table = _table(rows, values, document, fields, order, PAGE, _SIDE, _THUMBNAIL_BYTES, max_html=_MAX_HTML)

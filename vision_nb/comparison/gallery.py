@@ -76,11 +76,13 @@ def badge_html(rows: Rows) -> str:
 
 
 def comparison_html(grid: Grid, rows: Rows, incomplete: str | None) -> str:
-    """Return the gallery as notebook output of at most `MAX_HTML` characters.
+    """Return the gallery as notebook output of at most `MAX_HTML` characters, or the error of all rows.
 
     If there are too many images, those with failed or disagreeing answers come first. In a comparison whose answers
     are read from the store, only those with failed answers do. Of many questions, those with failed answers come first.
     """
+    if (failure := rows.common_failure()) is not None:
+        return error_html(failure)
     failed = [grid.place(row) for row in rows.failed_indices()]
     prompts = sorted(_first((prompt for _, prompt, _ in failed), len(grid.prompts), MAX_PROMPTS))
     all_places = range(len(grid.documents))

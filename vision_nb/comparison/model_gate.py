@@ -14,7 +14,7 @@ from vision_nb.cost.rate_limit import NO_LIMITS, RateLimit
 from vision_nb.cost.reported_limits import JITTER
 from vision_nb.cost.request_gate import LimitReport, Resource
 from vision_nb.cost.request_window import Admission, Place
-from vision_nb.errors import QuotaExceededError, VisionError
+from vision_nb.errors import AuthenticationError, ProviderError, QuotaExceededError, UnknownModelError, VisionError
 from vision_nb.notebook.wait_line import hidden_waits
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.storage.claims import finish
@@ -27,16 +27,18 @@ class RunStoppedError(VisionError):
 
 
 class Pause:
-    """Holds back one model's workers after a rate limit error.
+    """Holds back one model's workers after a rate limit error, and ends its calls if all others would fail too.
 
     Attributes:
-        quota_error: The error after which the model is no longer called, or None.
+        has_answered: Whether the model has answered a call of the run, if only with an unusable answer.
+        final_error: The error after which the model is no longer called, or None.
         is_hopeless: Whether the longest pause did not help, and the server still asks for a longer one.
     """
 
     def __init__(self) -> None:
         self._until = 0.0
-        self.quota_error: QuotaExceededError | None = None
+        self.has_answered = False
+        self.final_error: ProviderError | None = None
         self.is_hopeless = False
 
     @property
@@ -48,6 +50,18 @@ class Pause:
         """Wait until the pause ends."""
         while self.left:
             await asyncio.sleep(self.left)
+
+    def note_refusal(self, error: ProviderError) -> None:
+        """End the model's calls if the server would refuse each of them, as it refused one.
+
+        That is so after a spent quota, and if the key or the model's name was refused before the first answer.
+
+        Args:
+            error: The error of the call.
+        """
+        is_wrong_call = isinstance(error, (AuthenticationError, UnknownModelError)) and not self.has_answered
+        if isinstance(error, QuotaExceededError) or is_wrong_call:
+            self.final_error = error
 
     def begin(self, seconds: float) -> None:
         """Begin a pause, unless a longer one is under way.

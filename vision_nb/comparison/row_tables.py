@@ -20,6 +20,9 @@ _MAX_ANSWER = 160  # characters
 
 def comparison_parts(grid: Grid, rows: Rows, incomplete: str | None) -> Iterator[TerminalPart]:
     """Yield a comparison for a terminal: a table with a row per call, and a summary."""
+    if (failure := rows.common_failure()) is not None:
+        yield failure
+        return
     several_prompts = len(grid.prompts) > 1
     if not several_prompts:
         yield f"{short_text(grid.prompts[0], 200)}\n"
@@ -53,6 +56,9 @@ def extraction_parts(
         fields: The fields of the schema.
         incomplete: Why some calls were not made, or None.
     """
+    if (failure := rows.common_failure()) is not None:
+        yield failure
+        return
     with_model = len(grid.models) > 1
     paths = [field.path for field in fields]
     has_notes = any(not row.finished or row.attempts > 1 for row in rows[:_MAX_ROWS])

@@ -243,6 +243,12 @@ class Rows(Sequence[Row]):
         """Return the indices of the rows with an error."""
         return sorted(index for index, row in self._held.items() if row.error is not None)
 
+    def common_failure(self) -> str | None:
+        """Return a sentence with the error of all rows, if there are several and all have the same one."""
+        if not 1 < len(self) == self.failed or len(errors := {row.shown_error for row in self._held.values()}) > 1:
+            return None
+        return f"All {len(self):,} calls failed: {errors.pop()}"
+
     def tally(self) -> Tally:
         """Count the rows, and add up what was paid for them in this run."""
         tally = replace(self._stored_tally)

@@ -20,13 +20,17 @@ from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import (
+    AuthenticationError,
     BudgetExceededError,
     ClusterError,
+    ContentFilterError,
     QuotaExceededError,
     RateLimitError,
     RequestTooLargeError,
+    SchemaError,
     SettingsError,
     StoreError,
+    UnknownModelError,
 )
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.garbage_collection import fewer_garbage_collections
@@ -264,17 +268,14 @@ class Run:
         while True:
             await gate.pause.wait()
             try:
-                if gate.pause.quota_error is not None:
-                    raise gate.pause.quota_error
+                if gate.pause.final_error is not None:
+                    raise gate.pause.final_error
                 async with gate.slots:
                     await self._call(row, model, self.grid.documents[document], gate, claim)
-                gate.pause.is_hopeless = False
+                gate.pause.has_answered, gate.pause.is_hopeless = True, False
                 break
-            except RequestTooLargeError as error:
-                self._fail(row, error)
-                break
-            except QuotaExceededError as error:
-                gate.pause.quota_error = error
+            except (AuthenticationError, UnknownModelError, QuotaExceededError, RequestTooLargeError) as error:
+                gate.pause.note_refusal(error)
                 self._fail(row, error)
                 break
             except RateLimitError as error:
@@ -305,6 +306,8 @@ class Run:
                     self._fail(row, error)
                 break
             except Exception as error:  # an error in one call must not end the run
+                if isinstance(error, (ContentFilterError, SchemaError)):
+                    gate.pause.has_answered = True
                 self._fail(row, error)
                 break
 

@@ -336,9 +336,11 @@ def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
         return _BY_CODE[code]
     if status == 400 and _INVALID_KEY.search(text):
         return AuthenticationError
+    lowered = text.lower()
+    if status == 403 and "flagged" in lowered:  # by OpenRouter's moderation
+        return ContentFilterError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    lowered = text.lower()
     if status in (None, 400, 404) and _NO_UPLOAD.search(text):
         return UploadNotFoundError
     if status == 408:
