@@ -1,5 +1,6 @@
 """Paths that do not exist, and folders where images are expected."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
+from vision_nb.store import Store
 
 
 @pytest.fixture
@@ -16,6 +18,14 @@ def photos(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     picture().save(tmp_path / "photos" / "night.png")
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def home(photos, monkeypatch):
+    """The home folder, which is that of the photos."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(photos.parent))
+    return photos.parent
 
 
 MISSING = [("photoss/", "photos"), ("photos/nigth.png", "photos/night.png"), ("photoss/night.png", "photos/night.png")]
@@ -42,16 +52,41 @@ def test_a_path_that_does_not_exist_is_an_error_that_names_a_similar_one(use, ty
     assert str(caught.value) == f"There is no file {Path(typed)}: did you mean {Path(meant)}?"
 
 
-def test_an_error_about_a_missing_file_names_the_working_folder_without_the_home_folder(photos, monkeypatch):
-    monkeypatch.setenv("HOME", str(photos.parent))
-    monkeypatch.setenv("USERPROFILE", str(photos.parent))
+def test_an_error_about_a_missing_file_names_the_working_folder_without_the_home_folder(photos, home, monkeypatch):
     monkeypatch.chdir(photos)
     with pytest.raises(errors.ImageNotFoundError) as caught:
         vn.load_images("elephant.png")
     assert str(caught.value) == f"There is no file elephant.png: the working folder is {Path('~/photos')}."
-    with pytest.raises(errors.ImageNotFoundError) as caught:
-        vn.load_images(photos / "elephant.png")
-    assert str(photos.parent) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda home: vn.load_images(home / "photos" / "elephant.png"),
+        lambda home: vn.load_images(home / "photos" / "*.jpg"),
+        lambda home: vn.load_images(home / "empty"),
+        lambda home: vn.connect("demo").complete("What?", home / "photos"),
+        lambda home: vn.connect("demo").complete("What?", home / "photos" / "*.png"),
+        lambda home: vn.connect("demo").complete("What?", home / "empty.png"),
+        lambda home: vn.connect("demo").complete("What?", home / ("long" * 100)),
+        lambda home: vn.connect("demo").complete("What?", home / "pipe"),
+        lambda home: Store(home / "photos"),
+        lambda home: Store(home / "empty.png" / "a.sqlite3"),
+        lambda home: Store(home / "photos" / "night.png"),
+        lambda home: vn.Chat.load(home / "elephant.json"),
+        lambda home: vn.Chat.load(home / "photos" / "night.png"),
+        lambda home: vn.Chat("demo").export(home / "no such folder" / "chat.json"),
+        lambda home: vn.compare("demo", "?", home / "photos", progress=False).to_csv(home / "no" / "table.csv"),
+    ],
+)
+def test_errors_about_paths_do_not_name_the_home_folder(use, home):
+    (home / "empty").mkdir()
+    (home / "empty.png").touch()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(home / "pipe")
+    with pytest.raises(errors.VisionError) as caught:
+        use(home)
+    assert "~" in str(caught.value) and str(home) not in str(caught.value)
 
 
 def test_no_similar_name_is_searched_in_a_folder_of_many_files(photos):

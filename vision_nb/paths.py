@@ -63,4 +63,4 @@ def writable_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield path
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SettingsError(f"Cannot write {str(path)!r:.120} ({reason:.100}): choose another path.") from error
+        raise SettingsError(f"Cannot write {shown_path(path)!r:.120} ({reason:.100}): choose another path.") from error

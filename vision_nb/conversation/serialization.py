@@ -21,6 +21,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.images.remote import is_remote_file
 from vision_nb.messages import ChatMessage, MessageRole, Part
+from vision_nb.paths import shown_path
 from vision_nb.privacy.urls import public_url
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.sanitize import replace_surrogates
@@ -64,7 +65,7 @@ def write(conversation: SavedConversation, path: Path) -> None:
         partial.write_text(replace_surrogates(text), encoding="utf-8")
         partial.replace(path)  # atomic: a reader never sees a half-written file
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise SettingsError(f"Cannot write {path} ({getattr(error, 'strerror', error)}).") from error
+        raise SettingsError(f"Cannot write {shown_path(path)} ({getattr(error, 'strerror', error)}).") from error
     finally:
         with suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)
@@ -78,24 +79,25 @@ def read(path: Path) -> SavedConversation:
     """
     if path.suffix.lower() in (".md", ".html", ".ipynb"):
         raise SettingsError(f"Cannot load {path.name}: export the conversation as .json to load it again.")
+    shown = shown_path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"Cannot read {path} ({error.strerror}).") from error
+        raise SettingsError(f"Cannot read {shown} ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{path} is not a saved conversation: it is not valid JSON.") from error
+        raise SettingsError(f"{shown} is not a saved conversation: it is not valid JSON.") from error
     version = content.get("vision_nb_chat") if isinstance(content, dict) else None
     if not isinstance(version, int):
-        raise SettingsError(f"{path} is not a saved conversation: use a .json file written by Chat.export.")
+        raise SettingsError(f"{shown} is not a saved conversation: use a .json file written by Chat.export.")
     if version > FORMAT:
-        raise SettingsError(f"{path} was written by a later version of vision_nb: upgrade vision_nb to load it.")
+        raise SettingsError(f"{shown} was written by a later version of vision_nb: upgrade vision_nb to load it.")
     try:
         turns = tuple(read_turn(turn) for turn in content["turns"])
         return SavedConversation(
             _string(content["model"]), _string(content["system"]), _count(content["keep_images"]), turns
         )
     except DAMAGE as error:
-        raise SettingsError(f"{path} is damaged: a value is missing or has the wrong type.") from error
+        raise SettingsError(f"{shown} is damaged: a value is missing or has the wrong type.") from error
 
 
 def _title(conversation: SavedConversation) -> str:

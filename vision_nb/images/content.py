@@ -6,6 +6,7 @@ An `ImageDocument` is a frozen value. State that is cached while it is used (its
 from __future__ import annotations
 
 import copy
+import glob
 import hashlib
 import io
 import os
@@ -196,28 +197,25 @@ class FileContent(ImageContent):
             ImageNotFoundError: The file does not exist.
             UnsupportedImageError: The path is not a regular file, or is empty, unreadable or invalid.
         """
-        path = self._path
+        path, shown = self._path, shown_path(self._path)
         try:
             state = path.stat()
             if not stat.S_ISREG(state.st_mode) and not stat.S_ISDIR(state.st_mode):
                 raise UnsupportedImageError(
-                    f"{path} is a pipe or device, not a regular file: save the image to a file."
+                    f"{shown} is a pipe or device, not a regular file: save the image to a file."
                 )
             if not state.st_size and stat.S_ISREG(state.st_mode):  # as in /proc, where reading can block forever
-                raise UnsupportedImageError(f"{path} is not an image: it is empty.")
+                raise UnsupportedImageError(f"{shown} is not an image: it is empty.")
             return path.open("rb")
         except FileNotFoundError as error:
-            is_pattern = any(character in str(path) for character in "*?[")
-            if not is_pattern:
-                raise missing_file(path) from error
-            advice = f"use vn.load_images({str(path)!r}) for a pattern"
-            raise ImageNotFoundError(f"There is no file {path}: {advice}.") from error
+            raise missing_file(path) from error
         except (IsADirectoryError, PermissionError) as error:
             if path.is_dir():
-                raise UnsupportedImageError(f"{path} is a folder: use vn.load_images({str(path)!r}).") from error
-            raise UnsupportedImageError(f"{path} cannot be read: permission denied.") from error
+                raise UnsupportedImageError(f"{shown} is a folder: use vn.load_images({shown!r}).") from error
+            raise UnsupportedImageError(f"{shown} cannot be read: permission denied.") from error
         except (OSError, ValueError) as error:
-            raise UnsupportedImageError(f"{str(path)[:80]!r} is not a valid path ({error}).") from error
+            reason = getattr(error, "strerror", None) or error  # the text of an OSError repeats the path
+            raise UnsupportedImageError(f"{shown[:80]!r} is not a valid path ({reason}).") from error
 
 
 @lru_cache(maxsize=10_000)
@@ -303,9 +301,12 @@ class RemoteContent(ImageContent):
 
 def missing_file(path: Path) -> ImageNotFoundError:
     """Return an error about a path that does not exist, with a similar one that does, or the working folder."""
-    guess = _similar_path(path)
-    advice = f"did you mean {shown_path(guess)}?" if guess else f"{working_folder()}."
-    return ImageNotFoundError(f"There is no file {shown_path(path)}: {advice}")
+    shown, guess = shown_path(path), _similar_path(path)
+    if glob.has_magic(str(path)):
+        advice = f"use vn.load_images({shown!r}) for a pattern."
+    else:
+        advice = f"did you mean {shown_path(guess)}?" if guess else f"{working_folder()}."
+    return ImageNotFoundError(f"There is no file {shown}: {advice}")
 
 
 def working_folder() -> str:

@@ -28,7 +28,7 @@ from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff, type_of_
 from vision_nb.images.pages import Pages
 from vision_nb.images.remote import NO_OPTIONS, StorageOptions, has_magic, is_remote_file, public_name, remote_files
 from vision_nb.images.sources import local_path
-from vision_nb.paths import expand_path
+from vision_nb.paths import expand_path, shown_path
 
 _READ_BYTES = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # without conversion of line ends on Windows
 _NUMBER = re.compile(r"\d+")
@@ -153,7 +153,8 @@ def _load(source: ImageSource, options: PartOptions, storage: StorageOptions, re
     except OSError as error:
         if isinstance(error, ImageNotFoundError):
             raise
-        raise ImageNotFoundError(f"{path} cannot be read ({error.strerror}): {working_folder()}.") from error
+        shown = shown_path(Path(str(source)))
+        raise ImageNotFoundError(f"{shown} cannot be read ({error.strerror}): {working_folder()}.") from error
     return ImageList(_documents(source, options, storage)) if found is None else found
 
 
@@ -165,10 +166,10 @@ def _is_file_like(path: Path) -> bool:
 def _expand(path: Path, options: PartOptions, recursive: bool) -> ImageList:
     """Return the images in the files of a folder or glob pattern."""
     if path.is_dir():
-        place = f"the folder {path}"
+        place = f"the folder {shown_path(path)}"
         files = _files_of(path, recursive=recursive)
     elif glob.has_magic(str(path)):
-        place = f"the pattern {path}"
+        place = f"the pattern {shown_path(path)}"
         matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - Path.glob does not accept absolute patterns
         files = (name for name in matches if Path(name).is_file())
     else:

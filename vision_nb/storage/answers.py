@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vision_nb.errors import StoreError
+from vision_nb.paths import shown_path
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.responses import UNFINISHED, Pricing, Response, Usage
 from vision_nb.storage.database import insert_rows
@@ -180,6 +181,6 @@ def read_answers(path: Path, keys: Iterable[tuple[Pricing, Sequence[str]]]) -> d
             }
     except sqlite3.Error as error:
         raise StoreError(
-            f"The store {path} cannot be read ({error}), and a comparison of this size keeps its answers there: "
-            "restore the file, or run the comparison again."
+            f"The store {shown_path(path)} cannot be read ({error}), and a comparison of this size keeps its answers "
+            "there: restore the file, or run the comparison again."
         ) from error

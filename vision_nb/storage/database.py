@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.errors import StoreError
+from vision_nb.paths import shown_path
 from vision_nb.user_warnings import warn_user
 
 VERSION = 2
@@ -41,18 +42,25 @@ def open_database(path: Path, schema: str, upgrades: Mapping[int, str], columns:
     """
     try:
         if path.is_dir():
-            raise StoreError(f"{path} is a folder: name a file in it, such as {path / 'a.sqlite3'}.")
+            raise StoreError(
+                f"{shown_path(path)} is a folder: name a file in it, such as {shown_path(path / 'a.sqlite3')}."
+            )
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             path.touch(mode=0o600)  # questions are private; SQLite gives its log the same mode
         return _connect(path, schema, upgrades, columns)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) or not _is_sqlite(path):
-            raise StoreError(f"{path} cannot be opened as a store ({error}): choose another store=.") from error
+            raise StoreError(
+                f"{shown_path(path)} cannot be opened as a store ({error}): choose another store=."
+            ) from error
         _rename_damaged(path, error)
         return _connect(path, schema, upgrades, columns)
     except (OSError, UnicodeError) as error:
-        raise StoreError(f"The store {path} cannot be written to ({error}): choose another store=.") from error
+        reason = getattr(error, "strerror", None) or error  # the text of an OSError repeats the path
+        raise StoreError(
+            f"The store {shown_path(path)} cannot be written to ({reason}): choose another store=."
+        ) from error
 
 
 def _is_sqlite(path: Path) -> bool:
@@ -70,14 +78,14 @@ def _connect(path: Path, schema: str, upgrades: Mapping[int, str], columns: Colu
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise StoreError(
-                f"The store {path} was written by a newer vision_nb (layout {version}; this one reads "
+                f"The store {shown_path(path)} was written by a newer vision_nb (layout {version}; this one reads "
                 f"{VERSION}): update vision_nb, or choose another store=."
             )
         # In this order: another process that creates the store writes its ID before the tables.
         (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         if tables and application_id != _APPLICATION_ID:
-            raise StoreError(f"{path} is the database of another program: choose another store=.")
+            raise StoreError(f"{shown_path(path)} is the database of another program: choose another store=.")
         ((problem,), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
         if problem != "ok":
             raise sqlite3.DatabaseError(problem)
@@ -134,7 +142,9 @@ def _rename_damaged(path: Path, error: Exception) -> None:
     path.rename(renamed)
     for leftover in ("-wal", "-shm"):
         Path(f"{path}{leftover}").unlink(missing_ok=True)
-    warn_user(f"The store {path} is damaged ({error}): it was kept as {renamed.name}, and a new one was created.")
+    warn_user(
+        f"The store {shown_path(path)} is damaged ({error}): it was kept as {renamed.name}, and a new one was created."
+    )
 
 
 def checkpoint(connection: sqlite3.Connection) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError, ProjectorMismatchError
+from vision_nb.paths import shown_path
 
 V = TypeVar("V")
 
@@ -69,7 +70,7 @@ def read_header(path: Path) -> GgufHeader:
     except (OSError, ValueError):  # for example a name that is too long
         is_file = False
     if not is_file:
-        raise ModelFileNotFoundError(f"Model file {path} not found: check the path, or download it first.")
+        raise ModelFileNotFoundError(f"Model file {shown_path(path)} not found: check the path, or download it first.")
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -77,7 +78,7 @@ def read_header(path: Path) -> GgufHeader:
             raise ModelFileError(f"{path.name} is not a GGUF file{_diagnosis(start)}")
         return _facts(path, HeaderReader(path))
     except OSError as error:
-        raise ModelFileError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+        raise ModelFileError(f"{shown_path(path)} cannot be read ({error.strerror}): check its permissions.") from error
     except (ValueError, LookupError, ArithmeticError, TypeError, struct.error) as error:
         raise ModelFileError(
             f"{path.name} is incomplete or damaged, or newer than the installed gguf package ({error!s:.80}). "

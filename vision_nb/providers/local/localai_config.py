@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 from vision_nb.errors import SettingsError
-from vision_nb.paths import expand_path
+from vision_nb.paths import expand_path, shown_path
 from vision_nb.rendering import html
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -141,4 +141,4 @@ def _write(texts: dict[Path, str]) -> None:
         for changed, data in previous.items():
             with suppress(OSError):
                 changed.unlink() if data is None else changed.write_bytes(data)
-        raise SettingsError(f"{path} cannot be written ({error.strerror}): no file was changed.") from error
+        raise SettingsError(f"{shown_path(path)} cannot be written ({error.strerror}): no file was changed.") from error
