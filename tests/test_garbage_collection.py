@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 import vision_nb as vn
-from vision_nb.notebook.garbage_collection import FEWER, fewer_garbage_collections, without_garbage_collection
+from vision_nb.notebook.garbage_collection import THRESHOLD, fewer_garbage_collections, without_garbage_collection
 
 FIRST_CALL = """
 import gc, sys
@@ -58,7 +58,7 @@ def test_a_run_searches_for_garbage_less_often_and_then_as_before(server, photo)
 
     with vn.OpenAIMultiModal("gpt-4o", "k", f"{server.url}/v1") as llm:
         assert not vn.extract([photo], Shade, model=llm, progress=False).failed
-    assert seen and set(seen) == {(FEWER, *before[1:])} and gc.get_threshold() == before
+    assert seen and set(seen) == {(THRESHOLD, *before[1:])} and gc.get_threshold() == before
 
 
 def test_two_runs_at_once_leave_the_threshold_as_it_was():

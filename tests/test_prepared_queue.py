@@ -14,7 +14,6 @@ from vision_nb.comparison.calls import LocalCalls
 from vision_nb.comparison.prepared_queue import MAX_AHEAD_BYTES, PreparedQueue
 from vision_nb.images.content import MemoryContent
 from vision_nb.images.document import ImageDocument
-from vision_nb.providers.base import MultiModalLLM
 
 
 class WatchedContent(MemoryContent):
@@ -161,20 +160,3 @@ async def test_successive_calls_about_an_image_share_its_preparation_and_its_byt
     preparation.finish(0, MAX_AHEAD_BYTES // 2 + 1)
     await queue.get()
     assert begun == [0, 1, 2]
-
-
-async def test_calls_about_a_prepared_image_are_built_on_the_event_loop_after_the_first_answer(
-    server, store, monkeypatch
-):
-    threads, prepare = [], MultiModalLLM._prepare
-
-    def recorded(self, question, *, stream):
-        threads.append(threading.get_ident())
-        return prepare(self, question, stream=stream)
-
-    monkeypatch.setattr(MultiModalLLM, "_prepare", recorded)
-    async with vn.DemoMultiModal(api_base=server.openai_base) as llm:
-        prompts = [f"What is this? {number}" for number in range(4)]
-        comparison = await vn.acompare(llm, prompts, encoded(picture()), store=store, concurrency=1, progress=False)
-    assert not comparison.errors and len(threads) == 4
-    assert threads[0] != threading.get_ident() and set(threads[1:]) == {threading.get_ident()}

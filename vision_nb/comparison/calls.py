@@ -13,7 +13,6 @@ from vision_nb.comparison.grid import Grid
 from vision_nb.errors import ImageError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
-from vision_nb.providers.call import is_prepared
 from vision_nb.responses import Response
 from vision_nb.store import Store
 from vision_nb.user_warnings import submit, to_thread
@@ -79,8 +78,6 @@ class LocalCalls(Calls):
     def __init__(self, grid: Grid, store: Store) -> None:
         self._grid, self._store = grid, store
         self._executor: ThreadPoolExecutor | None = None
-        self._prepared: set[tuple[int, ImageDocument]] = set()  # images that have been prepared for a model's calls
-        self._have_answered: set[int] = set()  # models
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -98,13 +95,10 @@ class LocalCalls(Calls):
 
     def prepare(self, model: int, document: ImageDocument) -> Future[int] | None:
         """Begin to prepare an image, which then waits in the cache of prepared images; see `Calls`."""
-        self._prepared.discard((model, document))  # it may have left the cache
         return None if self._executor is None else submit(self._executor, self._prepare, model, document)
 
     def _prepare(self, model: int, document: ImageDocument) -> int:
         prepared = self._grid.models[model].outgoing(document)
-        if prepared is not None:
-            self._prepared.add((model, document))
         return 0 if prepared is None else len(prepared.data)
 
     async def digests(self, documents: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
@@ -114,13 +108,7 @@ class LocalCalls(Calls):
     async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
         """Ask a model about an image; see `Calls`."""
         grid, llm = self._grid, self._grid.models[model]
-        token = is_prepared.set(model in self._have_answered and (model, document) in self._prepared)
-        try:
-            response = await llm.acomplete(prompt, [document], schema=grid.schema, max_repairs=grid.max_repairs)
-        finally:
-            is_prepared.reset(token)
-        self._have_answered.add(model)
-        return response
+        return await llm.acomplete(prompt, [document], schema=grid.schema, max_repairs=grid.max_repairs)
 
 
 def size_of(document: ImageDocument) -> Size | VisionError:

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FEWER = 20_000
+THRESHOLD = 20_000
 """New objects before a search for garbage during many calls; Python's own threshold is 700."""
 
 
@@ -35,10 +35,10 @@ def fewer_garbage_collections() -> Iterator[None]:
     the processor time of a call (November 2026, 200 calls at once).
     """
     first, *others = gc.get_threshold()
-    if not 0 < first < FEWER:  # set by the user, or by this function for another run
+    if not 0 < first < THRESHOLD:  # set by the user, or by this function for another run
         yield
         return
-    gc.set_threshold(FEWER, *others)
+    gc.set_threshold(THRESHOLD, *others)
     try:
         yield
     finally:

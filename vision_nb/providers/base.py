@@ -19,7 +19,7 @@ from vision_nb.images.uploaded import UploadedImage
 from vision_nb.messages import user_message
 from vision_nb.privacy.api_keys import hide_headers, looks_like_key, unhide
 from vision_nb.providers.addresses import is_on_this_machine, is_out_of_reach
-from vision_nb.providers.call import Call, Images, Messages, Overrides, is_prepared, merge_settings
+from vision_nb.providers.call import Call, Images, Messages, Overrides, merge_settings
 from vision_nb.providers.demo_servers import is_demo_server
 from vision_nb.providers.outgoing_image import OutgoingImage, prepare_image
 from vision_nb.providers.sending import RequestSender
@@ -324,10 +324,8 @@ class MultiModalLLM(RequestSender):
         return Call(request, accounting, accumulator, sends_schema=schema is not None and not in_prompt)
 
     async def _aprepare(self, question: Question[R], *, stream: bool) -> Call[R]:
-        """Prepare a call, in a thread unless nothing slow is left to do."""
+        """Prepare a call in a thread."""
         await self._aload_facts()
-        if is_prepared.get():
-            return self._prepare(question, stream=stream)
         return await to_thread(self._prepare, question, stream=stream)
 
     def _prepare_image(

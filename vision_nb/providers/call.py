@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -24,9 +23,6 @@ Request = dict[str, Any]
 
 NO_ANSWER = "(no answer)"
 """What is sent in place of an empty answer in a conversation."""
-
-is_prepared: ContextVar[bool] = ContextVar("is_prepared", default=False)
-"""Whether nothing slow is left to do before a call: its image is in the cache, and the model has answered before."""
 
 
 @dataclass(frozen=True)

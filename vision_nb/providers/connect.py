@@ -65,7 +65,7 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
 
         return connect_local(model, options)
     try:
-        return _maker(provider)(*([model] if model else []), **options)
+        return _model_class(provider)(*([model] if model else []), **options)
     except TypeError as error:
         if "argument" not in str(error):
             raise
@@ -97,7 +97,7 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
         return connect(name, **{**options, argument: NO_KEY})
 
 
-def _maker(provider: str) -> Callable[..., MultiModalLLM]:
+def _model_class(provider: str) -> Callable[..., MultiModalLLM]:
     """Return the class of a provider's models; the other providers are not imported, which would take longer."""
     match provider:
         case "openai":

@@ -113,7 +113,7 @@ def write_json(body: Mapping[str, Any]) -> bytes:
     Images are inserted afterwards: the JSON encoder would look for characters to escape in megabytes of base64.
     """
     urls: list[bytes] = []
-    place = _place()
+    place = _placeholder()
 
     def shorten(part: Any) -> Any:
         url = part["image_url"]["url"] if part.get("type") == "image_url" else ""
@@ -134,7 +134,7 @@ def write_json(body: Mapping[str, Any]) -> bytes:
 
 
 @cache
-def _place() -> str:
+def _placeholder() -> str:
     """Return the text that stands for an image until it is inserted; no prompt contains it, because it is random."""
     return secrets.token_hex(16)
 
