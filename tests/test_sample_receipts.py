@@ -1,5 +1,6 @@
 """The sample receipts: small files that match their drawing script, a menu, a damaged file, and the truth."""
 
+import json
 import shutil
 from decimal import Decimal
 
@@ -87,3 +88,28 @@ def test_the_receipts_can_be_copied_and_scored_under_another_folder(tmp_path):
     shutil.copytree(FOLDER, tmp_path / "mine")
     documents = vn.load_images(tmp_path / "mine")
     assert len(read_truth(TRUTH, documents, FIELDS).values) == 13
+
+
+def test_receipts_are_extracted_reviewed_and_scored(server, tmp_path):
+    """With two of the truth's fields, and one that it does not have."""
+    server.answer_with(lambda question: json.dumps({"shop": "Mill Lane Bakery", "total": 9.3, "city": None}))
+    schema = {
+        "properties": {"shop": {"type": "string"}, "total": {"type": "number"}, "city": {"type": ["string", "null"]}}
+    }
+    model = vn.connect("openai:gpt-4o-mini", api_key="demo-key", api_base=server.openai_base)
+    extraction = vn.extract(
+        FOLDER, {"type": "object", **schema}, model=model, store=tmp_path / "store.db", progress=False
+    )
+    panel = extraction.review()
+    panel.accept()
+    by_truth, by_review = extraction.score(TRUTH), extraction.score()
+    assert [(one.field, one.n, one.correct) for one in by_truth._accuracies.values()] == [
+        ("shop", 13, 1),
+        ("total", 13, 1),
+        ("all fields", 26, 2),
+    ]
+    assert by_truth.notes[-1] == (
+        "Not scored: city (not in the truth); currency, date, items, payment, tax (not in the schema)."
+    )
+    assert by_review.models[0].exact == by_review.models[0].images == 1
+    assert repr(extraction.score(panel)) == repr(by_review)

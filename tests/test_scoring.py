@@ -495,6 +495,29 @@ def test_an_image_that_was_asked_about_twice_has_one_truth():
 
 
 @pytest.mark.parametrize(
+    "truth",
+    [
+        pd.DataFrame({"image": ["a.jpg"], "shop": ["A"], "items": ['[{"name": "Tea", "note": "hot"}]'], "tax": [0.5]}),
+        {"a.jpg": {"shop": "A", "items": [{"name": "Tea", "note": "hot"}], "tax": 0.5}},
+        [{"image": "a.jpg", "shop": "A", "items": [{"name": "Tea", "note": "hot"}], "tax": 0.5}],
+    ],
+    ids=["table", "dict", "list"],
+)
+def test_columns_and_keys_that_are_not_fields_are_left_out_and_named(truth):
+    found = read_truth(truth, images(), FIELDS)
+    assert found.values == {0: {"shop": "A", "items": [{"name": "Tea"}]}}
+    result = score_predictions([answer(found.documents[0], {"shop": "A"})], found, FIELDS)
+    assert result.notes[-1] == (
+        "Not scored: date, total.amount, total.currency, paid (not in the truth); items.note, tax (not in the schema)."
+    )
+
+
+def test_a_column_is_not_a_misspelled_field_if_the_truth_has_the_field():
+    table = pd.DataFrame({"image": ["a.jpg"], "shop": ["A"], "shops": ["B"]})
+    assert read_truth(table, images(), FIELDS).left_out == ("shops",)
+
+
+@pytest.mark.parametrize(
     ("truth", "words"),
     [
         ({}, "The truth is empty"),
@@ -505,10 +528,11 @@ def test_an_image_that_was_asked_about_twice_has_one_truth():
         (pd.DataFrame({"image": ["b.jpg", "b.jpg"], "shop": ["x", "y"]}), "names an image twice, as 'b.jpg' and 'b.jpg'"),
         (pd.DataFrame({"image": ["a.jpg", None], "shop": ["x", "y"]}), "Row 2 of the truth does not name its image"),
         (pd.DataFrame({"shop": ["x"]}), "does not name its images: it needs a column \"image\""),
-        (pd.DataFrame({"image": ["a.jpg"], "shpo": ["x"]}), "column 'shpo', which is not a field of the schema. Did you mean 'shop'?"),
+        (pd.DataFrame({"image": ["a.jpg"], "shpo": ["x"]}), "The truth of 'a.jpg' has 'shpo', which is not a field of the schema. Did you mean 'shop'?"),
         (pd.DataFrame([["a.jpg", 1, 2]], columns=["image", "shop", "shop"]), "has 2 columns named 'shop'"),
-        ({"a.jpg": {"weight": 1}}, "truth of 'a.jpg' has the key 'weight', which is not a field of the schema. The fields are"),
-        ({"a.jpg": {"total": {"amuont": 1}}}, "has the key 'total.amuont', which is not a field of the schema. Did you mean"),
+        ({"a.jpg": {"weight": 1}}, "truth of 'a.jpg' has 'weight', which is not a field of the schema. The fields are"),
+        ({"a.jpg": {"total": {"amuont": 1}}}, "has 'total.amuont', which is not a field of the schema. Did you mean"),
+        ({"a.jpg": {"shop": "A", "total": 5}}, "has 'total', which is not a field of the schema. The fields are"),
         ({"a.jpg": {"items": [{"nmae": "Tea"}]}}, "of 'items' for 'a.jpg' has the unknown key 'nmae'"),
         ({"a.jpg": "Café Corner"}, "pass a dict with the fields as keys"),
         ("missing.csv", "'missing.csv' cannot be read (No such file or directory)"),
@@ -607,7 +631,7 @@ def test_the_best_model_is_named_with_its_interval(result):
     )
     assert result.notes == [
         "Truth for 3 of 4 images; the others are not scored.",
-        "Not scored, because the truth does not have them: items.",
+        "Not scored: items (not in the truth).",
     ]
     assert repr(result) == f"Score of 3 models on 3 images: {' '.join([result.conclusion, *result.notes])}"
 

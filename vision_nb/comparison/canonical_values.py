@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -28,18 +29,20 @@ def as_data(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
-def flat_values(data: Mapping[str, Any], fields: Sequence[Field], *, strict: bool = True) -> dict[str, Any]:
+def flat_values(data: Mapping[str, Any], fields: Sequence[Field], left_out: set[str] | None = None) -> dict[str, Any]:
     """Return the values of the fields that are present in nested or flat data, by path.
 
     Args:
         data: The data, with a key for each field or for each object that contains fields.
         fields: The fields.
-        strict: Whether a key that belongs to no field is an error.
+        left_out: The paths of keys that belong to no field are added to this set; None ignores them.
 
     Raises:
-        KeyError: A key belongs to no field; the exception's argument is its path.
+        KeyError: A key looks like a misspelled field, a value is not the object that its fields need, or no key belongs
+            to a field. The exception's argument is the path.
     """
     found, paths = {}, {field.path for field in fields}
+    unknown: list[str] = []
 
     def collect(part: Mapping[Any, Any], prefix: str) -> None:
         for key, value in part.items():
@@ -53,10 +56,17 @@ def flat_values(data: Mapping[str, Any], fields: Sequence[Field], *, strict: boo
                 collect(value, f"{path}.")
             elif below and is_missing(value):
                 found.update(dict.fromkeys(below))
-            elif strict:
-                raise KeyError(path)
+            else:
+                unknown.append(path)
 
     collect(data, "")
+    if left_out is not None:
+        absent = paths - found.keys()
+        for path in unknown:
+            is_object = any(other.startswith(f"{path}.") for other in paths)
+            if not found or is_object or get_close_matches(path, absent, n=1, cutoff=0.75):
+                raise KeyError(path)
+        left_out.update(unknown)
     return found
 
 
@@ -69,7 +79,7 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, (float, date, timedelta)) and value != value
 
 
-def canonical(value: Any, field: Field, *, strict: bool = True) -> Any:
+def canonical(value: Any, field: Field, left_out: set[str] | None = None) -> Any:
     """Return a value in its field's canonical form, in which values are compared.
 
     None, NaN, empty text and empty lists become None; numbers become Decimal; dates, times and durations become the
@@ -79,7 +89,8 @@ def canonical(value: Any, field: Field, *, strict: bool = True) -> Any:
     Args:
         value: JSON data, a Python object, a value from numpy or pandas, or text from a CSV file.
         field: The field.
-        strict: Whether a key that is not a field of the list's objects is an error.
+        left_out: Keys of the list's objects that are not fields are added to this set, as in "items.price"; None
+            ignores them.
 
     Raises:
         ValueError: The value does not have the field's type; the message is a phrase such as "is not a number".
@@ -90,7 +101,7 @@ def canonical(value: Any, field: Field, *, strict: bool = True) -> Any:
     if isinstance(value, str) and value.strip().casefold() in ({""} if _keeps_words(field) else _NO_VALUE):
         return None
     try:
-        return _list(value, field, strict) if field.kind == "list" else _CONVERTERS[field.kind](value, field)
+        return _list(value, field, left_out) if field.kind == "list" else _CONVERTERS[field.kind](value, field)
     except (TypeError, ArithmeticError, OverflowError) as error:
         raise ValueError(f"is not {_EXPECTED[field.kind]}") from error
 
@@ -171,17 +182,17 @@ def _choice(value: Any, field: Field) -> Any:
     raise ValueError(f"is not one of {', '.join(map(as_text, field.choices))}")
 
 
-def _list(value: Any, field: Field, strict: bool) -> list[Any] | None:
+def _list(value: Any, field: Field, left_out: set[str] | None) -> list[Any] | None:
     if isinstance(value, str):
         value = _from_json(value)
     if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
         raise TypeError
-    return [_item(_plain(item), field, strict) for item in value] or None
+    return [_item(_plain(item), field, left_out) for item in value] or None
 
 
-def _item(item: Any, field: Field, strict: bool) -> Any:
+def _item(item: Any, field: Field, left_out: set[str] | None) -> Any:
     if len(field.items) == 1 and not field.items[0].path:
-        return canonical(item, field.items[0], strict=strict)
+        return canonical(item, field.items[0], left_out)
     if not field.items:
         return _anything(item, field)
     if item is None:
@@ -190,10 +201,13 @@ def _item(item: Any, field: Field, strict: bool) -> Any:
         raise TypeError
     by_path = {one.path: one for one in field.items}
     try:
-        values = flat_values(item, field.items, strict=strict)
+        unknown: set[str] | None = None if left_out is None else set()
+        values = flat_values(item, field.items, unknown)
     except KeyError as error:
         raise ValueError(f"has the unknown key {error.args[0]!r:.60}") from None
-    return {path: canonical(value, by_path[path], strict=strict) for path, value in values.items()}
+    if left_out is not None and unknown:
+        left_out.update(f"{field.path}.{path}" for path in unknown)
+    return {path: canonical(value, by_path[path], left_out) for path, value in values.items()}
 
 
 def _object(value: Any, field: Field) -> Any:

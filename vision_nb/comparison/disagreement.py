@@ -31,6 +31,6 @@ def disputed_fields(answers: Sequence[Mapping[str, Any]], fields: Sequence[Field
 def _form(answer: Mapping[str, Any], field: Field) -> Any:
     """Return a value as `score` compares it, or unchanged if it does not have the field's type."""
     try:
-        return canonical(answer.get(field.path), field, strict=False)
+        return canonical(answer.get(field.path), field)
     except ValueError:
         return answer.get(field.path)

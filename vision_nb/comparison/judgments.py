@@ -74,7 +74,7 @@ def judge(
             continue
         answer = prediction.value.get(field.path)
         try:
-            answer = canonical(answer, field, strict=False)
+            answer = canonical(answer, field)
         except ValueError:
             yield Judgment(prediction, field, "invented" if true is None else "wrong", true, str(answer))
             continue

@@ -295,7 +295,7 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
         Args:
             truth: A DataFrame with a column "image" and a column per field, the path of a CSV file with these columns,
                 a mapping from image names to values, or a `ReviewPanel`. An image is named by its path, file name or
-                stem.
+                stem. Only fields that the truth and the schema both have are scored; the score's notes list the others.
             tolerance: The largest accepted difference from the true number, relative to it: 0.01 accepts 1% more or
                 less.
             text: "normalized" ignores case, white space and Unicode form; "exact" does not; a number from 0 to 100

@@ -53,9 +53,10 @@ def score_predictions(
 ) -> Score:
     """Compare the answers of models with the truth.
 
-    None is correct where the truth is None. A failed answer is wrong in every field. Empty text and empty lists count
-    as None. A date equals its ISO text, and a time with a time zone equals the same time without one. A list is correct
-    if all of its items are; for objects in lists, only the keys in the truth are compared.
+    Only fields that the truth and the schema both have are compared; `Score.notes` lists the others. None is correct
+    where the truth is None. A failed answer is wrong in every field. Empty text and empty lists count as None. A date
+    equals its ISO text, and a time with a time zone equals the same time without one. A list is correct if all of its
+    items are; for objects in lists, only the keys in the truth are compared.
 
     Args:
         predictions: The answers.
@@ -233,8 +234,10 @@ class Score(TerminalDisplay):
         notes = [] if known == total else [f"Truth for {known:,} of {total:,} images; the others are not scored."]
         scored = {field.path for field in self.scored_fields}
         absent = [field.path for field in self.fields if field.path not in scored]
-        if absent:
-            notes.append(f"Not scored, because the truth does not have them: {', '.join(absent)}.")
+        left_out = {"not in the truth": absent, "not in the schema": self.truth.left_out}
+        if any(left_out.values()):
+            parts = [f"{', '.join(names)} ({reason})" for reason, names in left_out.items() if names]
+            notes.append(f"Not scored: {'; '.join(parts)}.")
         not_made = sum(one.value is None and one.error is None for one in self.predictions)
         if not_made:
             calls = "1 call was not made, and is" if not_made == 1 else f"{not_made:,} calls were not made, and are"

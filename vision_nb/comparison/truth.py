@@ -47,10 +47,12 @@ class Truth:
         documents: All images.
         values: The values by field path, for the index of each image that has any. A path that is absent is not
             scored; a value of None says that the image does not show the field.
+        left_out: The columns and keys that are not fields of the schema.
     """
 
     documents: tuple[ImageDocument, ...]
     values: Mapping[int, Mapping[str, Any]]
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of_places(cls, values: Mapping[int, Any], documents: Sequence[ImageDocument], fields: Sequence[Field]) -> Truth:
@@ -60,8 +62,9 @@ class Truth:
             SettingsError: A value does not fit the fields.
         """
         by_path = {field.path: field for field in fields}
-        known = {place: _values(value, by_path, documents[place].title) for place, value in values.items()}
-        return cls(tuple(documents), known)
+        left_out: set[str] = set()
+        known = {place: _values(value, by_path, documents[place].title, left_out) for place, value in values.items()}
+        return cls(tuple(documents), known, tuple(sorted(left_out)))
 
 
 def read_truth(
@@ -75,14 +78,15 @@ def read_truth(
             values in the order of the images; or an `Extraction` or `ReviewPanel` with reviewed images. A value is a
             dict, nested or by field path, a pydantic object or a dataclass, or the bare value if there is one field. An
             image is named by its path, the end of its path, or its file name with or without the ending. Empty cells,
-            NaN and None say that the image does not show the field; fields that are absent are not scored.
+            NaN and None say that the image does not show the field; fields that are absent are not scored, and
+            columns and keys that are not fields are left out.
         documents: The images.
         fields: The fields of the schema.
         ignore_unknown: Ignore images that are not among the documents, instead of raising an error.
 
     Raises:
-        SettingsError: An image is unknown, ambiguous or named twice, a column or key is not a field, a value does not
-            have its field's type, or there is no truth.
+        SettingsError: An image is unknown, ambiguous or named twice, a column or key looks like a misspelled field, no
+            column or key is a field, a value does not have its field's type, or there is no truth.
 
     >>> chart = ImageDocument.of(vn.samples.path("chart"))
     >>> total = Field("total", "number", False, (), "", ())
@@ -97,6 +101,7 @@ def read_truth(
     by_path = {field.path: field for field in fields}
     found: dict[int, dict[str, Any]] = {}
     named: dict[int, str] = {}
+    left_out: set[str] = set()
     unknown = []
     for key, value in _entries(truth, names, fields):
         places = [key] if isinstance(key, _Place) else names.find(key)
@@ -109,7 +114,7 @@ def read_truth(
                     f"The truth names an image twice, as {named[place]!r:.80} and {name!r:.80}: keep one."
                 )
             named[place] = name
-            found[place] = _values(value, by_path, name)
+            found[place] = _values(value, by_path, name, left_out)
     if unknown and not ignore_unknown:
         raise SettingsError(
             f"The truth names {_count(len(unknown), 'image')} that no model was asked about: "
@@ -118,7 +123,7 @@ def read_truth(
         )
     if not found:
         raise SettingsError("The truth is empty: it needs the true values of at least one of the images.")
-    return Truth(tuple(documents), found)
+    return Truth(tuple(documents), found, tuple(sorted(left_out)))
 
 
 def _count(number: int, noun: str) -> str:
@@ -246,12 +251,11 @@ def _table_entries(
     used = {}
     for place, column in enumerate(columns):
         prefixed = column.removeprefix(_PREFIX)
+        is_data = column not in _RESULT_COLUMNS and column and not column.startswith("Unnamed: ")
         if prefixed != column and prefixed in paths:
             used[place] = prefixed
-        elif column in paths and column != KEY and f"{_PREFIX}{column}" not in columns:
+        elif column != KEY and f"{_PREFIX}{column}" not in columns and (column in paths or is_data):
             used[place] = column
-        elif column not in _RESULT_COLUMNS and column != KEY and column and not column.startswith("Unnamed: "):
-            raise _not_a_field(column, paths, "The truth has the column")
     key = columns.index(KEY) if columns else 0
     return [
         (_image_name(row[key], number), {path: row[place] for place, path in used.items()})
@@ -268,13 +272,13 @@ def _image_name(key: Any, row: int | None = None) -> str:
     return name
 
 
-def _values(value: Any, by_path: Mapping[str, Field], image: str) -> dict[str, Any]:
+def _values(value: Any, by_path: Mapping[str, Field], image: str, left_out: set[str]) -> dict[str, Any]:
     value = as_data(value)
     if isinstance(value, Mapping):
         try:
-            values = flat_values(value, tuple(by_path.values()))
+            values = flat_values(value, tuple(by_path.values()), left_out)
         except KeyError as error:
-            raise _not_a_field(error.args[0], list(by_path), f"The truth of {image!r:.60} has the key") from None
+            raise _not_a_field(error.args[0], list(by_path), image) from None
     elif len(by_path) == 1:
         values = dict.fromkeys(by_path, value)
     elif is_missing(value):
@@ -284,13 +288,13 @@ def _values(value: Any, by_path: Mapping[str, Field], image: str) -> dict[str, A
     found = {}
     for path, one in values.items():
         try:
-            found[path] = canonical(one, by_path[path])
+            found[path] = canonical(one, by_path[path], left_out)
         except ValueError as error:
             raise SettingsError(f"The truth of {path!r:.60} for {image!r:.60} {error}: got {one!r:.60}.") from None
     return found
 
 
-def _not_a_field(name: str, paths: Sequence[str], start: str) -> SettingsError:
+def _not_a_field(name: str, paths: Sequence[str], image: str) -> SettingsError:
     near = get_close_matches(name, paths, n=1)
     advice = f"Did you mean {near[0]!r}?" if near else f"The fields are {', '.join(paths)[:120]}."
-    return SettingsError(f"{start} {name!r:.60}, which is not a field of the schema. {advice}")
+    return SettingsError(f"The truth of {image!r:.60} has {name!r:.60}, which is not a field of the schema. {advice}")
