@@ -650,7 +650,19 @@ def test_no_model_is_named_as_best_if_none_was_right():
     (document,) = images("1.jpg")
     predictions = [answer(document, {"shop": "B"}, model=model) for model in ("one", "other")]
     result = score_predictions(predictions, {document.title: {"shop": "A"}}, FIELDS)
-    assert result.conclusion == "No model is right: 0% of 1 value (95% interval 0% to 79%)."
+    assert result.conclusion == "None is right: 0% of 1 value (95% interval 0% to 79%)."
+
+
+def test_prompts_are_scored_separately_and_are_not_called_models(tmp_path):
+    schema = {"type": "object", "properties": {"width": {"type": "integer"}}}
+    start = "How wide is the image? Look at it closely, and then answer in pixels"
+    prompts = [f"{start}.", f"{start}, please."]
+    options = {"schema": schema, "store": tmp_path / "store.db", "progress": False}
+    comparison = vn.compare("demo", prompts, [vn.samples.path("chart")], **options)
+    result = comparison.score({"chart": {"width": 1000}})
+    assert [one.model for one in result.models] == [f"demo: 1. {start[:60]}", f"demo: 2. {start[:60]}"]
+    assert repr(result).startswith("Score of 1 model with 2 prompts on 1 image: demo: 1. How wide")
+    assert "Cheapest" not in result.conclusion  # both are free
 
 
 def test_of_equally_accurate_models_the_cheaper_one_is_best():

@@ -19,12 +19,13 @@ class Prediction:
     """The answer of one model about one image.
 
     Attributes:
-        model: The model's name.
+        model: The model's name; if there are several prompts, followed by the prompt's.
         document: The image.
         value: The values by field path, as JSON data or Python values, or None without an answer.
         error: The error, or None. Without a value and an error, the call was not made.
         usd: The price of all attempts in US dollars, or None if it is not known.
         attempts: The number of requests, 1 without repairs.
+        prompt: The prompt's name if there are several, or "".
     """
 
     model: str
@@ -33,6 +34,21 @@ class Prediction:
     error: str | None
     usd: Decimal | None
     attempts: int
+    prompt: str = ""
+
+
+def prompt_names(prompts: Sequence[str]) -> dict[str, str]:
+    """Return a short name for each prompt: its beginning, with its number if others begin alike; "" for the only one.
+
+    >>> prompt_names(["Read it.", "Look closely, then read it."])
+    {'Read it.': 'Read it.', 'Look closely, then read it.': 'Look closely, then read it.'}
+    """
+    if len(prompts) == 1:
+        return dict.fromkeys(prompts, "")
+    short = [prompt[:60] for prompt in prompts]
+    if len(set(short)) < len(short):
+        short = [f"{number}. {name}" for number, name in enumerate(short, 1)]
+    return dict(zip(prompts, short, strict=True))
 
 
 @dataclass(frozen=True)

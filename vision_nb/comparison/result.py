@@ -13,7 +13,7 @@ from vision_nb.comparison.batch_result import BatchResult
 from vision_nb.comparison.batch_run import BatchRun
 from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.grid import Grid, Row
-from vision_nb.comparison.judgments import Prediction
+from vision_nb.comparison.judgments import Prediction, prompt_names
 from vision_nb.comparison.labels import (
     ASPECTS,
     Agreement,
@@ -324,16 +324,17 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
         )
 
     def _predictions(self, schema: Schema) -> Iterator[Prediction]:
-        """Iterate over the answers by field; with several prompts, each is scored as a separate model."""
-        several = len(self.grid.prompts) > 1
+        """Iterate over the answers by field; with several prompts, each is scored separately."""
+        names = prompt_names(self.grid.prompts)
         return (
             Prediction(
-                f"{row.model}: {row.prompt:.60}" if several else row.model,
+                f"{row.model}: {names[row.prompt]}" if names[row.prompt] else row.model,
                 self.document(index),
                 flatten(schema.dump(row.parsed), schema.fields) if row.finished else None,
                 row.error,
                 row.usd,
                 row.attempts,
+                names[row.prompt],
             )
             for index, row in enumerate(self.rows)
         )

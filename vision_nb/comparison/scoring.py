@@ -98,6 +98,8 @@ def score_predictions(
 class Score(TerminalDisplay):
     """The answers of models, compared with the truth; displays as tables.
 
+    With several prompts, each model is scored with each prompt.
+
     Attributes:
         predictions: All answers; the values of those about images that are not in the truth are empty.
         judgments: The comparison of each value that has a true value.
@@ -209,7 +211,7 @@ class Score(TerminalDisplay):
         values = "1 value" if best.n == 1 else f"{best.n:,} values"
         facts = f"in {percent(best.accuracy)} of {values} (95% interval {interval(best)})"
         if others and not best.accuracy:
-            return f"No model is right: {facts.removeprefix('in ')}."
+            return f"None is right: {facts.removeprefix('in ')}."
         sentences = [f"{best.model} is right{most} {facts}."]
         close = [one for one in others if one.high >= best.low]
         if close:
@@ -219,7 +221,7 @@ class Score(TerminalDisplay):
             sentences.append(f"The {interval_of} of {names} {overlap} with it: the difference may be chance.")
             priced = [one for one in (best, *close) if one.usd_per_1000 is not None]
             cheapest = min(priced, key=lambda one: one.usd_per_1000 or 0, default=None)
-            if cheapest is not None and len(priced) > 1:
+            if cheapest is not None and len({one.usd_per_1000 for one in priced}) > 1:
                 price = format_usd_per_1000(cheapest.usd_per_1000)
                 sentences.append(f"Cheapest of these: {cheapest.model} ({price}{_per_1000(price)}).")
         elif others:
@@ -316,7 +318,10 @@ class Score(TerminalDisplay):
         return f"<p><b>{escape_text(self.conclusion)}</b></p>{summary}{by_field}{notes}"
 
     def __repr__(self) -> str:
-        models = "1 model" if len(self._names) == 1 else f"{len(self._names)} models"
+        prompts = len({one.prompt for one in self.predictions})
+        number = len(self._names) // max(1, prompts)
+        models = "1 model" if number == 1 else f"{number} models"
+        models += f" with {prompts} prompts" if prompts > 1 else ""
         images = "1 image" if len(self.truth.values) == 1 else f"{len(self.truth.values):,} images"
         return terminal_text(f"Score of {models} on {images}: {' '.join([self.conclusion, *self.notes])}")
 
