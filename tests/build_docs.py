@@ -44,7 +44,7 @@ REFERENCE = {  # page: (title, public names)
     ),
     "many_images": (
         "Tables and comparisons",
-        "extract aextract Extraction compare acompare Comparison Score RateLimit",
+        "extract aextract Extraction compare acompare Comparison Plan Score RateLimit",
     ),
     "panels": ("Panels", "ChatPanel LabelPanel ReviewPanel"),
     "prices": (

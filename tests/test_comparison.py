@@ -178,6 +178,9 @@ def test_a_dry_run_returns_calls_tokens_and_price_without_sending_anything(serve
     assert plan.models[0].input_tokens > 3 * 255 and plan.models[0].usd > 0
     assert plan.models[2].usd is None and plan.usd is None
     assert "price unknown" in plan._repr_markdown_() and "Nothing was sent" in str(plan)
+    table = plan.to_dataframe()
+    assert table["calls"].tolist() == [3, 6, 6] and table["usd"].isna().tolist() == [False, False, True]
+    assert table["usd"][0] == float(plan.models[0].usd) and table["input_tokens"][0] == plan.models[0].input_tokens
 
 
 def test_a_dry_run_counts_unreadable_and_equal_images_for_each_prompt_and_model(server, images, store):

@@ -159,6 +159,9 @@ def test_several_estimates_are_sorted_by_price_with_unknown_prices_last():
     known = [one.usd for one in estimates[:-1]]
     assert known == sorted(known)
     assert "price unknown" in estimates._repr_markdown_() and len(repr(estimates).splitlines()) == 4
+    table = estimates.to_dataframe()
+    assert list(table["model"]) == [one.model for one in estimates] and table["usd"][0] == float(estimates[0].usd)
+    assert table["usd"].isna().tolist() == table["input_tokens"].isna().tolist() == [False, False, False, True]
 
 
 def test_an_estimate_has_an_error_row_for_an_unreadable_image(tmp_path):

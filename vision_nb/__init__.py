@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from vision_nb.comparison.extract import aextract as aextract
     from vision_nb.comparison.extract import extract as extract
     from vision_nb.comparison.extraction import Extraction as Extraction
+    from vision_nb.comparison.plan import Plan as Plan
     from vision_nb.comparison.result import Comparison as Comparison
     from vision_nb.comparison.scoring import Score as Score
     from vision_nb.conversation.chat import Chat as Chat
@@ -113,6 +114,7 @@ _EXPORTS = {
     "vision_nb.comparison.compare": ("acompare", "compare"),
     "vision_nb.comparison.extract": ("aextract", "extract"),
     "vision_nb.comparison.extraction": ("Extraction",),
+    "vision_nb.comparison.plan": ("Plan",),
     "vision_nb.cost.rate_limit": ("RateLimit",),
     "vision_nb.comparison.result": ("Comparison",),
     "vision_nb.comparison.scoring": ("Score",),

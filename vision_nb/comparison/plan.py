@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from vision_nb.comparison.calls import size_of
 from vision_nb.comparison.cluster import ClusterCalls
@@ -25,11 +26,15 @@ from vision_nb.images.prepare import fit_within
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_count, format_duration, format_price, total_price
 from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 from vision_nb.responses import Usage
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,6 +99,10 @@ class Plan(Report):
         models: A `PlannedModel` for each model, in order.
         notes: Notes about duplicates among the images and prompts.
         is_batch: Whether the calls would be submitted as batches, so that the price of a batch is shown too.
+
+    >>> plan = vn.compare("demo", "How large is it?", [vn.samples.path("chart")], dry_run=True)
+    >>> plan.to_dataframe()[["model", "calls", "usd"]].values.tolist()
+    [['demo', 1, 0.0]]
     """
 
     models: tuple[PlannedModel, ...]
@@ -124,6 +133,17 @@ class Plan(Report):
     def is_estimate(self) -> bool:
         """Whether the tokens of images, and so the price, are estimates."""
         return any(planned.is_estimate for planned in self.models)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with a row per model; its columns are the attributes of `PlannedModel`.
+
+        Unknown tokens and prices are missing values, as in the tables of comparisons.
+        """
+        import pandas as pd
+
+        records = [vars(planned) for planned in self.models]
+        table = pd.DataFrame.from_records(records, columns=[field.name for field in fields(PlannedModel)])
+        return without_formulas(table.astype({"input_tokens": "Int64", "usd": "float64", "batch_usd": "float64"}))
 
     @property
     def _price(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from vision_nb.cost.accounting import InputTokens, longest_answer, pricing_of
 from vision_nb.cost.image_tokens import ImageTokens, count_images, is_size
@@ -14,9 +14,13 @@ from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
 from vision_nb.messages import as_images
 from vision_nb.rendering import html
+from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_count, format_usd_range, total_price
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 from vision_nb.responses import Usage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXPECTED_OUTPUT = 300
 """Tokens assumed for an answer without a limit: the limit that the walkthroughs set."""
@@ -122,6 +126,22 @@ class Estimates(TerminalDisplay, Sequence[Estimate]):
 
     def __len__(self) -> int:
         return len(self._estimates)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with a row per model; ``output_tokens`` and ``usd`` are those of longest answers.
+
+        The columns are model, calls, input_tokens, output_tokens, usd_low, usd and is_estimate. Unknown tokens and
+        prices are missing values.
+        """
+        import pandas as pd
+
+        names = ("model", "calls", "input_tokens", "output_tokens", "usd_low", "usd", "is_estimate")
+        records = [
+            (one.model, one.calls, one.tokens, one.calls * one.max_new_tokens, one.usd_low, one.usd, one.is_estimate)
+            for one in self._estimates
+        ]
+        table = pd.DataFrame.from_records(records, columns=names)
+        return without_formulas(table.astype({"input_tokens": "Int64", "usd_low": "float64", "usd": "float64"}))
 
     def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         rows = [
