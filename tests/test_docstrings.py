@@ -116,7 +116,9 @@ def test_every_public_name_documents_its_arguments_and_errors(name):
     if inspect.isclass(value) and not hasattr(value, "__members__"):
         owners = [owner for owner in value.__mro__ if owner.__module__.startswith("vision_nb")]
         assert undocumented(value, [inspect.cleandoc(owner.__doc__ or "") for owner in owners]) == []
-        initializers = [value.__dict__[init] for init in ("__init__", "__post_init__") if init in value.__dict__]
+        initializers = [
+            inspect.unwrap(value.__dict__[init]) for init in ("__init__", "__post_init__") if init in value.__dict__
+        ]
         written_here = [init for init in initializers if init.__code__.co_filename.endswith(".py")]  # not by @dataclass
         assert "Raises:" in documentation(name) or not any(map(raises_directly, written_here))
     elif inspect.isfunction(value):

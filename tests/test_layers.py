@@ -16,6 +16,7 @@ LAYERS = {  # top to bottom; the longest prefix that fits a module decides
     "services": ["cost", "store", "storage", "schema", "notebook.display", "notebook.figures"],
     "values": ["images", "messages", "responses", "services"],
     "foundation": [
+        "checks",
         "rendering",
         "errors",
         "paths",

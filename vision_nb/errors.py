@@ -4,6 +4,8 @@
 
     VisionError
     ├── SettingsError (ValueError)          an argument, option or environment variable is invalid
+    │   ├── ArgumentError (TypeError)       an argument is unknown, missing or given twice
+    │   ├── UnknownAttributeError           an attribute does not exist (AttributeError)
     │   └── MissingKeyError                 a provider needs an API key
     ├── BudgetExceededError                 a call could exceed the budget, and was not sent
     ├── StoreError                          the store of answers cannot be used
@@ -105,6 +107,14 @@ def shortened(message: str) -> str:
 
 class SettingsError(VisionError, ValueError):
     """An argument, option or environment variable has an invalid value."""
+
+
+class ArgumentError(SettingsError, TypeError):
+    """An argument is unknown, missing or given twice."""
+
+
+class UnknownAttributeError(SettingsError, AttributeError):
+    """A value was assigned to an attribute that does not exist."""
 
 
 class MissingKeyError(SettingsError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import SettingsError
 from vision_nb.images.columns import elements_of
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -29,6 +30,7 @@ class MessageRole(str, Enum):  # noqa: UP042 - print(role) shows MessageRole.USE
     ASSISTANT = "assistant"
 
 
+@checks_arguments
 @dataclass(frozen=True, repr=False)
 class ChatMessage(TerminalDisplay):
     """A message of a conversation.
@@ -102,6 +104,7 @@ class ChatMessage(TerminalDisplay):
         return f"{self.role.value}: {self.text}{images}"
 
 
+@checks_arguments
 def generate_openai_multi_modal_chat_message(
     prompt: str,
     role: str | MessageRole = MessageRole.USER,

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import SettingsError
 from vision_nb.images.formats import SENDABLE
 from vision_nb.privacy.api_keys import hide, hide_arguments, looks_like_key, unhide
@@ -241,6 +242,7 @@ SERVICES: Mapping[str, Service] = MappingProxyType({row.name: row for row in _RO
 _registered: dict[str, Service] = {}
 
 
+@checks_arguments
 def register_service(
     name: str, *, base_url: str, key_variable: str | None = None, title: str | None = None, **facts: Any
 ) -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.comparison.batch_run import BatchRun
 from vision_nb.comparison.budget import run_budget
 from vision_nb.comparison.grid import Grid, make_grid
@@ -50,6 +51,7 @@ def compare(
 def compare(
     models: Any, prompts: Any, images: Any, *, dry_run: bool, **options: Unpack[_Options]
 ) -> Comparison | Plan: ...
+@checks_arguments
 def compare(
     models: Any,
     prompts: str | Iterable[str],
@@ -175,6 +177,7 @@ async def acompare(
 async def acompare(
     models: Any, prompts: Any, images: Any, *, dry_run: bool, **options: Unpack[_Options]
 ) -> Comparison | Plan: ...
+@checks_arguments
 async def acompare(
     models: Any,
     prompts: str | Iterable[str],

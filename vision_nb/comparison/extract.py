@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal, TypedDict, Unpack, overload
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.comparison.compare import Concurrency, StoreOrPath, acompare, compare
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
@@ -40,6 +41,7 @@ def extract(images: Any, schema: Any, *, model: Any, dry_run: Literal[True], **o
 def extract(
     images: Any, schema: Any, *, model: Any, dry_run: Literal[False] = False, **options: Unpack[_Options]
 ) -> Extraction: ...
+@checks_arguments
 def extract(
     images: Any,
     schema: Any,
@@ -130,6 +132,7 @@ async def aextract(
 async def aextract(
     images: Any, schema: Any, *, model: Any, dry_run: Literal[False] = False, **options: Unpack[_Options]
 ) -> Extraction: ...
+@checks_arguments
 async def aextract(
     images: Any,
     schema: Any,

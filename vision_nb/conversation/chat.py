@@ -9,16 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vision_nb.checks.arguments import check_request_parameters, checks_arguments
 from vision_nb.conversation.export import transcript, transcript_parts
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
 from vision_nb.conversation.serialization import SavedConversation, read, write
 from vision_nb.conversation.turn import Turn
 from vision_nb.conversation.watchers import Watchers
 from vision_nb.errors import ProviderError, SettingsError
-from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole, as_images, user_message
 from vision_nb.paths import expand_path
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.call import Images
 from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
@@ -27,6 +29,7 @@ from vision_nb.services import SERVICES
 from vision_nb.user_warnings import to_thread
 
 
+@checks_arguments
 class Chat(TerminalDisplay):
     """A conversation in which each question is sent with all earlier questions, answers and images.
 
@@ -120,9 +123,7 @@ class Chat(TerminalDisplay):
         """The total token counts of all answers; None if any answer's count is unknown."""
         return sum((response.usage or Usage() for response in self.responses), Usage(0, 0))
 
-    def ask(
-        self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
-    ) -> ChatResponse:
+    def ask(self, prompt: str | ChatMessage, images: Images = (), **overrides: Any) -> ChatResponse:
         """Ask the next question and return the answer.
 
         Args:
@@ -137,25 +138,23 @@ class Chat(TerminalDisplay):
             ImageError: An image cannot be read.
             ProviderError: The request failed.
         """
-        question = _as_question(prompt, images)
+        question = _as_question(prompt, images, list(overrides))
         with self._turn_in_progress(question):
             self._update_answer(self.llm.chat(self.messages_with(question), **overrides))
         return self._turns[-1].answer
 
-    async def aask(
-        self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
-    ) -> ChatResponse:
+    async def aask(self, prompt: str | ChatMessage, images: Images = (), **overrides: Any) -> ChatResponse:
         """Ask the next question and return the answer: the asynchronous version of `ask`."""
-        question = await _as_question_in_thread(prompt, images)
+        question = await _as_question_in_thread(prompt, images, list(overrides))
         with self._turn_in_progress(question, current_task()):
             self._update_answer(await self.llm.achat(self.messages_with(question), **overrides))
         return self._turns[-1].answer
 
     def stream(
-        self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
+        self, prompt: str | ChatMessage, images: Images = (), **overrides: Any
     ) -> Generator[ChatResponse, None, None]:
         """Ask the next question and yield the growing answer; arguments as `ask`. Closing the generator stops it."""
-        question = _as_question(prompt, images)
+        question = _as_question(prompt, images, list(overrides))
         messages = self.messages_with(question)
         with self._turn_in_progress(question), closing(self.llm.stream_chat(messages, **overrides)) as stream:
             for response in stream:
@@ -165,13 +164,13 @@ class Chat(TerminalDisplay):
                     return
 
     async def astream(
-        self, prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
+        self, prompt: str | ChatMessage, images: Images = (), **overrides: Any
     ) -> AsyncGenerator[ChatResponse, None]:
         """Ask the next question and yield the growing answer: the asynchronous version of `stream`.
 
         It is an async generator: use it in ``async for`` without awaiting it first. Canceling it stops the answer.
         """
-        question = await _as_question_in_thread(prompt, images)
+        question = await _as_question_in_thread(prompt, images, list(overrides))
         with self._turn_in_progress(question, current_task()):
             stream = await self.llm.astream_chat(self.messages_with(question), **overrides)
             async with aclosing(stream):
@@ -372,7 +371,8 @@ class Chat(TerminalDisplay):
         return transcript_parts(self.system, self.turns) if self.turns else [repr(self)]
 
 
-def _as_question(prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource]) -> ChatMessage:
+def _as_question(prompt: str | ChatMessage, images: Images, overrides: Iterable[str]) -> ChatMessage:
+    check_request_parameters(overrides, ("prompt", "images", "schema", "max_repairs"))
     if not isinstance(prompt, ChatMessage):
         return user_message(prompt, images)
     if as_images(images):
@@ -380,11 +380,11 @@ def _as_question(prompt: str | ChatMessage, images: ImageSource | Iterable[Image
     return prompt
 
 
-async def _as_question_in_thread(prompt: str | ChatMessage, images: ImageSource | Iterable[ImageSource]) -> ChatMessage:
+async def _as_question_in_thread(prompt: str | ChatMessage, images: Images, overrides: Iterable[str]) -> ChatMessage:
     """Create a question outside the event loop, because a PDF document or video is opened for it."""
     if isinstance(images, tuple) and not images:
-        return _as_question(prompt, images)
-    return await to_thread(_as_question, prompt, images)
+        return _as_question(prompt, images, overrides)
+    return await to_thread(_as_question, prompt, images, overrides)
 
 
 def _connect_saved_model(name: str, path: Path) -> MultiModalLLM:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.image_rules import keep_row, row_for
 from vision_nb.cost.rule_kinds import Fixed, PaddedPatches, RoundedPatches, Rule
 from vision_nb.cost.rule_table import RULES, Row
@@ -66,6 +67,7 @@ class Calibration(Report):
         keep_row(self.model, Row(self.model, self.rule, "calibrate()", checked, read=date.today().isoformat()))
 
 
+@checks_arguments
 def calibrate(llm: Any) -> Calibration:
     """Infer how a model counts images from four small calls: a text and three blank images.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.accounting import pricing_of
 from vision_nb.cost.image_rules import checked_row, view_of
 from vision_nb.cost.image_tokens import is_size
@@ -85,6 +86,7 @@ class Fits(Report):
         return (f"pixels, {self.model}", "tokens", "saved", "saved per image"), rows
 
 
+@checks_arguments
 def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detail: str = "auto") -> Fits:
     """Find the smaller sizes at which an image costs fewer tokens.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, overload
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.accounting import InputTokens, longest_answer, pricing_of
 from vision_nb.cost.image_tokens import ImageTokens, count_images, is_size
 from vision_nb.cost.model_reference import PricedModel, as_models, counted_model
@@ -200,6 +201,7 @@ def estimate_cost(
     exact: bool = False,
     per_image: bool = False,
 ) -> Estimate: ...
+@checks_arguments
 def estimate_cost(
     prompt: str = "",
     images: Any = (),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.image_rules import checked_row, row_for, view_of
 from vision_nb.cost.model_reference import counted_model
 from vision_nb.cost.rule_kinds import MAX_PATCHES
@@ -67,6 +68,7 @@ def image_tokens(image_or_size: list[Any], model: Any = "gpt-4o", detail: str | 
 def image_tokens(
     image_or_size: ImageSource | Size, model: Any = "gpt-4o", detail: str | None = None
 ) -> ImageTokens: ...
+@checks_arguments
 def image_tokens(image_or_size: Any, model: Any = "gpt-4o", detail: str | None = None) -> Any:
     """Count the tokens of an image by the model's rule.
 
@@ -150,6 +152,7 @@ def _count(
     )
 
 
+@checks_arguments
 def image_tokens_array(
     widths: ArrayLike, heights: ArrayLike, model: Any = "gpt-4o", detail: str = "auto"
 ) -> NDArray[np.int64] | None:

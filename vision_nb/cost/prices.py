@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from itertools import count
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.model_reference import without_provider
 from vision_nb.cost.price_list import listed_price
 from vision_nb.errors import SettingsError
@@ -25,6 +26,7 @@ _changes = count(1)
 _version = 0
 
 
+@checks_arguments
 def set_price(model: str, input: float | str | Decimal, output: float | str | Decimal) -> None:
     """Set a model's price, which overrides the price list, for all service tiers.
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.reported_limits import JITTER
 from vision_nb.cost.request_gate import Resource
 from vision_nb.errors import RequestTooLargeError, SettingsError
@@ -16,6 +17,7 @@ WINDOW = 60.0 + JITTER
 NO_LIMITS: Mapping[Resource, int] = {}
 
 
+@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class RateLimit:
     """A limit on the requests to one model in any 60 seconds.

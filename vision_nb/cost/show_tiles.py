@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.image_rules import checked_row, view_of
 from vision_nb.cost.model_reference import counted_model
 from vision_nb.cost.rule_kinds import CanvasTiles, Rule, View
@@ -26,6 +27,7 @@ _MAX_COLUMNS = 64  # with more, thick lines would hide the image
 _SMALL_UNIT = 100  # pixels: tiles have thicker lines than patches
 
 
+@checks_arguments
 def show_tiles(image: ImageSource, model: Any = "gpt-4o", detail: str | Sequence[str] = "high") -> Figure:
     """Plot an image as a model sees it, with its tiles or patches and the token count.
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Box:
     """A box on an image, in pixels of the upright original.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import SettingsError
 from vision_nb.images.boxes import Box, crop_edges, crop_name
 from vision_nb.images.cache import PREPARED_IMAGES
@@ -48,6 +49,7 @@ class Uploader(Protocol[T]):
         """Upload an image; the asynchronous version of `upload`."""
 
 
+@checks_arguments
 @dataclass(frozen=True, repr=False)
 class ImageDocument(TabCompletion):
     """An image in a file, behind a URL or in memory.
@@ -100,9 +102,8 @@ class ImageDocument(TabCompletion):
         else:
             source = read_source(self.image, self.image_name)
             content = memory_content(source, self.image_name)
-            self._set(_content=content)
-            if not isinstance(self.image, str):
-                self._set(image=source if isinstance(source, bytes) else content)
+            kept = self.image if isinstance(self.image, str) else source if isinstance(source, bytes) else content
+            self._set(_content=content, image=kept)
 
     def _set(self, **values: Any) -> None:
         """Set attributes of the frozen dataclass while it is being created."""
@@ -364,8 +365,8 @@ class ImageDocument(TabCompletion):
         'chart.png#xywh=10,20,300,200'
         """
         edges = crop_edges(box, self.size, self.title)
-        pixels = self.to_pil().crop(edges)
-        return ImageDocument(image=pixels, detail=self.detail, image_name=crop_name(self.title, edges))
+        pixels, name = self.to_pil().crop(edges), crop_name(self.title, edges)
+        return ImageDocument(image=pixels, detail=self.detail, image_name=name)
 
     def data_uri(self) -> str:
         """Return the image as a data URI, in a type that browsers and providers accept."""
@@ -384,8 +385,7 @@ class ImageDocument(TabCompletion):
             ImageError: The image cannot be found, read or decoded.
         """
         source, name = self._content.source(), self._content.label
-        small = thumbnail(source, name=name, side=side, max_bytes=max_bytes, mimetype=mimetype)
-        return html.data_uri(small, mimetype)
+        return html.data_uri(thumbnail(source, name=name, side=side, max_bytes=max_bytes, mimetype=mimetype), mimetype)
 
     def __repr__(self) -> str:
         detail = f", detail={self.detail!r}" if self.detail else ""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import ImageError, ImageNotFoundError, SettingsError
 from vision_nb.images.columns import flatten
 from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
@@ -38,6 +39,7 @@ _HOW_TO_CHOOSE = {
 }
 
 
+@checks_arguments
 def load_image_urls(image_urls: Iterable[str]) -> ImageList:
     """Create a document for each URL; nothing is downloaded yet.
 
@@ -56,6 +58,7 @@ def load_image_urls(image_urls: Iterable[str]) -> ImageList:
     return ImageList(ImageDocument(image_url=url) for url in image_urls)
 
 
+@checks_arguments
 def load_images(
     *sources: ImageSource,
     recursive: bool = False,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import Box
 from vision_nb.images.document import ImageDocument
@@ -30,6 +31,7 @@ _MAX_SHOWN = 300  # boxes below an answer; drawing more would take seconds
 _BRIGHT = 0.18  # the relative luminance at which black and white text have the same contrast (WCAG 2.2)
 
 
+@checks_arguments
 def draw_boxes(
     image: ImageSource,
     boxes: Box | Iterable[Box | Sequence[float]],

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from vision_nb.checks.spelling import closest
 from vision_nb.errors import ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.document import ImageList
 from vision_nb.images.loading import find_images
 from vision_nb.magics.template import evaluate_argument
-from vision_nb.magics.usage_errors import UsageError, closest, describe, truncate
+from vision_nb.magics.usage_errors import UsageError, describe, truncate
 
 IMAGE_SUFFIXES = tuple(".png .jpg .jpeg .gif .webp .bmp .tif .tiff .heic .avif .pdf .mp4 .m4v .mov .webm .mkv".split())
 """The file name endings that completion offers. Loading ignores them: a file's type comes from its bytes."""

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from vision_nb.checks.spelling import closest
 from vision_nb.cost.accounting import LENGTH_LIMITS
 from vision_nb.cost.model_reference import nearest_name, parse_model_name
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.magics.settings import VisionSettings
-from vision_nb.magics.usage_errors import UsageError, closest, truncate
+from vision_nb.magics.usage_errors import UsageError, truncate
 from vision_nb.privacy.api_keys import looks_like_key
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import key_variables, known_models

@@ -9,8 +9,8 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, HasTraits, Int, TraitError, Unicode
 from traitlets.config import Configurable
 
+from vision_nb.checks.spelling import closest
 from vision_nb.images.detail import DETAILS
-from vision_nb.magics.usage_errors import closest
 from vision_nb.project_settings import find_project_file, how_to_trust, is_trusted, read_project_table
 from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.user_warnings import warn_user

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from vision_nb.checks.spelling import closest
 from vision_nb.cost.accounting import ModelPricing
 from vision_nb.cost.ledger import ledger
 from vision_nb.cost.model_reference import ModelReference
@@ -18,7 +19,7 @@ from vision_nb.magics.models import resolve
 from vision_nb.magics.options import OPTIONS, split
 from vision_nb.magics.session import Session
 from vision_nb.magics.table import Table
-from vision_nb.magics.usage_errors import UsageError, closest, unknown
+from vision_nb.magics.usage_errors import UsageError, unknown
 from vision_nb.providers.catalog import has_key, key_variables, known_models
 from vision_nb.providers.default_model import mark_announced
 from vision_nb.rendering.format import format_bytes, format_count

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from types import CodeType
 from typing import Any
 
-from vision_nb.magics.usage_errors import UsageError, closest, describe, truncate
+from vision_nb.checks.spelling import closest
+from vision_nb.magics.usage_errors import UsageError, describe, truncate
 from vision_nb.rendering.sanitize import replace_surrogates
 
 _OPENING = re.compile(r"(\\?)\{\{")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from IPython.core.error import UsageError as IPythonUsageError
 
+from vision_nb.checks.spelling import closest
 from vision_nb.errors import shortened
 from vision_nb.privacy.redaction import redact
 
@@ -22,17 +22,6 @@ class UsageError(IPythonUsageError):
 
     def __init__(self, message: str) -> None:
         super().__init__(shortened(redact(message)))
-
-
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word whose spelling is closest, or None if none is similar.
-
-    >>> closest("sytem", ["stream", "system"])
-    'system'
-    """
-    originals = {one.casefold(): one for one in known}
-    matches = get_close_matches(word.casefold(), originals, n=1, cutoff=0.6)
-    return originals[matches[0]] if matches else None
 
 
 def truncate(text: str, length: int = _MAX_SHOWN) -> str:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import ImageError, ProviderError, SettingsError
 from vision_nb.images.answer_strip import image_names, markdown_strip
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -47,6 +48,7 @@ _CELL_ASPECT = 0.75  # height of a cell without its caption, divided by the widt
 _CAPTION_BOX = {"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.3"}
 
 
+@checks_arguments
 def display_image_uris(
     image_paths: ImageSource | Iterable[ImageSource],
     image_matrix: tuple[int, int] = (3, 3),
@@ -237,6 +239,7 @@ def _received(response: Response) -> int:
     return max(1, len(response.text) + len(response.reasoning))
 
 
+@checks_arguments
 def display_stream(
     stream: Iterable[R], *, below: str = "", thumbnails: bool = True, live: StreamingDisplay | None = None
 ) -> R:
@@ -266,6 +269,7 @@ def display_stream(
     return shown.result()
 
 
+@checks_arguments
 async def adisplay_stream(
     stream: AsyncIterable[R], *, below: str = "", thumbnails: bool = True, live: StreamingDisplay | None = None
 ) -> R:

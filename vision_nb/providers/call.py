@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from vision_nb.checks.arguments import IMAGE_ARGUMENTS
 from vision_nb.cost.accounting import CallAccounting
 from vision_nb.errors import SettingsError
 from vision_nb.images.detail import check_detail
@@ -57,7 +58,7 @@ def check_messages(messages: Messages, overrides: Mapping[str, Any]) -> list[Cha
     Raises:
         SettingsError: There are no messages, one cannot be used, or an argument belongs to another method.
     """
-    if "image_documents" in overrides:
+    if not IMAGE_ARGUMENTS.isdisjoint(overrides):
         raise SettingsError(
             "chat methods take images as part of the messages: use "
             "generate_openai_multi_modal_chat_message(prompt=..., image_documents=...)."

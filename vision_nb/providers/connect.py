@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import MissingKeyError, SettingsError
@@ -19,6 +20,7 @@ _NOWHERE = "http://127.0.0.1:1/v1"
 _WITH_DEFAULT_MODEL = ("openai", "local", "demo")
 
 
+@checks_arguments
 def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
     """Return a model by its name, or the default model.
 
@@ -64,13 +66,7 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
         from vision_nb.providers.local_models import connect_local
 
         return connect_local(model, options)
-    try:
-        return _model_class(provider)(*([model] if model else []), **options)
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        reason = str(error).partition("() ")[2] or str(error)
-        raise SettingsError(f"{name!r:.80} could not be connected: {reason}. Check the options.") from error
+    return _model_class(provider)(*([model] if model else []), **options)
 
 
 def connect_to_count(name: str, **options: Any) -> MultiModalLLM:

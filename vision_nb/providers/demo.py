@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.privacy.api_keys import hide_arguments
 from vision_nb.providers.openai.model import OpenAIMultiModal
 
 
+@checks_arguments
 class DemoMultiModal(OpenAIMultiModal):
     """The demo model: it needs no API key and no network.
 

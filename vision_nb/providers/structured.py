@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from vision_nb.checks.arguments import check_request_parameters
 from vision_nb.errors import SchemaError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.privacy.api_keys import hide_headers
 from vision_nb.providers.call import NO_ANSWER, GetMessages, Overrides, check_messages
 from vision_nb.providers.retries import with_rate_limit_retries
-from vision_nb.responses import Response, SumOfAttempts
+from vision_nb.responses import ChatResponse, Response, SumOfAttempts
 from vision_nb.schema.words import instructions, repair_request
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Question(Generic[R]):
         lacks_json: Whether the last answer contained no JSON at all, as if the server had ignored the schema.
 
     Raises:
-        SettingsError: max_repairs is not an integer of at least 0.
+        SettingsError: max_repairs is not an integer of at least 0, or an override is misspelled.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class Question(Generic[R]):
         max_repairs: int = 1,
     ) -> None:
         hide_headers(overrides)
+        subject = ("messages",) if issubclass(kind, ChatResponse) else ("prompt", "image_documents")
+        check_request_parameters(overrides, (*subject, "schema", "max_repairs"))
         if not isinstance(max_repairs, int) or isinstance(max_repairs, bool) or max_repairs < 0:
             raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.60}.")
         self.kind, self.overrides = kind, overrides

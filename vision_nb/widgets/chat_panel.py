@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 import ipywidgets
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.conversation import hooks
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.places import place_of_cell, place_of_name
@@ -35,6 +36,7 @@ from vision_nb.widgets.thumbnails import ThumbnailCache
 _open_panels: WeakSet[ChatPanel] = WeakSet()
 
 
+@checks_arguments
 class ChatPanel(WidgetTabCompletion, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type annotations
     """A conversation about images, with an input box.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import traitlets
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.cards import PAGE, ImageCard, image_cards, read_cards
 from vision_nb.images.columns import flatten
@@ -36,6 +37,7 @@ _MAX_TITLE = 60  # characters
 _executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vision_nb images")
 
 
+@checks_arguments
 def show(images: ImageSource | Iterable[ImageSource], columns: int | None = None) -> ImageBrowser:
     """Show images as cards with their names and sizes.
 

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.comparison.labels import ASPECTS, RUBRIC, default_annotator
 from vision_nb.comparison.result import Comparison
 from vision_nb.errors import ImageError, SettingsError, VisionError
@@ -20,6 +21,7 @@ _IMAGE_BYTES = 60_000
 _CACHED_ANSWERS = 64  # about 5 MB of images
 
 
+@checks_arguments
 class LabelPanel(PageWidget):
     """Show one answer at a time with its image and question, and let a person score it.
 

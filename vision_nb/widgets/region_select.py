@@ -8,6 +8,7 @@ from typing import Any
 
 import traitlets
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import Box, crop_edges
 from vision_nb.images.decode import Size
@@ -93,6 +94,7 @@ class RegionSelect(PageWidget):
         self._send_boxes(None)
 
 
+@checks_arguments
 def select_region(image: ImageSource, boxes: Iterable[Box | Sequence[float]] = ()) -> RegionSelect:
     """Select parts of an image by drawing boxes on it.
 

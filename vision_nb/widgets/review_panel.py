@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.labels import default_annotator
 from vision_nb.errors import ImageError, SchemaError, SettingsError, VisionError
@@ -45,6 +46,7 @@ class _Step:
     review: Review | None = None
 
 
+@checks_arguments
 class ReviewPanel(PageWidget):
     """Show an image beside a form of its data, and let a person correct and accept the data.
 

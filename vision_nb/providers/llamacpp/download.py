@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.small_models import ModelFile, SmallModel
 from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
@@ -68,6 +69,7 @@ class _RemoteFile:
         return max((self.size or 0) - done, 0)
 
 
+@checks_arguments
 def download_gguf(repo_id: str, filename: str, *, revision: str | None = None, progress: bool = True) -> Path:
     """Download a file of weights from a model hub, unless it is in the hub's cache on this machine.
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, NoReturn
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.small_models import SmallModel, small_model
 from vision_nb.errors import ProviderConnectionError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
@@ -40,6 +41,7 @@ _OTHER_NAMES = {
 """The names of options here, by their names in llama-server and llama-cpp-python."""
 
 
+@checks_arguments
 def serve(
     model: str | Path,
     mmproj: str | Path | None = None,

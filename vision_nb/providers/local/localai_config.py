@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import SettingsError
 from vision_nb.paths import expand_path, shown_path
 from vision_nb.rendering import html
@@ -52,6 +53,7 @@ class LocalAIFiles:
         return f"LocalAIFiles({', '.join(self._names())})"
 
 
+@checks_arguments
 def write_localai_config(
     folder: str | Path,
     *,

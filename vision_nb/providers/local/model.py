@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, ClassVar, NoReturn
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.accounting import InputTokens
 from vision_nb.cost.prices import has_set_price
 from vision_nb.cost.text_tokens import context_length as known_context_length
@@ -27,6 +28,7 @@ _TEMPLATE_TOKENS = 50
 """Approximate number of tokens that a server's chat template adds: about 40 for the first two sentences of LLaVA's."""
 
 
+@checks_arguments
 class LocalMultiModal(OpenAIMultiModal):
     """A model on an OpenAI-compatible server on this machine or network.
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.accounting import ModelPricing
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.privacy.api_keys import Secret, hide, hide_arguments, make_secret
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
 
+@checks_arguments
 class AzureOpenAIMultiModal(OpenAIMultiModal):
     """A model deployed on Azure OpenAI.
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.call_gate import admit_again
 from vision_nb.cost.image_rules import fewest_tokens, rule_for, sent_size, view_of
 from vision_nb.cost.rate_limit import RateLimit
@@ -47,6 +48,7 @@ Api = Literal["chat", "responses"]
 _FORMATS: Mapping[str, WireFormat] = {"chat": CHAT_COMPLETIONS, "responses": RESPONSES}
 
 
+@checks_arguments
 class OpenAIMultiModal(OpenAIConnection):
     """A model of OpenAI, or of a server with a compatible Chat Completions API.
 

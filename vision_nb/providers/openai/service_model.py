@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.model_reference import nearest_name
 from vision_nb.errors import SettingsError
 from vision_nb.images.prepare import MAX_BYTES
@@ -21,6 +22,7 @@ from vision_nb.services import Service, find_service
 from vision_nb.user_warnings import warn_user
 
 
+@checks_arguments
 class ServiceMultiModal(OpenAIMultiModal):
     """A model of Anthropic, Gemini, OpenRouter, Mistral, Groq, Together AI, xAI, Fireworks, DeepInfra or your service.
 

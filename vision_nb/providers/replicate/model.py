@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import finalize
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
@@ -50,6 +51,7 @@ _schemas: dict[tuple[str | None, str], tuple[ReplicateModel, list[dict[str, str]
 """Inputs and prediction targets of models outside the catalog, by server and reference."""
 
 
+@checks_arguments
 class ReplicateMultiModal(MultiModalLLM):
     """A model on Replicate; it takes one image per question.
 

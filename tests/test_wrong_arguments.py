@@ -1,0 +1,168 @@
+"""Misspelled, foreign, missing and superfluous arguments raise an error that names the right ones."""
+
+import asyncio
+import inspect
+
+import pytest
+
+import vision_nb as vn
+from vision_nb.checks.spelling import closest
+
+CHART = vn.samples.path("chart")
+DATA = {"type": "object", "properties": {"height": {"type": "integer"}}}
+_VALUES = {"MessageRole"} | {
+    name
+    for name, kind in ((name, getattr(vn, name)) for name in vn.__all__)
+    if not callable(kind)
+    or name in ("Comparison", "Extraction", "Plan", "Score", "CompletionResponse", "ChatResponse", "Usage")
+}
+REQUIRED = {  # the arguments that are checked before unknown ones are passed on
+    "connect": (["demo"], {}),
+    "serve": (["smolvlm-500m"], {}),
+    "serve_llava": (["smolvlm-500m"], {}),
+    "ServiceMultiModal": (["groq", "llama"], {}),
+    "AzureOpenAIMultiModal": (["ours", "gpt-4o", "https://ours.openai.azure.com/openai/v1"], {}),
+    "register_service": (["ours"], {"base_url": "http://127.0.0.1/v1"}),
+}
+CALLABLES = sorted(set(vn.__all__) - _VALUES)
+
+
+def failure(call, *args, **kwargs):
+    with pytest.raises(vn.errors.ArgumentError) as caught:
+        result = call(*args, **kwargs)
+        if inspect.iscoroutine(result):
+            asyncio.run(result)
+    assert isinstance(caught.value, TypeError) and isinstance(caught.value, ValueError)
+    assert len(str(caught.value)) < 300
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_every_public_function_and_class_refuses_an_unknown_argument(name):
+    args, kwargs = REQUIRED.get(name, ((), {}))
+    with pytest.raises(vn.errors.SettingsError, match="no_such_argument"):
+        result = getattr(vn, name)(*args, **kwargs, no_such_argument=1)
+        if inspect.iscoroutine(result):
+            asyncio.run(result)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("apikey", "api_key"),
+        ("base_url", "api_base"),
+        ("detail", "image_detail"),
+        ("max_tokens", "max_new_tokens"),
+        ("ratelimit", "rate_limit"),
+        ("retries", "max_retries"),
+    ],
+)
+@pytest.mark.parametrize("model", ["demo", "openai:gpt-4o", "groq:llama"])
+def test_an_option_of_a_model_that_does_not_exist_suggests_the_right_one(model, given, meant):
+    assert f"no argument {given}=: did you mean {meant}=?" in failure(vn.connect, model, **{given: 1})
+
+
+def test_an_option_of_a_local_model_may_be_one_of_its_base_class():
+    message = failure(vn.LocalMultiModal, "llava", context_lenght=10)
+    assert message == "LocalMultiModal has no argument context_lenght=: did you mean context_length=?"
+    assert "did you mean timeout=?" in failure(vn.LocalMultiModal, "llava", timeuot=10)
+
+
+def test_a_parameter_of_the_api_is_passed_in_additional_kwargs():
+    assert "additional_kwargs={'top_p': ...}" in failure(vn.connect, "demo", top_p=0.5)
+
+
+@pytest.mark.parametrize("method", ["complete", "stream_complete", "acomplete", "astream_complete"])
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("images", "image_documents"),
+        ("image", "image_documents"),
+        ("temprature", "temperature"),
+        ("max_new_token", "max_new_tokens"),
+        ("shema", "schema"),
+        ("reasoning_efort", "reasoning_effort"),
+    ],
+)
+def test_a_misspelled_argument_of_a_call_is_not_sent(server, method, given, meant):
+    llm = vn.connect("demo", api_base=server.openai_base)
+    assert failure(getattr(llm, method), "hi", **{given: CHART}).endswith(
+        f"no argument {given}=: did you mean {meant}=?"
+    )
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("method", ["chat", "stream_chat", "achat", "astream_chat"])
+def test_a_misspelled_argument_of_a_chat_call_is_not_sent(server, method):
+    llm = vn.connect("demo", api_base=server.openai_base)
+    messages = [vn.ChatMessage("user", "hi")]
+    assert "did you mean temperature=?" in failure(getattr(llm, method), messages, temprature=1)
+    assert "system=...)" in failure(getattr(llm, method), messages, system="Be brief.")
+    assert server.requests == []
+
+
+def test_a_chat_takes_images_in_its_messages():
+    with pytest.raises(vn.errors.SettingsError, match="as part of the messages"):
+        vn.connect("demo").chat([vn.ChatMessage("user", "hi")], images=CHART)
+
+
+def test_parameters_that_only_resemble_an_argument_are_sent(server):
+    llm = vn.OpenAIMultiModal("gpt-4o", "key", server.openai_base)
+    extra = {"top_k": 5, "min_p": 0.1, "top_a": 1, "num_ctx": 4096, "keep_alive": "5m", "format": "json", "options": {}}
+    with pytest.raises(vn.errors.RequestRejectedError):  # by the server
+        llm.complete("hi", extra_body=extra)
+    from vision_nb.checks.arguments import check_request_parameters
+
+    check_request_parameters([*extra, "models", "provider", "guided_json", "stop_token_ids", "typical_p"], ("prompt",))
+
+
+def test_a_question_of_a_chat_suggests_its_own_arguments():
+    chat = vn.Chat("demo")
+    assert "did you mean images=?" in failure(chat.ask, "hi", image_documents=CHART)
+    assert "did you mean images=?" in failure(chat.aask, "hi", image=CHART)
+    assert "did you mean temperature=?" in failure(lambda: list(chat.stream("hi", temprature=1)))
+    assert len(chat) == 0
+
+
+def test_options_of_a_run_are_suggested_or_belong_to_the_model():
+    run = ("demo", "How large is it?", CHART)
+    assert "did you mean models=?" in failure(vn.compare, model="demo", prompts="hi", images=CHART)
+    assert "did you mean concurrency=?" in failure(vn.compare, *run, max_workers=3)
+    assert "did you mean budget=?" in failure(vn.acompare, *run, budgte=3)
+    assert "vn.connect(NAME, temperature=...)" in failure(vn.extract, CHART, DATA, model="demo", temprature=0)
+    assert "vn.connect(NAME, temperature=...)" in failure(vn.ChatPanel, "demo", temperature=0)
+
+
+def test_a_missing_argument_is_named():
+    assert failure(vn.compare, "demo") == (
+        "compare() needs prompts and images: write compare(models, prompts, images)."
+    )
+
+
+def test_arguments_that_must_be_named_or_are_given_twice():
+    assert failure(vn.RateLimit, 10) == (
+        "RateLimit takes nothing without a name: write RateLimit(requests_per_minute=...)."
+    )
+    assert "write extract(model=...)" in failure(vn.extract, CHART, DATA, "demo")
+    assert failure(vn.connect, "openai:gpt-4o", model="gpt-4o") == "OpenAIMultiModal got model twice: omit model=."
+
+
+def test_an_error_inside_a_function_stays_what_it_is():
+    with pytest.raises(TypeError) as caught:
+        vn.draw_boxes(CHART, 3)  # type: ignore[arg-type] # on purpose
+    assert not isinstance(caught.value, vn.errors.ArgumentError)
+
+
+def test_the_arguments_are_not_in_the_local_variables_of_the_check():
+    with pytest.raises(vn.errors.ArgumentError) as caught:
+        vn.OpenAIMultiModal("gpt-4o", "sk-a-key-that-is-long-enough", no_such=1)  # type: ignore[call-arg] # on purpose
+    frame = caught.tb.tb_next
+    while frame is not None:
+        assert "long-enough" not in repr(frame.tb_frame.f_locals)
+        frame = frame.tb_next
+
+
+def test_a_word_of_the_same_meaning_goes_before_a_similar_one():
+    assert closest("model", ["mode", "models"]) == "models"
+    assert closest("unlike_any", ["models"]) is None
