@@ -114,7 +114,12 @@ def test_parameters_that_only_resemble_an_argument_are_sent(server):
         llm.complete("hi", extra_body=extra)
     from vision_nb.checks.arguments import check_request_parameters
 
-    check_request_parameters([*extra, "models", "provider", "guided_json", "stop_token_ids", "typical_p"], ("prompt",))
+    others = (  # of Groq, llama.cpp, Mistral, OpenRouter, Replicate and vLLM
+        "reasoning_format parse_tool_calls repeat_penalty repeat_last_n n_predict min_keep cache_prompt safe_prompt "
+        "random_seed document_image_limit models provider transforms min_new_tokens do_sample penalty_alpha "
+        "stop_sequences guided_json guided_choice stop_token_ids prompt_logprobs typical_p mm_processor_kwargs"
+    )
+    check_request_parameters([*extra, *others.split()], ("prompt", "image_documents", "schema", "max_repairs"))
 
 
 def test_a_question_of_a_chat_suggests_its_own_arguments():

@@ -27,7 +27,7 @@ IMAGE_ARGUMENTS = frozenset({"image", "images", "image_documents", "image_url", 
 """What users may call the images of a call."""
 
 _MODEL_OPTIONS = ("temperature", "max_new_tokens", "image_detail", "timeout", "api_key", "api_base", "max_retries")
-_TYPO = 0.85  # similarity: "top_k" is not a misspelled "top_p"
+_TYPO = 0.9  # similarity: "min_new_tokens" and "reasoning_format" are parameters of their own
 _MAX_LISTED = 120  # characters of a list of names
 
 
