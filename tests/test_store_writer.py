@@ -11,13 +11,13 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 import vision_nb as vn
-import vision_nb.store as store_module
 from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.comparison.calls import LocalCalls
 from vision_nb.comparison.grid import Row
 from vision_nb.demo import Fault
 from vision_nb.responses import CompletionResponse, Usage
+from vision_nb.storage import store_file
 from vision_nb.store import Store
 
 ANSWER = CompletionResponse("Blue.", usage=Usage(10, 2), model="m", finish_reason="stop", latency=0.5)
@@ -348,7 +348,7 @@ def test_a_failed_question_is_released_before_the_run_ends(server, tmp_path):
 
 
 async def test_a_few_seconds_after_an_answer_the_named_file_holds_it_although_the_run_goes_on(store, monkeypatch):
-    monkeypatch.setattr(store_module, "_CHECKPOINT_PAUSE", 0.05)
+    monkeypatch.setattr(store_file, "_CHECKPOINT_PAUSE", 0.05)
     with store.writer() as writer:
         claim = store.claim("k")
         await writer.attempt(claim)

@@ -41,7 +41,8 @@ from vision_nb.privacy.transfer import dumps_with_secrets
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import CompletionResponse, Response, Usage
 from vision_nb.storage.claims import finish
-from vision_nb.store import KnownFile, Store, part_digest
+from vision_nb.storage.image_digests import KnownFile, part_digest
+from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
 T = TypeVar("T")

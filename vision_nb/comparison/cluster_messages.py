@@ -21,7 +21,7 @@ from vision_nb.errors import VisionError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.responses import Response, SumOfAttempts
 from vision_nb.schema.schema import Schema
-from vision_nb.store import KnownFile
+from vision_nb.storage.image_digests import KnownFile
 
 R = TypeVar("R", bound=Response)
 E = TypeVar("E", bound=VisionError)

@@ -41,7 +41,7 @@ from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.responses import Response
-from vision_nb.store import KnownFile
+from vision_nb.storage.image_digests import KnownFile
 
 _sessions: dict[str, Session] = {}
 _sessions_lock = threading.Lock()

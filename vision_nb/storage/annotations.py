@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from vision_nb.rendering.sanitize import replace_surrogates
+from vision_nb.storage.store_file import StoreFile
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS labels (
@@ -65,16 +63,8 @@ class Review:
     time: float = 0.0
 
 
-class AnnotationStore(ABC):
+class AnnotationStore(StoreFile):
     """The part of a store that holds labels, reviews and drafts."""
-
-    @abstractmethod
-    def _locked(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return the connection, for one thread at a time."""
-
-    @abstractmethod
-    def _checkpoint_soon(self) -> None:
-        """Empty the write-ahead log after a while."""
 
     def put_label(self, key: str, label: Label) -> None:
         """Write a label, replacing the annotator's earlier label of this answer."""

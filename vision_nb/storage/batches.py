@@ -13,15 +13,14 @@ import json
 import platform
 import sqlite3
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from vision_nb.errors import BatchError
 from vision_nb.storage.claims import is_running, this_process
+from vision_nb.storage.store_file import StoreFile
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -128,16 +127,8 @@ class StoredBatch:
 _COLUMNS = [field.name for field in fields(StoredBatch)]
 
 
-class BatchStore(ABC):
+class BatchStore(StoreFile):
     """The batches in the store's file."""
-
-    @abstractmethod
-    def _locked(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return the connection, which no other thread uses meanwhile."""
-
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Begin a transaction."""
 
     def batches(self, tokens: Iterable[str] | None = None) -> list[StoredBatch]:
         """Return some batches, or all of them, oldest first."""

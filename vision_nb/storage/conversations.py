@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
+
+from vision_nb.storage.store_file import StoreFile
 
 KEPT_CONVERSATIONS = 5
 """How many conversations are kept for each place; when there are more, the oldest is deleted."""
@@ -70,20 +70,8 @@ class StoredConversation(ConversationSummary):
     partial_answer: Any
 
 
-class ConversationStore(ABC):
+class ConversationStore(StoreFile):
     """The part of a store that holds conversations, each of which belongs to a place, such as a notebook's cell."""
-
-    @abstractmethod
-    def _locked(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return the connection, for one thread at a time."""
-
-    @abstractmethod
-    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return the connection, within a transaction."""
-
-    @abstractmethod
-    def _checkpoint_soon(self) -> None:
-        """Empty the write-ahead log after a while."""
 
     def conversations(self, place: str) -> list[ConversationSummary]:
         """Return the conversations of a place that have turns, the most recent first."""
