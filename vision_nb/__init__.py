@@ -41,6 +41,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import vision_nb.comparison.hooks as _comparison_hooks
@@ -167,10 +168,30 @@ def __getattr__(name: str) -> Any:
         value = importlib.import_module(f"vision_nb.{name}")
     else:
         nearest = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
-        hint = f". Did you mean {nearest[0]!r}?" if nearest else ""
+        hint = f": {_ADVICE[name]}." if name in _ADVICE else f". Did you mean {nearest[0]!r}?" if nearest else ""
         raise AttributeError(f"module 'vision_nb' has no attribute {name!r}{hint}")
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """The package: assigning to a name that it does not have would set nothing."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name.startswith("_") or name in __all__ or name in globals() or isinstance(value, ModuleType)):
+            from vision_nb.checks.attributes import unknown_attribute
+
+            raise unknown_attribute("vision_nb", name, __all__, _ADVICE)
+        super().__setattr__(name, value)
+
+
+_ADVICE = {
+    "budget": "set vn.ledger.budget, in US dollars",
+    "model": "use vn.connect(NAME), or %vision use NAME in a notebook",
+    "api_key": "pass it to vn.connect(NAME, api_key=...), or set the provider's environment variable",
+    "rate_limit": "pass it to vn.connect(NAME, rate_limit=...)",
+}
+sys.modules[__name__].__class__ = _Package
 
 
 def _open_label_panel(comparison: Comparison, **options: Any) -> LabelPanel:

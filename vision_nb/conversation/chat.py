@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.checks.arguments import check_request_parameters, checks_arguments
+from vision_nb.checks.attributes import FixedAttributes
 from vision_nb.conversation.export import transcript, transcript_parts
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
 from vision_nb.conversation.serialization import SavedConversation, read, write
@@ -30,7 +31,7 @@ from vision_nb.user_warnings import to_thread
 
 
 @checks_arguments
-class Chat(TerminalDisplay):
+class Chat(FixedAttributes, TerminalDisplay):
     """A conversation in which each question is sent with all earlier questions, answers and images.
 
     If a question fails, the conversation stays unchanged. If an answer is stopped or cut off, the part that has
@@ -59,12 +60,14 @@ class Chat(TerminalDisplay):
     2
     """
 
+    answering: Turn | None
+    failed_turn: Turn | None
+
     def __init__(self, llm: MultiModalLLM | str, *, system: str = "", keep_images: int | None = None) -> None:
         self.llm = llm
         self.system = system
         self.keep_images = keep_images
-        self.answering: Turn | None = None
-        self.failed_turn: Turn | None = None
+        self.answering = self.failed_turn = None
         self._turns: list[Turn] = []
         self._watchers = Watchers()
         self._task: Task[Any] | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from vision_nb.checks.attributes import FixedAttributes
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.prices import parse_usd, price_version
 from vision_nb.rendering import html
@@ -143,7 +144,7 @@ class Spending(Budget):
             self._unpriced += 1
 
 
-class Ledger(TerminalDisplay):
+class Ledger(FixedAttributes, TerminalDisplay):
     """The calls of this process with their prices, and a budget for them.
 
     The budget is checked before each call. The ledger is safe to use from several threads. Retries by the provider's
@@ -159,6 +160,8 @@ class Ledger(TerminalDisplay):
     >>> vn.ledger.budget = 0.50  # US dollars: a call that could exceed it is not sent
     >>> vn.ledger.budget = None
     """
+
+    spending: Spending
 
     def __init__(self) -> None:
         self.spending = Spending()

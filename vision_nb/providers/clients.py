@@ -13,6 +13,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
+from vision_nb.checks.attributes import FixedAttributes
 from vision_nb.rendering.tab_completion import TabCompletion
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class ClientPerLoop(Generic[T]):
 _clients_for_many: ContextVar[Mapping[Any, Any]] = ContextVar("clients_for_many", default=MappingProxyType({}))
 
 
-class ClientOwner(TabCompletion, ABC):
+class ClientOwner(FixedAttributes, TabCompletion, ABC):
     """A model's vendor clients, and how they are closed.
 
     A subclass keeps its synchronous client as the cached property ``client``.

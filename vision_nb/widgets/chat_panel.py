@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from weakref import WeakSet
 
 import ipywidgets
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.attributes import FixedAttributes
 from vision_nb.conversation import hooks
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.places import place_of_cell, place_of_name
@@ -37,7 +38,7 @@ _open_panels: WeakSet[ChatPanel] = WeakSet()
 
 
 @checks_arguments
-class ChatPanel(WidgetTabCompletion, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type annotations
+class ChatPanel(FixedAttributes, WidgetTabCompletion, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type annotations
     """A conversation about images, with an input box.
 
     The box takes text and images: type, paste an image, drop or pick files, or call `add` with an image from code.
@@ -92,6 +93,12 @@ class ChatPanel(WidgetTabCompletion, ipywidgets.VBox):  # type: ignore[misc] # i
     _is_closed = True  # until the end of __init__
     _cell_id: str | None  # the cell that created the panel
     _execution_count: int | None  # the run of that cell
+
+    _advice: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("model", "llm"), 'set panel.chat.llm, as in panel.chat.llm = "openai:gpt-4o"'),
+        **dict.fromkeys(("system", "keep_images"), "set it on panel.chat"),
+        **dict.fromkeys(("image", "images"), "call panel.add(images)"),
+    }
 
     def __init__(
         self,

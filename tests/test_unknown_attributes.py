@@ -1,0 +1,82 @@
+"""Assigning to an attribute that does not exist raises an error, because it would have no effect."""
+
+import copy
+import pickle
+
+import pytest
+
+import vision_nb as vn
+
+
+def failure(target, name):
+    with pytest.raises(vn.errors.UnknownAttributeError) as caught:
+        setattr(target, name, 3)
+    assert isinstance(caught.value, AttributeError)
+    assert not hasattr(target, name)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("budget", "vn.ledger.budget"), ("model", "vn.connect(NAME)"), ("ledgr", "did you mean ledger?")],
+)
+def test_the_package(name, advice):
+    assert advice in failure(vn, name)
+    with pytest.raises(AttributeError):
+        getattr(vn, name)
+
+
+def test_the_ledger():
+    assert "did you mean budget?" in failure(vn.ledger, "limit")
+    vn.ledger.budget = 3
+    vn.ledger.budget = None
+
+
+@pytest.mark.parametrize(
+    "llm",
+    [
+        vn.connect("demo"),
+        vn.connect("openai:gpt-4o", api_key="key"),
+        vn.connect("groq:llama", api_key="key"),
+        vn.connect("replicate:llava-13b", api_token="key"),
+        vn.LocalMultiModal("llava"),
+        vn.AzureOpenAIMultiModal("ours", "gpt-4o", "https://ours.openai.azure.com/openai/v1", api_key="key"),
+    ],
+    ids=str,
+)
+def test_models(llm):
+    assert "did you mean temperature?" in failure(llm, "temprature")
+    assert "did you mean max_new_tokens?" in failure(llm, "max_tokens")
+    llm.temperature, llm.timeout, llm.max_side, llm.image_detail = 0.5, 5.0, 100, None
+    assert copy.copy(llm).temperature == 0.5
+
+
+def test_a_parameter_of_the_api():
+    assert "additional_kwargs['seed']" in failure(vn.connect("demo"), "seed")
+
+
+def test_a_pickled_model_can_be_restored():
+    assert pickle.loads(pickle.dumps(vn.connect("demo", temperature=1))).temperature == 1
+
+
+def test_a_chat():
+    chat = vn.Chat("demo")
+    assert "did you mean llm?" in failure(chat, "model")
+    assert "did you mean system?" in failure(chat, "system_prompt")
+
+
+def test_a_panel():
+    panel = vn.ChatPanel("demo", store=False)
+    assert "panel.chat.llm" in failure(panel, "model")
+    assert "panel.add(images)" in failure(panel, "images")
+    panel.layout.width = "50%"
+    panel.close()
+
+
+def test_a_class_of_the_user_may_have_any_attributes():
+    class Mine(vn.OpenAIMultiModal):
+        def __init__(self):
+            super().__init__("gpt-4o", "key")
+            self.calls = 3
+
+    assert Mine().calls == 3
