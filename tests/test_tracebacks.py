@@ -41,6 +41,28 @@ def test_an_error_shows_only_the_users_lines_and_tb_the_full_traceback():
 
 
 @pytest.mark.kernel
+def test_fix_is_suggested_only_if_a_model_can_explain_the_error():
+    mistake, suggestion = "vn.load_images('no-such-folder/')", "%vision fix explains the error"
+    bare = run_cells("import vision_nb as vn", mistake, allow_errors=True, load=False)
+    assert "%tb shows the full traceback." in shown(bare[1]) and suggestion not in shown(bare[1])
+    cells = run_cells(
+        "import os, vision_nb as vn\n_ = os.environ.pop('OPENAI_API_KEY', None)",
+        mistake,
+        "%vision use demo",
+        mistake,
+        "%vision use openai:gpt-4o",
+        mistake,
+        "os.environ['OPENAI_API_KEY'] = 'sk-demo-demo-demo'",
+        mistake,
+        "%%vision -i no-such-file.png\nWhat?",
+        "vn.OpenAIMultiModal('gpt-4o', 'sk-x', 'http://127.0.0.1:9/v1', max_retries=0).complete('What?')",
+        allow_errors=True,
+    )
+    assert [suggestion in shown(cells[n]) for n in (1, 3, 5, 7, 8, 9)] == [False, False, False, True, True, False]
+    assert "%tb shows the full traceback." in shown(cells[9])
+
+
+@pytest.mark.kernel
 def test_other_errors_keep_their_full_traceback():
     (_, cell) = run_cells("import vision_nb", "1 / 0", allow_errors=True)
     assert "%tb shows" not in shown(cell) and "ZeroDivisionError" in shown(cell)

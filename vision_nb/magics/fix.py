@@ -7,19 +7,35 @@ import re
 import traceback
 from typing import Any
 
+from vision_nb.errors import MissingKeyError, ProviderError, SettingsError
+from vision_nb.magics.configured import configured_model
 from vision_nb.magics.models import request_settings
 from vision_nb.magics.output import OUTPUT_FORMATS, AnswerView
 from vision_nb.magics.session import LAST_ANSWER, Session
 from vision_nb.magics.usage_errors import UsageError, unknown
 from vision_nb.notebook.display import display_stream
-from vision_nb.providers.catalog import DEMO
-from vision_nb.providers.default_model import announce
+from vision_nb.providers.catalog import DEMO, has_key
+from vision_nb.providers.default_model import announce, found_model
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
 _MAX_LENGTH = 4_000  # characters of the cell, and of its traceback
 _PROMPT = (
     "A cell of a Jupyter notebook failed. Explain the error in two or three sentences, then show the corrected cell."
 )
+
+
+def can_explain(session: Session, error: BaseException) -> bool:
+    """Return whether the default model can explain an error; no server is asked to find out."""
+    if isinstance(error, (ProviderError, MissingKeyError)):
+        return False  # it is likely to be the default model that does not answer
+    try:
+        configured = configured_model(session.settings)
+    except SettingsError:
+        return False
+    if configured is None:
+        return found_model() not in (None, DEMO)
+    provider = configured.name.partition(":")[0]
+    return provider != DEMO and (bool({"api_key", "api_token"} & configured.options.keys()) or has_key(provider) is not False)
 
 
 def fix(session: Session, *words: str) -> Any:

@@ -18,7 +18,7 @@ from vision_nb.errors import VisionError
 from vision_nb.magics.options import parse, with_options
 from vision_nb.magics.settings import VisionSettings, load_project_settings
 from vision_nb.magics.usage_errors import UsageError
-from vision_nb.notebook.tracebacks import HINT, set_short_traceback
+from vision_nb.notebook.tracebacks import hint, set_short_traceback
 from vision_nb.rendering.sanitize import replace_surrogates
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class VisionMagics(VisionSettings, Magics):
         except UsageError as error:  # IPython shows exactly its own class without a traceback
             raise IPythonUsageError(str(error)) from None
         except VisionError as error:
-            set_short_traceback(error, f"{type(error).__name__}: {error}", HINT)
+            set_short_traceback(error, f"{type(error).__name__}: {error}", hint(error))
             raise
         except KeyboardInterrupt as interrupt:
             set_short_traceback(
@@ -87,6 +87,12 @@ class VisionMagics(VisionSettings, Magics):
             if not options.no_raise:
                 raise
             return show_error(error)
+
+    def can_explain(self, error: BaseException) -> bool:
+        """Return whether ``%vision fix`` can explain an error."""
+        from vision_nb.magics.fix import can_explain
+
+        return can_explain(self.session, error)
 
     def record_failure(self, result: Any) -> None:
         """Record a failed cell for ``%vision fix``; IPython calls this after each cell."""

@@ -8,7 +8,16 @@ from typing import Any
 
 from vision_nb.privacy.redaction import redact
 
-HINT = "%tb shows the full traceback; %vision fix explains the error."
+
+def hint(error: BaseException) -> str:
+    """Return what helps to understand an error: ``%vision fix`` only if a model can explain it."""
+    from IPython.core.getipython import get_ipython
+
+    shell: Any = get_ipython()
+    magics = shell.magics_manager.registry.get("VisionMagics")
+    if magics is not None and magics.can_explain(error):
+        return "%tb shows the full traceback; %vision fix explains the error."
+    return "%tb shows the full traceback."
 
 
 def short_traceback(error: BaseException) -> list[str]:
@@ -24,7 +33,7 @@ def short_traceback(error: BaseException) -> list[str]:
             lines: list[str] = handler.structured_traceback(type(error), error, without_package(error.__traceback__))
         finally:
             error.__cause__, error.__context__, error.__suppress_context__ = cause, context, suppressed
-        return [*lines, HINT]
+        return [*lines, hint(error)]
 
     return _short_once(error, users_frames)
 

@@ -75,6 +75,11 @@ def default_model(configured: ConfiguredModel | None = None) -> DefaultModel:
         return replace(_found, advice=_advice(is_demo=_found.name == DEMO))
 
 
+def found_model() -> str | None:
+    """Return the name of the model that `default_model` found, or None if it has not searched yet."""
+    return None if _found is None else _found.name
+
+
 def search_again() -> None:
     """Forget the local model or the demo model that was found, because a model was added."""
     global _found
