@@ -51,7 +51,7 @@ def run_cell(session: Session, options: Namespace, cell: str, variables: Mapping
         VisionError: An image cannot be used, or the model did not answer.
     """
     if not cell.strip():
-        raise UsageError("The cell has no question: write it below the first line.")
+        raise UsageError("The cell has no question: write it on the lines below %%vision.")
     # IPython's own test for a semicolon parses the body as Python, which fails for most prose.
     silent = cell.rstrip().endswith(";")
     questions, conversation, notes = _prepare(session, options, cell, variables, silent=silent)

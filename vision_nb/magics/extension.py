@@ -22,6 +22,7 @@ def load(shell: Any, package: ModuleType) -> None:
     shell.register_magics(magics)
     shell.Completer.custom_matchers.append(_matcher(magics))
     shell.events.register("post_run_cell", magics.record_failure)
+    shell.input_transformers_cleanup.append(_keep_question)
 
 
 def unload(shell: Any) -> None:
@@ -34,8 +35,27 @@ def unload(shell: Any) -> None:
     matchers = shell.Completer.custom_matchers
     matchers[:] = [matcher for matcher in matchers if getattr(matcher, "matcher_identifier", "") != _MATCHER]
     shell.events.unregister("post_run_cell", magics.record_failure)
+    shell.input_transformers_cleanup.remove(_keep_question)
     shell.configurables.remove(magics)
     magics.close()
+
+
+def _keep_question(lines: list[str]) -> list[str]:
+    """Change a cell of one line so that IPython leaves its mistake to the magic, which explains it better.
+
+    IPython itself refuses ``%%vision demo`` without a body, and takes ``%vision What is it?`` for a request for help.
+    """
+    if len(lines) != 1:
+        return lines
+    line = lines[0].rstrip()
+    magic, _, words = line.partition(" ")
+    if magic == "%%vision":
+        return [f"{line}\n", "\n"]
+    is_question = magic == "%vision" and words.endswith("?")
+    return [f"get_ipython().run_line_magic('vision', {words!r})\n"] if is_question else lines
+
+
+_keep_question.has_side_effects = True  # type: ignore[attr-defined]  # a front end still waits for the cell's body
 
 
 def _matcher(magics: VisionMagics) -> Any:

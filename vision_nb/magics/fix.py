@@ -35,7 +35,9 @@ def can_explain(session: Session, error: BaseException) -> bool:
     if configured is None:
         return found_model() not in (None, DEMO)
     provider = configured.name.partition(":")[0]
-    return provider != DEMO and (bool({"api_key", "api_token"} & configured.options.keys()) or has_key(provider) is not False)
+    return provider != DEMO and (
+        bool({"api_key", "api_token"} & configured.options.keys()) or has_key(provider) is not False
+    )
 
 
 def fix(session: Session, *words: str) -> Any:

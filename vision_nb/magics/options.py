@@ -164,8 +164,8 @@ def parse(parser: MagicArgumentParser, line: str) -> Namespace:
     models = [*options.model, *rest]
     if len(models) > 1:
         raise UsageError(
-            f"Unexpected word {truncate(models[1])!r} after the model {truncate(models[0])!r}: write the question "
-            "below the first line, and put values with spaces in quotes."
+            f"Unexpected text {truncate(' '.join(models[1:]))!r} after {truncate(models[0])!r}: write the question "
+            "below the cell's first line, and put values with spaces in quotes."
         )
     options.model, options.name = (models[0] if models else None), name
     options.param = dict(options.param)

@@ -19,13 +19,23 @@ from vision_nb.magics.models import resolve
 from vision_nb.magics.options import OPTIONS, split
 from vision_nb.magics.session import Session
 from vision_nb.magics.table import Table
-from vision_nb.magics.usage_errors import UsageError, unknown
+from vision_nb.magics.usage_errors import UsageError, truncate, unknown
 from vision_nb.providers.catalog import has_key, key_variables, known_models
 from vision_nb.providers.default_model import mark_announced
 from vision_nb.rendering.format import format_bytes, format_count
 from vision_nb.responses import Usage
 
 _QUESTION_HELP = "Write the question in the cell's body. `{{expression}}` inserts a value; `\\{{` sends two braces."
+_TO_ASK = "To ask a question, write %%vision MODEL -i IMAGE on the first line of a cell, and the question below it."
+_HINTS = {
+    "models": "%vision list shows the known models, and %vision use MODEL sets the default.",
+    "model": "%vision use MODEL sets the default, and %vision list shows the known models.",
+    "budget": "vn.ledger.budget = 0.50 limits what calls cost, and %vision cost shows what was spent.",
+    "price": "%%vision --dry-run shows the price of a question, and %vision list those of the models.",
+    "ask": _TO_ASK,
+}
+"""What to do instead of subcommands that do not exist."""
+
 _MORE_HELP = (
     "`%vision help NAME` explains an option, a subcommand or a public name of the package, as in "
     "`%vision help ChatPanel`."
@@ -44,16 +54,27 @@ def run_subcommand(session: Session, line: str) -> Any:
     """
     name, *words = split(line) or ["help"]
     if name not in SUBCOMMANDS:
-        if closest(name, SUBCOMMANDS) is None and (words or name.startswith("-")):
-            raise UsageError(
-                "%vision runs subcommands, which %vision help lists: to ask a question, begin the cell with %%vision."
-            )
+        similar = closest(name, SUBCOMMANDS)
+        hint = closest(name, _HINTS) if similar is None or name in _HINTS else None
+        if hint is not None:
+            raise UsageError(f"There is no subcommand {truncate(name)!r}. {_HINTS[hint]}")
+        is_question = similar is None and (words or name.startswith("-") or _is_model(session, name))
+        if is_question or line.endswith("?"):
+            raise UsageError(f"%vision runs subcommands, which %vision help lists. {_TO_ASK}")
         raise unknown("subcommand", name, SUBCOMMANDS)
     function, usage = SUBCOMMANDS[name]
     parameters = usage.split()
     if not sum(not one.startswith("[") for one in parameters) <= len(words) <= len(parameters):
         raise UsageError(f"Usage: %vision {name} {usage}".rstrip() + ".")
     return function(session, *words)
+
+
+def _is_model(session: Session, name: str) -> bool:
+    try:
+        resolve(name, session.settings.aliases)
+    except UsageError:
+        return False
+    return True
 
 
 def _list(session: Session) -> Table:

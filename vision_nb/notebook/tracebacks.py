@@ -6,15 +6,14 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+from vision_nb.notebook.ipython import shell
 from vision_nb.privacy.redaction import redact
 
 
 def hint(error: BaseException) -> str:
     """Return what helps to understand an error: ``%vision fix`` only if a model can explain it."""
-    from IPython.core.getipython import get_ipython
-
-    shell: Any = get_ipython()
-    magics = shell.magics_manager.registry.get("VisionMagics")
+    running = shell()
+    magics = None if running is None else running.magics_manager.registry.get("VisionMagics")
     if magics is not None and magics.can_explain(error):
         return "%tb shows the full traceback; %vision fix explains the error."
     return "%tb shows the full traceback."
@@ -47,12 +46,12 @@ def set_short_traceback(error: BaseException, *lines: str) -> None:
 def _short_once(error: BaseException, short: Callable[[Any], list[str]]) -> list[str]:
     from IPython.core.getipython import get_ipython
 
-    shell: Any = get_ipython()
-    shown_in = error.__dict__.setdefault("_shown_in_cell", shell.execution_count)
-    if shown_in == shell.execution_count:
-        lines = short(shell.InteractiveTB)
+    running: Any = get_ipython()
+    shown_in = error.__dict__.setdefault("_shown_in_cell", running.execution_count)
+    if shown_in == running.execution_count:
+        lines = short(running.InteractiveTB)
     else:
-        lines = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+        lines = running.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
     return [redact(line) for line in lines]  # %xmode Verbose also shows the user's variables
 
 
