@@ -63,6 +63,14 @@ def test_tab_offers_documented_names_only(kind, photo):
     assert not {"call_soon", "set_trait", "trait_names", "await_", "grid", "identity"} & set(names)
 
 
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_docstrings_describe_attributes_that_tab_offers(kind, photo):
+    value = OBJECTS[kind](photo)
+    (*_, described) = (inspect.getdoc(type(value)) or "").partition("Attributes:\n")
+    described = re.split(r"\n\n", described)[0]
+    assert set(re.findall(r"^ {4}(\w+):", described, re.MULTILINE)) <= set(dir(value))
+
+
 def test_names_that_tab_does_not_offer_exist(photo):
     values = [make(photo) for make in OBJECTS.values()]
     for base, names in INTERNAL_NAMES.items():

@@ -45,7 +45,7 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
         comparison: A comparison with a schema.
 
     Attributes:
-        comparison: The calls and their results, with the grid, the store and the budget.
+        comparison: The calls and their results, with the store and the budget.
         schema: The schema of the values.
         incomplete: Why some calls were not made, or None.
 
@@ -235,7 +235,7 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
         """Open a form in which a person checks and corrects the data beside each image.
 
         Args:
-            **options: Options of `ReviewPanel`.
+            **options: Options of `ReviewPanel`: reviewer, order and show.
 
         Raises:
             SettingsError: No image can be shown.

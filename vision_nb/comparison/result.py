@@ -52,14 +52,16 @@ if TYPE_CHECKING:
 class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
     """The rows of a comparison, ordered by prompt, then image, then model.
 
+    Args:
+        grid: The models, prompts and images.
+        resume: Whether answers from the store were used.
+        max_wait: The longest pause after a rate limit error, in seconds.
+
     Attributes:
         rows: The rows, also available as ``comparison[index]``.
         incomplete: Why some calls were not made, or None.
-        grid: The models, prompts and images.
         store: The store of answers and labels; if closed, it is reopened when needed.
         budget: The run's budget, with its cost so far.
-        resume: Whether answers from the store were used.
-        max_wait: The longest pause after a rate limit error, in seconds.
 
     >>> comparison = vn.compare(["demo"], ["How large is it?"], [vn.samples.path("chart")], progress=False)
     >>> comparison.set_label(0, correctness=5, relevance=4, annotator="me")
@@ -267,10 +269,10 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
             store.close()
 
     def label(self, **options: Any) -> Any:
-        """Open a panel in which a person scores the answers.
+        """Open a panel in which a person scores the correctness and relevance of each answer, from 1 to 5.
 
         Args:
-            **options: Options of `LabelPanel`.
+            **options: Options of `LabelPanel`: annotator, blind, shuffle and seed.
 
         Raises:
             SettingsError: There are no answers to label.

@@ -150,9 +150,6 @@ class Ledger(FixedAttributes, TerminalDisplay):
     The budget is checked before each call. The ledger is safe to use from several threads. Retries by the provider's
     client count as part of their call, and answers that come from the store do not count.
 
-    Attributes:
-        spending: The running totals behind `budget`, `total` and `unpriced`.
-
     >>> vn.ledger.reset()
     >>> answer = vn.connect("demo").complete("How large is it?", [vn.samples.path("chart")])
     >>> vn.ledger
@@ -164,7 +161,7 @@ class Ledger(FixedAttributes, TerminalDisplay):
     spending: Spending
 
     def __init__(self) -> None:
-        self.spending = Spending()
+        self.spending = Spending()  # the running totals behind `budget`, `total` and `unpriced`
 
     @property
     def entries(self) -> list[Entry]:
