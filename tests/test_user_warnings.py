@@ -9,6 +9,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from tests.kernels import run_cells
 from tests.replicate_calls import maker
 
 
@@ -68,6 +69,19 @@ def test_a_replicate_call_warns_at_its_own_line(server, monkeypatch):
         line = next_line()
         llm.complete("What is this?", [picture()])
     assert_issued_at(caught, line)
+
+
+@pytest.mark.kernel
+def test_a_notebook_shows_a_warning_as_one_quiet_note_per_cell(tmp_path, animation):
+    (tmp_path / "a.gif").write_bytes(animation)
+    calls = "import vision_nb as vn\nllm = vn.connect('demo')\nfor _ in range(2):\n    llm.complete('What?', 'a.gif')"
+    cells = run_cells(
+        calls, "_ = await llm.acomplete('What?', 'a.gif')", "%%vision demo -i a.gif\nWhat?", folder=tmp_path
+    )
+    for cell in cells:
+        assert [one for one in cell.outputs if one.get("name") == "stderr"] == []
+        notes = [one for one in cell.outputs if "first of its 2 frames" in one.get("data", {}).get("text/plain", "")]
+        assert [one.data["text/plain"] for one in notes] == ["a.gif: only the first of its 2 frames is sent."]
 
 
 def test_a_package_whose_name_begins_like_ours_counts_as_the_users(tmp_path):

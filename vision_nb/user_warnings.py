@@ -1,15 +1,20 @@
-"""Warnings that point to the user's line instead of a line inside this package, from other threads too."""
+"""Warnings to the user: a quiet note in a notebook; elsewhere, a warning that points to the user's line."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from vision_nb.notebook.ipython import in_notebook, running_cell
+from vision_nb.rendering.html import muted_text
+from vision_nb.rendering.sanitize import terminal_text
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -23,14 +28,24 @@ _INTERNAL = frozenset(
 )
 """Packages whose frames lie between the user's line and ours."""
 
+_NOTES: deque[tuple[str, int | None]] = deque(maxlen=1000)
+"""The latest notes in notebooks, with the cell of each."""
+
 _CALLER: ContextVar[FrameType | None] = ContextVar("vision_nb caller", default=None)
 
 
 def warn_user(message: str) -> None:
-    """Issue a UserWarning that names the user's line.
+    """Issue a UserWarning that names the user's line; in a notebook, display a note, once in each cell.
 
-    ``stacklevel`` needs a known depth, and ``skip_file_prefixes`` needs Python 3.12; this works in both.
+    A notebook would show a warning in a red box, with a line of code. ``stacklevel`` needs a known depth, and
+    ``skip_file_prefixes`` needs Python 3.12; this works in both.
+
+    Args:
+        message: One or two sentences.
     """
+    if in_notebook():
+        _show_note(message)
+        return
     frame = _users_frame() or sys._getframe(1)
     warnings.warn_explicit(
         message,
@@ -40,6 +55,15 @@ def warn_user(message: str) -> None:
         module=frame.f_globals.get("__name__"),
         registry=frame.f_globals.setdefault("__warningregistry__", {}),
     )
+
+
+def _show_note(message: str) -> None:
+    from IPython.display import display
+
+    if (message, running_cell()) in _NOTES:
+        return
+    _NOTES.append((message, running_cell()))
+    display({"text/plain": terminal_text(message), "text/html": muted_text(message)}, raw=True)
 
 
 async def to_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

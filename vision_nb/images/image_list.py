@@ -12,10 +12,10 @@ from vision_nb.errors import ImageError
 from vision_nb.images import hooks
 from vision_nb.images.cards import ShownImage, image_cards
 from vision_nb.notebook.ipython import running_cell
-from vision_nb.notebook.notes import show_note
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
+from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ class ListOfImages(TerminalDisplay, list[D]):
         more = "; ..." if len(self.skipped) > _SKIPPED_NAMED else ""
         count = len(self.skipped)
         files = "1 file that is not an image" if count == 1 else f"{count:,} files that are not images"
-        show_note(f"Skipped {files} ({reasons}{more})")
+        warn_user(f"Skipped {files} ({reasons}{more})")
         self._reported_in = running_cell()
 
     def _with(self, documents: Iterable[D]) -> Self:

@@ -92,7 +92,7 @@ class OutgoingImage:
         if prepared is None:
             return
         if any("frames" in note for note in prepared.notes):
-            warn_user(f"{self.document.name}: {'; '.join(prepared.notes)}")
+            warn_user(f"{self.document.title}: {'; '.join(prepared.notes)}.")
         (width, height), (sent_width, sent_height) = prepared.original_size, prepared.size
         if min(prepared.size) < _NARROW and 2 * max(prepared.size) <= max(width, height) >= 3 * min(width, height):
             rows, columns = math.ceil(height / width / _TILE_SHAPE), math.ceil(width / height / _TILE_SHAPE)
