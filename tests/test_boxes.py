@@ -354,6 +354,7 @@ def test_a_crop_has_the_pixels_of_the_upright_image_and_a_name(tmp_path):
     picture(64, 48).save(path, quality=95, exif=exif)
     document = vn.ImageDocument(image_path=path, detail="high")
     crop = document.crop((10, 20, 40, 50))
+    assert document.crop(10, 20, 40, 50).title == crop.title
     assert (crop.title, crop.size, crop.detail) == ("photo.jpg#xywh=10,20,30,30", (30, 30), "high")
     assert crop.to_pil().tobytes() == document.to_pil().crop((10, 20, 40, 50)).tobytes()
     assert crop.crop((5, 5, 15, 25)).title == "photo.jpg#xywh=15,25,10,20"

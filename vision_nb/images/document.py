@@ -346,12 +346,13 @@ class ImageDocument(TabCompletion):
             tiles.append(ImageDocument(image=pixels.crop(box), detail=self.detail, image_name=name))
         return tiles
 
-    def crop(self, box: Box | Sequence[float]) -> ImageDocument:
+    def crop(self, box: Box | Sequence[float] | float, *edges: float) -> ImageDocument:
         """Return a part of the image as a document.
 
         Args:
             box: A `Box`, or (left, top, right, bottom), in pixels of the upright image. Pixels that the box covers in
                 part are included; what is outside the image is cut off.
+            *edges: The top, right and bottom of a box that is given as four numbers: ``crop(10, 20, 310, 220)``.
 
         Returns:
             A document in memory with the image's detail level. Its name is that of the image with the crop's left, top,
@@ -364,9 +365,8 @@ class ImageDocument(TabCompletion):
         >>> vn.ImageDocument.of(vn.samples.path("chart")).crop((10, 20, 310, 220)).title
         'chart.png#xywh=10,20,300,200'
         """
-        edges = crop_edges(box, self.size, self.title)
-        pixels, name = self.to_pil().crop(edges), crop_name(self.title, edges)
-        return ImageDocument(image=pixels, detail=self.detail, image_name=name)
+        part = crop_edges((box, *edges) if edges else box, self.size, self.title)
+        return ImageDocument(image=self.to_pil().crop(part), detail=self.detail, image_name=crop_name(self.title, part))
 
     def data_uri(self) -> str:
         """Return the image as a data URI, in a type that browsers and providers accept."""
