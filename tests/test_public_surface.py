@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 
@@ -96,6 +97,13 @@ def test_async_methods_have_the_signatures_of_their_sync_twins(name):
     sync, twin = (inspect.signature(getattr(MultiModalLLM, prefix + name)) for prefix in ("", "a"))
     assert sync.parameters == twin.parameters
     assert inspect.iscoroutinefunction(getattr(MultiModalLLM, f"a{name}"))
+
+
+def test_help_begins_with_the_common_tasks_and_their_calls_exist():
+    tasks = vn.__doc__.split("\n\n")[2].splitlines()
+    assert len(tasks) == 10
+    for name in re.findall(r"vn\.(\w+)", "\n".join(tasks)):
+        assert hasattr(vn, name)
 
 
 def test_the_docstring_of_errors_draws_every_exception():

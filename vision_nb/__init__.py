@@ -1,8 +1,19 @@
 """Ask vision models about images, in a notebook.
 
-The demo model needs no API key, but only measures pixels: name another, such as "openai:gpt-4o", to read images.
+The common tasks::
 
-Ask about an image (or in a cell, after ``%load_ext vision_nb``: ``%%vision demo -i chart.png``):
+    vn.connect("openai:gpt-4o").complete("What is this?", ["photo.jpg"])     ask; in a cell: %%vision
+    vn.ChatPanel("openai:gpt-4o", images="photo.jpg")                        talk about images in a panel
+    vn.show("photos/")                                                       look at images
+    vn.load_images("report.pdf", "photos/*.jpg")                             load pages, frames, folders and URLs
+    table = vn.extract("receipts/", Receipt, model="openai:gpt-4o")          extract a row from each image
+    vn.compare(["openai:gpt-4o", "demo"], "What is this?", "photos/")        compare models
+    table.score("truth.csv").plot()                                          score models against the truth
+    vn.extract("receipts/", Receipt, model="openai:gpt-4o", dry_run=True)    see the price before; sends nothing
+    vn.ledger                                                                see the price so far, and set a budget
+    vn.connect("smolvlm-500m")                                               use a model on your machine
+
+The demo model needs no API key, but only measures pixels: name another, such as "openai:gpt-4o", to read images.
 
 >>> import vision_nb as vn
 >>> images = [vn.samples.path("chart"), vn.samples.path("label")]  # or paths, folders, patterns, URLs

@@ -38,7 +38,9 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
             unknown type is used only if it lists the model. The name of a small model, such as "smolvlm-500m", needs no
             server: it is downloaded after you agree, and served by an engine that all connections in this process
             share; ``download=True`` does not ask, and ``download=False`` never downloads. None for the default model.
-        **options: Arguments of the model's class: max_new_tokens, api_base and so on.
+        **options: Arguments of the model's class, which ``help(vn.OpenAIMultiModal)`` explains: max_new_tokens,
+            temperature, image_detail, max_side (the longest side at which images are sent, in pixels), timeout,
+            max_retries, api_key, api_base and so on.
 
     Raises:
         SettingsError: The provider or model does not exist, the name does not contain a model, or an option is invalid.

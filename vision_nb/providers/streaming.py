@@ -275,8 +275,8 @@ class ResponseStream(_Stream[R]):
     """A streamed answer: an iterator of responses.
 
     Each response's ``.text`` is the text so far, and its ``.delta`` the part that is new. The connection is closed at
-    the end of the answer, on an error or interrupt, and at the end of a ``with`` block. What has arrived stays in
-    ``.text`` and ``.response``.
+    the end of the answer, on an error or interrupt, at the end of a ``with`` block, and by `close`, which ends the
+    answer early. What has arrived stays in ``.text`` and ``.response``.
     """
 
     _iterate = staticmethod(iter)
@@ -328,7 +328,7 @@ class ResponseStream(_Stream[R]):
 
 
 class AsyncResponseStream(_Stream[R]):
-    """The asynchronous version of `ResponseStream`."""
+    """The asynchronous version of `ResponseStream`; ``await stream.aclose()`` ends the answer early."""
 
     _iterate = staticmethod(aiter)
 

@@ -173,7 +173,9 @@ class ChatPanel(FixedAttributes, WidgetTabCompletion, ipywidgets.VBox):  # type:
     async def ask(
         self, prompt: str, images: ImageSource | Iterable[ImageSource] = (), **overrides: Any
     ) -> ChatResponse:
-        """Ask a question as if it had been typed, and return the complete answer.
+        """Ask a question as if it had been typed, and return the complete answer: ``await panel.ask("What is this?")``.
+
+        Await it in a cell; without ``await``, nothing is asked.
 
         Args:
             prompt: The question.
