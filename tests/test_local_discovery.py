@@ -12,6 +12,9 @@ import vision_nb as vn
 from tests.conftest import closed_port
 from tests.local_fakes import SERVERS, listing, running
 from vision_nb import errors
+from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.magics.models import resolve
+from vision_nb.magics.usage_errors import UsageError
 from vision_nb.providers.local import discovery
 from vision_nb.providers.local.discovery import detect
 from vision_nb.providers.local.server_types import LocalModel
@@ -187,8 +190,26 @@ def test_without_a_server_the_error_says_how_to_start_one(default_ports):
     found = vn.LocalMultiModal.detect()
     assert len(found) == 0 and "No model server found" in repr(found) and "No model server" in found._repr_html_()
     for name in ("local:llava", "local"):
-        with pytest.raises(errors.ProviderConnectionError, match=r"Start one, or call vn.serve.*api_base="):
+        with pytest.raises(
+            errors.ProviderConnectionError, match=r"Start Ollama, LM Studio or LocalAI.*api_base=.*smolvlm"
+        ):
             vn.connect(name)
+
+
+@pytest.mark.parametrize("name", ["ollama:llava", "Ollama:llava:7b", "ollama"])
+def test_the_program_of_a_local_server_may_replace_local(name, default_ports):
+    with running(SERVERS["Ollama"]) as port:
+        default_ports(port)
+        llm: Any = vn.connect(name)
+    assert (str(llm), llm.api_base) == ("local:llava:7b", f"http://127.0.0.1:{port}/v1")
+    assert str(parse_model_name("lmstudio:qwen")) == resolve("lmstudio:qwen", {}) == "local:qwen"
+
+
+def test_a_misspelled_program_of_a_local_server_suggests_no_paid_model():
+    with pytest.raises(errors.SettingsError, match="did you mean 'ollama:llava'"):
+        vn.connect("olama:llava")
+    with pytest.raises(UsageError, match="did you mean ollama"):
+        resolve("olama", {})
 
 
 def test_connect_chooses_the_server_that_has_the_model(default_ports):

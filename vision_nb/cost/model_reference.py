@@ -16,6 +16,8 @@ from vision_nb.responses import Usage
 from vision_nb.services import OTHER_PROVIDERS, SERVICES, all_services, find_service
 
 _DEFAULT_MODELS = {"openai": "gpt-4o", "local": "llava", "demo": "demo"}
+_LOCAL_SERVERS = ("ollama", "lmstudio", "lm-studio", "localai", "vllm", "llamacpp", "llama.cpp", "llama-cpp")
+"""Programs that serve local models: as a provider, each means "local"."""
 _BILLED_BY_TIME = frozenset({"replicate"})
 REPLICATE_MODELS = ("llava-13b", "fuyu-8b", "minigpt-4", "cogvlm")
 """The short names of Replicate's models; the catalog, in a layer above, has their references."""
@@ -80,13 +82,14 @@ def parse_model_name(name: str) -> ModelReference:
     """Return the provider and the model of a name.
 
     Args:
-        name: ``"provider:model"``, a provider, or the name of a small model or of one that only one provider has.
+        name: ``"provider:model"``, a provider, or the name of a small model or of one that only one provider has. The
+            program of a local server, such as "ollama", may replace "local".
 
     Raises:
         SettingsError: The provider does not exist, or cannot be determined from the model's name.
 
-    >>> str(parse_model_name("gpt-4o")), str(parse_model_name("demo"))
-    ('openai:gpt-4o', 'demo')
+    >>> str(parse_model_name("gpt-4o")), str(parse_model_name("ollama:llava"))
+    ('openai:gpt-4o', 'local:llava')
     """
     if not isinstance(name, str):
         raise SettingsError(f"A {type(name).__name__} is not a model's name: pass a name such as 'gpt-4o'.")
@@ -94,6 +97,8 @@ def parse_model_name(name: str) -> ModelReference:
     provider, colon, model = text.partition(":")
     if provider in OTHER_PROVIDERS or find_service(provider) is not None:
         return ModelReference(provider, model)
+    if provider.lower() in _LOCAL_SERVERS:
+        return ModelReference("local", model)
     if text.lower() in SMALL_MODELS:
         return ModelReference("local", text.lower())
     owner = _owner(text)
@@ -145,12 +150,12 @@ def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
     """Return the known provider or model whose name is most similar to a misspelled one, or None."""
     provider, colon, model = name.partition(":")
     if colon:
-        found = get_close_matches(provider.lower(), provider_names(), n=1, cutoff=cutoff)
+        found = get_close_matches(provider.lower(), [*provider_names(), *_LOCAL_SERVERS], n=1, cutoff=cutoff)
         return f"{found[0]}:{model}" if found else None
     known = {row: f"openai:{row}" for row in RULES if _owner(row) == "openai"}
     for service in all_services().values():
         known |= {example: f"{service.name}:{example}" for example in service.examples}
-    known |= {one: one for one in (*provider_names(), *SMALL_MODELS)}
+    known |= {one: one for one in (*provider_names(), *_LOCAL_SERVERS, *SMALL_MODELS)}
     found = get_close_matches(name.lower(), known, n=1, cutoff=cutoff)
     return known[found[0]] if found else None
 

@@ -30,9 +30,9 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
     is named.
 
     Args:
-        name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava", "demo", or "SERVICE:MODEL" for
-            anthropic, gemini, openrouter, mistral, groq, together, xai, fireworks, deepinfra and services of
-            `register_service`. If only one provider has a model, as with "gpt-4o", "claude-sonnet-5" and
+        name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" (or "ollama:llava"), "demo", or
+            "SERVICE:MODEL" for anthropic, gemini, openrouter, mistral, groq, together, xai, fireworks, deepinfra and
+            services of `register_service`. If only one provider has a model, as with "gpt-4o", "claude-sonnet-5" and
             "gemini-2.5-flash", the provider can be omitted. Without ``api_base``, "local:MODEL" uses the server on this
             machine that has the model, and "local" uses a server with a model that accepts images. A server of an
             unknown type is used only if it lists the model. The name of a small model, such as "smolvlm-500m", needs no

@@ -94,8 +94,8 @@ class LocalServers(Sequence[LocalServer]):
         """
         if not self._servers:
             raise ProviderConnectionError(
-                f"{self} Start one, or call vn.serve(model, mmproj) with two GGUF files; pass api_base= for any "
-                "other address."
+                f"{self} Start Ollama, LM Studio or LocalAI, pass api_base= for another address, or use a small model "
+                'that needs no server, such as "smolvlm-500m".'
             )
         found = self._with_name(name) if name else self._without_name()
         if not found:
