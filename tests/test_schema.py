@@ -4,9 +4,12 @@ import copy
 import dataclasses
 import datetime as dt
 import enum
+import importlib.metadata
 import json
 import pickle
 import re
+import subprocess
+import sys
 import types
 import typing
 from decimal import Decimal
@@ -24,6 +27,8 @@ from vision_nb.schema.fields import Field, flatten, unflatten
 from vision_nb.schema.json_text import find_json
 from vision_nb.schema.schema import Schema
 from vision_nb.schema.strict import DECIMAL_PATTERN
+
+INSTALLED = {distribution.name for distribution in importlib.metadata.distributions()}
 
 
 def model(title, /, **fields):
@@ -569,3 +574,15 @@ def test_any_model_round_trips_from_its_schema_to_an_answer_to_a_value(data):
     flat = flatten(dumped, schema.fields)
     assert set(flat) == {field.path for field in schema.fields}
     assert flatten(unflatten(flat, schema.fields), schema.fields) == flat
+
+
+@pytest.mark.skipif("rfc3987-syntax" not in INSTALLED, reason="jsonschema uses this package only if it is installed")
+def test_the_grammar_of_iris_is_loaded_only_to_check_one():
+    code = (
+        "import sys; from vision_nb.schema.jsonschema_import import import_jsonschema\n"
+        "kind = import_jsonschema().Draft202012Validator; print('rfc3987_syntax' in sys.modules)\n"
+        "checked = kind({'format': 'iri'}, format_checker=kind.FORMAT_CHECKER)\n"
+        "print([checked.is_valid(one) for one in ('https://example.org/a', 'no iri')], 'rfc3987_syntax' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[:2] == ["False", "[True, False] True"]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from vision_nb.errors import SettingsError
 from vision_nb.schema.json_text import to_json
+from vision_nb.schema.jsonschema_import import import_jsonschema
 from vision_nb.schema.misread_values import misread_values
 from vision_nb.schema.words import shortened
 
@@ -131,21 +132,21 @@ class DocumentValidator:
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        from jsonschema import Draft202012Validator, FormatChecker
-        from jsonschema.exceptions import SchemaError
+        jsonschema = import_jsonschema()
         from referencing import Registry
 
+        kind = jsonschema.Draft202012Validator
         try:
-            Draft202012Validator.check_schema(document, format_checker=Draft202012Validator.FORMAT_CHECKER)
-        except (SchemaError, RecursionError) as error:
+            kind.check_schema(document, format_checker=kind.FORMAT_CHECKER)
+        except (jsonschema.exceptions.SchemaError, RecursionError) as error:
             place = join_path(getattr(error, "absolute_path", ()))
             reason = getattr(error, "message", "nested too deeply")
             raise SettingsError(f"The JSON schema is not valid at {place or 'its root'}: {reason:.160}.") from error
-        checker = FormatChecker(formats=())
+        checker = jsonschema.FormatChecker(formats=())
         for name, parse in (("date", date), ("date-time", datetime), ("time", time)):
             checker.checkers[name] = (_format_check(parse), ValueError)
         # An empty registry: references to other documents are not downloaded.
-        self._validator = Draft202012Validator(document, format_checker=checker, registry=Registry())
+        self._validator = kind(document, format_checker=checker, registry=Registry())
 
     def validate(self, data: Any) -> Any:
         """Return the data, or raise InvalidDataError."""
