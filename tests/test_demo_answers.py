@@ -241,6 +241,27 @@ def test_a_color_is_found_among_the_choices_of_an_enum():
     assert json.loads(answer("What?", [Image.new("RGB", (30, 30), (120, 180, 250))], listed)) == {"colors": ["blue"]}
 
 
+@pytest.mark.parametrize(
+    ("name", "choices", "expected"),
+    [
+        ("brightness", ["dark", "medium", "bright"], "bright"),
+        ("brightness", ["very low", "low"], "low"),
+        ("brightness", ["Low", "High"], "High"),
+        ("background", ["light", "dark"], "light"),
+        ("quality", ["blurry", "sharp"], "sharp"),
+        ("layout", ["vertical", "horizontal"], "horizontal"),
+        ("kind", ["photo", "illustration"], "illustration"),
+        ("main_color", ["navy", "dark-red", "ivory"], "ivory"),
+        ("risk", ["low", "high"], "low"),  # not measured: the first
+        ("brightness", ["heavy", "dark"], "heavy"),  # no scale
+    ],
+)
+def test_an_enum_gets_the_choice_that_is_nearest_to_what_is_seen(name, choices, expected):
+    with Image.open(vn.samples.path("chart")) as image:
+        value = json.loads(answer("What?", [image], {"properties": {name: {"enum": choices}}}))
+    assert value == {name: expected}
+
+
 def test_a_schema_in_the_question_is_followed_too(server):
     llm = vn.ReplicateMultiModal("llava-13b", api_token="r8_demo", api_base=server.replicate_base)
     assert llm.complete("Read it.", [vn.samples.path("chart")], schema=Look).parsed.width == 1000

@@ -44,7 +44,7 @@ class DemoMultiModal(OpenAIMultiModal):
     @property
     def identity(self) -> dict[str, Any]:
         """What an answer depends on besides the question; the server's address changes."""
-        return {**super().identity, "server": None, "answers": 2}  # the version of the demo's answers
+        return {**super().identity, "server": None, "answers": 3}  # the version of the demo's answers
 
     @property
     def is_demo(self) -> bool:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vision_nb.demo.answers import templates
+from vision_nb.demo.answers.choices import nearest_choices
 from vision_nb.demo.answers.measure import Measurement
 from vision_nb.demo.answers.templates import Manner
+from vision_nb.schema.jsonschema_import import import_jsonschema
 
 _NUMBER = " number"  # after the name of a property that is known as a word too
 _MAX_DEPTH = 8  # of nested objects, in a schema that refers to itself
@@ -28,8 +30,9 @@ def fill(schema: Mapping[str, Any], images: Sequence[Measurement], manner: Manne
     """Return a value that a schema allows.
 
     A property named after something that is measured, such as "width" or "colors", gets that value of the first image;
-    of each image in turn in an array called "images" or the like. An enumeration of colors gets a main color. All
-    others are null if the schema allows it, otherwise "unknown" or the first allowed value, otherwise empty.
+    of each image in turn in an array called "images" or the like. An enumeration gets the value that comes nearest to
+    what was measured, such as a main color. All others are null if the schema allows it, otherwise "unknown" or the
+    first allowed value, otherwise empty.
 
     Args:
         schema: A JSON schema: objects, arrays, enumerations, ``anyOf``, ``allOf``, references and limits are
@@ -170,22 +173,19 @@ def _kinds(schema: Mapping[str, Any]) -> list[str]:
 
 def _checker(schema: Mapping[str, Any], kinds: Sequence[str]) -> Callable[[Any], bool]:
     """Return a function that tells whether a schema allows a text, a number, a boolean or null."""
-    from jsonschema import Draft202012Validator
-
     checked = {"type": kinds} if not schema.keys() & {"enum", "const"} else {}
-    validator = Draft202012Validator({**checked, **{key: schema[key] for key in _CHECKED if key in schema}})
+    validator = import_jsonschema().Draft202012Validator(
+        {**checked, **{key: schema[key] for key in _CHECKED if key in schema}}
+    )
     return lambda value: bool(validator.is_valid(value))
 
 
 def _measured(schema: Mapping[str, Any], known: Mapping[str, Any], name: str) -> Iterator[Any]:
-    """Yield the measured values for a name: a word, a number, or one of the colors among an enumeration's values."""
-    named = [value for value in (known.get(name), known.get(f"{name}{_NUMBER}")) if not isinstance(value, list)]
+    """Yield the measured values for a name: a word, a number, or the fitting values of an enumeration."""
     if "enum" in schema:
-        colors = found if isinstance(found := known.get("colors"), list) else []
-        by_text = {str(value).lower(): value for value in schema["enum"] if value is not None}
-        words = [*named, *colors, *(color.rpartition(" ")[2] for color in colors)]
-        yield from (by_text[text] for word in words if (text := str(word).lower()) in by_text)
+        yield from nearest_choices(schema["enum"], known, name)
     elif "format" not in schema:
+        named = [value for value in (known.get(name), known.get(f"{name}{_NUMBER}")) if not isinstance(value, list)]
         yield from (
             value[: schema.get("maxLength")] if isinstance(value, str) else value
             for value in named
