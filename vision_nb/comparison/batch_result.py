@@ -1,4 +1,4 @@
-"""What comparisons and extractions share to collect the rows that wait in batches."""
+"""What comparisons and extractions share: their rows, and the batches in which some of these wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
-from typing import Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 
 from vision_nb.comparison.batch_run import BatchRun, waiting_batches
 from vision_nb.comparison.grid import Grid, Row
@@ -20,11 +20,12 @@ from vision_nb.errors import (
     ServerError,
     SettingsError,
 )
+from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.progress import LiveOutput
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.rendering.format import format_duration
 from vision_nb.rendering.html import muted_text
-from vision_nb.rendering.tab_completion import TabCompletion
+from vision_nb.rendering.terminal import TerminalDisplay
 from vision_nb.storage.batches import SUBMITTED, StoredBatch
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
@@ -45,13 +46,31 @@ class HasRows(Protocol):
         """Return the store; a file that is not open is opened, and closed afterwards."""
 
 
-class BatchResult(TabCompletion):
-    """Rows whose answers are fetched from batches; `Comparison` and `Extraction` have these methods."""
+class BatchResult(TerminalDisplay, Sequence[Row]):
+    """Rows, some of which may wait in batches; `Comparison` and `Extraction` have these methods."""
 
     @property
     def _with_rows(self) -> HasRows:
         """The comparison that has the rows: this object, unless it is an extraction."""
         return cast(HasRows, self)
+
+    def __len__(self) -> int:
+        return len(self._with_rows.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._with_rows.rows[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._with_rows.rows)
+
+    def document(self, index: int) -> ImageDocument:
+        """Return the image of a row.
+
+        Args:
+            index: The row's index.
+        """
+        grid = self._with_rows.grid
+        return grid.documents[grid.place(index)[2]]
 
     @property
     def batch_html(self) -> str:

@@ -24,10 +24,9 @@ from vision_nb.comparison.styled_table import styled_table
 from vision_nb.comparison.tables import Record, check_names, chosen, extraction_columns, field_names, frame
 from vision_nb.comparison.truth import Truth
 from vision_nb.errors import ImageError, SchemaError, SettingsError
-from vision_nb.images.document import ImageDocument
 from vision_nb.paths import writable_path
 from vision_nb.rendering.data_frame import without_formulas
-from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
+from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.schema.fields import Field, flatten
 from vision_nb.schema.schema import Schema
 from vision_nb.storage.annotations import Review
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
+class Extraction(BatchResult):
     """The data of each image, ordered by image, then model; ``extraction[0].parsed`` is the first value.
 
     `extract` returns an `Extraction`. You can also create one from a comparison that has a schema.
@@ -64,15 +63,6 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
         self.comparison = comparison
         self.schema: Schema = comparison.grid.schema
 
-    def __len__(self) -> int:
-        return len(self.comparison)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.comparison[index]
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.comparison)
-
     @property
     def _with_rows(self) -> Comparison:
         return self.comparison
@@ -91,14 +81,6 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
     def failed(self) -> list[Row]:
         """The rows with an error."""
         return self.comparison.errors
-
-    def document(self, index: int) -> ImageDocument:
-        """Return the image of a row.
-
-        Args:
-            index: The row's index.
-        """
-        return self.comparison.document(index)
 
     def values(self, index: int) -> Values | None:
         """Return the answer of a row as JSON data by field path, or None if there is none.
@@ -270,7 +252,7 @@ class Extraction(BatchResult, TerminalDisplay, Sequence[Row]):
             index: The row's index.
         """
         grid = self.comparison.grid
-        return [row for row, _, _ in grid.rows_of(index // len(grid.models) % len(grid.documents))]
+        return [row for row, _, _ in grid.rows_of(grid.place(index)[2])]
 
     def get_review(self, index: int) -> Review | None:
         """Return the latest review of a row's image, or None; reviews that do not match the schema are ignored.

@@ -35,11 +35,10 @@ from vision_nb.comparison.tables import Column, Record, chosen, comparison_colum
 from vision_nb.comparison.truth import read_truth
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
-from vision_nb.images.document import ImageDocument
 from vision_nb.paths import writable_path
 from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.rendering.data_frame import without_formulas
-from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
+from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.schema.fields import flatten
 from vision_nb.schema.schema import Schema
 from vision_nb.storage.annotations import Label
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
+class Comparison(BatchResult):
     """The rows of a comparison, ordered by prompt, then image, then model.
 
     Args:
@@ -86,15 +85,6 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
         self.grid, self.budget, self.incomplete, self.resume = grid, budget, incomplete, resume
         self._store, self.max_wait = store, max_wait
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
-
     @property
     def store(self) -> Store:
         """The store of answers and labels."""
@@ -106,14 +96,6 @@ class Comparison(BatchResult, TerminalDisplay, Sequence[Row]):
     def errors(self) -> list[Row]:
         """The rows with an error."""
         return self.rows.errors()
-
-    def document(self, place: int) -> ImageDocument:
-        """Return the image of a row.
-
-        Args:
-            place: The row's index.
-        """
-        return self.grid.documents[place // len(self.grid.models) % len(self.grid.documents)]
 
     def to_dataframe(self, *, columns: Sequence[str] | None = None, thumbnails: bool = False) -> Any:
         """Return a pandas DataFrame with a row per call; the scores of several annotators are averaged.
