@@ -84,6 +84,20 @@ def test_a_notebook_shows_a_warning_as_one_quiet_note_per_cell(tmp_path, animati
         assert [one.data["text/plain"] for one in notes] == ["a.gif: only the first of its 2 frames is sent."]
 
 
+@pytest.mark.kernel
+def test_a_notebook_heeds_the_filters_of_the_user(tmp_path, animation):
+    (tmp_path / "a.gif").write_bytes(animation)
+    call = "import vision_nb as vn, warnings\n_ = vn.connect('demo').complete('What?', 'a.gif')"
+    ignored, failed = run_cells(
+        f"import warnings\nwarnings.filterwarnings('ignore', message='.*frames')\n{call}",
+        f"warnings.simplefilter('error', UserWarning)\n{call}",
+        folder=tmp_path,
+        allow_errors=True,
+    )
+    assert ignored.outputs == []
+    assert [one.get("ename") for one in failed.outputs] == ["UserWarning"]
+
+
 def test_a_package_whose_name_begins_like_ours_counts_as_the_users(tmp_path):
     (tmp_path / "vision_nb_extras.py").write_text(
         "import vision_nb as vn\n\ndef load(folder):\n    return vn.load_images(folder)\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections import deque
@@ -37,13 +38,13 @@ _CALLER: ContextVar[FrameType | None] = ContextVar("vision_nb caller", default=N
 def warn_user(message: str) -> None:
     """Issue a UserWarning that names the user's line; in a notebook, display a note, once in each cell.
 
-    A notebook would show a warning in a red box, with a line of code. ``stacklevel`` needs a known depth, and
-    ``skip_file_prefixes`` needs Python 3.12; this works in both.
+    A notebook would show a warning in a red box, with a line of code. Warnings for which the user has set a filter stay
+    warnings. ``stacklevel`` needs a known depth, and ``skip_file_prefixes`` needs Python 3.12; this works in both.
 
     Args:
         message: One or two sentences.
     """
-    if in_notebook():
+    if in_notebook() and not _has_filter(message):
         _show_note(message)
         return
     frame = _users_frame() or sys._getframe(1)
@@ -54,6 +55,14 @@ def warn_user(message: str) -> None:
         frame.f_lineno,
         module=frame.f_globals.get("__name__"),
         registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def _has_filter(message: str) -> bool:
+    """Return whether the user has said what to do with a warning, such as to ignore it."""
+    return any(
+        issubclass(UserWarning, category) and (text is None or re.match(text, message))
+        for _, text, category, *_ in warnings.filters
     )
 
 
