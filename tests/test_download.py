@@ -190,12 +190,30 @@ def test_a_downloaded_document_can_be_pickled(site):
     assert again.is_link and not document.is_link
 
 
+@pytest.mark.parametrize("name", ["missing", "html"])
+@pytest.mark.parametrize("inline_urls", [False, True])
+def test_an_url_without_an_image_is_a_download_error_however_it_is_sent(site, name, inline_urls):
+    llm, url = vn.connect("demo", inline_urls=inline_urls), f"{site.base}/{name}?token=secret-token-1234"
+    calls = [
+        lambda: llm.complete("What?", url),
+        lambda: list(llm.stream_complete("What?", vn.load_image_urls([url]))),
+        lambda: llm.chat([vn.ChatMessage("user", ["What?", vn.ImageDocument(image_url=url)])]),
+        lambda: vn.Chat(llm).ask("What?", url),
+    ]
+    for call in calls:
+        with pytest.raises(errors.ImageDownloadError) as caught:
+            call()
+        assert f"{site.base}/{name}" in str(caught.value) and "secret-token" not in str(caught.value)
+    row = vn.compare(llm, "What?", url, progress=False)[0]
+    assert "DownloadError" in str(row.error) and "secret-token" not in str(row.error)
+
+
 @pytest.mark.parametrize(
     "name, kind, words",
     [
         ("missing", errors.ImageDownloadError, "404"),
         ("loop", errors.ImageDownloadError, "redirects too often"),
-        ("html", errors.UnsupportedImageError, "HTML page"),
+        ("html", errors.ImageDownloadError, "HTML page"),
         ("endless", errors.ImageDownloadError, "larger than 5 MB"),
         ("slow", errors.ImageDownloadError, "more than 0 seconds"),
         ("silent", errors.ImageDownloadError, "timed out"),

@@ -73,6 +73,29 @@ async def test_a_server_that_takes_no_image_urls_is_helped_by_inline_urls(server
         await ask(connect(server, max_retries=0), form)
 
 
+NO_DOWNLOADS = {  # how servers say that they could not download an image
+    "OpenAI": (400, "Error while downloading http://x.org/y.png.", "invalid_image_url"),
+    "OpenAI, slow": (400, "Timeout while downloading http://x.org/y.png.", "invalid_image_url"),
+    "OpenAI, Responses API": (400, "Failed to download image.", "failed_to_download_image"),
+    "vLLM": (500, "Failed to fetch image: 404, message='Not Found', url='http://x.org/y.png'", None),
+    "Ollama": (502, "could not download remote file http://x.org/y.png", None),
+    "LiteLLM": (500, "litellm.BadRequestError: Unable to fetch image from URL. Status code: 404", None),
+    "another": (400, "Cannot load image from URL http://x.org/y.png?token=secret-token-1234", None),
+}
+
+
+@pytest.mark.parametrize(("status", "words", "code"), NO_DOWNLOADS.values(), ids=NO_DOWNLOADS)
+async def test_an_image_that_the_server_cannot_download_is_a_download_error(server, status, words, code):
+    server.fail(Fault(status=status, body={"error": {"message": words, "code": code}}))
+    with pytest.raises(
+        errors.ImageDownloadError, match=r"URL is correct and public, or pass inline_urls=True"
+    ) as caught:
+        await ask(connect(server), FORMS[0])
+    assert isinstance(caught.value, errors.RequestRejectedError) and caught.value.status_code == status
+    assert "secret-token" not in str(caught.value) and words[:20] in str(caught.value)
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("form", FORMS)
 async def test_the_category_of_the_content_filter_is_named(server, form):
     result = {"hate": {"filtered": False}, "violence": {"filtered": True, "severity": "high"}}

@@ -33,6 +33,7 @@
         ├── ContentFilterError              the server's content filter refused the request
         ├── UploadNotFoundError             an uploaded image is no longer on the server
         ├── RequestRejectedError            the server refused the request for another reason
+        │   └── ServerDownloadError         the server could not download an image (ImageDownloadError)
         ├── PredictionError                 a prediction on Replicate ended without an answer
         │   ├── PredictionFailedError       the model failed; see its log
         │   └── PredictionCanceledError     the prediction was canceled
@@ -279,6 +280,10 @@ class UploadNotFoundError(ProviderError):
 
 class RequestRejectedError(ProviderError):
     """The server refused the request for another reason."""
+
+
+class ServerDownloadError(ImageDownloadError, RequestRejectedError):
+    """The server could not download an image from its URL, which was sent instead of the image."""
 
 
 class PredictionError(ProviderError):

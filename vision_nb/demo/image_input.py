@@ -9,7 +9,7 @@ import io
 from PIL import Image
 from tornado.httpclient import AsyncHTTPClient
 
-from vision_nb.images.formats import SENDABLE, sniff
+from vision_nb.images.formats import SENDABLE, is_web_page, sniff
 from vision_nb.privacy.redaction import redact
 from vision_nb.privacy.urls import redact_url
 
@@ -39,6 +39,8 @@ async def load_image(url: str, client: AsyncHTTPClient) -> Image.Image:
     except Exception as error:  # tornado raises many types: refused, unreachable, too large, not an address
         reason = redact(str(error).replace(url, redact_url(url)))
         raise DownloadError(f"Error while downloading {redact_url(url)}: {reason}") from None
+    if is_web_page(response.body):
+        raise DownloadError(f"Error while downloading {redact_url(url)}: it is an HTML page, not an image.")
     return await asyncio.to_thread(decode, response.body)
 
 

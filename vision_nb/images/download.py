@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vision_nb.errors import ImageDownloadError
+from vision_nb.images.formats import is_web_page
 from vision_nb.privacy.urls import redact_url
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
 
     Raises:
         ImageDownloadError: The host is unreachable or slow, returns an error status, redirects too often, or sends
-            more than 100 MB; or it is in a private network, and VISION_NB_ALLOW_PRIVATE_URLS is not 1.
+            a web page or more than 100 MB; or it is in a private network, and VISION_NB_ALLOW_PRIVATE_URLS is not 1.
     """
     import httpx2
 
@@ -72,6 +73,8 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
         raise ImageDownloadError(
             f"{name} is larger than {MAX_DOWNLOAD // 10**6} MB: download the file and scale it down first."
         )
+    if is_web_page(received):
+        raise ImageDownloadError(f"{name} is an HTML page, not an image: use the URL of the image itself.")
     return bytes(received[:limit])
 
 

@@ -184,14 +184,23 @@ def lacks_end(file: IO[bytes], mimetype: str) -> bool:
     return mimetype in _ENDS and not tail.endswith(_ENDS[mimetype])
 
 
+def is_web_page(data: bytes | bytearray) -> bool:
+    """Return whether data is an HTML page, such as a form to sign in.
+
+    >>> is_web_page(b"<!DOCTYPE html><html>")
+    True
+    """
+    return bytes(data[:512]).lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
+
+
 def describe_data(data: bytes) -> str:
     """Describe what non-image data seems to be, for an error message."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
         return "it is empty"
+    if is_web_page(data):
+        return "it is an HTML page"
     for beginning, description in (
-        (b"<!doctype html", "it is an HTML page"),
-        (b"<html", "it is an HTML page"),
         (b"<svg", "it is an SVG drawing; render it to PNG first"),
         (b"%pdf", "it is a PDF document; vn.load_images loads its pages"),
         (b"%!ps", "it is an EPS or PostScript drawing, which only Ghostscript can read; convert it to PNG first"),

@@ -18,6 +18,7 @@ from vision_nb.errors import (
     RateLimitError,
     RequestRejectedError,
     RequestTooLargeError,
+    ServerDownloadError,
     ServerError,
     SettingsError,
     UnknownModelError,
@@ -42,11 +43,12 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     "misalignment_policy_violation": ContentFilterError,
     "image_file_not_found": UploadNotFoundError,
     **dict.fromkeys(
-        "invalid_prompt invalid_image invalid_image_format invalid_base64_image invalid_image_url image_too_large "
+        "invalid_prompt invalid_image invalid_image_format invalid_base64_image image_too_large "
         "image_too_small image_parse_error invalid_image_mode image_file_too_large unsupported_image_media_type "
-        "empty_image_file failed_to_download_image".split(),
+        "empty_image_file".split(),
         RequestRejectedError,
     ),
+    **dict.fromkeys(("invalid_image_url", "failed_to_download_image"), ServerDownloadError),
 }
 _GATEWAY_TIMEOUTS = (408, 504)  # a proxy gave up waiting for the model, which may still be answering
 _BROKEN_OFF = "without sending complete message body"  # of httpx or httpx2: a part of the answer had arrived
@@ -66,6 +68,7 @@ _ADVICE: dict[type[ProviderError], str] = {
     ContentFilterError: "Change the question or the image.",
     UploadNotFoundError: "Upload the image again.",
     RequestRejectedError: "Change the request accordingly.",
+    ServerDownloadError: "Check that the URL is correct and public, or pass inline_urls=True to send the image itself.",
     ServerError: "Try again in a moment.",
     ProviderTimeoutError: "Try again, or raise timeout.",
 }
@@ -93,10 +96,18 @@ _NO_PROJECTOR = re.compile(
 )
 """How llama.cpp, Ollama and vLLM say that a model cannot read images."""
 
+_NO_DOWNLOAD = re.compile(
+    r"(?:error|time(?:d )?out) while downloading"
+    r"|(?:fail(?:ed|ure)?|unable|could not|couldn't|cannot|can't) (?:to )?"
+    r"(?:(?:download|fetch|retriev)\w* .{0,40}(?:image|file|url|https?:)"
+    r"|(?:load|access|open)\w* .{0,40}(?:url|https?:))",
+    re.IGNORECASE,
+)
+"""How OpenAI, vLLM, Ollama, LocalAI and LiteLLM say that they could not download an image (read 2026-11)."""
+
 _NO_IMAGE_URLS = re.compile(
     r"(?:remote|http|external) (?:image )?urls? (?:is|are) not|invalid url.{0,40}base64|(?:only|must be).{0,40}base64"
-    r"|base64.{0,40}(?:required|only|expected)|(?:failed|unable|cannot|could not) to? ?(?:download|fetch|load).{0,40}"
-    r"(?:image|url)",
+    r"|base64.{0,40}(?:required|only|expected)",
     re.IGNORECASE,
 )
 """How local servers say that they do not download images."""
@@ -288,6 +299,8 @@ def _api_error(error: Exception, service: str, server: str | None, model: str, p
     text = server_message(body) or (server_message(response.text) if response is not None else "")
     code = body.get("code") if isinstance(body, Mapping) else None
     kind = _kind(str(getattr(error, "code", None) or code), status, text)
+    if kind in (RequestRejectedError, ServerError) and _NO_DOWNLOAD.search(text):
+        kind = ServerDownloadError
     about = f" for {model!r}" if kind is UnknownModelError else ""
     number = f" {status}" if status else ""
     advice = _ADVICE[kind]
