@@ -74,6 +74,15 @@ def test_the_answer_begins_with_what_the_question_asks_for(question, start):
     assert answer(question, [house()]).startswith(start)
 
 
+@pytest.mark.parametrize("model", ["demo", "fuyu-8b", "minigpt-4"])
+def test_the_size_of_an_image_that_was_scaled_is_that_as_sent(model):
+    llm = vn.connect("demo")
+    sizes = {(4000, 3000): "**1,024 x 768 pixels as sent**", (640, 480): "**640 x 480 pixels**"}
+    for size, text in sizes.items():
+        sent = llm.complete("How large is it?", [Image.new("RGB", size, "red")]).sent_images[0].seen_size
+        assert text in answer("How large is it?", [Image.new("RGB", sent, "red")], model=model)
+
+
 def test_blur_is_measured(hopper):
     assert measure(hopper).facts["sharpness"] == "very high"
     assert measure(hopper.filter(ImageFilter.GaussianBlur(6))).facts["sharpness"] == "very low"

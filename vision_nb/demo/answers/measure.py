@@ -19,6 +19,9 @@ _DETAIL_SIDE = 512  # pixels
 _SIMILARITY_SIDE = 24  # pixels
 OPAQUE = 32  # of 255; fainter pixels count as transparent
 _BLUR_RADIUS = 4  # pixels
+_SHORT_SIDE, _LONG_SIDE = 768, 2048
+"""The sides, in pixels, to which images are scaled by the rule of GPT-4o, which counts the demo's tokens too."""
+
 _UNLIKE = 0.4  # a mean OKLab distance at which two images count as entirely different
 
 
@@ -52,6 +55,12 @@ class Measurement:
     def size(self) -> str:
         """Such as "1,024 x 640"."""
         return f"{self.width:,} x {self.height:,}"
+
+    @property
+    def pixels(self) -> str:
+        """Such as "1,024 x 640 pixels"; "as sent" for a size to which larger images are scaled before they are sent."""
+        is_scaled = min(self.width, self.height) == _SHORT_SIDE or max(self.width, self.height) == _LONG_SIDE
+        return f"{self.size} pixels{' as sent' if is_scaled else ''}"
 
     @cached_property
     def facts(self) -> dict[str, Any]:

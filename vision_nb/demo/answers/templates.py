@@ -42,7 +42,7 @@ def description(image: Measurement, manner: Manner, topic: str, name: str) -> st
     words = image.facts
     kind = "" if words["kind"] == "image" else f", and it looks like a {words['kind']}"
     facts = {
-        "size": ("size", "is", f"**{image.size} pixels** ({words['shape']})"),
+        "size": ("size", "is", f"**{image.pixels}** ({words['shape']})"),
         "colors": ("main colors", "are", join(colors) or "unknown, as all pixels are transparent"),
         "brightness": ("brightness", "is", f"{words['brightness']}, with {words['contrast']} contrast"),
         "sharpness": ("sharpness", "is", f"{words['sharpness']}{kind}"),
@@ -59,7 +59,7 @@ def description(image: Measurement, manner: Manner, topic: str, name: str) -> st
 
 def caption(image: Measurement, manner: Manner = Manner.SENTENCES, *, with_size: bool = False) -> str:
     """Describe an image in one sentence, as an alternative text does."""
-    size = f" of **{image.size} pixels**" if with_size else ""
+    size = f" of **{image.pixels}**" if with_size else ""
     colors = join([f"{color['name']} {color['where']}" for color in image.colors[: manner.value]])
     shape, kind = image.facts["shape"], image.facts["kind"]
     kind = f"{shape} {kind}" if colors else f"transparent {shape} image"
@@ -88,7 +88,7 @@ def comparison(images: Sequence[Measurement], manner: Manner, *, is_first: bool)
     compared = "\n".join(f"- {text}" for text in texts) if manner is Manner.LIST else " ".join(texts)
     if manner is Manner.BRIEF:
         return compared
-    listed = "\n".join(f"{n}. **{image.size} pixels.** {caption(image)}" for n, image in enumerate(images, start=1))
+    listed = "\n".join(f"{n}. **{image.pixels}.** {caption(image)}" for n, image in enumerate(images, start=1))
     return "\n\n".join([compared, listed] if is_first else [listed, compared])
 
 
