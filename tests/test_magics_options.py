@@ -241,6 +241,7 @@ MISTAKES = {
     "%vision ask": "and the question below it",
     "%vision models": "%vision list shows the known models",
     "%vision budget 5": "vn.ledger.budget = 0.50",
+    "%vision help budget": "vn.ledger.budget = 0.50",
     "%vision prices": "%%vision --dry-run shows the price of a question",
     "%vision chat shwo": "did you mean show?",
     "%vision chat show cats": "There is no conversation 'cats'",
@@ -356,6 +357,7 @@ def test_the_nearest_pyproject_toml_sets_defaults(tmp_path):
         folder=tmp_path / "below",
         load=False,
     )
-    assert "did you mean model?" in text_of(cells[0]) and "max_tokens" in text_of(cells[0])
+    notes = "\n".join(output.data["text/plain"] for output in cells[0].outputs)
+    assert "did you mean model?" in notes and "max_tokens" in notes
     assert text_of(cells[3]) == "quick Be kind.\n"
     assert text_of(cells[6]) == "2\n" and (tmp_path / "own.sqlite3").exists()

@@ -207,18 +207,21 @@ class Score(TerminalDisplay):
         if best is None:
             return "No answers were scored: none of the images with a truth was answered."
         others = [one for one in self.models if one is not best and one.accuracy is not None]
-        most = " most often:" if others else ""
+        equal = " and ".join(one.model for one in others if one.accuracy == best.accuracy)
+        most = f" as often as {equal}:" if equal else " most often:" if others else ""
         values = "1 value" if best.n == 1 else f"{best.n:,} values"
         facts = f"in {percent(best.accuracy)} of {values} (95% interval {interval(best)})"
         if others and not best.accuracy:
             return f"None is right: {facts.removeprefix('in ')}."
         sentences = [f"{best.model} is right{most} {facts}."]
         close = [one for one in others if one.high >= best.low]
-        if close:
-            names = " and ".join(f"{one.model} ({percent(one.accuracy)})" for one in close)
-            overlap = "overlaps" if len(close) == 1 else "overlap"
-            interval_of = "interval" if len(close) == 1 else "intervals"
+        behind = [one for one in close if one.accuracy != best.accuracy]
+        if behind:
+            names = " and ".join(f"{one.model} ({percent(one.accuracy)})" for one in behind)
+            overlap = "overlaps" if len(behind) == 1 else "overlap"
+            interval_of = "interval" if len(behind) == 1 else "intervals"
             sentences.append(f"The {interval_of} of {names} {overlap} with it: the difference may be chance.")
+        if close:
             priced = [one for one in (best, *close) if one.usd_per_1000 is not None]
             cheapest = min(priced, key=lambda one: one.usd_per_1000 or 0, default=None)
             if cheapest is not None and len({one.usd_per_1000 for one in priced}) > 1:

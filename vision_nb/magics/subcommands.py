@@ -221,6 +221,8 @@ def _help(session: Session, name: str | None = None) -> Table | Reference:
     rows += [(usage, text) for usage, (command, text) in commands.items() if plain == command]
     if rows:
         return Table(head, rows)
+    if plain in _HINTS:
+        raise UsageError(_HINTS[plain])
     option_words = [one.strip("-") for args, _ in options.values() for one in args]
     raise unknown(
         "option, subcommand or public name", name, [*option_words, *SUBCOMMANDS, *public_names(session.package)]
