@@ -139,7 +139,7 @@ class ModelAccuracy:
         high: The upper end of its 95% confidence interval.
         n: The number of values that were compared.
         failed: The number of scored calls that ended in an error.
-        repaired: The number of scored calls that took more than one attempt.
+        repaired: The number of scored answers that took more than one attempt.
         usd_per_1000: The mean price of 1,000 images in US dollars, or None if it is not known.
     """
 

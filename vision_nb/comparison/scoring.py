@@ -189,7 +189,7 @@ class Score(TerminalDisplay):
             total.high,
             total.n,
             sum(one.value is None for one, _ in scored),
-            sum(one.attempts > 1 for one, _ in scored),
+            sum(one.value is not None and one.attempts > 1 for one, _ in scored),
             mean_price((one.usd, one.value is not None) for one in own),
         )
 

@@ -162,7 +162,7 @@ class Estimates(TerminalDisplay, Sequence[Estimate]):
             if first is None
             else [first.way or "price", *([first.alternative.way] if first.alternative else [])]
         )
-        return ("model", "prompt", "images", "tokens in", *ways), rows
+        return ("model", "prompt tokens", "image tokens", "tokens in", *ways), rows
 
     @property
     def _errors(self) -> list[str]:
