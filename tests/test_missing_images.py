@@ -49,7 +49,16 @@ MISSING = [("photoss/", "photos"), ("photos/nigth.png", "photos/night.png"), ("p
 def test_a_path_that_does_not_exist_is_an_error_that_names_a_similar_one(use, typed, meant, photos):
     with pytest.raises(errors.ImageNotFoundError) as caught:
         use(typed)
-    assert str(caught.value) == f"There is no file {Path(typed)}: did you mean {Path(meant)}?"
+    kind = "file" if Path(typed).suffix else "file or folder"
+    assert str(caught.value) == f"There is no {kind} {Path(typed)}: did you mean {Path(meant)}?"
+
+
+def test_a_folder_without_images_but_with_subfolders_suggests_to_search_them(photos):
+    with pytest.raises(errors.ImageNotFoundError, match="recursive=True searches its subfolders"):
+        vn.load_images(photos.parent)
+    (photos / "night.png").unlink()
+    with pytest.raises(errors.ImageNotFoundError, match="the working folder is"):
+        vn.load_images(photos.parent, recursive=True)
 
 
 def test_an_error_about_a_missing_file_names_the_working_folder_without_the_home_folder(photos, home, monkeypatch):

@@ -234,6 +234,8 @@ INEXPRESSIBLE = {
     "a reference elsewhere": ({"type": "object", "properties": {"a": {"$ref": "https://x.org/a"}}}, "'a'.*not in the schema"),
     "an unknown type": ({"type": "object", "properties": {"a": {"type": "strin"}}}, "not valid at properties.a.type"),
     "an invalid pattern": ({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}, "not valid at properties.a.pattern"),
+    "a plain class": (type("Plain", (), {"__annotations__": {"a": int}}), "no schema of the class Plain; use a pydantic model"),
+    "a field of a plain class": (dataclasses.make_dataclass("Outer", [("a", type("Inner", (), {}))]), "Outer cannot be used as a schema: pydantic has no schema of the class Inner"),
     "a class with broken code": (type("Broken", (), {"__get_pydantic_core_schema__": classmethod(lambda *_: 1 / 0)}), "Broken cannot be used as a schema: division by zero"),
     "a name with a dot": ({"type": "object", "properties": {"a.b": {"type": "string"}}}, "cannot contain a dot"),
     "true": ({"type": "object", "properties": {"a": True}}, "'a'.*allows any value"),

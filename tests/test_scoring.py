@@ -168,7 +168,7 @@ def test_text_is_compared_exactly_or_by_similarity_on_request():
 
 def test_without_rapidfuzz_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "rapidfuzz", None)
-    with pytest.raises(SettingsError, match=r"text=90 needs the package rapidfuzz: pip install rapidfuzz\."):
+    with pytest.raises(SettingsError, match=r'text=90 needs .*: pip install "vision-nb\[scoring\]"\.'):
         is_correct("a", "a", "text", text=90)
 
 

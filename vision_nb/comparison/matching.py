@@ -49,7 +49,7 @@ class Matching:
             try:
                 import rapidfuzz  # noqa: F401
             except ImportError as error:
-                message = f"text={self.text} needs the package rapidfuzz: pip install rapidfuzz."
+                message = f'text={self.text} needs the package rapidfuzz: pip install "vision-nb[scoring]".'
                 raise SettingsError(message) from error
 
     def equal(self, truth: Any, answer: Any, field: Field) -> bool:

@@ -306,7 +306,7 @@ def missing_file(path: Path) -> ImageNotFoundError:
         advice = f"use vn.load_images({shown!r}) for a pattern."
     else:
         advice = f"did you mean {shown_path(guess)}?" if guess else f"{working_folder()}."
-    return ImageNotFoundError(f"There is no file {shown}: {advice}")
+    return ImageNotFoundError(f"There is no file {'' if path.suffix else 'or folder '}{shown}: {advice}")
 
 
 def working_folder() -> str:

@@ -198,7 +198,8 @@ def _expand(path: Path, options: PartOptions, recursive: bool) -> ImageList:
             _add_parts(found, FileContent(file), file, options)
         else:
             found.append(ImageDocument(image_path=file))
-    return _not_empty(found, place, working_folder())
+    has_folders = path.is_dir() and not recursive and any(one.is_dir() for one in path.iterdir())
+    return _not_empty(found, place, "recursive=True searches its subfolders" if has_folders else working_folder())
 
 
 def _files_of(folder: str | Path, *, recursive: bool) -> Iterator[str]:

@@ -242,6 +242,10 @@ def _of_type(source: Any) -> Schema:
         raise
     except Exception as error:  # of pydantic, or of the class's own code
         reason = str(error).partition("\n")[0].rstrip(".")
+        if error.__class__.__name__ == "PydanticSchemaGenerationError":  # its advice is about pydantic's settings
+            found = re.search(r"<class '(?:[\w<>]+\.)*(\w+)'>", reason)
+            reason = f"pydantic has no schema of the class {found[1] if found else name}; use a pydantic model, a "
+            reason += "dataclass or a TypedDict, with fields of such types or of Python's own"
         raise SettingsError(f"{name:.60} cannot be used as a schema: {reason:.180}.") from error
     return _compile(name, document, TypeValidator(adapter, name, document), source)
 
