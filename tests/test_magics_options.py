@@ -198,6 +198,8 @@ MISTAKES = {
     "%%vision": "has no question: write it on the lines below %%vision",
     "%%vision demo -i small": "has no question: write it on the lines below %%vision",
     "%%vision demo -i small What is this?": "Unexpected text 'What is this?' after 'demo': write the question below the",
+    "%%vision demo small.png\nx": "Unexpected text 'small.png' after 'demo': write -i before an image.",
+    "%%vision demo https://example.org/small\nx": "write -i before an image.",
     "%%vision demo --imagee x\nx": "did you mean --image?",
     "%%vision demo -d hihg\nx": "did you mean high?",
     "%%vision opnai:gpt-4o\nx": "did you mean openai:gpt-4o?",

@@ -13,6 +13,7 @@ from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
 
 from vision_nb.images.detail import DETAILS
+from vision_nb.images.formats import type_of_name
 from vision_nb.magics.settings import FORMATS
 from vision_nb.magics.usage_errors import UsageError, truncate, unknown
 
@@ -163,10 +164,11 @@ def parse(parser: MagicArgumentParser, line: str) -> Namespace:
             raise unknown("option", word.partition("=")[0], OPTION_NAMES)
     models = [*options.model, *rest]
     if len(models) > 1:
-        raise UsageError(
-            f"Unexpected text {truncate(' '.join(models[1:]))!r} after {truncate(models[0])!r}: write the question "
-            "below the cell's first line, and put values with spaces in quotes."
-        )
+        advice = "write the question below the cell's first line, and put values with spaces in quotes."
+        if type_of_name(models[1]) is not None or "://" in models[1]:
+            advice = "write -i before an image."
+        unexpected = truncate(" ".join(models[1:]))
+        raise UsageError(f"Unexpected text {unexpected!r} after {truncate(models[0])!r}: {advice}")
     options.model, options.name = (models[0] if models else None), name
     options.param = dict(options.param)
     return options
