@@ -20,6 +20,7 @@ CELL_STYLE = (
 )
 _THUMBNAIL_SIDE = 150  # pixels
 _THUMBNAIL_BYTES = 9_000
+_ANSWER_WIDTH = 8  # least width of an answer, in em
 _CLAMPED = 320  # characters; a longer text is folded
 _PREVIEW = 200  # characters of a folded text that are always visible
 _MAX_FIELDS = 8  # of a structured answer; more are folded
@@ -28,20 +29,21 @@ DISPUTED = ' <b title="the models disagree" aria-label="the models disagree">&ne
 """The sign of a value on which the models disagree."""
 
 
-def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequence[tuple[str, str]] = ()) -> str:
-    """Return a table with a column per model.
+def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequence[tuple[str, int]] = ()) -> str:
+    """Return a table with a column per model, which scrolls where it is too narrow for its answers.
 
     Args:
         models: The names of the models.
         rows: The cells of each row, as returned by `cell`.
-        leading: The name and CSS width of each column to the left of the models.
+        leading: The name, and the width in em, of each column to the left of the models.
     """
-    head = "".join(f'<th scope="col" style="{CELL_STYLE};width:{width}">{name}</th>' for name, width in leading)
+    head = "".join(f'<th scope="col" style="{CELL_STYLE};width:{width}em">{name}</th>' for name, width in leading)
     head += "".join(f'<th scope="col" style="{CELL_STYLE}">{escape_text(model)}</th>' for model in models)
     body = "".join(f'<tr style="background:transparent">{row}</tr>' for row in rows)
+    least = sum(width for _, width in leading) + _ANSWER_WIDTH * len(models)
     return (
-        '<table style="border-collapse:collapse;width:100%;table-layout:fixed">'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f'<div style="overflow-x:auto"><table style="border-collapse:collapse;width:100%;min-width:{least}em;'
+        f'table-layout:fixed"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 

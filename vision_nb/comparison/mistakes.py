@@ -86,7 +86,7 @@ class Mistakes(Sequence[Judgment]):
             lines += rows
             shown += 1
         names = [("model", self.several_models), ("field", self.several_fields)]
-        leading = [("image", "170px"), *((name, "15%") for name, is_shown in names if is_shown), ("result", "90px")]
+        leading = [("image", 8), *((name, 7) for name, is_shown in names if is_shown), ("result", 5)]
         values = "1 value is" if len(self) == 1 else f"{len(self):,} values are"
         summary = f"{values} not correct."
         if shown < len(groups):
