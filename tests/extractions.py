@@ -14,6 +14,7 @@ from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.grid import make_grid
 from vision_nb.comparison.result import Comparison
 from vision_nb.comparison.rows import Rows
+from vision_nb.comparison.run_options import RunOptions
 from vision_nb.errors import SchemaError
 from vision_nb.schema.schema import Schema
 from vision_nb.store import Store
@@ -96,7 +97,6 @@ def make_extraction(folder, answers, schema=Receipt, *, images=None, repaired=()
             json.dumps(data), usage=vn.Usage(10, 5), parsed=compiled.validate(data), attempts=1 + (index in repaired)
         )
         rows.append(row.with_answer(response, from_store=False))
-    comparison = Comparison(
-        rows, grid=grid, store=Store(folder / "answers.sqlite3"), budget=run_budget(grid.models, None)
-    )
+    store, budget = Store(folder / "answers.sqlite3"), run_budget(grid.models, None)
+    comparison = Comparison(rows, grid=grid, store=store, budget=budget, options=RunOptions())
     return Extraction(comparison)

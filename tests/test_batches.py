@@ -754,7 +754,7 @@ def test_the_longest_pause_is_checked_and_kept_for_calls_that_are_repeated_direc
     with pytest.raises(errors.SettingsError, match="max_wait"):
         batch_of(llm, path, images, max_wait=-1)
     assert asked(server, "POST", "/files") == 0
-    assert batch_of(llm, path, images, max_wait=5).max_wait == 5
+    assert batch_of(llm, path, images, max_wait=5).options.max_wait == 5
 
 
 @pytest.mark.parametrize("fault", [Fault(status=503), Fault(status=429)])

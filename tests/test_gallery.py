@@ -16,6 +16,7 @@ from vision_nb.comparison.gallery import MAX_HTML
 from vision_nb.comparison.grid import make_grid
 from vision_nb.comparison.result import Comparison
 from vision_nb.comparison.rows import Rows
+from vision_nb.comparison.run_options import RunOptions
 from vision_nb.demo import Fault
 
 QUESTION = "How many people are in the image?"
@@ -130,7 +131,9 @@ def test_a_gallery_of_200_photos_and_3_models_is_small_and_has_the_failed_ones(t
     answer = vn.CompletionResponse("**A street** with a long row of houses and people. " * 20, usage=vn.Usage(900, 200))
     rows = [row.with_answer(answer, from_store=False) for row in Rows(grid, tmp_path / "a")]
     rows[-1] = rows[-1].with_error(errors.RateLimitError("refused"))
-    comparison = Comparison(rows, grid=grid, store=tmp_path / "a", budget=run_budget(grid.models, None))
+    comparison = Comparison(
+        rows, grid=grid, store=tmp_path / "a", budget=run_budget(grid.models, None), options=RunOptions()
+    )
     html = comparison._repr_html_()
     assert len(html) < MAX_HTML == 300_000
     shown = bodies(html)

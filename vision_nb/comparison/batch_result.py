@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, cast
 from vision_nb.comparison.batch_run import BatchRun, waiting_batches
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
+from vision_nb.comparison.run_options import RunOptions
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import (
     ProviderConnectionError,
@@ -40,7 +41,7 @@ class HasRows(Protocol):
     grid: Grid
     rows: Rows
     budget: Budget
-    resume: bool
+    options: RunOptions
 
     def opened_store(self) -> AbstractContextManager[Store]:
         """Return the store; a file that is not open is opened, and closed afterwards."""
@@ -116,7 +117,7 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
 
     def _run(self, store: Store) -> BatchRun:
         comparison = self._with_rows
-        return BatchRun(comparison.grid, store, comparison.budget, resume=comparison.resume, rows=comparison.rows)
+        return BatchRun(comparison.grid, store, comparison.budget, comparison.options, rows=comparison.rows)
 
     def wait(self, timeout: float | None = None, *, progress: bool = True) -> Self:
         """Wait until no row waits in a batch, and return this object. An interrupt ends the waiting, not the batches.

@@ -16,12 +16,11 @@ from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.lookup import Lookup
 from vision_nb.comparison.plan import make_plan
 from vision_nb.comparison.rows import Rows
-from vision_nb.comparison.run import check_max_wait
+from vision_nb.comparison.run_options import RunOptions
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.ledger import ledger
 from vision_nb.errors import BatchError, BudgetExceededError, SettingsError, VisionError
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.rendering.format import total_price
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.batches import StoredBatch
@@ -41,9 +40,8 @@ class BatchRun:
         grid: The models, prompts and images.
         store: The store of answers.
         budget: The run's budget.
-        resume: Use the answers that are already in the store.
+        options: How the calls are made.
         rows: The rows of an earlier run, to collect those that wait in batches.
-        max_wait: The longest pause after a rate limit error if calls are repeated directly, in seconds.
 
     Attributes:
         rows: The rows, with the results so far.
@@ -51,21 +49,13 @@ class BatchRun:
     """
 
     def __init__(
-        self,
-        grid: Grid,
-        store: Store,
-        budget: Budget,
-        *,
-        resume: bool = True,
-        rows: Rows | None = None,
-        max_wait: float = MAX_WAIT,
+        self, grid: Grid, store: Store, budget: Budget, options: RunOptions, *, rows: Rows | None = None
     ) -> None:
-        self.grid, self.budget, self.resume = grid, budget, resume
-        self.max_wait = check_max_wait(max_wait)
+        self.grid, self.budget, self.options = grid, budget, options
         self.rows = Rows(grid, store.path) if rows is None else rows
         self.stopped: str | None = None
         self._store = store
-        self._lookup = Lookup(grid, self.rows, store, LocalCalls(grid, store), resume=resume)
+        self._lookup = Lookup(grid, self.rows, store, LocalCalls(grid, store), resume=options.resume)
         self._jobs: dict[int, BatchJobs] = {}
 
     @property
@@ -136,12 +126,12 @@ class BatchRun:
         if not asked:
             return
         await to_thread(self._check_budgets)
-        submission = Submission(jobs, self.rows, self.budget, digest, reuse=self.resume)
+        submission = Submission(jobs, self.rows, self.budget, digest, reuse=self.options.resume)
         try:
             await submission.submit(asked)
         finally:
             self._fill(left, {key: Outcome(error=error) for key, error in submission.errors.items()})
-            if self.resume:
+            if self.options.resume:
                 await self._fill_from_store(left)
         waiting = await to_thread(self._waiting, asked)
         if not all(key in waiting or self.rows.is_done(row) for key, row in asked.items()):
@@ -152,7 +142,7 @@ class BatchRun:
         limited = [budget for budget in (ledger.spending, self.budget) if budget.limit is not None]
         if not limited:
             return
-        plan = make_plan(self.grid, self._store, resume=self.resume, batch=True)
+        plan = make_plan(self.grid, self._store, self.options)
         highest = total_price(
             highest_batch_price(llm, planned.calls, planned.input_tokens)
             for llm, planned in zip(self.grid.models, plan.models, strict=True)
@@ -242,11 +232,12 @@ class BatchRun:
         gone: dict[str, list[str]] = {}
         for key in before.keys() - left.keys():
             gone.setdefault(before[key], []).append(key)
-        if self.resume:
+        if self.options.resume:
             await self._fill_from_store(missing)
-        for token in gone.keys() & ended.keys() if not self.resume else ():  # earlier answers were not asked for
-            answered = await to_thread(self._store.answered_since, gone[token], ended[token].created)
-            await self._fill_from_store({key: missing[key] for key in answered})
+        else:  # earlier answers were not asked for
+            for token in gone.keys() & ended.keys():
+                answered = await to_thread(self._store.answered_since, gone[token], ended[token].created)
+                await self._fill_from_store({key: missing[key] for key in answered})
         self.rows.stop_waiting(_rows_of(missing, set(missing) - set(left)))
         for key, rows in missing.items():
             batch = ended.get(before.get(key, ""))

@@ -15,7 +15,7 @@ from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
 from vision_nb.comparison.plan import Plan, amake_plan, make_plan
 from vision_nb.comparison.result import Comparison, comparison_from
 from vision_nb.comparison.run import Run
-from vision_nb.cost.budget import Budget
+from vision_nb.comparison.run_options import RunOptions
 from vision_nb.providers.connect import connect, connect_to_count
 from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.store import Store
@@ -25,8 +25,8 @@ Concurrency = int | Mapping[str, int]
 StoreOrPath = Store | str | Path | None
 
 
-class _Options(TypedDict, total=False):
-    """The options of `compare` that do not affect its return type."""
+class SharedOptions(TypedDict, total=False):
+    """The options of `compare` and `extract` that do not affect their return types."""
 
     concurrency: Concurrency
     budget: float | Decimal | None
@@ -35,10 +35,13 @@ class _Options(TypedDict, total=False):
     store: StoreOrPath
     max_wait: float
     rate_limits: RateLimits
-    schema: Any
     max_repairs: int
     batch: bool | None
     cluster: Any
+
+
+class _Options(SharedOptions, total=False):
+    schema: Any
 
 
 @overload
@@ -140,6 +143,7 @@ def compare(
     >>> vn.compare("demo", "What color is it?", images, batch=True).wait(progress=False)
     Comparison(2 rows, 2 answered, 0 failed)
     """
+    options = RunOptions(resume=resume, progress=progress, max_wait=max_wait, batch=batch)
     connector = connect_to_count if dry_run else connect
     grid = make_grid(
         models,
@@ -155,9 +159,8 @@ def compare(
     opened = _open(store)
     try:
         if dry_run:
-            return make_plan(grid, opened, resume=resume, batch=batch)
-        spending = run_budget(grid.models, budget)
-        run = _run(grid, opened, spending, batch, resume=resume, progress=progress, max_wait=max_wait)
+            return make_plan(grid, opened, options)
+        run = _run(grid, opened, budget, options)
         run.execute()
         return comparison_from(run, opened if opened is store else opened.path)
     finally:
@@ -202,6 +205,7 @@ async def acompare(
     >>> asyncio.run(vn.acompare("demo", "How bright is it?", vn.samples.path("chart"), progress=False))
     Comparison(1 row, 1 answered, 0 failed)
     """
+    options = RunOptions(resume=resume, progress=progress, max_wait=max_wait, batch=batch)
     connector = connect_to_count if dry_run else connect
     grid = await to_thread(
         make_grid,
@@ -218,9 +222,8 @@ async def acompare(
     opened = await to_thread(_open, store)
     try:
         if dry_run:
-            return await amake_plan(grid, opened, resume=resume, batch=batch)
-        spending = run_budget(grid.models, budget)
-        run = _run(grid, opened, spending, batch, resume=resume, progress=progress, max_wait=max_wait)
+            return await amake_plan(grid, opened, options)
+        run = _run(grid, opened, budget, options)
         await run.aexecute()
         return comparison_from(run, opened if opened is store else opened.path)
     finally:
@@ -232,13 +235,11 @@ def _open(store: StoreOrPath) -> Store:
     return store if isinstance(store, Store) else Store(store)
 
 
-def _run(
-    grid: Grid, store: Store, budget: Budget, batch: bool | None, *, resume: bool, progress: bool, max_wait: float
-) -> Run | BatchRun:
+def _run(grid: Grid, store: Store, budget: float | Decimal | None, options: RunOptions) -> Run | BatchRun:
     """Return the run that asks what is missing, directly or as batches."""
-    if not batch:
-        heed = batch is None
-        return Run(grid, store, budget, resume=resume, progress=progress, max_wait=max_wait, heed_batches=heed)
-    run = BatchRun(grid, store, budget, resume=resume, max_wait=max_wait)
+    spending = run_budget(grid.models, budget)
+    if not options.batch:
+        return Run(grid, store, spending, options)
+    run = BatchRun(grid, store, spending, options)
     run.check()
     return run

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 from vision_nb.checks.arguments import checks_arguments
-from vision_nb.comparison.compare import Concurrency, StoreOrPath, acompare, compare
+from vision_nb.comparison.compare import Concurrency, SharedOptions, StoreOrPath, acompare, compare
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
 from vision_nb.comparison.plan import Plan
@@ -19,20 +19,8 @@ DEFAULT_PROMPT = (
 )
 
 
-class _Options(TypedDict, total=False):
-    """The options of `extract` that do not affect its return type."""
-
+class _Options(SharedOptions, total=False):
     prompt: str
-    max_repairs: int
-    concurrency: Concurrency
-    budget: float | Decimal | None
-    resume: bool
-    progress: bool
-    store: StoreOrPath
-    max_wait: float
-    rate_limits: RateLimits
-    batch: bool | None
-    cluster: Any
 
 
 @overload

@@ -12,6 +12,7 @@ from vision_nb.comparison.calls import size_of
 from vision_nb.comparison.cluster import ClusterCalls
 from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.rows import Rows
+from vision_nb.comparison.run_options import RunOptions
 from vision_nb.cost.accounting import InputTokens, longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT
 from vision_nb.cost.image_rules import view_of
@@ -189,7 +190,7 @@ class Plan(Report):
         return " ".join([*(f"{note}." for note in notes), "Nothing was sent."])
 
 
-def make_plan(grid: Grid, store: Store, *, resume: bool, batch: bool | None = None) -> Plan:
+def make_plan(grid: Grid, store: Store, options: RunOptions) -> Plan:
     """Plan the calls of a grid; an interrupt ends it.
 
     Only image headers are decoded; files that are new to the store are read to compute their digest. With a cluster,
@@ -198,26 +199,25 @@ def make_plan(grid: Grid, store: Store, *, resume: bool, batch: bool | None = No
     Args:
         grid: The models, prompts and images.
         store: The store of answers.
-        resume: Use the answers in the store.
-        batch: As for `compare`.
+        options: How the calls would be made.
 
     Raises:
         ClusterError: The cluster cannot be used, or the connection was lost.
     """
     if grid.cluster is not None:
-        return run_sync(amake_plan(grid, store, resume=resume, batch=batch))
-    planning = _Planning(grid, store, resume=resume, batch=batch)
+        return run_sync(amake_plan(grid, store, options))
+    planning = _Planning(grid, store, options)
     for places in grid.batches():
         documents = [grid.documents[place] for place in places]
         planning.add(places, store.digests(documents), [size_of(document) for document in documents])
     return planning.plan()
 
 
-async def amake_plan(grid: Grid, store: Store, *, resume: bool, batch: bool | None = None) -> Plan:
+async def amake_plan(grid: Grid, store: Store, options: RunOptions) -> Plan:
     """Plan the calls of a grid; see `make_plan`."""
     if grid.cluster is None:
-        return await to_thread(make_plan, grid, store, resume=resume, batch=batch)
-    planning = _Planning(grid, store, resume=resume, batch=batch)
+        return await to_thread(make_plan, grid, store, options)
+    planning = _Planning(grid, store, options)
     calls = ClusterCalls(grid.cluster, grid, store)
     async with calls.running():
         for places in grid.batches():
@@ -230,13 +230,13 @@ async def amake_plan(grid: Grid, store: Store, *, resume: bool, batch: bool | No
 class _Planning:
     """The calls of a grid, counted image by image."""
 
-    def __init__(self, grid: Grid, store: Store, *, resume: bool, batch: bool | None) -> None:
-        for llm in grid.models if batch else ():
+    def __init__(self, grid: Grid, store: Store, options: RunOptions) -> None:
+        for llm in grid.models if options.batch else ():
             _ = llm.batches  # raises an error if the model does not take batches
-        self._grid, self._store, self._resume, self._batch = grid, store, resume, batch
+        self._grid, self._store, self._options = grid, store, options
         self._rows = Rows(grid, store.path)
         limits = zip(grid.models, grid.rate_limits, strict=True)
-        self._counts = [_ModelCounts(grid, llm, None if batch else limit) for llm, limit in limits]
+        self._counts = [_ModelCounts(grid, llm, None if options.batch else limit) for llm, limit in limits]
         self._contents: set[bytes] = set()
 
     def add(self, places: range, digests: Sequence[str | VisionError], found: Sequence[Size | VisionError]) -> None:
@@ -247,8 +247,10 @@ class _Planning:
             counted.unreadable += (len(places) - len(sizes)) * len(grid.prompts)
             readable = list(rows.places(model, sizes))
             keys = rows.keys_of(model, readable)
-            stored = self._store.known(keys.values()) if self._resume else set()
-            in_batches = {} if self._batch is False else self._store.questions_in_batches({*keys.values()} - stored)
+            stored = self._store.known(keys.values()) if self._options.resume else set()
+            in_batches = (
+                {} if self._options.batch is False else self._store.questions_in_batches({*keys.values()} - stored)
+            )
             for row, prompt, place in readable:
                 if keys[row] in stored:
                     counted.finished += 1
@@ -277,8 +279,8 @@ class _Planning:
 
     def plan(self) -> Plan:
         """Return the plan."""
-        planned = tuple(one.planned(in_batches=bool(self._batch)) for one in self._counts)
-        return Plan(planned, tuple(self._rows.notes()), is_batch=bool(self._batch))
+        planned = tuple(one.planned(in_batches=bool(self._options.batch)) for one in self._counts)
+        return Plan(planned, tuple(self._rows.notes()), is_batch=bool(self._options.batch))
 
 
 class _ModelCounts:

@@ -29,6 +29,7 @@ from vision_nb.comparison.parquet import write_parquet
 from vision_nb.comparison.row_tables import comparison_parts
 from vision_nb.comparison.rows import Rows
 from vision_nb.comparison.run import Run
+from vision_nb.comparison.run_options import RunOptions
 from vision_nb.comparison.scoring import Score, score_predictions
 from vision_nb.comparison.styled_table import styled_table
 from vision_nb.comparison.tables import Column, Record, chosen, comparison_columns, frame
@@ -36,7 +37,6 @@ from vision_nb.comparison.truth import read_truth
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.paths import writable_path
-from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.schema.fields import flatten
@@ -53,8 +53,7 @@ class Comparison(BatchResult):
 
     Args:
         grid: The models, prompts and images.
-        resume: Whether answers from the store were used.
-        max_wait: The longest pause after a rate limit error, in seconds.
+        options: How the calls were made.
 
     Attributes:
         rows: The rows, also available as ``comparison[index]``.
@@ -75,15 +74,14 @@ class Comparison(BatchResult):
         grid: Grid,
         store: Store | Path,
         budget: Budget,
+        options: RunOptions,
         incomplete: str | None = None,
-        resume: bool = True,
-        max_wait: float = MAX_WAIT,
     ) -> None:
         self.rows = (
             rows if isinstance(rows, Rows) else Rows(grid, store if isinstance(store, Path) else store.path, rows)
         )
-        self.grid, self.budget, self.incomplete, self.resume = grid, budget, incomplete, resume
-        self._store, self.max_wait = store, max_wait
+        self.grid, self.budget, self.incomplete, self.options = grid, budget, incomplete, options
+        self._store = store
 
     @property
     def store(self) -> Store:
@@ -345,9 +343,7 @@ class Comparison(BatchResult):
         budget = run_budget(self.grid.models, self.budget.limit, spent=self.budget.spent)
         rows = self.rows.without_errors()
         with self.opened_store() as store:
-            run = Run(
-                self.grid, store, budget, resume=self.resume, progress=progress, max_wait=self.max_wait, rows=rows
-            )
+            run = Run(self.grid, store, budget, replace(self.options, progress=progress, batch=None), rows=rows)
             run.execute()
         return comparison_from(run, self._store)
 
@@ -377,6 +373,5 @@ def comparison_from(run: Run | BatchRun, store: Store | Path) -> Comparison:
         store=store,
         budget=run.budget,
         incomplete=run.incomplete,
-        resume=run.resume,
-        max_wait=run.max_wait,
+        options=run.options,
     )

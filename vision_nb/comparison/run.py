@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
 from vision_nb.comparison.prepared_queue import PreparedQueue
 from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.rows import Rows
+from vision_nb.comparison.run_options import RunOptions
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import (
     AuthenticationError,
@@ -28,14 +28,13 @@ from vision_nb.errors import (
     RateLimitError,
     RequestTooLargeError,
     SchemaError,
-    SettingsError,
     StoreError,
     UnknownModelError,
 )
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.garbage_collection import fewer_garbage_collections
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.providers.retries import MAX_WAIT, without_rate_limit_retries
+from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.responses import Usage
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.claims import Claim, finish_in_thread, pauses
@@ -53,12 +52,8 @@ class Run:
         grid: The models, prompts and images.
         store: The store of answers.
         budget: The run's budget.
-        resume: Use the answers that are already in the store.
-        progress: Show the progress.
-        max_wait: The longest pause after a rate limit error, in seconds.
+        options: How the calls are made.
         rows: Rows of an earlier run; the finished ones are kept.
-        calls: Where images are read and calls are made; None for this process.
-        heed_batches: Do not ask questions that wait in a batch.
 
     Attributes:
         rows: The rows, with the results so far.
@@ -66,30 +61,20 @@ class Run:
     """
 
     def __init__(
-        self,
-        grid: Grid,
-        store: Store,
-        budget: Budget,
-        *,
-        resume: bool = True,
-        progress: bool = True,
-        max_wait: float = MAX_WAIT,
-        rows: Rows | None = None,
-        heed_batches: bool = True,
+        self, grid: Grid, store: Store, budget: Budget, options: RunOptions, *, rows: Rows | None = None
     ) -> None:
-        self.grid, self.budget, self.resume = grid, budget, resume
-        self.max_wait = check_max_wait(max_wait)
+        self.grid, self.budget, self.options = grid, budget, options
         self.rows = Rows(grid, store.path) if rows is None else rows
         self.stopped: str | None = None
-        self._store, self._heed_batches = store, heed_batches
+        self._store, self._heed_batches = store, options.batch is None
         self._calls: Calls = LocalCalls(grid, store)
         if grid.cluster is not None:
             self._calls = ClusterCalls(grid.cluster, grid, store)
-        self._lookup = Lookup(grid, self.rows, store, self._calls, resume=resume)
+        self._lookup = Lookup(grid, self.rows, store, self._calls, resume=options.resume)
         self._progress = Progress(
             len(grid),
             "extracting" if grid.schema else "comparing",
-            enabled=progress,
+            enabled=options.progress,
             is_free=all(model.price(Usage(1, 1)) == 0 for model in grid.models),
         )
         self._same: dict[int, list[int]] = {}  # by a row that is being asked: rows with equal images
@@ -128,7 +113,7 @@ class Run:
                 slots,
                 self._progress,
                 is_stopped=lambda: self.stopped is not None,
-                max_wait=self.max_wait,
+                max_wait=self.options.max_wait,
             )
             for llm, limit in zip(self.grid.models, self.grid.rate_limits, strict=True)
         ]
@@ -201,7 +186,7 @@ class Run:
         """Return a claim on a row's question; an answer that no longer passes the schema's own checks is not reused."""
         is_usable = None if self.grid.schema is None else lambda answer: self._lookup.row_from(row, answer) is not None
         key, heed_batches = self.rows.key(row), self._heed_batches
-        return self._store.claim(key, reuse=self.resume, heed_batches=heed_batches, is_usable=is_usable)
+        return self._store.claim(key, reuse=self.options.resume, heed_batches=heed_batches, is_usable=is_usable)
 
     async def _work(self, queue: PreparedQueue, gate: ModelGate) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
@@ -281,15 +266,15 @@ class Run:
             except RateLimitError as error:
                 rate_limits += 1
                 seconds = error.retry_after or 2.0**rate_limits
-                asks_for_more = (error.retry_after or 0) > self.max_wait
+                asks_for_more = (error.retry_after or 0) > self.options.max_wait
                 if asks_for_more and (has_waited_longest or gate.pause.is_hopeless):
                     gate.pause.is_hopeless, rate_limits = True, _MAX_RATE_LIMITS + 1
                 if rate_limits > _MAX_RATE_LIMITS:
                     self._fail(row, error)
                     break
                 has_waited_longest = has_waited_longest or asks_for_more
-                gate.pause.begin(min(seconds, self.max_wait))
-                self._progress.show_pause(str(self.grid.models[model]), min(seconds, self.max_wait))
+                gate.pause.begin(min(seconds, self.options.max_wait))
+                self._progress.show_pause(str(self.grid.models[model]), min(seconds, self.options.max_wait))
             except BudgetExceededError as error:
                 self.rows.put(row, self.rows[row].with_cost_of(error))
                 self.stopped = str(error)
@@ -344,17 +329,3 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 def _name(document: ImageDocument, model: str) -> str:
     return f"{document.title} ({model})" if model else document.title
-
-
-def check_max_wait(seconds: float) -> float:
-    """Return the longest pause after a rate limit error.
-
-    Args:
-        seconds: The value of ``max_wait=``.
-
-    Raises:
-        SettingsError: It is not a number of seconds.
-    """
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
-        raise SettingsError(f"max_wait must be a number of seconds, 0 or more: got {seconds!r:.80}.")
-    return seconds
