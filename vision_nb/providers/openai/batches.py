@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import IO, Any
 
@@ -25,7 +25,7 @@ from vision_nb.providers.addresses import is_on_this_machine
 from vision_nb.providers.batches import Batches, BatchLine, BatchRequest, BatchState
 from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
 from vision_nb.providers.openai.connection import OpenAIConnection
-from vision_nb.providers.openai.errors import ReportedError, refuses
+from vision_nb.providers.openai.errors import ReportedError, check_missing, refuses
 from vision_nb.providers.openai.responses_api import RESPONSES, wire_format_of
 from vision_nb.providers.openai.server_message import server_message
 from vision_nb.providers.openai.wire_format import string, token_count
@@ -46,7 +46,6 @@ OpenAI accepts one hour to 30 days, and Azure OpenAI 14 to 30 days (their batch 
 _EXPIRY: Any = {"anchor": "created_at", "seconds": LIFETIME}
 _NOT_RUN = ("batch_expired", "batch_cancelled")  # the codes of requests that were not executed
 _CLIENT_OPTIONS = ("extra_headers", "extra_query", "timeout")  # which a line of a file cannot have
-_NO_BATCHES = (404, 405, 501)  # the status of a server without the batch API
 _SKEW = 24 * 3600.0  # seconds by which the server's clock may differ
 _CHUNK = 2**20  # bytes of a download that are read at a time
 _UNPROCESSED = ("pending", "running", "notRunning")  # the status of a file that Azure OpenAI is still reading
@@ -223,7 +222,7 @@ class OpenAIBatches(Batches):
             try:
                 return self._state(await self._llm.async_client.batches.retrieve(batch_id))
             except Exception as error:
-                _check_missing(error)
+                check_missing(error)
         return None
 
     async def cancel(self, batch_id: str) -> None:
@@ -261,7 +260,7 @@ class OpenAIBatches(Batches):
                         for line in lines:
                             yield line
             except Exception as error:
-                _check_missing(error)
+                check_missing(error)
         if rest.strip():
             yield rest
 
@@ -271,7 +270,7 @@ class OpenAIBatches(Batches):
             try:
                 await self._llm.async_client.files.delete(file_id)
             except Exception as error:
-                _check_missing(error)
+                check_missing(error)
 
     def _state(self, raw: Any) -> BatchState:
         counts, metadata = getattr(raw, "request_counts", None), getattr(raw, "metadata", None)
@@ -297,18 +296,5 @@ class OpenAIBatches(Batches):
             f"{self._llm}: the server's answer has no ID: check the base URL, or try again.", may_be_billed=False
         )
 
-    @contextmanager
-    def _mapping_errors(self) -> Iterator[None]:
-        try:
-            with self._llm._mapping_errors():
-                yield
-        except ProviderError as error:
-            if error.status_code in _NO_BATCHES:
-                raise SettingsError(f"{self._llm} does not take batches: omit batch=True. {error}") from error
-            raise
-
-
-def _check_missing(error: Exception) -> None:
-    """Raise an error again unless it says that a file or batch does not exist."""
-    if getattr(error, "status_code", None) != 404:
-        raise error
+    def _mapping_errors(self) -> AbstractContextManager[None]:
+        return self._llm._needing_api("does not take batches: omit batch=True.")

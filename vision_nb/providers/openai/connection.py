@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.request import getproxies
 
-from vision_nb.errors import MissingKeyError, SettingsError
+from vision_nb.errors import MissingKeyError, ProviderError, SettingsError
 from vision_nb.privacy.api_keys import Secret, make_secret
 from vision_nb.privacy.redaction import redact_logs
 from vision_nb.privacy.token_provider import TokenProvider
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
 
     from vision_nb.providers.openai.transport import Hooks
+
+_NO_API = (404, 405, 501)  # the status of a server without the Files API or the batch API
 
 
 class OpenAIConnection(MultiModalLLM):
@@ -148,6 +151,21 @@ class OpenAIConnection(MultiModalLLM):
         from openai import AsyncOpenAI, OpenAI
 
         return OpenAI, AsyncOpenAI
+
+    @contextmanager
+    def _needing_api(self, advice: str) -> Iterator[None]:
+        """Map errors; raise SettingsError if the server does not have the API that is used.
+
+        Args:
+            advice: What the model does not take, and what to do instead.
+        """
+        try:
+            with self._mapping_errors():
+                yield
+        except ProviderError as error:
+            if error.status_code in _NO_API:
+                raise SettingsError(f"{self} {advice} {error}") from error
+            raise
 
     def _client_options(self) -> dict[str, Any]:
         from vision_nb.providers.openai.transport import ACCEPTED_ENCODINGS

@@ -144,6 +144,12 @@ class ReportedError(Exception):
         return server_message(self.body)  # not kept: it is shortened, and could hold a part of a key
 
 
+def check_missing(error: Exception) -> None:
+    """Raise an error again unless it says that a file or batch does not exist."""
+    if getattr(error, "status_code", None) != 404:
+        raise error
+
+
 def refuses(error: Exception, parameter: str) -> bool:
     """Return whether a server rejected a request because of a parameter.
 

@@ -6,25 +6,19 @@ import asyncio
 import atexit
 import hashlib
 import os
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from vision_nb.errors import (
-    MalformedResponseError,
-    ProviderConnectionError,
-    ProviderError,
-    SettingsError,
-    VisionError,
-)
+from vision_nb.errors import MalformedResponseError, ProviderConnectionError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.prepare import Prepared
 from vision_nb.images.uploaded import UploadedImage
 from vision_nb.providers.deadline import answer_deadline
 from vision_nb.providers.openai.connection import OpenAIConnection
-from vision_nb.providers.openai.errors import refuses
+from vision_nb.providers.openai.errors import check_missing, refuses
 from vision_nb.providers.openai.wire_format import string
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.user_warnings import warn_user
@@ -35,7 +29,6 @@ LIFETIME = 24 * 3600
 OpenAI accepts one hour to 30 days (the types of the openai package 3.57, read 2026-11).
 """
 _EXIT_TIMEOUT = 5.0  # seconds for each deletion when Python exits
-_NO_FILES = (404, 405, 501)  # the status of a server without the Files API
 
 _with_files: set[Uploads] = set()
 """The uploads that still have files on a server."""
@@ -142,7 +135,7 @@ class Uploads:
             try:
                 client.files.delete(file.file_id)
             except Exception as error:
-                _check_missing(error)
+                check_missing(error)
         self._forget(file)
 
     async def adelete(self, file: File) -> None:
@@ -154,7 +147,7 @@ class Uploads:
                 try:
                     await self._llm.async_client.files.delete(file.file_id)
                 except Exception as error:
-                    _check_missing(error)
+                    check_missing(error)
         self._forget(file)
 
     def delete_all(self, *, timeout: float | None = None) -> None:
@@ -221,18 +214,11 @@ class Uploads:
 
     def _forget_missing(self, file: File, error: Exception) -> None:
         """Forget a file that the server does not have any more; any other error is raised again."""
-        _check_missing(error)
+        check_missing(error)
         self._forget(file)
 
-    @contextmanager
-    def _mapping_errors(self) -> Iterator[None]:
-        try:
-            with self._llm._mapping_errors():
-                yield
-        except ProviderError as error:
-            if error.status_code in _NO_FILES:
-                raise SettingsError(f"{self._llm} does not take uploads: send the image itself. {error}") from error
-            raise
+    def _mapping_errors(self) -> AbstractContextManager[None]:
+        return self._llm._needing_api("does not take uploads: send the image itself.")
 
 
 def _content(image: OutgoingImage) -> tuple[Prepared, str]:
@@ -252,12 +238,6 @@ def _arguments(prepared: Prepared, digest: str, *, expires: bool = True) -> dict
 def _check_expiry_refused(error: Exception) -> None:
     """Raise an error again unless the server refused the file's lifetime, as some versions of Azure's API do."""
     if not refuses(error, "expires_after"):
-        raise error
-
-
-def _check_missing(error: Exception) -> None:
-    """Raise an error again unless it says that a file does not exist."""
-    if getattr(error, "status_code", None) != 404:
         raise error
 
 
