@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import islice
-from types import TracebackType
 from typing import Self
 
 from vision_nb.comparison.grid import Row
@@ -53,9 +52,7 @@ class Progress:
         self._started = time.monotonic()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._scheduled is not None:
             self._scheduled.cancel()
         line = ", ".join([*self._counts(), format_duration(time.monotonic() - self._started), self._price()])

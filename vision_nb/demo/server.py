@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from socket import socket
-from types import TracebackType
 from typing import Self
 
 from tornado.httpclient import AsyncHTTPClient
@@ -120,9 +119,7 @@ class DemoServer(DemoState):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def _run(self, ready: Future[Callable[[], object]]) -> None:
