@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 from PIL import Image
 
 import vision_nb as vn
-from vision_nb.comparison.grid import row_key
+from vision_nb.comparison.grid import row_keys
 from vision_nb.store import Store
 
 CALLS, SECONDS, CONCURRENCY, SEQUENTIAL = 1000, 0.2, 50, 15
@@ -118,7 +118,7 @@ def main():
     for path in many.iterdir():
         digest = kept.digest(vn.ImageDocument.of(path))
         for prompt in prompts:
-            kept.put(row_key(filled, prompt, digest), "demo", answer)
+            kept.put(row_keys(filled, prompt)([digest]), "demo", answer)
     started = time.perf_counter()
     resumed = vn.compare(filled, prompts, many, store=kept, progress=False)
     seconds = time.perf_counter() - started

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 import vision_nb as vn
-from vision_nb.comparison.grid import row_key
+from vision_nb.comparison.grid import row_keys
 from vision_nb.store import Store
 
 SIZES, LIMIT_MS = (100, 1_000, 10_000), 20
@@ -34,7 +34,7 @@ def comparison_of(answers, folder):
         Image.new("RGB", (640, 480), (number % 256, number // 256, 90)).save(path)
         digest = store.digest(vn.ImageDocument.of(path))
         for prompt in PROMPTS:
-            store.put(row_key(llm, prompt, digest), "demo", answer)
+            store.put(row_keys(llm, prompt)([digest]), "demo", answer)
     return vn.compare(llm, PROMPTS, images, store=store, progress=False)
 
 

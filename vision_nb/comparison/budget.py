@@ -1,10 +1,9 @@
-"""The budget of a comparison, and its models and prompts as lists."""
+"""The budget of a comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
 
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.prices import parse_usd
@@ -35,12 +34,3 @@ def run_budget(
             "with vn.set_price(...), or compare without this model."
         )
     return Budget(parse_usd(limit, "budget="), spent=spent)
-
-
-def as_list(values: Any) -> list[Any]:
-    """Return one value or several as a list."""
-    if values is None:
-        return []
-    if isinstance(values, (str, MultiModalLLM)) or not isinstance(values, Iterable):
-        return [values]
-    return list(values)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
-from vision_nb.comparison.budget import as_list
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits, concurrency_limits, rate_limits_of
 from vision_nb.cost.model_reference import without_provider
 from vision_nb.cost.rate_limit import RateLimit
@@ -327,8 +326,8 @@ def make_grid(
         SettingsError: An argument is empty or has the wrong type, or a model is given twice.
         ImageNotFoundError: A folder or pattern has no images, or the only path does not exist.
     """
-    llms = tuple(connect(one) if isinstance(one, str) else one for one in as_list(models))
-    given = as_list(prompts)
+    llms = tuple(connect(one) if isinstance(one, str) else one for one in _as_list(models))
+    given = _as_list(prompts)
     documents = tuple(_documents(images, is_tolerant=cluster is not None or not isinstance(images, (str, Path))))
     for name, values in (("model", llms), ("prompt", given), ("image", documents)):
         if not values:
@@ -352,6 +351,15 @@ def make_grid(
     return Grid(llms, texts, documents, limits, max_concurrency, rates, compiled, max_repairs, repeated, cluster)
 
 
+def _as_list(values: Any) -> list[Any]:
+    """Return one value or several as a list."""
+    if values is None:
+        return []
+    if isinstance(values, (str, MultiModalLLM)) or not isinstance(values, Iterable):
+        return [values]
+    return list(values)
+
+
 def _documents(images: Any, *, is_tolerant: bool) -> Iterator[ImageDocument]:
     """Load the images; a missing file of a list, or of a cluster, stays in the grid, and its rows contain the error."""
     for source in flatten(() if images is None else [images]):
@@ -363,23 +371,14 @@ def _documents(images: Any, *, is_tolerant: bool) -> Iterator[ImageDocument]:
             yield ImageDocument.of(source)
 
 
-def row_key(
-    llm: MultiModalLLM, prompt: str, digest: str, detail: str | None = None, schema: Schema | None = None
-) -> str:
-    """Return the key of an answer in the store.
+def row_keys(llm: MultiModalLLM, prompt: str, schema: Schema | None = None) -> AnswerKeys:
+    """Return the keys of a model's answers to a prompt, by `image_key`.
 
     Args:
         llm: The model.
         prompt: The prompt.
-        digest: The digest of the image's content.
-        detail: The image's own detail level, which takes precedence over the model's.
-        schema: The schema of the answer, or None.
+        schema: The schema of the answers, or None.
     """
-    return row_keys(llm, prompt, schema)([image_key(digest, detail)])
-
-
-def row_keys(llm: MultiModalLLM, prompt: str, schema: Schema | None = None) -> AnswerKeys:
-    """Return the keys of a model's answers to a prompt, by `image_key`; arguments are as for `row_key`."""
     identity = {**llm.identity}
     parameters = identity.pop("parameters")
     return AnswerKeys(

@@ -27,7 +27,7 @@ _MAX_BYTES = 20_000  # of one thumbnail
 _FEW_BYTES = 8_000  # a larger thumbnail would not fit, and takes four times as long to encode
 _SMALL_SIDE = 320
 _CARD_HEIGHT = 120  # of a thumbnail, in pixels
-_STRIP_HEIGHT = 64
+_STRIP_HEIGHT, _STRIP_BYTES = 64, 2_500  # of a thumbnail without a caption
 _ENLARGED_SIDE = 480
 _FIGURE_HEIGHT = 240
 _FIGURE_SIDE = 640
@@ -139,23 +139,21 @@ def image_figure(document: ShownImage) -> str:
     return f'<div style="{_ROW_STYLE}">{_card_html(card, height=_FIGURE_HEIGHT, enlarged=_FIGURE_SIDE)}</div>'
 
 
-def image_cards(
-    documents: Sequence[ShownImage], *, columns: int | None = None, remarks: Iterable[str] = (), limit: int = PAGE
-) -> str:
+def image_cards(documents: Sequence[ShownImage], *, columns: int | None = None, remarks: Iterable[str] = ()) -> str:
     """Return the HTML of cards with thumbnails, names and sizes; a click enlarges a card.
 
-    The HTML needs no script, and is at most about 100 kB, with images embedded.
+    The HTML needs no script, and is at most about 100 kB, with images embedded. A line counts the images that are not
+    shown.
 
     Args:
         documents: The images; a broken one becomes a card with the reason.
         columns: The number of columns; None fits as many as the page has room for.
         remarks: Lines of text to show below the cards.
-        limit: How many images to show; a line counts the others.
     """
-    more = len(documents) - limit
+    more = len(documents) - PAGE
     lines = [*([f"and {more:,} more"] if more > 0 else []), *remarks]
-    max_bytes = min(_MAX_BYTES, _PAGE_BYTES // max(1, min(len(documents), limit)))  # the fewer, the larger
-    return cards_html(read_cards(documents[:limit], max_bytes=max_bytes), columns=columns, remarks=lines)
+    max_bytes = min(_MAX_BYTES, _PAGE_BYTES // max(1, min(len(documents), PAGE)))  # the fewer, the larger
+    return cards_html(read_cards(documents[:PAGE], max_bytes=max_bytes), columns=columns, remarks=lines)
 
 
 def cards_html(cards: Iterable[ImageCard], *, columns: int | None = None, remarks: Iterable[str] = ()) -> str:
@@ -170,23 +168,19 @@ def cards_html(cards: Iterable[ImageCard], *, columns: int | None = None, remark
     return f'<div style="{style}">{"".join(map(_card_html, cards))}</div>{below}'
 
 
-def image_strip(
-    documents: Sequence[ShownImage], *, height: int = _STRIP_HEIGHT, limit: int = 8, max_bytes: int = 2_500
-) -> str:
+def image_strip(documents: Sequence[ShownImage], *, limit: int = 8) -> str:
     """Return the HTML of a row of small thumbnails without captions; a click enlarges a thumbnail.
 
     Names and sizes are in the alternative texts and tooltips. The HTML needs no script; "" if there are no images.
 
     Args:
         documents: The images; a broken one becomes a warning sign with the reason as its tooltip.
-        height: The height of the thumbnails in pixels.
         limit: How many images to show; the others are counted at the end of the row.
-        max_bytes: The largest thumbnail in bytes, before base64.
     """
     if not documents:
         return ""
-    cards = read_cards(documents[:limit], max_bytes=max_bytes)
-    row = "".join(_card_html(card, height=height, has_caption=False) for card in cards)
+    cards = read_cards(documents[:limit], max_bytes=_STRIP_BYTES)
+    row = "".join(_card_html(card, height=_STRIP_HEIGHT, has_caption=False) for card in cards)
     more = len(documents) - len(cards)
     rest = f'<span style="font-size:90%;align-self:center">and {more:,} more</span>' if more else ""
     return f'<div style="{_ROW_STYLE}">{row}{rest}</div>'

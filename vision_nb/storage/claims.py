@@ -188,7 +188,6 @@ async def aclaimed(
     claim: Claim,
     executor: Executor | None = None,
     *,
-    wait: bool = True,
     waiting: AbstractContextManager[Any] | None = None,
 ) -> AsyncIterator[Response | None]:
     """Claim a question for a block: the asynchronous version of `claimed`.
@@ -196,12 +195,10 @@ async def aclaimed(
     Args:
         claim: The claim.
         executor: Where the store is used; None for the event loop's own threads.
-        wait: Wait while another process asks the question; if False, the block runs without the claim, and
-            ``claim.is_elsewhere`` is True.
         waiting: Entered while the block waits.
     """
     try:
-        if not await finish_in_thread(executor, claim.attempt) and wait:
+        if not await finish_in_thread(executor, claim.attempt):
             with waiting or nullcontext():
                 for pause in pauses():
                     await asyncio.sleep(pause)

@@ -54,6 +54,7 @@ _LAB = np.array(
         [0.0259040371, 0.7827717662, -0.8086757660],
     ]
 )
+_MAIN_COLORS = 4  # at most, without the vivid one
 _MAIN_SHARE = 0.05
 _ACCENT_SHARE = 0.004
 _ACCENT_CHROMA = 0.1
@@ -84,7 +85,7 @@ def nearest_colors(lab: Floats, visible: Mask) -> npt.NDArray[np.int_]:
     return np.where(visible, distances.argmin(axis=-1), -1)
 
 
-def main_colors(rgb: npt.NDArray[np.uint8], visible: Mask, *, most: int = 4) -> list[Color]:
+def main_colors(rgb: npt.NDArray[np.uint8], visible: Mask) -> list[Color]:
     """Return the colors that cover most of a small image, largest first.
 
     A small but vivid area, such as a red dot on white, is added at the end.
@@ -92,7 +93,6 @@ def main_colors(rgb: npt.NDArray[np.uint8], visible: Mask, *, most: int = 4) -> 
     Args:
         rgb: Shape (height, width, 3); about 100 pixels a side are enough.
         visible: Shape (height, width); False for transparent pixels.
-        most: The largest number of main colors, without the vivid one.
     """
     if not visible.any():
         return []
@@ -102,7 +102,7 @@ def main_colors(rgb: npt.NDArray[np.uint8], visible: Mask, *, most: int = 4) -> 
     shares = np.bincount(nearest[visible], minlength=len(NAMES)) / visible.sum()
     vivid_shares = np.bincount(nearest[visible & vivid], minlength=len(NAMES)) / visible.sum()
     largest = [int(index) for index in np.argsort(-shares, kind="stable")]
-    chosen = [index for index in largest[:most] if shares[index] >= _MAIN_SHARE] or largest[:1]
+    chosen = [index for index in largest[:_MAIN_COLORS] if shares[index] >= _MAIN_SHARE] or largest[:1]
     accents = [index for index in np.argsort(-vivid_shares, kind="stable") if index not in chosen]
     chosen += [index for index in accents[:1] if vivid_shares[index] >= _ACCENT_SHARE]
     colors = []
