@@ -7,6 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from vision_nb.conversation.turn import Turn
@@ -19,7 +20,7 @@ from vision_nb.rendering.demo_badge import BADGE_HTML
 from vision_nb.rendering.format import format_count, format_price
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.page import PAGE_CSS, answer_html
+from vision_nb.rendering.page import PAGE_CSS, answer_html, html_page
 from vision_nb.rendering.sanitize import attribute_text, escape_text, inline_text
 from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.responses import ChatResponse, Usage
@@ -28,35 +29,6 @@ GetThumbnail: TypeAlias = Callable[[ImageDocument], str | None]
 """Returns a thumbnail as a data URI, or None if there is none."""
 
 _DOT = " \N{MIDDLE DOT} "
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; }}
-body {{ color: #1a1a1a; background: #fff; overflow-wrap: anywhere; }}
-section {{ border-top: 1px solid #ccc; padding-top: 1rem; margin-top: 1rem; }}
-h2 {{ font-size: 1rem; margin: 1rem 0 0.25rem; }}
-.prompt {{ white-space: pre-wrap; }}
-figure {{ display: inline-block; margin: 0 0.5rem 0.5rem 0; }}
-figure img {{ max-width: min(20rem, 100%); border-radius: 4px; }}
-figcaption, small, details {{ color: #555; }}
-summary {{ cursor: pointer; }}
-pre {{ background: #f3f3f3; padding: 0.75rem; overflow-x: auto; overflow-wrap: normal; }}
-td, th {{ border: 1px solid #ccc; padding: 0.2rem 0.5rem; overflow-wrap: normal; }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
-{answer_css}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{body}
-</body>
-</html>
-"""
 
 
 def make_thumbnail(
@@ -207,8 +179,9 @@ def page(title: str, system: str, turns: Sequence[Turn]) -> str:
     sections += ["".join(_page_turn(turn)) for turn in turns]
     badge = f"<p>{BADGE_HTML}</p>" if has_demo(turns) else ""
     sections.append(f"<small>{escape_text(totals(turns) or 'No messages yet.')}</small>{badge}")
-    body = "\n".join(f"<section>{section}</section>" for section in sections)
-    return _PAGE.format(title=escape(title), body=body, answer_css=PAGE_CSS)
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *(f"<section>{section}</section>" for section in sections)])
+    style = Path(__file__).with_name("exported_page.css").read_text(encoding="utf-8")
+    return html_page(title, body, style=style + PAGE_CSS)
 
 
 def _page_turn(turn: Turn) -> Iterator[str]:

@@ -6,7 +6,6 @@ removes them, and the controls stay hidden: the pages after the first are folded
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import secrets
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from vision_nb.rendering.page import PAGE_CSS
+from vision_nb.rendering.page import PAGE_CSS, html_page
 from vision_nb.rendering.sanitize import escape_text
 
 
@@ -84,22 +83,17 @@ class PagedTable:
             above: HTML above the table.
             below: HTML below it.
         """
-        script = _asset("paged_table.js")
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
         style = _asset("paged_table.css") + _asset("paged_table_page.css") + PAGE_CSS + self._rules(1)
-        return _PAGE.format(
-            policy=policy,
+        body = _BODY.format(
             title=escape(title),
-            style=style,
             above=above,
             controls=self._controls(1),
             noun=self.noun,
             page_size=self.page_size,
             table=self._table(self.groups),
             below=below,
-            script=script,
         )
+        return html_page(title, body, style=style, script=_asset("paged_table.js"))
 
     def _table(self, groups: Sequence[RowGroup]) -> str:
         bodies = ""
@@ -174,17 +168,7 @@ class PagedTable:
 
 
 _NAME = "display:block;font-weight:600"
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main class="vnb-gallery" data-noun="{noun}" data-page-size="{page_size}">
+_BODY = """<main class="vnb-gallery" data-noun="{noun}" data-page-size="{page_size}">
 <h1>{title}</h1>
 {above}
 <div class="vnb-bar">{controls}
@@ -193,11 +177,7 @@ _PAGE = """<!DOCTYPE html>
 <span role="status"></span> <button type="button" class="vnb-next">Next</button></div></div>
 {table}
 {below}
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
+</main>"""
 
 
 def _asset(name: str) -> str:
