@@ -78,11 +78,6 @@ def test_tab_offers_only_the_public_names_of_the_package(complete):
     assert complete("vn.") == {f"vn.{name}" for name in vn.__all__}
 
 
-def test_tab_offers_only_the_public_names_of_the_result_of_a_call(complete):
-    start = "data = vn.extract(photos, dict, model='demo').review"
-    assert complete(start) == {start, f"{start}s"}  # Jedi alone would add review_keys
-
-
 def test_tab_completes_the_first_line_of_a_cell_with_a_body(complete):
     assert "%%vision demo --dry-run" in complete("%%vision demo --dr\nWhat is this?", 18)
 

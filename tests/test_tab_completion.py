@@ -3,12 +3,10 @@
 import inspect
 import re
 from functools import cached_property
-from types import SimpleNamespace
 
 import pytest
 
 import vision_nb as vn
-from vision_nb.magics.static_completion import complete_result
 from vision_nb.rendering.tab_completion import INTERNAL_NAMES
 
 SCHEMA = {"type": "object", "properties": {"kind": {"type": "string"}}}
@@ -63,33 +61,6 @@ def test_tab_offers_documented_names_only(kind, photo):
     without = [name for name in names if name not in listed and not documentation(value, name)]
     assert names and not without
     assert not {"call_soon", "set_trait", "trait_names", "await_", "grid", "identity"} & set(names)
-
-
-@pytest.mark.parametrize(
-    ("code", "kinds", "name"),
-    [
-        ("vn.connect('demo').", ["demo model"], "complete"),
-        ("vn.connect('demo').complete('What?').", ["response"], "text"),
-        ("vn.compare('demo', 'What?', images).", ["comparison", "plan"], "to_html"),
-        ("vn.extract(images, Receipt, model='demo').re", ["extraction"], "review"),
-        ("vn.extract(images, Receipt, model='demo')[0].", ["row"], "parsed"),
-        ("vn.extract(images, Receipt, model='demo').score(truth).", ["score"], "plot"),
-        ("vn.load_images('photos/').", ["images"], "sorted_by"),
-        ("vn.ImageDocument.of(photo).", ["image"], "crop"),
-        ("vn.Chat('demo').", ["chat"], "ask"),
-        ("vn.ChatPanel('demo').", ["chat panel"], "ask"),
-    ],
-)
-def test_tab_offers_the_same_names_for_calls_that_have_not_run(code, kinds, name, photo):
-    completer = SimpleNamespace(namespace={"vn": vn}, global_namespace=None)
-    offered = {one for one, _ in complete_result(completer, code)}
-    assert name in offered
-    assert offered <= {one for kind in kinds for one in dir(OBJECTS[kind](photo))}
-
-
-def test_tab_leaves_other_calls_to_jedi():
-    completer = SimpleNamespace(namespace={"vn": vn}, global_namespace=None)
-    assert complete_result(completer, "str(1).") == complete_result(completer, "nothing(1).") == []
 
 
 @pytest.mark.parametrize("kind", OBJECTS)

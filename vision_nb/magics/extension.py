@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from types import ModuleType
 from typing import Any
 
 from vision_nb.magics.magic import VisionMagics
 
-_OF_RESULT = re.compile(r"[)\]]\.([^\W_]\w*|)$")  # an attribute of the result of a call, such as ").re"
-_MATCHERS = ("vision_nb", "vision_nb results")
+_MATCHER = "vision_nb"
 
 
 def load(shell: Any, package: ModuleType) -> None:
@@ -22,7 +20,7 @@ def load(shell: Any, package: ModuleType) -> None:
     unload(shell)
     magics = VisionMagics(shell, package)
     shell.register_magics(magics)
-    shell.Completer.custom_matchers += [_matcher(magics), _result_matcher(shell)]
+    shell.Completer.custom_matchers.append(_matcher(magics))
     shell.events.register("post_run_cell", magics.record_failure)
     shell.input_transformers_cleanup.append(_keep_question)
 
@@ -35,7 +33,7 @@ def unload(shell: Any) -> None:
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("vision", None)
     matchers = shell.Completer.custom_matchers
-    matchers[:] = [matcher for matcher in matchers if getattr(matcher, "matcher_identifier", "") not in _MATCHERS]
+    matchers[:] = [matcher for matcher in matchers if getattr(matcher, "matcher_identifier", "") != _MATCHER]
     shell.events.unregister("post_run_cell", magics.record_failure)
     shell.input_transformers_cleanup.remove(_keep_question)
     shell.configurables.remove(magics)
@@ -67,7 +65,7 @@ def _matcher(magics: VisionMagics) -> Any:
     """
     from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
 
-    @context_matcher(identifier=_MATCHERS[0])
+    @context_matcher(identifier=_MATCHER)
     def match(context: Any) -> SimpleMatcherResult:
         line = context.text_until_cursor.lstrip()
         if not line.startswith(("%vision", "%%vision")):
@@ -77,29 +75,5 @@ def _matcher(magics: VisionMagics) -> Any:
         typed, words = complete(magics.session, line)
         completions = [SimpleCompletion(word) for word in words]
         return SimpleMatcherResult(completions=completions, matched_fragment=typed, suppress=True, ordered=True)
-
-    return match
-
-
-def _result_matcher(shell: Any) -> Any:
-    """Return a function that completes the results of this package's calls in place of Jedi."""
-    from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
-
-    @context_matcher(identifier=_MATCHERS[1])
-    def match(context: Any) -> SimpleMatcherResult:
-        lines = context.full_text.split("\n")[: context.cursor_line + 1]
-        text = "\n".join([*lines[:-1], lines[-1][: context.cursor_position]])
-        attribute = _OF_RESULT.search(text)
-        if attribute is None or not shell.Completer.use_jedi:
-            return SimpleMatcherResult(completions=[])
-        from vision_nb.magics.static_completion import complete_result
-
-        completions = [SimpleCompletion(name, type=kind) for name, kind in complete_result(shell.Completer, text)]
-        return SimpleMatcherResult(
-            completions=completions,
-            matched_fragment=attribute[1],
-            suppress={"IPCompleter.jedi_matcher"},
-            ordered=True,
-        )
 
     return match

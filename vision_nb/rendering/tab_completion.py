@@ -13,7 +13,7 @@ INTERNAL_NAMES = {
     "Response": "is_displayed priced_by sent_tokens shown_images",
     "Chat": "messages_with watch",
     "ImageDocument": "check_end fingerprint forget_download is_link part_of prepare show_as_link",
-    "ListOfImages": "report_skipped",
+    "ImageList": "report_skipped",
     "Ledger": "spending",
     "PageWidget": "call_soon card set_state",
 }
@@ -26,8 +26,8 @@ class TabCompletion:
     __slots__ = ()
 
     def __dir__(self) -> Iterable[str]:
-        hidden = hidden_names(type(self))
-        return [name for name in super().__dir__() if name not in hidden]
+        internal = {name for kind in type(self).__mro__ for name in INTERNAL_NAMES.get(kind.__name__, "").split()}
+        return [name for name in super().__dir__() if name not in internal]
 
 
 class WidgetTabCompletion(TabCompletion):
@@ -35,13 +35,8 @@ class WidgetTabCompletion(TabCompletion):
 
     __slots__ = ()
 
-
-def hidden_names(kind: type) -> set[str]:
-    """Return the names of a class that are not made for users."""
-    hidden = {name for base in kind.__mro__ for name in INTERNAL_NAMES.get(base.__name__, "").split()}
-    if issubclass(kind, WidgetTabCompletion):
+    def __dir__(self) -> Iterable[str]:
         names: dict[bool, set[str]] = {True: {"close", "layout", "observe", "unobserve"}, False: set()}
-        for base in kind.__mro__:
-            names[base.__module__.startswith("vision_nb.")].update(vars(base))
-        hidden |= {name for name in names[False] - names[True] if not name.startswith("_")}
-    return hidden
+        for kind in type(self).__mro__:
+            names[kind.__module__.startswith("vision_nb.")].update(vars(kind))
+        return [name for name in super().__dir__() if name.startswith("_") or name not in names[False] - names[True]]
