@@ -186,10 +186,7 @@ class Extraction(BatchResult):
         Raises:
             SettingsError: The file cannot be written, or a number is too small or too large.
         """
-        options = PageOptions(title, image_side, page_size)
-        rows, notes = self.comparison.rows, self.comparison.rows.notes()
-        shown = (rows, self.values, self.document, self.fields, self.incomplete)
-        return write_page(extraction_page(*shown, notes, options), path)
+        return write_page(extraction_page(self, PageOptions(title, image_side, page_size)), path)
 
     def to_json(self, path: str | Path, **options: Any) -> None:
         """Write the table as JSON, with an object per row.
@@ -360,9 +357,7 @@ class Extraction(BatchResult):
         return {self.comparison[index].image: review.value for index, review in reviews.items()}
 
     def _repr_html_(self) -> str:
-        rows, notes = self.comparison.rows, self.comparison.rows.notes()
-        html = extraction_html(rows, self.values, self.document, self.fields, self.incomplete, notes)
-        return html + self.batch_html
+        return extraction_html(self) + self.batch_html
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
         grid, rows = self.comparison.grid, self.comparison.rows

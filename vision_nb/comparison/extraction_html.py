@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import chain
+from typing import Protocol
 
 from vision_nb.comparison.answer_cells import error_html, thumbnail_html
 from vision_nb.comparison.disagreement import disputed_fields
@@ -12,7 +13,7 @@ from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.gallery import badge_html
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.page_export import PageOptions
-from vision_nb.comparison.rows import Rows
+from vision_nb.comparison.result import Comparison
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.format import format_price
@@ -37,54 +38,42 @@ _SHORT_STYLE = _CELL_STYLE + "white-space:nowrap"
 _LONG_KINDS = {"text": 8, "list": 14, "object": 14, "any": 10}  # least widths in em; values of other kinds do not wrap
 
 
-def extraction_html(
-    rows: Rows,
-    values: Callable[[int], Values | None],
-    document: Callable[[int], ImageDocument],
-    fields: Sequence[Field],
-    incomplete: str | None,
-    notes: Sequence[str] = (),
-) -> str:
-    """Return the rows as a table under 500 kB, failed rows first, in pages of 20, or the error of all rows.
+class ExtractedRows(Protocol):
+    """The part of an `Extraction` that is shown."""
 
-    Args:
-        rows: The rows of the extraction.
-        values: Returns a row's values by field path, or None for a row without an answer.
-        document: Returns a row's image.
-        fields: The fields of the schema.
-        incomplete: Why some calls were not made, or None.
-        notes: Notes about duplicates, to show below the table.
-    """
+    comparison: Comparison
+
+    @property
+    def fields(self) -> Sequence[Field]:
+        """The fields of the schema."""
+
+    def values(self, index: int) -> Values | None:
+        """Return a row's values by field path, or None for a row without an answer."""
+
+    def document(self, index: int) -> ImageDocument:
+        """Return a row's image."""
+
+
+def extraction_html(extraction: ExtractedRows) -> str:
+    """Return the rows as a table under 500 kB, failed rows first, in pages of 20, or the error of all rows."""
+    rows = extraction.comparison.rows
     if (failure := rows.common_failure()) is not None:
         return error_html(failure)
     failed = dict.fromkeys(rows.failed_indices())
     order = chain(failed, (index for index in range(len(rows)) if index not in failed))
-    table = _table(rows, values, document, fields, order, PAGE, _SIDE, _THUMBNAIL_BYTES, max_html=_MAX_HTML)
-    below = muted_text(_summary(rows, len(table.groups), incomplete, notes)) + badge_html(rows)
-    return table.to_output("", below)
+    table = _table(extraction, order, PAGE, _SIDE, _THUMBNAIL_BYTES, max_html=_MAX_HTML)
+    return table.to_output("", _below(extraction.comparison, len(table.groups)))
 
 
-def extraction_page(
-    rows: Rows,
-    values: Callable[[int], Values | None],
-    document: Callable[[int], ImageDocument],
-    fields: Sequence[Field],
-    incomplete: str | None,
-    notes: Sequence[str],
-    options: PageOptions,
-) -> str:
-    """Return all rows, in their order, as an HTML page; the other arguments are those of `extraction_html`."""
-    sizes = (options.page_size, options.image_side, options.image_bytes)
-    table = _table(rows, values, document, fields, range(len(rows)), *sizes)
-    below = muted_text(_summary(rows, len(rows), incomplete, notes)) + badge_html(rows)
-    return table.to_page(options.title, "", below)
+def extraction_page(extraction: ExtractedRows, options: PageOptions) -> str:
+    """Return all rows, in their order, as an HTML page."""
+    count = len(extraction.comparison)
+    table = _table(extraction, range(count), options.page_size, options.image_side, options.image_bytes)
+    return table.to_page(options.title, "", _below(extraction.comparison, count))
 
 
 def _table(
-    rows: Rows,
-    values: Callable[[int], Values | None],
-    document: Callable[[int], ImageDocument],
-    fields: Sequence[Field],
+    extraction: ExtractedRows,
     order: Iterable[int],
     page_size: int,
     side: int,
@@ -93,6 +82,7 @@ def _table(
     max_html: int | None = None,
 ) -> PagedTable:
     """Return the rows as a table, as many as fit into a number of characters."""
+    rows, fields, values = extraction.comparison.rows, extraction.fields, extraction.values
     models = [str(model) for model in rows.grid.models]
     with_model = len(models) > 1
     head = ["image", *(["model"] if with_model else []), *(field.path for field in fields), "result"]
@@ -112,7 +102,9 @@ def _table(
             "repaired": row.finished and row.attempts > 1,
             "disagreeing": with_model and is_disputed(rows.grid.place(index)[2]),
         }
-        html = _row_html(row, values(index), document(index), fields, side, image_bytes, with_model=with_model)
+        html = _row_html(
+            row, values(index), extraction.document(index), fields, side, image_bytes, with_model=with_model
+        )
         length += len(html)
         if max_html is not None and length > max_html:
             break
@@ -172,14 +164,16 @@ def _result(row: Row) -> str:
     return f'<span style="{MUTED_STYLE}">{"<br>".join(escape_text(fact) for fact in facts if fact)}</span>'
 
 
-def _summary(rows: Rows, shown: int, incomplete: str | None, notes: Sequence[str]) -> str:
+def _below(comparison: Comparison, shown: int) -> str:
+    """Return the summary and the demo's badge, as HTML."""
+    rows = comparison.rows
     tally = rows.tally()
     spent = format_price(tally.price, is_demo=tally.paid_is_demo)
     counts = f"{tally.answered:,} read, {tally.failed:,} failed, {tally.repaired:,} repaired"
     sentences = [f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}, {counts}; {spent}."]
-    sentences += [f"{note}." for note in notes]
-    if incomplete:
-        sentences.append(f"Incomplete: {incomplete}.")
+    sentences += [f"{note}." for note in rows.notes()]
+    if comparison.incomplete:
+        sentences.append(f"Incomplete: {comparison.incomplete}.")
     if shown < len(rows):
         sentences.append(f"Shown: {shown:,} of {len(rows):,} rows; to_dataframe() has all.")
-    return " ".join(sentences)
+    return muted_text(" ".join(sentences)) + badge_html(rows)
