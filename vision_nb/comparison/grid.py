@@ -23,6 +23,7 @@ from vision_nb.paths import without_folders
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
+from vision_nb.providers.structured import check_max_repairs
 from vision_nb.rendering.answer import answer_facts
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.html import muted_text
@@ -344,8 +345,7 @@ def make_grid(
     texts = tuple(dict.fromkeys(given))
     limits, max_concurrency = concurrency_limits(llms, concurrency)
     rates = rate_limits_of(llms, rate_limits)
-    if isinstance(max_repairs, bool) or not isinstance(max_repairs, int) or max_repairs < 0:
-        raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.80}.")
+    check_max_repairs(max_repairs)
     compiled = None if schema is None else Schema.of(schema)
     repeated = len(given) - len(texts)
     return Grid(llms, texts, documents, limits, max_concurrency, rates, compiled, max_repairs, repeated, cluster)

@@ -273,7 +273,7 @@ class MultiModalLLM(RequestSender):
 
     async def aupload(self, document: ImageDocument) -> UploadedImage:
         """Upload an image; the asynchronous version of `upload`."""
-        raise SettingsError(f"{self} does not take uploads: send the image itself.")
+        return self.upload(document)  # raises the error
 
     def _prepare(self, question: Question[R], *, stream: bool) -> Call[R]:
         """Prepare the images, count the tokens and build the request; may be slow.

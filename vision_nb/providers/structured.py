@@ -27,6 +27,12 @@ _MAX_QUOTED = 20_000  # characters of an unusable answer to show to the model
 _CUT_OFF = ("model_length", "max_tokens")  # "length" as Mistral and Anthropic call it (read 2026-11)
 
 
+def check_max_repairs(max_repairs: Any) -> None:
+    """Raise SettingsError unless ``max_repairs`` is an integer of at least 0."""
+    if not isinstance(max_repairs, int) or isinstance(max_repairs, bool) or max_repairs < 0:
+        raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.80}.")
+
+
 class Question(Generic[R]):
     """A question with the attempts to answer it; without a schema, the first answer is the last.
 
@@ -55,8 +61,7 @@ class Question(Generic[R]):
         hide_headers(overrides)
         subject = ("messages",) if issubclass(kind, ChatResponse) else ("prompt", "image_documents")
         check_request_parameters(overrides, (*subject, "schema", "max_repairs"))
-        if not isinstance(max_repairs, int) or isinstance(max_repairs, bool) or max_repairs < 0:
-            raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.60}.")
+        check_max_repairs(max_repairs)
         self.kind, self.overrides = kind, overrides
         self.is_structured = schema is not None
         self.lacks_json = False
