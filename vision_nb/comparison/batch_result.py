@@ -51,18 +51,18 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
     """Rows, some of which may wait in batches; `Comparison` and `Extraction` have these methods."""
 
     @property
-    def _with_rows(self) -> HasRows:
+    def _comparison(self) -> HasRows:
         """The comparison that has the rows: this object, unless it is an extraction."""
         return cast(HasRows, self)
 
     def __len__(self) -> int:
-        return len(self._with_rows.rows)
+        return len(self._comparison.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._with_rows.rows[index]
+        return self._comparison.rows[index]
 
     def __iter__(self) -> Iterator[Row]:
-        return iter(self._with_rows.rows)
+        return iter(self._comparison.rows)
 
     def document(self, index: int) -> ImageDocument:
         """Return the image of a row.
@@ -70,30 +70,30 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
         Args:
             index: The row's index.
         """
-        grid = self._with_rows.grid
+        grid = self._comparison.grid
         return grid.documents[grid.place(index)[2]]
 
     @property
     def batch_html(self) -> str:
         """The state of the batches, to show below a table."""
-        return muted_text(self.batch_status) if self._with_rows.rows.waiting else ""
+        return muted_text(self.batch_status) if self._comparison.rows.waiting else ""
 
     @property
     def pending(self) -> list[Row]:
         """The rows that wait in batches."""
-        rows = self._with_rows.rows
+        rows = self._comparison.rows
         return [rows[index] for index in sorted(rows.waiting)]
 
     @property
     def batch_status(self) -> str:
         """How many rows wait in batches, their state when it was last read, and their age; "" if none waits."""
-        if not self._with_rows.rows.waiting:
+        if not self._comparison.rows.waiting:
             return ""
-        with self._with_rows.opened_store() as store:
+        with self._comparison.opened_store() as store:
             return self._status(store)
 
     def _status(self, store: Store) -> str:
-        rows = self._with_rows.rows
+        rows = self._comparison.rows
         return status_line(waiting_batches(store, rows), len(rows.waiting))
 
     def refresh(self) -> Self:
@@ -111,12 +111,12 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
 
     async def arefresh(self) -> Self:
         """Fill in the rows that wait in batches; the asynchronous version of `refresh`."""
-        async with _opened_store(self._with_rows) as store:
+        async with _opened_store(self._comparison) as store:
             await self._run(store).arefresh()
         return self
 
     def _run(self, store: Store) -> BatchRun:
-        comparison = self._with_rows
+        comparison = self._comparison
         return BatchRun(comparison.grid, store, comparison.budget, comparison.options, rows=comparison.rows)
 
     def wait(self, timeout: float | None = None, *, progress: bool = True) -> Self:
@@ -142,10 +142,10 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
         if timeout is not None and not timeout >= 0:
             raise SettingsError(f"timeout must be a number of seconds, 0 or more: got {timeout!r:.80}.")
         started, output = time.monotonic(), LiveOutput(enabled=progress)
-        rows = self._with_rows.rows
+        rows = self._comparison.rows
         count = len(rows.waiting)
         try:
-            async with _opened_store(self._with_rows) as store:
+            async with _opened_store(self._comparison) as store:
                 last_success = started
                 for pause in _pauses():
                     problem = ""
@@ -181,7 +181,7 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
 
     async def acancel(self) -> None:
         """Cancel the batches in which rows wait; the asynchronous version of `cancel`."""
-        async with _opened_store(self._with_rows) as store:
+        async with _opened_store(self._comparison) as store:
             run = self._run(store)
             await run.acancel()
             await run.arefresh()

@@ -64,7 +64,7 @@ class Extraction(BatchResult):
         self.schema: Schema = comparison.grid.schema
 
     @property
-    def _with_rows(self) -> Comparison:
+    def _comparison(self) -> Comparison:
         return self.comparison
 
     @property
