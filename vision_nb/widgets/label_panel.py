@@ -47,7 +47,7 @@ class LabelPanel(PageWidget):
     """
 
     _esm = read_assets("dom.js", "label_panel.js")
-    _css = read_assets("label_panel.css")
+    _css = read_assets("annotation_panel.css", "label_panel.css")
 
     def __init__(
         self,
