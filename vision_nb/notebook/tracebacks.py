@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from vision_nb.notebook.ipython import shell
-from vision_nb.privacy.redaction import redact
+from vision_nb.privacy.redaction import redact, traceback_of
 
 
 def hint(error: BaseException) -> str:
@@ -61,10 +61,7 @@ def without_package(traceback: TracebackType | None) -> TracebackType | None:
     while traceback is not None and not _is_in_package(traceback.tb_frame):
         entries.append(traceback)
         traceback = traceback.tb_next
-    shortened = None
-    for entry in reversed(entries):
-        shortened = TracebackType(shortened, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
-    return shortened
+    return traceback_of(entries)
 
 
 def _is_in_package(frame: FrameType) -> bool:

@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -314,6 +314,11 @@ def without_foreign_frames(traceback: TracebackType | None) -> TracebackType | N
         if not is_called or not (_is_foreign(traceback.tb_frame) or (is_own and is_in_vendor)):
             entries.append(traceback)
         traceback = traceback.tb_next
+    return traceback_of(entries)
+
+
+def traceback_of(entries: Sequence[TracebackType]) -> TracebackType | None:
+    """Return a traceback that has only some entries of another one."""
     shortened = None
     for entry in reversed(entries):
         shortened = TracebackType(shortened, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
