@@ -199,7 +199,7 @@ def test_a_plan_knows_the_limit_of_its_model(server, image, tmp_path):
 
 @pytest.mark.parametrize("limit", [500, {"requests_per_minute": 1}, "500"])
 def test_a_limit_of_another_type_is_refused(limit):
-    with pytest.raises(errors.SettingsError, match=r"rate_limit must be vn.RateLimit\(...\)"):
+    with pytest.raises(errors.SettingsError, match=r"write vn.RateLimit\(requests_per_minute="):
         vn.connect("demo", rate_limit=limit)
 
 

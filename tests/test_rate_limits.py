@@ -460,8 +460,8 @@ def test_a_run_that_stops_does_not_wait_for_the_limit(server, images, compare, m
         ({"gpt-4omni": vn.RateLimit(requests_per_minute=1)}, "did you mean 'gpt-4o'"),
         ({"gemini:nothing-like-it": vn.RateLimit(requests_per_minute=1)}, "not one of the models: openai:gpt-4o"),
         (dict.fromkeys(["gpt-4o", "openai:gpt-4o"], vn.RateLimit(requests_per_minute=1)), "twice"),
-        ({"gpt-4o": 500}, r"must be vn.RateLimit\(...\)"),
-        (500, r"must be vn.RateLimit\(...\)"),
+        ({"gpt-4o": 500}, r"write vn.RateLimit\(requests_per_minute=500\)"),
+        (500, r"write vn.RateLimit\(requests_per_minute=500\)"),
     ],
 )
 def test_unusable_rate_limits_are_refused(server, images, limits, message):

@@ -51,6 +51,8 @@ class ChatMessage(TerminalDisplay):
     content: str | tuple[Part, ...]
 
     def __init__(self, role: str | MessageRole = MessageRole.USER, content: Any = "") -> None:
+        if content == "" and isinstance(role, str) and role not in set(MessageRole):
+            raise SettingsError(f"{role!r:.80} is not a role: write ChatMessage('user', {role!r:.80}).")
         object.__setattr__(self, "role", _role(role))
         if not isinstance(content, str):
             content = tuple(map(_part, content if isinstance(content, (list, tuple)) else [content]))
@@ -135,7 +137,9 @@ def user_message(
 ) -> ChatMessage:
     """Create a message of a text followed by one or several images."""
     if not isinstance(prompt, str):
-        raise SettingsError(f"A prompt must be a string, not a {type(prompt).__name__}.")
+        raise SettingsError(
+            f"A prompt must be a string, not a {type(prompt).__name__}: the prompt comes first, and then the images."
+        )
     documents = [ImageDocument.of(image) for image in as_images(images)]
     return ChatMessage(role, (prompt, *documents) if documents else prompt)
 

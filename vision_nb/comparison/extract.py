@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
 from vision_nb.checks.arguments import checks_arguments
@@ -11,7 +12,11 @@ from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
 from vision_nb.comparison.plan import Plan
 from vision_nb.errors import SettingsError
+from vision_nb.images.document import ImageDocument
+from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.connect import connect
 from vision_nb.providers.retries import MAX_WAIT
+from vision_nb.user_warnings import to_thread
 
 DEFAULT_PROMPT = (
     "Extract the data from the image. Copy text exactly as it is written. Use null for what the image does not show, "
@@ -24,17 +29,19 @@ class _Options(SharedOptions, total=False):
 
 
 @overload
-def extract(images: Any, schema: Any, *, model: Any, dry_run: Literal[True], **options: Unpack[_Options]) -> Plan: ...
+def extract(
+    images: Any, schema: Any, *, model: Any = None, dry_run: Literal[True], **options: Unpack[_Options]
+) -> Plan: ...
 @overload
 def extract(
-    images: Any, schema: Any, *, model: Any, dry_run: Literal[False] = False, **options: Unpack[_Options]
+    images: Any, schema: Any, *, model: Any = None, dry_run: Literal[False] = False, **options: Unpack[_Options]
 ) -> Extraction: ...
 @checks_arguments
 def extract(
     images: Any,
     schema: Any,
     *,
-    model: Any,
+    model: Any = None,
     prompt: str = "",
     max_repairs: int = 1,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
@@ -59,7 +66,7 @@ def extract(
         schema: What to read from each image: a pydantic model class, dataclass, TypedDict, ``Literal`` or ``list``
             type, or a JSON-schema dict.
         model: A model object, or a name such as "gpt-4o" or "provider:model"; several models give a row per image
-            and model.
+            and model. None for the default model, as for `connect`.
         prompt: The instruction; "" uses a general one.
         max_repairs: How many times the model may correct an answer that does not fit the schema. Each repair is a
             billed request, and is included in the row's tokens and price.
@@ -92,8 +99,9 @@ def extract(
     >>> sizes.to_dataframe()[["width", "height"]].values.tolist()
     [[1000, 600]]
     """
+    _check_order(images, schema)
     found = compare(
-        model,
+        connect() if model is None else model,
         _prompt(prompt),
         images,
         concurrency=concurrency,
@@ -114,18 +122,18 @@ def extract(
 
 @overload
 async def aextract(
-    images: Any, schema: Any, *, model: Any, dry_run: Literal[True], **options: Unpack[_Options]
+    images: Any, schema: Any, *, model: Any = None, dry_run: Literal[True], **options: Unpack[_Options]
 ) -> Plan: ...
 @overload
 async def aextract(
-    images: Any, schema: Any, *, model: Any, dry_run: Literal[False] = False, **options: Unpack[_Options]
+    images: Any, schema: Any, *, model: Any = None, dry_run: Literal[False] = False, **options: Unpack[_Options]
 ) -> Extraction: ...
 @checks_arguments
 async def aextract(
     images: Any,
     schema: Any,
     *,
-    model: Any,
+    model: Any = None,
     prompt: str = "",
     max_repairs: int = 1,
     concurrency: Concurrency = DEFAULT_CONCURRENCY,
@@ -147,8 +155,9 @@ async def aextract(
     >>> sizes[0].parsed
     {'height': 600}
     """
+    _check_order(images, schema)
     found = await acompare(
-        model,
+        await to_thread(connect) if model is None else model,
         _prompt(prompt),
         images,
         concurrency=concurrency,
@@ -171,6 +180,12 @@ def _prompt(prompt: str) -> str:
     if not isinstance(prompt, str):
         raise SettingsError(f"prompt must be a string: got {prompt!r:.80}.")
     return prompt if prompt.strip() else DEFAULT_PROMPT
+
+
+def _check_order(images: Any, schema: Any) -> None:
+    """Raise SettingsError if the images, the schema and the model were given in another order."""
+    if isinstance(images, (MultiModalLLM, type)) or isinstance(schema, (MultiModalLLM, ImageDocument, str, Path, list)):
+        raise SettingsError("extract() takes the images, then the schema: write extract(images, schema, model=...).")
 
 
 def _given(schema: Any) -> Any:

@@ -328,14 +328,14 @@ def make_grid(
         ImageNotFoundError: A folder or pattern has no images, or the only path does not exist.
     """
     llms = tuple(connect(one) if isinstance(one, str) else one for one in _as_list(models))
+    for llm in llms:
+        if not isinstance(llm, MultiModalLLM):
+            raise SettingsError(f"A {type(llm).__name__} is not a model: pass models, then prompts, then images.")
     given = _as_list(prompts)
     documents = tuple(_documents(images, is_tolerant=cluster is not None or not isinstance(images, (str, Path))))
     for name, values in (("model", llms), ("prompt", given), ("image", documents)):
         if not values:
             raise SettingsError(f"A comparison needs at least one {name}.")
-    for llm in llms:
-        if not isinstance(llm, MultiModalLLM):
-            raise SettingsError(f'A {type(llm).__name__} is not a model: pass a model object or "provider:model".')
     for place, llm in enumerate(llms):
         if llm.identity in [other.identity for other in llms[:place]]:
             raise SettingsError(f"The model '{llm!s:.80}' is given twice: remove one of them.")

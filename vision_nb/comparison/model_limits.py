@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 from vision_nb.cost.model_reference import parse_model_name
-from vision_nb.cost.rate_limit import RateLimit
+from vision_nb.cost.rate_limit import RateLimit, how_to_limit
 from vision_nb.errors import SettingsError
 from vision_nb.providers.base import MultiModalLLM
 
@@ -65,9 +65,12 @@ def rate_limits_of(llms: Sequence[MultiModalLLM], rate_limits: RateLimits) -> tu
     """
     names = [str(llm) for llm in llms]
     given = dict.fromkeys(names, rate_limits) if isinstance(rate_limits, RateLimit) else rate_limits or {}
-    if not isinstance(given, Mapping) or not all(isinstance(limit, RateLimit) for limit in given.values()):
+    values = given.values() if isinstance(given, Mapping) else [given]
+    wrong = [value for value in values if not isinstance(value, RateLimit)]
+    if wrong:
         raise SettingsError(
-            f"rate_limits must be vn.RateLimit(...), or a mapping from model names to it: got {rate_limits!r:.80}."
+            f"rate_limits takes a RateLimit, or a mapping from model names to them, not {wrong[0]!r:.80}: write "
+            f"{how_to_limit(wrong[0])}."
         )
     limits = _by_full_name(names, given, "rate_limits")
     return tuple(limits.get(name, llm.rate_limit) for name, llm in zip(names, llms, strict=True))

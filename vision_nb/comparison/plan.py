@@ -16,6 +16,7 @@ from vision_nb.comparison.run_options import RunOptions
 from vision_nb.cost.accounting import InputTokens, longest_answer
 from vision_nb.cost.estimate import EXPECTED_OUTPUT
 from vision_nb.cost.image_rules import view_of
+from vision_nb.cost.model_reference import misspelling
 from vision_nb.cost.prices import BATCH_TIER
 from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.cost.rule_kinds import View
@@ -98,7 +99,7 @@ class Plan(Report):
 
     Attributes:
         models: A `PlannedModel` for each model, in order.
-        notes: Notes about duplicates among the images and prompts.
+        notes: Notes about duplicates among the images and prompts, and about names that may be misspelled.
         is_batch: Whether the calls would be submitted as batches, so that the price of a batch is shown too.
 
     >>> plan = vn.compare("demo", "How large is it?", [vn.samples.path("chart")], dry_run=True)
@@ -280,7 +281,9 @@ class _Planning:
     def plan(self) -> Plan:
         """Return the plan."""
         planned = tuple(one.planned(in_batches=bool(self._options.batch)) for one in self._counts)
-        return Plan(planned, tuple(self._rows.notes()), is_batch=bool(self._options.batch))
+        unpriced = [llm for llm, one in zip(self._grid.models, planned, strict=True) if one.usd is None]
+        misspelled = filter(None, (misspelling(llm.provider, llm.counted_model) for llm in unpriced))
+        return Plan(planned, (*self._rows.notes(), *misspelled), is_batch=bool(self._options.batch))
 
 
 class _ModelCounts:

@@ -39,7 +39,7 @@ class Chat(FixedAttributes, TerminalDisplay):
     question can be asked at a time.
 
     Args:
-        llm: The model, or its name as for `connect`. It can be changed between questions.
+        llm: The model, or its name as for `connect`; None for the default model. It can be changed between questions.
         system: The system message; empty for none.
         keep_images: The maximum number of images to send. The most recent images are sent, and a note replaces each
             older one. The images of the question itself are always sent. None sends as many as the model accepts.
@@ -63,10 +63,11 @@ class Chat(FixedAttributes, TerminalDisplay):
     answering: Turn | None
     failed_turn: Turn | None
 
-    def __init__(self, llm: MultiModalLLM | str, *, system: str = "", keep_images: int | None = None) -> None:
-        self.llm = llm
-        self.system = system
-        self.keep_images = keep_images
+    def __init__(
+        self, llm: MultiModalLLM | str | None = None, *, system: str = "", keep_images: int | None = None
+    ) -> None:
+        self.llm = connect() if llm is None else llm
+        self.system, self.keep_images = system, keep_images
         self.answering = self.failed_turn = None
         self._turns: list[Turn] = []
         self._watchers = Watchers()

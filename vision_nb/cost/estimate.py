@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.accounting import InputTokens, longest_answer, pricing_of
 from vision_nb.cost.image_tokens import ImageTokens, count_images, is_size
-from vision_nb.cost.model_reference import PricedModel, as_models, counted_model
+from vision_nb.cost.model_reference import PricedModel, as_models, counted_model, misspelling
 from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
 from vision_nb.messages import as_images
@@ -41,6 +41,7 @@ class Estimate(TerminalDisplay):
         usd: US dollars of all calls with the longest answers, or None if the price is not known.
         is_exact: Whether the input tokens are the provider's own count.
         calls: The number of calls: 1, or the number of images if each is sent on its own.
+        remark: A remark about a model's name that may be misspelled, or "".
         alternative: The estimate of the other way to send several images; None for fewer, and with ``is_exact``.
     """
 
@@ -53,6 +54,7 @@ class Estimate(TerminalDisplay):
     usd: Decimal | None
     is_exact: bool = False
     calls: int = 1
+    remark: str = ""
     alternative: Estimate | None = None
 
     @property
@@ -69,8 +71,8 @@ class Estimate(TerminalDisplay):
 
     @property
     def _error(self) -> str:
-        """The error of the first image whose tokens cannot be counted, or ""."""
-        return next((image.error for image in self.images if image.error), "")
+        """The error of the first image whose tokens cannot be counted, or the remark, or ""."""
+        return next((image.error for image in self.images if image.error), self.remark)
 
     def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         text = f"prompt{' (estimated)' if self.text.is_estimate else ''}"
@@ -96,6 +98,7 @@ class Estimate(TerminalDisplay):
         """Return the price, and the price of the other way to send the images, or ""."""
         other = self.alternative
         price = f"{self.way}: {_range(self)}" if self.way else _range(self)
+        price += f". {self.remark}." if self.remark else ""
         return price, "" if other is None else f"As {other.way}: {_range(other)}"
 
     def _repr_markdown_(self) -> str:
@@ -256,7 +259,8 @@ def _estimate(
     exact: bool,
     per_image: bool,
 ) -> Estimate:
-    name, price = counted_model(model).model, pricing_of(model)
+    found, price = counted_model(model), pricing_of(model)
+    name = found.model
     settings = model.settings() if isinstance(model, PricedModel) else {}
     longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else max_new_tokens
     if longest < 1:
@@ -289,6 +293,7 @@ def _estimate(
         high,
         is_exact=exact,
         calls=len(places),
+        remark=misspelling(found.provider, name) if high is None else "",
     )
 
 

@@ -160,6 +160,25 @@ def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
     return known[found[0]] if found else None
 
 
+def misspelling(provider: str, model: str) -> str:
+    """Return a remark about a model without a known price whose name resembles that of a known one, or "".
+
+    Args:
+        provider: The provider's name; the models of others than services are not known.
+        model: The model's name.
+
+    >>> misspelling("openai", "gpt-4oo")
+    'The price of openai:gpt-4oo is not known: it may be a misspelling of openai:gpt-4o'
+    """
+    service = find_service(provider)
+    examples = () if service is None else service.examples
+    known = [*examples, *(row for row in RULES if _owner(row) == provider)]
+    found = get_close_matches(model.lower(), known, n=1, cutoff=_TYPO)
+    if not found or model in known:
+        return ""
+    return f"The price of {provider}:{model:.80} is not known: it may be a misspelling of {provider}:{found[0]}"
+
+
 def _counted_name(name: str) -> ModelReference:
     try:
         found = parse_model_name(name)

@@ -113,6 +113,16 @@ class RateLimit:
             )
 
 
+def how_to_limit(given: object) -> str:
+    """Return how to write a value that was given in place of a `RateLimit`.
+
+    >>> how_to_limit(10)
+    'vn.RateLimit(requests_per_minute=10)'
+    """
+    is_number = isinstance(given, int) and not isinstance(given, bool) and given > 0
+    return f"vn.RateLimit(requests_per_minute={given if is_number else '...'})"
+
+
 def _words(resource: Resource, limit: int) -> str:
     return f"{limit:,} {resource.removesuffix('s') if limit == 1 else resource}"
 

@@ -18,6 +18,7 @@ from vision_nb.images.pages import Pages, animation_frames, pdf_pages, tiff_page
 from vision_nb.images.remote import NO_OPTIONS, RemoteFile, StorageOptions, is_remote_file, public_name
 from vision_nb.images.sources import ImageSource, local_path
 from vision_nb.privacy.api_keys import Secret
+from vision_nb.user_warnings import warn_user
 
 DEFAULT_DPI = 150.0
 """The resolution of PDF pages: a letter page has 1275 x 1650 pixels."""
@@ -104,6 +105,8 @@ def parts_of(content: ImageContent, options: PartOptions) -> list[ImageContent]:
     """
     head = _head(content)
     kind, mimetype = container_kind(head), sniff(head)
+    if (kind == "video" or mimetype == "image/gif") and options.pages is not None and not options.chooses_frames:
+        warn_user(f"{content.label} has frames instead of pages: choose them with frames= or every_s=.")
     if kind == "pdf":
         return list(pdf_pages(content, options.pages, options.dpi, options.password))
     if kind == "video":

@@ -58,7 +58,8 @@ class Preview:
         about = self.estimate.is_estimate
         rows.append(("input tokens, estimated", format_count(self.estimate.tokens, is_estimate=about)))
         usd = self.estimate.usd
-        price = "unknown" if usd is None else format_price(usd, is_estimate=about)
+        unknown = f"unknown. {self.estimate.remark}." if self.estimate.remark else "unknown"
+        price = unknown if usd is None else format_price(usd, is_estimate=about)
         longest = f" for an answer of {self.estimate.max_new_tokens:,} tokens" if self.estimate.usd else ""
         rows.append(("price, estimated", price + longest))
         return rows

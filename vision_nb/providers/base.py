@@ -378,7 +378,8 @@ class MultiModalLLM(RequestSender):
 
     def __repr__(self) -> str:
         values = vars(self)  # a traceback may show a model that is not complete yet
-        settings = {name: values.get(name) for name in ("max_new_tokens", "temperature", "image_detail")}
+        names = ("max_new_tokens", "temperature", "image_detail", "max_side", "rate_limit")
+        settings = {name: values.get(name) for name in names}
         shown = "".join(f", {name}={value!r}" for name, value in settings.items() if value is not None)
         return f"{type(self).__name__}(model={values.get('model')!r}{shown})"
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from vision_nb.cost.call_gate import CallGate
-from vision_nb.cost.rate_limit import RateLimit
+from vision_nb.cost.rate_limit import RateLimit, how_to_limit
 from vision_nb.cost.request_gate import active_gate
 from vision_nb.cost.request_window import SlidingWindow, shared_window
 from vision_nb.errors import SettingsError, VisionError
@@ -33,7 +33,7 @@ class RequestSender(Provider):
     def __init__(self, rate_limit: RateLimit | None = None) -> None:
         super().__init__()
         if rate_limit is not None and not isinstance(rate_limit, RateLimit):
-            raise SettingsError(f"rate_limit must be vn.RateLimit(...) or None: got {rate_limit!r:.80}.")
+            raise SettingsError(f"rate_limit={rate_limit!r:.80} is not a RateLimit: write {how_to_limit(rate_limit)}.")
         self.rate_limit = rate_limit
         self._schema_in_prompt = self.schema_support == "prompt"
 

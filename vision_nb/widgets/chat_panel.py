@@ -367,4 +367,6 @@ class ChatPanel(FixedAttributes, WidgetTabCompletion, ipywidgets.VBox):  # type:
 
     def __repr__(self) -> str:
         turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"
-        return f"ChatPanel({self.chat.llm}, {turns})"
+        attached = len(self._composer.documents)
+        images = f", {'1 image' if attached == 1 else f'{attached} images'} attached" if attached else ""
+        return f"ChatPanel({self.chat.llm}, {turns}{images})"
