@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import vision_nb as vn
@@ -79,6 +80,11 @@ def test_an_error_about_a_missing_file_names_the_working_folder_without_the_home
         lambda home: vn.connect("demo").complete("What?", home / "empty.png"),
         lambda home: vn.connect("demo").complete("What?", home / ("long" * 100)),
         lambda home: vn.connect("demo").complete("What?", home / "pipe"),
+        lambda home: vn.load_images(home / "text.png")[0].size,
+        lambda home: vn.load_images([home / "damaged.png"])[0].to_pil(),
+        lambda home: vn.connect("demo").complete("What?", home / "damaged.png"),
+        lambda home: vn.load_images(home / "damaged.pdf"),
+        lambda home: vn.load_images(home / "stack.tiff", pages=9),
         lambda home: Store(home / "photos"),
         lambda home: Store(home / "empty.png" / "a.sqlite3"),
         lambda home: Store(home / "photos" / "night.png"),
@@ -91,6 +97,10 @@ def test_an_error_about_a_missing_file_names_the_working_folder_without_the_home
 def test_errors_about_paths_do_not_name_the_home_folder(use, home):
     (home / "empty").mkdir()
     (home / "empty.png").touch()
+    (home / "text.png").write_text("no image")
+    (home / "damaged.png").write_bytes((home / "photos" / "night.png").read_bytes()[:60])
+    (home / "damaged.pdf").write_bytes(b"%PDF-1.7 no document")
+    picture().save(home / "stack.tiff")
     if hasattr(os, "mkfifo"):
         os.mkfifo(home / "pipe")
     with pytest.raises(errors.VisionError) as caught:
@@ -111,3 +121,15 @@ def test_the_chat_panel_takes_folders_and_patterns(images, photos):
     names = [image.name for image in panel._composer.documents]
     assert set(names) == {str(Path("photos/night.png"))} and len(names) == (2 if isinstance(images, list) else 1)
     panel.close()
+
+
+def test_the_paths_of_a_column_are_shown_without_the_home_folder(photos, home):
+    for name in ("text.png", "other.png"):
+        (home / name).write_text("no image")
+    paths = pd.Series(
+        [home / "photos" / "elephant.png", home / "text.png", "photos/elephant.png", "other.png"], dtype=object
+    )
+    comparison = vn.compare("demo", "?", paths, progress=False)
+    shown = [Path("~/photos/elephant.png"), Path("~/text.png"), Path("photos/elephant.png"), Path("other.png")]
+    for row, path in zip(comparison, shown, strict=True):
+        assert f" {path}" in str(row.error) and str(home) not in str(row.error)

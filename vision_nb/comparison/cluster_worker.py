@@ -37,6 +37,7 @@ from vision_nb.errors import ClusterError, ImageError, ImageNotFoundError, Unsup
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.wait_line import hidden_waits
+from vision_nb.paths import shown_path
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import without_rate_limit_retries
@@ -255,6 +256,6 @@ def _naming_worker(address: str, image: ImageDocument) -> Iterator[None]:
         if image.image_path is None or Path(image.image_path).is_file():
             raise
         raise type(error)(
-            f"The worker {address} cannot read {image.image_path}: use a file system that all workers share, an object "
-            "store such as s3://, or pass the image's bytes."
+            f"The worker {address} cannot read {shown_path(Path(image.image_path))}: use a file system that all "
+            "workers share, an object store such as s3://, or pass the image's bytes."
         ) from None

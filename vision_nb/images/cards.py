@@ -17,6 +17,7 @@ from typing import Protocol
 from vision_nb.errors import ImageError
 from vision_nb.images.decode import Size
 from vision_nb.images.prepare import ThumbnailType
+from vision_nb.paths import without_folders
 from vision_nb.rendering.sanitize import escape_text
 
 PAGE = 20
@@ -123,7 +124,7 @@ def read_card(document: ShownImage, *, side: int | None = None, max_bytes: int =
         thumbnail = document.thumbnail(side, max_bytes=max_bytes, mimetype="image/webp")
         size, kind = document.size, document.mimetype.removeprefix("image/").upper()
     except ImageError as error:
-        return ImageCard(name, str(error).replace(document.name, name))  # the name says which file it is
+        return ImageCard(name, without_folders(str(error), document.name, name))  # the name says which file it is
     return ImageCard(name, f"{size[0]:,} \u00d7 {size[1]:,} {kind}", thumbnail, size)
 
 

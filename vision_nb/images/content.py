@@ -159,6 +159,11 @@ class FileContent(ImageContent):
         super().__init__(name, name)
         self._path = expand_path(path, ImageNotFoundError)
 
+    @property
+    def label(self) -> str:
+        """The path as it was given, with the home folder as ``~``: errors are saved in notebooks."""
+        return shown_path(self._path)
+
     def lacks_end(self) -> bool:
         """Return whether the file has no end marker."""
         with self.open() as file:
@@ -170,7 +175,7 @@ class FileContent(ImageContent):
             try:
                 return file.read()
             except OSError as error:
-                raise UnsupportedImageError(f"{self.name} cannot be read ({error.strerror}).") from error
+                raise UnsupportedImageError(f"{self.label} cannot be read ({error.strerror}).") from error
 
     def header(self) -> Header:
         """Return the type and size; they are read once for each version of the file."""
@@ -222,7 +227,7 @@ class FileContent(ImageContent):
 def _file_header(content: FileContent, fingerprint: Hashable) -> Header:
     """Return the header of a file; documents of the same file share it."""
     with content.open() as file:
-        return read_header(file, content.name)
+        return read_header(file, content.label)
 
 
 class RemoteContent(ImageContent):

@@ -57,18 +57,18 @@ def video_frames(
     Raises:
         ImageError: The file cannot be read, is shorter than a time, or has too many frames.
     """
-    fields, _ = renderer().ask(content, "video", "describe", name=content.name)
+    fields, _ = renderer().ask(content, "video", "describe", name=content.label)
     seconds, header = float(fields["seconds"]), Header("image/jpeg", (int(fields["size"][0]), int(fields["size"][1])))
     chosen = list(times)
     if late := [time for time in chosen if time > seconds]:
-        raise ImageNotFoundError(f"There is no frame at {late[0]:g} s in {content.name}: it is {seconds:.1f} s long.")
+        raise ImageNotFoundError(f"There is no frame at {late[0]:g} s in {content.label}: it is {seconds:.1f} s long.")
     if not chosen:
         if not 0 < seconds < 1e9:
-            raise CorruptImageError(f"{content.name} is a damaged video (its length is {seconds:g} s): save it again.")
+            raise CorruptImageError(f"{content.label} is a damaged video (its length is {seconds:g} s): save it again.")
         count = seconds / every_s if every_s is not None else frames or DEFAULT_FRAMES
         if count > MAX_PARTS:
             raise ImageTooLargeError(
-                f"{content.name} is {seconds:,.0f} s long, which would give more than {MAX_PARTS:,} frames: choose a "
+                f"{content.label} is {seconds:,.0f} s long, which would give more than {MAX_PARTS:,} frames: choose a "
                 "larger every_s=, or frames=20."
             )
         if every_s is not None:

@@ -144,11 +144,11 @@ def pdf_pages(content: ImageContent, pages: Pages | None, dpi: float, password: 
         ImageError: The document cannot be read, or has no such page.
         SettingsError: The pages are not numbers.
     """
-    fields, _ = renderer().ask(content, "pdf", "describe", name=content.name, password=password)
+    fields, _ = renderer().ask(content, "pdf", "describe", name=content.label, password=password)
     count = int(fields["count"])
     if not count:
-        raise CorruptImageError(f"{content.name} has no pages: save or download it again.")
-    return [PartContent(content, PdfPage(n, dpi, password)) for n in page_numbers(pages, count, content.name)]
+        raise CorruptImageError(f"{content.label} has no pages: save or download it again.")
+    return [PartContent(content, PdfPage(n, dpi, password)) for n in page_numbers(pages, count, content.label)]
 
 
 @dataclass(frozen=True)
@@ -198,12 +198,12 @@ def tiff_pages(content: ImageContent, pages: Pages | None) -> list[ImageContent]
         ImageError: The file cannot be read, or has no such page.
         SettingsError: The pages are not numbers.
     """
-    with content.open() as file, open_image(file, content.name) as (image, _):
-        places = _page_places(image, content.name)
+    with content.open() as file, open_image(file, content.label) as (image, _):
+        places = _page_places(image, content.label)
     if len(places) == 1 and pages is None:
         return [content]
     found: list[ImageContent] = []
-    for number in page_numbers(pages, len(places), content.name):
+    for number in page_numbers(pages, len(places), content.label):
         index, header = places[number - 1]
         found.append(PartContent(content, StackedImage(number, index, "page"), header))
     return found
@@ -236,18 +236,18 @@ def animation_frames(
     Raises:
         ImageError: The file cannot be read, or has no such frame.
     """
-    with content.open() as file, open_image(file, content.name) as (image, _):
+    with content.open() as file, open_image(file, content.label) as (image, _):
         places: list[tuple[int, Header | None]]
         total = min(int(getattr(image, "n_frames", 1)), MAX_PARTS)
         if total == 1 and frame is None:
             return [content]
         if frame is not None:
-            places = [(number - 1, None) for number in page_numbers(frame, total, content.name, "frame")]
+            places = [(number - 1, None) for number in page_numbers(frame, total, content.label, "frame")]
         elif every_s is None:
             wanted = min(count or 1, total)
             places = [(int((2 * number + 1) * total / (2 * wanted)), None) for number in range(wanted)]
         else:
-            check_pixels(image, content.name)
+            check_pixels(image, content.label)
             places = _places_every(image, total, every_s)
     return [PartContent(content, StackedImage(place + 1, place, "frame"), header) for place, header in places]
 

@@ -60,6 +60,11 @@ class PartContent(ImageContent):
         self.is_local = container.is_local
         self._header: tuple[Hashable, Header] | None = None if header is None else (self.fingerprint(), header)
 
+    @property
+    def label(self) -> str:
+        """The image's name in errors."""
+        return f"{self.container.label}#{self.part.fragment}"
+
     def for_worker(self) -> ImageContent:
         """Return the part of a file that the worker reads, or the image itself if the file is in memory."""
         if isinstance(self.container, MemoryContent):
@@ -76,7 +81,7 @@ class PartContent(ImageContent):
         """Return the type and size; they are read once for each version of the file."""
         fingerprint = self.fingerprint()
         if self._header is None or self._header[0] != fingerprint:
-            self._header = (fingerprint, self.part.header(self.container, self.name))
+            self._header = (fingerprint, self.part.header(self.container, self.label))
         return self._header[1]
 
     def fingerprint(self) -> Hashable:
@@ -85,6 +90,6 @@ class PartContent(ImageContent):
 
     def _rendered(self) -> Prepared:
         fingerprint = self.fingerprint()
-        made = RENDERED_PARTS.get(fingerprint, lambda: self.part.render(self.container, self.name))
+        made = RENDERED_PARTS.get(fingerprint, lambda: self.part.render(self.container, self.label))
         self._header = (fingerprint, Header(made.mimetype, made.size))
         return made
