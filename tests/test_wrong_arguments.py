@@ -69,6 +69,11 @@ def test_an_option_of_a_local_model_may_be_one_of_its_base_class():
     assert "did you mean timeout=?" in failure(vn.LocalMultiModal, "llava", timeuot=10)
 
 
+def test_a_misspelled_address_of_a_local_model_is_no_search_for_servers():
+    assert "did you mean api_base=?" in failure(vn.connect, "local:llava", api_bsae="http://127.0.0.1:9/v1")
+    assert "did you mean api_base=?" in failure(vn.connect, "ollama:llava", base_url="http://127.0.0.1:9/v1")
+
+
 def test_a_parameter_of_the_api_is_passed_in_additional_kwargs():
     assert "additional_kwargs={'top_p': ...}" in failure(vn.connect, "demo", top_p=0.5)
 

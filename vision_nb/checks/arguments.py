@@ -87,6 +87,19 @@ def check_request_parameters(names: Iterable[str], arguments: Sequence[str]) -> 
             raise ArgumentError(f"A call has no argument {name}=: use vn.Chat(llm, system=...).")
 
 
+def check_options(owner: type, names: Iterable[str]) -> None:
+    """Raise ArgumentError if a class has no argument with one of the names.
+
+    Args:
+        owner: The class.
+        names: The names of the arguments.
+    """
+    known = _with_options([], owner)
+    for name in names:
+        if name not in known:
+            raise unknown_argument(owner.__name__, name, known)
+
+
 def unknown_argument(callee: str, name: str, known: Sequence[str]) -> ArgumentError:
     """Return the error for an argument that does not exist.
 

@@ -160,6 +160,8 @@ def parse(parser: MagicArgumentParser, line: str) -> Namespace:
     except IPythonUsageError as error:  # IPython's parser quotes words in full
         raise UsageError(str(error)) from error
     for word in rest:
+        if word in ("--help", "-h"):
+            raise UsageError("%vision help lists the options and the subcommands.")
         if word.startswith("-"):
             raise unknown("option", word.partition("=")[0], OPTION_NAMES)
     models = [*options.model, *rest]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vision_nb.checks.arguments import check_options
 from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.llamacpp.models import cached_pair
@@ -27,6 +28,8 @@ def connect_local(model: str, options: Mapping[str, Any]) -> MultiModalLLM:
     small = SMALL_MODELS.get(model)
     if small is not None and (has_engine(small) or cached_pair(small) is not None):
         return connect_shared(small, **options)
+    if small is None:
+        check_options(LocalMultiModal, options.keys() - {"download"})  # before a search that an address would spare
     servers = LocalMultiModal.detect(api_key=options.get("api_key"))
     if small is not None and not any(server.find(model) for server in servers):
         return connect_shared(small, **options)
