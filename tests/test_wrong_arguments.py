@@ -152,9 +152,10 @@ def test_a_missing_argument_is_named():
 
 def test_arguments_that_must_be_named_or_are_given_twice():
     assert failure(vn.RateLimit, 10) == (
-        "RateLimit takes nothing without a name: write RateLimit(requests_per_minute=...)."
+        "RateLimit takes no positional arguments: write RateLimit(requests_per_minute=...)."
     )
-    assert "write extract(model=...)" in failure(vn.extract, CHART, DATA, "demo")
+    message = failure(vn.extract, CHART, DATA, "demo")
+    assert message == "extract() takes only images and schema as positional arguments: write extract(model=...)."
     assert failure(vn.connect, "openai:gpt-4o", model="gpt-4o") == "OpenAIMultiModal got model twice: omit model=."
 
 

@@ -76,12 +76,12 @@ def check_request_parameters(names: Iterable[str], arguments: Sequence[str]) -> 
         arguments: The names of the call's own arguments.
     """
     known = (*arguments, "max_new_tokens", "image_detail", *REQUEST_PARAMETERS)
-    for name in names:
+    for name in set(names).difference(known):
         if name in IMAGE_ARGUMENTS:
             guess = next((one for one in arguments if one in IMAGE_ARGUMENTS), None)
         else:
             guess = similar(name, known, _TYPO)
-        if guess and guess != name:
+        if guess is not None:
             raise ArgumentError(f"A call has no argument {name:.80}=: did you mean {guess}=?")
         if name in ("system", "system_message"):
             raise ArgumentError(f"A call has no argument {name}=: use vn.Chat(llm, system=...).")
@@ -141,9 +141,9 @@ def _explained(error: TypeError, function: Callable[..., Any], args: Sequence[An
         if name in by_position[: len(args)]:
             return ArgumentError(f"{callee} got {name} twice: omit {name}=.")
     if len(args) > len(by_position) and inspect.Parameter.VAR_POSITIONAL not in kinds:
-        allowed = f"only {' and '.join(by_position)}" if by_position else "nothing"
+        allowed = f"only {' and '.join(by_position)} as" if by_position else "no"
         advice = f"write {plain_name}({by_name[0]}=...)." if by_name else "omit the others."
-        return ArgumentError(f"{callee} takes {allowed} without a name: {advice}")
+        return ArgumentError(f"{callee} takes {allowed} positional arguments: {advice}")
     required = [one.name for one in parameters if one.default is one.empty and one.name in known]
     missing = [name for name in required if name not in by_position[: len(args)] and name not in kwargs]
     if missing:

@@ -9,6 +9,7 @@ _SAME_MEANING = tuple(
     frozenset(words.split())
     for words in (
         "image_documents images image imgs img pictures picture files file documents",
+        "image_path path filename file_name filepath",
         "models model llm llms",
         "prompts prompt question questions query",
         "max_new_tokens max_tokens max_output_tokens max_completion_tokens",
