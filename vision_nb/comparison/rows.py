@@ -13,6 +13,7 @@ from typing import Any, overload
 from vision_nb.comparison.grid import Grid, Row, image_key, row_keys
 from vision_nb.comparison.tally import Tally
 from vision_nb.errors import StoreError
+from vision_nb.paths import without_folders
 from vision_nb.responses import Response
 from vision_nb.storage.answer_keys import AnswerKeys, encoded_digests
 from vision_nb.storage.answers import AnswerFacts, read_answers
@@ -361,7 +362,8 @@ class Rows(Sequence[Row]):
         elif (done := self._held[first]).finished:
             self.put(index, replace(done, image=own.image, document=own.document, from_store=True))
         else:
-            self.put(index, replace(own, error=done.error))
+            error = done.error and without_folders(done.error, done.image, own.image_title)  # it names the other image
+            self.put(index, replace(own, error=error))
 
     def _count(self, index: int, change: int) -> None:
         if self._flags[index]:
