@@ -241,12 +241,13 @@ def test_a_name_from_a_server_cannot_change_the_terminal():
 
 @pytest.mark.kernel
 def test_the_note_appears_once_in_a_notebook(photo):
-    _, first, second, connected, panel, used, third = run_cells(
+    _, first, second, connected, panel, misspelled, used, third = run_cells(
         LOAD,
         "%%vision\nQuiet?;",
         f"%%vision -i {photo} -f text\nWhat are the main colors?",
         "vn.connect()",
         "vn.ChatPanel()._composer.note",
+        "%vision use openai:gpt-4oo",
         "%vision use demo:other",
         "%%vision\nAnd now?",
         load=False,
@@ -258,6 +259,8 @@ def test_the_note_appears_once_in_a_notebook(photo):
     assert len(connected.outputs) == 1 and "demo answers" not in connected.outputs[0].data["text/plain"]
     assert "demo answers" in panel.outputs[0].data["text/plain"]
     assert text_of(used) == "%%vision now asks demo:other by default.\n"
+    remark = "The price of openai:gpt-4oo is not known: it may be a misspelling of openai:gpt-4o."
+    assert text_of(misspelled) == f"%%vision now asks openai:gpt-4oo by default. {remark}\n"
     assert "answers:" not in str(third.outputs[0]) and error_of(third) is None
 
 

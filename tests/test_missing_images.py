@@ -54,6 +54,11 @@ def test_a_path_that_does_not_exist_is_an_error_that_names_a_similar_one(use, ty
     assert str(caught.value) == f"There is no {kind} {Path(typed)}: did you mean {Path(meant)}?"
 
 
+def test_a_question_in_the_place_of_the_images_is_not_taken_for_a_pattern(photos):
+    with pytest.raises(errors.ImageNotFoundError, match="a question comes before its images"):
+        vn.connect("demo").complete("photos/night.png", "What is this?")
+
+
 def test_a_folder_without_images_but_with_subfolders_suggests_to_search_them(photos):
     with pytest.raises(errors.ImageNotFoundError, match="recursive=True searches its subfolders"):
         vn.load_images(photos.parent)

@@ -87,6 +87,7 @@ def test_a_parameter_of_the_api_is_passed_in_additional_kwargs():
         ("temprature", "temperature"),
         ("max_new_token", "max_new_tokens"),
         ("shema", "schema"),
+        ("detail", "image_detail"),
         ("reasoning_efort", "reasoning_effort"),
     ],
 )

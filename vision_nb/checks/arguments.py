@@ -80,7 +80,7 @@ def check_request_parameters(names: Iterable[str], arguments: Sequence[str]) -> 
         if name in IMAGE_ARGUMENTS:
             guess = next((one for one in arguments if one in IMAGE_ARGUMENTS), None)
         else:
-            guess = similar(name, known, _TYPO)
+            guess = "image_detail" if name == "detail" else similar(name, known, _TYPO)
         if guess is not None:
             raise ArgumentError(f"A call has no argument {name:.80}=: did you mean {guess}=?")
         if name in ("system", "system_message"):

@@ -307,7 +307,9 @@ class RemoteContent(ImageContent):
 def missing_file(path: Path) -> ImageNotFoundError:
     """Return an error about a path that does not exist, with a similar one that does, or the working folder."""
     shown, guess = shown_path(path), _similar_path(path)
-    if glob.has_magic(str(path)):
+    if " " in shown and shown.endswith("?"):
+        advice = "a question comes before its images."
+    elif glob.has_magic(str(path)):
         advice = f"use vn.load_images({shown!r}) for a pattern."
     else:
         advice = f"did you mean {shown_path(guess)}?" if guess else f"{working_folder()}."

@@ -8,7 +8,7 @@ from typing import Any
 from vision_nb.checks.spelling import closest
 from vision_nb.cost.accounting import ModelPricing
 from vision_nb.cost.ledger import ledger
-from vision_nb.cost.model_reference import ModelReference
+from vision_nb.cost.model_reference import ModelReference, misspelling, parse_model_name
 from vision_nb.errors import SettingsError
 from vision_nb.magics.batches import batch
 from vision_nb.magics.conversations import DEFAULT_NAME
@@ -115,7 +115,10 @@ def _use(session: Session, name: str) -> None:
     full_name = resolve(name, session.settings.aliases)
     session.settings.model = name
     mark_announced(full_name)
-    _print(f"%%vision now asks {full_name} by default.")
+    model = parse_model_name(full_name)
+    is_priced = ModelPricing(model.provider, model.model, False)(Usage(1, 1)) is not None
+    remark = "" if is_priced else misspelling(model.provider, model.model)
+    _print(f"%%vision now asks {full_name} by default.{remark and f' {remark}.'}")
 
 
 def _alias(session: Session, name: str, model: str) -> None:
