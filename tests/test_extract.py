@@ -338,12 +338,12 @@ def test_the_html_shows_failed_rows_first_in_pages_and_escapes_values(server, ll
     assert html.index("40.png") < html.index("00.png")
     assert html.count("<details") == 2 and "Rows 21 to 40" in html and "Rows 41 to 45" in html
     assert "<script" not in html and len(html) < 500_000
-    assert "45 rows, 44 read, 1 failed, 0 repaired" in html
+    assert "45 rows, 44 answered, 1 failed, 0 repaired" in html
 
 
 def test_the_html_of_a_single_image_counts_one_row(server, llm, images):
     server.answer_with(json.dumps(RECEIPT))
-    assert "1 row, 1 read" in extract(images / "0.png", llm)._repr_html_()
+    assert "1 row, 1 answered" in extract(images / "0.png", llm)._repr_html_()
 
 
 def test_thumbnails_make_a_styled_table_that_stays_small(server, llm, images):

@@ -241,7 +241,7 @@ MISTAKES = {
     "%vision demo": "and the question below it",
     "%vision fast": "and the question below it",
     "%vision ask": "and the question below it",
-    "%vision models": "%vision list shows the known models",
+    "%vision models": "%vision list shows the models that are ready",
     "%vision budget 5": "vn.ledger.budget = 0.50",
     "%vision help budget": "vn.ledger.budget = 0.50",
     "%vision prices": "%%vision --dry-run shows the price of a question",

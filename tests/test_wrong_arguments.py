@@ -177,4 +177,5 @@ def test_the_arguments_are_not_in_the_local_variables_of_the_check():
 
 def test_a_word_of_the_same_meaning_goes_before_a_similar_one():
     assert closest("model", ["mode", "models"]) == "models"
+    assert closest("models", ["model", "models"]) == "models"
     assert closest("unlike_any", ["models"]) is None

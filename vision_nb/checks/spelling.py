@@ -37,7 +37,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     """
     originals = {one.casefold(): one for one in known}
     meaning = next((words for words in _SAME_MEANING if word.casefold() in words), frozenset())
-    same = sorted(meaning & originals.keys())
+    same = sorted(meaning & originals.keys(), key=lambda one: one != word.casefold())  # the word itself first
     return originals[same[0]] if same else similar(word, known)
 
 

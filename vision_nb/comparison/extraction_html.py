@@ -168,9 +168,8 @@ def _below(comparison: Comparison, shown: int) -> str:
     """Return the summary and the demo's badge, as HTML."""
     rows = comparison.rows
     tally = rows.tally()
-    spent = format_price(tally.price, is_demo=tally.paid_is_demo)
-    counts = f"{tally.answered:,} read, {tally.failed:,} failed, {tally.repaired:,} repaired"
-    sentences = [f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}, {counts}; {spent}."]
+    counts = f"{tally.answered:,} answered, {tally.failed:,} failed, {tally.repaired:,} repaired"
+    sentences = [f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}, {counts}; {tally.price}."]
     sentences += [f"{note}." for note in rows.notes()]
     if comparison.incomplete:
         sentences.append(f"Incomplete: {comparison.incomplete}.")

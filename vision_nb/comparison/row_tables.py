@@ -9,7 +9,6 @@ from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
 from vision_nb.rendering.demo_badge import BADGE
-from vision_nb.rendering.format import format_price
 from vision_nb.rendering.terminal import TerminalPart, TextTable, short_text
 from vision_nb.rendering.values import value_text
 from vision_nb.schema.fields import Field
@@ -85,9 +84,8 @@ def _table_parts(
     if len(rows) > len(lines):
         yield f"and {len(rows) - len(lines):,} more rows: to_dataframe() has all"
     tally = rows.tally()
-    price = format_price(tally.price, is_demo=tally.paid_is_demo)
     counts = f"{tally.answered:,} answered, {tally.failed:,} failed"
-    yield f"{'1 row' if len(rows) == 1 else f'{len(rows):,} rows'}, {counts}; {price}"
+    yield f"{'1 row' if len(rows) == 1 else f'{len(rows):,} rows'}, {counts}; {tally.price}"
     yield from notes
     if incomplete:
         yield f"Incomplete: {incomplete}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from vision_nb.comparison.grid import Row
+from vision_nb.rendering.format import format_price
 
 
 @dataclass
@@ -33,14 +34,10 @@ class Tally:
     unpriced: int = 0
 
     @property
-    def price(self) -> Decimal | None:
-        """The price of the paid rows in US dollars, or None if one is not known."""
-        return None if self.unpriced else self.usd
-
-    @property
-    def paid_is_demo(self) -> bool:
-        """Whether the demo answered all rows that were paid for."""
-        return self.paid == self.paid_demo
+    def price(self) -> str:
+        """The price of the paid rows, for display."""
+        usd = None if self.unpriced else self.usd
+        return format_price(usd, is_demo=self.paid == self.paid_demo) if self.paid else "nothing spent"
 
     def add(self, row: Row) -> None:
         """Count a row."""

@@ -152,7 +152,8 @@ def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
     if colon:
         found = get_close_matches(provider.lower(), [*provider_names(), *_LOCAL_SERVERS], n=1, cutoff=cutoff)
         return f"{found[0]}:{model}" if found else None
-    known = {row: f"openai:{row}" for row in RULES if _owner(row) == "openai"}
+    known = {_DEFAULT_MODELS["local"]: f"local:{_DEFAULT_MODELS['local']}"}
+    known |= {row: f"openai:{row}" for row in RULES if _owner(row) == "openai"}
     for service in all_services().values():
         known |= {example: f"{service.name}:{example}" for example in service.examples}
     known |= {one: one for one in (*provider_names(), *_LOCAL_SERVERS, *SMALL_MODELS)}

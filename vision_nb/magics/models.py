@@ -167,4 +167,4 @@ def resolve(name: str, aliases: Mapping[str, str]) -> str:
     guess = closest(name, [*aliases, *known_models()]) if not colon else None
     guess = guess or nearest_name(name) or closest(f"openai:{name}", known_models())
     hint = f"did you mean {guess}?" if guess else "write provider:model, as in openai:gpt-4o."
-    raise UsageError(f"There is no model {truncate(name)!r}: {hint} %vision list shows the known models.")
+    raise UsageError(f"There is no model {truncate(name)!r}: {hint} %vision list shows the models that are ready.")

@@ -28,8 +28,7 @@ from vision_nb.responses import Usage
 _QUESTION_HELP = "Write the question in the cell's body. `{{expression}}` inserts a value; `\\{{` sends two braces."
 _TO_ASK = "To ask a question, write %%vision MODEL -i IMAGE on the first line of a cell, and the question below it."
 _HINTS = {
-    "models": "%vision list shows the known models, and %vision use MODEL sets the default.",
-    "model": "%vision use MODEL sets the default, and %vision list shows the known models.",
+    "models": "%vision list shows the models that are ready, and %vision use MODEL sets the default.",
     "budget": "vn.ledger.budget = 0.50 limits what calls cost, and %vision cost shows what was spent.",
     "price": "%%vision --dry-run shows the price of a question, and %vision list those of the models.",
     "ask": _TO_ASK,

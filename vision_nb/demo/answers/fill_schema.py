@@ -21,7 +21,7 @@ _FORMATS |= {"ipv4": "127.0.0.1", "ipv6": "::1", "uuid": "00000000-0000-4000-800
 _IMAGE_LISTS = ("images", "pictures", "photos", "pages", "items", "results")
 _CAPTIONS = ("caption", "description", "summary", "alt", "alttext", "text", "title", "answer")
 _UNKNOWN = ("unknown", "other", "none", "n/a", "na", "unclear", "not visible", "unsure")
-_TEXTS = ("", "0", "0.00", "-", "A", "AA", "AAA", "00", "000", "0000", "00000", "unknown", "a", "2026-01-01")
+_TEXTS = ("unknown", "", "0", "0.00", "-", "A", "AA", "AAA", "00", "000", "0000", "00000", "a", "2026-01-01")
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _CHECKED = ("type", "enum", "const", "minLength", "maxLength", "pattern", "multipleOf", *_BOUNDS)
 
@@ -31,8 +31,8 @@ def fill(schema: Mapping[str, Any], images: Sequence[Measurement], manner: Manne
 
     A property named after something that is measured, such as "width" or "colors", gets that value of the first image;
     of each image in turn in an array called "images" or the like. An enumeration gets the value that comes nearest to
-    what was measured, such as a main color. All others are null if the schema allows it, otherwise "unknown" or the
-    first allowed value, otherwise empty.
+    what was measured, such as a main color. All others are null if the schema allows it, otherwise "unknown", 0, empty
+    or the first allowed value.
 
     Args:
         schema: A JSON schema: objects, arrays, enumerations, ``anyOf``, ``allOf``, references and limits are
@@ -41,7 +41,7 @@ def fill(schema: Mapping[str, Any], images: Sequence[Measurement], manner: Manne
         manner: The manner of captions.
 
     >>> fill({"type": "object", "properties": {"total": {"type": ["number", "null"]}, "name": {"type": "string"}}}, ())
-    {'total': None, 'name': ''}
+    {'total': None, 'name': 'unknown'}
     """
     known = [_known(image, manner) for image in images]
     return _Filler(schema, known).value(schema, known[0] if known else {}, "", 0)
