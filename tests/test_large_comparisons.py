@@ -190,7 +190,7 @@ def test_html_shows_the_failed_images_of_a_large_comparison_first(server, llm, p
     monkeypatch.setattr(gallery, "MAX_IMAGES", 3)
     number_answers(server)
     missing = [*images, path.parent / "missing.png"]
-    comparison = vn.compare(llm, "What?", missing, store=path, progress=False)
+    comparison = vn.compare(llm, "What?", missing, store=path, progress=False, concurrency=1)
     assert "missing.png" in comparison._repr_html_() and "answer 3<" not in comparison._repr_html_()
 
 

@@ -198,7 +198,8 @@ def _unmeasured(schema: Mapping[str, Any]) -> Iterator[Any]:
     yield None
     values = [schema["const"]] if "const" in schema else schema.get("enum", ())
     yield from sorted(values, key=lambda value: str(value).lower() not in _UNKNOWN)
-    yield _FORMATS.get(schema.get("format", ""), "")
+    if schema.get("format") in _FORMATS:
+        yield _FORMATS[schema["format"]]
     yield from _TEXTS
     yield "-" * schema.get("minLength", 0)
     bounds, step = [schema[name] for name in _BOUNDS if name in schema], schema.get("multipleOf", 1)
