@@ -74,9 +74,18 @@ def test_an_error_about_a_missing_file_names_the_working_folder_without_the_home
     assert str(caught.value) == f"There is no file elephant.png: the working folder is {Path('~/photos')}."
 
 
+def use_deleted_store(home):
+    """Write to a store whose file was deleted."""
+    path = home / "deleted.sqlite3"
+    with Store(path) as store:
+        path.unlink()
+        store.digests([vn.ImageDocument.of(home / "photos" / "night.png")])
+
+
 @pytest.mark.parametrize(
     "use",
     [
+        use_deleted_store,
         lambda home: vn.load_images(home / "photos" / "elephant.png"),
         lambda home: vn.load_images(home / "photos" / "*.jpg"),
         lambda home: vn.load_images(home / "empty"),

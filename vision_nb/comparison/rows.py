@@ -13,7 +13,7 @@ from typing import Any, overload
 from vision_nb.comparison.grid import Grid, Row, image_key, row_keys
 from vision_nb.comparison.tally import Tally
 from vision_nb.errors import StoreError
-from vision_nb.paths import without_folders
+from vision_nb.paths import shown_path, without_folders
 from vision_nb.responses import Response
 from vision_nb.storage.answer_keys import AnswerKeys, encoded_digests
 from vision_nb.storage.answers import AnswerFacts, read_answers
@@ -156,8 +156,8 @@ class Rows(Sequence[Row]):
         row = self._empty(index, key)
         if answer is None:
             raise StoreError(
-                f"The store {self._path} no longer has the answer of row {index:,} ({row.image_title}), and a "
-                "comparison of this size keeps its answers there: run it again to ask for what is missing."
+                f"The store {shown_path(self._path)} no longer has the answer of row {index:,} ({row.image_title}), "
+                "and a comparison of this size keeps its answers there: run it again to ask for what is missing."
             )
         parsed = None if self.grid.schema is None else self.grid.schema.parse(answer.text)
         return row.with_answer(answer, from_store=bool(self._flags[index] & _FROM_STORE), parsed=parsed)

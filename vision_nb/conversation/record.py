@@ -20,6 +20,7 @@ from vision_nb.conversation.watchers import Watchers
 from vision_nb.errors import SettingsError, StoreError, VisionError
 from vision_nb.messages import ChatMessage
 from vision_nb.notebook.interrupts import keep_weakly
+from vision_nb.paths import shown_path
 from vision_nb.responses import ChatResponse
 from vision_nb.storage.conversations import ConversationSummary, StoredConversation
 from vision_nb.store import Store
@@ -162,7 +163,9 @@ class ConversationRecord:
                 failed = replace(turn, question=question, answer=replace(turn.answer, finish_reason="incomplete"))
             state = RecordState(tuple(turns), question, str(found.settings.get("first_code_prompt", "")))
         except DAMAGE as error:
-            raise StoreError(f"The conversation in {store.path} is damaged, so a new one begins.") from error
+            raise StoreError(
+                f"The conversation in {shown_path(store.path)} is damaged, so a new one begins."
+            ) from error
         return found, state, failed
 
     def _read_moved(self, store: Store) -> tuple[StoredConversation, RecordState, Turn | None] | None:

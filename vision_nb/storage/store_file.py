@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vision_nb.errors import StoreError
 from vision_nb.notebook.interrupts import keep_interrupts
+from vision_nb.paths import shown_path
 from vision_nb.storage.database import Columns, checkpoint, close_database, open_database
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
@@ -63,7 +64,8 @@ class StoreFile:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                raise StoreError(f"The store {self.path} cannot be used ({error}): choose another store=.") from error
+                message = f"The store {shown_path(self.path)} cannot be used ({error}): choose another store=."
+                raise StoreError(message) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -87,8 +89,8 @@ class StoreFile:
             is_in_place = False
         if not is_in_place:
             raise StoreError(
-                f"The store {self.path} was deleted, moved or replaced while it was open, so nothing more is kept "
-                "there: run the cell again to open it anew, or choose another store=."
+                f"The store {shown_path(self.path)} was deleted, moved or replaced while it was open, so nothing more "
+                "is kept there: run the cell again to open it anew, or choose another store=."
             )
 
 
