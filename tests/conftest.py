@@ -23,17 +23,27 @@ settings.load_profile("busy machine")
 # nbformat's validator imports it, and compiling its grammar takes seconds. It checks IRIs, which notebooks do not have.
 sys.modules["rfc3987_syntax"] = None
 
+_LONGEST_FIRST = ("browser", "kernel", "slow", None)
 _KEYS = {service.key_variable for service in SERVICES.values()}
 _HIDDEN = ("OPENAI_", "AZURE_", "REPLICATE_", "VISION_NB_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 
+def pytest_configure(config):
+    """Let pytest-xdist start the files in our order, not those with the most tests first."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items):
-    """Mark kernel and browser tests as slow, and skip POSIX tests on Windows."""
+    """Mark kernel and browser tests as slow, skip POSIX tests on Windows, and put the files that take longest first."""
+    ranks = {}
     for item in items:
         if item.get_closest_marker("kernel") or item.get_closest_marker("browser"):
             item.add_marker("slow")
         if os.name == "nt" and item.get_closest_marker("posix"):
             item.add_marker(pytest.mark.skip(reason="needs POSIX"))
+        rank = next(rank for rank, name in enumerate(_LONGEST_FIRST) if name is None or item.get_closest_marker(name))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.fixture(autouse=True)

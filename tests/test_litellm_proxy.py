@@ -10,7 +10,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.llama_parts import require_litellm, running_litellm
 from tests.test_openai_provider import all_eight
-from tests.tiny_models import write_pair
+from tests.tiny_models import NOT_ENDING, write_pair
 from tests.walkthrough_llava import both_samples_run
 from vision_nb import errors
 from vision_nb.providers.local.discovery import detect
@@ -32,7 +32,7 @@ def api_base(tmp_path_factory):
 
 @pytest.fixture
 def llm(api_base):
-    return vn.LocalMultiModal("llava", api_base, max_new_tokens=20, max_retries=0)
+    return vn.LocalMultiModal("llava", api_base, max_new_tokens=20, max_retries=0, additional_kwargs=NOT_ENDING)
 
 
 async def test_all_eight_methods_answer_through_the_proxy(llm):

@@ -24,7 +24,7 @@ from tests.forms import EIGHT_FORMS, ask
 from tests.kernels import error_of, run_cells, text_of
 from tests.llama_parts import ends, engines, free_port, is_alive
 from tests.test_openai_provider import all_eight
-from tests.tiny_models import write_mmproj, write_model, write_pair
+from tests.tiny_models import NOT_ENDING, write_mmproj, write_model, write_pair
 from tests.walkthrough_llava import both_samples_run
 from vision_nb import errors
 from vision_nb.providers.llamacpp.gguf import read_header
@@ -32,7 +32,6 @@ from vision_nb.providers.llamacpp.process import Engine, check_port
 
 pytestmark = pytest.mark.slow
 
-NOT_ENDING = {"logit_bias": {"2": -100}}  # the token that ends an answer
 PROMPT = "日本語で答えてください。どんな風景ですか？"
 
 
@@ -80,7 +79,7 @@ async def test_all_eight_methods_answer(llm):
 class Look(pydantic.BaseModel):
     color: Literal["red", "green", "blue"]
     is_dark: bool
-    parts: list[Literal["sky", "sea"]]
+    parts: list[Literal["sky", "sea"]] = pydantic.Field(max_length=2)
 
 
 async def test_the_engine_enforces_a_schema_in_all_eight_methods(llm):

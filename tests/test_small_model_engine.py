@@ -157,7 +157,7 @@ async def test_a_panel_offers_downloaded_models_and_asks_them():
     panel: Any = vn.ChatPanel(NAME)
     assert f"local:{NAME}" in ready_models() and panel.chat.llm.engine.exit_code is None
     await panel.ask("What is it?", [CHART])
-    assert len(panel.chat) == 1 and panel.chat.turns[0].answer.text
+    assert len(panel.chat) == 1 and panel.chat.turns[0].answer.usage.output_tokens
 
 
 async def test_choosing_a_model_in_a_panel_starts_its_engine(hub):
