@@ -36,6 +36,8 @@ OBJECTS = {
     "images": lambda photo: vn.load_images(photo),
     "chat": lambda photo: vn.Chat("demo"),
     "ledger": lambda photo: vn.ledger,
+    "rate limit": lambda photo: vn.RateLimit(requests_per_minute=1),
+    "box": lambda photo: vn.Box(0, 0, 1, 1),
     "plan": lambda photo: vn.compare("demo", "What?", [photo], dry_run=True),
     "score": lambda photo: extracted(photo).score({photo: {"kind": "x"}}),
     "estimate": lambda photo: vn.estimate_cost("What?", [photo], models=["gpt-4o"]),

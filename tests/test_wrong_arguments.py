@@ -6,7 +6,9 @@ import inspect
 import pytest
 
 import vision_nb as vn
+from tests.test_docstrings import METHODS
 from vision_nb.checks.spelling import closest
+from vision_nb.rendering.tab_completion import INTERNAL_NAMES
 
 CHART = vn.samples.path("chart")
 DATA = {"type": "object", "properties": {"height": {"type": "integer"}}}
@@ -44,6 +46,30 @@ def test_every_public_function_and_class_refuses_an_unknown_argument(name):
         result = getattr(vn, name)(*args, **kwargs, no_such_argument=1)
         if inspect.iscoroutine(result):
             asyncio.run(result)
+
+
+def test_every_public_method_refuses_an_unknown_argument():
+    internal = " ".join(INTERNAL_NAMES.values()).split()
+    for qualified, method in METHODS.items():
+        rest = [one.kind for one in inspect.signature(method).parameters.values()][-1] is inspect.Parameter.VAR_KEYWORD
+        if (name := qualified.partition(".")[2]) not in internal and not rest:
+            assert f"{name}() " in failure(method, None, no_such_argument=1)
+
+
+def test_missing_and_misspelled_arguments_of_methods(photo):
+    llm = vn.connect("demo")
+    assert failure(llm.complete) == "complete() needs prompt: write complete(prompt)."
+    assert failure(llm.achat) == "achat() needs messages: write achat(messages)."
+    result = vn.extract(photo, DATA, model=llm, progress=False)
+    assert failure(result.to_dataframe, colums="all") == (
+        "to_dataframe() has no argument colums=: did you mean columns=?"
+    )
+    assert failure(result.to_csv) == "to_csv() needs path: write to_csv(path)."
+    assert failure(vn.Chat.load) == "load() needs path: write load(path)."
+    assert failure(vn.ChatPanel("demo", store=False).add, images=photo) == (
+        "add() takes its arguments without names: omit images=."
+    )
+    assert failure(vn.ledger.reset, 1) == "reset() takes no positional arguments: omit the others."
 
 
 @pytest.mark.parametrize(

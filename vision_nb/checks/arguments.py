@@ -68,6 +68,21 @@ def checks_arguments(target: F) -> F:
     return call  # type: ignore[return-value] # it has the same signature
 
 
+def check_methods(owner: type, names: Iterable[str]) -> None:
+    """Apply `checks_arguments` to methods that a class defines.
+
+    Args:
+        owner: The class.
+        names: The names of its own attributes that are checked if they are methods.
+    """
+    for name in names:
+        method = vars(owner)[name]
+        function = method.__func__ if isinstance(method, (classmethod, staticmethod)) else method
+        if inspect.isfunction(function) and not hasattr(function, "__wrapped__"):  # @dataclass may copy a class
+            checked = checks_arguments(function)
+            setattr(owner, name, checked if function is method else type(method)(checked))
+
+
 def check_request_parameters(names: Iterable[str], arguments: Sequence[str]) -> None:
     """Raise ArgumentError if a request parameter looks like a misspelled one, or like an argument of the call.
 
@@ -129,14 +144,18 @@ def _explained(error: TypeError, function: Callable[..., Any], args: Sequence[An
     parameters = list(inspect.signature(function).parameters.values())
     callee, plain_name, owner = f"{function.__name__}()", function.__name__, None
     if plain_name == "__init__":
-        parameters, owner, args = parameters[1:], type(args[0]), args[1:]
+        owner = type(args[0])
         callee = plain_name = owner.__name__
+    if parameters and parameters[0].name in ("self", "cls"):
+        parameters, args = parameters[1:], args[1:]
     kinds = {one.kind for one in parameters}
     by_position = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
     by_name = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
     known = [*by_position, *by_name]
     for name in kwargs:
         if name not in known and inspect.Parameter.VAR_KEYWORD not in kinds:
+            if not known and inspect.Parameter.VAR_POSITIONAL in kinds:
+                return ArgumentError(f"{callee} takes its arguments without names: omit {name:.80}=.")
             return unknown_argument(callee, name, _with_options(known, owner))
         if name in by_position[: len(args)]:
             return ArgumentError(f"{callee} got {name} twice: omit {name}=.")
@@ -157,8 +176,9 @@ def _with_options(known: list[str], owner: type | None) -> list[str]:
     if owner is None:
         return known
     initializers = [vars(kind).get("__init__") for kind in owner.__mro__ if kind.__module__.startswith("vision_nb.")]
-    names = [name for one in initializers if one for name in list(inspect.signature(one).parameters)[1:]]
-    return list(dict.fromkeys([*known, *(name for name in names if name not in ("options", "args", "kwargs"))]))
+    parameters = [one for init in initializers if init for one in list(inspect.signature(init).parameters.values())[1:]]
+    rest = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return list(dict.fromkeys([*known, *(one.name for one in parameters if one.kind not in rest)]))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
+from vision_nb.rendering.tab_completion import TabCompletion
 
 
 @checks_arguments
 @dataclass(frozen=True)
-class Box:
+class Box(TabCompletion):
     """A box on an image, in pixels of the upright original.
 
     A point is a box without width and height. ``left, top, right, bottom = box`` unpacks the sides.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
+
+from vision_nb.checks.arguments import check_methods
 
 INTERNAL_NAMES = {
     "ClientOwner": "account batches counted_model for_many_calls identity image_types is_demo is_free label "
@@ -16,18 +19,31 @@ INTERNAL_NAMES = {
     "ImageList": "report_skipped",
     "Ledger": "spending",
     "PageWidget": "call_soon card set_state",
+    "RateLimit": "check shortest_run",
 }
 """Names without an underscore that only the modules of this package use, by the class that has them or its base."""
 
 
 class TabCompletion:
-    """A base of public classes: Tab and ``dir`` offer the names that are made for users."""
+    """A base of public classes: Tab and ``dir`` offer the names that are made for users.
+
+    Wrong arguments of the methods among them raise ArgumentError.
+    """
 
     __slots__ = ()
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith("vision_nb."):
+            check_methods(cls, [name for name in vars(cls) if not name.startswith("_") and name not in _internal(cls)])
+
     def __dir__(self) -> Iterable[str]:
-        internal = {name for kind in type(self).__mro__ for name in INTERNAL_NAMES.get(kind.__name__, "").split()}
-        return [name for name in super().__dir__() if name not in internal]
+        return [name for name in super().__dir__() if name not in _internal(type(self))]
+
+
+def _internal(kind: type) -> set[str]:
+    """Return the names of a class without an underscore that are not made for users."""
+    return {name for base in kind.__mro__ for name in INTERNAL_NAMES.get(base.__name__, "").split()}
 
 
 class WidgetTabCompletion(TabCompletion):
