@@ -340,6 +340,9 @@ def test_the_panel_survives_a_reload_and_the_transcript_a_restart(opened, lab):
     restart(page)
     panel.wait_for_text("The kernel was restarted or stopped: run this cell again")
     assert panel.box.is_disabled() and panel.turns.count() == 2
+    panel.button("Copy answer", 1).click()
+    page.wait_for_selector("[data-label='Copy answer'] .vnb-icon-done")
+    assert panel.answer(1)[:30] in page.evaluate("() => navigator.clipboard.readText()")
     page.wait_for_selector("[class^=vnb-static]", state="visible")
     reload_page(page)
     page.wait_for_selector("[class^=vnb-static] :text('Hello?')", timeout=90_000)

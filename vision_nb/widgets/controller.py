@@ -232,8 +232,6 @@ class PanelController:
             return
         question = turn.question
         match message:
-            case {"do": "copy", "id": turn_id}:
-                self.view.send({"op": "copy", "id": turn_id, "text": turn.answer.text})
             case {"do": "enlarge", "index": int(index)} if 0 <= index < len(question.image_documents):
                 self.enlarge(question.image_documents[index])
             case {"do": "ask_again", "id": turn_id}:

@@ -97,10 +97,7 @@ function render({ model, el }) {
       announcement.textContent = "";
     } else if (message.op === "update") updateTurn(message);
     else if (message.op === "truncate") truncate(message.length);
-    else if (message.op === "copy") {
-      const turn = turns.find(({ view }) => view.id === message.id);
-      turn?.copied(turn.copy, message.text);
-    } else if (message.op === "enlarge") enlarge(message, buffers);
+    else if (message.op === "enlarge") enlarge(message, buffers);
     else if (message.op === "export") download(message, buffers);
     list.classList.toggle("vnb-is-empty", !turns.length);
     follow(); // before the next scroll event, which could be due to a message that shortened the list

@@ -35,6 +35,8 @@ class TurnView(TypedDict):
     reasoning_summary: str
     reasoning: str
     html: str
+    text: str
+    """The answer's Markdown, for copying; "" until it is complete."""
     remark: str
     error: str
     details: str

@@ -24,7 +24,7 @@ class TurnElement {
     this.answer = element("div", { className: "vnb-answer vnb-markdown" });
     this.remark = element("div", { className: "vnb-remark" });
     this.error = element("div", { className: "vnb-error", role: "alert" });
-    this.copy = this.action("copy", "Copy answer", "Copy this answer as Markdown", () => this.send({ do: "copy" }));
+    this.copy = this.action("copy", "Copy answer", "Copy this answer as Markdown", () => this.copied(this.copy, this.view.text));
     this.askAgain = this.action("again", "Ask again", "Ask this question again, and remove the turns after it", () => this.send({ do: "ask_again" }));
     this.retry = this.action("again", "Retry", "Send this question again", () => this.send({ do: "ask_again" }));
     this.retry.append("Retry");

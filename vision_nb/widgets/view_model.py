@@ -93,6 +93,7 @@ class TranscriptViewModel:
             "reasoning_summary": _reasoning_summary(turn.answer, state),
             "reasoning": _reasoning_html(turn.answer.reasoning),
             "html": answer_html(turn.answer.text),
+            "text": turn.answer.text if turn_id != ANSWERING_ID else "",
             "remark": "" if error else turn.answer.remark or "",
             "error": error,
             "details": details,
