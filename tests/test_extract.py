@@ -203,6 +203,28 @@ def test_the_price_of_an_answer_whose_repair_fails_is_in_its_row(server, llm, im
     assert row.attempts == 1 and row.usd > 0 and row.input_tokens > 0
 
 
+def test_the_price_of_an_answer_whose_repair_meets_a_spent_quota_is_in_its_row_only(server, llm, images):
+    server.fail(Fault(text="{}"))
+    server.fail(Fault(status=429, body={"error": {"message": "No.", "code": "insufficient_quota"}}))
+    extraction = extract(images, llm, concurrency=1)
+    assert len(server.requests) == 2 and {row.error for row in extraction} == {extraction[0].error}
+    assert extraction[0].usd > 0 and [(row.attempts, row.usd) for row in extraction][1:] == [(0, None)] * 2
+
+
+@pytest.mark.parametrize("last", [Fault(), Fault(text="{}"), Fault(status=403), Fault(status=429, retry_after=0)])
+def test_a_question_that_is_asked_again_after_its_repair_was_rate_limited_has_both_prices(server, llm, images, last):
+    vn.ledger.reset()
+    server.answer_with(json.dumps(RECEIPT))
+    llm.max_retries = 0
+    for fault in (Fault(text="{}"), Fault(status=429, retry_after=0), last):
+        server.fail(fault)
+    (row,) = extract(images / "0.png", llm)
+    assert row.attempts == len(vn.ledger.entries) and row.usd == sum(entry.usd for entry in vn.ledger.entries)
+    if row.finished:
+        (again,) = extract(images / "0.png", llm)
+        assert again.from_store and (again.attempts, again.usd, again.parsed) == (row.attempts, row.usd, row.parsed)
+
+
 def test_the_price_of_an_answer_whose_repair_the_budget_forbids_is_in_its_row(server, llm, images):
     server.fail(Fault(text="{}", answer={"usage": {"cost": 0.5}}))
     extraction = extract(images / "0.png", llm, budget=0.1)

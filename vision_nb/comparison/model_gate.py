@@ -57,10 +57,11 @@ class Pause:
         That is so after a spent quota, and if the key or the model's name was refused before the first answer.
 
         Args:
-            error: The error of the call.
+            error: The error of the call, whose cost is in its row.
         """
         is_wrong_call = isinstance(error, (AuthenticationError, UnknownModelError)) and not self.has_answered
         if isinstance(error, QuotaExceededError) or is_wrong_call:
+            error.response = None  # the calls that fail with it from now on cost nothing
             self.final_error = error
 
     def begin(self, seconds: float) -> None:

@@ -30,12 +30,14 @@ from vision_nb.errors import (
     SchemaError,
     StoreError,
     UnknownModelError,
+    VisionError,
 )
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.garbage_collection import fewer_garbage_collections
 from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.retries import without_rate_limit_retries
-from vision_nb.responses import Usage
+from vision_nb.providers.structured import with_earlier
+from vision_nb.responses import Response, Usage
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.claims import Claim, finish_in_thread, pauses
 from vision_nb.store import Store
@@ -250,21 +252,23 @@ class Run:
     async def _ask(self, row: int, model: int, document: int, gate: ModelGate, claim: Claim) -> None:
         """Make a row's call, retrying after rate limit errors, until it has an answer or an error."""
         rate_limits, has_waited_longest = 0, False
+        paid: Response | None = None  # for answers whose repair reached a rate limit
         while True:
             await gate.pause.wait()
             try:
                 if gate.pause.final_error is not None:
                     raise gate.pause.final_error
                 async with gate.slots:
-                    await self._call(row, model, self.grid.documents[document], gate, claim)
+                    await self._call(row, model, self.grid.documents[document], gate, claim, paid)
                 gate.pause.has_answered, gate.pause.is_hopeless = True, False
                 break
             except (AuthenticationError, UnknownModelError, QuotaExceededError, RequestTooLargeError) as error:
-                gate.pause.note_refusal(error)
                 self._fail(row, error)
+                gate.pause.note_refusal(error)
                 break
             except RateLimitError as error:
-                rate_limits += 1
+                rate_limits, paid = rate_limits + 1, error.response or paid
+                self.rows.put(row, self.rows[row].with_cost_of(error))
                 seconds = error.retry_after or 2.0**rate_limits
                 asks_for_more = (error.retry_after or 0) > self.options.max_wait
                 if asks_for_more and (has_waited_longest or gate.pause.is_hopeless):
@@ -296,12 +300,18 @@ class Run:
                 self._fail(row, error)
                 break
 
-    async def _call(self, row: int, model: int, document: ImageDocument, gate: ModelGate, claim: Claim) -> None:
+    async def _call(
+        self, row: int, model: int, document: ImageDocument, gate: ModelGate, claim: Claim, paid: Response | None
+    ) -> None:
         llm, self._has_asked = self.grid.models[model], True
         name = partial(_name, document, llm.label if len(self.grid.models) > 1 else "")
         asked = self.rows.unanswered(row, claim.question)
-        with self._progress.asking(row, name), gate.active(row):
-            response = await self._calls.ask(model, asked.prompt, document)
+        try:
+            with self._progress.asking(row, name), gate.active(row):
+                response = with_earlier(await self._calls.ask(model, asked.prompt, document), paid)
+        except VisionError as error:
+            error.response = error.response and with_earlier(error.response, paid)
+            raise
         written = self._writer.put(claim, str(llm), response) if is_storable(response) else None  # it is paid for
         done = asked.with_answer(response, from_store=False)
         self.rows.put(row, done)

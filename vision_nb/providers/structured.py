@@ -115,7 +115,7 @@ class Question(Generic[R]):
         schema = self.schema
         if schema is None:
             return response
-        self._so_far = response = _with_earlier(response, self._so_far)
+        self._so_far = response = with_earlier(response, self._so_far)
         try:
             _check_finished(response)
             return replace(response, parsed=schema.parse(response.text))
@@ -129,8 +129,13 @@ class Question(Generic[R]):
         return None
 
 
-def _with_earlier(response: R, earlier: R | None) -> R:
-    """Return a response with the usage, price and latency of all attempts."""
+def with_earlier(response: R, earlier: R | None) -> R:
+    """Return a response with the usage, price and latency of all attempts.
+
+    Args:
+        response: The last attempts.
+        earlier: The attempts before these, or None.
+    """
     if earlier is None:
         return response
     usage, cost = earlier.usage, earlier.reported_cost
@@ -141,7 +146,7 @@ def _with_earlier(response: R, earlier: R | None) -> R:
         latency=(earlier.latency or 0.0) + (response.latency or 0.0),
         pricing=SumOfAttempts(tuple(replace(attempt, raw=None) for attempt in (earlier, response))),
         sent_tokens=(earlier.sent_tokens or 0) + (response.sent_tokens or 0),
-        attempts=earlier.attempts + 1,
+        attempts=earlier.attempts + response.attempts,
     )
 
 
