@@ -44,6 +44,23 @@ def test_the_setting_of_the_user_stays(enabled):
         gc.enable()
 
 
+def test_the_objects_of_an_import_are_not_searched_after_it():
+    with without_garbage_collection():
+        imported = [[] for _ in range(5_000)]
+    assert len(gc.get_objects(generation=0)) < len(imported)
+
+
+def test_objects_that_the_user_froze_stay_frozen():
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        with without_garbage_collection():
+            pass
+        assert gc.get_freeze_count() == before > 0
+    finally:
+        gc.unfreeze()
+
+
 def test_a_run_searches_for_garbage_less_often_and_then_as_before(server, photo):
     seen, before = [], gc.get_threshold()
 

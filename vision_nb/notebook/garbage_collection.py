@@ -24,6 +24,9 @@ def without_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # else the user froze objects, which must stay frozen
+            gc.freeze()
+            gc.unfreeze()  # now all objects are old, and the next searches leave them out
         gc.enable()
 
 
