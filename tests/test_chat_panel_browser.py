@@ -76,8 +76,13 @@ def test_an_answer_streams_and_can_be_stopped(opened):
     assert "interrupted" in panel.turns.nth(0).inner_text() and panel.answer().startswith("one two three")
     panel.say("Again.")
     panel.wait_for_text("two three", ".vnb-turn:nth-of-type(2) .vnb-answer")
+    panel.button("Edit", 0).click()
+    panel.page.keyboard.press("Enter")
+    panel.wait_for_text("The model is still answering", ".vnb-status .vnb-error")
+    assert panel.page.evaluate("() => document.activeElement.className") == "vnb-editor"
     panel.box.press("Escape")
     panel.wait("stopped", 1)
+    assert panel.page.locator(".vnb-status .vnb-error").is_hidden()
     # Both connections were closed, and both partial answers were kept.
     assert panel.run("print(server.disconnects, [a.finish_reason for a in panel.chat.responses])") == (
         "2 ['interrupted', 'interrupted']"
@@ -278,13 +283,18 @@ def test_reasoning_is_folded_and_stays_open_once_opened(opened):
 
 def test_the_panel_shows_that_the_kernel_is_busy(opened):
     panel = opened()
+    panel.say("One?")
+    panel.wait("done")
     panel.new_cell()
     panel.page.keyboard.insert_text("import time; print('STARTED', flush=True); time.sleep(6)")
     panel.page.keyboard.press("Control+Enter")
     panel.wait_for_text("STARTED", ".jp-OutputArea-output")  # otherwise the question can reach the kernel first
-    panel.say("Hello?")
+    panel.button("Delete from here").click()
     panel.wait_for_text("Waiting for the kernel: another cell is running.")
+    panel.say("Hello?")
+    panel.wait_for_text("Hello?", ".vnb-prompt")
     panel.wait("done")
+    assert panel.turns.count() == 1
     assert panel.page.locator(".vnb-progress").is_hidden() and panel.box.input_value() == ""
 
 
@@ -441,7 +451,7 @@ def test_all_controls_are_accessible_by_keyboard_and_pass_axe(opened, lab):
     assert spoken.get_attribute("aria-live") == "polite"
     panel.say("Three?")
     panel.wait("done", 1)
-    assert "gpt-4o: A link" in spoken.inner_text()
+    assert "gpt-4o: A link, code: x a 1" in spoken.inner_text()
 
 
 PROBES = (

@@ -35,6 +35,11 @@ function decorate(content) {
   }
 }
 
+// Returns what a screen reader says: the blocks of an answer in lines of their own, without the heads of code blocks.
+function spokenText(content) {
+  return [...content.children].map((block) => (block.querySelector(":scope > pre") ?? block).innerText).join("\n");
+}
+
 // Makes the children of an element equal to those of another, and keeps all that has not changed: an answer that grows
 // does not flicker, and selections, focus and scroll positions stay.
 function morph(present, wanted) {

@@ -203,6 +203,7 @@ function render({ model, el }) {
   };
 
   passOnSaveKeys(root);
+  root.addEventListener("vnb-sent", () => isConnected && request({ do: "ping" }));
   input.addEventListener("input", () => {
     grow();
     keepDraft();

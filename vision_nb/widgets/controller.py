@@ -186,7 +186,7 @@ class PanelController:
         self.draw()
 
     def _end(self, task: asyncio.Task[ChatResponse], question: ChatMessage) -> None:
-        self._task = None
+        self._task, self._error = None, ""
         error: str | None = None
         if task.cancelled():
             if not any(turn.question is question for turn in self._chat.turns):
@@ -238,7 +238,9 @@ class PanelController:
                 self.check(question)
                 self._remove_from(position, keep_failed=turn_id != FAILED_ID)
                 self.send(question)
-            case {"do": "edit", "text": str(text)} if text.strip():
+            case {"do": "edit", "text": str(text)}:
+                if not text.strip():
+                    raise SettingsError("Type a question before sending.")
                 edited = user_message(text.strip(), question.image_documents)
                 self.check(edited)
                 self._remove_from(position)

@@ -28,11 +28,13 @@ function render({ model, el }) {
   const lightbox = element("dialog", { className: "vnb-lightbox" });
   const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, element("div", { className: "vnb-scroll" }, list, jump), status, earlier.root, unsaved, announcement, lightbox);
 
+  const composer = () => root.closest(".widget-vbox")?.querySelector(".vnb-composer");
   const send = (message) => {
-    // These actions remove or hide the button that was pressed: keep the keyboard focus in the transcript.
-    if (["ask_again", "edit", "delete", "restore", "start_new", "open"].includes(message.do)) list.focus({ preventScroll: true });
+    // These actions hide the button that was pressed: keep the keyboard focus in the transcript.
+    if (["ask_again", "delete", "restore", "start_new", "open"].includes(message.do)) list.focus({ preventScroll: true });
     try {
       model.send(message);
+      composer()?.dispatchEvent(new Event("vnb-sent")); // shows if the kernel is busy
     } catch {
       updateStaticTranscript(); // the kernel was shut down
     }
@@ -49,10 +51,11 @@ function render({ model, el }) {
     const { id, state, error } = turn.view;
     const isOther = id !== previousId && previousId !== "answering"; // the id of a turn until its answer is complete
     if (isOther && wasAskedHere()) following = "question";
-    // Screen readers announce an answer once, when it is complete.
-    if (isNew && state === "waiting") announcement.textContent = "The model is answering.";
-    else if (previousState && previousState !== state && !GROWING.includes(state)) {
-      announcement.textContent = error ? "" : `${turn.view.model}: ${turn.answer.textContent} ${turn.view.remark}`;
+    // Screen readers announce the start of an answer, and the answer once, when it is complete.
+    const [wasGrowing, isGrowing] = [previousState, state].map((one) => GROWING.includes(one));
+    if (isGrowing && !wasGrowing) announcement.textContent = "The model is answering.";
+    else if (previousState && previousState !== state && !isGrowing) {
+      announcement.textContent = error ? "" : `${turn.view.model}: ${spokenText(turn.answer)} ${turn.view.remark}`;
     }
   };
   const truncate = (length) => turns.splice(length).forEach((turn) => turn.root.remove());
@@ -138,8 +141,7 @@ function render({ model, el }) {
   root.addEventListener("dragover", acceptFiles);
   root.addEventListener("drop", (event) => {
     if (!acceptFiles(event)) return;
-    const composer = root.closest(".widget-vbox")?.querySelector(".vnb-composer");
-    composer?.dispatchEvent(new DragEvent("drop", { dataTransfer: event.dataTransfer, cancelable: true }));
+    composer()?.dispatchEvent(new DragEvent("drop", { dataTransfer: event.dataTransfer, cancelable: true }));
   });
 
   // While the reader is at the end of the conversation, keep the end in view. After a question, do so only until the

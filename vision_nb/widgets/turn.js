@@ -137,6 +137,7 @@ class TurnElement {
   }
 
   closeEditor() {
+    if (this.editor?.contains(this.root.getRootNode().activeElement)) this.root.closest(".vnb-list").focus({ preventScroll: true });
     this.editor?.remove();
     this.editor = undefined;
     this.prompt.hidden = this.questionActions.hidden = false;
