@@ -1,6 +1,7 @@
 """The image grid, and answers that are displayed while they are streamed."""
 
 import asyncio
+import base64
 import io
 import json
 import math
@@ -19,7 +20,7 @@ from tests.conftest import encoded, picture
 from vision_nb import errors
 from vision_nb.images.prepare import to_webp
 from vision_nb.notebook.display import StreamingDisplay
-from vision_nb.notebook.figures import figure_png
+from vision_nb.notebook.figures import figure_png, new_figure, show_figure
 
 
 def shown(axis):
@@ -243,6 +244,19 @@ def recorder(monkeypatch):
     monkeypatch.setattr(shell, "display_pub", Recorder(clock))
     yield shell.display_pub
     InteractiveShell.clear_instance()
+
+
+def test_a_plot_is_dark_in_dark_themes_and_a_figure_with_images_keeps_its_colors(recorder):
+    for facecolor in ("white", "none"):
+        show_figure(new_figure(facecolor=facecolor), alt='A "plot"')
+    plot, images = (message["data"] for _, message in recorder.sent)
+    assert "[data-jp-theme-light=false] .vnb-plot" in plot["text/html"] and "A &quot;plot&quot;" in plot["text/html"]
+    assert Image.open(io.BytesIO(base64.b64decode(plot["image/png"]))).convert("RGB").getpixel((0, 0)) == (
+        255,
+        255,
+        255,
+    )
+    assert set(images) == {"image/png", "text/plain"}
 
 
 def slowly(recorder, responses, per_second=100):

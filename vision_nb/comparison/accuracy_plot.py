@@ -52,7 +52,7 @@ def plot_accuracy(models: AccuracySummary) -> Figure:
     if notes:
         figure.supxlabel(notes, fontsize=8.5, color="#555555", parse_math=False)
     if in_notebook():
-        show_figure(figure)
+        show_figure(figure, alt="Accuracy of the models" + " against price" * bool(priced))
     return figure
 
 

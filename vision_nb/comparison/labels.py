@@ -273,7 +273,7 @@ def plot(answers: Iterable[tuple[str, str]], models: Sequence[str], labels: Mapp
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("score, 1 to 5")
     if in_notebook():
-        show_figure(figure)
+        show_figure(figure, alt="Scores of the models")
     return figure
 
 

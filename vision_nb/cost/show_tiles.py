@@ -12,7 +12,7 @@ from vision_nb.cost.rule_kinds import CanvasTiles, Rule, View
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
-from vision_nb.notebook.figures import new_figure, show_figure
+from vision_nb.notebook.figures import CAPTION, new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering.format import format_count
 
@@ -48,11 +48,11 @@ def show_tiles(image: ImageSource, model: Any = "gpt-4o", detail: str | Sequence
     """
     details = [detail] if isinstance(detail, str) else list(detail)
     document, name = ImageDocument.of(image), counted_model(model).model
-    figure = new_figure(figsize=(6.2 * len(details), 5.8), layout="constrained")
+    figure = new_figure(figsize=(6.2 * len(details), 5.8), layout="constrained", facecolor="none")
     for axis, level in zip(figure.subplots(1, len(details), squeeze=False)[0], details, strict=True):
         _draw(axis, document, name, level)
     if in_notebook():
-        show_figure(figure)
+        show_figure(figure, alt=f"{document.title} as {name} sees it")
     return figure
 
 
@@ -69,12 +69,11 @@ def _draw(axis: Axes, document: ImageDocument, model: str, detail: str) -> None:
     if view.grid[0] and _has_overview(view.grid[0] * view.grid[1], row.rule):
         overview = axis.inset_axes((1.04, 0, 0.3, 0.3), xticks=[], yticks=[])
         overview.imshow(np.asarray(pixels.resize((_OVERVIEW_SIDE, _OVERVIEW_SIDE))))
-        overview.set_title(f"overview, {row.rule.unit} px", fontsize=8, loc="left")
-    axis.set_title(_title(document, view, row.rule, model, detail), fontsize=10, parse_math=False)
+        overview.set_title(f"overview, {row.rule.unit} px", loc="left", **{**CAPTION, "fontsize": 8})
+    axis.set_title(_title(document, view, row.rule, model, detail), pad=10, **CAPTION)
     axis.set_xlim(-0.01 * width, width * 1.01)
     axis.set_ylim(height * 1.01, -0.01 * height)
-    axis.set_xlabel(f"pixels, as {'seen by' if row.rule.unit else 'sent to'} the model", fontsize=8)
-    axis.tick_params(labelsize=8)
+    axis.set(xticks=[], yticks=[])
 
 
 def _draw_grid(axis: Axes, view: View, rule: Rule) -> None:

@@ -201,12 +201,6 @@ def thumbnail(
     return encoded
 
 
-def to_jpeg(data: bytes, *, quality: int) -> bytes:
-    """Convert an image file to JPEG, on white; ``quality`` is from 1 to 95."""
-    with open_image(io.BytesIO(data), "The figure") as (image, _):
-        return save(on_white(decode_upright(image, upright_size(image), [], "The image"), []), "JPEG", quality=quality)
-
-
 def to_webp(data: bytes, *, max_bytes: int) -> bytes:
     """Convert an image file to WebP, which can be transparent.
 

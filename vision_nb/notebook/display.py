@@ -19,7 +19,7 @@ from vision_nb.images.answer_strip import image_names, markdown_strip
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
 from vision_nb.messages import as_images
-from vision_nb.notebook.figures import new_figure, show_figure
+from vision_nb.notebook.figures import CAPTION, new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook, mark_displayed
 from vision_nb.notebook.stream_status import INTERVAL, StreamStatus
 from vision_nb.rendering.answer import answer_part, badge_notes, plain_text, response_markdown
@@ -44,8 +44,6 @@ _FREE_EACH_SECOND = 100_000  # in total for answers that are redrawn each second
 _GRID_SIDE = 640  # longest side of an image in the grid, in pixels
 _CELL_SIZE = (4.2, 3.6)  # width and height of a cell of the grid, in inches
 _CELL_ASPECT = 0.75  # height of a cell without its caption, divided by the width
-# Dark on white, because the background of the figure is the page's, which can be light or dark.
-_CAPTION_BOX = {"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.3"}
 
 
 @checks_arguments
@@ -106,7 +104,7 @@ def _draw_image(axis: Axes, source: ImageSource) -> None:
     except ImageError as error:
         message = f"could not be loaded\n\n{error}".replace("$", r"\$")  # wrapped text ignores parse_math=False
         place: dict[str, Any] = {"ha": "center", "va": "center", "wrap": True, "transform": axis.transAxes}
-        axis.text(0.5, 0.5, message, color="black", bbox=_CAPTION_BOX, **place)
+        axis.text(0.5, 0.5, message, color="black", bbox=CAPTION["bbox"], **place)
         _set_caption(axis, _shortened(name))
         return
     pixels = np.asarray(Image.open(io.BytesIO(prepared.data)).convert("RGB"))
@@ -121,7 +119,7 @@ def _draw_image(axis: Axes, source: ImageSource) -> None:
 
 
 def _set_caption(axis: Axes, text: str) -> None:
-    axis.set_title(text, fontsize=10, parse_math=False, color="black", bbox=_CAPTION_BOX, pad=8)
+    axis.set_title(text, pad=8, **CAPTION)
 
 
 def _shortened(name: str) -> str:

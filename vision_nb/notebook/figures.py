@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.images.prepare import to_jpeg, to_webp
+from vision_nb.images.prepare import to_webp
 from vision_nb.notebook.ipython import DisplayOnce, mark_displayed
 from vision_nb.rendering.html import data_uri, image_html
 
@@ -13,7 +14,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_WEBP_BYTES = 75_000
-_MAX_PNG_BYTES = 100_000  # larger figures are displayed as JPEG or WebP, so that notebooks stay small
+_MAX_PNG_BYTES = 100_000  # larger figures with images are displayed as WebP, so that notebooks stay small
+CAPTION: dict[str, Any] = {
+    "fontsize": 10,
+    "parse_math": False,
+    "color": "black",
+    "bbox": {"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.3"},
+}
+"""Dark on white, because the background of figures with images is the page's, which can be light or dark."""
+
+_DARK_PLOT = "<style>[data-jp-theme-light=false] .vnb-plot, .vscode-dark .vnb-plot "
+_DARK_PLOT += "{ filter: invert(.93) hue-rotate(180deg); }</style>"  # white becomes the page's #111, and hues stay
 
 
 def new_figure(**options: Any) -> Figure:
@@ -34,7 +45,7 @@ def new_figure(**options: Any) -> Figure:
 
 
 def figure_png(figure: Figure) -> bytes:
-    """Return a figure as PNG, on white so that it is readable in dark themes too, unless it has no background."""
+    """Return a figure as PNG, on white so that it is readable everywhere, unless it has no background."""
     buffer = io.BytesIO()
     background = "none" if _is_transparent(figure) else "white"
     figure.savefig(buffer, format="png", dpi=80, facecolor=background, bbox_inches="tight")
@@ -58,22 +69,26 @@ def _is_transparent(figure: Figure) -> bool:
     return to_rgba(figure.get_facecolor())[3] == 0
 
 
-def show_figure(figure: Figure, *, alt: str = "") -> None:
-    """Display a figure in the running cell, as PNG or, if that is too large, as JPEG or WebP.
+def show_figure(figure: Figure, *, alt: str) -> None:
+    """Display a figure in the running cell.
+
+    A plot, which has a background, becomes dark in dark themes. A figure without a background contains images, which
+    keep their colors; it is displayed as WebP if it is large.
 
     Args:
         figure: The figure.
-        alt: A text for readers who do not see a large transparent figure.
+        alt: A text for readers who do not see the figure.
     """
-    from IPython.display import Image, display
+    from IPython.display import display
 
-    png = figure_png(figure)
-    if len(png) <= _MAX_PNG_BYTES:
-        display(Image(data=png, format="png"))
-    elif _is_transparent(figure):  # as HTML, which also shows a WebP in exported notebooks
-        image = image_html(data_uri(to_webp(png, max_bytes=_MAX_WEBP_BYTES), "image/webp"), alt)
-        display({"text/html": image, "text/plain": repr(figure)}, raw=True)
+    png, bundle = figure_png(figure), {"text/plain": repr(figure)}
+    if not _is_transparent(figure):
+        image = image_html(data_uri(png, "image/png"), alt)
+        bundle["text/html"] = f'{_DARK_PLOT}<div class="vnb-plot">{image}</div>'
+    if _is_transparent(figure) and len(png) > _MAX_PNG_BYTES:  # as HTML, which also shows a WebP in exported notebooks
+        bundle["text/html"] = image_html(data_uri(to_webp(png, max_bytes=_MAX_WEBP_BYTES), "image/webp"), alt)
     else:
-        display(Image(data=to_jpeg(png, quality=80), format="jpeg"))
+        bundle["image/png"] = base64.b64encode(png).decode()
+    display(bundle, raw=True)
     if isinstance(figure, DisplayOnce):
         mark_displayed(figure)
