@@ -52,7 +52,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
 }
 _GATEWAY_TIMEOUTS = (408, 504)  # a proxy gave up waiting for the model, which may still be answering
 _BROKEN_OFF = "without sending complete message body"  # of httpx or httpx2: a part of the answer had arrived
-_IS_END = re.compile(f"{_BROKEN_OFF}|disconnected without sending")  # a connection that was closed, at any point
+_IS_END = f"{_BROKEN_OFF}|disconnected without sending"  # a connection that was closed, at any point
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: AuthenticationError,
     403: AuthenticationError,
@@ -73,60 +73,54 @@ _ADVICE: dict[type[ProviderError], str] = {
     ProviderTimeoutError: "Try again, or raise timeout.",
 }
 
-_UNKNOWN_MODEL = re.compile(
+_UNKNOWN_MODEL = (
     # LiteLLM; then servers that report "Model 'NAME' not found" with another status than 404
-    r"(invalid|unknown) model name"
-    r"|\bmodel:? [^\s.,;]+(\.[^\s.,;]+)* ((was|is) )?(not found|(does not|doesn't) exist|is not a valid model)",
-    re.IGNORECASE,
+    r"(?i)(invalid|unknown) model name"
+    r"|\bmodel:? [^\s.,;]+(\.[^\s.,;]+)* ((was|is) )?(not found|(does not|doesn't) exist|is not a valid model)"
 )
 
 
-_CONTEXT_OVERFLOW = re.compile(
-    r"exceeds? (?:the )?(?:n_ctx|available context|context (?:size|window|length))|maximum context length"
+_CONTEXT_OVERFLOW = (
+    r"(?i)exceeds? (?:the )?(?:n_ctx|available context|context (?:size|window|length))|maximum context length"
     r"|(?:prompt|input) (?:is )?(?:too long|length exceeds)|longer than the (?:maximum )?(?:model|context) length"
-    r"|context (?:the )?overflows?|greater than the context length|context length of only",
-    re.IGNORECASE,
+    r"|context (?:the )?overflows?|greater than the context length|context length of only"
 )
 """How vLLM, Ollama, llama.cpp, llama-cpp-python and LM Studio say that a request is too long."""
 
-_NO_PROJECTOR = re.compile(
-    r"mmproj|image input is not supported|does not support (?:image|vision|multimodal)|missing data required for image"
-    r"|not a multimodal model",
-    re.IGNORECASE,
+_NO_PROJECTOR = (
+    r"(?i)mmproj|image input is not supported|does not support (?:image|vision|multimodal)|not a multimodal model"
+    r"|missing data required for image"
 )
 """How llama.cpp, Ollama and vLLM say that a model cannot read images."""
 
-_NO_DOWNLOAD = re.compile(
-    r"(?:error|time(?:d )?out) while downloading"
+_NO_DOWNLOAD = (
+    r"(?i)(?:error|time(?:d )?out) while downloading"
     r"|(?:fail(?:ed|ure)?|unable|could not|couldn't|cannot|can't) (?:to )?"
     r"(?:(?:download|fetch|retriev)\w* .{0,40}(?:image|file|url|https?:)"
-    r"|(?:load|access|open)\w* .{0,40}(?:url|https?:))",
-    re.IGNORECASE,
+    r"|(?:load|access|open)\w* .{0,40}(?:url|https?:))"
 )
 """How OpenAI, vLLM, Ollama, LocalAI and LiteLLM say that they could not download an image (read 2026-11)."""
 
-_NO_IMAGE_URLS = re.compile(
-    r"(?:remote|http|external) (?:image )?urls? (?:is|are) not|invalid url.{0,40}base64|(?:only|must be).{0,40}base64"
-    r"|base64.{0,40}(?:required|only|expected)",
-    re.IGNORECASE,
+_NO_IMAGE_URLS = (
+    r"(?i)(?:remote|http|external) (?:image )?urls? (?:is|are) not|invalid url.{0,40}base64"
+    r"|(?:only|must be).{0,40}base64|base64.{0,40}(?:required|only|expected)"
 )
 """How local servers say that they do not download images."""
 
-_INVALID_KEY = re.compile(r"(?:invalid|incorrect) api key|api key (?:is )?(?:not valid|invalid|expired)", re.IGNORECASE)
+_INVALID_KEY = r"(?i)(?:invalid|incorrect) api key|api key (?:is )?(?:not valid|invalid|expired)"
 """Gemini ("API key not valid") and xAI ("Incorrect API key provided") use status 400 (read 2026-11)."""
 
 
-_NO_UPLOAD = re.compile(
-    r"\b(?:file|assistant)-\w{8,}\b.{0,60}\b(?:not found|not exist|expired|deleted)"
-    r"|\b(?:no such|not find|not found|not exist|expired|deleted)\b.{0,60}\b(?:file|assistant)-\w{8,}",
-    re.IGNORECASE,
+_NO_UPLOAD = (
+    r"(?i)\b(?:file|assistant)-\w{8,}\b.{0,60}\b(?:not found|not exist|expired|deleted)"
+    r"|\b(?:no such|not find|not found|not exist|expired|deleted)\b.{0,60}\b(?:file|assistant)-\w{8,}"
 )
 """How OpenAI and Azure OpenAI say that an uploaded file is not there (messages in public reports, read 2026-11)."""
 
 
 def is_hopeless(message: str) -> bool:
     """Return whether a request that a server refused with this message would be refused again."""
-    return bool(_CONTEXT_OVERFLOW.search(message) or _NO_PROJECTOR.search(message))
+    return bool(re.search(_CONTEXT_OVERFLOW, message) or re.search(_NO_PROJECTOR, message))
 
 
 class ReportedError(Exception):
@@ -166,9 +160,9 @@ def refuses(error: Exception, parameter: str) -> bool:
     return any(re.search(rf"\b{re.escape(parameter)}\b", text) for text in _texts(error.body or str(error)))
 
 
-_SCHEMA_WORDS = re.compile(
-    r"response[ _]?(format|schema)|json[ _]?schema|\bschema\b|structured[ _]outputs?|grammar|guided[ _]|output_config",
-    re.IGNORECASE,
+_SCHEMA_WORDS = (
+    r"(?i)response[ _]?(format|schema)|json[ _]?schema|\bschema\b|structured[ _]outputs?|grammar|guided[ _]"
+    r"|output_config"
 )
 """How servers name the parameter with a schema when they refuse it.
 
@@ -185,7 +179,7 @@ def refuses_schema(error: BaseException) -> bool:
     else:
         is_about_request = isinstance(error, (openai.APIError, ReportedError))  # reported with status 200
     body = getattr(error, "body", None)
-    return is_about_request and any(_SCHEMA_WORDS.search(text) for text in _texts(body or str(error)))
+    return is_about_request and any(re.search(_SCHEMA_WORDS, text) for text in _texts(body or str(error)))
 
 
 def _texts(body: object) -> Iterator[str]:
@@ -222,7 +216,7 @@ def map_error(
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__
         reason = f" ({cause})" if cause is not None and str(cause) else ""
-        if isinstance(cause, httpx2.RemoteProtocolError) and not _IS_END.search(str(cause)):
+        if isinstance(cause, httpx2.RemoteProtocolError) and not re.search(_IS_END, str(cause)):
             return MalformedResponseError(
                 f"{place:.90} sent an invalid HTTP response ({clean(str(cause)):.60}): check the address, and ask "
                 "again. The call was not repeated, because it may be billed.",
@@ -283,7 +277,7 @@ def _timeout_error(error: Exception, place: str, timeout: float, partial_text: s
     )
 
 
-_VERSION = re.compile(r"/(?:v\d|openai)")
+_VERSION = r"/(?:v\d|openai)"
 
 
 def _filtered_categories(body: object) -> list[str]:
@@ -305,16 +299,16 @@ def _api_error(error: Exception, service: str, server: str | None, model: str, p
     text = server_message(body) or (server_message(response.text) if response is not None else "")
     code = body.get("code") if isinstance(body, Mapping) else None
     kind = _kind(str(getattr(error, "code", None) or code), status, text)
-    if kind in (RequestRejectedError, ServerError) and _NO_DOWNLOAD.search(text):
+    if kind in (RequestRejectedError, ServerError) and re.search(_NO_DOWNLOAD, text):
         kind = ServerDownloadError
     about = f" for {model!r}" if kind is UnknownModelError else ""
     number = f" {status}" if status else ""
     advice = _ADVICE[kind]
-    if _NO_PROJECTOR.search(text) and kind is RequestRejectedError:
+    if re.search(_NO_PROJECTOR, text) and kind is RequestRejectedError:
         advice = "The model cannot see images: use a vision model, or give the server its mmproj file."
-    elif _NO_IMAGE_URLS.search(text) and kind in (RequestRejectedError, ServerError):
+    elif re.search(_NO_IMAGE_URLS, text) and kind in (RequestRejectedError, ServerError):
         advice = "If the server does not download images, pass inline_urls=True."
-    elif status in (404, 405) and server is not None and not _VERSION.search(server):
+    elif status in (404, 405) and server is not None and not re.search(_VERSION, server):
         advice = f"The base URL lacks /v1: try {server.rstrip('/')}/v1."
     elif kind is ContentFilterError and (filtered := _filtered_categories(body)):
         advice = f"Filtered: {', '.join(filtered)}. {advice}"
@@ -353,27 +347,27 @@ def _kind(code: str, status: int | None, text: str) -> type[ProviderError]:
         return RequestTooLargeError
     if code in _BY_CODE:
         return _BY_CODE[code]
-    if status == 400 and _INVALID_KEY.search(text):
+    if status == 400 and re.search(_INVALID_KEY, text):
         return AuthenticationError
     lowered = text.lower()
     if status == 403 and "flagged" in lowered:  # by OpenRouter's moderation
         return ContentFilterError
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status in (None, 400, 404) and _NO_UPLOAD.search(text):
+    if status in (None, 400, 404) and re.search(_NO_UPLOAD, text):
         return UploadNotFoundError
     if status == 408:
         return ProviderTimeoutError
     if status == 404 and "model" in lowered:
         return UnknownModelError
-    if (status is None or status < 500) and _UNKNOWN_MODEL.search(text):
+    if (status is None or status < 500) and re.search(_UNKNOWN_MODEL, text):
         return UnknownModelError
     # An error within a stream has no status.
     if status in (None, 400, 413) and "context" in lowered and ("length" in lowered or "exceed" in lowered):
         return ContextLengthError
-    if _CONTEXT_OVERFLOW.search(text):  # llama.cpp and llama-cpp-python report it with status 500
+    if re.search(_CONTEXT_OVERFLOW, text):  # llama.cpp and llama-cpp-python report it with status 500
         return ContextLengthError
-    if _NO_PROJECTOR.search(text):
+    if re.search(_NO_PROJECTOR, text):
         return RequestRejectedError
     if status is not None and status < 500:
         return RequestRejectedError
