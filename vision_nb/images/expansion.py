@@ -13,8 +13,7 @@ from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
 from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent
 from vision_nb.images.formats import sniff, type_of_name
-from vision_nb.images.frames import video_frames
-from vision_nb.images.pages import Pages, animation_frames, pdf_pages, tiff_pages
+from vision_nb.images.parts import Pages
 from vision_nb.images.remote import NO_OPTIONS, RemoteFile, StorageOptions, is_remote_file, public_name
 from vision_nb.images.sources import ImageSource, local_path
 from vision_nb.privacy.api_keys import Secret
@@ -107,6 +106,11 @@ def parts_of(content: ImageContent, options: PartOptions) -> list[ImageContent]:
     kind, mimetype = container_kind(head), sniff(head)
     if (kind == "video" or mimetype == "image/gif") and options.pages is not None and not options.chooses_frames:
         warn_user(f"{content.label} has frames instead of pages: choose them with frames= or every_s=.")
+    if kind is None and not options.divides(mimetype):
+        return [content]
+    from vision_nb.images.frames import video_frames  # most files are one image
+    from vision_nb.images.pages import animation_frames, pdf_pages, tiff_pages
+
     if kind == "pdf":
         return list(pdf_pages(content, options.pages, options.dpi, options.password))
     if kind == "video":
@@ -118,9 +122,7 @@ def parts_of(content: ImageContent, options: PartOptions) -> list[ImageContent]:
             if options.pages is None:
                 return [content]  # the error is raised when the image is read
             raise
-    if options.chooses_frames and mimetype in _ANIMATED:
-        return animation_frames(content, options.frames, options.every_s, options.frame)
-    return [content]
+    return animation_frames(content, options.frames, options.every_s, options.frame)
 
 
 def may_have_parts(name: str, options: PartOptions) -> bool:

@@ -26,7 +26,7 @@ from vision_nb.images.expansion import (
     password_of,
 )
 from vision_nb.images.formats import SNIFF_BYTES, describe_data, sniff, type_of_name
-from vision_nb.images.pages import Pages
+from vision_nb.images.parts import Pages
 from vision_nb.images.remote import NO_OPTIONS, StorageOptions, has_magic, is_remote_file, public_name, remote_files
 from vision_nb.images.sources import local_path
 from vision_nb.paths import expand_path, shown_path

@@ -6,13 +6,13 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, ImageTooLargeError, SettingsError
 from vision_nb.images.content import ImageContent
 from vision_nb.images.decode import check_pixels, decode_upright, open_image, upright_size
 from vision_nb.images.frame_reader import open_frame
-from vision_nb.images.parts import MAX_PARTS, Part, PartContent
+from vision_nb.images.parts import MAX_PARTS, Pages, Part, PartContent
 from vision_nb.images.prepare import Header, Prepared, to_png
 from vision_nb.images.renderer import renderer
 from vision_nb.privacy.api_keys import Secret
@@ -20,9 +20,6 @@ from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Pages: TypeAlias = int | str | Iterable[int]
-"""Pages by number, from 1; negative numbers count from the end. Also a text such as "1-3, 8-, -1"."""
 
 _SUBFILE_TYPE = 254  # the TIFF tag; bit 0 is set in a smaller version of another page, bit 2 in a mask
 _RANGE = re.compile(r"\s*(?:(-?\d{1,9})|(\d{1,9})\s*-\s*(\d{1,9})?)\s*")

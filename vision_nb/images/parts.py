@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from typing import TypeAlias
 
 from vision_nb.images.cache import ImageCache
 from vision_nb.images.content import ImageContent, MemoryContent
 from vision_nb.images.prepare import Header, Prepared
+
+Pages: TypeAlias = int | str | Iterable[int]
+"""Pages by number, from 1; negative numbers count from the end. Also a text such as "1-3, 8-, -1"."""
 
 RENDERED_PARTS: ImageCache[Prepared] = ImageCache(max_bytes=64_000_000)
 """The encoded images of the parts that were read last, for all documents."""
