@@ -10,9 +10,9 @@ import pytest
 from tests.hostile_answers import known_attacks, mutations
 from tests.mathjax_finder import harmful_formulas
 from tests.test_safe_html import PARSERS, Page
+from vision_nb.rendering.html_cleaner import clean_html
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.sanitize import clean_html
 from vision_nb.rendering.tex import COMMANDS
 
 pytestmark = pytest.mark.slow

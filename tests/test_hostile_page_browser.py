@@ -14,9 +14,9 @@ from tests.lab import browser_page, open_notebook, run_cells, running_lab
 from tests.mathjax_finder import harmful_formulas
 from tests.panel_lab import KERNEL, SERVER
 from tests.test_chat_panel_browser import PROBES
+from vision_nb.rendering.html_cleaner import clean_html
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.sanitize import clean_html
 from vision_nb.rendering.tex import COMMANDS
 
 pytestmark = pytest.mark.browser

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
+from vision_nb.rendering.html_cleaner import clean_html
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.page import answer_html
-from vision_nb.rendering.sanitize import clean_html, inline_text, replace_surrogates
+from vision_nb.rendering.sanitize import inline_text, replace_surrogates
 
 # Parsers that let raw HTML through, as those of the front ends do.
 MARKDOWN_IT = MarkdownIt("js-default", {"html": True, "linkify": False})

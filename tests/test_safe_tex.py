@@ -15,10 +15,11 @@ from vision_nb.comparison.answer_cells import folded_answer_html as gallery_html
 from vision_nb.images.cards import ImageCard, cards_html
 from vision_nb.magics.answer_parsers import parse_table
 from vision_nb.rendering import html
+from vision_nb.rendering.html_cleaner import clean_html
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.page import answer_html
-from vision_nb.rendering.sanitize import attribute_text, clean_html, escape_text, inline_text
+from vision_nb.rendering.sanitize import attribute_text, escape_text, inline_text
 from vision_nb.rendering.tex import COMMANDS, ENVIRONMENTS, MAX_TYPESET, safe_tex
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.errors import MalformedResponseError
 from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.html_cleaner import clean_html
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.sanitize import clean_html
 from vision_nb.schema import json_text
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ from vision_nb.rendering import html
 from vision_nb.rendering.data_table import data_table, flat_fields
 from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
 from vision_nb.rendering.format import format_count, format_price
-from vision_nb.rendering.markdown.blocks import safe_markdown
-from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalPart, TextTable, short_text
 from vision_nb.rendering.values import value_text
@@ -94,7 +92,7 @@ def response_markdown(response: _Response, *, below: str = "") -> str:
 def answer_markdown(response: _Response) -> str:
     """Return an answer as safe Markdown: a structured one as a table of the fields received so far."""
     data = _data(response)
-    return safe_markdown(response.text) if data is None else f"{data_table(data)}\n"
+    return _safe_markdown(response.text) if data is None else f"{data_table(data)}\n"
 
 
 def _data(response: _Response) -> Any:
@@ -105,10 +103,16 @@ def _data(response: _Response) -> Any:
     return data["value"] if set(data) == {"value"} else data  # a list is wrapped like this
 
 
+def _safe_markdown(text: str) -> str:
+    from vision_nb.rendering.markdown.blocks import safe_markdown  # a first answer may not be displayed
+
+    return safe_markdown(text)
+
+
 def choices_markdown(response: _Response) -> str:
     """Return the answers after the first one as safe Markdown, or "" if there are none."""
     return "".join(
-        f"\n\n**Choice {number}**\n\n{safe_markdown(choice.text)}"
+        f"\n\n**Choice {number}**\n\n{_safe_markdown(choice.text)}"
         for number, choice in enumerate(response.other_choices, 2)
     )
 
@@ -117,20 +121,23 @@ def reasoning_markdown(response: _Response) -> str:
     """Return a response's reasoning as a collapsed block of safe Markdown, or "" if there is none."""
     if not response.reasoning:
         return ""
-    text = safe_markdown(response.reasoning)
+    text = _safe_markdown(response.reasoning)
     return f"<details><summary>{reasoning_summary(response)}</summary>\n\n{text}\n\n</details>\n\n"
 
 
-def reasoning_html(response: _Response, to_html: Callable[[str], str] = markdown_to_html) -> str:
+def reasoning_html(response: _Response, to_html: Callable[[str], str] | None = None) -> str:
     """Return a response's reasoning as a collapsed block of safe HTML, or "" if there is none.
 
     Args:
         response: The response.
-        to_html: Renders untrusted Markdown as safe HTML.
+        to_html: Renders untrusted Markdown as safe HTML; None for `markdown_to_html`.
     """
     if not response.reasoning:
         return ""
-    return f"<details><summary>{reasoning_summary(response)}</summary>{to_html(response.reasoning)}</details>"
+    from vision_nb.rendering.markdown.html import markdown_to_html
+
+    text = (to_html or markdown_to_html)(response.reasoning)
+    return f"<details><summary>{reasoning_summary(response)}</summary>{text}</details>"
 
 
 def reasoning_summary(response: _Response) -> str:

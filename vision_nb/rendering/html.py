@@ -6,8 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from vision_nb.rendering.markdown.prose import isolate_delimiters
-from vision_nb.rendering.sanitize import escape_text, inline_text, terminal_text
+from vision_nb.rendering.sanitize import escape_text, inline_text, isolate_delimiters, terminal_text
 
 MUTED_STYLE = "color:var(--jp-ui-font-color2,#666);font-size:90%"
 _BORDER = "border:1px solid var(--jp-border-color2,#bbb);border-radius:4px"

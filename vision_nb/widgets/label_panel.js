@@ -69,7 +69,7 @@ function render({ model, el }) {
     image.hidden = !card.image;
     image.src = card.image;
     prompt.textContent = card.prompt;
-    answer.innerHTML = card.answer; // sanitized in Python, by rendering/sanitize
+    answer.innerHTML = card.answer; // sanitized in Python, by rendering/html_cleaner
     modelName.textContent = card.model;
     modelName.hidden = !card.model;
     aspects.replaceChildren(...Object.keys(card.scores).map((aspect) => drawAspect(card, aspect)));

@@ -7,11 +7,11 @@ import re
 from vision_nb.rendering.markdown.prose import (
     MARK,
     TITLE,
-    escape_punctuation,
     safe_prose,
     safe_url,
     unescape,
 )
+from vision_nb.rendering.sanitize import escape_punctuation
 from vision_nb.rendering.tex import FormulaLimit
 
 _LINE_END = re.compile(r"\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")  # each of these ends a line in some parser

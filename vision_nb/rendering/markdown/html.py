@@ -8,8 +8,9 @@ from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.rendering.html_cleaner import FORMULA, clean_html, link_to_image
 from vision_nb.rendering.markdown.formulas import split_formula
-from vision_nb.rendering.sanitize import FORMULA, clean_html, escape_text, link_to_image, replace_surrogates
+from vision_nb.rendering.sanitize import escape_text, replace_surrogates
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

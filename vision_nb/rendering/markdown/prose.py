@@ -27,11 +27,11 @@ from vision_nb.rendering.markdown.formulas import (
     safe_formula,
     without_formulas,
 )
+from vision_nb.rendering.sanitize import escape_punctuation, isolate_delimiters
 from vision_nb.rendering.tex import FormulaLimit
 
 _SAFE_URL = re.compile(r"https?://[^/\s]|mailto:[^/\s]", re.IGNORECASE)
 
-_REFERENCES = {ord(mark): f"&#{ord(mark)};" for mark in string.punctuation + "\n\t"}
 MARK = re.compile(r"[\\<!\[\]`~$&]")
 _DESCRIPTION = re.compile(r"^([ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?):(?=[ \t]|::)", re.MULTILINE)
 _ESCAPE_OR_CLOSE = re.compile(r"\\.|\]", re.DOTALL)
@@ -75,16 +75,6 @@ def unescape(text: str) -> str:
         return html.unescape(text)
     except ValueError:  # more than 4300 digits
         return text
-
-
-def escape_punctuation(text: str) -> str:
-    """Write punctuation as character references, which no parser takes for markup."""
-    return text.translate(_REFERENCES)
-
-
-def isolate_delimiters(text: str) -> str:
-    """Write each dollar sign and backslash as an element, so that MathJax finds no formula in Markdown or HTML."""
-    return re.sub(r"[$\\]", lambda mark: f"<span>&#{ord(mark[0])};</span>", text)
 
 
 def safe_prose(lines: list[str], limit: FormulaLimit) -> str:
