@@ -368,6 +368,7 @@ def test_columns_are_selected_by_name(server, llm, path, images):
 @pytest.mark.parametrize("rows_of_a_part", [5, 1000])
 def test_parquet_written_in_parts_has_the_whole_table(server, llm, path, images, monkeypatch, rows_of_a_part):
     import pandas as pd
+    import pyarrow.parquet
 
     receipts(server)
     server.fail(Fault(status=400), times=1)
@@ -382,6 +383,13 @@ def test_parquet_written_in_parts_has_the_whole_table(server, llm, path, images,
                 None if pd.isna(one) else one for one in whole[column]
             ]
         assert [None if one is None else len(one) for one in read["items"]] == [None, *[1, 0] * 5, 1]
+    one = vn.extract(images[1], SCHEMA, model=llm, store=path, progress=False)
+    for whole, few in ((extraction, one), (extraction.comparison, one.comparison)):
+        schemas = []
+        for table in (whole, few):
+            table.to_parquet(path.parent / "a.parquet")
+            schemas.append(pyarrow.parquet.read_schema(path.parent / "a.parquet").remove_metadata())
+        assert schemas[0] == schemas[1], "files of several runs are one data set"
     extraction.to_parquet(path.parent / "some.parquet", columns=["usd", "shop"])
     assert list(pd.read_parquet(path.parent / "some.parquet").columns) == ["usd", "shop"]
 

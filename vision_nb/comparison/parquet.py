@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vision_nb.comparison.tables import Column, Record, frames
 from vision_nb.errors import SettingsError
 from vision_nb.paths import writable_path
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _ROWS = 10_000  # of a row group, which are in memory together
 
@@ -35,13 +32,10 @@ def write_parquet(path: str | Path, columns: Sequence[Column], records: Callable
         raise SettingsError('to_parquet() needs pyarrow: pip install "vision-nb[parquet]", or use to_csv().') from error
     tables = frames(columns, records(), _ROWS)
     first = next(tables)
-    second = next(tables, None)
     try:
-        schema = pa.Schema.from_pandas(first, preserve_index=False)
-        if second is not None:
-            schema = _joined_schema(schema, columns, records)
+        schema = _joined_schema(pa.Schema.from_pandas(first, preserve_index=False), columns, records)
         with writable_path(path) as file, pq.ParquetWriter(file, schema) as writer:
-            for table in _all(first, second, tables):
+            for table in chain([first], tables):
                 writer.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False))
     except (pa.ArrowException, OverflowError) as error:
         raise SettingsError(
@@ -49,12 +43,11 @@ def write_parquet(path: str | Path, columns: Sequence[Column], records: Callable
         ) from error
 
 
-def _all(first: pd.DataFrame, second: pd.DataFrame | None, others: Iterator[pd.DataFrame]) -> Iterable[pd.DataFrame]:
-    return chain([first], [] if second is None else [second], others)
-
-
 def _joined_schema(schema: Any, columns: Sequence[Column], records: Callable[[], Iterable[Record]]) -> Any:
-    """Return the schema of all rows from that of the first ones, in which a column may be empty or have no gaps."""
+    """Return the schema of all rows from that of the first ones, in which a column may be empty or have no gaps.
+
+    The columns of all tables then have the same types, whatever their rows: files can be read as one data set.
+    """
     import pyarrow as pa
 
     types = {"text": pa.large_string(), "integer": pa.int64(), "number": pa.float64()}
