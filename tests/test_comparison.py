@@ -113,7 +113,10 @@ def test_a_failed_call_is_an_error_row_and_the_other_calls_are_made(server, imag
     kinds = [row.error.split(":")[0] for row in comparison.errors]
     assert sorted(kinds) == ["CorruptImageError"] * 4 + ["ImageNotFoundError"] * 4 + ["RequestRejectedError"]
     assert sum(row.finished for row in comparison) == 11
-    shown = comparison.to_dataframe()["error"].dropna()
+    table = comparison.to_dataframe()
+    dtypes = {"input_tokens": "Int64", "output_tokens": "Int64", "usd": "float64", "relevance": "float64"}
+    assert {name: str(table[name].dtype) for name in dtypes} == dtypes, "also with missing values"
+    shown = table["error"].dropna()
     assert len(shown) == 9 and not shown.str.contains(str(images.parent)).any()
     (images / "broken.png").write_bytes(encoded(picture(seed=7)))
     mended = comparison.retry_errors(progress=False)

@@ -99,8 +99,8 @@ class Comparison(BatchResult):
         """Return a pandas DataFrame with a row per call; the scores of several annotators are averaged.
 
         The columns are model, prompt, response, image, error, latency_s, input_tokens, output_tokens, usd,
-        correctness and relevance. With a schema, there is a column for each field after the response, as in
-        `Extraction.to_dataframe`, and the number of attempts.
+        correctness and relevance; tokens have the dtype Int64, other numbers float64. With a schema, there is a column
+        for each field after the response, as in `Extraction.to_dataframe`, and the number of attempts.
 
         Args:
             columns: The columns to return, in this order; None for all. Others are not kept in memory.

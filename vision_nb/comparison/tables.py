@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
@@ -25,7 +26,7 @@ _RESULT = ("image", "error", "latency_s", "input_tokens", "output_tokens", "usd"
 EXTRACTED = ("error", "attempts", "model", "input_tokens", "output_tokens", "usd")
 """The columns after the fields of an extraction."""
 
-_NUMBERS = {"latency_s", "usd", *ASPECTS}
+_NUMBERS = {"latency_s", "usd"}
 _INTEGERS = {"input_tokens", "output_tokens", "attempts"}
 
 
@@ -144,13 +145,13 @@ def extraction_columns(fields: Sequence[Field], *, reviewed: bool) -> list[Colum
         reviewed: Whether to add the reviewer and the time of the review.
     """
     extra = ("reviewer", "reviewed_at") if reviewed else ()
-    results = [_typed(_attribute(name)) for name in EXTRACTED]
     reviews = [
         Column("reviewer", lambda one: one.review and one.review.reviewer, _series("string"), "text"),
         Column("reviewed_at", lambda one: one.review and one.review.time, _times),
     ]
-    image = _typed(_attribute("image"))
-    return [image, *_field_columns(fields, ("image", *EXTRACTED, *extra)), *results, *(reviews if reviewed else [])]
+    image = replace(_attribute("image"), convert=_series("string"))
+    values = _field_columns(fields, ("image", *EXTRACTED, *extra))
+    return [image, *values, *map(_attribute, EXTRACTED), *(reviews if reviewed else [])]
 
 
 def field_names(fields: Sequence[Field], *, reviewed: bool) -> Mapping[str, str]:
@@ -172,24 +173,21 @@ def _field_converter(field: Field) -> Callable[[list[Any]], Any]:
 
 
 def _attribute(name: str) -> Column:
-    kind = "number" if name in _NUMBERS else "integer" if name in _INTEGERS else "text"
-    if name == "usd":
-        return Column(name, lambda one: None if one.row.usd is None else float(one.row.usd), kind=kind)
     if name == "error":
-        return Column(name, lambda one: None if one.review else one.row.shown_error or None, kind=kind)
-    return Column(name, lambda one: getattr(one.row, name), kind=kind)
+        return Column(name, lambda one: None if one.review else one.row.shown_error or None, kind="text")
+    if name in _INTEGERS:
+        return Column(name, lambda one: getattr(one.row, name), _series("Int64"), "integer")
+    if name in _NUMBERS:
+        return Column(name, lambda one: _float(getattr(one.row, name)), _series("float64"), "number")
+    return Column(name, lambda one: getattr(one.row, name), kind="text")
+
+
+def _float(value: float | Decimal | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _aspect(name: str) -> Column:
-    return Column(name, lambda one: mean(getattr(label, name) for label in one.labels), kind="number")
-
-
-def _typed(column: Column) -> Column:
-    """Return a column of an extraction with its dtype."""
-    if column.name in ("error", "model"):
-        return column
-    dtype = {"text": "string", "integer": "Int64", "number": "float64"}[column.kind or "text"]
-    return Column(column.name, column.cell, _series(dtype), column.kind)
+    return Column(name, lambda one: mean(getattr(label, name) for label in one.labels), _series("float64"), "number")
 
 
 def _series(dtype: str) -> Callable[[list[Any]], Any]:
