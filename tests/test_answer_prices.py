@@ -50,6 +50,25 @@ async def test_the_service_tier_that_the_answer_names_has_its_own_price(server, 
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("api, asked, answered", [("chat", "prompt", "completion"), ("responses", "input", "output")])
+async def test_reasoning_that_is_only_part_of_the_total_is_paid_as_output(server, ledger, form, api, asked, answered):
+    llm = connect(server, api=api)
+    for total, reasoning, output in (
+        (1900, 800, 900),
+        (1900, None, 900),
+        (1100, 80, 100),
+        (1900, 0, 100),
+        ("", 80, 100),
+    ):
+        details = {f"{answered}_tokens_details": {"reasoning_tokens": reasoning}}
+        usage = {f"{asked}_tokens": 1000, f"{answered}_tokens": 100, "total_tokens": total, **details}
+        server.fail(Fault(answer={"usage": usage}))
+        response = await ask(llm, form)
+        assert response.usage == vn.Usage(1000, output)
+        assert response.cost == ledger.entries[-1].usd == (1000 * Decimal("1.25") + output * 10) / 1_000_000
+
+
+@pytest.mark.parametrize("form", FORMS)
 async def test_the_price_of_a_tier_without_known_rates_is_unknown(server, ledger, form):
     for model, tier in (("gpt-4o", "flex"), ("gpt-5", "scale"), ("gpt-5", "a-tier-of-tomorrow")):
         server.fail(Fault(answer={"service_tier": tier}))

@@ -23,12 +23,12 @@ from vision_nb.providers.openai.wire_format import (
     raise_reported,
     said_by,
     string,
-    token_count,
+    token_usage,
     write_json,
 )
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta, ResponseAccumulator, ResponseStream, merge_deltas
-from vision_nb.responses import Response, Usage
+from vision_nb.responses import Response
 
 if TYPE_CHECKING:
     from openai import BaseModel
@@ -267,7 +267,7 @@ def _with_facts(delta: Delta, raw: Any, others: Mapping[int, Delta]) -> Delta:
     """Return a delta of the first choice with the other choices and what is known about the whole answer."""
     return replace(
         delta,
-        usage=_usage(raw),
+        usage=token_usage(raw, "prompt", "completion"),
         model=string(raw, "model"),
         raw=raw,
         service_tier=string(raw, "service_tier"),
@@ -327,15 +327,6 @@ def _part_text(part: Mapping[str, Any]) -> str:
     if isinstance(value, list):
         return "".join(str(item.get("text", "")) for item in value if isinstance(item, dict))
     return value if isinstance(value, str) else ""
-
-
-def _usage(raw: Any) -> Usage | None:
-    usage = getattr(raw, "usage", None)
-    if usage is None:
-        return None
-    input_tokens, output_tokens = token_count(usage, "prompt_tokens"), token_count(usage, "completion_tokens")
-    cached = token_count(getattr(usage, "prompt_tokens_details", None), "cached_tokens") or 0
-    return Usage(input_tokens, output_tokens, min(cached, input_tokens or 0))
 
 
 def _cost(usage: Any) -> Decimal | None:

@@ -20,10 +20,10 @@ from vision_nb.providers.openai.wire_format import (
     said_by,
     string,
     token_count,
+    token_usage,
 )
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
-from vision_nb.responses import Usage
 
 _RENAMED: Mapping[str, tuple[str, ...]] = {
     "max_tokens": ("max_output_tokens",),
@@ -245,7 +245,7 @@ def _with_end(delta: Delta, answer: Any, raw: Any, output: list[Any], *, is_inco
     return replace(
         delta,
         finish_reason=finish_reason,
-        usage=_usage(getattr(answer, "usage", None)),
+        usage=token_usage(answer, "input", "output"),
         model=string(answer, "model"),
         raw=raw,
         service_tier=string(answer, "service_tier"),
@@ -274,11 +274,3 @@ def _is_later(raw: Any, *names: str) -> bool:
 def _list(raw: Any, name: str) -> list[Any]:
     value = getattr(raw, name, None)
     return value if isinstance(value, list) else []
-
-
-def _usage(usage: Any) -> Usage | None:
-    if usage is None:
-        return None
-    input_tokens, output_tokens = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
-    cached = token_count(getattr(usage, "input_tokens_details", None), "cached_tokens") or 0
-    return Usage(input_tokens, output_tokens, min(cached, input_tokens or 0))

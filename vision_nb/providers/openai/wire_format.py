@@ -18,6 +18,7 @@ from vision_nb.providers.openai.errors import ReportedError
 from vision_nb.providers.openai.server_message import server_message
 from vision_nb.providers.outgoing_image import OutgoingImage
 from vision_nb.providers.streaming import Delta
+from vision_nb.responses import Usage
 
 _SCALARS = (str, int, float, bool)
 _MAX_TOKENS = 2**53  # the largest number that every reader of JSON knows exactly; the store cannot keep 2**63
@@ -166,6 +167,30 @@ def token_count(usage: Any, name: str) -> int | None:
     """Return a token count, or None: some servers report text, or numbers that cannot be right."""
     value = getattr(usage, name, None)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_TOKENS else None
+
+
+def token_usage(raw: Any, asked: str, answered: str) -> Usage | None:
+    """Return the token counts of an answer, or None if it has none.
+
+    OpenAI counts reasoning as part of the output. xAI and Gemini add it to the total only, and bill it as output (xAI,
+    Consumption and Rate Limits; Gemini API, UsageMetadata, read 2026-11).
+
+    Args:
+        raw: The answer or chunk.
+        asked: What the API calls the input: "prompt" or "input".
+        answered: What the API calls the output: "completion" or "output".
+    """
+    usage = getattr(raw, "usage", None)
+    if usage is None:
+        return None
+    names = (f"{asked}_tokens", f"{answered}_tokens", "total_tokens")
+    input_tokens, output_tokens, total = (token_count(usage, name) for name in names)
+    if input_tokens is not None and output_tokens is not None and total is not None:
+        uncounted = max(0, total - input_tokens - output_tokens)
+        reasoning = token_count(getattr(usage, f"{answered}_tokens_details", None), "reasoning_tokens")
+        output_tokens += uncounted if reasoning is None else min(uncounted, reasoning)
+    cached = token_count(getattr(usage, f"{asked}_tokens_details", None), "cached_tokens") or 0
+    return Usage(input_tokens, output_tokens, min(cached, input_tokens or 0))
 
 
 def string(raw: Any, name: str) -> str:
