@@ -293,14 +293,17 @@ def test_the_gallery_is_small_and_sanitized(server, tmp_path, store):
 
 
 def test_to_csv_and_to_parquet(server, images, store, tmp_path):
-    comparison = compare(models(server), PROMPTS, images, store=store)
+    undecodable = vn.ImageDocument(image=encoded(picture(seed=9)), image_name="caf\udce9.png")
+    comparison = compare(models(server), [*PROMPTS, "What\ud800?"], [images, undecodable], store=store)
     comparison.to_csv(tmp_path / "it.csv")
     assert (tmp_path / "it.csv").read_text().startswith("model,prompt,response")
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     comparison.to_parquet(tmp_path / "it.parquet")
-    assert pandas.read_parquet(tmp_path / "it.parquet").response.tolist() == [row.response for row in comparison]
-    assert "Comparison(12 rows, 12 answered, 0 failed)" in repr(comparison)
+    table = pandas.read_parquet(tmp_path / "it.parquet")
+    assert table.response.tolist() == [row.response for row in comparison]
+    assert (table.image.iloc[-1], table.prompt.iloc[-1]) == ("caf\ufffd.png", "What\ufffd?")
+    assert "Comparison(24 rows, 24 answered, 0 failed)" in repr(comparison)
 
 
 @pytest.mark.parametrize(

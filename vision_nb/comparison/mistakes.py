@@ -57,7 +57,7 @@ class Mistakes(Sequence[Judgment]):
         records = [
             (
                 one.prediction.model,
-                one.prediction.document.name,
+                replace_surrogates(one.prediction.document.name),
                 one.field.path,
                 one.outcome,
                 one.truth,

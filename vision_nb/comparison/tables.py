@@ -14,6 +14,7 @@ from vision_nb.comparison.field_table import Values, column_names, typed_column
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.labels import ASPECTS, mean
 from vision_nb.errors import SettingsError
+from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.schema.fields import Field, flatten
 from vision_nb.schema.schema import Schema
 from vision_nb.storage.annotations import Label, Review
@@ -27,6 +28,7 @@ EXTRACTED = ("error", "attempts", "model", "input_tokens", "output_tokens", "usd
 """The columns after the fields of an extraction."""
 
 _NUMBERS = {"latency_s", "usd"}
+_GIVEN = {"model", "prompt", "image"}  # texts that may not be encodable, such as the name of a file from another system
 _INTEGERS = {"input_tokens", "output_tokens", "attempts"}
 
 
@@ -175,6 +177,8 @@ def _field_converter(field: Field) -> Callable[[list[Any]], Any]:
 def _attribute(name: str) -> Column:
     if name == "error":
         return Column(name, lambda one: None if one.review else one.row.shown_error or None, kind="text")
+    if name in _GIVEN:
+        return Column(name, lambda one: replace_surrogates(getattr(one.row, name)), kind="text")
     if name in _INTEGERS:
         return Column(name, lambda one: getattr(one.row, name), _series("Int64"), "integer")
     if name in _NUMBERS:
