@@ -30,8 +30,8 @@ def extraction(tmp_path):
 
 def panel_of(extraction, **options):
     panel = extraction.review(**{"reviewer": "ann", **options})
-    panel.sent = []
-    panel.send = panel.sent.append
+    panel._sent = []
+    panel.send = panel._sent.append
     return panel
 
 
@@ -39,7 +39,7 @@ def tell(panel, action, values=None, **details):
     """Send a message as the page does, with some of the form's values changed."""
     sent = None if values is None else {**panel.card["values"], **values}
     panel._receive({"action": action, "row": panel.row, "values": sent, **details}, [])
-    return panel.sent[-1]
+    return panel._sent[-1]
 
 
 def names(panel):
@@ -140,7 +140,7 @@ def test_changes_are_kept_while_moving_and_after_a_reload_of_the_page(extraction
     assert panel.card["values"]["shop"] == "Baker" and panel.card["state"] == "Changed, not accepted yet"
     assert extraction.reviews() == {}
     tell(panel, "edit", {"shop": "Corner Shop"})
-    assert panel.sent[-1]["state"] == "Not reviewed yet"
+    assert panel._sent[-1]["state"] == "Not reviewed yet"
 
 
 def test_changes_are_found_by_the_persons_next_panel(extraction, tmp_path):
@@ -328,7 +328,7 @@ def test_messages_of_any_shape_raise_nothing_and_save_nothing_invalid(extraction
             panel._receive({"action": action, "row": panel.row, "values": dict.fromkeys(fields, junk)}, [])
             for path in fields:
                 tell(panel, action, {path: junk, "unknown": junk})
-        json.dumps(panel.sent[-1]).encode()
+        json.dumps(panel._sent[-1]).encode()
     for review in extraction.reviews().values():
         assert extraction.schema.dump(extraction.schema.validate(review.value)) == review.value
         json.dumps(review.value, allow_nan=False)

@@ -7,7 +7,7 @@ from functools import cached_property
 import pytest
 
 import vision_nb as vn
-from vision_nb.rendering.tab_completion import INTERNAL_NAMES
+from vision_nb.checks.public_object import INTERNAL_NAMES
 
 SCHEMA = {"type": "object", "properties": {"kind": {"type": "string"}}}
 

@@ -1,11 +1,13 @@
-"""Assigning to an attribute that does not exist raises an error, because it would have no effect."""
+"""Assigning to an attribute that does not exist or cannot be set raises an error that says so."""
 
 import copy
+import dataclasses
 import pickle
 
 import pytest
 
 import vision_nb as vn
+from tests.test_tab_completion import OBJECTS, SCHEMA
 
 
 def failure(target, name):
@@ -13,6 +15,13 @@ def failure(target, name):
         setattr(target, name, 3)
     assert isinstance(caught.value, AttributeError)
     assert not hasattr(target, name)
+    return str(caught.value)
+
+
+def read_only(target, name):
+    with pytest.raises(vn.errors.ReadOnlyAttributeError) as caught:
+        setattr(target, name, 3)
+    assert isinstance(caught.value, AttributeError)
     return str(caught.value)
 
 
@@ -71,6 +80,35 @@ def test_a_panel():
     assert "panel.add(images)" in failure(panel, "images")
     panel.layout.width = "50%"
     panel.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OBJECTS if kind not in ("ledger", "stream")])
+def test_every_public_object(kind, photo):
+    assert "has no attribute 'no_such'" in failure(OBJECTS[kind](photo), "no_such")
+
+
+def test_other_panels_and_results(photo):
+    result = vn.extract(photo, SCHEMA, model="demo", progress=False)
+    panel = result.review()
+    assert "pass it to a new panel" in failure(panel, "order")
+    assert "did you mean reviewer?" in failure(panel, "reviewr")
+    assert read_only(result, "pending") == "Extraction.pending cannot be set."
+
+
+def test_values_that_cannot_be_changed(photo):
+    document = vn.ImageDocument.of(photo)
+    assert read_only(document, "detail") == (
+        "ImageDocument.detail cannot be set: use document.with_detail(LEVEL), which returns another document."
+    )
+    assert read_only(document, "size") == "ImageDocument.size cannot be set."
+    assert "did you mean detail?" in failure(document, "detial")
+    box = vn.Box(0, 0, 1, 1)
+    assert read_only(box, "label") == (
+        "Box.label cannot be set: dataclasses.replace(VALUE, label=...) returns a changed copy."
+    )
+    response = vn.connect("demo").complete("How large is it?", photo)
+    assert "dataclasses.replace(VALUE, text=...)" in read_only(response, "text")
+    assert dataclasses.replace(box, label="a").label == dataclasses.replace(response, text="a").text == "a"
 
 
 def test_a_class_of_the_user_may_have_any_attributes():

@@ -8,7 +8,7 @@ import pytest
 import vision_nb as vn
 from tests.test_docstrings import METHODS
 from vision_nb.checks.spelling import closest
-from vision_nb.rendering.tab_completion import INTERNAL_NAMES
+from vision_nb.checks.public_object import INTERNAL_NAMES
 
 CHART = vn.samples.path("chart")
 DATA = {"type": "object", "properties": {"height": {"type": "integer"}}}

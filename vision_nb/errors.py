@@ -6,6 +6,7 @@
     ├── SettingsError (ValueError)          an argument, option or environment variable is invalid
     │   ├── ArgumentError (TypeError)       an argument is unknown, missing or given twice
     │   ├── UnknownAttributeError           an attribute does not exist (AttributeError)
+    │   ├── ReadOnlyAttributeError          an attribute cannot be set (AttributeError)
     │   └── MissingKeyError                 a provider needs an API key
     ├── BudgetExceededError                 a call could exceed the budget, and was not sent
     ├── StoreError                          the store of answers cannot be used
@@ -119,6 +120,10 @@ class UnknownAttributeError(SettingsError, AttributeError):
 
 
 class MissingKeyError(SettingsError):
+class ReadOnlyAttributeError(SettingsError, AttributeError):
+    """A value was assigned to an attribute that cannot be set."""
+
+
     """A provider needs an API key, and none was given."""
 
 

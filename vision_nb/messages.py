@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.attributes import read_only
 from vision_nb.errors import SettingsError
 from vision_nb.images.columns import elements_of
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -31,6 +32,7 @@ class MessageRole(str, Enum):  # noqa: UP042 - print(role) shows MessageRole.USE
 
 
 @checks_arguments
+@read_only()
 @dataclass(frozen=True, repr=False)
 class ChatMessage(TerminalDisplay):
     """A message of a conversation.

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Protocol, Self
 
+from vision_nb.checks.attributes import read_only
 from vision_nb.images.answer_strip import image_names, markdown_strip
 from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.document import ImageDocument
@@ -24,6 +25,7 @@ UNFINISHED = ("interrupted", "incomplete")
 """The finish reasons of an answer that was stopped or cut off. Such an answer is shown, but never parsed or stored."""
 
 
+@read_only()
 @dataclass(frozen=True, repr=False)
 class Usage(TerminalDisplay):
     """Token counts of one or more calls; add them with ``+`` or ``sum(usages)``.
@@ -347,6 +349,7 @@ class Response(DisplayOnce, TerminalDisplay):
         return response_repr(type(self).__name__, self)
 
 
+@read_only()
 @dataclass(frozen=True, repr=False)
 class CompletionResponse(Response):
     """The answer to a prompt; ``str(response)`` is its text.
@@ -360,6 +363,7 @@ class CompletionResponse(Response):
         return self.text
 
 
+@read_only()
 @dataclass(frozen=True, repr=False)
 class ChatResponse(Response):
     """The answer to a list of messages; ``str(response)`` is ``"assistant: ..."``.

@@ -1,15 +1,18 @@
-"""Errors for assignments to attributes that do not exist, which would have no effect."""
+"""Errors for assignments to attributes that do not exist or cannot be set, which say what to do instead."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from vision_nb.checks.arguments import REQUEST_PARAMETERS
 from vision_nb.checks.spelling import closest
-from vision_nb.errors import UnknownAttributeError
+from vision_nb.errors import ReadOnlyAttributeError, UnknownAttributeError
+
+T = TypeVar("T")
 
 
 class FixedAttributes:
@@ -25,9 +28,38 @@ class FixedAttributes:
     def __setattr__(self, name: str, value: Any) -> None:
         kind: Any = type(self)
         if not name.startswith("_") and kind.__module__.startswith("vision_nb.") and name not in _attributes(kind):
-            settable = [one for one in _attributes(kind) if _is_settable(inspect.getattr_static(kind, one, None))]
+            known = _attributes(kind) & set(dir(self))
+            settable = [one for one in known if _is_settable(inspect.getattr_static(kind, one, None))]
             raise unknown_attribute(kind.__name__, name, settable, self._advice)
-        super().__setattr__(name, value)
+        try:
+            super().__setattr__(name, value)
+        except AttributeError:
+            if _is_settable(inspect.getattr_static(kind, name, None)):
+                raise
+            raise ReadOnlyAttributeError(f"{kind.__name__}.{name} cannot be set.") from None
+
+
+def read_only(**advice: str) -> Callable[[type[T]], type[T]]:
+    """Decorate a frozen dataclass: assigning to an attribute raises ReadOnlyAttributeError.
+
+    Args:
+        **advice: What to do instead, for some attributes; for other fields, it is `dataclasses.replace`.
+    """
+
+    def decorate(kind: Any) -> Any:
+        names = [one.name for one in fields(kind) if one.init]
+
+        def refuse(self: Any, name: str, value: Any) -> None:
+            if name not in _attributes(kind):
+                raise unknown_attribute(kind.__name__, name, names, advice)
+            copy = f": dataclasses.replace(VALUE, {name}=...) returns a changed copy" if name in names else ""
+            hint = f": {advice[name]}" if name in advice else copy
+            raise ReadOnlyAttributeError(f"{kind.__name__}.{name} cannot be set{hint}.")
+
+        kind.__setattr__ = refuse  # instead of that of the dataclass
+        return kind
+
+    return decorate
 
 
 def _is_settable(attribute: object) -> bool:
@@ -65,5 +97,6 @@ def _attributes(kind: Any) -> frozenset[str]:
     for base in kind.__mro__:
         names.update(vars(base), vars(base).get("__annotations__", ()))
         if base.__module__.startswith("vision_nb.") and "__init__" in vars(base):
-            names.update(inspect.signature(vars(base)["__init__"]).parameters)
-    return frozenset(name for name in names - {"self", "options", *kind._advice} if not name.startswith("_"))
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            names.update(one.name for one in parameters if one.kind is not one.VAR_KEYWORD)
+    return frozenset(name for name in names - {"self", *kind._advice} if not name.startswith("_"))

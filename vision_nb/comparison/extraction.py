@@ -57,11 +57,13 @@ class Extraction(BatchResult):
     ({'width': 1000}, [])
     """
 
+    schema: Schema
+
     def __init__(self, comparison: Comparison) -> None:
         if comparison.grid.schema is None:
             raise SettingsError("This comparison has no schema: pass schema= to compare().")
         self.comparison = comparison
-        self.schema: Schema = comparison.grid.schema
+        self.schema = comparison.grid.schema
 
     @property
     def _comparison(self) -> Comparison:

@@ -10,6 +10,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from vision_nb.checks.attributes import read_only
 from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits, concurrency_limits, rate_limits_of
 from vision_nb.cost.model_reference import without_provider
@@ -37,6 +38,7 @@ _BATCH_IMAGES, _BATCH_ROWS = 500, 4_000  # looked up in the store together
 
 
 @dataclass(frozen=True, repr=False)
+@read_only()
 class Row(TerminalDisplay):
     """One prompt to one model about one image, and its result.
 
@@ -381,12 +383,8 @@ def row_keys(llm: MultiModalLLM, prompt: str, schema: Schema | None = None) -> A
     """
     identity = {**llm.identity}
     parameters = identity.pop("parameters")
-    return AnswerKeys(
-        model=repr(sorted(identity.items())),
-        parameters=parameters,
-        prompt=prompt,
-        schema=schema.digest if schema else "",
-    )
+    digest = schema.digest if schema else ""
+    return AnswerKeys(model=repr(sorted(identity.items())), parameters=parameters, prompt=prompt, schema=digest)
 
 
 def image_key(digest: str, detail: str | None) -> str:

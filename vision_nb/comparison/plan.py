@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from vision_nb.checks.attributes import read_only
 from vision_nb.comparison.calls import size_of
 from vision_nb.comparison.cluster import ClusterCalls
 from vision_nb.comparison.grid import Grid
@@ -94,6 +95,7 @@ class PlannedModel:
 
 
 @dataclass(frozen=True, repr=False)
+@read_only()
 class Plan(Report):
     """The planned calls of a comparison; displays as a table.
 

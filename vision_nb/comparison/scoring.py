@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from vision_nb.checks.attributes import read_only
 from vision_nb.comparison.accuracy import (
     Accuracy,
     AccuracySummary,
@@ -94,6 +95,7 @@ def score_predictions(
     return Score(tuple(kept), tuple(judgments), tuple(fields), truth, matching)
 
 
+@read_only()
 @dataclass(frozen=True, repr=False)
 class Score(TerminalDisplay):
     """The answers of models, compared with the truth; displays as tables.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.checks.arguments import check_request_parameters, checks_arguments
-from vision_nb.checks.attributes import FixedAttributes
 from vision_nb.conversation.export import transcript, transcript_parts
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
 from vision_nb.conversation.serialization import SavedConversation, read, write
@@ -31,7 +30,7 @@ from vision_nb.user_warnings import to_thread
 
 
 @checks_arguments
-class Chat(FixedAttributes, TerminalDisplay):
+class Chat(TerminalDisplay):
     """A conversation in which each question is sent with all earlier questions, answers and images.
 
     If a question fails, the conversation stays unchanged. If an answer is stopped or cut off, the part that has

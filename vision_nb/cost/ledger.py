@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from vision_nb.checks.attributes import FixedAttributes
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.prices import parse_usd, price_version
 from vision_nb.rendering import html
@@ -144,7 +143,7 @@ class Spending(Budget):
             self._unpriced += 1
 
 
-class Ledger(FixedAttributes, TerminalDisplay):
+class Ledger(TerminalDisplay):
     """The calls of this process with their prices, and a budget for them.
 
     The budget is checked before each call. The ledger is safe to use from several threads. Retries by the provider's

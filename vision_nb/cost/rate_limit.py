@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.attributes import read_only
+from vision_nb.checks.public_object import PublicObject
 from vision_nb.cost.reported_limits import JITTER
 from vision_nb.cost.request_gate import Resource
 from vision_nb.errors import RequestTooLargeError, SettingsError
-from vision_nb.rendering.tab_completion import TabCompletion
 
 WINDOW = 60.0 + JITTER
 """Seconds for which a request counts: a minute, and the time that it may take longer to arrive than a later one."""
@@ -19,8 +20,9 @@ NO_LIMITS: Mapping[Resource, int] = {}
 
 
 @checks_arguments
+@read_only()
 @dataclass(frozen=True, kw_only=True)
-class RateLimit(TabCompletion):
+class RateLimit(PublicObject):
     """A limit on the requests to one model in any 60 seconds.
 
     It is the ``rate_limit`` of a model, which all of its calls keep, or in the ``rate_limits`` of a comparison. All

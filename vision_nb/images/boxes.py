@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.attributes import read_only
+from vision_nb.checks.public_object import PublicObject
 from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
-from vision_nb.rendering.tab_completion import TabCompletion
 
 
 @checks_arguments
+@read_only()
 @dataclass(frozen=True)
-class Box(TabCompletion):
+class Box(PublicObject):
     """A box on an image, in pixels of the upright original.
 
     A point is a box without width and height. ``left, top, right, bottom = box`` unpacks the sides.

@@ -12,7 +12,7 @@ Detail = Literal["auto", "low", "high", "original"]
 DETAILS: tuple[str, ...] = get_args(Detail)
 
 
-def check_detail(detail: str) -> None:
-    """Raise SettingsError unless ``detail`` is one of the four levels."""
-    if detail not in DETAILS:
+def check_detail(detail: str | None) -> None:
+    """Raise SettingsError unless ``detail`` is one of the four levels or None."""
+    if detail not in (None, *DETAILS):
         raise SettingsError(f"Unknown detail level {detail!r:.80}: use one of {', '.join(DETAILS)}.")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.attributes import read_only
+from vision_nb.checks.public_object import PublicObject
 from vision_nb.errors import SettingsError
 from vision_nb.images.boxes import Box, crop_edges, crop_name
 from vision_nb.images.cache import PREPARED_IMAGES
@@ -31,7 +33,6 @@ from vision_nb.images.sources import source_arguments
 from vision_nb.images.tiles import tile_boxes
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
-from vision_nb.rendering.tab_completion import TabCompletion
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,8 +51,9 @@ class Uploader(Protocol[T]):
 
 
 @checks_arguments
+@read_only(detail="use document.with_detail(LEVEL), which returns another document")
 @dataclass(frozen=True, repr=False)
-class ImageDocument(TabCompletion):
+class ImageDocument(PublicObject):
     """An image in a file, behind a URL or in memory.
 
     Pass exactly one of ``image``, ``image_path`` and ``image_url``. A path or URL is read when the image is needed;
@@ -90,8 +92,7 @@ class ImageDocument(TabCompletion):
                 f"Pass exactly one of image=, image_path= and image_url=, not {' and '.join(given) or 'none'}. "
                 "For any other kind of source, use ImageDocument.of(source)."
             )
-        if self.detail is not None:
-            check_detail(self.detail)
+        check_detail(self.detail)
         if self.image_path is not None:
             self._set(_content=FileContent(self.image_path))
         elif self.image_url is not None:
@@ -138,8 +139,7 @@ class ImageDocument(TabCompletion):
         Raises:
             SettingsError: The detail level does not exist.
         """
-        if detail is not None:
-            check_detail(detail)
+        check_detail(detail)
         document = copy.copy(self)
         document._set(detail=detail)
         return document

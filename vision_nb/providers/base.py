@@ -78,8 +78,7 @@ class MultiModalLLM(RequestSender):
             raise SettingsError("The model's name looks like an API key: pass the key as api_key= (or api_token=).")
         if max_side is not None and (not isinstance(max_side, int) or max_side < 1):
             raise SettingsError(f"max_side must be a whole number of pixels of at least 1, not {max_side!r:.80}.")
-        if image_detail is not None:
-            check_detail(image_detail)
+        check_detail(image_detail)
         self.model = model
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature

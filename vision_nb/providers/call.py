@@ -99,6 +99,5 @@ def merge_settings(*layers: Mapping[str, Any], length_limits: tuple[str, ...]) -
         replaced = length_limits if any(name in layer for name in length_limits) else ()
         settings = {**{name: value for name, value in settings.items() if name not in replaced}, **layer}
     settings = {name: value for name, value in settings.items() if value is not None}
-    if "image_detail" in settings:
-        check_detail(settings["image_detail"])
+    check_detail(settings.get("image_detail"))
     return settings

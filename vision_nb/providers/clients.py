@@ -13,8 +13,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from vision_nb.checks.attributes import FixedAttributes
-from vision_nb.rendering.tab_completion import TabCompletion
+from vision_nb.checks.public_object import PublicObject
 
 T = TypeVar("T")
 _CLIENTS = ("client", "_connection", "_async_clients", "_uploads")  # the attributes that a copy does not share
@@ -77,7 +76,7 @@ class ClientPerLoop(Generic[T]):
 _clients_for_many: ContextVar[Mapping[Any, Any]] = ContextVar("clients_for_many", default=MappingProxyType({}))
 
 
-class ClientOwner(FixedAttributes, TabCompletion, ABC):
+class ClientOwner(PublicObject, ABC):
     """A model's vendor clients, and how they are closed.
 
     A subclass keeps its synchronous client as the cached property ``client``.

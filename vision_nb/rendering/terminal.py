@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.checks.public_object import PublicObject
 from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
-from vision_nb.rendering.tab_completion import TabCompletion
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -84,7 +84,7 @@ class MarkdownText(str):
 TerminalPart = str | TextTable
 
 
-class TerminalDisplay(TabCompletion):
+class TerminalDisplay(PublicObject):
     """A mixin of values that have a longer text in terminals than their ``repr``.
 
     IPython and rich show the text for a value on its own, and the ``repr`` for one in a list. ``str(value)`` is the

@@ -12,7 +12,7 @@ from weakref import WeakSet
 import ipywidgets
 
 from vision_nb.checks.arguments import checks_arguments
-from vision_nb.checks.attributes import FixedAttributes
+from vision_nb.checks.public_object import PublicWidget
 from vision_nb.conversation import hooks
 from vision_nb.conversation.chat import Chat
 from vision_nb.conversation.places import place_of_cell, place_of_name
@@ -22,7 +22,6 @@ from vision_nb.images.document import ImageSource
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, in_voila, shell
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.rendering.tab_completion import WidgetTabCompletion
 from vision_nb.responses import ChatResponse
 from vision_nb.store import Store
 from vision_nb.widgets.composer import Composer
@@ -38,7 +37,7 @@ _open_panels: WeakSet[ChatPanel] = WeakSet()
 
 
 @checks_arguments
-class ChatPanel(FixedAttributes, WidgetTabCompletion, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type annotations
+class ChatPanel(PublicWidget, ipywidgets.VBox):  # type: ignore[misc] # ipywidgets has no type annotations
     """A conversation about images, with an input box.
 
     The box takes text and images: type, paste an image, drop or pick files, or call `add` with an image from code.

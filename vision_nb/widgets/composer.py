@@ -48,6 +48,8 @@ class Composer(PageWidget):
         "dom.js", "region_editor.js", "attached_images.js", "attached_regions.js", "file_uploads.js", "composer.js"
     )
     _css = read_assets("panel.css", "composer.css", "region_editor.css")
+    attached: AttachedImages
+    attachments: list[dict[str, str]]
     models: traitlets.List[str] = traitlets.List().tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
     details: traitlets.List[tuple[str, str]] = traitlets.List().tag(sync=True)
@@ -62,7 +64,7 @@ class Composer(PageWidget):
     def __init__(self, chat: Chat, thumbnails: ThumbnailCache, on_action: Callable[[dict[str, Any]], None]) -> None:
         super().__init__()
         self.attached = AttachedImages()
-        self.attachments: list[dict[str, str]] = []
+        self.attachments = []
         self._chat, self._thumbnails, self._on_action = chat, thumbnails, on_action
         self._sent_thumbnails: dict[str, str] = {}  # by the image's id
         self._regions = AttachedRegions(self.attached, self._send_regions, self._attach_regions, self._show_error)

@@ -150,6 +150,7 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
     _esm = read_assets("dom.js", "image_viewer.js", "image_browser.js")
     _css = read_assets("image_viewer.css", "image_browser.css")
     static_class = traitlets.Unicode().tag(sync=True)
+    page_count: int
 
     def __init__(self, images: ListOfImages[ListedImage], *, columns: int | None = None) -> None:
         super().__init__(static_class=f"vnb-static-{secrets.token_hex(4)}")

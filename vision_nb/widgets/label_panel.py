@@ -48,6 +48,8 @@ class LabelPanel(PageWidget):
 
     _esm = read_assets("dom.js", "label_panel.js")
     _css = read_assets("annotation_panel.css", "label_panel.css")
+    card: dict[str, Any]
+    _advice = dict.fromkeys(("shuffle", "seed"), "pass it to a new panel")
 
     def __init__(
         self,
@@ -67,7 +69,7 @@ class LabelPanel(PageWidget):
             raise SettingsError("There are no answers to label: run the comparison first.")
         if shuffle:
             random.Random(self.annotator if seed is None else seed).shuffle(self._order)
-        self.card: dict[str, Any] = {}
+        self.card = {}
         self._content = PrefetchCache(self._read_content, size=_CACHED_ANSWERS)
         self._row_counts = Counter(map(comparison.rows.key, self._order))  # images with the same content
         self._undo: list[tuple[int, Label | None]] = []  # positions, and the labels before the change

@@ -10,11 +10,11 @@ from typing import Any
 
 import anywidget
 
+from vision_nb.checks.public_object import PublicWidget
 from vision_nb.rendering.sanitize import replace_surrogates
-from vision_nb.rendering.tab_completion import WidgetTabCompletion
 
 
-class PageWidget(WidgetTabCompletion, anywidget.AnyWidget):
+class PageWidget(PublicWidget, anywidget.AnyWidget):
     """A widget that receives the page's messages on the thread that created the widget.
 
     With recent JupyterLab versions and ipykernel 7, messages arrive on another thread (a "subshell"), even while a

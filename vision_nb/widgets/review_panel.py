@@ -81,6 +81,8 @@ class ReviewPanel(PageWidget):
 
     _esm = read_assets("dom.js", "image_viewer.js", "review_fields.js", "review_panel.js")
     _css = read_assets("image_viewer.css", "annotation_panel.css", "review_panel.css")
+    card: dict[str, Any]
+    _advice = dict.fromkeys(("order", "show"), "pass it to a new panel")
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class ReviewPanel(PageWidget):
         self.extraction = extraction
         self.reviewer = replace_surrogates(reviewer or default_annotator())
         self._store = extraction.comparison.store  # stays open, so that a key press does not open it again
-        self.card: dict[str, Any] = {}
+        self.card = {}
         self._keys = extraction.review_keys
         by_doubt = extraction.by_doubt()
         rows = [row for row in by_doubt if row in self._keys and not is_unreadable(extraction, row)]

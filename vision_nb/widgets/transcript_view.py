@@ -55,6 +55,7 @@ class TranscriptView(PageWidget):
     _css = "\n".join(
         [read_assets("panel.css", "transcript_view.css", "answer.css", "earlier_menu.css"), CODE_CSS, _FORMULAS]
     )
+    turns: list[TurnView]
     height = traitlets.Unicode().tag(sync=True)
     static_class = traitlets.Unicode().tag(sync=True)
     static_version = traitlets.Int(0).tag(sync=True)
@@ -64,7 +65,7 @@ class TranscriptView(PageWidget):
 
     def __init__(self, *, height: str, static_class: str, on_action: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(height=height, static_class=static_class, status={})
-        self.turns: list[TurnView] = []
+        self.turns = []
         self._on_action = on_action
         self._state: tuple[str, str] | None = None
         self._state_since = 0.0  # time.monotonic() when the last turn got its state

@@ -1,4 +1,4 @@
-"""`TabCompletion`: the names that Tab offers for an object."""
+"""`PublicObject`: what users may call, set and find with Tab on an object."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vision_nb.checks.arguments import check_methods
+from vision_nb.checks.attributes import FixedAttributes
 
 INTERNAL_NAMES = {
     "ClientOwner": "account batches counted_model for_many_calls identity image_types is_demo is_free label "
@@ -24,7 +25,7 @@ INTERNAL_NAMES = {
 """Names without an underscore that only the modules of this package use, by the class that has them or its base."""
 
 
-class TabCompletion:
+class PublicObject(FixedAttributes):
     """A base of public classes: Tab and ``dir`` offer the names that are made for users.
 
     Wrong arguments of the methods among them raise ArgumentError.
@@ -46,7 +47,7 @@ def _internal(kind: type) -> set[str]:
     return {name for base in kind.__mro__ for name in INTERNAL_NAMES.get(base.__name__, "").split()}
 
 
-class WidgetTabCompletion(TabCompletion):
+class PublicWidget(PublicObject):
     """A base of public widgets, which have about fifty names of ipywidgets that are seldom needed."""
 
     __slots__ = ()
