@@ -2,13 +2,14 @@
 
 import asyncio
 import inspect
+from itertools import permutations
 
 import pytest
 
 import vision_nb as vn
 from tests.test_docstrings import METHODS
-from vision_nb.checks.spelling import closest
 from vision_nb.checks.public_object import INTERNAL_NAMES
+from vision_nb.checks.spelling import closest
 
 CHART = vn.samples.path("chart")
 DATA = {"type": "object", "properties": {"height": {"type": "integer"}}}
@@ -169,6 +170,20 @@ def test_options_of_a_run_are_suggested_or_belong_to_the_model():
     assert "did you mean budget=?" in failure(vn.acompare, *run, budgte=3)
     assert "vn.connect(NAME, temperature=...)" in failure(vn.extract, CHART, DATA, model="demo", temprature=0)
     assert "vn.connect(NAME, temperature=...)" in failure(vn.ChatPanel, "demo", temperature=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt", "image"),
+    [("demo", "What is it?", CHART), (["demo", "demo:b"], ["What is it?", "How?"], [str(CHART)])],
+)
+def test_models_prompts_and_images_in_another_order(model, prompt, image):
+    for order in list(permutations((model, prompt, image)))[1:]:
+        with pytest.raises(vn.errors.SettingsError, match=r"write compare\(models, prompts, images\)"):
+            vn.compare(*order)
+    with pytest.raises(vn.errors.SettingsError, match="Unknown provider or model 'GPT 4o'"):
+        vn.compare("GPT 4o", prompt, image)
+    with pytest.raises(vn.errors.SettingsError, match="the prompt comes first"):
+        vn.estimate_cost([image], prompt, "gpt-4o")  # type: ignore[call-overload] # on purpose
 
 
 def test_a_missing_argument_is_named():

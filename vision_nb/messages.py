@@ -138,12 +138,17 @@ def user_message(
     role: str | MessageRole = MessageRole.USER,
 ) -> ChatMessage:
     """Create a message of a text followed by one or several images."""
+    check_prompt(prompt)
+    documents = [ImageDocument.of(image) for image in as_images(images)]
+    return ChatMessage(role, (prompt, *documents) if documents else prompt)
+
+
+def check_prompt(prompt: Any) -> None:
+    """Raise SettingsError unless a prompt is a string."""
     if not isinstance(prompt, str):
         raise SettingsError(
             f"A prompt must be a string, not a {type(prompt).__name__}: the prompt comes first, and then the images."
         )
-    documents = [ImageDocument.of(image) for image in as_images(images)]
-    return ChatMessage(role, (prompt, *documents) if documents else prompt)
 
 
 def as_images(images: ImageSource | Iterable[ImageSource] | None) -> list[ImageSource]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.comparison.argument_order import check_extract_order
 from vision_nb.comparison.compare import Concurrency, SharedOptions, StoreOrPath, acompare, compare
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits
 from vision_nb.comparison.plan import Plan
 from vision_nb.errors import SettingsError
-from vision_nb.images.document import ImageDocument
-from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.connect import connect
 from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.user_warnings import to_thread
@@ -99,7 +97,7 @@ def extract(
     >>> sizes.to_dataframe()[["width", "height"]].values.tolist()
     [[1000, 600]]
     """
-    _check_order(images, schema)
+    check_extract_order(images, schema)
     found = compare(
         connect() if model is None else model,
         _prompt(prompt),
@@ -155,7 +153,7 @@ async def aextract(
     >>> sizes[0].parsed
     {'height': 600}
     """
-    _check_order(images, schema)
+    check_extract_order(images, schema)
     found = await acompare(
         await to_thread(connect) if model is None else model,
         _prompt(prompt),
@@ -180,12 +178,6 @@ def _prompt(prompt: str) -> str:
     if not isinstance(prompt, str):
         raise SettingsError(f"prompt must be a string: got {prompt!r:.80}.")
     return prompt if prompt.strip() else DEFAULT_PROMPT
-
-
-def _check_order(images: Any, schema: Any) -> None:
-    """Raise SettingsError if the images, the schema and the model were given in another order."""
-    if isinstance(images, (MultiModalLLM, type)) or isinstance(schema, (MultiModalLLM, ImageDocument, str, Path, list)):
-        raise SettingsError("extract() takes the images, then the schema: write extract(images, schema, model=...).")
 
 
 def _given(schema: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from vision_nb.checks.attributes import read_only
 from vision_nb.comparison.answer_cells import error_html, folded_answer_html, thumbnail_html
+from vision_nb.comparison.argument_order import check_prompts, connected
 from vision_nb.comparison.model_limits import DEFAULT_CONCURRENCY, RateLimits, concurrency_limits, rate_limits_of
 from vision_nb.cost.model_reference import without_provider
 from vision_nb.cost.rate_limit import RateLimit
@@ -37,8 +38,8 @@ from vision_nb.storage.answer_keys import AnswerKeys
 _BATCH_IMAGES, _BATCH_ROWS = 500, 4_000  # looked up in the store together
 
 
-@dataclass(frozen=True, repr=False)
 @read_only()
+@dataclass(frozen=True, repr=False)
 class Row(TerminalDisplay):
     """One prompt to one model about one image, and its result.
 
@@ -329,11 +330,9 @@ def make_grid(
         SettingsError: An argument is empty or has the wrong type, or a model is given twice.
         ImageNotFoundError: A folder or pattern has no images, or the only path does not exist.
     """
-    llms = tuple(connect(one) if isinstance(one, str) else one for one in _as_list(models))
-    for llm in llms:
-        if not isinstance(llm, MultiModalLLM):
-            raise SettingsError(f"A {type(llm).__name__} is not a model: pass models, then prompts, then images.")
     given = _as_list(prompts)
+    check_prompts(given)
+    llms = connected(_as_list(models), connect)
     documents = tuple(_documents(images, is_tolerant=cluster is not None or not isinstance(images, (str, Path))))
     for name, values in (("model", llms), ("prompt", given), ("image", documents)):
         if not values:
@@ -341,9 +340,6 @@ def make_grid(
     for place, llm in enumerate(llms):
         if llm.identity in [other.identity for other in llms[:place]]:
             raise SettingsError(f"The model '{llm!s:.80}' is given twice: remove one of them.")
-    for text in given:
-        if not isinstance(text, str) or not text.strip():
-            raise SettingsError(f"A prompt must be a non-empty string: got {text!r:.80}.")
     texts = tuple(dict.fromkeys(given))
     limits, max_concurrency = concurrency_limits(llms, concurrency)
     rates = rate_limits_of(llms, rate_limits)
@@ -357,7 +353,7 @@ def _as_list(values: Any) -> list[Any]:
     """Return one value or several as a list."""
     if values is None:
         return []
-    if isinstance(values, (str, MultiModalLLM)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, MultiModalLLM)) or not isinstance(values, Iterable):
         return [values]
     return list(values)
 

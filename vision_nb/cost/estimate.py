@@ -13,7 +13,7 @@ from vision_nb.cost.image_tokens import ImageTokens, count_images, is_size
 from vision_nb.cost.model_reference import PricedModel, as_models, counted_model, misspelling
 from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
-from vision_nb.messages import as_images
+from vision_nb.messages import as_images, check_prompt
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_count, format_usd_range, total_price
@@ -237,6 +237,7 @@ def estimate_cost(
     >>> vn.estimate_cost("What is this?", [(1024, 1024)], "gpt-4o", detail="high", max_new_tokens=100).usd
     Decimal('0.0029425')
     """
+    check_prompt(prompt)
     sources = [images] if is_size(images) else as_images(images)
 
     def estimate(model: Any) -> Estimate:

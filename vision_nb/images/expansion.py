@@ -219,6 +219,12 @@ def _is_web_url(source: str) -> bool:
     return source.strip().lower().startswith(("http://", "https://"))
 
 
+def names_image(text: str) -> bool:
+    """Return whether a string is a path that exists or looks like the name of an image; a prompt is neither."""
+    is_word = re.search(r"\s", text) is None
+    return (is_word and (type_of_name(text) is not None or _is_web_url(text))) or (text != "" and _exists(text))
+
+
 def _exists(path: str | Path) -> bool:
     try:
         return Path(path).exists()
