@@ -15,6 +15,7 @@ from tests.forms import FORMS, ask
 from tests.replicate_calls import SECRET, TEXT, created, error_of_call, maker, noise
 from vision_nb import errors
 from vision_nb.demo import DemoServer, Fault
+from vision_nb.demo.sample_urls import sample_url
 from vision_nb.providers.replicate.errors import requested_pause
 from vision_nb.providers.sse import Event, EventDecoder
 
@@ -189,6 +190,21 @@ async def test_the_error_of_a_failed_prediction_has_its_id_reason_and_log(server
         if model == "llava-13b" and number % 2:
             assert error.partial_text and TEXT.startswith(error.partial_text)
     assert server.cancellations == 0
+
+
+def test_an_image_that_the_model_cannot_download_is_the_same_error_as_with_other_providers(server, make):
+    url = f"{server.url}/no-such-image.jpg"
+    with pytest.raises(errors.ServerDownloadError, match="inline_urls=True") as caught:
+        make("llava-13b").complete("What?", url)
+    assert isinstance(caught.value, errors.PredictionFailedError) and caught.value.prediction_id
+    url = sample_url(server, "chart")
+    server.fail(Fault(prediction_error=f"404 Client Error: Not Found for url: {url}"))
+    with pytest.raises(errors.PredictionDownloadError, match="404 Client Error"):
+        make("llava-13b").complete("What?", url)
+    server.fail(Fault(prediction_error="HTTPSConnectionPool(host='hub.co'): Max retries exceeded with url: /model"))
+    with pytest.raises(errors.PredictionFailedError) as failed:
+        make("llava-13b").complete("What?", url)
+    assert not isinstance(failed.value, errors.ImageDownloadError)
 
 
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])

@@ -37,6 +37,7 @@
         │   └── ServerDownloadError         the server could not download an image (ImageDownloadError)
         ├── PredictionError                 a prediction on Replicate ended without an answer
         │   ├── PredictionFailedError       the model failed; see its log
+        │   │   └── PredictionDownloadError the model could not download an image (ServerDownloadError)
         │   └── PredictionCanceledError     the prediction was canceled
         ├── RedirectError                   the server redirected the request to another server
         ├── ServerError                     the server failed
@@ -119,11 +120,11 @@ class UnknownAttributeError(SettingsError, AttributeError):
     """A value was assigned to an attribute that does not exist."""
 
 
-class MissingKeyError(SettingsError):
 class ReadOnlyAttributeError(SettingsError, AttributeError):
     """A value was assigned to an attribute that cannot be set."""
 
 
+class MissingKeyError(SettingsError):
     """A provider needs an API key, and none was given."""
 
 
@@ -307,6 +308,10 @@ class PredictionError(ProviderError):
 
 class PredictionFailedError(PredictionError):
     """The model failed while it processed the prediction."""
+
+
+class PredictionDownloadError(ServerDownloadError, PredictionFailedError):
+    """The model could not download an image from its URL, which was sent instead of the image."""
 
 
 class PredictionCanceledError(PredictionError):

@@ -11,11 +11,12 @@ from typing import Any
 from PIL import Image
 
 from vision_nb.demo.faults import Refusal
-from vision_nb.demo.image_input import decode, load_image
+from vision_nb.demo.image_input import DownloadError, decode, load_image
 from vision_nb.demo.openai.tokens import split_tokens
 from vision_nb.demo.replicate import catalog, schema
 from vision_nb.demo.replicate.handler import ReplicateHandler
 from vision_nb.demo.state import Question
+from vision_nb.privacy.urls import redact_url
 
 _POLL_INTERVAL = 0.01  # seconds
 _MAX_WAIT = 60.0  # seconds
@@ -103,7 +104,10 @@ class Predictions(ReplicateHandler):
         file = self.store.files.get(url.removeprefix(f"{self.base}/v1/files/").removesuffix("/download"))
         if file is not None:
             return await asyncio.to_thread(decode, file.data)
-        return await load_image(url, self.settings["http_client"])
+        try:
+            return await load_image(url, self.settings["http_client"])
+        except DownloadError as error:  # in the words of the models, which use the package requests
+            raise DownloadError(f"Max retries exceeded with url: {redact_url(url)} (Caused by {error})") from None
 
 
 class SinglePrediction(ReplicateHandler):

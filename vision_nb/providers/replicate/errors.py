@@ -11,6 +11,7 @@ from vision_nb.errors import (
     AuthenticationError,
     MalformedResponseError,
     PredictionCanceledError,
+    PredictionDownloadError,
     PredictionError,
     PredictionFailedError,
     ProviderConnectionError,
@@ -40,6 +41,7 @@ _ADVICE: dict[type[ProviderError], str] = {
 _NO_CREDIT = "Add credit at replicate.com/account/billing"
 _MAYBE_CREATED = "The prediction may have been created: check replicate.com/predictions before you try again"
 _LOG_LINES = 8
+_NO_DOWNLOAD = re.compile(r"Error: .* for url: |Max retries exceeded with url: ")  # the words of requests
 _RESET_TIME = re.compile(r"\bin ~?(\d+(?:\.\d+)?) ?s", re.IGNORECASE)
 
 
@@ -107,11 +109,18 @@ def _ended(prediction: Any, model: str, partial_text: str) -> PredictionError:
             f"Prediction {prediction.id} of {model} was canceled. Ask again to start another.{log_end}", **details
         )
     reason = str(prediction.error or "no reason given").strip().rstrip(".")[:100]
-    return PredictionFailedError(
-        f"Prediction {prediction.id} of {model} failed on Replicate: {reason}. Try again, or change the question or "
-        f"the image.{log_end}",
-        **details,
-    )
+    kind, advice = PredictionFailedError, "Try again, or change the question or the image"
+    if _is_failed_download(prediction):
+        kind, log_end = PredictionDownloadError, ""  # the log ends with the same words
+        advice = "Check that the URL is correct and public, or pass inline_urls=True to send the image itself"
+    return kind(f"Prediction {prediction.id} of {model} failed on Replicate: {reason}. {advice}.{log_end}", **details)
+
+
+def _is_failed_download(prediction: Any) -> bool:
+    """Return whether the error names the server of an image that was sent as a URL; models download weights too."""
+    urls = re.findall(r"https?://([^/:\"]+)", json.dumps(prediction.input, default=str))
+    error = str(prediction.error)
+    return _NO_DOWNLOAD.search(error) is not None and any(host in error for host in urls)
 
 
 def _refused(error: Any, prediction: Any, model: str, partial_text: str) -> ProviderError:
