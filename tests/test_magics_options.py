@@ -284,12 +284,13 @@ def test_subcommands(photo):
         "%vision cache path\n%vision version",
         "%vision fix",
         "1 / 0",
-        "%vision fix",
+        "%vision fix mine",
         "%vision fix mine --yes",
         "print(last()['model'], 'ZeroDivisionError' in last()['messages'][0]['content'])",
         "%vision",
         "import os\nos.environ['OPENAI_API_KEY'] = 'sk-abcdefghijklmnop'",
         "raise ValueError(os.environ['OPENAI_API_KEY'])",
+        "%vision fix mine --yes",
         "%vision fix --yes",
         allow_errors=True,
     )
@@ -304,7 +305,7 @@ def test_subcommands(photo):
     assert value_of(cells[11]).startswith("vision_nb 0.")
     assert "No cell has failed" in error_of(cells[12])
     assert "1 / 0" in text_of(cells[14]) and "would be sent to demo" in text_of(cells[14])
-    assert "cannot explain errors: name a model" in text_of(cells[14]) and "cannot explain" not in text_of(cells[15])
+    assert "cannot explain errors: name a model" in error_of(cells[21]) and not text_of(cells[21])
     assert "use %vision fix --yes" in error_of(cells[14])
     assert "It is so." in markdown_of(cells[15])[0] and text_of(cells[16]) == "mine True\n"
     assert "dealias" in value_of(cells[17])

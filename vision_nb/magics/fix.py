@@ -51,7 +51,8 @@ def fix(session: Session, *words: str) -> Any:
         The response, or None if nothing was sent.
 
     Raises:
-        UsageError: No cell has failed, or the front end cannot ask for confirmation and ``--yes`` is missing.
+        UsageError: No cell has failed, the model is the demo, or the front end cannot ask for confirmation and
+            ``--yes`` is missing.
     """
     names = [word for word in words if not word.startswith("-")]
     for word in words:
@@ -62,14 +63,14 @@ def fix(session: Session, *words: str) -> Any:
     if session.failure is None:
         raise UsageError("No cell has failed since the extension was loaded.")
     if names:
-        name, llm = names[0], session.models.get(names[0])
+        llm = session.models.get(names[0])
     else:
         default = session.default_model()
         announce(default)
-        name, llm = default.name, session.models.get(default.name, options=default.options)
+        llm = session.models.get(default.name, options=default.options)
+    if str(llm) == DEMO:
+        raise UsageError("The demo model cannot explain errors: name a model, as in %vision fix openai:gpt-4o.")
     prompt = llm.redacted(_without_secrets(_prompt(*session.failure)))
-    if name == DEMO:
-        print("The demo model cannot explain errors: name a model, as in %vision fix openai:gpt-4o.\n")  # noqa: T201
     print(f"This would be sent to {llm}:\n\n{prompt}\n")  # noqa: T201 - to be read before it is sent
     if "--yes" not in words and not _is_confirmed(session.shell):
         print("Nothing was sent.")  # noqa: T201
