@@ -126,7 +126,7 @@ async def test_a_dry_run_reads_the_images_on_the_workers(server, client, images,
     def refuse(*_arguments, **_options):
         raise AssertionError("an image was read in the notebook's process")
 
-    sources = [images, tmp_path / "no.jpg", encoded(picture(90, 70, seed=31))]
+    sources = [images, tmp_path / "no.jpg", encoded(picture(90, 70, seed=31)), encoded(picture())[:-200]]
     here = vn.compare(model(server), "How?", sources, store=tmp_path / "a", dry_run=True)
     monkeypatch.setattr("vision_nb.images.content.FileContent.read", refuse)
     monkeypatch.setattr("vision_nb.images.content.FileContent.header", refuse)
@@ -135,7 +135,7 @@ async def test_a_dry_run_reads_the_images_on_the_workers(server, client, images,
         there = await vn.acompare(model(server), "How?", sources, **options)
     else:
         there = await asyncio.to_thread(lambda: vn.compare(model(server), "How?", sources, **options))
-    assert there == here and there.calls == 7 and there.models[0].unreadable == 1 and not server.requests
+    assert there == here and there.calls == 7 and there.models[0].unreadable == 2 and not server.requests
 
 
 @pytest.mark.parametrize("form", ["address", "cluster"])

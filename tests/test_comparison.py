@@ -189,11 +189,12 @@ def test_a_dry_run_returns_calls_tokens_and_price_without_sending_anything(serve
 def test_a_dry_run_counts_unreadable_and_equal_images_for_each_prompt_and_model(server, images, store):
     compare(models(server, "gpt-4o"), PROMPTS[1:], images / "0.png", store=store)
     (images / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (images / "cut off.png").write_bytes((images / "1.png").read_bytes()[:-100])
     (images / "copy.png").write_bytes((images / "1.png").read_bytes())
     plan = compare(
         models(server), PROMPTS, [*sorted(images.iterdir()), images / "missing.png"], store=store, dry_run=True
     )
-    assert [(one.calls, one.finished, one.unreadable) for one in plan.models] == [(5, 1, 4), (6, 0, 4)]
+    assert [(one.calls, one.finished, one.unreadable) for one in plan.models] == [(5, 1, 6), (6, 0, 6)]
 
 
 def test_a_budget_stops_the_run_before_a_call_that_could_exceed_it(server, images, store):

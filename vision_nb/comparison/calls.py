@@ -112,12 +112,13 @@ class LocalCalls(Calls):
 
 
 def size_of(document: ImageDocument) -> Size | VisionError:
-    """Return an image's size, read from its header, or the error that reading it raised.
+    """Return an image's size, or the error that reading it raised; only a file without an end marker is decoded.
 
     Args:
         document: The image.
     """
     try:
+        document.check_end()
         return document.size
     except ImageError as error:
         return error

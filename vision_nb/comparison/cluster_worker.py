@@ -212,13 +212,14 @@ def _digests(address: str, work: Inspection, images: bytes) -> list[KnownFile | 
 
 
 def _sizes(address: str, images: bytes) -> list[Size | VisionError]:
-    """Return the size of each image, or the error that reading its header raised."""
+    """Return the size of each image, or the error that reading its header or end raised."""
     return [_size(image, address) for image in pickle.loads(images)]
 
 
 def _size(image: ImageDocument, address: str) -> Size | VisionError:
     try:
         with _naming_worker(address, image):
+            image.check_end()
             return image.size
     except ImageError as error:
         return portable_error(error)

@@ -48,7 +48,8 @@ class PlannedModel:
         model: The model's name; "... (demo)" if the demo would answer.
         calls: The number of calls to make.
         finished: The number of answers that are already in the store.
-        unreadable: The number of calls that would fail because their image cannot be read.
+        unreadable: The number of calls that would fail because their image cannot be read: its header is damaged,
+            or it is cut off.
         input_tokens: The input tokens of all calls, or None if the model's image rule is not known.
         output_tokens: The maximum output tokens of all calls.
         usd: The maximum price of all calls in US dollars, or None if it is not known.
@@ -94,8 +95,8 @@ class PlannedModel:
         return format_price(self.batch_usd, is_demo=self.is_demo, is_estimate=self.is_estimate)
 
 
-@dataclass(frozen=True, repr=False)
 @read_only()
+@dataclass(frozen=True, repr=False)
 class Plan(Report):
     """The planned calls of a comparison; displays as a table.
 
@@ -196,8 +197,8 @@ class Plan(Report):
 def make_plan(grid: Grid, store: Store, options: RunOptions) -> Plan:
     """Plan the calls of a grid; an interrupt ends it.
 
-    Only image headers are decoded; files that are new to the store are read to compute their digest. With a cluster,
-    its workers do both.
+    Only image headers, and files without an end marker, are decoded; files that are new to the store are read to
+    compute their digest. With a cluster, its workers do both.
 
     Args:
         grid: The models, prompts and images.
