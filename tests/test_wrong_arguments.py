@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
+from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -201,9 +203,31 @@ def test_arguments_that_must_be_named_or_are_given_twice():
     assert failure(vn.connect, "openai:gpt-4o", model="gpt-4o") == "OpenAIMultiModal got model twice: omit model=."
 
 
+def test_a_value_of_another_type_is_named(photo):
+    llm: Any = vn.connect("demo")
+    result: Any = vn.extract(photo, DATA, model=llm, progress=False)
+    text: Any = "x"
+    document = vn.ImageDocument.of(photo)
+    calls: list[tuple[Callable[[], Any], str]] = [
+        (lambda: result["photo"], "row.image"),
+        (lambda: result.wait(timeout=text), "timeout must be a number"),
+        (lambda: document.to_pil(text), "longest side"),
+        (lambda: document.thumbnail(0), "longest side"),
+        (lambda: vn.draw_boxes(photo, llm), "list of boxes"),
+        (lambda: vn.LabelPanel(result), "result of compare"),
+        (lambda: vn.Chat(llm).undo(text), "Cannot undo"),
+        (lambda: vn.estimate_cost("hi", photo, "gpt-4o", max_new_tokens=text), "whole number"),
+        (lambda: vn.display_stream(llm.complete("hi")), "not a CompletionResponse"),
+        (lambda: asyncio.run(vn.adisplay_stream(llm.stream_complete("hi"))), "await llm.astream_complete"),
+    ]
+    for call, words in calls:
+        with pytest.raises(vn.errors.SettingsError, match=words):
+            call()
+
+
 def test_an_error_inside_a_function_stays_what_it_is():
     with pytest.raises(TypeError) as caught:
-        vn.draw_boxes(CHART, 3)  # type: ignore[arg-type] # on purpose
+        vn.load_images(CHART).filter("x")  # type: ignore[arg-type] # on purpose
     assert not isinstance(caught.value, vn.errors.ArgumentError)
 
 

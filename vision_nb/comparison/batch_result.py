@@ -59,6 +59,8 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
         return len(self._comparison.rows)
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, str):
+            raise SettingsError(f"Rows have numbers, such as result[0]: choose by row.image instead of {index!r:.80}.")
         return self._comparison.rows[index]
 
     def __iter__(self) -> Iterator[Row]:
@@ -139,7 +141,7 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
 
     async def await_(self, timeout: float | None = None, *, progress: bool = True) -> Self:
         """Wait until no row waits in a batch: the asynchronous version of `wait`."""
-        if timeout is not None and not timeout >= 0:
+        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
             raise SettingsError(f"timeout must be a number of seconds, 0 or more: got {timeout!r:.80}.")
         started, output = time.monotonic(), LiveOutput(enabled=progress)
         rows = self._comparison.rows

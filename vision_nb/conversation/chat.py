@@ -282,8 +282,8 @@ class Chat(TerminalDisplay):
         Raises:
             SettingsError: The conversation has fewer turns.
         """
-        if not 0 <= turns <= len(self._turns):
-            raise SettingsError(f"Cannot undo {turns} turns: the conversation has {len(self._turns)}.")
+        if turns not in range(len(self._turns) + 1):
+            raise SettingsError(f"Cannot undo {turns!s:.80} turns: the conversation has {len(self._turns)}.")
         self.replace(self._turns[: len(self._turns) - turns])
 
     def replace(self, turns: Sequence[Turn]) -> None:

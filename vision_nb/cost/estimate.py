@@ -264,8 +264,8 @@ def _estimate(
     name = found.model
     settings = model.settings() if isinstance(model, PricedModel) else {}
     longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else max_new_tokens
-    if longest < 1:
-        raise SettingsError(f"max_new_tokens must be at least 1: got {longest}.")
+    if not isinstance(longest, int) or longest < 1:
+        raise SettingsError(f"max_new_tokens must be a whole number of at least 1: got {longest!r:.80}.")
     text = text_tokens(prompt, name)
     images = tuple(
         count_images(

@@ -67,6 +67,8 @@ def draw_boxes(
     if max_side is not None and (not isinstance(max_side, int) or max_side < 1):
         raise SettingsError(f"max_side must be a positive integer, not {max_side!r:.80}.")
     document = ImageDocument.of(image)
+    if not isinstance(boxes, Iterable):
+        raise SettingsError(f"boxes= must be a list of boxes: got {boxes!r:.80}.")
     checked = [Box.of(box) for box in ([boxes] if isinstance(boxes, Box) else boxes)]
     size, pixels = document.size, on_white(document.to_pil(max_side), []).convert("RGB")
     target = pixels.size

@@ -253,13 +253,16 @@ def display_stream(
         The whole response.
 
     Raises:
-        SettingsError: The stream is empty.
+        SettingsError: The value is not a stream, or the stream is empty.
         ProviderError: The stream broke; the part that has arrived stays on the page.
 
     >>> llm = vn.connect("demo")
     >>> answer = vn.display_stream(llm.stream_complete("How large is it?", [vn.samples.path("chart")]))
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
+    if isinstance(stream, str) or not isinstance(stream, Iterable):
+        what = type(stream).__name__
+        raise SettingsError(f"display_stream() takes what llm.stream_complete() returns, not a {what}.")
     shown = _StreamedAnswer[R](live or StreamingDisplay(below, thumbnails=thumbnails))
     with shown, _closing(stream):
         for response in stream:
@@ -283,7 +286,7 @@ async def adisplay_stream(
         The whole response.
 
     Raises:
-        SettingsError: The stream is empty.
+        SettingsError: The value is not a stream, or the stream is empty.
         ProviderError: The stream broke; the part that has arrived stays on the page.
 
     >>> async def ask():
@@ -293,6 +296,9 @@ async def adisplay_stream(
     >>> answer = asyncio.run(ask())  # in a notebook: answer = await ask()
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
+    if not isinstance(stream, AsyncIterable):
+        what = type(stream).__name__
+        raise SettingsError(f"adisplay_stream() takes what await llm.astream_complete() returns, not a {what}.")
     shown = _StreamedAnswer[R](live or StreamingDisplay(below, thumbnails=thumbnails))
     with shown:
         async with _aclosing(stream):

@@ -61,6 +61,8 @@ class LabelPanel(PageWidget):
         seed: int | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(comparison, Comparison):
+            raise SettingsError(f"A {type(comparison).__name__} cannot be labeled: pass the result of compare().")
         self.comparison = comparison
         self.annotator = annotator or default_annotator()
         self.blind = blind
