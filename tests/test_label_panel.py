@@ -32,6 +32,28 @@ def test_a_score_goes_to_the_selected_aspect_and_moves_on(comparison):
     assert panel.row != first and panel.card["aspect"] == "correctness" and panel.labeled == 1
     label = comparison.get_label(first, "ann")
     assert (label.correctness, label.relevance) == (4, 5)
+    panel._receive({"action": "score", "aspect": "relevance", "value": 3, "position": 2}, [])
+    assert panel.card["aspect"] == "correctness" and panel.row == panel._order[1]  # still without this score
+
+
+def test_an_answer_that_was_skipped_is_shown_at_the_end(comparison):
+    panel = panel_of(comparison)
+    panel._receive({"action": "move", "by": 1, "position": 1}, [])
+    for score in (4, 5) * 5:
+        panel.score(score)
+    assert panel.card["position"] == 1
+    assert panel.card["message"] == "Back at the first answer that is not scored."
+    for score in (4, 5) * 6:
+        panel.score(score)
+    assert panel.card["message"] == "All answers are scored."
+
+
+def test_keys_pressed_while_the_kernel_was_busy_do_not_score_answers_that_were_not_seen(comparison):
+    panel = panel_of(comparison)
+    for _ in range(4):
+        panel._receive({"action": "score", "value": 5, "position": 1}, [])
+    assert panel.labeled == 1 and panel.card["position"] == 2
+    assert comparison.get_label(panel.row, "ann") is None
 
 
 def test_undo_restores_one_step_at_a_time(comparison):
@@ -78,13 +100,13 @@ def test_an_invalid_message_changes_nothing(comparison):
         {},
         {"action": "move", "by": 7},
     ):
-        panel._receive(message, [])
+        panel._receive({"position": 1, **message}, [])
     assert comparison._labels() == {} and panel.card["position"] == 1
 
 
 def test_a_score_keeps_the_comment(comparison):
     panel = panel_of(comparison)
-    panel._receive({"action": "comment", "text": "odd"}, [])
+    panel._receive({"action": "comment", "text": "odd", "position": 1}, [])
     panel.score(2)
     label = comparison.get_label(panel.row, "ann")
     assert (label.comment, label.correctness) == ("odd", 2)
@@ -104,7 +126,7 @@ def test_changes_made_elsewhere_are_shown_with_the_answer_and_after_a_reload(com
     comparison.set_label(panel.row, correctness=1, relevance=2, annotator="ann")
     other = panel._order[-1]
     comparison.set_label(other, correctness=3, relevance=3, annotator="ann")
-    panel._receive({"action": "select", "aspect": "relevance"}, [])
+    panel._receive({"action": "select", "aspect": "relevance", "position": 1}, [])
     assert panel.card["scores"] == {"correctness": 1, "relevance": 2} and panel.card["labeled"] == 1
     panel._receive({"action": "ready"}, [])
     assert panel.card["labeled"] == 2
@@ -171,8 +193,15 @@ def test_labels_given_by_keyboard_are_found_after_a_reload(tmp_path):
         page.keyboard.press("u")
         page.wait_for_function("() => document.querySelector('.vnb-label-progress').textContent.includes('2 scored')")
         assert page.locator(".vnb-label button[aria-pressed=true]").count() == 1
-        page.keyboard.press("Control+s")
-        page.wait_for_timeout(1000)
+        assert panel.locator(".vnb-active").inner_text().startswith("\N{BLACK RIGHT-POINTING SMALL TRIANGLE} relevance")
+        panel.get_by_role("button", name="correctness", exact=True).press("Enter")
+        page.wait_for_function("() => document.activeElement.matches('.vnb-label')")
+        panel.get_by_label("relevance 4").click(delay=300)  # the card that arrives must not replace the pressed button
+        page.wait_for_function("() => document.querySelector('.vnb-label-progress').textContent.includes('3 scored')")
+        page.keyboard.press("u")
+        page.wait_for_function("() => document.querySelector('.vnb-label-progress').textContent.includes('2 scored')")
+        panel.locator("input").press("Control+s")
+        page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
         page.reload()
         run_all(page, address, "label.ipynb")
         page.wait_for_selector("text=SCORED 3 2", timeout=90_000)

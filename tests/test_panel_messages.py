@@ -199,6 +199,7 @@ PLAUSIBLE = {
     "name": TEXTS | st.just("demo"), "upload_id": TEXTS, "start": st.integers(-1, 2), "last": st.booleans(),
     "detail": st.sampled_from(["low", "", "vast"]), "steps_back": st.integers(-1, 3), "view": TEXTS,
     "request_id": TEXTS, "value": st.integers(-1, 6), "aspect": st.just("relevance"), "by": st.sampled_from([-1, 1]),
+    "position": st.integers(0, 3),
 }  # fmt: skip
 FIELDS = st.fixed_dictionaries({}, optional={name: value | VALUES for name, value in PLAUSIBLE.items()})
 MESSAGES = VALUES | st.builds(lambda do, fields: {"do": do, "action": do, **fields}, ACTIONS | VALUES, FIELDS)

@@ -10,6 +10,7 @@ import pytest
 from tests.axe import assert_accessible_in_both_themes
 from tests.lab import browser_page, run_all, running_lab
 from tests.panel_lab import KERNEL
+from tests.test_chat_panel_browser import restart
 from vision_nb.store import Store
 
 pytestmark = pytest.mark.browser
@@ -301,10 +302,9 @@ def test_the_panel_passes_axe_in_both_themes_and_fits_narrow_pages(opened):
         assert (image["y"] + image["height"] <= form["y"]) == (width < 640)
 
 
-def test_a_stopped_kernel_is_displayed(opened):
+def test_a_restarted_kernel_is_displayed(opened):
     panel = opened()
     page = panel.page
-    page.click("text=Kernel >> nth=0")
-    page.click(".lm-Menu-item:has-text('Shut Down Kernel') >> nth=0")
-    panel.wait_for(".vnb-review-status", "The kernel was restarted or stopped: run this cell again")
+    restart(page)
+    panel.wait_for(".vnb-kernel-status", "The kernel was restarted or stopped: run this cell again")
     assert page.locator(".vnb-review-body").evaluate("(body) => body.inert")

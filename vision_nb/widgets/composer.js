@@ -1,7 +1,6 @@
 // The input box. It sends text and files to Python; Python decides what is attached and reports errors.
 
 const DRAFT_DELAY = 300; // milliseconds after the last key press until the unsent text is kept
-const BUSY_AFTER = 500; // milliseconds without a reply after which the kernel is shown as busy
 
 function render({ model, el }) {
   const config = model.get("config");
@@ -68,8 +67,7 @@ function render({ model, el }) {
     try {
       model.send(message, undefined, buffers);
     } catch {
-      isDisconnected = true; // the kernel was shut down
-      draw();
+      disconnected(); // the kernel was shut down
     }
   };
   // Sends a message and waits for Python's reply, which says why the message was rejected, if it was.
@@ -156,7 +154,7 @@ function render({ model, el }) {
     if (isBusy && !isDisconnected && text) text += " Waiting for the kernel.";
     else if (isBusy && !isDisconnected) {
       text = isConnected
-        ? "Waiting for the kernel: another cell is running."
+        ? KERNEL_BUSY
         : "Waiting for the kernel. If it was restarted, run this cell again to continue.";
     }
     setLiveText(progress, text);
@@ -175,7 +173,7 @@ function render({ model, el }) {
     hint.hidden = Boolean(price.textContent);
     setLiveText(note, model.get("note"));
     const text = isDisconnected
-      ? "The kernel was restarted or stopped: run this cell again to continue. The conversation is kept below."
+      ? `${KERNEL_GONE} continue. The conversation is kept below.`
       : localError || model.get("error");
     setLiveText(error, text ? `\u26a0 ${text}` : "");
     drawProgress();
@@ -253,15 +251,12 @@ function render({ model, el }) {
     if (rejection) draw();
   });
 
-  const checkKernel = () => {
-    const isGone = isKernelGone(model, el);
-    if (isGone === isDisconnected) return;
-    isDisconnected = isGone;
+  const disconnected = () => {
+    isDisconnected = true;
     draw();
   };
-  const checkKernelSoon = () => setTimeout(checkKernel, 0);
+  const endWatch = watchKernel(model, disconnected);
   const interval = setInterval(() => {
-    checkKernel();
     if (isAnswering() && !pending.size && !isDisconnected) request({ do: "ping" });
   }, KERNEL_CHECK_INTERVAL);
   const clearErrorAndDraw = () => {
@@ -277,7 +272,6 @@ function render({ model, el }) {
     "change:note": draw,
     "change:error": clearErrorAndDraw,
     "msg:custom": receive,
-    comm_live_update: checkKernelSoon,
   };
   Object.entries(listeners).forEach(([name, listener]) => model.on(name, listener));
   el.append(root);
@@ -287,8 +281,8 @@ function render({ model, el }) {
     isConnected = true;
     draw();
   });
-  checkKernelSoon();
   return () => {
+    endWatch();
     clearInterval(interval);
     Object.entries(listeners).forEach(([name, listener]) => model.off(name, listener));
   };

@@ -2,6 +2,7 @@
 // anywidget loads every script as a separate module, without a bundler.
 
 const KERNEL_CHECK_INTERVAL = 2000; // milliseconds
+const BUSY_AFTER = 500; // milliseconds without a reply after which the kernel is shown as busy
 
 // Creates an element. Properties named "role" or containing a hyphen are set as attributes.
 function element(tag, properties = {}, ...children) {
@@ -53,9 +54,23 @@ function setLiveText(node, text) {
   node.hidden = !text;
 }
 
-// JupyterLab marks the page after a restart; after a shutdown, the widget manager has no kernel.
-function isKernelGone(model, el) {
-  return Boolean(el.closest(".jupyter-widgets-disconnected")) || model.widget_manager?.kernel === null;
+const KERNEL_GONE = "The kernel was restarted or stopped: run this cell again to"; // continue
+const KERNEL_BUSY = "Waiting for the kernel: another cell is running.";
+
+// Calls `onGone` when the kernel was restarted, which ends the widget's comm, or shut down, which leaves the widget manager
+// without a kernel. Returns a function that ends the watch.
+function watchKernel(model, onGone) {
+  const end = () => {
+    clearInterval(interval);
+    model.off("comm_live_update", report);
+  };
+  const report = () => {
+    end();
+    onGone();
+  };
+  const interval = setInterval(() => model.widget_manager?.kernel === null && report(), KERNEL_CHECK_INTERVAL);
+  model.on("comm_live_update", report); // the comm is live until the first one
+  return end;
 }
 
 function hasFiles(event) {

@@ -1,7 +1,6 @@
 // Draws the cards of a page of images, and enlarges one of them. Python makes the thumbnails when a page is requested.
 
 const VIEWER_CHROME = 150; // pixels of height that the dialog needs besides the image
-const KERNEL_GONE = "The kernel was restarted or stopped: run this cell again to see other pages and to zoom in.";
 
 function render({ model, el }) {
   let shown = null; // the page on the screen: see _page_message in image_browser.py
@@ -14,8 +13,7 @@ function render({ model, el }) {
     try {
       model.send(message);
     } catch {
-      isDisconnected = true; // the kernel was shut down
-      drawPages();
+      disconnected(); // the kernel was shut down
     }
   };
 
@@ -64,7 +62,7 @@ function render({ model, el }) {
     const from = shown.page * shown.page_size + 1;
     const range = `${from.toLocaleString("en")}\u2013${(from + shown.cards.length - 1).toLocaleString("en")} of ${shown.total.toLocaleString("en")} images`;
     const loading = isLoading ? `Loading page ${(requested + 1).toLocaleString("en")} ...` : null;
-    setLiveText(status, isDisconnected ? KERNEL_GONE : (loading ?? (shown.pages > 1 ? range : "")));
+    setLiveText(status, isDisconnected ? `${KERNEL_GONE} see other pages and to zoom in.` : (loading ?? (shown.pages > 1 ? range : "")));
     pager.hidden = shown.pages < 2;
     pages.hidden = pager.hidden && status.hidden;
     number.max = shown.pages;
@@ -157,18 +155,17 @@ function render({ model, el }) {
 
   // The static cards are for readers of the saved notebook: hide them while the kernel works.
   const hidingStyle = element("style", { textContent: `.${model.get("static_class")} { display: none; }` });
-  const interval = setInterval(() => {
-    const isGone = isKernelGone(model, el);
-    if (isGone === isDisconnected) return;
-    isDisconnected = isGone;
+  const disconnected = () => {
+    isDisconnected = true;
     drawPages();
-  }, KERNEL_CHECK_INTERVAL);
+  };
+  const endWatch = watchKernel(model, disconnected);
   el.append(root);
   model.on("msg:custom", receive);
   send({ action: "ready" });
   document.head.append(hidingStyle);
   return () => {
-    clearInterval(interval);
+    endWatch();
     hidingStyle.remove();
     viewer.close();
     model.off("msg:custom", receive);

@@ -3,7 +3,9 @@
 const RUBRIC = "5 perfect \u00b7 4 minor mistakes \u00b7 3 partly answered \u00b7 2 wrong \u00b7 1 no answer or made up";
 
 function render({ model, el }) {
-  const send = (message) => model.send(message);
+  let card = null;
+  // Python ignores what was meant for another answer than the one on the screen, as while the kernel is busy.
+  const send = (message) => status.ask({ ...message, position: card.position });
   const root = element("div", {
     className: "vnb-label",
     tabIndex: 0,
@@ -24,6 +26,7 @@ function render({ model, el }) {
     placeholder: "comment (C)",
     "aria-label": "comment",
   });
+  const message = element("div", { className: "vnb-label-message", role: "status", hidden: true });
   const error = element("div", { className: "vnb-label-error", role: "alert" });
 
   const sendButton = (properties, message) =>
@@ -40,29 +43,26 @@ function render({ model, el }) {
 
   const drawAspect = (card, aspect) => {
     const selected = card.aspect === aspect;
-    const select = () => send({ action: "select", aspect });
-    const name = button({ className: "vnb-label-name", textContent: (selected ? "\u25b8 " : "") + aspect }, select);
-    const scores = [1, 2, 3, 4, 5].map((score) => {
-      const node = sendButton(
+    const textContent = (selected ? "\u25b8 " : "") + aspect;
+    const name = sendButton({ className: "vnb-label-name", textContent }, { action: "select", aspect });
+    const scores = [1, 2, 3, 4, 5].map((score) =>
+      sendButton(
         {
           textContent: String(score),
           title: card.rubric[score],
           "aria-pressed": String(card.scores[aspect] === score),
           "aria-label": `${aspect} ${score}: ${card.rubric[score]}`,
         },
-        { action: "score", value: score },
-      );
-      if (!selected) node.addEventListener("pointerdown", select);
-      return node;
-    });
+        { action: "score", aspect, value: score },
+      ),
+    );
     const className = "vnb-label-aspect" + (selected ? " vnb-active" : "");
     return element("div", { className, role: "group", "aria-label": aspect }, name, ...scores);
   };
 
-  let card = null;
-  const draw = (message) => {
-    card = message;
-    root.style.display = "";
+  const draw = (received) => {
+    card = received;
+    status.answered();
     progress.textContent = `Answer ${card.position} of ${card.total}, ${card.labeled} scored`;
     bar.max = card.total;
     bar.value = card.labeled;
@@ -77,6 +77,7 @@ function render({ model, el }) {
     undo.disabled = !card.can_undo;
     previous.disabled = card.position === 1;
     next.disabled = card.position === card.total;
+    setLiveText(message, card.message);
     error.textContent = card.error ? "\u26a0 " + card.error : "";
   };
 
@@ -107,7 +108,9 @@ function render({ model, el }) {
     event.stopPropagation();
   });
 
-  root.append(
+  const body = element(
+    "div",
+    {},
     element("div", { className: "vnb-label-top" }, progress, bar),
     element(
       "div",
@@ -117,14 +120,20 @@ function render({ model, el }) {
     ),
     aspects,
     element("div", { className: "vnb-label-foot" }, previous, undo, next, comment),
+    message,
     error,
     element("div", { className: "vnb-label-hint", textContent: RUBRIC }),
   );
+  const status = kernelStatus({ model, body, purpose: "score the answers", saved: "Scores are saved." });
+  root.append(body, status.node);
+  passOnSaveKeys(root);
   el.append(root);
-  root.style.display = "none"; // until Python has sent the first card
   model.on("msg:custom", draw);
-  send({ action: "ready" });
-  return () => model.off("msg:custom", draw);
+  status.send({ action: "ready" });
+  return () => {
+    status.end();
+    model.off("msg:custom", draw);
+  };
 }
 
 export default { render };

@@ -46,7 +46,7 @@ class LabelPanel(PageWidget):
     1
     """
 
-    _esm = read_assets("dom.js", "label_panel.js")
+    _esm = read_assets("dom.js", "kernel_status.js", "label_panel.js")
     _css = read_assets("annotation_panel.css", "label_panel.css")
     card: dict[str, Any]
     _advice = dict.fromkeys(("shuffle", "seed"), "pass it to a new panel")
@@ -94,7 +94,7 @@ class LabelPanel(PageWidget):
         return self._labeled
 
     def score(self, value: int) -> None:
-        """Score the selected aspect of the current answer, then move to the other aspect or the next answer.
+        """Score the selected aspect of the current answer, then move to the aspect without a score or the next answer.
 
         Args:
             value: From 5 (best) to 1.
@@ -103,11 +103,14 @@ class LabelPanel(PageWidget):
             SettingsError: The value is not an integer from 1 to 5.
         """
         self._save(**{self._aspect: value})
+        label, message = self._label() or Label(), ""
         if self._aspect == ASPECTS[0]:
             self._aspect = ASPECTS[1]
+        elif label.correctness is None:
+            self._aspect = ASPECTS[0]
         else:
-            self._move(1)
-        self._show()
+            message = self._go_on()
+        self._show(message=message)
 
     def undo(self) -> None:
         """Undo the last score or comment, and show its answer."""
@@ -123,26 +126,31 @@ class LabelPanel(PageWidget):
     def _receive(self, message: dict[str, Any], buffers: list[Any]) -> None:
         """Handle a message from the page; an error is shown in the panel."""
         try:
-            match message:
-                case {"action": "ready"}:  # the page was loaded, perhaps after changes elsewhere
-                    self._read_labels()
-                    self._show()
-                case {"action": "score", "value": int(value)}:
-                    self.score(value)
-                case {"action": "select", "aspect": str(aspect)} if aspect in ASPECTS:
-                    self._aspect = aspect
-                    self._show()
-                case {"action": "move", "by": 1 | -1 as by}:
-                    self._move(by)
-                    self._show()
-                case {"action": "undo"}:
-                    self.undo()
-                case {"action": "comment", "text": str(text)}:
-                    if text != (self._label() or Label()).comment:
-                        self._save(comment=text)
-                    self._show()
+            if message.get("action") == "ready":  # the page was loaded, perhaps after changes elsewhere
+                self._read_labels()
+                self._show()
+            elif message.get("position") == self._position + 1:  # not of an earlier card
+                self._act(message)
         except VisionError as error:
             self._show(error=str(error))
+
+    def _act(self, message: dict[str, Any]) -> None:
+        if message.get("aspect") in ASPECTS:
+            self._aspect = message["aspect"]
+        match message:
+            case {"action": "score", "value": int(value)}:
+                self.score(value)
+            case {"action": "select"}:
+                self._show()
+            case {"action": "move", "by": 1 | -1 as by}:
+                self._move(by)
+                self._show()
+            case {"action": "undo"}:
+                self.undo()
+            case {"action": "comment", "text": str(text)}:
+                if text != (self._label() or Label()).comment:
+                    self._save(comment=text)
+                self._show()
 
     def _save(self, **changes: Any) -> None:
         before = self._label()
@@ -179,6 +187,16 @@ class LabelPanel(PageWidget):
         keys = map(self.comparison.rows.key, self._order)
         return next((position for position, key in enumerate(keys) if key not in self._labeled_keys), 0)
 
+    def _go_on(self) -> str:
+        """Go to the next answer, and return a message for the person at the end of the list."""
+        if self._position + 1 < len(self._order):
+            self._move(1)
+            return ""
+        if self.labeled == len(self._order):
+            return "All answers are scored."
+        self._position, self._aspect = self._first_unlabeled(), ASPECTS[0]
+        return "Back at the first answer that is not scored."
+
     def _move(self, by: int) -> None:
         self._position = max(0, min(len(self._order) - 1, self._position + by))
         self._aspect = ASPECTS[0]
@@ -193,7 +211,7 @@ class LabelPanel(PageWidget):
         model = "" if self.blind else row.model
         return {"image": image, "prompt": row.prompt, "answer": markdown_to_html(row.response), "model": model}
 
-    def _show(self, *, error: str = "") -> None:
+    def _show(self, *, message: str = "", error: str = "") -> None:
         label = self._label()
         self._count(label)
         # A message instead of a trait: traits may be saved with the notebook, and images and answers with them.
@@ -207,6 +225,7 @@ class LabelPanel(PageWidget):
             "comment": label.comment if label else "",
             "rubric": {str(score): meaning for score, meaning in RUBRIC.items()},
             "can_undo": bool(self._undo),
+            "message": message,
             "error": error,
         }
         self.send(self.card)

@@ -1,7 +1,6 @@
 // Draws the card that Python sends: an image beside a form. Python checks and saves the data.
 
 const EDIT_DELAY = 400; // milliseconds from the last key to the message that keeps the change
-const BUSY_AFTER = 500; // milliseconds without an answer after which the kernel is shown as busy
 const REVIEW_HINT =
   "Enter accepts \u00b7 Ctrl+Enter accepts in lists and multi-line text, where Enter adds a row or line \u00b7 " +
   "Shift+Enter adds a line \u00b7 Alt+\u2190 and Alt+\u2192 move without accepting \u00b7 Ctrl+Z undoes \u00b7 Esc restores the model's data";
@@ -11,32 +10,20 @@ function render({ model, el }) {
   let card = null;
   let fields = []; // see review_fields.js
   let editTimer = null;
-  let waitingSince = null; // when a request was sent that a card has not answered yet
-  let isDisconnected = false;
 
-  const send = (message) => {
-    try {
-      model.send(message);
-    } catch {
-      isDisconnected = true; // the kernel was shut down
-      drawStatus();
-    }
-  };
   const values = () => Object.fromEntries(fields.map((field) => [field.path, field.read()]));
   const isChanged = () => fields.some((field) => field.isChanged());
   // Sends a message about the displayed card. Until Python answers, keys do nothing, so that data cannot be accepted before it is displayed.
   const request = (action, details = {}) => {
-    if (!card || waitingSince !== null || isDisconnected) return;
+    if (!card || status.isWaiting()) return;
     clearTimeout(editTimer);
-    waitingSince = Date.now();
-    setTimeout(drawStatus, BUSY_AFTER + 20);
-    send({ action, row: card.row, values: isChanged() || action === "accept" ? values() : null, ...details });
+    status.ask({ action, row: card.row, values: isChanged() || action === "accept" ? values() : null, ...details });
   };
   const edited = () => {
     drawOthers();
     clearTimeout(editTimer);
     editTimer = setTimeout(() => {
-      if (card && waitingSince === null) send({ action: "edit", row: card.row, values: values() });
+      if (card && !status.isWaiting()) status.send({ action: "edit", row: card.row, values: values() });
     }, EDIT_DELAY);
   };
 
@@ -57,7 +44,7 @@ function render({ model, el }) {
   const message = element("div", { className: "vnb-review-message", role: "status", hidden: true });
   const hint = element("div", { className: "vnb-review-hint", textContent: REVIEW_HINT });
   const viewer = imageViewer({
-    onEnlarge: () => send({ action: "enlarge", row: card.row }),
+    onEnlarge: () => status.send({ action: "enlarge", row: card.row }),
     isActive: () => root.contains(document.activeElement),
   });
   const requestButton = (textContent, tip, action, details) =>
@@ -97,12 +84,12 @@ function render({ model, el }) {
     ),
     hint,
   );
-  const status = element("div", { className: "vnb-review-status", role: "status" });
+  const status = kernelStatus({ model, body, purpose: "review the images", saved: "Accepted data is saved." });
   const root = element(
     "div",
     { className: "vnb-review", role: "group", "aria-label": "Review data", "data-lm-suppress-shortcuts": "true" },
     body,
-    status,
+    status.node,
   );
 
   const fieldOf = (node) => fields.find((field) => field.node.contains(node));
@@ -186,24 +173,13 @@ function render({ model, el }) {
     setLiveText(error, text ? `\u26a0 ${text}` : "");
     if (isFinal) form.querySelector("[aria-invalid=true]")?.focus();
   };
-  const drawStatus = () => {
-    const isBusy = waitingSince !== null && Date.now() - waitingSince >= BUSY_AFTER;
-    body.hidden = !card;
-    body.inert = isDisconnected;
-    let text = "";
-    if (isDisconnected) text = "The kernel was restarted or stopped: run this cell again to continue. Accepted data is saved.";
-    else if (!card) text = "Run this cell to review the images.";
-    else if (isBusy) text = "Waiting for the kernel: another cell is running.";
-    setLiveText(status, text);
-  };
   const drawCard = (received) => {
     const isOther = card?.row !== received.row;
     const focused = root.contains(document.activeElement) ? document.activeElement : null;
     const focusedField = focused && fieldOf(focused);
     card = received;
-    waitingSince = null;
     clearTimeout(editTimer);
-    drawStatus();
+    status.answered();
     progress.textContent = `${card.reviewed.toLocaleString("en")} of ${card.total.toLocaleString("en")} reviewed`;
     bar.max = card.total;
     bar.value = card.reviewed;
@@ -238,10 +214,9 @@ function render({ model, el }) {
     else if (received.row !== card?.row) return;
     else if (received.kind === "enlarged") viewer.enlarge(received.image);
     else if (received.kind === "errors") {
-      if (received.is_final) waitingSince = null;
+      if (received.is_final) status.answered();
       state.textContent = received.state;
       drawErrors(received.errors, received.is_final);
-      drawStatus();
     }
   };
 
@@ -277,19 +252,12 @@ function render({ model, el }) {
     action();
   });
 
-  const checkKernel = () => {
-    const isGone = isKernelGone(model, el);
-    if (isGone === isDisconnected) return;
-    isDisconnected = isGone;
-    drawStatus();
-  };
-  const interval = setInterval(checkKernel, KERNEL_CHECK_INTERVAL);
+  passOnSaveKeys(root);
   el.append(root);
   model.on("msg:custom", receive);
-  drawStatus();
-  send({ action: "ready" });
+  status.send({ action: "ready" });
   return () => {
-    clearInterval(interval);
+    status.end();
     clearTimeout(editTimer);
     viewer.close();
     model.off("msg:custom", receive);

@@ -79,7 +79,7 @@ class ReviewPanel(PageWidget):
     ReviewPanel(1 of 1 images reviewed): run its cell to review them
     """
 
-    _esm = read_assets("dom.js", "image_viewer.js", "review_fields.js", "review_panel.js")
+    _esm = read_assets("dom.js", "image_viewer.js", "review_fields.js", "kernel_status.js", "review_panel.js")
     _css = read_assets("image_viewer.css", "annotation_panel.css", "review_panel.css")
     card: dict[str, Any]
     _advice = dict.fromkeys(("order", "show"), "pass it to a new panel")

@@ -3,6 +3,7 @@
 
 function render({ model, el }) {
   const turns = [];
+  let isKernelGone = false;
   let isConnected = false; // false in a view restored from saved widget state, which has no panel in the kernel
 
   const turnList = element("div");
@@ -109,10 +110,9 @@ function render({ model, el }) {
   // The static transcript below the panel is for readers of the saved notebook: hide it while the panel works.
   const hidingStyle = element("style", { textContent: `.${model.get("static_class")} { display: none; }` });
   const updateStaticTranscript = () => {
-    if (!isConnected || isKernelGone(model, el)) hidingStyle.remove();
+    if (!isConnected || isKernelGone) hidingStyle.remove();
     else if (!hidingStyle.isConnected) document.head.append(hidingStyle);
   };
-  const checkKernelSoon = () => setTimeout(updateStaticTranscript, 0);
   // A page that was reloaded cannot update earlier outputs: the static transcript then lacks the messages since.
   // Elsewhere than in JupyterLab and Notebook 7, outputs may be in other documents, which cannot be checked.
   let missedChecks = 0;
@@ -120,16 +120,17 @@ function render({ model, el }) {
     const version = model.get("static_version");
     const outputs = el.closest(".jp-Notebook .jp-OutputArea");
     const isCurrent = !version || !outputs || outputs.querySelector(`.${model.get("static_class")}-${version}`);
-    missedChecks = isCurrent || isKernelGone(model, el) ? 0 : missedChecks + 1;
+    missedChecks = isCurrent || isKernelGone ? 0 : missedChecks + 1;
     const text = missedChecks < 2 ? "" : "The saved notebook does not contain the messages since this page was reloaded: run this cell again, or export the conversation.";
     setLiveText(unsaved.firstChild, text);
     unsaved.hidden = !text;
   };
-  const interval = setInterval(() => {
+  const endWatch = watchKernel(model, () => {
+    isKernelGone = true;
     updateStaticTranscript();
-    checkSaved();
-  }, KERNEL_CHECK_INTERVAL);
-  const clock = setInterval(() => turns.at(-1)?.drawWaiting(isKernelGone(model, el)), 1000);
+  });
+  const interval = setInterval(checkSaved, KERNEL_CHECK_INTERVAL);
+  const clock = setInterval(() => turns.at(-1)?.drawWaiting(isKernelGone), 1000);
 
   // Pass dropped files on to the composer; by default, the browser would open them in place of the page.
   const acceptFiles = (event) => {
@@ -177,7 +178,7 @@ function render({ model, el }) {
     previousTop = list.scrollTop;
   });
 
-  const listeners = { "msg:custom": receive, "change:status": drawStatus, comm_live_update: checkKernelSoon };
+  const listeners = { "msg:custom": receive, "change:status": drawStatus };
   Object.entries(listeners).forEach(([name, listener]) => model.on(name, listener));
   passOnSaveKeys(root);
   el.append(root);
@@ -185,6 +186,7 @@ function render({ model, el }) {
   send({ do: "hello" });
   return () => {
     Object.entries(listeners).forEach(([name, listener]) => model.off(name, listener));
+    endWatch();
     clearInterval(interval);
     clearInterval(clock);
     observer.disconnect();
