@@ -185,6 +185,9 @@ def test_a_model_objects_settings_are_used_and_a_free_model_costs_nothing(server
     estimate = vn.estimate_cost("x", picture(), llm)
     assert (estimate.images[0].tokens, estimate.max_new_tokens) == (85, 7) and estimate.usd > 0
     assert vn.estimate_cost("x", picture(), vn.connect("demo")).usd == 0
+    assert vn.estimate_cost("x", picture(), vn.connect("demo:another-model")).usd == 0
+    played = vn.connect("demo:gpt-4o").complete("x", picture()).usage
+    assert vn.connect("demo:gpt-4o").price(played) == vn.connect("gpt-4o", api_key="key").price(played) > 0
 
 
 @pytest.mark.parametrize("name", ["smolvlm-500m", "SmolVLM-500M", "local:smolvlm-500m", "demo"])

@@ -15,7 +15,7 @@ from vision_nb.cost.answer_cost import estimated_usage
 from vision_nb.cost.budget import Budget, active_budget
 from vision_nb.cost.call_gate import CallGate
 from vision_nb.cost.ledger import Entry, ledger
-from vision_nb.cost.model_reference import PricedModel, counted_model
+from vision_nb.cost.model_reference import PricedModel, counted_model, pricing_service
 from vision_nb.cost.prices import has_set_price, price
 from vision_nb.cost.request_gate import active_gate
 from vision_nb.errors import BudgetExceededError, ProviderError, SettingsError
@@ -39,7 +39,7 @@ class ModelPricing:
     Args:
         provider: "openai", "azure", "local" and so on.
         model: The model whose price applies.
-        is_free: Whether answers cost nothing unless `set_price` sets a price.
+        is_free: Whether answers cost nothing unless `set_price` sets a price, or the demo plays a model with a price.
         is_renamed: Whether ``model`` is a name that the user chose, so that only an answer names the model.
     """
 
@@ -51,7 +51,8 @@ class ModelPricing:
     def __call__(self, usage: Usage, *, model: str = "", service_tier: str | None = None) -> Decimal | None:
         """Return the price of some usage in US dollars, or None if it is unknown; see `Pricing`."""
         if self.is_free and not has_set_price(self.model):
-            return Decimal(0)
+            service = pricing_service(self.provider, self.model)
+            return price(usage, provider=service, model=self.model, service_tier=service_tier) or Decimal(0)
         priced = model if model and self.is_renamed and not has_set_price(self.model) else self.model
         return price(usage, provider=self.provider, model=priced, service_tier=service_tier)
 

@@ -196,6 +196,11 @@ def _counted_name(name: str) -> ModelReference:
     return found if found.model else ModelReference(found.provider, _DEFAULT_MODELS.get(found.provider, ""))
 
 
+def pricing_service(provider: str, model: str) -> str:
+    """Return the provider whose price applies: of a model that the demo plays, as "demo:gpt-4o", its service."""
+    return (_owner(model) or "") if provider == "demo" else provider
+
+
 def _owner(name: str) -> str | None:
     """Return the service to which a model's name belongs, or None if it cannot be determined."""
     if name.startswith("ft:"):

@@ -18,7 +18,8 @@ class DemoMultiModal(OpenAIMultiModal):
     on 127.0.0.1.
 
     Args:
-        model: Its name. If there is a token rule for this name, it is used to count tokens.
+        model: Its name, such as "demo" or that of a model to play: its tokens are counted as those of "gpt-4o", and its
+            prices are shown as what gpt-4o would cost.
         **options: As for `OpenAIMultiModal`.
 
     >>> print(vn.DemoMultiModal().complete("How large is it?", [vn.samples.path("chart")]))
@@ -53,7 +54,7 @@ class DemoMultiModal(OpenAIMultiModal):
 
     @property
     def is_free(self) -> bool:
-        """Always true: the demo model costs nothing."""
+        """Always true: the demo costs nothing, also while it shows what the model that it plays would cost."""
         return True
 
     def __str__(self) -> str:
