@@ -11,7 +11,7 @@ from vision_nb.errors import ImageError
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
-from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.sanitize import escape_text, name_text
 from vision_nb.rendering.values import value_html
 
 CELL_STYLE = (
@@ -21,6 +21,7 @@ CELL_STYLE = (
 _THUMBNAIL_SIDE = 150  # pixels
 _THUMBNAIL_BYTES = 9_000
 _ANSWER_WIDTH = 8  # least width of an answer, in em
+_PADDING = 2  # of a cell, on both sides, in em
 _CLAMPED = 320  # characters; a longer text is folded
 _PREVIEW = 200  # characters of a folded text that are always visible
 _MAX_FIELDS = 8  # of a structured answer; more are folded
@@ -38,9 +39,9 @@ def answer_table(models: Sequence[str], rows: Iterable[str], *, leading: Sequenc
         leading: The name, and the width in em, of each column to the left of the models.
     """
     head = "".join(f'<th scope="col" style="{CELL_STYLE};width:{width}em">{name}</th>' for name, width in leading)
-    head += "".join(f'<th scope="col" style="{CELL_STYLE}">{escape_text(model)}</th>' for model in models)
+    head += "".join(f'<th scope="col" style="{CELL_STYLE}">{name_text(model)}</th>' for model in models)
     body = "".join(f'<tr style="background:transparent">{row}</tr>' for row in rows)
-    least = sum(width for _, width in leading) + _ANSWER_WIDTH * len(models)
+    least = sum(width + _PADDING for _, width in leading) + _ANSWER_WIDTH * len(models)
     return (
         f'<div style="overflow-x:auto"><table style="border-collapse:collapse;width:100%;min-width:{least}em;'
         f'table-layout:fixed"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -60,7 +61,7 @@ def thumbnail_html(document: ImageDocument, side: int = _THUMBNAIL_SIDE, max_byt
         side: The largest width and height in pixels.
         max_bytes: The largest file in bytes, before base64.
     """
-    name, alt = escape_text(document.title), escape(document.title)
+    name, alt = name_text(document.title), escape(document.title)
     try:
         source = document.thumbnail(side, max_bytes=max_bytes, mimetype="image/webp")
     except ImageError:

@@ -19,7 +19,7 @@ from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.format import format_price
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.paged_table import PagedTable, RowGroup
-from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.sanitize import escape_text, name_text
 from vision_nb.rendering.values import value_html
 from vision_nb.responses import Response
 from vision_nb.schema.fields import Field
@@ -33,9 +33,11 @@ _SIDE = 72  # pixels of a thumbnail
 _THUMBNAIL_BYTES = 2_200
 _MAX_HTML = 480_000  # characters
 _MAX_ERROR = 300
-_CELL_STYLE = "vertical-align:top;text-align:left;padding:4px 8px;border-top:1px solid var(--jp-border-color2,#ccc);"
+_CELL_STYLE = "vertical-align:top;text-align:left;padding:4px 6px;border-top:1px solid var(--jp-border-color2,#ccc);"
 _SHORT_STYLE = _CELL_STYLE + "white-space:nowrap"
-_LONG_KINDS = {"text": 8, "list": 14, "object": 14, "any": 10}  # least widths in em; values of other kinds do not wrap
+_NUMBER_STYLE = _SHORT_STYLE + ";text-align:right"
+_LONG_KINDS = {"text": 7, "list": 11, "object": 11, "any": 9}  # least widths in em; values of other kinds do not wrap
+_MODEL_WIDTH = 7
 
 
 class ExtractedRows(Protocol):
@@ -85,8 +87,9 @@ def _table(
     rows, fields, values = extraction.comparison.rows, extraction.fields, extraction.values
     models = [str(model) for model in rows.grid.models]
     with_model = len(models) > 1
-    head = ["image", *(["model"] if with_model else []), *(field.path for field in fields), "result"]
-    head_html = "".join(f'<th scope="col" style="{_CELL_STYLE}">{escape_text(name)}</th>' for name in head)
+    head = [(name, _CELL_STYLE) for name in (["image", "model"] if with_model else ["image"])]
+    head += [*((field.path, _style(field)) for field in fields), ("result", _CELL_STYLE)]
+    head_html = "".join(f'<th scope="col" style="{style}">{name_text(name)}</th>' for name, style in head)
 
     @cache
     def is_disputed(place: int) -> bool:
@@ -133,7 +136,7 @@ def _row_html(
     image = thumbnail_html(document, side, image_bytes)
     html = f'<td style="{_CELL_STYLE}min-width:7em;max-width:{2 * _SIDE}px;overflow-wrap:anywhere">{image}</td>'
     model = demo_label(row.model) if row.is_demo else row.model
-    html += f'<td style="{_wrapping(8)}">{escape_text(model)}</td>' if with_model else ""
+    html += f'<td style="{_wrapping(_MODEL_WIDTH)}">{name_text(model)}</td>' if with_model else ""
     if values is None:
         reason = row.shown_error
         problem = (
@@ -146,9 +149,15 @@ def _row_html(
         html += f'<td colspan="{len(fields)}" style="{_wrapping(14)}">{problem}</td>' if fields else ""
     else:
         for field in fields:
-            style = _wrapping(_LONG_KINDS[field.kind]) if field.kind in _LONG_KINDS else _SHORT_STYLE
-            html += f'<td style="{style}">{value_html(values.get(field.path))}</td>'
+            html += f'<td style="{_style(field)}">{value_html(values.get(field.path))}</td>'
     return f'<tr style="background:transparent">{html}<td style="{_SHORT_STYLE}">{_result(row)}</td></tr>'
+
+
+def _style(field: Field) -> str:
+    """Return the style of a cell of a field."""
+    if field.kind in _LONG_KINDS:
+        return _wrapping(_LONG_KINDS[field.kind])
+    return _NUMBER_STYLE if field.kind in ("number", "integer") else _SHORT_STYLE
 
 
 def _wrapping(width: int) -> str:

@@ -21,7 +21,7 @@ from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.page import answer_html as formula_html
 from vision_nb.rendering.paged_table import PagedTable, RowGroup
-from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.sanitize import escape_text, name_text
 from vision_nb.schema.fields import flatten
 
 MAX_IMAGES = 100
@@ -162,7 +162,7 @@ def _table(grid: Grid, groups: Sequence[RowGroup], layout: _Layout, *, page_size
     head = f'<th scope="col" style="{_CELL};width:{layout.column}px">image</th>'
     head += f'<th scope="col" style="{_CELL};width:2em" title="question">no.</th>' if len(grid.prompts) > 1 else ""
     head += "".join(
-        f'<th scope="col" class="vnb-c{number}" style="{_CELL}">{escape_text(name)}</th>'
+        f'<th scope="col" class="vnb-c{number}" style="{_CELL}">{name_text(name)}</th>'
         for number, name in enumerate(names)
     )
     width = layout.column // 14 + _ANSWER_WIDTH * len(names)

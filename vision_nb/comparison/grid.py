@@ -29,7 +29,7 @@ from vision_nb.providers.structured import check_max_repairs
 from vision_nb.rendering.answer import answer_facts
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.html import muted_text
-from vision_nb.rendering.sanitize import escape_text, terminal_text
+from vision_nb.rendering.sanitize import escape_text, name_text, terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalDisplay, TerminalPart, short_text
 from vision_nb.responses import CompletionResponse, Response, Usage
 from vision_nb.schema.schema import Schema
@@ -148,7 +148,7 @@ class Row(TerminalDisplay):
             answer = error_html(self.shown_error) if self.shown_error else muted_text(self.open_state)
         else:
             answer = folded_answer_html(self.response, facts=self.facts(), remark=self.remark)
-        image = escape_text(self.image_title) if self.document is None else thumbnail_html(self.document)
+        image = name_text(self.image_title) if self.document is None else thumbnail_html(self.document)
         return (
             '<div style="display:flex;flex-wrap:wrap;gap:16px">'
             f'<div style="flex:0 1 200px;min-width:0;overflow-wrap:anywhere">{image}</div>'

@@ -13,7 +13,7 @@ from vision_nb.comparison.judgments import Judgment
 from vision_nb.comparison.matching import Matching
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
-from vision_nb.rendering.sanitize import escape_text, replace_surrogates, terminal_text
+from vision_nb.rendering.sanitize import escape_text, name_text, replace_surrogates, terminal_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ class Mistakes(Sequence[Judgment]):
         return answer_table(["truth", "answer"], lines, leading=leading) + muted_text(summary)
 
     def _row(self, one: Judgment, longest: int) -> str:
-        cells = [cell(escape_text(one.prediction.model))] if self.several_models else []
+        cells = [cell(name_text(one.prediction.model))] if self.several_models else []
         if one.outcome == "failed" and self.several_fields:
             error = cell(error_html((one.prediction.error or "")[:longest]))
             return "".join([*cells, cell("all fields"), cell("failed"), cell(""), error])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vision_nb.comparison.answer_cells import thumbnail_html
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
-from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.sanitize import escape_text, name_text
 from vision_nb.rendering.values import value_html
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def styled_table(table: Any, documents: Sequence[ImageDocument]) -> Styler:
     length = 0
     for document in documents:
         if length >= _MAX_HTML:
-            thumbnails.append(escape_text(document.title))
+            thumbnails.append(name_text(document.title))
             continue
         if id(document) not in made:
             made[id(document)] = thumbnail_html(document, _SIDE, _THUMBNAIL_BYTES)

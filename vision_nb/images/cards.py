@@ -18,7 +18,7 @@ from vision_nb.errors import ImageError
 from vision_nb.images.decode import Size
 from vision_nb.images.prepare import ThumbnailType
 from vision_nb.paths import without_folders
-from vision_nb.rendering.sanitize import escape_text
+from vision_nb.rendering.sanitize import escape_text, name_text
 
 PAGE = 20
 """How many images a page of cards has."""
@@ -199,7 +199,7 @@ def _card_html(
     caption, least_width = "", f";min-width:{card_width}px"
     if has_caption:  # the card takes its width from an empty box, which is narrower on a narrow page
         caption = (
-            f'<span style="{_CAPTION_STYLE}">{escape_text(name)}<br>{escape_text(card.facts)}</span>'
+            f'<span style="{_CAPTION_STYLE}">{name_text(name)}<br>{escape_text(card.facts)}</span>'
             f'<span style="display:block;width:{card_width}px;max-width:100%;height:0"></span>'
         )
         least_width = ""
@@ -223,7 +223,7 @@ def _broken_card(card: ImageCard, name: str, height: int, has_caption: bool) -> 
         )
     return (
         f'<div style="{_CARD_STYLE};width:{2 * _CAPTION_WIDTH}px;text-align:center">{sign}'
-        f'<span style="{_CAPTION_STYLE}">{escape_text(name)}<br>{escape_text(card.facts)}</span></div>'
+        f'<span style="{_CAPTION_STYLE}">{name_text(name)}<br>{escape_text(card.facts)}</span></div>'
     )
 
 

@@ -59,6 +59,19 @@ def isolate_delimiters(text: str) -> str:
     return re.sub(r"[$\\]", lambda mark: f"<span>&#{ord(mark[0])};</span>", text)
 
 
+_SHORT_NAME = 16  # characters of a name that fits into a column
+
+
+def name_text(name: str) -> str:
+    """Escape the name of a file or model for use between HTML tags; a long one can wrap after its punctuation.
+
+    >>> name_text("holiday_in_the_mountains.jpg")
+    'holiday_<wbr>in_<wbr>the_<wbr>mountains.jpg'
+    """
+    parts = [name] if len(name) <= _SHORT_NAME else re.split(r"(?<=[/_:-])(?=\w)", name)
+    return "<wbr>".join(map(escape_text, parts))
+
+
 def attribute_text(text: str) -> str:
     """Escape text for use as an attribute of an HTML tag in a line of Markdown; line breaks become spaces."""
     return escape_punctuation(" ".join(text.split()))

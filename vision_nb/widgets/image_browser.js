@@ -83,7 +83,8 @@ function render({ model, el }) {
   };
 
   const cardNode = (card) => {
-    const name = element("span", { className: "vnb-image-name", textContent: card.name });
+    const parts = card.name.split(/(?<=[_-])/).flatMap((part) => [part, element("wbr")]); // a long name wraps there
+    const name = element("span", { className: "vnb-image-name" }, ...parts);
     const facts = element("span", { className: "vnb-image-facts", textContent: card.facts });
     if (!card.thumbnail) {
       const sign = element("span", { className: "vnb-image-sign", textContent: "\u26a0", "aria-hidden": "true" });
