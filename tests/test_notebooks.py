@@ -135,8 +135,6 @@ def test_with_a_key_it_calls_the_service(name, server):
     }[name]
     notebook = execute(NOTEBOOKS / f"{name}.ipynb", keys=keys)
     assert [output for output in outputs(notebook) if output.output_type == "error"] == []
-    printed = [output["text"] for output in outputs(notebook) if output.output_type == "stream"]
-    assert any(re.fullmatch(r"(OpenAI|Azure OpenAI|Replicate) answers\.\n", text) for text in printed)
     assert len(server.requests) >= 5
     if name == "01b_azure_openai":
         assert all("/readers-deployment/" in request.path for request in server.requests)
