@@ -12,7 +12,9 @@ import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
 from vision_nb.comparison import parquet, rows, run
-from vision_nb.comparison.grid import Row
+from vision_nb.comparison.calls import LocalCalls
+from vision_nb.comparison.grid import Row, make_grid
+from vision_nb.comparison.lookup import Lookup
 from vision_nb.comparison.prepared_queue import PreparedQueue
 from vision_nb.demo import Fault
 from vision_nb.storage import answers
@@ -251,6 +253,44 @@ def test_an_answer_to_an_image_that_has_changed_is_not_copied(server, llm, path,
     fresh = vn.compare(llm, ["What?", "Why?"], [changed, late], **options)
     assert [row.response for row in fresh] == ["answer 2", "answer 2", "answer 3", "answer 3"]
     assert len(server.requests) == 1 + 3, "the failed request, and one for each answer"
+
+
+@pytest.mark.parametrize("in_memory", [0, 20_000])
+def test_an_image_that_changes_during_a_run_has_an_answer_of_its_own(
+    server, llm, path, tmp_path, monkeypatch, in_memory
+):
+    monkeypatch.setattr(rows, "ROWS_IN_MEMORY", in_memory)
+    first, changed, equal = (tmp_path / name for name in ("first.png", "changed.png", "equal.png"))
+    for seed, file in enumerate((first, changed)):
+        picture(40, 30, seed=seed).save(file)
+    equal.write_bytes(changed.read_bytes())
+
+    def script(question):
+        if question.images[0].size == (40, 30) and len(server.requests) == 1:
+            picture(50, 20).save(changed)
+        return "x".join(map(str, question.images[0].size))
+
+    server.answer_with(script)
+    options = {"store": path, "progress": False, "concurrency": 1}
+    comparison = vn.compare(llm, "What?", [first, changed, equal], **options)
+    assert [row.response for row in comparison] == ["40x30", "50x20", "40x30"]
+    assert len(server.requests) == 3 and comparison.rows.tally().paid == 3
+    changed.write_bytes(equal.read_bytes())
+    again = vn.compare(llm, "What?", [first, changed, equal], **options)
+    assert [row.response for row in again] == ["40x30"] * 3 and len(server.requests) == 3
+
+
+async def test_an_image_that_changes_between_the_look_ups_of_two_models_is_found(server, llm, path, tmp_path):
+    file = tmp_path / "changed.png"
+    picture(40, 30, seed=1).save(file)
+    grid = make_grid([llm, vn.OpenAIMultiModal("gpt-4o-mini", "k", server.openai_base)], "What?", [file])
+    with Store(path) as store:
+        asked, calls = rows.Rows(grid, path), LocalCalls(grid, store)
+        lookup = Lookup(grid, asked, store, calls, resume=True)
+        assert [batch async for batch in lookup.missing(0)] == [[(0, 0, 0)]]
+        picture(40, 30, seed=2).save(file)
+        asked.identify(0, await calls.current_digest(grid.documents[0]))
+        assert [batch async for batch in lookup.missing(1)] == [[(1, 0, 1)]]
 
 
 @pytest.mark.parametrize("change", ["image", "parameters"])

@@ -56,6 +56,14 @@ class Calls(ABC):
             ClusterError: The connection to the cluster was lost.
         """
 
+    async def current_digest(self, document: ImageDocument) -> str | None:
+        """Return the digest of an image whose file may have changed since `digests`; None if that is not checked.
+
+        Args:
+            document: The image.
+        """
+        return None
+
     @abstractmethod
     async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
         """Ask a model about an image, as `MultiModalLLM.acomplete` does.
@@ -104,6 +112,13 @@ class LocalCalls(Calls):
     async def digests(self, documents: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
         """Return the digest of each image, or the error that reading it raised; see `Calls`."""
         return await to_thread(self._store.digests, documents)
+
+    async def current_digest(self, document: ImageDocument) -> str | None:
+        """Return the digest of an image in a file; None if it cannot be read, or is not in a file. See `Calls`."""
+        if document.image_path is None and document.part_of is None:
+            return None
+        (digest,) = await self.digests([document])
+        return None if isinstance(digest, VisionError) else digest
 
     async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
         """Ask a model about an image; see `Calls`."""

@@ -77,7 +77,8 @@ class Lookup:
             ]
 
     def _first(self, row: int, model: int, prompt: int, document: int) -> int:
-        first = self._grid.index(model, prompt, self._firsts[self._rows.content(document)])
+        same = self._firsts.setdefault(self._rows.content(document), document)  # it may have changed since then
+        first = self._grid.index(model, prompt, same)
         if first == row:
             return row
         key = self._rows.key(row)

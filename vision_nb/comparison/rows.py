@@ -272,6 +272,10 @@ class Rows(Sequence[Row]):
             [self.content(one) or self.key(self.grid.index(0, 0, one)) for one in documents]
         )
 
+    def has_digest(self, document: int, digest: str) -> bool:
+        """Return whether this is the digest that was noted for an image; see `identify`."""
+        return self._digests[document] == bytes.fromhex(digest)
+
     def identify(self, document: int, digest: str) -> None:
         """Note the digest of an image's content, from which the keys of its rows are made.
 
@@ -308,7 +312,7 @@ class Rows(Sequence[Row]):
         self._count(index, -1)
         if self.waiting.pop(index, "") or row.batch:
             row = replace(row, batch="")
-        if is_stored and self.is_large:
+        if is_stored and self.is_large and row.key == self._key(*self.grid.place(index)):
             self._set_flags(index, from_store=row.from_store, attempts=row.attempts, is_demo=row.is_demo)
             if not row.from_store:
                 self._stored_tally.usd += row.usd or 0

@@ -192,31 +192,35 @@ class Run:
 
     async def _work(self, queue: PreparedQueue, gate: ModelGate) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
-        later = []
+        later: list[tuple[int, int, int]] = []
         with self.budget.active(), without_rate_limit_retries():
             while (item := await queue.get()) is not None:
-                if self.stopped is None and not await self._complete_row(*item, gate):
-                    later.append(item)
+                if self.stopped is None:
+                    later += await self._complete_row(*item, gate)
             for seconds in pauses():
                 if self.stopped is not None or not later:
                     break
                 await asyncio.sleep(seconds)
-                later = [item for item in later if not await self._complete_row(*item, gate)]
+                later = [left for item in later for left in await self._complete_row(*item, gate)]
 
-    async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> bool:
-        """Ask a row's question, or use the stored answer; return False while another process is asking it."""
+    async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> list[tuple[int, int, int]]:
+        """Ask a row's question, or use the stored answer; return what is left to be completed.
+
+        That is the row itself while another process is asking it, and rows whose images are no longer equal.
+        """
+        await self._identify_again(document)
         claim = self._claim(row)
         try:
             await self._writer.attempt(claim)
             if claim.is_elsewhere:
                 self._elsewhere.add(row)
                 self._progress.show_elsewhere(len(self._elsewhere))
-                return False
+                return [(row, model, document)]
             self._elsewhere.discard(row)
             if claim.is_in_batch:  # another process has submitted it since the look-up
                 for one in (row, *self._same.pop(row, ())):
                     self.rows.wait(one, "being submitted")
-                return True
+                return []
             if claim.answer is not None and (stored := self._lookup.row_from(row, claim.answer)) is not None:
                 self.rows.put(row, stored, is_stored=True)
                 self._recount()
@@ -230,11 +234,23 @@ class Run:
                     await self._writer.release(claim)
                 except RuntimeError:  # the event loop or the writer has ended
                     claim.release()
-        if self.rows.is_done(row):
-            self._settle(row)
-            for other in self._same.pop(row, ()):
+        if not self.rows.is_done(row):
+            return []
+        self._settle(row)
+        others = self._same.pop(row, ())
+        for other in others:
+            if self.rows.key(other) == claim.question:
                 self._copy(row, other)
-        return True
+        return [(other, model, self.grid.place(other)[2]) for other in others if not self.rows.is_done(other)]
+
+    async def _identify_again(self, document: int) -> None:
+        """Note the digest of an image anew if its file has changed since the look-up."""
+        try:
+            digest = await self._calls.current_digest(self.grid.documents[document])
+            if digest is not None and not self.rows.has_digest(document, digest):
+                self.rows.identify(document, digest)
+        except StoreError as error:
+            self.stopped = str(error)
 
     def _copy(self, first: int, row: int) -> None:
         """Give a row the result of the same question about an equal image."""
