@@ -14,7 +14,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
@@ -30,20 +30,15 @@ HIDDEN = "***"
 _MIN_LENGTH = 8
 """A shorter key is a placeholder such as "EMPTY", and could be part of any message."""
 
-_KEY = re.compile(
+_KEY = (
     r"\b(?:sk|r8)[-_][\w*-]{6,}|\b(?:hf_|gsk_|xai-)[A-Za-z0-9]{20,}|\bAIza[\w-]{30,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*"
     r"|(?<=Bearer )[^\s'\"]+|(?<=Basic )[\w+/=-]{8,}|(?<=://)[^\s/?#@'\"]+:[^\s/?#@'\"]*(?=@)"
 )
-_PARAMETER = re.compile(rf"((?:[?&]|&amp;)(?:{SECRET_PARAMETERS})=)[^&\s'\"<>\\]+", re.IGNORECASE)
-_IMAGE_DATA = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{8000,}")
+_PARAMETER = rf"(?i)((?:[?&]|&amp;)(?:{SECRET_PARAMETERS})=)[^&\s'\"<>\\]+"
+_IMAGE_DATA = r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{8000,}"
 """An image in base64: too long for an unknown key, and megabytes of it would take seconds to search for one."""
 _MAX_DEPTH = 8
-_FOREIGN_FOLDERS = tuple(
-    str(Path(folder).resolve())
-    for name, folder in sysconfig.get_paths().items()
-    if name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 _VENDORS = tuple("openai httpx httpx2 httpcore httpcore2 h11 anyio replicate pydantic huggingface_hub".split())
 _LOGGERS = ("openai", "replicate", "httpx", "httpx2", "httpcore", "httpcore2", "asyncio", "tornado")
 _PARTS_OF_HTTPCORE = ("connection", "http11", "http2", "proxy", "socks")
@@ -148,14 +143,14 @@ def redact(text: str) -> str:
     'Incorrect API key provided: ***'
     """
     text, result, end = redact_known(text), [], 0
-    for image in _IMAGE_DATA.finditer(text):
+    for image in re.finditer(_IMAGE_DATA, text):
         result += [_redact_patterns(text[end : image.start()]), image[0]]
         end = image.end()
     return "".join([*result, _redact_patterns(text[end:])])
 
 
 def _redact_patterns(text: str) -> str:
-    return _PARAMETER.sub(rf"\1{HIDDEN}", _KEY.sub(HIDDEN, text))
+    return re.sub(_PARAMETER, rf"\1{HIDDEN}", re.sub(_KEY, HIDDEN, text))
 
 
 class StreamRedactor:
@@ -327,7 +322,13 @@ def traceback_of(entries: Sequence[TracebackType]) -> TracebackType | None:
 
 def _is_foreign(frame: FrameType) -> bool:
     """Return whether a frame is of the standard library or of an installed package other than this one."""
-    return _package(frame) != "vision_nb" and frame.f_code.co_filename.startswith(("<frozen", *_FOREIGN_FOLDERS))
+    return _package(frame) != "vision_nb" and frame.f_code.co_filename.startswith(("<frozen", *_foreign_folders()))
+
+
+@cache
+def _foreign_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple(str(Path(paths[name]).resolve()) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def _is_of_vendor(frame: FrameType) -> bool:

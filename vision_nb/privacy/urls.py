@@ -14,9 +14,8 @@ SECRET_PARAMETERS = (
 
 From the presigned URLs of AWS, Google Cloud, Azure, Alibaba and Tencent, and from CloudFront (read 2026-11).
 """
-_SECRET_NAME = re.compile(SECRET_PARAMETERS, re.IGNORECASE)
-_AZURE_SAS = re.compile("s[evprt]|spr|sip|sk(?:oid|tid|t|e|s|v)")  # beside sig, which follows from them
-_FILE_NAME = re.compile(r"[\w ./-]*\.(?:avif|bmp|gif|heic|jpe?g|png|svg|tiff?|webp|pdf)", re.IGNORECASE)
+_AZURE_SAS = "s[evprt]|spr|sip|sk(?:oid|tid|t|e|s|v)"  # beside sig, which follows from them
+_FILE_NAME = r"(?i)[\w ./-]*\.(?:avif|bmp|gif|heic|jpe?g|png|svg|tiff?|webp|pdf)"
 _MAX_LENGTH = 120
 
 
@@ -48,16 +47,16 @@ def public_url(url: str) -> str:
     kept = [
         part
         for part in parts
-        if not _is_secret(part) and not (is_azure and _AZURE_SAS.fullmatch(part.partition("=")[0]))
+        if not _is_secret(part) and not (is_azure and re.fullmatch(_AZURE_SAS, part.partition("=")[0]))
     ]
     return address.partition("#")[0] + (f"?{'&'.join(kept)}" if kept else "")
 
 
 def _is_secret(parameter: str) -> bool:
     name, _, value = parameter.partition("=")
-    if not _SECRET_NAME.fullmatch(unquote_plus(name)):
+    if not re.fullmatch(SECRET_PARAMETERS, unquote_plus(name), re.IGNORECASE):
         return False
-    return not (unquote_plus(name).lower() == "key" and _FILE_NAME.fullmatch(unquote_plus(value)))
+    return not (unquote_plus(name).lower() == "key" and re.fullmatch(_FILE_NAME, unquote_plus(value)))
 
 
 def without_login(url: str) -> str:
