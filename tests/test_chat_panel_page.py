@@ -84,7 +84,9 @@ def test_focus_stays_in_the_panel_and_a_kernel_shutdown_is_displayed(opened):  #
         page.wait_for_timeout(500)
         assert "vnb-list" in page.evaluate(FOCUSED)
         if name == "Ask again":
-            panel.wait("done")
+            panel.wait("answering")
+            page.keyboard.press("Escape")
+            panel.wait("stopped")
     page.click("text=Kernel >> nth=0")
     page.click(".lm-Menu-item:has-text('Shut Down Kernel') >> nth=0")
     panel.wait_for_text("The kernel was restarted or stopped: run this cell again")

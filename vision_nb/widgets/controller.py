@@ -218,6 +218,9 @@ class PanelController:
             case {"do": "restore"}:
                 self._restore()
                 return
+            case {"do": "stop"}:
+                self.stop()
+                return
             case {"do": "start_new"}:
                 self._on_start_new()
                 return

@@ -139,6 +139,9 @@ function render({ model, el }) {
     event.stopPropagation();
     return true;
   };
+  list.addEventListener("keydown", ({ key }) => {
+    if (key === "Escape" && GROWING.includes(turns.at(-1)?.view.state)) send({ do: "stop" }); // as in the input box
+  });
   root.addEventListener("dragover", acceptFiles);
   root.addEventListener("drop", (event) => {
     if (!acceptFiles(event)) return;
