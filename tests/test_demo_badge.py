@@ -101,14 +101,14 @@ def test_a_gallery_has_the_badge_once_and_labels_the_models(server, tmp_path):
     for _ in range(2):  # the second time from the store
         html = vn.compare(llms, ["How large?", "Colors?"], [CHART], **options)._repr_html_()
         assert html.count(BADGE_HTML) == 1 and html.endswith(BADGE_HTML)
-        assert html.count("openai:gpt-4o (demo)</th>") == 1
+        assert html.replace("<wbr>", "").count("openai:gpt-4o (demo)</th>") == 1
         assert html.count("would cost 0.") == 4
 
 
 def test_answers_of_several_models_to_a_cell_have_the_badge_once(server):
     response = models(server)[0].complete("How large is it?", [CHART])
     answers = Answers([Answer("openai:gpt-4o", "openai:gpt-4o (demo)", response)] * 2)
-    for shown in (answers._repr_html_(), repr(answers)):
+    for shown in (answers._repr_html_().replace("<wbr>", ""), repr(answers)):
         assert shown.count(BADGE) == 1 and shown.count("openai:gpt-4o (demo)") == shown.count("would cost 0.") == 2
 
 
@@ -116,7 +116,7 @@ def test_an_extraction_has_the_badge_once_and_says_what_it_would_cost(server, tm
     llms = [vn.OpenAIMultiModal(name, "key", server.openai_base) for name in ("gpt-4o", "gpt-4o-mini")]
     schema = {"type": "object", "properties": {"width": {"type": "integer"}}, "required": ["width"]}
     table = vn.extract([CHART], schema, model=llms, store=tmp_path / "store.sqlite3", progress=False)
-    html = table._repr_html_()
+    html = table._repr_html_().replace("<wbr>", "")
     assert html.count(BADGE_HTML) == 1 and "openai:gpt-4o-mini (demo)" in html
     assert "0 repaired; would cost 0." in html
 
