@@ -550,3 +550,15 @@ def test_the_html_has_no_remark_on_a_complete_answer_and_ends_in_deep_values(ser
     for _ in range(10_000):
         deep = [deep]
     assert value_html(deep) == "..."
+
+
+def test_a_table_of_the_demo_says_which_values_are_not_data():
+    fields = {"width": {"type": "integer"}, "total": {"type": "number"}, "tax": {"type": ["number", "null"]}}
+    schema = {"type": "object", "properties": fields, "required": ["width", "total"]}
+    table = vn.extract([encoded(picture(2000, 1500))], schema, model="demo", progress=False)
+    assert [table.values(0)[name] for name in ("width", "total", "tax")] == [1024, 0, None]
+    for shown in (str(table), table._repr_html_()):
+        assert '0 and "unknown" stand for what the demo does not measure' in shown
+        assert "sizes are those of the images as sent" in shown
+    schema["required"] = []
+    assert "stand for" not in str(vn.extract([encoded(picture(200, 100))], schema, model="demo", progress=False))

@@ -14,6 +14,7 @@ from vision_nb.comparison.gallery import badge_html
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.page_export import PageOptions
 from vision_nb.comparison.result import Comparison
+from vision_nb.comparison.row_tables import demo_notes
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.format import format_price
@@ -64,14 +65,14 @@ def extraction_html(extraction: ExtractedRows) -> str:
     failed = dict.fromkeys(rows.failed_indices())
     order = chain(failed, (index for index in range(len(rows)) if index not in failed))
     table = _table(extraction, order, PAGE, _SIDE, _THUMBNAIL_BYTES, max_html=_MAX_HTML)
-    return table.to_output("", _below(extraction.comparison, len(table.groups)))
+    return table.to_output("", _below(extraction, len(table.groups)))
 
 
 def extraction_page(extraction: ExtractedRows, options: PageOptions) -> str:
     """Return all rows, in their order, as an HTML page."""
     count = len(extraction.comparison)
     table = _table(extraction, range(count), options.page_size, options.image_side, options.image_bytes)
-    return table.to_page(options.title, "", _below(extraction.comparison, count))
+    return table.to_page(options.title, "", _below(extraction, count))
 
 
 def _table(
@@ -173,13 +174,14 @@ def _result(row: Row) -> str:
     return f'<span style="{MUTED_STYLE}">{"<br>".join(escape_text(fact) for fact in facts if fact)}</span>'
 
 
-def _below(comparison: Comparison, shown: int) -> str:
+def _below(extraction: ExtractedRows, shown: int) -> str:
     """Return the summary and the demo's badge, as HTML."""
+    comparison = extraction.comparison
     rows = comparison.rows
     tally = rows.tally()
     counts = f"{tally.answered:,} answered, {tally.failed:,} failed, {tally.repaired:,} repaired"
     sentences = [f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}, {counts}; {tally.price}."]
-    sentences += [f"{note}." for note in rows.notes()]
+    sentences += [f"{note}." for note in [*rows.notes(), *demo_notes(rows, extraction.values)]]
     if comparison.incomplete:
         sentences.append(f"Incomplete: {comparison.incomplete}.")
     if shown < len(rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from vision_nb.rendering.values import value_text
 from vision_nb.schema.fields import Field
 
 _MAX_ROWS = 40
+_SIZE = re.compile("width|height|size", re.IGNORECASE)  # the names of fields that the demo measures in pixels
 _MAX_ANSWER = 160  # characters
 
 
@@ -69,7 +71,27 @@ def extraction_parts(
         model = [row.model_label] if with_model else []
         lines.append([row.image_title, *model, *cells, *([note] if has_notes else [])])
     head = ["image", *(["model"] if with_model else []), *paths, *([""] if has_notes else [])]
-    yield from _table_parts(head, lines, rows, rows.notes(), incomplete)
+    yield from _table_parts(head, lines, rows, [*rows.notes(), *demo_notes(rows, values)], incomplete)
+
+
+def demo_notes(rows: Rows, values: Callable[[int], Values | None]) -> list[str]:
+    """Return what the demo's values in the first rows of an extraction mean, where they could be taken for data.
+
+    Args:
+        rows: The rows of the extraction.
+        values: Returns a row's values by field path, or None for a row without an answer.
+    """
+    first = [index for index in range(min(len(rows), _MAX_ROWS)) if rows[index].is_demo]
+    found = [values(index) or {} for index in first]
+    scaled = any(one.size != one.seen_size for index in first for one in rows[index].sent_images)
+    notes = {
+        '0 and "unknown" stand for what the demo does not measure': any(
+            value == "unknown" or (value == 0 and value is not False) for row in found for value in row.values()
+        ),
+        "The demo's sizes are those of the images as sent": scaled
+        and any(_SIZE.search(path) for row in found for path in row),
+    }
+    return [note for note, applies in notes.items() if applies]
 
 
 def _table_parts(
