@@ -182,8 +182,9 @@ def test_models_prompts_and_images_in_another_order(model, prompt, image):
     for order in list(permutations((model, prompt, image)))[1:]:
         with pytest.raises(vn.errors.SettingsError, match=r"write compare\(models, prompts, images\)"):
             vn.compare(*order)
-    with pytest.raises(vn.errors.SettingsError, match="Unknown provider or model 'GPT 4o'"):
-        vn.compare("GPT 4o", prompt, image)
+    for name in ("GPT 4o", "opnai:"):
+        with pytest.raises(vn.errors.SettingsError, match=f"Unknown .*'{name.rstrip(':')}'"):
+            vn.compare(name, prompt, image)
     with pytest.raises(vn.errors.SettingsError, match="the prompt comes first"):
         vn.estimate_cost([image], prompt, "gpt-4o")  # type: ignore[call-overload] # on purpose
 

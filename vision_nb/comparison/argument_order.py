@@ -56,7 +56,8 @@ def check_extract_order(images: Any, schema: Any) -> None:
 
 
 def _is_sentence(text: str) -> bool:
-    return text.rstrip().endswith(("?", ".", "!", ":")) or len(text.split()) > _LONGEST_NAME
+    words = text.split()
+    return text.endswith("?") or (len(words) > 1 and text.endswith((".", "!"))) or len(words) > _LONGEST_NAME
 
 
 def _compare_order() -> SettingsError:
