@@ -161,7 +161,7 @@ def test_a_single_image_does_not_need_a_list(server, llm, photo):
 def test_a_failing_request_is_repeated_max_retries_times(server):
     llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_retries=3)
     server.fail(Fault(status=500, retry_after=0.01), times=10)
-    with pytest.raises(errors.ServerError):
+    with pytest.raises(errors.ServerError, match=r"Sorry about that! Try again in a moment\.$"):
         llm.complete("What?")
     assert len(server.requests) == 4
 

@@ -312,8 +312,10 @@ def _api_error(error: Exception, service: str, server: str | None, model: str, p
         advice = f"The base URL lacks /v1: try {server.rstrip('/')}/v1."
     elif kind is ContentFilterError and (filtered := _filtered_categories(body)):
         advice = f"Filtered: {', '.join(filtered)}. {advice}"
+    reason = text.rstrip(".") or "it gave no reason"
+    end = "" if reason.endswith(("!", "?")) else "."  # "... Sorry about that!"
     return kind(
-        f"{service} returned error{number}{about}: {text.rstrip('.') or 'it gave no reason'}. {advice}",
+        f"{service} returned error{number}{about}: {reason}{end} {advice}",
         status_code=status,
         partial_text=partial_text,
         retry_after=_retry_after(error),
