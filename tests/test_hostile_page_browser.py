@@ -14,6 +14,7 @@ from tests.lab import browser_page, open_notebook, run_cells, running_lab
 from tests.mathjax_finder import harmful_formulas
 from tests.panel_lab import KERNEL, SERVER
 from tests.test_chat_panel_browser import PROBES
+from vision_nb.notebook.figures import DARK_PLOT_CSS
 from vision_nb.rendering.html_cleaner import clean_html
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
@@ -130,6 +131,7 @@ const pandas = '.dataframe tbody tr th:only-of-type { vertical-align: middle; } 
 const isOfPandas = (e) => e.closest('.jp-RenderedHTML, .jp-RenderedHTMLCommon') && (e.tagName === 'STYLE'
   ? ['', pandas].includes(e.textContent.replace(/\\s+/g, ' ').trim())
   : /^(TABLE|T[HD])$/.test(e.tagName) && /^T_[0-9a-f]{5}(_(level0|row\\d+)_col\\d+)?$/.test(e.id));
+const isOfPlot = (e) => e.tagName === 'STYLE' && e.textContent === DARK_PLOT_CSS;
 // The head of our code blocks sticks within its block: an answer cannot make classes and buttons.
 const isOwnHead = (e, style) => style.position === 'sticky' && e.matches('.vnb-code > .vnb-code-head:first-child')
   && getComputedStyle(e.parentElement).overflow === 'clip'
@@ -142,7 +144,7 @@ for (const root of answers) for (const e of root.querySelectorAll('*')) {
   const inAnswer = e.closest('.vnb-rows td');  // an answer in a gallery has no controls
   const control = e.closest('.vnb-composer, .vnb-label-foot, .vnb-label-aspect, .vnb-label-top, .jp-OutputPrompt, .vnb-actions');
   if (/^(script|iframe|object|embed|form|style|link|meta|base|frame|video|audio|svg|template)$/i.test(e.tagName) && !math && !control
-      && !/json$/.test(e.type ?? '') && !/^\\s*var element = document/.test(e.textContent) && !isOfPandas(e) && !ownStyle) report('tag', e);
+      && !/json$/.test(e.type ?? '') && !/^\\s*var element = document/.test(e.textContent) && !isOfPandas(e) && !isOfPlot(e) && !ownStyle) report('tag', e);
   if (/^(button|input|textarea|select)$/i.test(e.tagName) && !control && (inAnswer || !e.closest('[class*=vnb-], .jp-RenderedText'))) report('control', e);
   for (const { name, value } of e.attributes) {
     if (/^on|^srcset$|^srcdoc$|^formaction$|commandlinker|^contenteditable$|^autofocus$|^slot$|^is$/i.test(name)) report(name, e);
@@ -160,7 +162,7 @@ for (const root of answers) for (const e of root.querySelectorAll('*')) {
     const output = e.closest('.jp-OutputArea-output, section, td, .vnb-answer');
     if (output && box.width && box.left < output.getBoundingClientRect().left - 30) report('left', e);
   }
-} return [...new Set(found)].slice(0, 10); }"""
+} return [...new Set(found)].slice(0, 10); }""".replace("DARK_PLOT_CSS", json.dumps(DARK_PLOT_CSS))
 
 OUTPUTS = ".jp-OutputArea-output"
 

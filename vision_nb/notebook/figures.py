@@ -23,8 +23,9 @@ CAPTION: dict[str, Any] = {
 }
 """Dark on white, because the background of figures with images is the page's, which can be light or dark."""
 
-_DARK_PLOT = "<style>[data-jp-theme-light=false] .vnb-plot, .vscode-dark .vnb-plot "
-_DARK_PLOT += "{ filter: invert(.93) hue-rotate(180deg); }</style>"  # white becomes the page's #111, and hues stay
+DARK_PLOT_CSS = "[data-jp-theme-light=false] .vnb-plot, .vscode-dark .vnb-plot "
+DARK_PLOT_CSS += "{ filter: invert(.93) hue-rotate(180deg); }"
+"""White becomes the #111 of a dark page, and hues stay."""
 
 
 def new_figure(**options: Any) -> Figure:
@@ -84,7 +85,7 @@ def show_figure(figure: Figure, *, alt: str) -> None:
     png, bundle = figure_png(figure), {"text/plain": repr(figure)}
     if not _is_transparent(figure):
         image = image_html(data_uri(png, "image/png"), alt)
-        bundle["text/html"] = f'{_DARK_PLOT}<div class="vnb-plot">{image}</div>'
+        bundle["text/html"] = f'<style>{DARK_PLOT_CSS}</style><div class="vnb-plot">{image}</div>'
     if _is_transparent(figure) and len(png) > _MAX_PNG_BYTES:  # as HTML, which also shows a WebP in exported notebooks
         bundle["text/html"] = image_html(data_uri(to_webp(png, max_bytes=_MAX_WEBP_BYTES), "image/webp"), alt)
     else:
