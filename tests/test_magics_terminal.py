@@ -108,10 +108,10 @@ def test_ctrl_c_keeps_the_partial_answer(terminal):
 
 def test_fix_asks_for_confirmation_before_sending(terminal):
     terminal.run("1 / 0")
-    terminal.sendline("%vision fix demo")
+    terminal.sendline("%vision fix demo:other")
     terminal.expect(r"Send it\? \[y/N\] ")
     assert "Nothing was sent." in terminal.run("n")
-    terminal.sendline("%vision fix demo")
+    terminal.sendline("%vision fix demo:other")
     terminal.expect(r"Send it\? \[y/N\] ")
     assert "no image yet" in terminal.run("y")
 
