@@ -131,12 +131,15 @@ class Schema:
 
     def validate_data(self, data: Any) -> Any:
         """Validate as `validate` does, but raise InvalidDataError."""
-        if not isinstance(data, Mapping):
-            raise InvalidDataError({"": "should be a JSON object"})
         try:
-            data = without_omitted(data, self._document, self._document)
+            return self._validated(data)
         except RecursionError as error:
             raise InvalidDataError({"": "is nested too deeply"}) from error
+
+    def _validated(self, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise InvalidDataError({"": "should be a JSON object"})
+        data = without_omitted(data, self._document, self._document)
         if not self._is_wrapped:
             return self._validator.validate(data)
         if set(data) != {_VALUE}:

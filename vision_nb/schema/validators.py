@@ -157,8 +157,6 @@ class DocumentValidator:
             for error in self._validator.iter_errors(data):
                 path, text = _explain(error)
                 errors.setdefault(path, text)
-        except RecursionError as error:
-            raise InvalidDataError({"": "is nested too deeply"}) from error
         except Unresolvable as error:
             raise InvalidDataError({"": f"the schema refers to {error.ref!r:.80}, which is not in it"}) from error
         if errors:
