@@ -3,8 +3,10 @@
 import contextlib
 import gc
 import math
+import os
 import re
 import sys
+import time
 
 import pytest
 
@@ -280,7 +282,9 @@ def test_an_image_that_changes_during_a_run_has_an_answer_of_its_own(
     assert [row.response for row in again] == ["40x30"] * 3 and len(server.requests) == 3
 
 
-async def test_an_image_that_changes_between_the_look_ups_of_two_models_is_found(server, llm, path, tmp_path):
+async def test_an_image_that_changes_between_the_look_ups_of_two_models_is_found(
+    server, llm, path, tmp_path, monkeypatch
+):
     file = tmp_path / "changed.png"
     picture(40, 30, seed=1).save(file)
     grid = make_grid([llm, vn.OpenAIMultiModal("gpt-4o-mini", "k", server.openai_base)], "What?", [file])
@@ -291,6 +295,11 @@ async def test_an_image_that_changes_between_the_look_ups_of_two_models_is_found
         picture(40, 30, seed=2).save(file)
         asked.identify(0, await calls.current_digest(grid.documents[0]))
         assert [batch async for batch in lookup.missing(1)] == [[(1, 0, 1)]]
+        later = time.time() + 1
+        monkeypatch.setattr(calls, "_unchanged_before", later)
+        assert await calls.current_digest(grid.documents[0]) is None, "the file is older than the run"
+        os.utime(file, (later, later))
+        assert await calls.current_digest(grid.documents[0]) is not None
 
 
 @pytest.mark.parametrize("change", ["image", "parameters"])

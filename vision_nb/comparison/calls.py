@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from vision_nb.comparison.grid import Grid
@@ -19,6 +21,8 @@ from vision_nb.user_warnings import submit, to_thread
 
 MANY_CALLS = 100
 """The calls from which connections that need less processor time repay their import."""
+_CLOCK_DIFFERENCE = 60.0
+"""The seconds by which the clock of a file server may be behind ours."""
 
 
 class Calls(ABC):
@@ -57,7 +61,7 @@ class Calls(ABC):
         """
 
     async def current_digest(self, document: ImageDocument) -> str | None:
-        """Return the digest of an image whose file may have changed since `digests`; None if that is not checked.
+        """Return the digest of an image whose file may have changed since `digests`; otherwise None.
 
         Args:
             document: The image.
@@ -85,6 +89,7 @@ class LocalCalls(Calls):
 
     def __init__(self, grid: Grid, store: Store) -> None:
         self._grid, self._store = grid, store
+        self._unchanged_before = time.time() - _CLOCK_DIFFERENCE
         self._executor: ThreadPoolExecutor | None = None
 
     @asynccontextmanager
@@ -114,8 +119,8 @@ class LocalCalls(Calls):
         return await to_thread(self._store.digests, documents)
 
     async def current_digest(self, document: ImageDocument) -> str | None:
-        """Return the digest of an image in a file; None if it cannot be read, or is not in a file. See `Calls`."""
-        if document.image_path is None and document.part_of is None:
+        """Return the digest of an image in a file that has changed and can be read; otherwise None. See `Calls`."""
+        if not _may_have_changed(document, self._unchanged_before):
             return None
         (digest,) = await self.digests([document])
         return None if isinstance(digest, VisionError) else digest
@@ -124,6 +129,22 @@ class LocalCalls(Calls):
         """Ask a model about an image; see `Calls`."""
         grid, llm = self._grid, self._grid.models[model]
         return await llm.acomplete(prompt, [document], schema=grid.schema, max_repairs=grid.max_repairs)
+
+
+def _may_have_changed(document: ImageDocument, since: float) -> bool:
+    """Return whether an image is in a file that may have been written or replaced since a time.
+
+    Args:
+        document: The image.
+        since: The time, in seconds since 1970.
+    """
+    if document.image_path is None or document.part_of is not None:
+        return document.part_of is not None
+    try:
+        state = Path(document.image_path).stat()
+    except (OSError, ValueError):
+        return True
+    return max(state.st_mtime, state.st_ctime) >= since  # a copy can keep the first, not the second
 
 
 def size_of(document: ImageDocument) -> Size | VisionError:
