@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from vision_nb.cost import request_window
 from vision_nb.services import SERVICES
 
 # On a busy machine, making the examples of a test takes seconds, which says nothing about the code.
@@ -48,11 +49,12 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path_factory):
-    """Hide the developer's keys, endpoints, proxies, local servers and store from the tests."""
+    """Hide the developer's keys, endpoints, proxies, local servers and store, and the requests of earlier tests."""
     for name in list(os.environ):
         if name.upper().startswith(_HIDDEN) or name in _KEYS:
             monkeypatch.delenv(name)
     monkeypatch.setenv("VISION_NB_LOCAL_PORTS", "")
+    monkeypatch.setattr(request_window, "_windows", {})  # an earlier test's server may have had the same port
     cache = tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex  # made only if a test uses it
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", str(cache))  # the same for platformdirs on Windows

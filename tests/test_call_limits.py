@@ -406,7 +406,6 @@ def test_a_call_that_waits_when_its_event_loop_is_closed_no_longer_counts(server
 
 @pytest.mark.posix
 def test_a_forked_process_counts_what_was_sent_and_does_not_wait_for_its_parents_threads(monkeypatch):
-    monkeypatch.setattr(request_window, "_windows", {})
     monkeypatch.setattr(request_window, "_LONGEST_SILENCE", 1e9)
     window, limits = request_window.shared_window("a", "b"), vn.RateLimit(requests_per_minute=2).per_minute
     one = amounts(0, 0)
