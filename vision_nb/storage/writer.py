@@ -17,9 +17,9 @@ from vision_nb.storage.answers import NewAnswer, insert_answers, is_storable
 from vision_nb.storage.claims import Claim, Transaction, delete_claims, forget_claims, insert_claims
 
 _KNOWN = """
-SELECT key FROM answers WHERE key IN (SELECT value FROM json_each(?1))
-UNION SELECT key FROM claims WHERE key IN (SELECT value FROM json_each(?1))
-UNION SELECT key FROM batch_questions WHERE key IN (SELECT value FROM json_each(?2))
+SELECT key FROM answers WHERE key IN (SELECT value FROM json_each(:keys))
+UNION SELECT key FROM claims WHERE key IN (SELECT value FROM json_each(:keys))
+UNION SELECT key FROM batch_questions WHERE key IN (SELECT value FROM json_each(:questions))
 """
 
 
@@ -181,8 +181,8 @@ def _execute(connection: sqlite3.Connection, writes: Sequence[_Write]) -> None:
 
 def _attempt(connection: sqlite3.Connection, claims: Sequence[Claim]) -> None:
     """Attempt some claims, those together on whose questions the store has nothing."""
-    keys, questions = ([getattr(claim, name) for claim in claims] for name in ("key", "question"))
-    known = {key for (key,) in connection.execute(_KNOWN, [json.dumps(keys), json.dumps(questions)])}
+    keys, questions = (json.dumps([getattr(claim, name) for claim in claims]) for name in ("key", "question"))
+    known = {key for (key,) in connection.execute(_KNOWN, {"keys": keys, "questions": questions})}
     free: dict[str, Claim] = {}
     others = []
     for claim in claims:
