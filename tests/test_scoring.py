@@ -101,7 +101,7 @@ def is_correct(truth, value, kind, *, choices=(), items=(), **options):
         ("date", "2026-03-09 00:00:00", datetime.date(2026, 3, 9)),
         ("date", np.datetime64("2026-03-09T00:00:00.000000000"), "2026-03-09"),
         ("date", pd.NaT, None),
-        ("date", np.datetime64("NaT"), None),
+        ("date", np.datetime64("NaT", "ns"), None),
         ("datetime", pd.Timestamp("2026-03-09 17:45"), "2026-03-09T17:45:00"),
         ("datetime", "2026-03-09T17:45", "2026-03-09T17:45:00Z"),
         ("datetime", "2026-03-09T17:45:00+01:00", "2026-03-09T16:45:00Z"),
