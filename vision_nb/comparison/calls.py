@@ -138,8 +138,10 @@ def _may_have_changed(document: ImageDocument, since: float) -> bool:
         document: The image.
         since: The time, in seconds since 1970.
     """
-    if document.image_path is None or document.part_of is not None:
-        return document.part_of is not None
+    if document.part_of is not None:
+        return True
+    if document.image_path is None:
+        return False
     try:
         state = Path(document.image_path).stat()
     except (OSError, ValueError):
