@@ -1,4 +1,4 @@
-"""Display a chat panel in a page of its own, without Jupyter: its real scripts, and real widgets in this process."""
+"""Display a panel in a page of its own, without Jupyter: its real scripts, and real widgets in this process."""
 
 import asyncio
 import base64
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import chromium
+from vision_nb import ChatPanel
 
 THEMES = Path(sys.prefix) / "share/jupyter/lab/themes/@jupyterlab"
 PAGE = """<!doctype html><html lang="en"><head><title>Panel</title><style>{theme}</style><style>{css}</style></head>
@@ -49,13 +50,13 @@ async def panel_page(panel, *, width=700, dark=False):
     """Yield a page that displays a panel; its ``messages`` collects what it sends to Python.
 
     Args:
-        panel: The panel.
+        panel: A chat panel, or another widget.
         width: The page's width in pixels.
         dark: Whether to use JupyterLab's dark theme.
     """
     from playwright.async_api import async_playwright
 
-    widgets = dict(enumerate((panel._view, panel._composer)))
+    widgets = dict(enumerate((panel._view, panel._composer) if isinstance(panel, ChatPanel) else (panel,)))
     queue: asyncio.Queue[list[Any]] = asyncio.Queue()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])

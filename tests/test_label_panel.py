@@ -6,6 +6,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.lab import browser_page, run_all, running_lab
+from tests.panel_page import panel_page
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.store import Store
@@ -110,6 +111,34 @@ def test_a_score_keeps_the_comment(comparison):
     panel.score(2)
     label = comparison.get_label(panel.row, "ann")
     assert (label.comment, label.correctness) == ("odd", 2)
+
+
+def test_a_comment_is_saved_with_its_answer_if_the_panel_has_moved_on(comparison):
+    panel = panel_of(comparison)
+    first = panel.row
+    panel.score(4)
+    panel.score(5)
+    panel._receive({"action": "comment", "text": "odd", "position": 1}, [])
+    assert comparison.get_label(first, "ann").comment == "odd" and comparison.get_label(panel.row, "ann") is None
+    assert panel.card["position"] == 2 and panel.labeled == 1
+    panel.undo()
+    assert comparison.get_label(first, "ann").comment == "" and panel.row == first
+
+
+@pytest.mark.browser
+async def test_a_comment_that_is_being_typed_stays_with_its_answer(comparison):
+    panel = panel_of(comparison)
+    first = panel.row
+    async with panel_page(panel) as page:
+        comment = page.get_by_label("comment", exact=True)
+        await comment.press_sequentially("od")
+        panel.score(4)
+        panel.score(5)  # the kernel was busy, and now shows the next answer
+        await page.wait_for_selector(".vnb-label-progress:text('Answer 2')")
+        await comment.press_sequentially("d")
+        await comment.press("Enter")
+        await page.wait_for_function("() => document.querySelector('.vnb-label-comment').value === ''")
+    assert comparison.get_label(first, "ann").comment == "odd" and comparison.get_label(panel.row, "ann") is None
 
 
 def test_a_comparison_without_answers_cannot_be_labeled(server, tmp_path):

@@ -4,6 +4,7 @@ const RUBRIC = "5 perfect \u00b7 4 minor mistakes \u00b7 3 partly answered \u00b
 
 function render({ model, el }) {
   let card = null;
+  let commented = null; // the position of the answer that a comment is being typed for, even if another one is shown since
   // Python ignores what was meant for another answer than the one on the screen, as while the kernel is busy.
   const send = (message) => status.ask({ ...message, position: card.position });
   const root = element("div", {
@@ -73,7 +74,7 @@ function render({ model, el }) {
     modelName.textContent = card.model;
     modelName.hidden = !card.model;
     aspects.replaceChildren(...Object.keys(card.scores).map((aspect) => drawAspect(card, aspect)));
-    if (document.activeElement !== comment) comment.value = card.comment;
+    if (commented === null) comment.value = card.comment;
     undo.disabled = !card.can_undo;
     previous.disabled = card.position === 1;
     next.disabled = card.position === card.total;
@@ -81,7 +82,11 @@ function render({ model, el }) {
     error.textContent = card.error ? "\u26a0 " + card.error : "";
   };
 
-  comment.addEventListener("change", () => send({ action: "comment", text: comment.value }));
+  comment.addEventListener("input", () => (commented ??= card.position));
+  comment.addEventListener("blur", () => {
+    if (commented !== null) status.ask({ action: "comment", text: comment.value, position: commented });
+    commented = null;
+  });
   comment.addEventListener("keydown", (event) => {
     event.stopPropagation();
     if (event.key === "Enter" || event.key === "Escape") root.focus();

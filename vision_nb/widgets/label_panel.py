@@ -102,8 +102,8 @@ class LabelPanel(PageWidget):
         Raises:
             SettingsError: The value is not an integer from 1 to 5.
         """
-        self._save(**{self._aspect: value})
-        label, message = self._label() or Label(), ""
+        self._save(self._position, **{self._aspect: value})
+        label, message = self._label(self._position) or Label(), ""
         if self._aspect == ASPECTS[0]:
             self._aspect = ASPECTS[1]
         elif label.correctness is None:
@@ -129,6 +129,8 @@ class LabelPanel(PageWidget):
             if message.get("action") == "ready":  # the page was loaded, perhaps after changes elsewhere
                 self._read_labels()
                 self._show()
+            elif message.get("action") == "comment":
+                self._save_comment(message)
             elif message.get("position") == self._position + 1:  # not of an earlier card
                 self._act(message)
         except VisionError as error:
@@ -147,20 +149,24 @@ class LabelPanel(PageWidget):
                 self._show()
             case {"action": "undo"}:
                 self.undo()
-            case {"action": "comment", "text": str(text)}:
-                if text != (self._label() or Label()).comment:
-                    self._save(comment=text)
+
+    def _save_comment(self, message: dict[str, Any]) -> None:
+        """Save a comment with the answer it was typed for, which may no longer be the current one."""
+        match message:
+            case {"text": str(text), "position": int(number)} if 1 <= number <= len(self._order):
+                if text != (self._label(number - 1) or Label()).comment:
+                    self._save(number - 1, comment=text)
                 self._show()
 
-    def _save(self, **changes: Any) -> None:
-        before = self._label()
-        self.comparison.set_label(self.row, annotator=self.annotator, **changes)
-        self._undo.append((self._position, before))
-        self._count(self._label())
+    def _save(self, position: int, **changes: Any) -> None:
+        before = self._label(position)
+        self.comparison.set_label(self._order[position], annotator=self.annotator, **changes)
+        self._undo.append((position, before))
+        self._count(position)
 
-    def _label(self) -> Label | None:
-        """Read the current answer's label; another kernel may have changed it."""
-        return self.comparison.get_label(self.row, self.annotator)
+    def _label(self, position: int) -> Label | None:
+        """Read an answer's label; another kernel may have changed it."""
+        return self.comparison.get_label(self._order[position], self.annotator)
 
     def _read_labels(self) -> None:
         """Read once which answers are labeled; otherwise, every key press would read all labels."""
@@ -173,15 +179,16 @@ class LabelPanel(PageWidget):
         }
         self._labeled = sum(self._row_counts[key] for key in self._labeled_keys)
 
-    def _count(self, label: Label | None) -> None:
-        """Update the number of labeled answers from the current answer's label."""
-        key = self.comparison.rows.key(self.row)
+    def _count(self, position: int) -> Label | None:
+        """Update the number of labeled answers from an answer's label, and return the label."""
+        label, key = self._label(position), self.comparison.rows.key(self._order[position])
         if _is_complete(label) and key not in self._labeled_keys:
             self._labeled_keys.add(key)
             self._labeled += self._row_counts[key]
         elif not _is_complete(label) and key in self._labeled_keys:
             self._labeled_keys.remove(key)
             self._labeled -= self._row_counts[key]
+        return label
 
     def _first_unlabeled(self) -> int:
         keys = map(self.comparison.rows.key, self._order)
@@ -212,8 +219,7 @@ class LabelPanel(PageWidget):
         return {"image": image, "prompt": row.prompt, "answer": markdown_to_html(row.response), "model": model}
 
     def _show(self, *, message: str = "", error: str = "") -> None:
-        label = self._label()
-        self._count(label)
+        label = self._count(self._position)
         # A message instead of a trait: traits may be saved with the notebook, and images and answers with them.
         self.card = {
             **self._content.get(self.row),
