@@ -87,15 +87,18 @@ async def test_an_end_marker_in_the_text_of_an_answer_does_not_finish_it(server,
     assert isinstance(error, errors.IncompleteResponseError)
 
 
-def test_a_failed_answer_is_not_stored_and_asked_again(server, llm, tmp_path):
+def test_a_failed_or_empty_answer_is_not_stored_and_asked_again(server, llm, tmp_path):
     server.fail(Fault(choice={"finish_reason": "error", "error": {"message": "GPU lost"}}))
-    path = tmp_path / "answers.sqlite3"
-    first = vn.compare(llm, ["Which numbers?"], [picture()], store=path, progress=False)
-    assert "GPU lost" in first.rows[0].error
-    with Store(path) as store:
-        assert store.count() == 0
-    second = vn.compare(llm, ["Which numbers?"], [picture()], store=path, progress=False)
-    assert second.rows[0].response == "3, 5 and 7." and len(server.requests) == 2
+    server.fail(Fault(text=" \n"))
+    with Store(tmp_path / "answers.sqlite3") as store:
+        results = []
+        for _ in range(4):
+            before = store.count()
+            (row,) = vn.compare(llm, ["Which numbers?"], [picture()], store=store, progress=False).rows
+            results.append((row.error or row.remark or row.response, row.usd is not None, store.count() - before))
+    assert "GPU lost" in results[0][0] and results[0][1:] == (False, 0)
+    assert results[1] == ("The answer is empty: ask again.", True, 0)
+    assert results[2:] == [("3, 5 and 7.", True, 1), ("3, 5 and 7.", True, 0)] and len(server.requests) == 3
 
 
 def test_an_incomplete_answer_stays_on_the_page_marked_as_cut_off(server, llm, capsys):

@@ -125,11 +125,16 @@ class Choice:
     reasoning: str = field(default="", repr=False)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the model ended normally, but gave no answer."""
+        return self.finish_reason == "stop" and not self.text.strip()
+
+    @property
     def remark(self) -> str | None:
         """A note for the reader if the answer did not end normally, or None."""
         if self.finish_reason == "length" and not self.text:
             return "The reasoning used the whole length limit and left no answer: raise max_new_tokens."
-        if self.finish_reason == "stop" and not self.text:
+        if self.is_empty:
             without = "The model ended after its reasoning and gave no answer. Ask again."
             return without if self.reasoning else "The answer is empty: ask again."
         return {

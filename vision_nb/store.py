@@ -138,7 +138,7 @@ class Store(
             return answers.select_facts(connection, keys, with_text=with_text)
 
     def put(self, key: str, asked_model: str, response: Response) -> None:
-        """Write an answer; it is on disk when this returns. An interrupted or incomplete answer is not written.
+        """Write an answer; it is on disk when this returns. An interrupted, incomplete or empty one is not written.
 
         Args:
             key: The question's key, as `answer_key` returns it.

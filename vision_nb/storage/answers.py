@@ -49,8 +49,8 @@ class AnswerFacts(NamedTuple):
 
 
 def is_storable(response: Response) -> bool:
-    """Return whether an answer may be stored: interrupted and incomplete ones are not."""
-    return response.finish_reason not in UNFINISHED
+    """Return whether an answer may be stored: interrupted, incomplete and empty ones are not."""
+    return response.finish_reason not in UNFINISHED and not all(choice.is_empty for choice in response.choices)
 
 
 def select_answers(
