@@ -131,6 +131,18 @@ async def test_an_answer_is_read_copied_and_asked_again_at_360_pixels(server, ll
         await page.get_by_label("Copy answer: One?").click()
         await until(page, "() => document.querySelector('[data-label=\"Copy answer\"] .vnb-icon-done')")
         assert await page.evaluate("() => navigator.clipboard.readText()") == ANSWER
+
+        # A browser that refuses to copy is not said to have copied.
+        await page.evaluate(
+            "() => { document.execCommand = () => false; navigator.clipboard.writeText = () => Promise.reject(); }"
+        )
+        await copy.press("Enter")
+        await until_text(page, ".vnb-code-copy", "Not copied: select the text.")
+        assert await copy.evaluate("(button) => button === document.activeElement")
+        assert (await page.locator(".vnb-announcement").inner_text()).startswith("Not copied: select the text.")
+        await page.get_by_label("Copy answer: One?").click()
+        await until_text(page, "[data-label='Copy answer']", "Not copied: select the text.")
+        assert await page.evaluate(WIDER) == []
         await page.get_by_label("Edit: One?").click()
         editor, list_width = await page.locator(".vnb-editor").bounding_box(), 360 - 16
         assert editor["width"] > list_width - 70

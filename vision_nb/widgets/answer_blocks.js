@@ -2,16 +2,23 @@
 // block with its language and a Copy button, and elements that the keyboard can scroll.
 
 const COPIED_TIME = 2000; // milliseconds
+const COPIED = "Copied.";
+const NOT_COPIED = "Not copied: select the text."; // the browser refused
 
+// Copies a text, and returns what happened.
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
+    return COPIED;
   } catch {
+    const focused = document.activeElement;
     const area = element("textarea", { value: text });
     document.body.append(area);
     area.select();
-    document.execCommand("copy");
+    const isCopied = document.execCommand("copy");
     area.remove();
+    focused?.focus({ preventScroll: true });
+    return isCopied ? COPIED : NOT_COPIED;
   }
 }
 
@@ -75,9 +82,8 @@ function listenForCopies(container, announce) {
   container.addEventListener("click", async ({ target }) => {
     const copy = target.closest(".vnb-code-copy");
     if (!copy) return;
-    await copyText(copy.closest(".vnb-code").querySelector("pre").textContent.replace(/\n$/, ""));
-    copy.textContent = "Copied";
-    announce("Copied.");
+    copy.textContent = await copyText(copy.closest(".vnb-code").querySelector("pre").textContent.replace(/\n$/, ""));
+    announce(copy.textContent);
     setTimeout(() => (copy.textContent = "Copy"), COPIED_TIME);
   });
 }

@@ -94,11 +94,11 @@ class TurnElement {
   }
 
   async copied(node, text) {
-    await copyText(text);
-    const show = (name) => node.querySelector("svg").replaceWith(icon(name));
-    show("done");
-    this.announce("Copied.");
-    setTimeout(() => show("copy"), COPIED_TIME);
+    const outcome = await copyText(text);
+    if (outcome === COPIED) node.replaceChildren(icon("done"));
+    else node.replaceChildren(icon("close"), outcome);
+    this.announce(outcome);
+    setTimeout(() => node.replaceChildren(icon("copy")), COPIED_TIME);
   }
 
   drawImages(images) {
