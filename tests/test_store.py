@@ -76,6 +76,18 @@ def test_the_key_depends_on_every_part_of_the_question():
     )
 
 
+def test_the_key_is_made_of_any_parameters_that_json_can_have():
+    def key(bias: Any) -> str:
+        return answer_key(model="m", parameters={"logit_bias": bias, 1: 2}, prompt="p", image_digests=["d"])
+
+    assert key({50256: -100, "7": 5}) == key({"7": 5, "50256": -100}) != key({"7": 5, "50256": -99})
+    circular: dict[str, Any] = {}
+    circular["itself"] = circular
+    for bias in ({(1, 2): 3}, circular):
+        with pytest.raises(errors.SettingsError, match="A request parameter cannot be written as JSON"):
+            key(bias)
+
+
 def test_a_files_digest_is_stored_until_the_file_changes(path, tmp_path, monkeypatch):
     picture_path = tmp_path / "it.png"
     picture_path.write_bytes(encoded(picture()))

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from json.encoder import encode_basestring
 from typing import Any
 
+from vision_nb.errors import SettingsError
+
 
 class AnswerKeys:
     """The keys of the answers to one question about various images.
@@ -22,6 +24,9 @@ class AnswerKeys:
         history: Earlier messages, each as a role, a text and digests. With an empty history, the key is the same as
             before conversations were stored.
         schema: The digest of the answer's schema, if any.
+
+    Raises:
+        SettingsError: A parameter cannot be written as JSON.
     """
 
     def __init__(
@@ -34,7 +39,7 @@ class AnswerKeys:
         history: Sequence[Any] = (),
         schema: str = "",
     ) -> None:
-        before = [model, dict(sorted(parameters.items())), prompt]
+        before = [model, dict(parameters), prompt]
         after = [system, *([list(history)] if history else []), *([{"schema": schema}] if schema else [])]
         self._before = hashlib.sha256(b"[" + b"".join(_json(part) + b", " for part in before) + b"[")
         self._after = b"], " + b", ".join(map(_json, after)) + b"]"
@@ -80,4 +85,15 @@ def answer_key(*, image_digests: Iterable[str], **question: Any) -> str:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=repr).encode("utf-8", "surrogatepass")
+    try:
+        try:
+            text = _sorted_json(value)
+        except TypeError:  # names of several types, as in {50256: -100, "7": 5}, can only be sorted as text
+            text = _sorted_json(json.loads(json.dumps(value, default=repr)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SettingsError(f"A request parameter cannot be written as JSON ({error!s:.80}): change it.") from error
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _sorted_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=repr)
