@@ -486,6 +486,30 @@ def killed_before_it_was_noted(path):
     return batch.token
 
 
+def test_an_image_that_changes_before_it_is_sent_is_not_asked_about(server, llm, path, tmp_path, monkeypatch):
+    server.answer_with(lambda question: "x".join(map(str, question.images[0].size)))
+    first, changed, equal = (tmp_path / name for name in ("first.png", "changed.png", "equal.png"))
+    for seed, file in enumerate((first, changed)):
+        picture(40, 30, seed=seed).save(file)
+    equal.write_bytes(changed.read_bytes())
+    before, write = changed.read_bytes(), OpenAIBatches.write
+
+    def write_after_the_change(api, key, prompt, document, schema):
+        if document.title == "changed.png":
+            picture(50, 20).save(changed)
+        return write(api, key, prompt, document, schema)
+
+    monkeypatch.setattr(OpenAIBatches, "write", write_after_the_change)
+    comparison = collected(llm, path, [first, changed, equal])
+    assert [row.response for row in comparison] == ["40x30", None, None]
+    assert all("changed during the run" in row.error for row in comparison.errors)
+    monkeypatch.undo()
+    again = collected(llm, path, [first, changed, equal])
+    assert [row.response for row in again] == ["40x30", "50x20", "40x30"]
+    changed.write_bytes(before)
+    assert [row.response for row in direct(llm, path, [first, changed, equal])] == ["40x30"] * 3
+
+
 def batch_in(path, token):
     with Store(path) as store:
         return store.batches([token])[0]

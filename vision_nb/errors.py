@@ -16,6 +16,7 @@
     │   ├── ImageDownloadError              the image could not be downloaded
     │   ├── UnsupportedImageError           not an image, or of a type that cannot be read
     │   ├── CorruptImageError               the image is truncated or damaged
+    │   ├── ImageChangedError               the file changed while a run was using it
     │   └── ImageTooLargeError              too many pixels, bytes or patches
     ├── EngineError                         a local engine did not start
     │   ├── EngineMissingError              the engine is not installed
@@ -180,6 +181,10 @@ class UnsupportedImageError(ImageError):
 
 class CorruptImageError(ImageError):
     """The image is truncated or damaged."""
+
+
+class ImageChangedError(ImageError):
+    """The file of an image changed after a run had looked it up, and was not sent."""
 
 
 class ImageTooLargeError(ImageError):
