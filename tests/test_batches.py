@@ -20,7 +20,7 @@ from vision_nb.demo import BatchFault, DemoServer, Fault
 from vision_nb.demo.openai import files
 from vision_nb.providers.openai import batches as openai_batches
 from vision_nb.providers.openai.batches import OpenAIBatches
-from vision_nb.storage.batches import OVER, SUBMITTING
+from vision_nb.storage.batches import OVER, SUBMITTING, UPLOADING
 from vision_nb.store import Store
 
 SCHEMA = {"type": "object", "properties": {"width": {"type": "integer"}}, "required": ["width"]}
@@ -677,6 +677,71 @@ def test_a_batch_that_the_server_does_not_know_is_not_submitted_again_until_it_i
     assert len(batch_of(llm, path, images).pending) == 4 and batches(server) == 1
     comparison.cancel()
     assert comparison.pending == []
+
+
+def reserved(comparison):
+    """Return what is reserved in the budget of a comparison."""
+    assert comparison.budget.spent >= 0  # this adds up what has been settled
+    return comparison.budget._reserved
+
+
+@pytest.mark.parametrize("reason", ["collected by another process", "unknown to the server, and canceled"])
+def test_the_budget_is_free_again_when_the_batch_is_over(server, llm, path, images, reason):
+    server.batch_seconds = math.inf
+    server.answer_with("scripted")
+    comparison = batch_of(llm, path, images, budget=1)
+    with Store(path) as store:
+        (batch,) = store.batches()
+        if reason == "collected by another process":
+            store.finish_batch(batch.token, OVER)
+        else:
+            store.update_batch(batch.token, batch_id="batch_of_another_project", status="not found")
+            assert reserved(comparison) > 0
+            comparison.cancel()
+    comparison.refresh()
+    assert comparison.pending == [] and reserved(comparison) == 0
+
+
+def test_a_submission_of_unknown_outcome_shows_the_servers_words_until_it_is_known(server, llm, path, images):
+    for status in (None, None, 500, 500):  # the list of batches, the upload, the submission, the list again
+        server.fail(Fault(status=status))
+    comparison = batch_of(llm, path, images, budget=1)
+    assert len(comparison.pending) == 4 and reserved(comparison) > 0
+    assert "interrupted" in comparison.batch_status and "returned error 500" in comparison.batch_status
+    comparison.refresh()
+    assert all("did not reach the server in a batch: run the cell again" in row.error for row in comparison)
+    assert reserved(comparison) == 0 and list(llm.client.files.list()) == []
+    assert collected(llm, path, images).rows.answered == 4 and batches(server) == 2
+
+
+def test_a_copy_of_the_store_from_before_the_submission_finds_the_batch(server, llm, path, images):
+    server.batch_seconds = math.inf
+    server.answer_with("scripted")
+    batch_of(llm, path, images)
+    with Store(path) as store:
+        (batch,) = store.batches()
+        store.update_batch(batch.token, step=UPLOADING, file_id="", batch_id="")
+    comparison = batch_of(llm, path, images)
+    assert len(comparison.pending) == 4 and len(list(llm.client.files.list())) == 1
+    server.batch_seconds = 0
+    assert comparison.wait(MINUTE, progress=False).rows.answered == 4 and batches(server) == 1
+
+
+def test_answers_that_the_store_could_not_take_at_first_are_paid_once(server, llm, path, images, monkeypatch):
+    vn.ledger.reset()
+    comparison, put = batch_of(llm, path, images), Store.put
+    tries = iter([True, True, False])
+
+    def put_unless_full(store, *arguments):
+        if not next(tries, True):
+            raise errors.StoreError("The disk is full.")
+        put(store, *arguments)
+
+    monkeypatch.setattr(Store, "put", put_unless_full)
+    with pytest.raises(errors.StoreError, match="disk is full"):
+        comparison.wait(MINUTE, progress=False)
+    assert comparison.wait(MINUTE, progress=False).rows.answered == 4
+    assert comparison.budget.spent == vn.ledger.total == sum(row.usd for row in comparison)
 
 
 def test_a_batch_that_the_server_knows_again_has_no_problem(server, llm, path, images):

@@ -50,7 +50,11 @@ _LINES = 100  # of an output file that are read together
 _RENEWAL = LEASE / 3  # seconds between two notes that this process is busy
 
 _reserved: dict[str, list[tuple[Budget, Decimal]]] = {}
-"""By a batch's token: what is reserved in budgets until it is collected."""
+"""By a batch's token: what is reserved in budgets until it is over."""
+
+
+_unwritten: dict[str, dict[str, Outcome]] = {}
+"""By a batch's token: what was read of its answers, with their cost recorded, and is not written to the store yet."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +101,13 @@ class BatchJobs:
             tokens: The tokens of the batches; those that another process is busy with are left to it.
             use: Called while answers are read, so that memory does not hold all of them.
         """
-        for token in dict.fromkeys(tokens):
+        tokens = list(dict.fromkeys(tokens))
+        for token in tokens:
             async with self._taken(token) as batch:
                 if batch is not None:
                     with self._budget.active():
                         await self._continue(batch, use)
+        await to_thread(self._release_ended, tokens)
 
     @asynccontextmanager
     async def _taken(self, token: str) -> AsyncIterator[StoredBatch | None]:
@@ -145,7 +151,7 @@ class BatchJobs:
 
     async def _recover(self, batch: StoredBatch) -> None:
         """Find out how far a process came that was killed, or lost its connection, before the batch was noted."""
-        state = await self._find(batch.token) if batch.step == SUBMITTING else None
+        state = await self._find(batch.token)  # perhaps the store was copied while its batch was being submitted
         if state is None:
             ids = [batch.file_id] if batch.file_id else []
             async for id, name in self.api.recent_files(batch.created - _SKEW):
@@ -156,7 +162,6 @@ class BatchJobs:
             # A request that is still on its way cannot create a batch now, because its file is gone.
             state = await self._find(batch.token) if batch.step == SUBMITTING else None
         if state is None:
-            self._release(batch.token)
             await finish(self.store.remove_batch, batch.token)
         else:
             await finish(self._note, batch.token, state, batch_id=state.id, step=SUBMITTED)
@@ -166,10 +171,8 @@ class BatchJobs:
         async with self._taken(token) as batch:
             if batch is not None:
                 await self._recover(batch)
-        found = await to_thread(self.store.batches, [token])
-        if not found:
-            self._release(token)
-        return bool(found and found[0].step == SUBMITTED)
+        await to_thread(self._release_ended, [token])
+        return any(one.step == SUBMITTED for one in await to_thread(self.store.batches, [token]))
 
     async def _find(self, token: str) -> BatchState | None:
         async for state in self.api.recent(0):  # all of them: not every service promises the order
@@ -211,7 +214,6 @@ class BatchJobs:
         files = [id for id in (state.input_file, state.output_file, state.error_file) if id] if batch.is_own else []
         changes = {"status": state.status, "done": state.done, "message": state.message, "seen": time.time()}
         await finish(self.store.finish_batch, batch.token, DELETING if files else OVER, files=files, **changes)
-        self._release(batch.token)
         for (ended,) in [await to_thread(self.store.batches, [batch.token])]:
             await self.delete_files(ended)
 
@@ -233,17 +235,17 @@ class BatchJobs:
         """Read some lines, and store their answers; lines that repeat a question or belong to none are ignored."""
         read = [self.api.read_line(line) for line in lines]
         facts = self.store.questions_of_batch(batch.token, [line.key for line in read])
-        outcomes: dict[str, Outcome] = {}
+        outcomes = _unwritten.setdefault(batch.token, {})
         for line in read:
-            if line.was_not_run or line.key not in facts:
+            if line.was_not_run or line.key not in facts or line.key in outcomes:
                 continue
-            known = facts.pop(line.key)
+            known = facts[line.key]
             outcomes[line.key] = self._outcome(line.body, known) if line.error is None else Outcome(error=line.error)
-            response = outcomes[line.key].response
-            if response is not None and outcomes[line.key].error is None and is_storable(response):
-                self.store.put(line.key, str(self.llm), response)
+        for key, outcome in outcomes.items():
+            if outcome.response is not None and outcome.error is None and is_storable(outcome.response):
+                self.store.put(key, str(self.llm), outcome.response)
         self.store.remove_questions(batch.token, list(outcomes))
-        return outcomes
+        return _unwritten.pop(batch.token)
 
     def _outcome(self, body: Mapping[str, object] | None, facts: Mapping[str, object]) -> Outcome:
         try:
@@ -262,9 +264,16 @@ class BatchJobs:
         else:
             await finish(self.store.update_batch, batch.token, step=OVER, files=[])
 
-    def _release(self, token: str) -> None:
-        for budget, amount in _reserved.pop(token, ()):
-            budget.settle(amount, None)
+    def _release_ended(self, tokens: Sequence[str]) -> None:
+        """Give back what is reserved for batches that are over, perhaps because another process collected them.
+
+        Args:
+            tokens: The tokens of batches of this store, some of which it may have forgotten.
+        """
+        steps = dict.fromkeys(tokens, OVER) | {one.token: one.step for one in self.store.batches(list(_reserved))}
+        for token in [token for token in _reserved if steps.get(token) in (DELETING, OVER)]:
+            for budget, amount in _reserved.pop(token, ()):
+                budget.settle(amount, None)
 
     async def adopt(self, grid: str, keys: set[str]) -> bool:
         """Find the batches of a comparison that the store does not know, as after it was deleted.
@@ -309,12 +318,14 @@ class BatchJobs:
 
     async def cancel(self, tokens: Iterable[str]) -> None:
         """Cancel batches; the answers that are complete by then can be collected once the server has ended them."""
-        for batch in await to_thread(self.store.batches, list(tokens)):
+        tokens = list(tokens)
+        for batch in await to_thread(self.store.batches, tokens):
             is_foreign = batch.step in (UPLOADING, SUBMITTING) and not self._is_ours(batch) and not batch.is_busy
             if is_foreign or (batch.step == SUBMITTED and batch.status == "not found"):
                 await finish(self.store.finish_batch, batch.token, OVER)
             elif batch.step == SUBMITTED:
                 await self.api.cancel(batch.batch_id)
+        await to_thread(self._release_ended, tokens)
 
 
 @asynccontextmanager

@@ -240,14 +240,19 @@ class BatchRun:
                 answered = await to_thread(self._store.answered_since, gone[token], ended[token].created)
                 await self._fill_from_store({key: missing[key] for key in answered})
         self.rows.stop_waiting(_rows_of(missing, set(missing) - set(left)))
-        for key, rows in missing.items():
-            batch = ended.get(before.get(key, ""))
-            if key not in left and batch is not None and batch.status == "expired" and not self.rows.is_done(rows[0]):
-                error = BatchError(
+        for key in before.keys() - left.keys():
+            batch = ended.get(before[key])
+            if batch is None:
+                words = "This question did not reach the server in a batch: run the cell again to submit it."
+            elif batch.status == "expired":
+                words = (
                     f"The batch {batch.batch_id} expired before this question was answered: run the cell again to "
                     "submit it in a new batch, or call retry_errors() or retry() to ask directly."
                 )
-                self._fill({key: rows}, {key: Outcome(error=error)})
+            else:
+                continue
+            if not self.rows.is_done(missing[key][0]):
+                self._fill(missing, {key: Outcome(error=BatchError(words))})
 
     async def acancel(self) -> None:
         """Cancel the batches in which rows wait, with the questions of other comparisons in them.

@@ -23,6 +23,7 @@ from vision_nb.cost.ledger import ledger
 from vision_nb.cost.prices import BATCH_TIER
 from vision_nb.errors import BudgetExceededError
 from vision_nb.images.document import ImageDocument
+from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.batches import BatchRequest
 from vision_nb.responses import Usage
@@ -169,8 +170,9 @@ class Submission:
                 await finish(self._store.split_batch, parent.token, batch, written.facts)
                 async with kept_busy(self._store, token):
                     await self._upload(file, batch, written.endpoint)
-            except Exception:
+            except Exception as error:
                 await finish(self._store.leave_batch, token)
+                await finish(self._store.update_batch, token, message=redact(str(error)))
                 if not await self._jobs.recover(token):
                     raise
             finally:
