@@ -97,9 +97,11 @@ def test_a_page_gets_the_image_and_each_reply_names_its_change(selection, monkey
     assert image["image"].startswith("data:image/jpeg;base64,") and image["size"] == (200, 100)
     assert boxes == {"boxes": []}
     page_sends(selection, [[0, 0, 500, 50, "a"]], revision=7)
-    assert messages[2:] == [{"boxes": [[0, 0, 200, 50, "a"]], "view": "v", "revision": 7}]
+    page_sends(selection, [[0, 0, 500, 50, " a"]], revision=8)  # changes nothing, but the page waits for a reply
+    reply = {"boxes": [[0, 0, 200, 50, "a"]], "view": "v"}
+    assert messages[2:] == [{**reply, "revision": 7}, {**reply, "revision": 8}]
     selection.boxes = [(1, 2, 3, 4)]
-    assert messages[3:] == [{"boxes": [[1, 2, 3, 4, ""]]}]
+    assert messages[4:] == [{"boxes": [[1, 2, 3, 4, ""]]}]
 
 
 def test_the_state_that_a_front_end_saves_has_neither_the_image_nor_the_boxes():

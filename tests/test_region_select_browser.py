@@ -10,6 +10,7 @@ from tests.axe import assert_accessible, assert_accessible_in_both_themes, asser
 from tests.lab import browser_page, run_all, running_lab
 from tests.panel_lab import KERNEL
 from tests.panel_page import panel_page
+from tests.test_chat_panel_browser import restart
 
 pytestmark = pytest.mark.browser
 CELL = """
@@ -23,6 +24,11 @@ def write(change):
     Path("boxes.part").replace("boxes.json")
 selection.observe(write, "boxes")
 selection
+"""
+WAIT = """
+import time
+while Path("busy").exists():
+    time.sleep(0.1)
 """
 
 
@@ -68,7 +74,7 @@ def near(sides, expected):
 
 def test_regions_are_selected_with_mouse_and_keyboard(tmp_path_factory):
     root, work = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("work")
-    cells = [nbformat.v4.new_code_cell(CELL)]
+    cells = [nbformat.v4.new_code_cell(CELL), nbformat.v4.new_code_cell(WAIT)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), root / "regions.ipynb")
     with running_lab(root, work) as address, browser_page() as page:
         run_all(page, address, "regions.ipynb")
@@ -112,6 +118,19 @@ def test_regions_are_selected_with_mouse_and_keyboard(tmp_path_factory):
         touch(page, area, (0.05, 0.05), (0.5, 0.2))
         _, box = selection.wait(lambda boxes: len(boxes) == 2)
         assert all(abs(side - other) < 12 for side, other in zip(box, (50, 25, 500, 100), strict=False))
+
+        page.set_viewport_size({"width": 1200, "height": 900})
+        assert page.locator(".vnb-kernel-status").is_hidden()
+        (root / "busy").touch()
+        page.click(".jp-CodeCell:nth-child(2) .cm-content")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_selector(".jp-CodeCell:nth-child(2):has-text('[*]')")
+        page.locator(".vnb-regions-box").first.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_selector(".vnb-kernel-status:text('Waiting for the kernel: another cell is running.')")
+        restart(page)
+        page.wait_for_selector(".vnb-kernel-status:text('The kernel was restarted or stopped: run this cell again')")
+        assert page.locator(".vnb-regions").evaluate("(editor) => editor.matches(':is([inert], [inert] *)')")
         assert page.foreign_hosts == set()
 
 

@@ -47,7 +47,7 @@ class LabelPanel(PageWidget):
     """
 
     _esm = read_assets("dom.js", "kernel_status.js", "label_panel.js")
-    _css = read_assets("annotation_panel.css", "label_panel.css")
+    _css = read_assets("kernel_status.css", "annotation_panel.css", "label_panel.css")
     card: dict[str, Any]
     _advice = dict.fromkeys(("shuffle", "seed"), "pass it to a new panel")
 

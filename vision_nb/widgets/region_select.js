@@ -6,14 +6,16 @@ function render({ model, el }) {
   const editor = regionEditor({
     onChange: (boxes) => {
       revision += 1;
-      model.send({ do: "boxes", boxes, view, revision });
+      status.ask({ do: "boxes", boxes, view, revision });
     },
   });
   const error = element("div", { className: "vnb-regions-error", role: "alert", hidden: true });
-  const root = element("div", { className: "vnb-region-select", "data-lm-suppress-shortcuts": "true" }, editor.node, error);
+  const body = element("div", {}, editor.node, error);
+  const status = kernelStatus({ model, body, purpose: "select regions", saved: "The boxes were not saved." });
+  const root = element("div", { className: "vnb-region-select", "data-lm-suppress-shortcuts": "true" }, body, status.node);
   passOnSaveKeys(root);
   const onMessage = (message) => {
-    root.hidden = false;
+    status.answered();
     setLiveText(error, message.error ?? "");
     editor.node.hidden = Boolean(message.error);
     if (message.image) editor.show(message.image, message.name, message.size);
@@ -21,11 +23,13 @@ function render({ model, el }) {
     const isOutdated = message.view === view && message.revision !== revision;
     if (message.boxes && !isOutdated && !editor.isBusy()) editor.setBoxes(message.boxes);
   };
-  root.hidden = true; // until Python has sent the image
   el.append(root);
   model.on("msg:custom", onMessage);
-  model.send({ do: "hello" });
-  return () => model.off("msg:custom", onMessage);
+  status.send({ do: "hello" });
+  return () => {
+    status.end();
+    model.off("msg:custom", onMessage);
+  };
 }
 
 export default { render };

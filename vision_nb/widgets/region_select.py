@@ -39,8 +39,8 @@ class RegionSelect(PageWidget):
             "boxes")`` to be notified of changes.
     """
 
-    _esm = read_assets("dom.js", "region_editor.js", "region_select.js")
-    _css = read_assets("region_editor.css")
+    _esm = read_assets("dom.js", "kernel_status.js", "region_editor.js", "region_select.js")
+    _css = read_assets("kernel_status.css", "region_editor.css")
     boxes = traitlets.Any(())
 
     def __init__(self, document: ImageDocument, boxes: Iterable[Box | Sequence[float]] = ()) -> None:
@@ -78,8 +78,11 @@ class RegionSelect(PageWidget):
                 self._send_image()
             case {"do": "boxes", "boxes": list(sent), "view": str(view), "revision": int(revision)}:
                 self._changed_by = {"view": view[:20], "revision": revision}
+                boxes = tuple(read_page_boxes(sent, self._size))
                 try:
-                    self.boxes = read_page_boxes(sent, self._size)
+                    if boxes == self.boxes:
+                        self._send_boxes(None)  # the page waits for an answer
+                    self.boxes = boxes
                 finally:
                     self._changed_by = {}
 
