@@ -76,6 +76,8 @@ def test_the_order_of_the_arguments_of_extract(call):
 def test_the_order_of_other_arguments():
     with pytest.raises(vn.errors.SettingsError, match="the prompt comes first, and then the images"):
         vn.connect("demo").complete(CHART, "What?")  # type: ignore[arg-type] # on purpose
+    with pytest.raises(vn.errors.SettingsError, match="for a single prompt, use complete"):
+        vn.connect("demo").chat(CHART)  # type: ignore[arg-type] # on purpose
     with pytest.raises(vn.errors.SettingsError, match=r"write compare\(models, prompts, images\)"):
         vn.compare([CHART], "What?", "demo")
 

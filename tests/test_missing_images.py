@@ -1,6 +1,7 @@
 """Paths that do not exist, and folders where images are expected."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -56,7 +57,17 @@ def test_a_path_that_does_not_exist_is_an_error_that_names_a_similar_one(use, ty
 
 def test_a_question_in_the_place_of_the_images_is_not_taken_for_a_pattern(photos):
     with pytest.raises(errors.ImageNotFoundError, match="a question comes before its images"):
-        vn.connect("demo").complete("photos/night.png", "What is this?")
+        vn.connect("demo").complete("One more:", "What is this?")
+
+
+@pytest.mark.parametrize("image", ["photos/night.png", "no.jpg", "photos"])
+@pytest.mark.parametrize("question", ["What is this?", "Describe it"])
+def test_a_question_and_an_image_that_are_swapped(photos, image, question):
+    llm = vn.connect("demo")
+    for ask in (llm.complete, llm.stream_complete, vn.Chat(llm).ask, partial(vn.estimate_cost, model="gpt-4o")):
+        with pytest.raises(errors.SettingsError) as caught:
+            ask(image, question)
+        assert str(caught.value).startswith(f"The prompt '{image}' and the image '{question}' look swapped: ")
 
 
 def test_a_folder_without_images_but_with_subfolders_suggests_to_search_them(photos):

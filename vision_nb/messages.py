@@ -12,6 +12,7 @@ from vision_nb.checks.attributes import read_only
 from vision_nb.errors import SettingsError
 from vision_nb.images.columns import elements_of
 from vision_nb.images.document import ImageDocument, ImageSource
+from vision_nb.images.expansion import names_image
 from vision_nb.images.loading import with_parts
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, short_text
 
@@ -138,16 +139,21 @@ def user_message(
     role: str | MessageRole = MessageRole.USER,
 ) -> ChatMessage:
     """Create a message of a text followed by one or several images."""
-    check_prompt(prompt)
+    check_prompt(prompt, images)
     documents = [ImageDocument.of(image) for image in as_images(images)]
     return ChatMessage(role, (prompt, *documents) if documents else prompt)
 
 
-def check_prompt(prompt: Any) -> None:
-    """Raise SettingsError unless a prompt is a string."""
+def check_prompt(prompt: Any, images: Any) -> None:
+    """Raise SettingsError unless a prompt is a string, and if it was swapped with the images."""
     if not isinstance(prompt, str):
         raise SettingsError(
             f"A prompt must be a string, not a {type(prompt).__name__}: the prompt comes first, and then the images."
+        )
+    if isinstance(images, str) and names_image(prompt) and not names_image(images):
+        raise SettingsError(
+            f"The prompt {prompt!r:.80} and the image {images!r:.80} look swapped: the prompt comes first, and then the "
+            "images."
         )
 
 

@@ -237,7 +237,7 @@ def estimate_cost(
     >>> vn.estimate_cost("What is this?", [(1024, 1024)], "gpt-4o", detail="high", max_new_tokens=100).usd
     Decimal('0.0029425')
     """
-    check_prompt(prompt)
+    check_prompt(prompt, images)
     sources = [images] if is_size(images) else as_images(images)
 
     def estimate(model: Any) -> Estimate:

@@ -65,7 +65,7 @@ def check_messages(messages: Messages, overrides: Mapping[str, Any]) -> list[Cha
         )
     if "stream" in overrides:
         raise SettingsError("stream= is not supported: use stream_complete() or stream_chat().")
-    if isinstance(messages, (str, ChatMessage, Mapping)):
+    if isinstance(messages, (str, bytes, ChatMessage, Mapping)) or not isinstance(messages, Iterable):
         raise SettingsError("chat methods take a list of messages: for a single prompt, use complete().")
     checked = [ChatMessage.of(message) for message in messages]
     if not checked:
