@@ -152,8 +152,8 @@ def check_prompt(prompt: Any, images: Any) -> None:
         )
     if isinstance(images, str) and names_image(prompt) and not names_image(images):
         raise SettingsError(
-            f"The prompt {prompt!r:.80} and the image {images!r:.80} look swapped: the prompt comes first, and then the "
-            "images."
+            f"The prompt {prompt!r:.80} and the image {images!r:.80} look swapped: the prompt comes first, and then "
+            "the images."
         )
 
 
