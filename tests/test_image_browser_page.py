@@ -34,7 +34,7 @@ def test_show_pages_enlarges_and_zooms_by_keyboard(lab, page):  # noqa: F811
     cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, "vn.show(sorted(folder.iterdir(), key=str))")]
     run_all(page, address, write(root, "browser", cells))
     page.wait_for_selector(".vnb-image-card >> nth=19", timeout=90_000)
-    images, dialog = page.locator(".vnb-images"), page.locator(".vnb-images-dialog")
+    images, dialog = page.locator(".vnb-images"), page.locator(".vnb-image-dialog")
     assert (
         page.locator("[class^=vnb-static]").is_hidden()
         and "and 25 more" in page.locator("[class^=vnb-static]").text_content()
@@ -57,18 +57,16 @@ def test_show_pages_enlarges_and_zooms_by_keyboard(lab, page):  # noqa: F811
     page.keyboard.press("Enter")
     dialog.wait_for()
     assert "5.png, 1,000 × 600 PNG" in dialog.inner_text()
-    zoomed = (
-        "() => document.querySelector('.vnb-images-dialog .vnb-viewer-image').style.transform.includes('scale(1.5')"
-    )
+    zoomed = "() => document.querySelector('.vnb-image-dialog .vnb-viewer-image').style.transform.includes('scale(1.5')"
     page.keyboard.press("+")
     page.keyboard.press("+")
     page.wait_for_function(zoomed)
-    page.wait_for_function("() => document.querySelector('.vnb-images-dialog .vnb-viewer-image').naturalWidth === 1000")
+    page.wait_for_function("() => document.querySelector('.vnb-image-dialog .vnb-viewer-image').naturalWidth === 1000")
     for theme in ("JupyterLab Dark", "JupyterLab Light"):  # by a command: the dialog covers the menus
         page.evaluate("theme => { window.jupyterapp.commands.execute('apputils:change-theme', { theme }); }", theme)
         page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
         page.wait_for_timeout(500)
-        assert_accessible(page, ".vnb-images-dialog")
+        assert_accessible(page, ".vnb-image-dialog")
     dialog.locator(".vnb-viewer-frame").focus()  # the keys work only in the dialog
     page.keyboard.press("PageDown")
     dialog.get_by_text("6.png").wait_for()

@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 import vision_nb as vn
+from tests.axe import assert_async_page_accessible
 from tests.conftest import encoded, picture
 from tests.lab import browser_page, run_all, running_lab
 from tests.panel_page import panel_page
@@ -139,6 +140,29 @@ async def test_a_comment_that_is_being_typed_stays_with_its_answer(comparison):
         await comment.press("Enter")
         await page.wait_for_function("() => document.querySelector('.vnb-label-comment').value === ''")
     assert comparison.get_label(first, "ann").comment == "odd" and comparison.get_label(panel.row, "ann") is None
+
+
+@pytest.mark.browser
+async def test_the_image_is_enlarged_and_zoomed_by_keyboard(tmp_path):
+    llm, prompts = vn.connect("demo"), ["What colors?", "How large?"]
+    panel = panel_of(vn.compare(llm, prompts, vn.samples.path("chart"), store=tmp_path / "a", progress=False))
+    async with panel_page(panel) as page:
+        dialog, label = page.locator(".vnb-image-dialog"), page.locator(".vnb-label")
+        await label.press("e")
+        await page.wait_for_function("() => document.querySelector('.vnb-viewer-image').naturalWidth === 1000")
+        assert "chart.png, 1,000 × 600" in await dialog.inner_text()
+        await assert_async_page_accessible(page, ".vnb-image-dialog")
+        for key in ("+", "+", "ArrowRight", "5"):  # not keys of the panel below
+            await page.keyboard.press(key)
+        image = page.locator(".vnb-viewer-image")
+        assert "scale(1.5" in await image.evaluate("(image) => image.style.transform")
+        await page.keyboard.press("Escape")
+        assert not await dialog.is_visible() and panel.card["position"] == 1 and panel.labeled == 0
+        await page.get_by_role("button", name="Enlarge chart.png").click()
+        await dialog.wait_for()
+        panel._move(1)
+        panel._show()
+        await dialog.wait_for(state="hidden")
 
 
 def test_a_comparison_without_answers_cannot_be_labeled(server, tmp_path):

@@ -17,7 +17,7 @@ from tests.test_services import MODELS, NAMES
 from vision_nb.demo.openai.dialects import service_path
 from vision_nb.images.formats import has_only_pixels, sniff
 from vision_nb.services import SERVICES
-from vision_nb.widgets.review_content import enlarged_image
+from vision_nb.widgets.image_viewer import enlarged_image
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +93,7 @@ def with_review(server, images, folder):
     panel = extraction.review(reviewer="ann")
     cards = []
     for _ in images:
-        cards += [str(panel.card), enlarged_image(extraction, panel.row)]
+        cards += [str(panel.card), enlarged_image(extraction.document(panel.row))]
         panel.accept()
     return str(cards)
 

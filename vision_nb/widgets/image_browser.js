@@ -1,7 +1,5 @@
 // Draws the cards of a page of images, and enlarges one of them. Python makes the thumbnails when a page is requested.
 
-const VIEWER_CHROME = 150; // pixels of height that the dialog needs besides the image
-
 function render({ model, el }) {
   let shown = null; // the page on the screen: see _page_message in image_browser.py
   let requested = null; // the number of the page that was asked for
@@ -30,28 +28,16 @@ function render({ model, el }) {
   const grid = element("ul", { className: "vnb-images-grid", role: "list" });
   const remarks = element("div", { className: "vnb-image-facts" });
 
-  const viewer = imageViewer({
-    onEnlarge: () => send({ action: "enlarge", index: current.index }),
-    isActive: () => dialog.open,
-  });
-  const title = element("h4", { className: "vnb-images-title" });
   const back = button({ textContent: "\u2190", title: "Previous image (Page Up)", "aria-label": "Previous image" }, () => step(-1));
   const on = button({ textContent: "\u2192", title: "Next image (Page Down)", "aria-label": "Next image" }, () => step(1));
-  const close = button({ textContent: "Close", title: "Close (Esc)" }, () => dialog.close());
-  const dialog = element(
-    "dialog",
-    { className: "vnb-images-dialog", "aria-label": "Enlarged image" },
-    element("div", { className: "vnb-images-head" }, title, close),
-    viewer.node,
-    element("div", { className: "vnb-images-foot" }, back, on),
-  );
+  const dialog = imageDialog({ onEnlarge: () => send({ action: "enlarge", index: current.index }), controls: [back, on] });
   const root = element(
     "div",
     { className: "vnb-images", role: "group", "aria-label": "Images", "data-lm-suppress-shortcuts": "true" },
     pages,
     grid,
     remarks,
-    dialog,
+    dialog.node,
   );
 
   const setDisabled = (control, isOff) => control.setAttribute("aria-disabled", String(isOff)); // it keeps the focus
@@ -107,16 +93,10 @@ function render({ model, el }) {
 
   const enlarge = (card) => {
     current = card;
-    title.textContent = `${card.name}, ${card.facts}`;
-    // The image fits the window, and is not shown larger than its own pixels, unless it is very small.
-    const width = Math.max(card.width, 480);
-    viewer.frame.style.width = `min(90vw, ${width}px, max(240px, (96vh - ${VIEWER_CHROME}px) * ${card.width / card.height}))`;
-    if (!dialog.open) dialog.showModal();
-    viewer.show(card.thumbnail, card.name, true);
+    dialog.show(card, `${card.name}, ${card.facts}`);
     const position = openable().indexOf(card);
     setDisabled(back, position === 0 && shown.page === 0);
     setDisabled(on, position === openable().length - 1 && shown.page >= shown.pages - 1);
-    viewer.frame.focus();
   };
   const openable = () => shown.cards.filter((card) => card.thumbnail);
   const step = (by) => {
@@ -131,26 +111,23 @@ function render({ model, el }) {
 
   const receive = (message) => {
     if (message.kind === "enlarged") {
-      if (current?.index === message.index && message.image) viewer.enlarge(message.image);
+      if (current?.index === message.index && message.image) dialog.enlarge(message.image);
     } else if (requested === null || message.page === requested) {
       shown = message;
       requested = null;
       drawCards();
       drawPages();
       const card = openable().at(openAfter ?? 0);
-      if (openAfter !== null && dialog.open && card) enlarge(card);
+      if (openAfter !== null && dialog.node.open && card) enlarge(card);
       openAfter = null;
     }
   };
   root.addEventListener("keydown", (event) => {
     event.stopPropagation(); // otherwise Jupyter uses the keys for the selected cell
     const by = { PageUp: -1, PageDown: 1 }[event.key];
-    if (!by || !dialog.open) return;
+    if (!by || !dialog.node.open) return;
     event.preventDefault();
     step(by);
-  });
-  dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close(); // a click beside the content
   });
   passOnSaveKeys(root);
 
@@ -168,7 +145,7 @@ function render({ model, el }) {
   return () => {
     endWatch();
     hidingStyle.remove();
-    viewer.close();
+    dialog.end();
     model.off("msg:custom", receive);
   };
 }

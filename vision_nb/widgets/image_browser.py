@@ -26,11 +26,10 @@ from vision_nb.privacy.urls import redact_url
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.image_viewer import enlarged_image
 from vision_nb.widgets.messages import PageWidget
 from vision_nb.widgets.prefetch import PrefetchCache
 
-_ENLARGED_SIDE = 2_400  # pixels
-_ENLARGED_BYTES = 1_500_000
 _THUMBNAIL_BYTES = 8_000  # sharper than in the saved notebook
 _CACHED_PAGES = 20  # about 4 MB
 _MAX_TITLE = 60  # characters
@@ -147,8 +146,8 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
         page_count: The number of pages.
     """
 
-    _esm = read_assets("dom.js", "image_viewer.js", "image_browser.js")
-    _css = read_assets("image_viewer.css", "image_browser.css")
+    _esm = read_assets("dom.js", "image_viewer.js", "image_dialog.js", "image_browser.js")
+    _css = read_assets("image_viewer.css", "image_dialog.css", "image_browser.css")
     static_class = traitlets.Unicode().tag(sync=True)
     page_count: int
 
@@ -239,7 +238,7 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
 
     def _enlarged_message(self, index: int) -> dict[str, Any]:
         try:
-            image = self.images[index].thumbnail(_ENLARGED_SIDE, max_bytes=_ENLARGED_BYTES)
+            image = enlarged_image(self.images[index])
         except ImageError:  # such as a file that was deleted: the thumbnail stays
             image = ""
         return {"kind": "enlarged", "index": index, "image": image}

@@ -11,12 +11,17 @@ function render({ model, el }) {
     className: "vnb-label",
     tabIndex: 0,
     role: "group",
-    "aria-label": "Score answers. Keys: 1 to 5 score, arrows move, U undoes, S skips, C comments",
+    "aria-label": "Score answers. Keys: 1 to 5 score, arrows move, U undoes, S skips, C comments, E enlarges the image",
     "data-lm-suppress-shortcuts": "true",
   });
   const progress = element("div", { className: "vnb-label-progress", role: "status" });
   const bar = element("progress", { className: "vnb-label-bar", "aria-label": "answers scored" });
-  const image = element("img", { className: "vnb-label-image", alt: "the image of the question" });
+  const image = element("img", { className: "vnb-label-image", alt: "" }); // the button has the name
+  const dialog = imageDialog({ onEnlarge: () => status.send({ action: "enlarge", position: card.position }) });
+  const enlarge = button({ className: "vnb-label-enlarge", title: "Enlarge (E)" }, () => {
+    dialog.show(card, `${card.name}, ${card.width.toLocaleString("en")} \u00d7 ${card.height.toLocaleString("en")}`);
+  });
+  enlarge.append(image);
   const prompt = element("h4", { className: "vnb-label-prompt" });
   const answer = element("div", { className: "vnb-label-answer" });
   const modelName = element("div", { className: "vnb-label-model" });
@@ -62,13 +67,15 @@ function render({ model, el }) {
   };
 
   const draw = (received) => {
+    if (received.position !== card?.position) dialog.node.close();
     card = received;
     status.answered();
     progress.textContent = `Answer ${card.position} of ${card.total}, ${card.labeled} scored`;
     bar.max = card.total;
     bar.value = card.labeled;
-    image.hidden = !card.image;
-    image.src = card.image;
+    enlarge.hidden = enlarge.disabled = !card.thumbnail;
+    enlarge.setAttribute("aria-label", `Enlarge ${card.name}`);
+    image.src = card.thumbnail;
     prompt.textContent = card.prompt;
     answer.innerHTML = card.answer; // sanitized in Python, by rendering/html_cleaner
     modelName.textContent = card.model;
@@ -80,6 +87,11 @@ function render({ model, el }) {
     next.disabled = card.position === card.total;
     setLiveText(message, card.message);
     error.textContent = card.error ? "\u26a0 " + card.error : "";
+  };
+
+  const receive = (message) => {
+    if (!message.enlarged) draw(message);
+    else if (message.position === card.position) dialog.enlarge(message.enlarged);
   };
 
   comment.addEventListener("input", () => (commented ??= card.position));
@@ -106,6 +118,7 @@ function render({ model, el }) {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (/^[1-5]$/.test(key)) send({ action: "score", value: Number(key) });
     else if (key === "c") comment.focus();
+    else if (key === "e") enlarge.click();
     else if (messages[key]) send(messages[key]);
     else return;
     // Otherwise Jupyter uses these keys for the selected cell.
@@ -120,7 +133,7 @@ function render({ model, el }) {
     element(
       "div",
       { className: "vnb-label-card" },
-      image,
+      enlarge,
       element("div", { className: "vnb-label-text" }, prompt, answer, modelName),
     ),
     aspects,
@@ -130,14 +143,16 @@ function render({ model, el }) {
     element("div", { className: "vnb-label-hint", textContent: RUBRIC }),
   );
   const status = kernelStatus({ model, body, purpose: "score the answers", saved: "Scores are saved." });
-  root.append(body, status.node);
+  dialog.node.addEventListener("keydown", (event) => event.stopPropagation()); // the viewer's keys are not the panel's
+  root.append(body, status.node, dialog.node);
   passOnSaveKeys(root);
   el.append(root);
-  model.on("msg:custom", draw);
+  model.on("msg:custom", receive);
   status.send({ action: "ready" });
   return () => {
     status.end();
-    model.off("msg:custom", draw);
+    dialog.end();
+    model.off("msg:custom", receive);
   };
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from vision_nb.checks.arguments import checks_arguments
@@ -13,6 +14,7 @@ from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.storage.annotations import Label
 from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.image_viewer import enlarged_image
 from vision_nb.widgets.messages import PageWidget
 from vision_nb.widgets.prefetch import PrefetchCache
 
@@ -26,7 +28,8 @@ class LabelPanel(PageWidget):
     """Show one answer at a time with its image and question, and let a person score it.
 
     Keys: 1 to 5 score the selected aspect and move on, up and down select the aspect, left and right go to the
-    previous and next answer, U undoes the last score, S skips, C moves to the comment. Every score is saved at once.
+    previous and next answer, U undoes the last score, S skips, C moves to the comment, E enlarges the image. Every
+    score is saved at once.
 
     Args:
         comparison: The comparison to label; rows without an answer are left out.
@@ -46,8 +49,10 @@ class LabelPanel(PageWidget):
     1
     """
 
-    _esm = read_assets("dom.js", "kernel_status.js", "label_panel.js")
-    _css = read_assets("kernel_status.css", "annotation_panel.css", "label_panel.css")
+    _esm = read_assets("dom.js", "image_viewer.js", "image_dialog.js", "kernel_status.js", "label_panel.js")
+    _css = read_assets(
+        "kernel_status.css", "image_viewer.css", "image_dialog.css", "annotation_panel.css", "label_panel.css"
+    )
     card: dict[str, Any]
     _advice = dict.fromkeys(("shuffle", "seed"), "pass it to a new panel")
 
@@ -149,6 +154,8 @@ class LabelPanel(PageWidget):
                 self._show()
             case {"action": "undo"}:
                 self.undo()
+            case {"action": "enlarge"}:
+                self._send_enlarged()
 
     def _save_comment(self, message: dict[str, Any]) -> None:
         """Save a comment with the answer it was typed for, which may no longer be the current one."""
@@ -208,15 +215,28 @@ class LabelPanel(PageWidget):
         self._position = max(0, min(len(self._order) - 1, self._position + by))
         self._aspect = ASPECTS[0]
 
-    def _read_content(self, index: int) -> dict[str, str]:
+    def _read_content(self, index: int) -> dict[str, Any]:
         """Return the part of a card that does not change; decoding the image takes most of the time."""
-        row = self.comparison[index]
+        row, document = self.comparison[index], self.comparison.document(index)
         try:
-            image = self.comparison.document(index).thumbnail(_IMAGE_SIDE, max_bytes=_IMAGE_BYTES)
+            thumbnail = document.thumbnail(_IMAGE_SIDE, max_bytes=_IMAGE_BYTES)
+            width, height = document.size
         except ImageError:
-            image = ""
-        model = "" if self.blind else row.model
-        return {"image": image, "prompt": row.prompt, "answer": markdown_to_html(row.response), "model": model}
+            thumbnail, width, height = "", 0, 0
+        return {
+            "thumbnail": thumbnail,
+            "name": document.title,
+            "width": width,
+            "height": height,
+            "prompt": row.prompt,
+            "answer": markdown_to_html(row.response),
+            "model": "" if self.blind else row.model,
+        }
+
+    def _send_enlarged(self) -> None:
+        with suppress(ImageError):  # such as a file that was deleted: the thumbnail stays
+            image = enlarged_image(self.comparison.document(self.row))
+            self.send({"enlarged": image, "position": self._position + 1})
 
     def _show(self, *, message: str = "", error: str = "") -> None:
         label = self._count(self._position)

@@ -15,7 +15,6 @@ from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.widgets import review_form
 
 _IMAGE_SIDE, _IMAGE_BYTES = 900, 150_000  # pixels, bytes
-_ENLARGED_SIDE, _ENLARGED_BYTES = 2_400, 2_000_000
 
 
 @dataclass(frozen=True)
@@ -68,19 +67,6 @@ def read_content(extraction: Extraction, index: int) -> ReviewContent:
         "source": _answer_name(extraction, index) if len(rows) > 1 and index in values else "",
     }
     return ReviewContent(card, values.get(index, {}))
-
-
-def enlarged_image(extraction: Extraction, index: int) -> str:
-    """Return a row's image with the pixels to zoom in, as a data URI.
-
-    Args:
-        extraction: The extraction.
-        index: The row's index.
-
-    Raises:
-        ImageError: The image cannot be read.
-    """
-    return extraction.document(index).thumbnail(_ENLARGED_SIDE, max_bytes=_ENLARGED_BYTES)
 
 
 def _answer_name(extraction: Extraction, index: int) -> str:

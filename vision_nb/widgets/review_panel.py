@@ -17,9 +17,10 @@ from vision_nb.schema.fields import flatten, unflatten
 from vision_nb.storage.annotations import Review
 from vision_nb.widgets import review_form
 from vision_nb.widgets.assets import read_assets
+from vision_nb.widgets.image_viewer import enlarged_image
 from vision_nb.widgets.messages import PageWidget
 from vision_nb.widgets.prefetch import PrefetchCache
-from vision_nb.widgets.review_content import enlarged_image, is_unreadable, read_content
+from vision_nb.widgets.review_content import is_unreadable, read_content
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -365,7 +366,7 @@ class ReviewPanel(PageWidget):
 
     def _send_enlarged(self) -> None:
         try:
-            image = enlarged_image(self.extraction, self.row)
+            image = enlarged_image(self.extraction.document(self.row))
         except ImageError:
             return
         self.send({"kind": "enlarged", "row": self.row, "image": image})
