@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
+import numpy as np
 import pytest
 
 import vision_nb as vn
@@ -223,6 +224,45 @@ def test_a_value_of_another_type_is_named(photo):
     ]
     for call, words in calls:
         with pytest.raises(vn.errors.SettingsError, match=words):
+            call()
+
+
+@pytest.mark.parametrize(("whole", "part"), [(int, float), (np.int64, np.float32)])
+def test_a_number_of_numpy_is_a_number(photo, server, whole, part):
+    llm = vn.OpenAIMultiModal("gpt-4o", "key", server.openai_base, max_side=whole(100), max_retries=whole(0))
+    llm.max_new_tokens = whole(50)
+    assert repr(llm.identity["max_side"]) == "100" and repr(llm.settings()) == "{'max_new_tokens': 50}"
+    llm.complete("Which?", photo, schema=DATA, max_repairs=whole(0), seed=whole(3), top_p=part(0.5))
+    assert (server.requests[-1].body["seed"], server.requests[-1].body["top_p"]) == (3, 0.5)
+    limit = vn.RateLimit(requests_per_minute=whole(5))
+    assert str(limit) == "5 requests a minute"
+    vn.compare(llm, "Which?", photo, concurrency=whole(2), max_wait=whole(9), rate_limits=limit, dry_run=True)
+    estimated = vn.estimate_cost("Which?", (whole(512), whole(512)), "gpt-4o", max_new_tokens=whole(5))
+    assert repr(estimated) == "Estimate(gpt-4o: 265 tokens in, 1 to 5 out, 0.000672 to 0.000712 USD)"
+    assert vn.cheapest_fit((whole(512), whole(512)), "gpt-4o").size == (512, 512)
+    document = vn.ImageDocument.of(photo)
+    assert document.crop((whole(0), part(0.5), whole(10), whole(20))).size == (10, 20)
+    assert len(document.split(whole(2), whole(1))) == 2 and document.to_pil(whole(50)).size == (50, 37)
+    assert vn.draw_boxes(photo, [], max_side=whole(50)).size == (50, 37)
+    assert len(vn.load_images(photo, frames=whole(1), dpi=part(72))) == 1
+    chat = vn.Chat(llm, keep_images=whole(2))
+    assert repr(chat.keep_images) == "2"
+    vn.show(photo, columns=whole(2))
+
+
+def test_true_is_not_a_number(photo):
+    llm: Any = vn.connect("demo")
+    calls: list[Callable[[], Any]] = [
+        lambda: vn.connect("demo", max_side=True),
+        lambda: vn.estimate_cost("Which?", photo, "gpt-4o", max_new_tokens=True),
+        lambda: vn.compare(llm, "Which?", photo, concurrency=True),
+        lambda: vn.draw_boxes(photo, [], max_side=True),
+        lambda: vn.ImageDocument.of(photo).split(True, 2),
+        lambda: vn.ImageDocument.of(photo).to_pil(True),
+        lambda: vn.show(photo, columns=True),
+    ]
+    for call in calls:
+        with pytest.raises(vn.errors.SettingsError, match=r"(not|got) True"):
             call()
 
 

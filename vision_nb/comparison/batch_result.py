@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol, Self, cast
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.comparison.batch_run import BatchRun, waiting_batches
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
@@ -141,7 +142,7 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
 
     async def await_(self, timeout: float | None = None, *, progress: bool = True) -> Self:
         """Wait until no row waits in a batch: the asynchronous version of `wait`."""
-        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout >= 0):
+        if timeout is not None and not (type(plain_number(timeout)) in (int, float) and timeout >= 0):
             raise SettingsError(f"timeout must be a number of seconds, 0 or more: got {timeout!r:.80}.")
         started, output = time.monotonic(), LiveOutput(enabled=progress)
         rows = self._comparison.rows

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.cost.rate_limit import RateLimit, how_to_limit
 from vision_nb.errors import SettingsError
@@ -94,6 +95,6 @@ def concurrency_limits(
         limits, total = tuple(concurrency.get(name, DEFAULT_CONCURRENCY) for name in names), None
     else:
         limits, total = (concurrency,) * len(names), concurrency
-    if any(not isinstance(limit, int) or limit < 1 for limit in limits):
+    if any(type(plain_number(limit)) is not int or limit < 1 for limit in limits):
         raise SettingsError(f"concurrency must be an integer of at least 1: got {concurrency!r:.80}.")
     return limits, total

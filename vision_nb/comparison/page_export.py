@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import SettingsError
 from vision_nb.paths import writable_path
 from vision_nb.rendering.sanitize import replace_surrogates
@@ -34,7 +35,7 @@ class PageOptions:
             ("image_side", self.image_side, 16, _MAX_SIDE),
             ("page_size", self.page_size, 1, 1_000_000),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            if type(plain_number(value)) is not int or not least <= value <= most:
                 raise SettingsError(f"{name} must be a whole number from {least} to {most:,}, not {value!r:.80}.")
 
     @property

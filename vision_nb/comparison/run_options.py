@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import SettingsError
 from vision_nb.providers.retries import MAX_WAIT
 
@@ -30,6 +31,6 @@ class RunOptions:
     batch: bool | None = None
 
     def __post_init__(self) -> None:
-        seconds = self.max_wait
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        seconds = plain_number(self.max_wait)
+        if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
             raise SettingsError(f"max_wait must be a number of seconds, 0 or more: got {seconds!r:.80}.")

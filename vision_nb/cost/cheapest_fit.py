@@ -10,7 +10,7 @@ from typing import Any
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.accounting import pricing_of
 from vision_nb.cost.image_rules import checked_row, view_of
-from vision_nb.cost.image_tokens import is_size
+from vision_nb.cost.image_tokens import as_size
 from vision_nb.cost.model_reference import counted_model
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -105,7 +105,7 @@ def cheapest_fit(image_or_size: ImageSource | Size, model: Any = "gpt-4o", detai
     >>> [(step.size, step.tokens) for step in vn.cheapest_fit((1024, 1024), "gpt-4o", "high").steps]
     [((512, 512), 255)]
     """
-    size: Size = image_or_size if is_size(image_or_size) else ImageDocument.of(image_or_size).size
+    size = as_size(image_or_size) or ImageDocument.of(image_or_size).size
     found, price = counted_model(model), pricing_of(model)
     row, view = checked_row(found.model, detail), view_of(size, found.model, detail)
     if row is None or view is None:

@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, overload
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.numbers import plain_number
 from vision_nb.cost.accounting import InputTokens, longest_answer, pricing_of
-from vision_nb.cost.image_tokens import ImageTokens, count_images, is_size
+from vision_nb.cost.image_tokens import ImageTokens, as_size, count_images
 from vision_nb.cost.model_reference import PricedModel, as_models, counted_model, misspelling
 from vision_nb.cost.text_tokens import TextTokens, text_tokens
 from vision_nb.errors import SettingsError
@@ -238,7 +239,7 @@ def estimate_cost(
     Decimal('0.0029425')
     """
     check_prompt(prompt, images)
-    sources = [images] if is_size(images) else as_images(images)
+    sources = as_images(images) if as_size(images) is None else [images]
 
     def estimate(model: Any) -> Estimate:
         options: dict[str, Any] = {"detail": detail, "max_new_tokens": max_new_tokens, "exact": exact}
@@ -263,8 +264,8 @@ def _estimate(
     found, price = counted_model(model), pricing_of(model)
     name = found.model
     settings = model.settings() if isinstance(model, PricedModel) else {}
-    longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else max_new_tokens
-    if not isinstance(longest, int) or longest < 1:
+    longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else plain_number(max_new_tokens)
+    if type(longest) is not int or longest < 1:
         raise SettingsError(f"max_new_tokens must be a whole number of at least 1: got {longest!r:.80}.")
     text = text_tokens(prompt, name)
     images = tuple(
@@ -307,7 +308,7 @@ def _exact_count(model: Any, prompt: str, sources: list[Any]) -> int:
         raise SettingsError(
             "exact=True asks the provider for the count: pass a model object, such as vn.OpenAIMultiModal(...)."
         )
-    if any(is_size(source) for source in sources):
+    if any(as_size(source) is not None for source in sources):
         raise SettingsError("exact=True needs the images themselves: pass image sources, not sizes.")
     return model.count_input_tokens(prompt, sources)
 

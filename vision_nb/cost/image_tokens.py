@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.numbers import plain_number
 from vision_nb.cost.image_rules import checked_row, row_for, view_of
 from vision_nb.cost.model_reference import counted_model
 from vision_nb.cost.rule_kinds import MAX_PATCHES
@@ -128,9 +129,8 @@ def _count_or_error(
 def _count(
     image_or_size: Any, model: str, detail: str | None, default_detail: str, max_side: int | None = None
 ) -> ImageTokens:
-    if is_size(image_or_size):
-        size: Size = image_or_size
-    else:
+    size = as_size(image_or_size)
+    if size is None:
         document = ImageDocument.of(image_or_size)
         size, detail = document.size, detail or document.detail
     detail = detail or default_detail
@@ -194,6 +194,9 @@ def image_tokens_array(
     return np.full(width.shape, tokens, dtype=np.int64)
 
 
-def is_size(value: Any) -> bool:
-    """Return whether a value is a (width, height) rather than an image source."""
-    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(side, int) for side in value)
+def as_size(value: Any) -> Size | None:
+    """Return a (width, height), or None if a value is an image source."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        return None
+    width, height = map(plain_number, value)
+    return (width, height) if type(width) is type(height) is int else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.checks.attributes import read_only
+from vision_nb.checks.numbers import plain_number
 from vision_nb.checks.public_object import PublicObject
 from vision_nb.cost.reported_limits import JITTER
 from vision_nb.cost.request_gate import Resource
@@ -51,8 +52,9 @@ class RateLimit(PublicObject):
         if not given:
             raise SettingsError("RateLimit needs requests_per_minute= or tokens_per_minute=, or both.")
         for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if type(plain_number(value)) is not int or value < 1:
                 raise SettingsError(f"{name} must be an integer of at least 1: got {value!r:.80}.")
+            object.__setattr__(self, name, int(value))
 
     def __str__(self) -> str:
         return f"{' and '.join(_words(*limit) for limit in self.per_minute.items())} a minute"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import SettingsError
 from vision_nb.images.box_conventions import CONVENTIONS, Convention, convention_named, convention_of
 from vision_nb.images.boxes import Box, SentImage, is_finite_number
@@ -109,8 +110,8 @@ def _index(image: int | None, count: int) -> int:
         raise SettingsError("The answer has boxes, but its images are not known: pass them as images=.")
     if image is None and count > 1:
         raise SettingsError(f"The question has {count} images: pass image=0 for boxes on the first one, and so on.")
-    index = 0 if image is None else image
-    if not isinstance(index, int) or not -count <= index < count:
+    index = 0 if image is None else plain_number(image)
+    if type(index) is not int or not -count <= index < count:
         raise SettingsError(f"image must be an index of the question's {count} images, not {image!r:.80}.")
     return index % count
 

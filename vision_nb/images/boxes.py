@@ -10,6 +10,7 @@ from typing import Any
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.checks.attributes import read_only
+from vision_nb.checks.numbers import plain_number
 from vision_nb.checks.public_object import PublicObject
 from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
@@ -73,7 +74,7 @@ class Box(PublicObject):
         """
         box = value if isinstance(value, Box) else None
         if box is None and isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-            sides = list(value)
+            sides = list(map(plain_number, value))
             box = cls(*sides) if len(sides) == 4 else None
         if box is None or not all(is_finite_number(side) for side in box):
             raise SettingsError(f"A box is (left, top, right, bottom) in pixels, not {value!r:.80}.")

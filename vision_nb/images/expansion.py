@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
 from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent
@@ -55,7 +56,7 @@ class PartOptions:
     def __post_init__(self) -> None:
         if self.every_s is not None and self.frames is not None:
             raise SettingsError("Pass every_s= or frames=, not both: they choose the frames in different ways.")
-        if self.frames is not None and (type(self.frames) is not int or self.frames < 1):
+        if self.frames is not None and (type(plain_number(self.frames)) is not int or self.frames < 1):
             raise SettingsError(f"frames must be a number of at least 1, not {self.frames!r:.60}.")
         if self.every_s is not None and not _is_in(self.every_s, 0.001, math.inf):
             raise SettingsError(f"every_s must be at least 0.001 seconds, not {self.every_s!r:.60}.")
@@ -92,7 +93,7 @@ def password_of(password: str | None) -> Secret | None:
 
 
 def _is_in(number: Any, least: float, most: float) -> bool:
-    return isinstance(number, (int, float)) and not isinstance(number, bool) and least <= number <= most
+    return type(plain_number(number)) in (int, float) and least <= number <= most
 
 
 def parts_of(content: ImageContent, options: PartOptions) -> list[ImageContent]:

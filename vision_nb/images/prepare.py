@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from numbers import Integral
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.images.decode import (
     Size,
@@ -162,7 +162,7 @@ def fit_within(size: Size, side: int) -> Size:
     >>> fit_within((4000, 3000), 2048)
     (2048, 1536)
     """
-    if not isinstance(side, Integral) or side < 1:
+    if type(plain_number(side)) is not int or side < 1:
         raise SettingsError(f"The longest side of an image must be a whole number of pixels, not {side!r:.80}.")
     width, height = size
     longest = max(width, height)

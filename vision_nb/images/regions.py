@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import Box
 from vision_nb.images.document import ImageDocument
@@ -64,7 +65,8 @@ def draw_boxes(
     >>> vn.draw_boxes(chart, [vn.Box(100, 80, 400, 300, "bars")], max_side=500).size
     (500, 300)
     """
-    if max_side is not None and (not isinstance(max_side, int) or max_side < 1):
+    max_side = plain_number(max_side)
+    if max_side is not None and (type(max_side) is not int or max_side < 1):
         raise SettingsError(f"max_side must be a positive integer, not {max_side!r:.80}.")
     document = ImageDocument.of(image)
     if not isinstance(boxes, Iterable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
 
@@ -25,12 +26,13 @@ def tile_boxes(size: Size, rows: int, columns: int, *, overlap: int) -> dict[tup
     {(1, 1): (0, 0, 55, 60), (1, 2): (45, 0, 100, 60)}
     """
     width, height = size
+    rows, columns, overlap = map(plain_number, (rows, columns, overlap))
     for name, number, least, most in (
         ("rows", rows, 1, height),
         ("columns", columns, 1, width),
         ("overlap", overlap, 0, max(width, height)),
     ):
-        if not isinstance(number, int) or not least <= number <= most:
+        if type(number) is not int or not least <= number <= most:
             raise SettingsError(f"{name} must be a whole number from {least} to {most:,}, not {number!r:.80}.")
     boxes = {}
     for row in range(rows):

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.cost.accounting import InputTokens, ModelPricing, active_accounting, longest_answer
 from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
@@ -76,15 +77,16 @@ class MultiModalLLM(RequestSender):
         super().__init__(rate_limit)
         if looks_like_key(model):
             raise SettingsError("The model's name looks like an API key: pass the key as api_key= (or api_token=).")
-        if max_side is not None and (not isinstance(max_side, int) or max_side < 1):
+        max_side = plain_number(max_side)
+        if max_side is not None and (type(max_side) is not int or max_side < 1):
             raise SettingsError(f"max_side must be a whole number of pixels of at least 1, not {max_side!r:.80}.")
         check_detail(image_detail)
         self.model = model
         self.max_new_tokens = max_new_tokens
         self.temperature = temperature
         self.image_detail = image_detail
-        self.max_retries = max_retries
-        self.timeout = timeout
+        self.max_retries = plain_number(max_retries)
+        self.timeout = plain_number(timeout)
         self.additional_kwargs = dict(unhide(additional_kwargs) or {})
         hide_headers(self.additional_kwargs)
         self.inline_urls = inline_urls

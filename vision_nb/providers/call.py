@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from vision_nb.checks.arguments import IMAGE_ARGUMENTS
+from vision_nb.checks.numbers import plain_number
 from vision_nb.cost.accounting import CallAccounting
 from vision_nb.errors import SettingsError
 from vision_nb.images.detail import check_detail
@@ -98,6 +99,6 @@ def merge_settings(*layers: Mapping[str, Any], length_limits: tuple[str, ...]) -
     for layer in layers:
         replaced = length_limits if any(name in layer for name in length_limits) else ()
         settings = {**{name: value for name, value in settings.items() if name not in replaced}, **layer}
-    settings = {name: value for name, value in settings.items() if value is not None}
+    settings = {name: plain_number(value) for name, value in settings.items() if value is not None}
     check_detail(settings.get("image_detail"))
     return settings

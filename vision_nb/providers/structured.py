@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vision_nb.checks.arguments import check_request_parameters
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import SchemaError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage, MessageRole
@@ -29,7 +30,7 @@ _CUT_OFF = ("model_length", "max_tokens")  # "length" as Mistral and Anthropic c
 
 def check_max_repairs(max_repairs: Any) -> None:
     """Raise SettingsError unless ``max_repairs`` is an integer of at least 0."""
-    if not isinstance(max_repairs, int) or isinstance(max_repairs, bool) or max_repairs < 0:
+    if type(plain_number(max_repairs)) is not int or max_repairs < 0:
         raise SettingsError(f"max_repairs must be an integer of at least 0: got {max_repairs!r:.80}.")
 
 

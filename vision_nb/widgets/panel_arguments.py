@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.conversation.chat import Chat
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -45,6 +46,7 @@ def configured_chat(
 
 def css_length(height: object) -> str:
     """Return a height as a CSS length; numbers are pixels."""
+    height = plain_number(height)
     if isinstance(height, (int, float)) and not isinstance(height, bool) and 0 < height < math.inf:
         return f"{height}px"
     if isinstance(height, str) and re.fullmatch(r"[\w.,%()+*/ -]+", height):

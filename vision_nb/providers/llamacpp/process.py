@@ -280,7 +280,7 @@ def check_port(port: int | None) -> None:
     """
     if port is None:
         return
-    if isinstance(port, bool) or not isinstance(port, int):
+    if type(port) is not int:
         raise SettingsError(f"port must be an integer, not {port!r:.80}. Omit it to use a free port.")
     with socket.socket() as probe:
         if os.name == "posix":  # a port that was in use until a moment ago can be used again

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, NoReturn
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.numbers import plain_number
 from vision_nb.cost.small_models import SmallModel, small_model
 from vision_nb.errors import ProviderConnectionError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
@@ -107,11 +107,12 @@ def serve(
     ...     print(llm.complete("What is it?", "photo.jpg"))
     """
     api_key = hide(api_key, is_key=True)
+    n_ctx, n_threads, n_gpu_layers, port = map(plain_number, (n_ctx, n_threads, n_gpu_layers, port))
     counts = (("n_ctx", n_ctx, 1), ("n_threads", n_threads, 1), ("n_gpu_layers", n_gpu_layers, -1))
     for option, count, least in counts:
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < least):
+        if count is not None and (type(count) is not int or count < least):
             raise SettingsError(f"{option} must be an integer of at least {least}, not {count!r:.80}.")
-    if not isinstance(load_timeout, (int, float)) or math.isnan(load_timeout) or load_timeout <= 0:
+    if type(plain_number(load_timeout)) not in (int, float) or not load_timeout > 0:
         raise SettingsError(f"load_timeout must be a positive number of seconds, not {load_timeout!r:.80}.")
     if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
         raise SettingsError(f"name={name!r:.80} is not a valid name: omit it to use the default name.")

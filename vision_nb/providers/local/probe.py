@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import SettingsError
 from vision_nb.privacy.api_keys import hide, make_secret
 
@@ -67,8 +68,8 @@ class Probe:
 
     def __init__(self, port: int, *, timeout: float, deadline: float = math.inf, api_key: Any = None) -> None:
         api_key = hide(api_key, is_key=True)
-        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
-        if not is_number or not math.isfinite(timeout) or timeout <= 0:
+        timeout = plain_number(timeout)
+        if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
             raise SettingsError(f"timeout must be a positive number of seconds, not {timeout!r:.80}.")
         self.port, self._timeout, self._deadline = port, timeout, deadline
         self._api_key = make_secret(api_key, name=KEY_NAME)

@@ -1,0 +1,19 @@
+"""Numbers of other packages, such as numpy and pandas, which users pass as arguments."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+
+def plain_number(value: Any) -> Any:
+    """Return a number as an int or float; return anything else, and True and False, unchanged.
+
+    >>> import numpy as np
+    >>> from vision_nb.checks.numbers import plain_number
+    >>> plain_number(np.int64(3)), plain_number(np.float32(0.5)), plain_number(True), plain_number("3")
+    (3, 0.5, True, '3')
+    """
+    if type(value) in (int, float, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
