@@ -198,6 +198,34 @@ def test_a_file_that_a_worker_cannot_read_is_an_error_that_names_both(server, cl
     assert str(tmp_path / "no.jpg") in comparison[0].error and "s3://" in comparison[0].error
 
 
+def test_an_image_that_changes_before_it_is_sent_is_not_asked_about(server, client, tmp_path):
+    first, changed, equal, pages = (tmp_path / name for name in ("1.png", "2.png", "3.png", "4.tiff"))
+    for seed, file in enumerate((first, changed)):
+        picture(40, 30, seed=seed).save(file)
+    before = changed.read_bytes()
+    equal.write_bytes(before)
+    picture(40, 30, seed=2).save(pages, save_all=True, append_images=[picture(40, 30, seed=3)])
+
+    def change(question):
+        if len(server.requests) == 1:
+            os.utime(equal)  # which is the same image
+            picture(50, 20).save(changed)
+            picture(50, 20).save(pages, save_all=True, append_images=[picture(50, 20)])
+        return "x".join(map(str, question.images[0].size))
+
+    server.answer_with(change)
+    options = {"store": tmp_path / "a", "concurrency": 1}
+    images = vn.load_images(first, equal, changed, pages)
+    comparison = compare(model(server), "What?", images, cluster=client, **options)
+    assert [row.response for row in comparison] == ["40x30", "40x30", "40x30", None, None]
+    assert all("ImageChangedError: 4.tiff#page=" in row.error for row in comparison.errors)
+    assert len(server.requests) == 2
+    again = compare(model(server), "What?", [changed, equal], cluster=client, **options)
+    assert [row.response for row in again] == ["50x20", "40x30"] and len(server.requests) == 3
+    changed.write_bytes(before)
+    assert compare(model(server), "What?", changed, **options)[0].from_store
+
+
 def test_images_in_an_object_store_are_read_on_the_workers(server, client, tmp_path):
     bucket = S3Server({f"{number}.png": encoded(picture(80, 60, seed=number)) for number in range(4)})
     options = {"key": "bucket-user-1", "secret": "bucket-secret-456789", "endpoint_url": bucket.url}

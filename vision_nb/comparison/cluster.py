@@ -35,7 +35,7 @@ from vision_nb.cost.request_gate import aadmit_again, active_gate, note_sent
 from vision_nb.errors import ClusterError, SettingsError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.worker_document import is_in_memory, worker_document
+from vision_nb.images.worker_document import file_of, is_in_memory, worker_document
 from vision_nb.privacy.redaction import redact
 from vision_nb.privacy.transfer import dumps_with_secrets
 from vision_nb.providers.base import MultiModalLLM
@@ -77,6 +77,7 @@ class ClusterCalls(Calls):
         self._events = 0
         self._forgetting: asyncio.Task[None] | None = None
         self._setup = b""
+        self._known: dict[ImageDocument, KnownFile] = {}  # the files that were looked up
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -137,7 +138,7 @@ class ClusterCalls(Calls):
         Raises:
             ClusterError: The connection to the cluster was lost.
         """
-        parts = {document: _file_of(document) for document in documents}
+        parts = {document: file_of(document) for document in documents}
         files = [document for document in documents if _is_on_workers(parts[document][0])]
         others = [document for document in documents if not _is_on_workers(parts[document][0])]
         results = dict(zip(others, await self._local.digests(others), strict=True))
@@ -155,8 +156,8 @@ class ClusterCalls(Calls):
         Raises:
             ClusterError: The connection to the cluster was lost.
         """
-        files = [document for document in documents if _is_on_workers(_file_of(document)[0])]
-        others = [document for document in documents if not _is_on_workers(_file_of(document)[0])]
+        files = [document for document in documents if _is_on_workers(file_of(document)[0])]
+        others = [document for document in documents if not _is_on_workers(file_of(document)[0])]
         results = dict(zip(others, await to_thread(lambda: [*map(size_of, others)]), strict=True))
         results.update(zip(files, await self._in_batches(self._sizes, files), strict=True))
         return [results[document] for document in documents]
@@ -192,12 +193,14 @@ class ClusterCalls(Calls):
         found: Sequence[KnownFile | VisionError] = await self._tasks.result(task)
         read = {file: one for file, one in zip(files, found, strict=True) if not isinstance(one, VisionError)}
         await to_thread(self._store.put_file_versions, read)
+        self._known.update(read)
         return [one if isinstance(one, VisionError) else one[2] for one in found]
 
     async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
         """Ask a model about an image on a worker; see `Calls`."""
         llm = self._grid.models[model]
-        task = await Task.of(Question(model, prompt), [worker_document(document)])
+        question = Question(model, prompt, self._known.get(file_of(document)[0]))
+        task = await Task.of(question, [worker_document(document)])
         accounts = _Accounts(llm)
         serving = asyncio.create_task(self._serve(task, accounts))
         try:
@@ -357,12 +360,3 @@ def _receive(event: tuple[float, dict[str, Any]]) -> None:
 def _is_on_workers(file: ImageDocument) -> bool:
     """Return whether workers read a file; others are in memory or at a URL."""
     return not is_in_memory(file) and not file.is_remote
-
-
-def _file_of(document: ImageDocument) -> tuple[ImageDocument, list[str]]:
-    """Return the file that an image is in, and what was chosen from it, from the inside out."""
-    parts: list[str] = []
-    while document.part_of is not None:
-        document, part = document.part_of
-        parts.insert(0, part)
-    return document, parts

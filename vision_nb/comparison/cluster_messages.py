@@ -74,10 +74,12 @@ class Question:
     Attributes:
         model: The model's index.
         prompt: The question.
+        known: For an image in a file, what the file was when it was looked up.
     """
 
     model: int
     prompt: str
+    known: KnownFile | None
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,14 @@ from vision_nb.cost.request_gate import LimitReport, active_gate
 from vision_nb.errors import ClusterError, ImageError, ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
+from vision_nb.images.worker_document import file_of
 from vision_nb.notebook.wait_line import hidden_waits
 from vision_nb.paths import shown_path
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.responses import Response
-from vision_nb.storage.image_digests import KnownFile
+from vision_nb.storage.image_digests import KnownFile, image_changed
 
 _sessions: dict[str, Session] = {}
 _sessions_lock = threading.Lock()
@@ -91,14 +92,29 @@ class _Call:
 
     is_limited = True
 
-    def __init__(self, session: Session, call: str) -> None:
-        self._session, self._call = session, call
+    def __init__(self, session: Session, call: str, known: KnownFile | None) -> None:
+        self._session, self._call, self._known = session, call, known
         self._has_rate_limit = False
+        self.image: ImageDocument | None = None
         self.settlements: list[Settlement] = []
 
     async def ask(self, kind: str, data: Any = None) -> None:
         """Wait for the notebook's permission to send a request; its errors are raised here."""
         self._has_rate_limit = await asyncio.wrap_future(self._session.ask(kind, self._call, data))
+
+    async def check_image(self) -> None:
+        """Check that the image of a request, which is ready to be sent, is the one that was looked up.
+
+        Raises:
+            ImageError: Its file has changed, or can no longer be read.
+        """
+        if self.image is not None and self._known is not None:
+            file, _ = file_of(self.image)
+            read = await asyncio.to_thread(_version, file, self._known, self._session.address)
+            if isinstance(read, VisionError):
+                raise read
+            if read[2] != self._known[2]:
+                raise image_changed(self.image)
 
     async def aadmit(self, input_tokens: int | None, output_tokens: int) -> None:
         """Return at once: `_Accounting` has asked for the permission."""
@@ -134,6 +150,7 @@ class _Accounting(CallAccounting):
 
     async def areserve(self) -> None:
         """Wait until the request may be sent."""
+        await self._call.check_image()
         settlements, self._call.settlements = self._call.settlements, []
         reservation = Reservation(self.tokens, self._longest_answer, self.service_tier, tuple(settlements))
         await self._call.ask("reserve", reservation)
@@ -171,7 +188,7 @@ async def perform(key: str, work: Work, images: bytes | None, *, run: RunId) -> 
 
 async def _answer(session: Session, key: str, question: Question, images: bytes) -> Outcome:
     """Ask a model about an image; errors are part of the outcome."""
-    call = _Call(session, key)
+    call = _Call(session, key, question.known)
     try:
         return Outcome(portable(await _response(session, key, question, images, call)), None, call.settlements)
     except VisionError as error:
@@ -186,7 +203,7 @@ async def _answer(session: Session, key: str, question: Question, images: bytes)
 async def _response(session: Session, key: str, question: Question, images: bytes, call: _Call) -> Response:
     setup = await session.setup(key)
     llm = setup.models[question.model]
-    image = await session.in_thread(_prepared, llm, images, session.address)
+    call.image = image = await session.in_thread(_prepared, llm, images, session.address)
     session.secede(key)
 
     async def complete() -> Response:

@@ -15,6 +15,19 @@ def is_in_memory(document: ImageDocument) -> bool:
     return isinstance(document._content, MemoryContent)
 
 
+def file_of(document: ImageDocument) -> tuple[ImageDocument, list[str]]:
+    """Return the file that an image is in, and what was chosen from it, from the inside out.
+
+    Args:
+        document: The image.
+    """
+    parts: list[str] = []
+    while document.part_of is not None:
+        document, part = document.part_of
+        parts.insert(0, part)
+    return document, parts
+
+
 def worker_document(document: ImageDocument) -> ImageDocument:
     """Return a document for a process on another machine.
 
