@@ -18,7 +18,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import until
 from vision_nb.comparison import cluster as cluster_calls
-from vision_nb.comparison import cluster_session
+from vision_nb.comparison import cluster_session, cluster_worker
 from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.providers import sending
 
@@ -88,6 +88,44 @@ async def test_a_request_whose_worker_dies_at_once_is_in_the_ledger(server, tmp_
         await until(running.done)
     assert running.result()[0].response == "an answer"
     assert len(vn.ledger.entries) - before == len(server.requests) == 2
+
+
+def end_late():
+    """Let this worker's tasks end long after it has sent their results."""
+    perform: Any = cluster_worker.perform
+
+    async def perform_and_wait(*arguments, **options):
+        await perform(*arguments, **options)
+        await asyncio.sleep(600)
+
+    cluster_worker.__dict__["perform"] = perform_and_wait
+
+
+@pytest.mark.parametrize("lost", ["worker", "connection"])
+async def test_an_answer_that_has_arrived_is_kept_and_not_asked_for_again(server, tmp_path, lost):
+    server.answer_with("an answer")
+    before = len(vn.ledger.entries)
+    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
+
+    def has_arrived():
+        tasks = [task for run in cluster_calls._runs.values() for task in run._tasks._tasks.values()]
+        return any(task.result for task in tasks)
+
+    with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
+        client.run(end_late)
+        [pid] = client.run(os.getpid).values()
+        running = asyncio.create_task(
+            vn.acompare(llm, "How?", [colored(0)], store=tmp_path / "a", cluster=client, progress=False)
+        )
+        await until(has_arrived, running)
+        if lost == "worker":
+            os.kill(pid, signal.SIGKILL)
+        else:
+            await asyncio.to_thread(client.close)
+        await until(running.done)
+    [row] = running.result()
+    assert row.response == "an answer" and row.error is None
+    assert len(vn.ledger.entries) - before == len(server.requests) == 1
 
 
 def local_cluster(workers):

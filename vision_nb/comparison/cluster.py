@@ -284,7 +284,7 @@ class ClusterCalls(Calls):
             task = self._tasks.find(key)
             if kind == "setup":
                 self._reply(message, self._setup)
-            elif task is None:
+            elif task is None or task.result is not None:  # Dask repeats a task whose worker died before it ended
                 if reply:
                     self._reply(message, ClusterError("The call has ended."))
             elif kind == "images":

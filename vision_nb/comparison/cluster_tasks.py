@@ -111,12 +111,15 @@ class ClusterTasks:
         running = asyncio.ensure_future(on_client(self._client, self._execute(task)))
         try:
             await asyncio.shield(running)
-            return task.result
+        except ClusterError:
+            if task.result is None:  # otherwise, the cluster was lost after it had arrived
+                raise
         except asyncio.CancelledError:
             await finish(self._abandon(task, running))
             raise
         finally:
             del self._tasks[task.key]
+        return task.result
 
     async def _abandon(self, task: Task, running: asyncio.Future[None]) -> None:
         """Cancel a task, and wait until `_execute` has ended, which then happens by itself."""
