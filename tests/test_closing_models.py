@@ -69,3 +69,12 @@ def test_closing_while_no_loop_runs_leaves_finished_loops_alone(llm, recwarn):
     llm.close()
     gc.collect()
     assert not recwarn.list
+
+
+def test_closing_a_model_whose_loop_does_not_run_again_does_not_warn_of_its_client(llm, recwarn):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(llm.acomplete("What?", IMAGE))
+    del loop
+    llm.close()
+    gc.collect()
+    assert not [warning for warning in recwarn if warning.category is RuntimeWarning]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -67,9 +68,19 @@ class ClientPerLoop(Generic[T]):
                         del self._clients[owner]
                     await self._close(client)
 
-        closer = wait_for_close()
-        with suppress(StopIteration):
-            closer.__anext__().send(None)  # runs up to the yield; nothing is awaited before it
+        def finish(dropped: AsyncGenerator[None, None]) -> None:
+            owner = loop()
+            if owner is not None and not owner.is_closed():
+                owner.call_soon_threadsafe(lambda: owner.create_task(dropped.aclose()))
+
+        closer, hooks = wait_for_close(), sys.get_asyncgen_hooks()
+        # The loop's own hook would create a coroutine now. Python 3.13 warns about it if the loop does not run again.
+        sys.set_asyncgen_hooks(finalizer=finish)
+        try:
+            with suppress(StopIteration):
+                closer.__anext__().send(None)  # runs up to the yield; nothing is awaited before it
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
         return closer
 
 
