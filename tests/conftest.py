@@ -3,10 +3,11 @@
 import io
 import os
 import socket
+import sqlite3
 import ssl
 import sys
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import httpx  # noqa: F401 - an openai stream that is collected while replicate imports httpx fails in it
 import numpy as np
@@ -106,6 +107,12 @@ def encoded(image, kind="PNG", **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def rows_in(path, statement, *parameters):
+    """Execute a statement in an SQLite file, as another process would, and return its rows."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement, parameters).fetchall()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import copy
 import itertools
 import pickle
-import sqlite3
 import threading
 import time
 from decimal import Decimal
@@ -12,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 import vision_nb as vn
-from tests.conftest import encoded, picture
+from tests.conftest import encoded, picture, rows_in
 from vision_nb import errors
 from vision_nb.comparison.tables import comparison_columns
 from vision_nb.demo import DemoServer, Fault
@@ -42,11 +41,7 @@ def models(server, *names, **options):
 
 def claimed_keys(store):
     """The questions that are claimed in the store's file."""
-    connection = sqlite3.connect(store)
-    try:
-        return connection.execute("SELECT key FROM claims").fetchall()
-    finally:
-        connection.close()
+    return rows_in(store, "SELECT key FROM claims")
 
 
 def compare(*what, **options):

@@ -1,12 +1,11 @@
 """Earlier conversations of a chat panel can be chosen; renamed notebooks, cut-off answers, limits and clearing."""
 
 import asyncio
-import sqlite3
 
 import pytest
 
 import vision_nb as vn
-from tests.conftest import encoded, picture
+from tests.conftest import encoded, picture, rows_in
 from tests.forms import until
 from tests.test_kept_conversations import llm, named, new_kernel, panel_of, path  # noqa: F401 - fixtures
 from vision_nb.conversation import places
@@ -58,7 +57,7 @@ async def test_an_earlier_conversation_can_be_chosen_and_continued(llm, path, ne
     assert prompts(again)[1:] == ["Which year?"] and titles(again) == ["Second?"]
     await choose(again, "Second?")
     assert again.chat.turns[0].question.image_documents[0].title == "cat.png"
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM conversations").fetchone() == (2,)
+    assert rows_in(path, "SELECT count(*) FROM conversations") == [(2,)]
 
 
 async def test_an_unanswered_question_of_the_chosen_conversation_can_be_asked_again(server, llm, path):
@@ -110,10 +109,7 @@ async def test_a_conversation_that_cannot_be_opened_is_reported(llm, path, chang
     panel.start_new_conversation()
     await panel.ask("Second?")
     await stored(panel)
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            "DELETE FROM conversations WHERE id = 1" if change == "deleted" else "UPDATE turns SET value = '7'"
-        )
+    rows_in(path, "DELETE FROM conversations WHERE id = 1" if change == "deleted" else "UPDATE turns SET value = '7'")
     await choose(panel, "First?")
     assert ("no longer" if change == "deleted" else "damaged") in panel._view.status["error"]
     assert prompts(panel) == ["Second?"] and titles(panel) == ([] if change == "deleted" else ["First?"])
@@ -124,8 +120,7 @@ async def test_a_page_cannot_open_the_conversation_of_another_place_by_its_id(ll
     panel = vn.ChatPanel(llm, name="other", store=path)
     await panel.ask("Other?")
     await stored(panel)
-    with sqlite3.connect(path) as connection:
-        ids = [number for (number,) in connection.execute("SELECT id FROM conversations")]
+    ids = [number for (number,) in rows_in(path, "SELECT id FROM conversations")]
     assert len(ids) == 2
     own = panel._record._id
     for number in (*(one for one in ids if one != own), 0, -1, 10**30):
@@ -144,7 +139,7 @@ async def test_the_part_of_an_answer_that_arrived_before_the_kernel_ended_is_sho
     panel = panel_of(llm, path)
     panel._handle({"do": "send", "text": "What?"})
     count = "SELECT count(*) FROM partial_answers WHERE value LIKE '%word word%'"
-    await until(lambda: path.exists() and sqlite3.connect(path).execute(count).fetchone() == (1,))
+    await until(lambda: path.exists() and rows_in(path, count) == [(1,)])
     new_kernel()  # as after kill -9
     again = panel_of(llm, path)
     assert again.chat.responses[0].text.startswith("word word")
@@ -166,11 +161,11 @@ async def test_the_part_of_an_answer_is_deleted_when_the_answer_is_complete(serv
     panel = panel_of(llm, path)
     panel._handle({"do": "send", "text": "What?"})
     count = "SELECT count(*) FROM partial_answers"
-    await until(lambda: path.exists() and sqlite3.connect(path).execute(count).fetchone() == (1,))
+    await until(lambda: path.exists() and rows_in(path, count) == [(1,)])
     await until(lambda: panel.chat.turns)
     await asyncio.sleep(0.1)
     panel._record.flush()
-    assert sqlite3.connect(path).execute(count).fetchone() == (0,)
+    assert rows_in(path, count) == [(0,)]
 
 
 @pytest.fixture
@@ -229,12 +224,12 @@ async def test_the_oldest_conversations_are_deleted_when_all_are_too_large(llm, 
         await panel.ask(f"{name}?", image)
         panel._record.flush()
         if name == "one":
-            size = len(sqlite3.connect(path).execute("SELECT value FROM turns").fetchone()[0])
+            size = len(rows_in(path, "SELECT value FROM turns")[0][0])
             monkeypatch.setattr(storage, "MAX_BYTES", 2 * size + size // 2)
     store = Store(path)
     found = [store.find_conversation(places.place_of_name(name).id) for name in ("one", "two", "three")]
     assert [one is None for one in found] == [True, False, False]
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM turn_sizes").fetchone() == (2,)
+    assert rows_in(path, "SELECT count(*) FROM turn_sizes") == [(2,)]
     monkeypatch.setattr(storage, "MAX_BYTES", 1)
     await panel.ask("Again?")
     panel._record.flush()
@@ -288,7 +283,7 @@ async def test_an_open_panel_does_not_write_a_cleared_conversation_back(server, 
     Store(path).clear()
     await task
     panel._record.flush()
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM conversations").fetchone() == (0,)
+    assert rows_in(path, "SELECT count(*) FROM conversations") == [(0,)]
     await panel.ask("After?")
     panel._record.flush()
     text = "".join(path.with_name(path.name + end).read_bytes().decode("latin1") for end in ("", "-wal"))
@@ -304,4 +299,4 @@ async def test_without_store_the_panel_uses_the_store_that_is_configured_for_the
     panel = vn.ChatPanel(llm, name="talk")
     await panel.ask("What?")
     panel._record.flush()
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM conversations").fetchone() == (1,)
+    assert rows_in(path, "SELECT count(*) FROM conversations") == [(1,)]

@@ -1,12 +1,11 @@
 """A chat panel that the same cell creates again continues its conversation, also after a restart of the kernel."""
 
 import asyncio
-import sqlite3
 
 import pytest
 
 import vision_nb as vn
-from tests.conftest import encoded, picture
+from tests.conftest import encoded, picture, rows_in
 from vision_nb.conversation import places
 from vision_nb.conversation import record as records
 from vision_nb.conversation.chat import Chat
@@ -55,7 +54,7 @@ async def test_a_panel_with_the_same_name_continues_after_a_restart(llm, path, n
     again._record.flush()
     new_kernel()
     assert len(panel_of(llm, path).chat) == 3
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM conversations").fetchone() == (1,)
+    assert rows_in(path, "SELECT count(*) FROM conversations") == [(1,)]
 
 
 async def test_an_image_is_kept_without_metadata(llm, path, new_kernel):
@@ -110,7 +109,7 @@ async def test_a_new_conversation_leaves_the_old_one_in_the_store_and_can_be_und
     panel._record.flush()
     new_kernel()
     assert [turn.question.text for turn in panel_of(llm, path).chat.turns] == ["New?"]
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM conversations").fetchone() == (2,)
+    assert rows_in(path, "SELECT count(*) FROM conversations") == [(2,)]
 
 
 async def test_code_that_asks_its_first_question_again_starts_a_new_conversation(llm, path, new_kernel):
@@ -143,7 +142,7 @@ async def test_two_processes_that_continue_one_conversation_lose_nothing(llm, pa
     for record in (first, second):
         record.save()
         record.flush()
-    rows = sqlite3.connect(path).execute("SELECT conversation, value FROM turns ORDER BY conversation, number")
+    rows = rows_in(path, "SELECT conversation, value FROM turns ORDER BY conversation, number")
     texts = [[], []]
     for conversation, value in rows:
         texts[conversation - 1] += [text for text in ("Shared?", "In the first?", "In the second?") if text in value]
@@ -169,7 +168,7 @@ async def test_a_failed_write_does_not_overwrite_the_conversation_of_another_pro
     await one.aask("Later in the first?")
     first.save()
     first.flush()
-    rows = sqlite3.connect(path).execute("SELECT conversation, value FROM turns ORDER BY conversation, number")
+    rows = rows_in(path, "SELECT conversation, value FROM turns ORDER BY conversation, number")
     found = [(conversation, "In the second?" in value) for conversation, value in rows]
     assert found == [(1, False), (1, True), (2, False), (2, False), (2, False)] and not first.error
 
@@ -180,9 +179,8 @@ async def test_only_the_latest_conversations_of_a_place_are_kept(llm, path):
         await panel.ask(f"Number {number}?")
         panel.start_new_conversation()
     panel._record.flush()
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT count(*) FROM conversations").fetchone() == (5,)
-    assert connection.execute("SELECT count(DISTINCT conversation) FROM turns").fetchone() == (5,)
+    assert rows_in(path, "SELECT count(*) FROM conversations") == [(5,)]
+    assert rows_in(path, "SELECT count(DISTINCT conversation) FROM turns") == [(5,)]
 
 
 async def test_nothing_is_kept_with_store_false_or_without_a_known_cell(llm, path, monkeypatch):
@@ -206,13 +204,12 @@ async def test_a_damaged_conversation_is_reported_and_not_overwritten(llm, path,
     await panel.ask("What?")
     panel._record.flush()
     new_kernel()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE turns SET value = ?", [value])
+    rows_in(path, "UPDATE turns SET value = ?", value)
     again = panel_of(llm, path)
     assert not again.chat.turns and "damaged" in again._composer.note
     await again.ask("Again?")
     again._record.flush()
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM conversations").fetchone() == (2,)
+    assert rows_in(path, "SELECT count(*) FROM conversations") == [(2,)]
 
 
 def test_clearing_the_store_deletes_conversations(llm, path):
@@ -222,7 +219,7 @@ def test_clearing_the_store_deletes_conversations(llm, path):
     record.save()
     record.flush()
     Store(path).clear()
-    assert sqlite3.connect(path).execute("SELECT count(*) FROM turns").fetchone() == (0,)
+    assert rows_in(path, "SELECT count(*) FROM turns") == [(0,)]
 
 
 @pytest.mark.parametrize("name", ["", 5])

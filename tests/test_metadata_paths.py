@@ -5,6 +5,7 @@ import inspect
 import re
 import socket
 import sqlite3
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -119,7 +120,8 @@ async def with_chat_panel(server, images, folder):
     panel = vn.ChatPanel(openai(server), images, name="talk", store=path)
     await panel.ask("What?")
     panel._record.flush()
-    stored = "\n".join(sqlite3.connect(path).iterdump())
+    with closing(sqlite3.connect(path)) as connection:
+        stored = "\n".join(connection.iterdump())
     return stored + str([widget.get_state() for widget in (panel, *panel.children)])
 
 

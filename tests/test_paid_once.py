@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -435,11 +436,8 @@ def test_a_full_disk_is_noticed_before_the_first_call(server, path):
 def answers_in_a_copy(path, folder):
     """The number of answers in a copy of only the named file."""
     copy = shutil.copy(path, folder / "copy.sqlite3")
-    connection = sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)
-    try:
+    with closing(sqlite3.connect(f"file:{copy}?mode=ro&immutable=1", uri=True)) as connection:
         return connection.execute("SELECT count(*) FROM answers").fetchone()[0]
-    finally:
-        connection.close()
 
 
 def test_after_compare_the_named_file_holds_the_answers(llm, path, tmp_path):

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -141,7 +142,8 @@ def test_the_store_holds_answers_paths_and_labels_but_no_images_and_no_keys(serv
     comparison = vn.compare([llm], ["What?"], [tagged])
     comparison.set_label(0, correctness=4, relevance=5)
     path = default_path()
-    stored = "\n".join(sqlite3.connect(path).iterdump())
+    with closing(sqlite3.connect(path)) as connection:
+        stored = "\n".join(connection.iterdump())
     assert "The answer is forty-two." in stored and str(tagged) in stored and "annotator-seven" in stored
     data = tagged.read_bytes()
     for file in path.parent.glob(f"{path.name}*"):

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import pytest
 
 import vision_nb as vn
-from tests.conftest import encoded, picture
+from tests.conftest import encoded, picture, rows_in
 from vision_nb import errors
 from vision_nb.storage.annotations import Label, Review
 from vision_nb.storage.answer_keys import answer_key
@@ -196,9 +196,7 @@ def test_a_file_of_another_program_is_not_touched(path):
         Store(path)
     assert path.read_text() == "model,prompt\n"
     path.unlink()
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE theirs (x)")
-    connection.close()
+    rows_in(path, "CREATE TABLE theirs (x)")
     before = path.read_bytes()
     with pytest.raises(errors.StoreError, match="another program"):
         Store(path)
@@ -207,9 +205,7 @@ def test_a_file_of_another_program_is_not_touched(path):
 
 def test_a_file_with_a_newer_layout_is_not_touched(path):
     Store(path).close()
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
+    rows_in(path, "PRAGMA user_version = 99")
     before = path.read_bytes()
     with pytest.raises(errors.StoreError, match="newer vision_nb"):
         Store(path)
@@ -219,10 +215,8 @@ def test_a_file_with_a_newer_layout_is_not_touched(path):
 def test_a_file_with_the_first_layout_is_upgraded_and_keeps_its_answers(path):
     with Store(path) as store:
         store.put("key", "demo", ANSWER)
-    connection = sqlite3.connect(path)
-    connection.execute("ALTER TABLE answers DROP COLUMN details")
-    connection.execute("PRAGMA user_version = 1")
-    connection.close()
+    rows_in(path, "ALTER TABLE answers DROP COLUMN details")
+    rows_in(path, "PRAGMA user_version = 1")
     with Store(path) as store:
         assert (store.get("key").text, store.get("key").usage) == (ANSWER.text, ANSWER.usage)
         store.put("other", "demo", replace(ANSWER, reasoning="It is wide."))
