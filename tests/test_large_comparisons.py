@@ -3,17 +3,15 @@
 import contextlib
 import gc
 import math
-import os
 import re
 import sys
-import time
 
 import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
-from vision_nb.comparison import parquet, rows, run
+from vision_nb.comparison import parquet, prepared_queue, rows, run
 from vision_nb.comparison.calls import LocalCalls
 from vision_nb.comparison.grid import Row, make_grid
 from vision_nb.comparison.lookup import Lookup
@@ -258,9 +256,12 @@ def test_an_answer_to_an_image_that_has_changed_is_not_copied(server, llm, path,
 
 
 @pytest.mark.parametrize("in_memory", [0, 20_000])
-def test_an_image_that_changes_during_a_run_has_an_answer_of_its_own(
-    server, llm, path, tmp_path, monkeypatch, in_memory
+@pytest.mark.parametrize("is_ahead", [True, False])
+def test_an_answer_belongs_to_what_was_sent_if_the_image_changes_during_the_run(
+    server, llm, path, tmp_path, monkeypatch, in_memory, is_ahead
 ):
+    if not is_ahead:
+        monkeypatch.setattr(prepared_queue, "MAX_AHEAD_BYTES", 0)
     monkeypatch.setattr(rows, "ROWS_IN_MEMORY", in_memory)
     first, changed, equal = (tmp_path / name for name in ("first.png", "changed.png", "equal.png"))
     for seed, file in enumerate((first, changed)):
@@ -275,8 +276,11 @@ def test_an_image_that_changes_during_a_run_has_an_answer_of_its_own(
     server.answer_with(script)
     options = {"store": path, "progress": False, "concurrency": 1}
     comparison = vn.compare(llm, "What?", [first, changed, equal], **options)
-    assert [row.response for row in comparison] == ["40x30", "50x20", "40x30"]
-    assert len(server.requests) == 3 and comparison.rows.tally().paid == 3
+    asked = 2 if is_ahead else 3
+    assert [row.response for row in comparison] == ["40x30", "40x30" if is_ahead else "50x20", "40x30"]
+    assert len(server.requests) == asked and comparison.rows.tally().paid == asked
+    again = vn.compare(llm, "What?", [first, changed, equal], **options)
+    assert [row.response for row in again] == ["40x30", "50x20", "40x30"] and len(server.requests) == 3
     changed.write_bytes(equal.read_bytes())
     again = vn.compare(llm, "What?", [first, changed, equal], **options)
     assert [row.response for row in again] == ["40x30"] * 3 and len(server.requests) == 3
@@ -293,13 +297,32 @@ async def test_an_image_that_changes_between_the_look_ups_of_two_models_is_found
         lookup = Lookup(grid, asked, store, calls, resume=True)
         assert [batch async for batch in lookup.missing(0)] == [[(0, 0, 0)]]
         picture(40, 30, seed=2).save(file)
-        asked.identify(0, await calls.current_digest(grid.documents[0]))
+        asked.identify(0, store.file_digest(grid.documents[0]))
         assert [batch async for batch in lookup.missing(1)] == [[(1, 0, 1)]]
-        later = time.time() + 1
-        monkeypatch.setattr(calls, "_unchanged_before", later)
-        assert await calls.current_digest(grid.documents[0]) is None, "the file is older than the run"
-        os.utime(file, (later, later))
-        assert await calls.current_digest(grid.documents[0]) is not None
+
+
+@pytest.mark.parametrize("changes", [1, 100])
+def test_an_image_that_changes_while_it_is_prepared_is_prepared_again(
+    server, llm, path, tmp_path, monkeypatch, changes
+):
+    server.answer_with(lambda question: "x".join(map(str, question.images[0].size)))
+    file, prepared, outgoing = tmp_path / "camera.png", [], type(llm).outgoing
+    picture(40, 30).save(file)
+
+    def change(self, document):
+        made = outgoing(self, document)
+        prepared.append(made)
+        if len(prepared) <= changes:
+            picture(50 + len(prepared), 20).save(file)
+        return made
+
+    monkeypatch.setattr(type(llm), "outgoing", change)
+    comparison = vn.compare(llm, "What?", file, store=path, progress=False)
+    if changes == 1:
+        assert comparison[0].response == "51x20" and len(prepared) == 2
+        assert vn.compare(llm, "What?", file, store=path, progress=False)[0].from_store
+    else:
+        assert "camera.png changes each time it is read" in comparison[0].error and not server.requests
 
 
 @pytest.mark.parametrize("change", ["image", "parameters"])

@@ -313,7 +313,7 @@ def test_with_inline_urls_images_are_downloaded_here(server, photo, monkeypatch)
     sent = last(server)["messages"][0]["content"][1]["image_url"]["url"]
     assert sent.startswith("data:image/jpeg;base64,") and base64.b64decode(sent.partition(",")[2])[:2] == b"\xff\xd8"
     plain = vn.LocalMultiModal(api_base=server.openai_base)
-    assert plain.outgoing(vn.ImageDocument(image_url=url)) is None
+    assert plain.outgoing(vn.ImageDocument(image_url=url)).prepared is None
 
 
 async def test_a_conversation_that_is_too_long_is_rejected_before_it_is_sent(server, llm):

@@ -16,7 +16,7 @@ def blank(width, height):
 @pytest.mark.parametrize("detail, sent", [("original", (3000, 2400)), ("high", (2048, 1638)), (None, (2048, 1638))])
 def test_a_model_without_a_rule_gets_all_pixels_at_original_and_a_note_otherwise(server, detail, sent):
     with vn.LocalMultiModal("unknown-vl", api_base=server.openai_base, image_detail=detail) as llm:
-        prepared = llm.outgoing(blank(3000, 2400))
+        prepared = llm.outgoing(blank(3000, 2400)).prepared
     assert prepared.size == sent
     assert prepared.notes == (() if detail == "original" else ("scaled from 3000 x 2400 pixels to 2048 x 1638",))
 
@@ -27,7 +27,7 @@ def test_a_model_without_a_rule_gets_all_pixels_at_original_and_a_note_otherwise
 )
 def test_max_side_limits_the_size_that_is_sent(server, model, max_side, sent):
     with vn.LocalMultiModal(model, api_base=server.openai_base, max_side=max_side) as llm:
-        assert llm.outgoing(blank(3000, 2400)).size == sent
+        assert llm.outgoing(blank(3000, 2400)).prepared.size == sent
         assert llm.identity["max_side"] == max_side
         if model == "gpt-4o":
             assert vn.estimate_cost("", [blank(3000, 2400)], llm).images[0].tokens == 85 + 170
@@ -71,8 +71,8 @@ def test_tiles_cover_the_image_and_share_the_overlap():
 def test_local_servers_receive_png_or_jpeg(server, kind):
     document = vn.ImageDocument(image=encoded(picture(), kind))
     with vn.LocalMultiModal("llava", api_base=server.openai_base) as local, vn.OpenAIMultiModal(api_key="k") as openai:
-        assert local.outgoing(document).mimetype in ("image/png", "image/jpeg")
-        assert openai.outgoing(document).mimetype == f"image/{kind.lower()}"
+        assert local.outgoing(document).prepared.mimetype in ("image/png", "image/jpeg")
+        assert openai.outgoing(document).prepared.mimetype == f"image/{kind.lower()}"
         local.complete("What is this?", document)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from vision_nb import compare
 from vision_nb.comparison.calls import LocalCalls
-from vision_nb.comparison.prepared_queue import MAX_AHEAD_BYTES, PreparedQueue
+from vision_nb.comparison.prepared_queue import MAX_AHEAD_BYTES, PreparedQueue, QueuedCall
 from vision_nb.images.content import MemoryContent
 from vision_nb.images.document import ImageDocument
 
@@ -92,7 +93,7 @@ class Preparation:
 
     def finish(self, image, length):
         self.futures[image].set_running_or_notify_cancel()
-        self.futures[image].set_result(length)
+        self.futures[image].set_result(SimpleNamespace(bytes=length))
 
     @property
     def begun(self):
@@ -102,7 +103,7 @@ class Preparation:
 def queue_of(preparation, count, *, ahead):
     queue = PreparedQueue(100, preparation.begin, ahead=ahead)
     for image in range(count):
-        queue.put_nowait((image, 0, image))
+        queue.put_nowait(QueuedCall(image, 0, image))
     queue.put_nowait(None)
     return queue
 
@@ -111,18 +112,12 @@ async def test_images_are_prepared_in_order_and_only_for_the_next_calls():
     preparation = Preparation()
     queue = queue_of(preparation, 6, ahead=2)
     begun = [preparation.begun]
-    while (item := await queue.get()) is not None:
-        assert item == (item[0], 0, item[0])
+    while (call := await queue.get()) is not None:
+        assert (call.row, call.model, call.document) == (call.row, 0, call.row)
+        assert call.image is preparation.futures[call.row]
         begun.append(preparation.begun)
     assert begun == [list(range(min(count, 6))) for count in range(2, 9)]
     assert queue.empty()
-
-
-async def test_an_image_whose_preparation_has_not_begun_is_left_to_its_call():
-    preparation = Preparation()
-    queue = queue_of(preparation, 2, ahead=2)
-    await queue.get()
-    assert preparation.futures[0].cancelled() and not preparation.futures[1].cancelled()
 
 
 async def test_no_more_images_are_prepared_while_enough_bytes_wait():
@@ -155,7 +150,7 @@ async def test_successive_calls_about_an_image_share_its_preparation_and_its_byt
 
     queue = PreparedQueue(100, begin, ahead=4)
     for row, image in enumerate((0, 0, 0, 1, 2)):
-        queue.put_nowait((row, 0, image))
+        queue.put_nowait(QueuedCall(row, 0, image))
     assert begun == [0, 1]
     preparation.finish(0, MAX_AHEAD_BYTES // 2 + 1)
     await queue.get()

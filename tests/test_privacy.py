@@ -115,10 +115,10 @@ def test_of_an_image_behind_a_url_only_the_url_is_sent_unless_it_is_inlined(tagg
 def test_a_url_on_this_machine_is_not_sent_to_a_server_on_another_one(server, make):
     here = vn.ImageDocument.of(sample_url(server, "chart"))
     elsewhere = vn.ImageDocument.of("https://images.example.org/chart.png")
-    sent = make().outgoing(here)
+    sent = make().outgoing(here).prepared
     assert sent is not None and sent.size == here.size
-    assert make().outgoing(elsewhere) is None
-    assert make(api_base=server.url).outgoing(here) is None
+    assert make().outgoing(elsewhere).prepared is None
+    assert make(api_base=server.url).outgoing(here).prepared is None
 
 
 def test_outputs_contain_thumbnails_without_metadata(server, tagged, tmp_path):

@@ -251,4 +251,4 @@ def test_a_copy_of_a_model_does_not_delete_the_originals_files(server, llm):
 
 def test_the_preview_of_a_cell_says_that_only_the_files_id_is_sent(llm):
     uploaded = vn.ImageDocument.of(vn.samples.path("chart")).upload(llm)
-    assert _facts(uploaded, llm.outgoing(uploaded)) == "sent as the ID of the uploaded file"
+    assert _facts(uploaded, llm.outgoing(uploaded).prepared) == "sent as the ID of the uploaded file"

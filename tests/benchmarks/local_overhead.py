@@ -106,7 +106,8 @@ def overheads(llm):
     buffer = io.BytesIO()
     Image.effect_mandelbrot((336, 336), (-2, -1.5, 1, 1.5), 60).convert("RGB").save(buffer, "JPEG")
     document = vn.ImageDocument.of(buffer.getvalue())
-    ready = llm.outgoing(document)
+    ready = llm.outgoing(document).prepared
+    assert ready is not None
     url = f"data:{ready.mimetype};base64,{base64.b64encode(ready.data).decode()}"
     text = {"type": "text", "text": PROMPT}
     contents = {

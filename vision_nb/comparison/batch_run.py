@@ -55,8 +55,7 @@ class BatchRun:
         self.rows = Rows(grid, store.path) if rows is None else rows
         self.stopped: str | None = None
         self._store = store
-        self._calls = LocalCalls(grid, store)
-        self._lookup = Lookup(grid, self.rows, store, self._calls, resume=options.resume)
+        self._lookup = Lookup(grid, self.rows, store, LocalCalls(grid, store), resume=options.resume)
         self._jobs: dict[int, BatchJobs] = {}
 
     @property
@@ -127,7 +126,7 @@ class BatchRun:
         if not asked:
             return
         await to_thread(self._check_budgets)
-        submission = Submission(jobs, self.rows, self._calls, self.budget, digest, reuse=self.options.resume)
+        submission = Submission(jobs, self.rows, self.budget, digest, reuse=self.options.resume)
         try:
             await submission.submit(asked)
         finally:

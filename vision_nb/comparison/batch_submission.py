@@ -15,14 +15,12 @@ from decimal import Decimal
 from typing import IO, Any
 
 from vision_nb.comparison.batch_jobs import BatchJobs, file_name, finish, kept_busy, note_reserved
-from vision_nb.comparison.calls import Calls
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.accounting import longest_answer
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.ledger import ledger
 from vision_nb.cost.prices import BATCH_TIER
 from vision_nb.errors import BudgetExceededError
-from vision_nb.images.document import ImageDocument
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.batches import BatchRequest
@@ -68,15 +66,13 @@ class Submission:
     Args:
         jobs: The batches of the model.
         rows: The rows of the comparison.
-        calls: Reads their images.
         budget: Its budget.
         grid: The digest of its questions.
         reuse: Leave out questions whose answers are stored meanwhile.
     """
 
-    def __init__(self, jobs: BatchJobs, rows: Rows, calls: Calls, budget: Budget, grid: str, *, reuse: bool) -> None:
-        self._jobs, self._rows, self._calls, self._budget, self._grid = jobs, rows, calls, budget, grid
-        self._reuse = reuse
+    def __init__(self, jobs: BatchJobs, rows: Rows, budget: Budget, grid: str, *, reuse: bool) -> None:
+        self._jobs, self._rows, self._budget, self._grid, self._reuse = jobs, rows, budget, grid, reuse
         self._llm, self._store, self._api = jobs.llm, jobs.store, jobs.api
         self.errors: dict[str, Exception] = {}
 
@@ -131,7 +127,7 @@ class Submission:
         ahead: deque[asyncio.Task[Written]] = deque()
         try:
             for key, row in questions:
-                ahead.append(asyncio.create_task(self._written(key, row)))
+                ahead.append(asyncio.create_task(to_thread(self._write, key, row)))
                 if len(ahead) > 2 * (os.cpu_count() or 1):
                     yield await ahead.popleft()
             while ahead:
@@ -141,21 +137,18 @@ class Submission:
                 task.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)
 
-    async def _written(self, key: str, row: int) -> Written:
-        """Write a line in a thread, unless its image has changed since it was looked up."""
+    def _write(self, key: str, row: int) -> Written:
+        """Write a line, unless its image has changed since it was looked up."""
         _, prompt, place = self._rows.grid.place(row)
-        document = self._rows.grid.documents[place]
-        request = await to_thread(self._write, key, prompt, document)
-        digest = await self._calls.current_digest(document)  # of what was read
-        has_changed = digest is not None and not self._rows.has_digest(place, digest)
-        return key, image_changed(document) if has_changed else request
-
-    def _write(self, key: str, prompt: int, document: ImageDocument) -> BatchRequest | Exception:
         grid = self._rows.grid
+        document = grid.documents[place]
         try:
-            return self._api.write(key, grid.prompts[prompt], document, grid.schema)
+            request = self._api.write(key, grid.prompts[prompt], document, grid.schema)
+            digest = self._store.file_digest(document)  # of what was read
+            has_changed = digest is not None and not self._rows.has_digest(place, digest)
+            return key, image_changed(document) if has_changed else request
         except Exception as error:  # an error in one question must not keep the others from being asked
-            return error
+            return key, error
         finally:
             if document.is_remote:
                 document.forget_download()

@@ -14,7 +14,7 @@ from vision_nb.comparison.cluster import ClusterCalls
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.lookup import Lookup
 from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
-from vision_nb.comparison.prepared_queue import PreparedQueue
+from vision_nb.comparison.prepared_queue import PreparedQueue, QueuedCall
 from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.rows import Rows
 from vision_nb.comparison.run_options import RunOptions
@@ -35,6 +35,7 @@ from vision_nb.errors import (
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.garbage_collection import fewer_garbage_collections
 from vision_nb.notebook.run_sync import run_sync
+from vision_nb.providers.outgoing_image import ReadyImage
 from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.providers.structured import with_earlier
 from vision_nb.responses import Response, Usage
@@ -106,7 +107,7 @@ class Run:
         """
         limits = self.grid.limits
         least = 2 * (os.cpu_count() or 1)
-        queues = [PreparedQueue(_QUEUED, self._prepare_ahead, ahead=max(limit, least)) for limit in limits]
+        queues = [PreparedQueue(_QUEUED, self._prepare, ahead=max(limit, least)) for limit in limits]
         slots = asyncio.Semaphore(self.grid.max_concurrency) if self.grid.max_concurrency else nullcontext()
         gates = [
             ModelGate(
@@ -142,9 +143,12 @@ class Run:
                 self._progress.notes = self.rows.notes()
                 await finish_in_thread(self._writer.executor, self._store.checkpoint)
 
-    def _prepare_ahead(self, model: int, document: int) -> Future[int] | None:
+    def _prepare(self, model: int, document: int) -> Future[ReadyImage] | None:
         """Begin to prepare the image of a call that is still to be made."""
-        return None if self.stopped is not None else self._calls.prepare(model, self.grid.documents[document])
+        if self.stopped is not None:
+            return None
+        with self.budget.active():
+            return self._calls.prepare(model, self.grid.documents[document])
 
     async def _enqueue(self, model: int, queue: PreparedQueue, workers: int) -> None:
         """Queue a model's missing rows, and then the end of each worker."""
@@ -167,7 +171,7 @@ class Run:
                 if (name := waiting.get(self.rows.key(row))) is not None:
                     self.rows.wait(row, name)
                 elif first == row:
-                    await queue.put((row, model, document))
+                    await queue.put(QueuedCall(row, model, document))
                 elif self.rows.is_done(first):
                     self._copy(first, row)
                 else:
@@ -192,40 +196,63 @@ class Run:
 
     async def _work(self, queue: PreparedQueue, gate: ModelGate) -> None:
         """Complete rows from the queue; those that another process is asking come last."""
-        later: list[tuple[int, int, int]] = []
+        later: list[QueuedCall] = []
         with self.budget.active(), without_rate_limit_retries():
-            while (item := await queue.get()) is not None:
+            while (call := await queue.get()) is not None:
                 if self.stopped is None:
-                    later += await self._complete_row(*item, gate)
+                    later += await self._complete(call, gate)
             for seconds in pauses():
                 if self.stopped is not None or not later:
                     break
                 await asyncio.sleep(seconds)
-                later = [left for item in later for left in await self._complete_row(*item, gate)]
+                later = [left for call in later for left in await self._complete(call, gate)]
 
-    async def _complete_row(self, row: int, model: int, document: int, gate: ModelGate) -> list[tuple[int, int, int]]:
-        """Ask a row's question, or use the stored answer; return what is left to be completed.
+    async def _complete(self, call: QueuedCall, gate: ModelGate) -> list[QueuedCall]:
+        """Complete a row, and those with the same question; return the calls that are left to be completed.
 
-        That is the row itself while another process is asking it, and rows whose images are no longer equal.
+        That is the call itself while another process is asking it, and those whose images are no longer equal.
         """
-        await self._identify_again(document)
+        row, question = call.row, ""
+        self._elsewhere.discard(row)
+        try:
+            image = await self._image(call)
+        except StoreError as error:
+            self.stopped = str(error)
+        except Exception as error:  # such as a file that cannot be read, while an equal one can
+            self._fail(row, error)
+        else:
+            question = self.rows.key(row)
+            await self._complete_row(row, image, gate)
+        if row in self._elsewhere:
+            return [QueuedCall(row, call.model, call.document)]
+        if not self.rows.is_done(row):
+            return []
+        self._settle(row)
+        others = self._same.pop(row, ())
+        for other in others:
+            if self.rows.key(other) == question:
+                self._copy(row, other)
+        left = [other for other in others if not self.rows.is_done(other)]
+        return [QueuedCall(other, call.model, self.grid.place(other)[2]) for other in left]
+
+    async def _complete_row(self, row: int, image: ImageDocument, gate: ModelGate) -> None:
+        """Ask a row's question, or use the stored answer, unless another process is asking it."""
         claim = self._claim(row)
         try:
             await self._writer.attempt(claim)
             if claim.is_elsewhere:
                 self._elsewhere.add(row)
                 self._progress.show_elsewhere(len(self._elsewhere))
-                return [(row, model, document)]
-            self._elsewhere.discard(row)
+                return
             if claim.is_in_batch:  # another process has submitted it since the look-up
                 for one in (row, *self._same.pop(row, ())):
                     self.rows.wait(one, "being submitted")
-                return []
+                return
             if claim.answer is not None and (stored := self._lookup.row_from(row, claim.answer)) is not None:
                 self.rows.put(row, stored, is_stored=True)
                 self._recount()
             elif self.stopped is None:
-                await self._ask(row, model, document, gate, claim)
+                await self._ask(row, image, gate, claim)
         except StoreError as error:
             self.stopped = str(error)  # further answers could not be kept
         finally:
@@ -234,23 +261,16 @@ class Run:
                     await self._writer.release(claim)
                 except RuntimeError:  # the event loop or the writer has ended
                     claim.release()
-        if not self.rows.is_done(row):
-            return []
-        self._settle(row)
-        others = self._same.pop(row, ())
-        for other in others:
-            if self.rows.key(other) == claim.question:
-                self._copy(row, other)
-        return [(other, model, self.grid.place(other)[2]) for other in others if not self.rows.is_done(other)]
 
-    async def _identify_again(self, document: int) -> None:
-        """Note the digest of an image anew if its file has changed since the look-up."""
-        try:
-            digest = await self._calls.current_digest(self.grid.documents[document])
-            if digest is not None and not self.rows.has_digest(document, digest):
-                self.rows.identify(document, digest)
-        except StoreError as error:
-            self.stopped = str(error)
+    async def _image(self, call: QueuedCall) -> ImageDocument:
+        """Return a call's image, ready to be sent; if its file has changed since the look-up, note its digest anew."""
+        future = call.image or self._prepare(call.model, call.document)
+        if future is None:
+            return self.grid.documents[call.document]
+        ready = future.result() if future.done() else await asyncio.wrap_future(future)
+        if ready.digest is not None and not self.rows.has_digest(call.document, ready.digest):
+            self.rows.identify(call.document, ready.digest)
+        return ready
 
     def _copy(self, first: int, row: int) -> None:
         """Give a row the result of the same question about an equal image."""
@@ -265,7 +285,7 @@ class Run:
         if document.is_remote and all(self.rows.is_done(index) for index, _, _ in self.grid.rows_of(place)):
             document.forget_download()
 
-    async def _ask(self, row: int, model: int, document: int, gate: ModelGate, claim: Claim) -> None:
+    async def _ask(self, row: int, image: ImageDocument, gate: ModelGate, claim: Claim) -> None:
         """Make a row's call, retrying after rate limit errors, until it has an answer or an error."""
         rate_limits, has_waited_longest = 0, False
         paid: Response | None = None  # for answers whose repair reached a rate limit
@@ -275,7 +295,7 @@ class Run:
                 if gate.pause.final_error is not None:
                     raise gate.pause.final_error
                 async with gate.slots:
-                    await self._call(row, model, self.grid.documents[document], gate, claim, paid)
+                    await self._call(row, image, gate, claim, paid)
                 gate.pause.has_answered, gate.pause.is_hopeless = True, False
                 break
             except (AuthenticationError, UnknownModelError, QuotaExceededError, RequestTooLargeError) as error:
@@ -294,7 +314,7 @@ class Run:
                     break
                 has_waited_longest = has_waited_longest or asks_for_more
                 gate.pause.begin(min(seconds, self.options.max_wait))
-                self._progress.show_pause(str(self.grid.models[model]), min(seconds, self.options.max_wait))
+                self._progress.show_pause(gate.model, min(seconds, self.options.max_wait))
             except BudgetExceededError as error:
                 self.rows.put(row, self.rows[row].with_cost_of(error))
                 self.stopped = str(error)
@@ -316,15 +336,14 @@ class Run:
                 self._fail(row, error)
                 break
 
-    async def _call(
-        self, row: int, model: int, document: ImageDocument, gate: ModelGate, claim: Claim, paid: Response | None
-    ) -> None:
+    async def _call(self, row: int, image: ImageDocument, gate: ModelGate, claim: Claim, paid: Response | None) -> None:
+        model = self.grid.place(row)[0]
         llm, self._has_asked = self.grid.models[model], True
-        name = partial(_name, document, llm.label if len(self.grid.models) > 1 else "")
+        name = partial(_name, image, llm.label if len(self.grid.models) > 1 else "")
         asked = self.rows.unanswered(row, claim.question)
         try:
             with self._progress.asking(row, name), gate.active(row):
-                response = with_earlier(await self._calls.ask(model, asked.prompt, document), paid)
+                response = with_earlier(await self._calls.ask(model, asked.prompt, image), paid)
         except VisionError as error:
             error.response = error.response and with_earlier(error.response, paid)
             raise

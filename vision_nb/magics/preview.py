@@ -88,7 +88,7 @@ class Preview:
 
 def preview(question: Question, *, is_stored: bool, notes: tuple[str, ...] = ()) -> Preview:
     """Return a preview of a question; nothing is sent."""
-    outgoing = tuple((document, question.llm.outgoing(document)) for document in question.documents)
+    outgoing = tuple((document, question.llm.outgoing(document).prepared) for document in question.documents)
     return Preview(question, outgoing, question.estimate(), is_stored, notes)
 
 

@@ -15,14 +15,13 @@ from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
 from vision_nb.errors import ImageTooLargeError, SettingsError
 from vision_nb.images.detail import Detail, check_detail
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.prepare import Prepared
 from vision_nb.images.uploaded import UploadedImage
 from vision_nb.messages import user_message
 from vision_nb.privacy.api_keys import hide_headers, looks_like_key, unhide
 from vision_nb.providers.addresses import is_on_this_machine, is_out_of_reach
 from vision_nb.providers.call import Call, Images, Messages, Overrides, merge_settings
 from vision_nb.providers.demo_servers import is_demo_server
-from vision_nb.providers.outgoing_image import OutgoingImage, prepare_image
+from vision_nb.providers.outgoing_image import OutgoingImage, ReadyImage, prepare_image
 from vision_nb.providers.sending import RequestSender
 from vision_nb.providers.streaming import AsyncResponseStream, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, ask_for
@@ -234,8 +233,8 @@ class MultiModalLLM(RequestSender):
         """Return the request parameters that apply when a call does not override them."""
         return self._merged_settings({})
 
-    def outgoing(self, document: ImageDocument) -> Prepared | None:
-        """Return an image as it would be sent, or None if only its URL would be.
+    def outgoing(self, document: ImageDocument) -> OutgoingImage:
+        """Return an image as it would be sent.
 
         Args:
             document: The image.
@@ -243,7 +242,7 @@ class MultiModalLLM(RequestSender):
         Raises:
             ImageError: The image cannot be used.
         """
-        return self._prepare_image(document, self.settings()).prepared
+        return self._prepare_image(document, self.settings())
 
     def count_input_tokens(self, prompt: str, image_documents: Images = ()) -> int:
         """Return the provider's own count of the input tokens of a question.
@@ -277,12 +276,7 @@ class MultiModalLLM(RequestSender):
         return self.upload(document)  # raises the error
 
     def _prepare(self, question: Question[R], *, stream: bool) -> Call[R]:
-        """Prepare the images, count the tokens and build the request; may be slow.
-
-        Args:
-            question: The question.
-            stream: Whether the answer is to be streamed.
-        """
+        """Prepare the images, count the tokens and build the request; may be slow."""
         messages, settings = question.messages(), self._merged_settings(question.overrides)
         schema, in_prompt = question.schema, self._schema_in_prompt or question.lacks_json
         if schema is not None:
@@ -325,8 +319,10 @@ class MultiModalLLM(RequestSender):
         return Call(request, accounting, accumulator, sends_schema=schema is not None and not in_prompt)
 
     async def _aprepare(self, question: Question[R], *, stream: bool) -> Call[R]:
-        """Prepare a call in a thread."""
+        """Prepare a call in a thread, unless its images are ready."""
         await self._aload_facts()
+        if question.is_ready:
+            return self._prepare(question, stream=stream)
         return await to_thread(self._prepare, question, stream=stream)
 
     def _prepare_image(
@@ -340,6 +336,8 @@ class MultiModalLLM(RequestSender):
             count: How many images the request has.
             inline_urls: Whether to download an image behind a URL, whatever the model's setting.
         """
+        if isinstance(document, ReadyImage):
+            return document.outgoing
         return prepare_image(
             document,
             model=self.counted_model,
@@ -397,4 +395,7 @@ def _service_tier(settings: Mapping[str, Any]) -> str | None:
 def _prompted(
     prompt: str, images: Images, overrides: Overrides, schema: Any, max_repairs: int
 ) -> Question[CompletionResponse]:
-    return Question(CompletionResponse, lambda: [user_message(prompt, images)], overrides, schema, max_repairs)
+    is_ready = isinstance(images, ReadyImage)
+    return Question(
+        CompletionResponse, lambda: [user_message(prompt, images)], overrides, schema, max_repairs, is_ready=is_ready
+    )

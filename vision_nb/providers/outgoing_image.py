@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 from vision_nb.cost.accounting import is_limited
 from vision_nb.cost.image_rules import fewest_tokens, fixed_tokens, sent_size, view_of
@@ -100,6 +101,31 @@ class OutgoingImage:
                 f"{self.document.title}: scaled from {width} x {height} pixels to {sent_width} x {sent_height}, where "
                 f"text may be unreadable. Send tiles instead: ImageDocument.split({rows}, {columns}, overlap=50)."
             )
+
+
+@dataclass(frozen=True, repr=False)
+class ReadyImage(ImageDocument):
+    """An image that has been prepared for a model: calls to the model about it read nothing, and need no thread.
+
+    Attributes:
+        outgoing: What the model is sent.
+        digest: The digest of the file that it was made from; None for an image that cannot change.
+    """
+
+    outgoing: OutgoingImage = field(init=False, compare=False)
+    digest: str | None = field(init=False, compare=False)
+
+    @classmethod
+    def from_outgoing(cls, outgoing: OutgoingImage, digest: str | None) -> Self:
+        """Create the document of an image that has been prepared."""
+        ready = cls.__new__(cls)
+        ready._set(**vars(outgoing.document), outgoing=outgoing, digest=digest)
+        return ready
+
+    @property
+    def bytes(self) -> int:
+        """The length of the file that is sent, in bytes; 0 if only a URL is."""
+        return 0 if self.outgoing.prepared is None else len(self.outgoing.prepared.data)
 
 
 def prepare_image(

@@ -43,8 +43,10 @@ class Question(Generic[R]):
         overrides: The call's keyword arguments.
         schema: The schema of the answer, or what `Schema.of` accepts; None for any text.
         max_repairs: How many times the model is asked to correct its answer.
+        is_ready: Whether all of its images are ready, and its schema is compiled.
 
     Attributes:
+        is_ready: As given.
         lacks_json: Whether the last answer contained no JSON at all, as if the server had ignored the schema.
 
     Raises:
@@ -58,12 +60,14 @@ class Question(Generic[R]):
         overrides: Overrides,
         schema: Any = None,
         max_repairs: int = 1,
+        *,
+        is_ready: bool = False,
     ) -> None:
         hide_headers(overrides)
         subject = ("messages",) if issubclass(kind, ChatResponse) else ("prompt", "image_documents")
         check_request_parameters(overrides, (*subject, "schema", "max_repairs"))
         check_max_repairs(max_repairs)
-        self.kind, self.overrides = kind, overrides
+        self.kind, self.overrides, self.is_ready = kind, overrides, is_ready
         self.is_structured = schema is not None
         self.lacks_json = False
         self._get_messages, self._source, self._max_repairs = get_messages, schema, max_repairs
@@ -145,7 +149,7 @@ def with_earlier(response: R, earlier: R | None) -> R:
         usage=None if usage is None or response.usage is None else usage + response.usage,
         reported_cost=None if cost is None or response.reported_cost is None else cost + response.reported_cost,
         latency=(earlier.latency or 0.0) + (response.latency or 0.0),
-        pricing=SumOfAttempts(tuple(replace(attempt, raw=None) for attempt in (earlier, response))),
+        pricing=SumOfAttempts(tuple(replace(attempt, raw=None, images=()) for attempt in (earlier, response))),
         sent_tokens=(earlier.sent_tokens or 0) + (response.sent_tokens or 0),
         attempts=earlier.attempts + response.attempts,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,12 @@ FileVersion = tuple[str, int, int]
 
 KnownFile = tuple[int, int, str]
 """The size in bytes of a file, its modification time in nanoseconds, and its digest."""
+
+_MAX_RECENT = 20_000
+"""The files whose digests are kept in memory: those that wait in the queues of a run."""
+
+_recent: dict[FileVersion, str] = {}
+_recent_lock = threading.Lock()
 
 
 class ImageDigestStore(StoreFile):
@@ -63,11 +70,32 @@ class ImageDigestStore(StoreFile):
                 found.append(error)
                 continue
             found.append(digest)
-            if version is not None and version not in known:
-                new[version] = digest
+            if version is not None:
+                _note_recent(version, digest)
+                if version not in known:
+                    new[version] = digest
         if new:
             self._write_files((*version, digest) for version, digest in new.items())
         return found
+
+    def file_digest(self, document: ImageDocument) -> str | None:
+        """Return the digest of an image in a file as the file is now; None for other images, which do not change.
+
+        Args:
+            document: The image.
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
+        if document.part_of is not None:
+            file, part = document.part_of
+            digest = self.file_digest(file)
+            return None if digest is None else part_digest(digest, [part])
+        if document.image_path is None:
+            return None
+        version = _file_version(document)
+        known = None if version is None else _recent.get(version)
+        return known or self.digest(document)
 
     def _compute_digest(self, document: ImageDocument) -> str:
         if document.part_of is not None:
@@ -107,6 +135,13 @@ class ImageDigestStore(StoreFile):
     def _write_files(self, rows: Iterable[tuple[str, int, int, str]]) -> None:
         with self._transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+
+
+def _note_recent(version: FileVersion, digest: str) -> None:
+    with _recent_lock:
+        _recent[version] = digest
+        if len(_recent) > _MAX_RECENT:
+            del _recent[next(iter(_recent))]
 
 
 def _file_version(document: ImageDocument) -> FileVersion | None:
