@@ -287,6 +287,7 @@ class Gate(model_gate.ModelGate):
         super().__init__(
             vn.connect("demo"),
             vn.RateLimit(requests_per_minute=1),
+            asyncio.Semaphore(4),
             asyncio.Semaphore(1),
             Progress(4, "comparing", enabled=False),
             is_stopped=lambda: self.is_stopped,

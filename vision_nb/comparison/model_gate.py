@@ -81,7 +81,8 @@ class ModelGate:
     Args:
         llm: The model.
         limit: Its rate limit, or None for no limit.
-        slots: The slots of the run's concurrent calls; a waiting request gives its slot to other models.
+        calls: The slots of the model's concurrent calls.
+        slots: Those of all models together; a waiting request gives its slot to other models.
         progress: Shows that requests wait.
         is_stopped: Returns whether the run has stopped.
         max_wait: The most seconds for which a request waits because of the limits that the server reports.
@@ -89,6 +90,7 @@ class ModelGate:
     Attributes:
         model: The model's name.
         limit: As given.
+        calls: As given.
         slots: As given.
         max_wait: As given.
         pause: The pause after the model's last rate limit error.
@@ -99,13 +101,14 @@ class ModelGate:
         self,
         llm: MultiModalLLM,
         limit: RateLimit | None,
+        calls: Slots,
         slots: Slots,
         progress: Progress,
         *,
         is_stopped: Callable[[], bool],
         max_wait: float,
     ) -> None:
-        self.model, self.limit, self.slots, self.pause = str(llm), limit, slots, Pause()
+        self.model, self.limit, self.calls, self.slots, self.pause = str(llm), limit, calls, slots, Pause()
         self.window, self.max_wait = llm.window(), max_wait
         self._limits = NO_LIMITS if limit is None else limit.per_minute
         self._progress, self._is_stopped = progress, is_stopped

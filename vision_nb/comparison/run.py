@@ -41,10 +41,14 @@ from vision_nb.providers.structured import with_earlier
 from vision_nb.responses import Response, Usage
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.claims import Claim, finish_in_thread, pauses
+from vision_nb.storage.writer import WriteFuture
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
 _QUEUED = 10_000  # rows of a model that wait for their call; the others are looked up later
+_CALLS_PER_SPARE = (
+    4  # concurrent calls for each further worker, which waits for the store while others wait for answers
+)
 _MAX_RATE_LIMITS = 6  # rate limit errors of one call before its row fails
 
 
@@ -112,14 +116,16 @@ class Run:
         gates = [
             ModelGate(
                 llm,
-                limit,
+                rate_limit,
+                asyncio.Semaphore(limit),
                 slots,
                 self._progress,
                 is_stopped=lambda: self.stopped is not None,
                 max_wait=self.options.max_wait,
             )
-            for llm, limit in zip(self.grid.models, self.grid.rate_limits, strict=True)
+            for llm, limit, rate_limit in zip(self.grid.models, limits, self.grid.rate_limits, strict=True)
         ]
+        workers = [limit + limit // _CALLS_PER_SPARE for limit in limits]
         keeper = asyncio.create_task(self._progress.keep_current())
         with self._writer, self._progress, fewer_garbage_collections():
             try:
@@ -127,10 +133,10 @@ class Run:
                 async with self._calls.running():
                     work = [
                         asyncio.create_task(one)
-                        for model, (queue, gate, limit) in enumerate(zip(queues, gates, limits, strict=True))
+                        for model, (queue, gate, count) in enumerate(zip(queues, gates, workers, strict=True))
                         for one in (
-                            self._enqueue(model, queue, limit),
-                            *(self._work(queue, gate) for _ in range(limit)),
+                            self._enqueue(model, queue, count),
+                            *(self._work(queue, gate) for _ in range(count)),
                         )
                     ]
                     try:
@@ -292,11 +298,16 @@ class Run:
         while True:
             await gate.pause.wait()
             try:
-                if gate.pause.final_error is not None:
-                    raise gate.pause.final_error
-                async with gate.slots:
-                    await self._call(row, image, gate, claim, paid)
+                async with gate.calls, gate.slots:
+                    if self.stopped is not None:
+                        break
+                    if gate.pause.final_error is not None:
+                        raise gate.pause.final_error
+                    written = await self._call(row, image, gate, claim, paid)
                 gate.pause.has_answered, gate.pause.is_hopeless = True, False
+                if written is not None:
+                    await written  # even if the task is canceled
+                    self.rows.put(row, self.rows[row], is_stored=True)
                 break
             except (AuthenticationError, UnknownModelError, QuotaExceededError, RequestTooLargeError) as error:
                 self._fail(row, error)
@@ -336,7 +347,10 @@ class Run:
                 self._fail(row, error)
                 break
 
-    async def _call(self, row: int, image: ImageDocument, gate: ModelGate, claim: Claim, paid: Response | None) -> None:
+    async def _call(
+        self, row: int, image: ImageDocument, gate: ModelGate, claim: Claim, paid: Response | None
+    ) -> WriteFuture | None:
+        """Make a row's call, and return the end of the write of its answer; None if it may not be stored."""
         model = self.grid.place(row)[0]
         llm, self._has_asked = self.grid.models[model], True
         name = partial(_name, image, llm.label if len(self.grid.models) > 1 else "")
@@ -351,9 +365,7 @@ class Run:
         done = asked.with_answer(response, from_store=False)
         self.rows.put(row, done)
         self._count_call(done)
-        if written is not None:
-            await written  # even if the task is canceled
-            self.rows.put(row, done, is_stored=True)
+        return written
 
     def _fail(self, row: int, error: Exception) -> None:
         failed = self.rows[row].with_error(error)
