@@ -120,7 +120,7 @@ class CallAccounting:
         self._run_budget, self._gate = active_budget.get(), active_gate.get()
         self._reserved: dict[Budget, Decimal] = {}
         self._is_settled = self._may_be_billed = False
-        if self._run_budget is not None or is_limited():
+        if is_limited():
             self._highest_price()  # loads the price list now: an asynchronous call is still in a thread
 
     def reserve(self) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ class TextTokens:
     is_estimate: bool
 
 
+@lru_cache(maxsize=100)  # a run asks the same questions about many images
 def text_tokens(text: str, model: str = "gpt-4o") -> TextTokens:
     """Count or estimate the tokens of a text.
 
@@ -64,6 +65,7 @@ def text_tokens(text: str, model: str = "gpt-4o") -> TextTokens:
     return TextTokens(MESSAGE_TOKENS + math.ceil(latin / CHARACTERS_PER_TOKEN) + len(text) - latin, True)
 
 
+@lru_cache(maxsize=100)
 def fewest_text_tokens(text: str) -> int:
     """Return a lower bound on the tokens of a text, for any vocabulary.
 

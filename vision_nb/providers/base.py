@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
@@ -304,12 +303,13 @@ class MultiModalLLM(RequestSender):
         tier, longest = _service_tier(settings), longest_answer(settings)
         start = active_accounting.get()
         accounting = start(str(self), self.pricing, tokens, longest_answer=longest, service_tier=tier)
-        empty = question.kind(
-            model=self.model, pricing=self.pricing, sent_tokens=sent, service_tier=tier, schema=schema
-        )
         asked = next((m.image_documents for m in reversed(messages) if set(m.image_documents) & images.keys()), ())
-        empty = replace(
-            empty,
+        empty = question.kind(
+            model=self.model,
+            pricing=self.pricing,
+            sent_tokens=sent,
+            service_tier=tier,
+            schema=schema,
             image_notes=tuple(note for image in images.values() for note in image.notes),
             expected_tokens=tokens.total,
             sent_images=tuple(images[document].sent for document in asked if document in images),

@@ -254,7 +254,9 @@ class Hooks:
         request = response.request
         for name, value in request.extensions.get(_HIDDEN, {}).items():
             request.headers[name] = value
-        for name, value in response.headers.multi_items():
+        headers = response.headers.multi_items()
+        text = "\n".join(value for _, value in headers)
+        for name, value in headers if redact_known(text) != text else ():
             if (redacted := redact_known(value)) != value:
                 response.headers[name] = redacted
         check_redirect(response, request.url, self.service, self.argument)
