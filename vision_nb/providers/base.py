@@ -321,9 +321,8 @@ class MultiModalLLM(RequestSender):
     async def _aprepare(self, question: Question[R], *, stream: bool) -> Call[R]:
         """Prepare a call in a thread, unless its images are ready."""
         await self._aload_facts()
-        if question.is_ready:
-            return self._prepare(question, stream=stream)
-        return await to_thread(self._prepare, question, stream=stream)
+        prepare = partial(self._prepare, question, stream=stream)
+        return prepare() if question.is_ready else await to_thread(prepare)
 
     def _prepare_image(
         self, document: ImageDocument, settings: Mapping[str, Any], count: int = 1, *, inline_urls: bool = False
