@@ -58,6 +58,7 @@ def test_a_str_is_a_path_unless_it_is_passed_as_base64(tmp_path, monkeypatch):
     assert ImageDocument(image=base64.b64encode(PNG).decode()).read() == PNG
     assert ImageDocument(image=base64.urlsafe_b64encode(PNG).decode().rstrip("=")).read() == PNG
     assert ImageDocument.of(f"file://{tmp_path}/photo").read() == PNG
+    assert ImageDocument.of(Path("photo").rename("50%25 a#b.png").absolute().as_uri()).read() == PNG
     with pytest.raises(errors.UnsupportedImageError, match="not base64"):
         ImageDocument(image="photo")
     with pytest.raises(errors.UnsupportedImageError, match="pass base64 as str"):

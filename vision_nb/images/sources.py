@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 ImageSource: TypeAlias = Any
 """A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument.
@@ -23,9 +24,12 @@ def local_path(source: str) -> str | None:
         return source
     if scheme[0].lower() != "file://":
         return None
+    path = urlsplit(source).path
+    if os.name != "nt":  # url2pathname of Python 3.14 takes a path with two slashes to name another host
+        return os.fsdecode(unquote_to_bytes(path))
     from urllib.request import url2pathname  # imports http and email
 
-    return url2pathname(unquote(urlsplit(source).path))
+    return url2pathname(path)
 
 
 def source_arguments(source: ImageSource) -> dict[str, Any]:
