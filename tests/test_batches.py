@@ -365,11 +365,11 @@ def test_invalid_structured_answers_are_paid_for_and_not_repaired(server, llm, p
 
 
 def test_refusals_and_answers_that_were_cut_off_are_errors_as_in_direct_calls(server, llm, path, images):
-    refusal = {"index": 0, "message": {"role": "assistant", "content": None, "refusal": "No."}, "finish_reason": "stop"}
+    refusal = {"index": 0, "message": {"role": "assistant", "content": None, "refusal": "No!"}, "finish_reason": "stop"}
     cut_off = {"index": 0, "message": {"role": "assistant", "content": '{"wid'}, "finish_reason": "length"}
     server.fail_batch(BatchFault(bodies={0: {"choices": [refusal]}, 1: {"choices": [cut_off]}}))
     comparison = collected(llm, path, images, schema=SCHEMA)
-    assert "refused to answer: No" in comparison[0].error and "cut off" in comparison[1].error
+    assert "refused to answer: No! Change" in comparison[0].error and "cut off" in comparison[1].error
     assert comparison.rows.answered == 2
 
 

@@ -34,10 +34,10 @@ FAULTS = {
     "unknown": (Fault(status=404), errors.UnknownModelError, "404 for llava-13b"),
     "rejected": (
         Fault(
-            status=422, body={"title": "Input validation failed", "detail": "- input: x\n- input: y\n", "status": 422}
+            status=422, body={"title": "Input validation failed", "detail": "- input: x\n- input: y!\n", "status": 422}
         ),
         errors.RequestRejectedError,
-        "- input: x - input: y",
+        "- input: x - input: y! Correct",
     ),
     "too many": (Fault(status=429, retry_after=0.01), errors.RateLimitError, "Wait a moment"),
     "server failed": (Fault(status=503, retry_after=0.01), errors.ServerError, "replicate.com/predictions"),
@@ -175,7 +175,7 @@ def test_an_unreachable_server_is_a_connection_error():
 @pytest.mark.parametrize("model", ["llava-13b", "fuyu-8b"])
 async def test_the_error_of_a_failed_prediction_has_its_id_reason_and_log(server, make, model):
     log = "\n".join(f"line {number}" for number in range(40)) + "\nCUDA out of memory."
-    fault = Fault(prediction_error="it broke", prediction_logs=log)
+    fault = Fault(prediction_error="it broke!", prediction_logs=log)
     llm = make(model)
     for number in range(4):
         server._faults.clear()
@@ -183,7 +183,7 @@ async def test_the_error_of_a_failed_prediction_has_its_id_reason_and_log(server
         error = await error_of_call(llm, number)
         assert type(error) is errors.PredictionFailedError and isinstance(error, errors.PredictionError)
         assert error.prediction_id and error.prediction_id in str(error)
-        assert "it broke" in str(error) and 'log ends with "CUDA out of memory."' in str(error)
+        assert "it broke! Try again" in str(error) and 'log ends with "CUDA out of memory."' in str(error)
         assert error.logs.startswith("line 33") and error.logs.endswith("CUDA out of memory.")
         cause: Any = error.__cause__
         assert cause.prediction.id == error.prediction_id

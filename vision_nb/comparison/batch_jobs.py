@@ -17,6 +17,7 @@ from vision_nb.cost.budget import Budget
 from vision_nb.errors import BatchError, StoreError, VisionError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.batches import BatchState
+from vision_nb.rendering.format import as_sentence
 from vision_nb.responses import CompletionResponse
 from vision_nb.schema.schema import Schema
 from vision_nb.storage.answers import is_storable
@@ -225,8 +226,8 @@ class BatchJobs:
                 "answers, or they have expired. Use that store, or run the cell again to pay for new answers."
             )
         if state.status == "failed":
-            words = state.message.rstrip(".") or "it gave no reason"
-            return BatchError(f"{self.llm} refused the batch {state.id}: {words}. Change that, and run the cell again.")
+            words = as_sentence(state.message or "it gave no reason")
+            return BatchError(f"{self.llm} refused the batch {state.id}: {words} Change that, and run the cell again.")
         if state.status == "completed":
             return BatchError(f"The batch {state.id} ended without a line for this question: run the cell again.")
         return None

@@ -38,6 +38,7 @@ from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.paths import writable_path
 from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.format import as_sentence
 from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.schema.fields import flatten
 from vision_nb.schema.schema import Schema
@@ -227,8 +228,8 @@ class Comparison(BatchResult):
             raise SettingsError(f"Row {index} does not exist: rows are numbered from 0 to {len(self.rows) - 1}.")
         row = self.rows[index]
         if not row.finished:
-            reason = (row.error or "the call was not made").rstrip(".")
-            raise SettingsError(f"Row {index} has no answer to score: {reason}.")
+            reason = as_sentence(row.error or "the call was not made")
+            raise SettingsError(f"Row {index} has no answer to score: {reason}")
         return row
 
     def _labels(self) -> dict[str, list[Label]]:

@@ -26,6 +26,7 @@ from vision_nb.magics.usage_errors import UsageError
 from vision_nb.notebook.display import display_stream
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, mark_displayed
 from vision_nb.providers.default_model import announce
+from vision_nb.rendering.format import as_sentence
 from vision_nb.rendering.html import error_box
 from vision_nb.storage.claims import claimed
 
@@ -127,7 +128,7 @@ def _prepare(
 
 
 def _skipped_notes(skipped: list[tuple[Path, str]]) -> list[str]:
-    notes = [f"Skipped {path.name}: {reason}." for path, reason in skipped[:_MAX_SKIPPED]]
+    notes = [f"Skipped {path.name}: {as_sentence(reason)}" for path, reason in skipped[:_MAX_SKIPPED]]
     more = len(skipped) - _MAX_SKIPPED
     return [*notes, f"Skipped {more} more files."] if more > 0 else notes
 

@@ -16,6 +16,7 @@ from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.privacy.api_keys import hide_headers
 from vision_nb.providers.call import NO_ANSWER, GetMessages, Overrides, check_messages
 from vision_nb.providers.retries import with_rate_limit_retries
+from vision_nb.rendering.format import as_sentence
 from vision_nb.responses import ChatResponse, Response, SumOfAttempts
 from vision_nb.schema.words import instructions, repair_request
 
@@ -159,8 +160,8 @@ def _check_finished(response: Response) -> None:
     """Raise SchemaError if an answer was refused, cut off or only reasoned about; only the last may be repaired."""
     remark = response.choices[0].remark
     if response.is_refusal or response.finish_reason == "refusal":
-        words = " ".join(response.text.split()) or "it gave no reason"
-        message = f"The model refused to answer: {words[:160].rstrip('.')}. Change the question or the image."
+        words = as_sentence((" ".join(response.text.split()) or "it gave no reason")[:160])
+        message = f"The model refused to answer: {words} Change the question or the image."
     elif remark or response.finish_reason in _CUT_OFF:
         message = remark or "The answer was cut off at the length limit: raise max_new_tokens for more."
     else:

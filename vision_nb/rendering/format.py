@@ -1,4 +1,4 @@
-"""Numbers as text: token counts, prices and file sizes."""
+"""Numbers as text (token counts, prices and file sizes), and quoted words as sentences."""
 
 from __future__ import annotations
 
@@ -118,3 +118,13 @@ def format_bytes(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.1f} {name}"
     return f"{size} bytes"
+
+
+def as_sentence(words: str) -> str:
+    """Return words of others that end like a sentence: with a full stop, unless they have another mark.
+
+    >>> as_sentence("Bad image"), as_sentence("Bad image."), as_sentence("Sorry about that!")
+    ('Bad image.', 'Bad image.', 'Sorry about that!')
+    """
+    words = words.rstrip(".")
+    return words if words.endswith(("!", "?")) else f"{words}."

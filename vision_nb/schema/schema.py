@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from vision_nb.errors import SchemaError, SettingsError
+from vision_nb.rendering.format import as_sentence
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.schema.canonical import digest_of, without_generated_titles
 from vision_nb.schema.fields import Field, fields_of, resolve
@@ -249,7 +250,7 @@ def _of_type(source: Any) -> Schema:
             found = re.search(r"<class '(?:[\w<>]+\.)*(\w+)'>", reason)
             reason = f"pydantic has no schema of the class {found[1] if found else name}; use a pydantic model, a "
             reason += "dataclass or a TypedDict, with fields of such types or of Python's own"
-        raise SettingsError(f"{name:.60} cannot be used as a schema: {reason:.180}.") from error
+        raise SettingsError(f"{name:.60} cannot be used as a schema: {as_sentence(reason[:180])}") from error
     return _compile(name, document, TypeValidator(adapter, name, document), source)
 
 

@@ -7,6 +7,7 @@ from datetime import date, datetime, time
 from typing import Any, Protocol
 
 from vision_nb.errors import SettingsError
+from vision_nb.rendering.format import as_sentence
 from vision_nb.schema.json_text import to_json
 from vision_nb.schema.jsonschema_import import import_jsonschema
 from vision_nb.schema.misread_values import misread_values
@@ -140,8 +141,8 @@ class DocumentValidator:
             kind.check_schema(document, format_checker=kind.FORMAT_CHECKER)
         except (jsonschema.exceptions.SchemaError, RecursionError) as error:
             place = join_path(getattr(error, "absolute_path", ()))
-            reason = getattr(error, "message", "nested too deeply")
-            raise SettingsError(f"The JSON schema is not valid at {place or 'its root'}: {reason:.160}.") from error
+            reason = as_sentence(getattr(error, "message", "nested too deeply")[:160])
+            raise SettingsError(f"The JSON schema is not valid at {place or 'its root'}: {reason}") from error
         checker = jsonschema.FormatChecker(formats=())
         for name, parse in (("date", date), ("date-time", datetime), ("time", time)):
             checker.checkers[name] = (_format_check(parse), ValueError)

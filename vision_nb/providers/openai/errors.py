@@ -27,6 +27,7 @@ from vision_nb.errors import (
 from vision_nb.providers.openai.chunk_stream import ANSWER_BEGAN
 from vision_nb.providers.openai.server_message import clean, server_message
 from vision_nb.providers.rate_limit_headers import retry_after, wait_after_refusal
+from vision_nb.rendering.format import as_sentence
 
 _BY_CODE: dict[str, type[ProviderError]] = {
     "context_length_exceeded": ContextLengthError,
@@ -312,10 +313,9 @@ def _api_error(error: Exception, service: str, server: str | None, model: str, p
         advice = f"The base URL lacks /v1: try {server.rstrip('/')}/v1."
     elif kind is ContentFilterError and (filtered := _filtered_categories(body)):
         advice = f"Filtered: {', '.join(filtered)}. {advice}"
-    reason = text.rstrip(".") or "it gave no reason"
-    end = "" if reason.endswith(("!", "?")) else "."  # "... Sorry about that!"
+    reason = as_sentence(text or "it gave no reason")
     return kind(
-        f"{service} returned error{number}{about}: {reason}{end} {advice}",
+        f"{service} returned error{number}{about}: {reason} {advice}",
         status_code=status,
         partial_text=partial_text,
         retry_after=_retry_after(error),

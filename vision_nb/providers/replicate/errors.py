@@ -24,6 +24,7 @@ from vision_nb.errors import (
 )
 from vision_nb.providers.deadline import AnswerDeadlineError
 from vision_nb.providers.retries import parse_retry_after
+from vision_nb.rendering.format import as_sentence
 
 _BY_STATUS: dict[int, type[ProviderError]] = {
     401: AuthenticationError,
@@ -108,12 +109,12 @@ def _ended(prediction: Any, model: str, partial_text: str) -> PredictionError:
         return PredictionCanceledError(
             f"Prediction {prediction.id} of {model} was canceled. Ask again to start another.{log_end}", **details
         )
-    reason = str(prediction.error or "no reason given").strip().rstrip(".")[:100]
+    reason = as_sentence(str(prediction.error or "no reason given").strip()[:100])
     kind, advice = PredictionFailedError, "Try again, or change the question or the image"
     if _is_failed_download(prediction):
         kind, log_end = PredictionDownloadError, ""  # the log ends with the same words
         advice = "Check that the URL is correct and public, or pass inline_urls=True to send the image itself"
-    return kind(f"Prediction {prediction.id} of {model} failed on Replicate: {reason}. {advice}.{log_end}", **details)
+    return kind(f"Prediction {prediction.id} of {model} failed on Replicate: {reason} {advice}.{log_end}", **details)
 
 
 def _is_failed_download(prediction: Any) -> bool:
@@ -125,7 +126,7 @@ def _is_failed_download(prediction: Any) -> bool:
 
 def _refused(error: Any, prediction: Any, model: str, partial_text: str) -> ProviderError:
     """Return the error for an HTTP error status."""
-    detail = " ".join(str(error.detail or error.title or error.status).split()).rstrip(".")[:150]
+    detail = as_sentence(" ".join(str(error.detail or error.title or error.status).split())[:150])
     kind = error_class(error.status, str(error.title))
     advice = _ADVICE[kind]
     if error.status == 402:
@@ -133,7 +134,7 @@ def _refused(error: Any, prediction: Any, model: str, partial_text: str) -> Prov
     elif kind is ServerError and prediction is None:
         advice = _MAYBE_CREATED
     return kind(
-        f"Replicate returned error {error.status} for {model}: {detail}. {advice}.",
+        f"Replicate returned error {error.status} for {model}: {detail} {advice}.",
         status_code=error.status,
         partial_text=partial_text,
         retry_after=requested_pause("", detail) if kind is RateLimitError else None,
