@@ -100,8 +100,11 @@ async def test_a_call_that_is_cancelled_while_it_waits_reserves_nothing(llm):
 
 
 async def test_an_active_budget_refuses_a_call_that_can_never_pass(server, llm):
-    with Budget(Decimal("0.0001")).active(), pytest.raises(errors.BudgetExceededError, match="raise budget="):
+    llm.max_new_tokens = None
+    with Budget(Decimal("0.0001")).active(), pytest.raises(errors.BudgetExceededError) as caught:
         await llm.acomplete("What?", picture())
+    assert str(caught.value).startswith("A call to openai:gpt-4o (up to 4,096 output tokens) could cost ")
+    assert str(caught.value).endswith(": raise budget=, or set a lower max_new_tokens.")
     assert server.requests == []
 
 

@@ -48,12 +48,12 @@ class Budget:
         limit = "no limit" if self.limit is None else f"of {format_usd(self.limit)}"
         return f"Budget({format_usd(self.spent)} spent, {limit})".replace(" spent, of", " spent of")
 
-    def reserve(self, amount: Decimal, model: str) -> Decimal:
+    def reserve(self, amount: Decimal, what: str) -> Decimal:
         """Reserve the highest possible price of a call.
 
         Args:
             amount: US dollars.
-            model: The model's name, for the error message.
+            what: The model's name and what it is asked for, for the error message.
 
         Returns:
             The reserved amount, to pass to `settle`.
@@ -72,8 +72,8 @@ class Budget:
                 return amount
         in_progress = f" and {format_usd(reserved)} is reserved for calls in progress" if reserved else ""
         raise BudgetExceededError(
-            f"A call to {model} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
-            f"{format_usd(limit)} is spent{in_progress}: raise {self._name}, or ask for less.",
+            f"A call to {what} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
+            f"{format_usd(limit)} is spent{in_progress}: raise {self._name}, or set a lower max_new_tokens.",
             may_pass_later=spent + amount <= limit,
         )
 
