@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from vision_nb.comparison.cluster_connection import check_versions, versions
 from vision_nb.comparison.cluster_messages import (
@@ -41,6 +41,7 @@ from vision_nb.notebook.wait_line import hidden_waits
 from vision_nb.paths import shown_path
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.outgoing_image import ReadyImage
 from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.responses import Response
 from vision_nb.storage.image_digests import KnownFile, image_changed
@@ -92,29 +93,14 @@ class _Call:
 
     is_limited = True
 
-    def __init__(self, session: Session, call: str, known: KnownFile | None) -> None:
-        self._session, self._call, self._known = session, call, known
+    def __init__(self, session: Session, call: str) -> None:
+        self._session, self._call = session, call
         self._has_rate_limit = False
-        self.image: ImageDocument | None = None
         self.settlements: list[Settlement] = []
 
     async def ask(self, kind: str, data: Any = None) -> None:
         """Wait for the notebook's permission to send a request; its errors are raised here."""
         self._has_rate_limit = await asyncio.wrap_future(self._session.ask(kind, self._call, data))
-
-    async def check_image(self) -> None:
-        """Check that the image of a request, which is ready to be sent, is the one that was looked up.
-
-        Raises:
-            ImageError: Its file has changed, or can no longer be read.
-        """
-        if self.image is not None and self._known is not None:
-            file, _ = file_of(self.image)
-            read = await asyncio.to_thread(_version, file, self._known, self._session.address)
-            if isinstance(read, VisionError):
-                raise read
-            if read[2] != self._known[2]:
-                raise image_changed(self.image)
 
     async def aadmit(self, input_tokens: int | None, output_tokens: int) -> None:
         """Return at once: `_Accounting` has asked for the permission."""
@@ -150,7 +136,6 @@ class _Accounting(CallAccounting):
 
     async def areserve(self) -> None:
         """Wait until the request may be sent."""
-        await self._call.check_image()
         settlements, self._call.settlements = self._call.settlements, []
         reservation = Reservation(self.tokens, self._longest_answer, self.service_tier, tuple(settlements))
         await self._call.ask("reserve", reservation)
@@ -188,7 +173,7 @@ async def perform(key: str, work: Work, images: bytes | None, *, run: RunId) -> 
 
 async def _answer(session: Session, key: str, question: Question, images: bytes) -> Outcome:
     """Ask a model about an image; errors are part of the outcome."""
-    call = _Call(session, key, question.known)
+    call = _Call(session, key)
     try:
         return Outcome(portable(await _response(session, key, question, images, call)), None, call.settlements)
     except VisionError as error:
@@ -203,24 +188,30 @@ async def _answer(session: Session, key: str, question: Question, images: bytes)
 async def _response(session: Session, key: str, question: Question, images: bytes, call: _Call) -> Response:
     setup = await session.setup(key)
     llm = setup.models[question.model]
-    call.image = image = await session.in_thread(_prepared, llm, images, session.address)
+    image = await session.in_thread(_prepared, llm, question, images, session.address)
     session.secede(key)
 
     async def complete() -> Response:
         active_gate.set(call)
         active_accounting.set(partial(_Accounting, call))
         with without_rate_limit_retries(), hidden_waits():
-            return await llm.acomplete(question.prompt, [image], schema=setup.schema, max_repairs=setup.max_repairs)
+            return await llm.acomplete(question.prompt, image, schema=setup.schema, max_repairs=setup.max_repairs)
 
     return await session.complete(complete(), key)
 
 
-def _prepared(llm: MultiModalLLM, images: bytes, address: str) -> ImageDocument:
-    """Return an image of which the cache has what is sent to the model."""
+def _prepared(llm: MultiModalLLM, question: Question, images: bytes, address: str) -> ReadyImage:
+    """Return an image ready to be sent, if what was read is what was looked up."""
     [image] = pickle.loads(images)
     with _naming_worker(address, image):
-        llm.outgoing(image)
-    return cast(ImageDocument, image)
+        outgoing = llm.outgoing(image)
+        if question.known is not None:
+            read = _version(file_of(image)[0], question.known, address)
+            if isinstance(read, VisionError):
+                raise read
+            if read[2] != question.known[2]:
+                raise image_changed(image)
+    return ReadyImage.from_outgoing(outgoing, digest=None)
 
 
 def _digests(address: str, work: Inspection, images: bytes) -> list[KnownFile | VisionError]:

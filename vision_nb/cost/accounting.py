@@ -121,7 +121,7 @@ class CallAccounting:
         self._reserved: dict[Budget, Decimal] = {}
         self._is_settled = self._may_be_billed = False
         if is_limited():
-            self._highest_price()  # loads the price list now: an asynchronous call is still in a thread
+            self._highest_price()  # loads the price list before the call is sent
 
     def reserve(self) -> None:
         """Reserve the call's highest price in the budgets that apply to it, and then wait for the rate limit.
