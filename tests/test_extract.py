@@ -549,7 +549,17 @@ def test_the_html_has_no_remark_on_a_complete_answer_and_ends_in_deep_values(ser
     deep = []
     for _ in range(10_000):
         deep = [deep]
-    assert value_html(deep) == "..."
+    assert "<li>...</li>" in value_html(deep)
+
+
+def test_a_list_of_objects_has_a_line_for_each_of_the_first_ones(tmp_path):
+    item = {"type": "object", "properties": {"name": {"type": "string"}, "price": {"type": "number"}}}
+    schema = {"type": "object", "properties": {"items": {"type": "array", "items": item}}}
+    items = [{"name": f"Tea {number}", "price": number + 30.0} for number in range(9)]
+    extraction = make_extraction(tmp_path, [[{"items": items}]], schema)
+    html, text = extraction._repr_html_(), str(extraction)
+    assert html.count("<li>") == 7 and "<li>name: Tea 4, price: 34</li>" in html and "<li>and 3 more</li>" in html
+    assert "Tea 4" in text and "and 3" in text and "34.0" not in html + text and "Tea 6" not in html + text
 
 
 def test_a_table_of_the_demo_says_which_values_are_not_data():

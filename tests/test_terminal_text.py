@@ -168,6 +168,13 @@ def test_a_table_fits_the_terminal_and_keeps_words_whole_if_it_can():
     wide = TextTable((), [("日本語" * 10, "x" * 50)]).text(30).splitlines()
     assert all(sum(1 + (one > "\u3000") for one in line) <= 30 for line in wide)
     assert "".join(line.split()[-1] for line in wide).count("x") == 50, "nothing is cut off"
+    names = TextTable((), [("receipt_01.jpg", "demo:scripted-large", "2026-03-09", "- a word\n- words")]).text(41)
+    assert [" ".join(line.split()) for line in names.splitlines()] == [
+        "receipt_ demo: 2026-03-09 - a",
+        "01.jpg scripted- word",
+        "large -",
+        "words",
+    ], "a long word is broken after its punctuation"
     assert TextTable((), []).text(80) == ""
 
 

@@ -11,7 +11,7 @@ from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
 from vision_nb.rendering.demo_badge import BADGE
 from vision_nb.rendering.terminal import TerminalPart, TextTable, short_text
-from vision_nb.rendering.values import value_text
+from vision_nb.rendering.values import value_lines
 from vision_nb.schema.fields import Field
 
 _MAX_ROWS = 40
@@ -125,4 +125,4 @@ def _answer(row: Row) -> str:
 
 
 def _value(value: object) -> str:
-    return "-" if value is None else short_text(value_text(value), _MAX_ANSWER)
+    return "-" if value is None else value_lines(value, lambda text: short_text(text, _MAX_ANSWER))

@@ -30,6 +30,7 @@ from vision_nb.rendering.sanitize import escape_text
 from vision_nb.responses import UNFINISHED, Response
 
 _FROM_CACHE = "This answer came from the cache, at no cost. Use --no-cache to ask again."
+_PRE_STYLE = "word-break:normal;overflow-wrap:anywhere"  # JupyterLab breaks lines within words
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class AnswerView(StreamingDisplay):
         below = self._below(response) if finished else ""
         if self.output_format.mimetype == "text/plain":  # also as HTML: some front ends turn plain text into links
             strip = answer_strip(self.images(response)) if finished else ""
-            html_text = f"{reasoning_html(response)}<pre>{escape(text + below)}</pre>{strip}"
+            pre = f'<pre style="{_PRE_STYLE}">{escape(text + below)}</pre>'
+            html_text = f"{reasoning_html(response)}{pre}{strip}"
             return {"text/html": html_text, "text/plain": text + below}
         reasoning = reasoning_html if self.output_format.mimetype == "text/html" else reasoning_markdown
         return {self.output_format.mimetype: reasoning(response) + text + below, "text/plain": plain_text(response)}

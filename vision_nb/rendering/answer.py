@@ -12,7 +12,7 @@ from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
 from vision_nb.rendering.format import format_count, format_price
 from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalPart, TextTable, short_text
-from vision_nb.rendering.values import value_text
+from vision_nb.rendering.values import value_lines
 
 THINKING = "Thinking\N{HORIZONTAL ELLIPSIS}"
 """What is shown while a model reasons, here and in the chat panel."""
@@ -198,7 +198,7 @@ def fields_table(data: Any) -> TextTable:
 
 
 def _field_text(value: Any) -> str:
-    return "none" if value is None else value_text(value)
+    return "none" if value is None else value_lines(value)
 
 
 def response_facts(response: _Response) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vision_nb.rendering.html import MUTED_STYLE
 from vision_nb.rendering.sanitize import inline_text, replace_surrogates
+from vision_nb.rendering.values import value_text
 
 _MAX_ROWS = 50
 _MAX_COLUMNS = 12
@@ -82,8 +83,6 @@ def _text(value: Any, depth: int) -> str:
     """Return a value as escaped text."""
     if value is None:
         return _NONE
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     if isinstance(value, Mapping):
         return "..." if value else _NONE
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -91,7 +90,7 @@ def _text(value: Any, depth: int) -> str:
             return _NONE
         parts = [_item_text(item, depth + 1) if depth < _MAX_DEPTH else "..." for item in value[:_MAX_ROWS]]
         return ", ".join(parts) + (", ..." if len(value) > _MAX_ROWS else "")
-    text = replace_surrogates(str(value))
+    text = replace_surrogates(value_text(value))
     return inline_text(text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}...")
 
 

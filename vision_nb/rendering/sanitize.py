@@ -68,8 +68,12 @@ def name_text(name: str) -> str:
     >>> name_text("holiday_in_the_mountains.jpg")
     'holiday_<wbr>in_<wbr>the_<wbr>mountains.jpg'
     """
-    parts = [name] if len(name) <= _SHORT_NAME else re.split(r"(?<=[/_:-])(?=\w)", name)
-    return "<wbr>".join(map(escape_text, parts))
+    return "<wbr>".join(map(escape_text, [name] if len(name) <= _SHORT_NAME else name_parts(name)))
+
+
+def name_parts(name: str) -> list[str]:
+    """Return the parts of a name between which it can wrap: each but the last one ends with punctuation."""
+    return re.split(r"(?<=[/_:-])(?=\w)", name)
 
 
 def attribute_text(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision_nb.checks.public_object import PublicObject
 from vision_nb.notebook.ipython import in_notebook
-from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
+from vision_nb.rendering.sanitize import name_parts, replace_surrogates, terminal_text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -23,7 +22,7 @@ _GAP = "  "
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table for a terminal; cells that are too long for it are wrapped.
+    """A table for a terminal; cells that are too long for it are wrapped, and can have several lines.
 
     Attributes:
         head: The column names; empty for none.
@@ -41,18 +40,20 @@ class TextTable:
         Args:
             width: The number of columns of the terminal.
         """
-        lines = [[_single_line(one) for one in row] for row in ([self.head] if self.head else []) + list(self.rows)]
-        if not lines:
+        rows = [[_lines(cell) for cell in row] for row in ([self.head] if self.head else []) + list(self.rows)]
+        if not rows:
             return ""
-        columns = list(zip(*lines, strict=True))
-        longest_words = [
-            max(_width(word) for cell in column for word in (cell or " ").split(" ")) for column in columns
-        ]
-        widths = _fitted([max(map(_width, column)) for column in columns], longest_words, width)
-        return "\n".join(line for row in lines for line in self._wrapped(row, widths))
+        columns = [[line for cell in column for line in cell] for column in zip(*rows, strict=True)]
+        words = [[word for line in column for word in line.split(" ")] for column in columns]
+        parts = [[part for word in column for part in name_parts(word)] for column in words]
+        widths, *floors = ([max(map(_width, column)) for column in texts] for texts in (columns, words, parts))
+        widths = _fitted(widths, floors, width)
+        return "\n".join(line for row in rows for line in self._wrapped(row, widths))
 
-    def _wrapped(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-        cells = [_wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+    def _wrapped(self, row: Sequence[Sequence[str]], widths: Sequence[int]) -> Iterator[str]:
+        cells = [
+            [part for line in cell for part in _wrap(line, width)] for cell, width in zip(row, widths, strict=True)
+        ]
         for number in range(max(map(len, cells))):
             parts = [cell[number] if number < len(cell) else "" for cell in cells]
             padded = map(self._pad, parts, widths, range(len(widths)))
@@ -73,7 +74,7 @@ class TextTable:
             is_number = self.numbers_from is not None and number >= self.numbers_from
             table.add_column(Text(_single_line(name)), justify="right" if is_number else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*(Text(_single_line(cell)) for cell in row))
+            table.add_row(*(Text("\n".join(_lines(cell))) for cell in row))
         return table
 
 
@@ -153,26 +154,41 @@ def _single_line(text: str) -> str:
     return _printable(" ".join(text.split()))
 
 
+def _lines(cell: str) -> list[str]:
+    return [_single_line(line) for line in cell.split("\n")]
+
+
 def _width(text: str) -> int:
     """Return how many columns a text takes: most characters of Chinese and Japanese take two."""
     return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(one) in "WF") for one in text)
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    if _width(text) <= width:
-        return [text]
+    """Return the lines of a text; a word that is longer than a line is broken, after its punctuation if it has any."""
     lines = [""]
-    for word in textwrap.wrap(text, width, break_on_hyphens=False):
-        while word:  # a line of wide characters is still too long
-            end = next((end for end in range(len(word), 1, -1) if _width(word[:end]) <= width), 1)
-            lines.append(word[:end])
-            word = word[end:]
-    return lines[1:]
+    for word in text.split(" "):
+        gap = " " if lines[-1] else ""
+        for part in [word] if _width(word) <= width else _parts(word, width):
+            if lines[-1] and _width(lines[-1] + gap + part) > width:
+                lines.append(part)
+            else:
+                lines[-1] += gap + part
+            gap = ""
+    return lines
 
 
-def _fitted(widths: list[int], longest_words: Sequence[int], total: int) -> list[int]:
+def _parts(word: str, width: int) -> Iterator[str]:
+    for part in name_parts(word):
+        while _width(part) > width:
+            end = next((end for end in range(min(len(part), width), 1, -1) if _width(part[:end]) <= width), 1)
+            yield part[:end]
+            part = part[end:]
+        yield part
+
+
+def _fitted(widths: list[int], floors_of_steps: Sequence[Sequence[int]], total: int) -> list[int]:
     """Return the columns' widths, the widest ones reduced until the table fits; words are broken only if they must."""
-    for floors in (longest_words, [min(_LEAST_WIDTH, width) for width in widths]):
+    for floors in (*floors_of_steps, [min(_LEAST_WIDTH, width) for width in widths]):
         while (excess := sum(widths) + len(_GAP) * (len(widths) - 1) - total) > 0:
             places = [place for place, floor in enumerate(floors) if widths[place] > floor]
             if not places:

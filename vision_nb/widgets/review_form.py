@@ -200,6 +200,6 @@ def summary(value: Any) -> str:
     elif isinstance(value, dict):
         text = " ".join(summary(item) for item in value.values() if item is not None)
     else:
-        text = (value or "empty text") if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = (value or "empty text") if isinstance(value, str) else json.dumps(value).removesuffix(".0")
     text = replace_surrogates(" ".join(text.split()))
     return text if len(text) <= _MAX_SUMMARY else f"{text[: _MAX_SUMMARY - 1]}\u2026"
