@@ -422,6 +422,22 @@ def test_a_canceled_batch_gives_its_questions_back(server, llm, path, images):
     assert direct(llm, path, images).rows.answered == 4
 
 
+async def test_a_call_does_not_wait_for_the_budget_that_a_batch_has_reserved(server, llm, path, images):
+    server.batch_seconds = math.inf
+    vn.ledger.reset()
+    vn.ledger.budget = Decimal("0.1")
+    try:
+        waiting = await acompare(llm, "How large?", images, store=path, progress=False, batch=True)
+        asking = acompare(llm, "Which colors?", images, store=path, progress=False)
+        comparison = await asyncio.wait_for(asking, MINUTE)
+        assert "is reserved for batches and calls in progress: raise vn.ledger.budget" in comparison.incomplete
+        await waiting.acancel()
+        await waiting.await_(MINUTE, progress=False)
+        assert direct(llm, path, images, "Which colors?").rows.answered == 4
+    finally:
+        vn.ledger.budget = None
+
+
 def test_rows_that_were_to_be_asked_again_do_not_get_their_earlier_answers_when_the_batch_is_canceled(
     server, llm, path, images
 ):
@@ -455,6 +471,15 @@ def test_a_store_that_was_deleted_finds_its_batches_on_the_server(server, llm, p
     server.batch_seconds = 0
     assert found.wait(MINUTE, progress=False).rows.answered == 4
     assert list(llm.client.files.list()) == []
+
+
+def test_rows_whose_store_was_deleted_say_how_to_find_their_batch(server, llm, path, images):
+    comparison = batch_of(llm, path, images)
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+    comparison.refresh()
+    assert all("run the cell again, which finds the batch on the server" in row.error for row in comparison)
+    assert collected(llm, path, images).rows.answered == 4 and batches(server) == 1
 
 
 def test_another_store_shares_the_batch_and_leaves_its_files(server, llm, path, images, tmp_path):
@@ -709,7 +734,7 @@ def test_a_submission_of_unknown_outcome_shows_the_servers_words_until_it_is_kno
     assert len(comparison.pending) == 4 and reserved(comparison) > 0
     assert "interrupted" in comparison.batch_status and "returned error 500" in comparison.batch_status
     comparison.refresh()
-    assert all("did not reach the server in a batch: run the cell again" in row.error for row in comparison)
+    assert all("no batch with this question any more: run the cell again" in row.error for row in comparison)
     assert reserved(comparison) == 0 and list(llm.client.files.list()) == []
     assert collected(llm, path, images).rows.answered == 4 and batches(server) == 2
 

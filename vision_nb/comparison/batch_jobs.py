@@ -274,7 +274,7 @@ class BatchJobs:
         steps = dict.fromkeys(tokens, OVER) | {one.token: one.step for one in self.store.batches(list(_reserved))}
         for token in [token for token in _reserved if steps.get(token) in (DELETING, OVER)]:
             for budget, amount in _reserved.pop(token, ()):
-                budget.settle(amount, None)
+                budget.settle_batch(amount)
 
     async def adopt(self, grid: str, keys: set[str]) -> bool:
         """Find the batches of a comparison that the store does not know, as after it was deleted.

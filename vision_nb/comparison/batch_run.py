@@ -239,10 +239,13 @@ class BatchRun:
                 answered = await to_thread(self._store.answered_since, gone[token], ended[token].created)
                 await self._fill_from_store({key: missing[key] for key in answered})
         self.rows.stop_waiting(_rows_of(missing, set(missing) - set(left)))
-        for key in before.keys() - left.keys():
-            batch = ended.get(before[key])
+        for key in missing.keys() - left.keys():
+            batch = ended.get(before.get(key, ""))
             if batch is None:
-                words = "This question did not reach the server in a batch: run the cell again to submit it."
+                words = (
+                    "The store has no batch with this question any more: run the cell again, which finds the batch on "
+                    "the server or submits another one."
+                )
             elif batch.status == "expired":
                 words = (
                     f"The batch {batch.batch_id} expired before this question was answered: run the cell again to "

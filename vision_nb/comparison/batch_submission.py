@@ -201,10 +201,11 @@ class Submission:
         done: list[tuple[Budget, Decimal]] = []
         try:
             for budget in limited:
-                done.append((budget, budget.reserve(highest, f"{self._llm} (batch of {len(tokens):,})")))
+                name = f"{self._llm} (batch of {len(tokens):,})"
+                done.append((budget, budget.reserve(highest, name, is_batch=True)))
         except BudgetExceededError:
             for budget, amount in done:
-                budget.settle(amount, None)
+                budget.settle_batch(amount)
             raise
         return done
 

@@ -32,6 +32,7 @@ class Budget:
         self.limit = limit
         self._name = name
         self._spent, self._reserved = spent, Decimal(0)
+        self._in_batches = Decimal(0)  # of what is reserved: it stays so for up to a day
         self._lock = threading.Lock()
         # Garbage collection can end a stream, and so call settle(), while this thread holds the lock: settle() only
         # appends to this queue, which takes no lock, and everything that reads the totals empties it first.
@@ -48,12 +49,13 @@ class Budget:
         limit = "no limit" if self.limit is None else f"of {format_usd(self.limit)}"
         return f"Budget({format_usd(self.spent)} spent, {limit})".replace(" spent, of", " spent of")
 
-    def reserve(self, amount: Decimal, what: str) -> Decimal:
+    def reserve(self, amount: Decimal, what: str, *, is_batch: bool = False) -> Decimal:
         """Reserve the highest possible price of a call.
 
         Args:
             amount: US dollars.
             what: The model's name and what it is asked for, for the error message.
+            is_batch: Whether this is for a batch, whose end no call waits for; `settle_batch` ends it.
 
         Returns:
             The reserved amount, to pass to `settle`.
@@ -66,15 +68,17 @@ class Budget:
             return Decimal(0)
         with self._lock:
             self._update()
-            spent, reserved = self._spent, self._reserved
+            spent, reserved, in_batches = self._spent, self._reserved, self._in_batches
             if not amount or spent + reserved + amount <= limit:
                 self._reserved += amount
+                self._in_batches += amount * is_batch
                 return amount
-        in_progress = f" and {format_usd(reserved)} is reserved for calls in progress" if reserved else ""
+        others = "batches and calls in progress" if in_batches else "calls in progress"
+        in_progress = f" and {format_usd(reserved)} is reserved for {others}" if reserved else ""
         raise BudgetExceededError(
             f"A call to {what} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
             f"{format_usd(limit)} is spent{in_progress}: raise {self._name}, or set a lower max_new_tokens.",
-            may_pass_later=spent + amount <= limit,
+            may_pass_later=spent + in_batches + amount <= limit,
         )
 
     def settle(self, reserved: Decimal, price: Callable[[], Decimal | None] | None) -> None:
@@ -87,6 +91,16 @@ class Budget:
         """
         if reserved or price is not None:
             self._settled.append((reserved, price))
+
+    def settle_batch(self, reserved: Decimal) -> None:
+        """Give back what is reserved for a batch, whose answers have been settled one by one.
+
+        Args:
+            reserved: The amount that `reserve` returned.
+        """
+        with self._lock:
+            self._in_batches -= reserved
+        self.settle(reserved, None)
 
     def reset(self) -> None:
         """Start counting from zero again; reservations of calls in progress remain."""
