@@ -82,14 +82,13 @@ def show_figure(figure: Figure, *, alt: str) -> None:
     """
     from IPython.display import display
 
-    png, bundle = figure_png(figure), {"text/plain": repr(figure)}
+    png = figure_png(figure)
+    bundle = {"image/png": base64.b64encode(png).decode()}
     if not _is_transparent(figure):
         image = image_html(data_uri(png, "image/png"), alt)
         bundle["text/html"] = f'<style>{DARK_PLOT_CSS}</style><div class="vnb-plot">{image}</div>'
-    if _is_transparent(figure) and len(png) > _MAX_PNG_BYTES:  # as HTML, which also shows a WebP in exported notebooks
-        bundle["text/html"] = image_html(data_uri(to_webp(png, max_bytes=_MAX_WEBP_BYTES), "image/webp"), alt)
-    else:
-        bundle["image/png"] = base64.b64encode(png).decode()
-    display(bundle, raw=True)
+    elif len(png) > _MAX_PNG_BYTES:  # as HTML, which also shows a WebP in exported notebooks
+        bundle = {"text/html": image_html(data_uri(to_webp(png, max_bytes=_MAX_WEBP_BYTES), "image/webp"), alt)}
+    display({"text/plain": repr(figure), **bundle}, raw=True)
     if isinstance(figure, DisplayOnce):
         mark_displayed(figure)
