@@ -63,6 +63,8 @@ def test_a_str_is_a_path_unless_it_is_passed_as_base64(tmp_path, monkeypatch):
         ImageDocument(image="photo")
     with pytest.raises(errors.UnsupportedImageError, match="pass base64 as str"):
         ImageDocument(image=base64.b64encode(PNG))
+    with pytest.raises(errors.UnsupportedImageError, match=r"a PDF document; vn.load_images loads its pages\.$"):
+        ImageDocument(image=b"%PDF-1.7")
 
 
 @pytest.mark.parametrize(

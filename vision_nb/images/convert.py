@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from vision_nb.errors import UnsupportedImageError, VisionError
 from vision_nb.images.decode import check_pixels, decode_upright, scale_to_eight_bits, upright_size
-from vision_nb.images.formats import describe_data, sniff
+from vision_nb.images.formats import TEXT, describe_data, sniff
 from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def read_source(source: Any, name: str | None = None) -> bytes | Image.Image:
         UnsupportedImageError: The source has another type, or does not contain an image.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        hint = "" if name else " (bytes must be an encoded image file: pass base64 as str)"
-        return _checked(bytes(source), name or "The data in image=", hint)
+        return _checked(bytes(source), name or "The data in image=", "" if name else "; pass base64 as str")
     if isinstance(source, str):
         return from_data_uri(source) if source.startswith("data:") else _from_base64(source, "The string in image=")
     if hasattr(source, "iloc"):  # a pandas object, which numpy would treat as pixels
@@ -75,9 +74,11 @@ def _reading(source: Any) -> Iterator[None]:
         ) from error
 
 
-def _checked(data: bytes, name: str, hint: str = "") -> bytes:
+def _checked(data: bytes, name: str, hint_for_text: str = "") -> bytes:
     if sniff(data) is None:
-        raise UnsupportedImageError(f"{name} is not an image: {describe_data(data)}{hint}.")
+        description = describe_data(data)
+        hint = hint_for_text if description == TEXT else ""
+        raise UnsupportedImageError(f"{name} is not an image: {description}{hint}.")
     return data
 
 

@@ -193,6 +193,10 @@ def is_web_page(data: bytes | bytearray) -> bool:
     return bytes(data[:512]).lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html"))
 
 
+TEXT = "it is text"
+"""What `describe_data` says about text of no known format."""
+
+
 def describe_data(data: bytes) -> str:
     """Describe what non-image data seems to be, for an error message."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -218,7 +222,7 @@ def describe_data(data: bytes) -> str:
     if video_format(data) is not None:
         return "it is a video; vn.load_images loads frames of it"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in data[:512]):
-        return "it is text"
+        return TEXT
     return "its first bytes do not belong to a known image format"
 
 
