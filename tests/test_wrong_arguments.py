@@ -212,6 +212,8 @@ def test_a_value_of_another_type_is_named(photo):
     document = vn.ImageDocument.of(photo)
     calls: list[tuple[Callable[[], Any], str]] = [
         (lambda: result["photo"], "row.image"),
+        (lambda: result.comparison.rows[text], "row.image"),
+        (lambda: vn.load_images(photo)[text], "Images have numbers"),
         (lambda: result.wait(timeout=text), "timeout must be a number"),
         (lambda: document.to_pil(text), "longest side"),
         (lambda: document.thumbnail(0), "longest side"),

@@ -60,8 +60,6 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
         return len(self._comparison.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, str):
-            raise SettingsError(f"Rows have numbers, such as result[0]: choose by row.image instead of {index!r:.80}.")
         return self._comparison.rows[index]
 
     def __iter__(self) -> Iterator[Row]:
