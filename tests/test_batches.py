@@ -280,6 +280,26 @@ def test_rows_have_the_answers_that_were_read_before_a_download_breaks_off(
     assert not any(row.from_store for row in comparison)
 
 
+def cut_off(server, llm, comparison):
+    """Refresh a comparison whose batch has ended, while the download of the answers is cut off."""
+    until(lambda: llm.client.batches.retrieve(comparison[0].batch).status == "completed")
+    server.fail(Fault())  # the state of the batch
+    server.fail(Fault(body=b'{"id": "batch_req_1", "custom_id": "'))
+    with pytest.raises(errors.ProviderConnectionError, match="was cut off: call refresh"):
+        comparison.refresh()
+    assert len(comparison.pending) == 4 and len(list(llm.client.files.list())) == 2
+
+
+def test_a_download_that_ends_in_the_middle_of_a_line_is_not_the_end_of_the_batch(server, llm, path, images):
+    comparison = batch_of(llm, path, images)
+    cut_off(server, llm, comparison)
+    assert comparison.refresh().rows.answered == 4 and batches(server) == 1
+    again = batch_of(llm, path, images, resume=False)
+    cut_off(server, llm, again)
+    again.cancel()
+    assert again.pending == [] and again.rows.answered == 0
+
+
 def test_a_line_that_is_there_twice_counts_once(server, llm, path, images):
     vn.ledger.reset()
     comparison = batch_of(llm, path, images)

@@ -14,9 +14,9 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from vision_nb.cost.budget import Budget
-from vision_nb.errors import BatchError, StoreError, VisionError
+from vision_nb.errors import BatchError, ProviderConnectionError, StoreError, VisionError
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.providers.batches import BatchState
+from vision_nb.providers.batches import ENDED, BatchState
 from vision_nb.rendering.format import as_sentence
 from vision_nb.responses import CompletionResponse
 from vision_nb.schema.schema import Schema
@@ -206,9 +206,16 @@ class BatchJobs:
         results = [id for id in (state.output_file, state.error_file) if id]
         has_lines = False
         for file_id in results:
+            last = b""
             async for lines in _in_chunks(self.api.lines(file_id)):
-                has_lines = True
+                has_lines, last = True, lines[-1]
                 use(await finish(self._read, batch, lines))
+            if last and not self.api.read_line(last).key:  # some servers and proxies do not say where a file ends
+                await finish(self._note, batch.token, state)
+                raise ProviderConnectionError(
+                    f"The download of the answers of the batch {state.id} was cut off: call refresh() to read the "
+                    "rest, or cancel() to give it up."
+                )
         rest = await to_thread(self.store.all_questions_of_batch, batch.token)
         if error := self._error_of_rest(state, are_files_gone=bool(results) and not has_lines):
             use(dict.fromkeys(rest, Outcome(error=error)))
@@ -322,7 +329,7 @@ class BatchJobs:
         tokens = list(tokens)
         for batch in await to_thread(self.store.batches, tokens):
             is_foreign = batch.step in (UPLOADING, SUBMITTING) and not self._is_ours(batch) and not batch.is_busy
-            if is_foreign or (batch.step == SUBMITTED and batch.status == "not found"):
+            if is_foreign or (batch.step == SUBMITTED and batch.status in ("not found", *ENDED)):
                 await finish(self.store.finish_batch, batch.token, OVER)
             elif batch.step == SUBMITTED:
                 await self.api.cancel(batch.batch_id)
