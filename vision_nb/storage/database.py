@@ -159,8 +159,10 @@ def checkpoint(connection: sqlite3.Connection) -> None:
 
 def close_database(connection: sqlite3.Connection) -> None:
     """Empty the write-ahead log and close the connection; closing it again has no effect."""
-    checkpoint(connection)  # closing does it only for the last connection to the file
-    connection.close()
+    try:
+        checkpoint(connection)  # closing does it only for the last connection to the file
+    finally:
+        connection.close()
 
 
 def insert_rows(connection: sqlite3.Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
