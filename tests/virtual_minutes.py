@@ -31,9 +31,7 @@ class VirtualMinutes:
         return [[round(late - early) for early, late in pairwise(times)] for times in sent]
 
     def _window(self, model: str, account: str) -> SlidingWindow:
-        if (model, account) not in self.windows:
-            self.windows[model, account] = VirtualWindow(self)
-        return self.windows[model, account]
+        return self.windows.setdefault((model, account), VirtualWindow(self))  # threads may ask at once
 
 
 class VirtualWindow(SlidingWindow):
