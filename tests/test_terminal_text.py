@@ -221,7 +221,7 @@ def test_an_estimate_says_whether_the_images_share_a_call():
 
 def test_a_ledger_prints_its_table_with_free_and_unknown_prices():
     ledger = Ledger()
-    assert pretty(ledger) == "0 calls, 0 USD"
+    assert pretty(ledger) == "0 calls, 0 USD" and ledger._repr_html_() == "<div>0 calls, 0 USD</div>"
     for model, price in (("demo", Decimal(0)), ("gpt-4o", Decimal("0.0012")), ("new", None)):
         ledger.record(Entry(model, USAGE, False, 1200, partial(_given, price), 1.0))
     *rows, total = pretty(ledger).splitlines()

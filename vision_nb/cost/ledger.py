@@ -249,7 +249,8 @@ class Ledger(TerminalDisplay):
         self.spending.reset()
 
     def _repr_html_(self) -> str:
-        return html.html_table(*self._table()) + f"<div>{escape_text(str(self))}</div>"
+        table = html.html_table(*self._table()) if self.entries else ""
+        return f"{table}<div>{escape_text(str(self))}</div>"
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
         return [*([TextTable(*self._table(), numbers_from=1)] if self.entries else []), str(self)]
