@@ -140,12 +140,18 @@ async def test_a_budget_includes_calls_in_progress(server, llm, ledger):
     assert all(isinstance(result, errors.BudgetExceededError) for result in results if isinstance(result, Exception))
 
 
-def test_a_budget_refuses_calls_of_unknown_price(server, ledger):
+def test_a_budget_refuses_calls_of_unknown_price(server, ledger, tmp_path):
     ledger.budget = "0.01"
-    with pytest.raises(errors.BudgetExceededError, match="set_price"):
-        vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base).complete("What?")
+    with vn.OpenAIMultiModal("a-model-of-tomorrow", "k", server.openai_base) as llm:
+        with pytest.raises(errors.BudgetExceededError, match=r"price of this call .* set a price with vn.set_price"):
+            llm.complete("What?")
+        vn.set_price("a-model-of-tomorrow", input=1, output=1)
+        with pytest.raises(errors.BudgetExceededError, match=r"number of input tokens of this call .* choose a model"):
+            llm.complete("What?", picture())
+        batch = vn.compare(llm, "What?", picture(), store=tmp_path / "a.sqlite3", progress=False, batch=True)
+        assert "The number of input tokens of a batch of openai:a-model-of-tomorrow is unknown" in batch.incomplete
     vn.connect("demo", api_base=server.openai_base).complete("What?", picture())
-    assert len(server.requests) == 1
+    assert [request.path for request in server.requests] == ["/v1/batches", "/v1/chat/completions"]
 
 
 def test_the_budget_stops_a_comparison(server, llm, ledger, tmp_path):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 
 from vision_nb.comparison.batch_jobs import BatchJobs, Outcome
-from vision_nb.comparison.batch_submission import (
-    Submission,
-    grid_digest,
-    highest_batch_price,
-    unknown_batch_price,
-)
+from vision_nb.comparison.batch_submission import Submission, grid_digest, highest_batch_price
 from vision_nb.comparison.calls import LocalCalls
 from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.lookup import Lookup
@@ -21,7 +17,6 @@ from vision_nb.cost.budget import Budget
 from vision_nb.cost.ledger import ledger
 from vision_nb.errors import BatchError, BudgetExceededError, SettingsError, VisionError
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.rendering.format import total_price
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.batches import StoredBatch
 from vision_nb.store import Store
@@ -143,14 +138,13 @@ class BatchRun:
         if not limited:
             return
         plan = make_plan(self.grid, self._store, self.options)
-        highest = total_price(
+        prices = (
             highest_batch_price(llm, planned.calls, planned.input_tokens)
             for llm, planned in zip(self.grid.models, plan.models, strict=True)
             if planned.calls
         )
+        highest = sum(prices, Decimal(0))
         names = ", ".join(planned.model for planned in plan.models if planned.calls)
-        if highest is None:
-            raise unknown_batch_price(names)
         for budget in limited:
             budget.settle(budget.reserve(highest, f"{names} (batches of {plan.calls:,} questions)"), None)
 

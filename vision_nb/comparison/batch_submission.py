@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from vision_nb.comparison.batch_jobs import BatchJobs, file_name, finish, kept_busy, note_reserved
 from vision_nb.comparison.rows import Rows
-from vision_nb.cost.accounting import longest_answer
+from vision_nb.cost.accounting import longest_answer, unknown_and_advice
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.ledger import ledger
 from vision_nb.cost.prices import BATCH_TIER
@@ -196,8 +196,6 @@ class Submission:
         tokens = [facts["expected_tokens"] for facts in written.facts.values()]
         total = None if None in tokens else sum(tokens)
         highest = highest_batch_price(self._llm, len(tokens), total)
-        if highest is None:
-            raise unknown_batch_price(str(self._llm))
         done: list[tuple[Budget, Decimal]] = []
         try:
             for budget in limited:
@@ -210,28 +208,25 @@ class Submission:
         return done
 
 
-def highest_batch_price(llm: MultiModalLLM, calls: int, input_tokens: int | None) -> Decimal | None:
-    """Return the highest price of some questions as a batch in US dollars, or None if it is unknown.
+def highest_batch_price(llm: MultiModalLLM, calls: int, input_tokens: int | None) -> Decimal:
+    """Return the highest price of some questions as a batch in US dollars.
 
     Args:
         llm: The model.
         calls: The number of questions.
         input_tokens: The input tokens of all questions, or None.
+
+    Raises:
+        BudgetExceededError: It is unknown.
     """
     usage = Usage(input_tokens, calls * longest_answer(llm.settings()))
-    return llm.pricing(usage, service_tier=BATCH_TIER)
-
-
-def unknown_batch_price(models: str) -> BudgetExceededError:
-    """Return the error that the price of batches is unknown.
-
-    Args:
-        models: The names of the models.
-    """
-    return BudgetExceededError(
-        f"The price of a batch of {models} is unknown, so it could exceed the budget: set a price with "
-        "vn.set_price(...), or lift the limit."
-    )
+    highest = llm.pricing(usage, service_tier=BATCH_TIER)
+    if highest is None:
+        what, advice = unknown_and_advice(llm.pricing)
+        raise BudgetExceededError(
+            f"The {what} of a batch of {llm} is unknown, so it could exceed the budget: {advice}, or lift the limit."
+        )
+    return highest
 
 
 def grid_digest(rows: Rows, model: int) -> str:

@@ -237,15 +237,14 @@ class CallAccounting:
         self._reserved.clear()
 
     def _unknown_price(self) -> Exception:
+        what, advice = unknown_and_advice(self._pricing)
         if ledger.budget is not None:
             return BudgetExceededError(
-                f"The price of this call to {self._model} is unknown, so it could exceed the budget of "
-                f"{ledger.budget:f} USD: set a price with vn.set_price(...), or lift the limit with "
-                "vn.ledger.budget = None."
+                f"The {what} of this call to {self._model} is unknown, so it could exceed the budget of "
+                f"{ledger.budget:f} USD: {advice}, or lift the limit with vn.ledger.budget = None."
             )
         return SettingsError(
-            f"The price of this call to {self._model} is unknown, so budget= cannot be enforced: omit it, or set "
-            "a price with vn.set_price(...)."
+            f"The {what} of this call to {self._model} is unknown, so budget= cannot be enforced: omit it, or {advice}."
         )
 
     def _usage_of(self, response: Response) -> tuple[Usage, bool]:
@@ -260,6 +259,17 @@ class CallAccounting:
 
 active_accounting: ContextVar[Callable[..., CallAccounting]] = ContextVar("active_accounting", default=CallAccounting)
 """Creates the accounting of the calls that are being made; a worker of a cluster reports them to the notebook."""
+
+
+def unknown_and_advice(pricing: ModelPricing) -> tuple[str, str]:
+    """Return what is unknown of a call without a known price, and what to do about it.
+
+    Args:
+        pricing: The model's prices, which may be known.
+    """
+    if pricing(Usage(1, 1)) is None:
+        return "price", "set a price with vn.set_price(...)"
+    return "number of input tokens", "choose a model whose image tokens are known"
 
 
 def _has_arrived(response: Response) -> bool:
