@@ -198,7 +198,8 @@ def test_a_file_that_a_worker_cannot_read_is_an_error_that_names_both(server, cl
     assert str(tmp_path / "no.jpg") in comparison[0].error and "s3://" in comparison[0].error
 
 
-def test_an_image_that_changes_before_it_is_sent_is_not_asked_about(server, client, tmp_path):
+@pytest.mark.parametrize("is_first", [False, True])
+def test_an_image_that_changes_before_it_is_sent_is_not_asked_about(server, client, tmp_path, is_first):
     first, changed, equal, pages = (tmp_path / name for name in ("1.png", "2.png", "3.png", "4.tiff"))
     for seed, file in enumerate((first, changed)):
         picture(40, 30, seed=seed).save(file)
@@ -215,10 +216,10 @@ def test_an_image_that_changes_before_it_is_sent_is_not_asked_about(server, clie
 
     server.answer_with(change)
     options = {"store": tmp_path / "a", "concurrency": 1}
-    images = vn.load_images(first, equal, changed, pages)
+    images = vn.load_images(first, *((changed, equal) if is_first else (equal, changed)), pages)
     comparison = compare(model(server), "What?", images, cluster=client, **options)
-    assert [row.response for row in comparison] == ["40x30", "40x30", "40x30", None, None]
-    assert all("ImageChangedError: 4.tiff#page=" in row.error for row in comparison.errors)
+    assert [row.response for row in comparison] == ["40x30", None if is_first else "40x30", "40x30", None, None]
+    assert all("ImageChangedError" in row.error for row in comparison.errors)
     assert len(server.requests) == 2
     again = compare(model(server), "What?", [changed, equal], cluster=client, **options)
     assert [row.response for row in again] == ["50x20", "40x30"] and len(server.requests) == 3

@@ -24,6 +24,7 @@ from vision_nb.errors import (
     BudgetExceededError,
     ClusterError,
     ContentFilterError,
+    ImageError,
     QuotaExceededError,
     RateLimitError,
     RequestTooLargeError,
@@ -222,13 +223,13 @@ class Run:
         self._elsewhere.discard(row)
         try:
             image = await self._image(call)
-        except StoreError as error:
-            self.stopped = str(error)
-        except Exception as error:  # such as a file that cannot be read, while an equal one can
-            self._fail(row, error)
-        else:
             question = self.rows.key(row)
             await self._complete_row(row, image, gate)
+        except StoreError as error:
+            self.stopped = str(error)
+        except Exception as error:  # such as a file that cannot be read: those with equal images perhaps can
+            question = ""
+            self._fail(row, error)
         if row in self._elsewhere:
             return [QueuedCall(row, call.model, call.document)]
         if not self.rows.is_done(row):
@@ -330,7 +331,7 @@ class Run:
                 self.rows.put(row, self.rows[row].with_cost_of(error))
                 self.stopped = str(error)
                 break
-            except StoreError:
+            except (StoreError, ImageError):
                 raise
             except RunStoppedError as error:
                 self.rows.put(row, self.rows[row].with_cost_of(error))
