@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -50,11 +52,18 @@ class VirtualWindow(SlidingWindow):
         self.now = 0.0
         self.sent: list[float] = []
         self._minutes = minutes
+        self._asked = threading.local()
+
+    def wait(self, *arguments: Any, **options: Any) -> float:
+        """Note the time from which a thread counts its wait: others may advance the clock before it pauses."""
+        self._asked.at = self.now
+        return super().wait(*arguments, **options)
 
     def pause(self, wait: float) -> float:
         """Advance the clock instead, unless a request is about to be sent; return a very short pause."""
-        if self._minutes.may_pass() and not self._unsent:
-            self.now += super().pause(wait)
+        with self._lock:
+            if self._minutes.may_pass() and not self._unsent:
+                self.now = max(self.now, self._asked.at + super().pause(wait))
         return 0.001
 
     def note_sent(self, admission: Admission) -> None:
