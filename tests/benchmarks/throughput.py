@@ -2,12 +2,14 @@
 
 The server runs in a process of its own, and answers after a fixed time. Reported for each arrangement, in one run: the
 ideal time (calls * seconds / concurrency) as a share of its time, and the processor time of a call in this process.
+With ``--workers``, `compare` also runs with the processes of a Dask cluster on this machine, which make the calls.
 
-Run: python -m tests.benchmarks.throughput [--calls 1000] [--seconds 0.2] [--concurrency 50] [--only NAME ...]
+Run: python -m tests.benchmarks.throughput [--calls 1000] [--seconds 0.2] [--concurrency 50] [--workers 2] [--only NAME]
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import tempfile
@@ -21,6 +23,7 @@ from openai.types.chat import ChatCompletion
 from PIL import Image
 
 import vision_nb as vn
+from tests.benchmarks.cluster_processes import running_cluster
 from tests.benchmarks.light_server import light_server
 
 
@@ -66,14 +69,30 @@ async def with_aiohttp(base, uri, calls, concurrency):
         await at_once(ask, calls, concurrency)
 
 
-def compare(base, folder, calls, concurrency):
+def compare(base, folder, calls, concurrency, cluster=None):
     images = sorted(folder.iterdir())
     prompts = [f"question {number}?" for number in range(calls // len(images))]
     with tempfile.TemporaryDirectory() as store, vn.OpenAIMultiModal("gpt-4o", "k", base) as llm:
         result = vn.compare(
-            llm, prompts, images, store=Path(store) / "a.sqlite3", concurrency=concurrency, progress=False
+            llm,
+            prompts,
+            images,
+            store=Path(store) / "a.sqlite3",
+            concurrency=concurrency,
+            cluster=cluster,
+            progress=False,
         )
     assert len(result) == calls and not result.errors
+
+
+@contextlib.contextmanager
+def cluster_of(workers):
+    """Run a cluster of some processes on this machine, and yield its client; without workers, yield None."""
+    if not workers:
+        yield None
+        return
+    with running_cluster(workers, threads=2) as (client, *_):
+        yield client
 
 
 def main():
@@ -81,14 +100,20 @@ def main():
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=0.2)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[50, 200])
+    parser.add_argument("--workers", type=int, default=0, help="the processes of a cluster")
     parser.add_argument("--only", nargs="*", help="the arrangements to measure; default: all")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as work, light_server(options.seconds) as (base, _):
+    with (
+        tempfile.TemporaryDirectory() as work,
+        light_server(options.seconds) as (base, _),
+        cluster_of(options.workers) as client,
+    ):
         folder = Path(work)
         for number in range(20):
             Image.new("RGB", (64, 48), (number, 50, 90)).save(folder / f"{number}.png")
         uri = vn.ImageDocument.of(folder / "0.png").data_uri()
-        compare(base, folder, 20, 4)  # imports, and connects once
+        for cluster in dict.fromkeys((None, client)):
+            compare(base, folder, 20, 4, cluster)  # imports, and connects once
         arrangements: dict[str, Any] = {
             "compare": lambda *size: compare(base, folder, *size),
             "openai client": lambda *size: asyncio.run(with_client(base, uri, *size)),
@@ -98,6 +123,8 @@ def main():
             ),
             "aiohttp": lambda *size: asyncio.run(with_aiohttp(base, uri, *size)),
         }
+        if client is not None:
+            arrangements["compare on a cluster"] = lambda *size: compare(base, folder, *size, cluster=client)
         for concurrency in options.concurrency:
             ideal = options.calls * options.seconds / concurrency
             load = f"load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
