@@ -69,7 +69,7 @@ async def with_aiohttp(base, uri, calls, concurrency):
         await at_once(ask, calls, concurrency)
 
 
-def compare(base, folder, calls, concurrency, cluster=None):
+def compare(base, folder, calls, concurrency, *, cluster=None):
     images = sorted(folder.iterdir())
     prompts = [f"question {number}?" for number in range(calls // len(images))]
     with tempfile.TemporaryDirectory() as store, vn.OpenAIMultiModal("gpt-4o", "k", base) as llm:
@@ -113,7 +113,7 @@ def main():
             Image.new("RGB", (64, 48), (number, 50, 90)).save(folder / f"{number}.png")
         uri = vn.ImageDocument.of(folder / "0.png").data_uri()
         for cluster in dict.fromkeys((None, client)):
-            compare(base, folder, 20, 4, cluster)  # imports, and connects once
+            compare(base, folder, 20, 4, cluster=cluster)  # imports, and connects once
         arrangements: dict[str, Any] = {
             "compare": lambda *size: compare(base, folder, *size),
             "openai client": lambda *size: asyncio.run(with_client(base, uri, *size)),
