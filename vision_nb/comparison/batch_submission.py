@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import IO, Any
 
 from vision_nb.comparison.batch_jobs import BatchJobs, file_name, finish, kept_busy, note_reserved
+from vision_nb.comparison.calls import image_changed
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.accounting import longest_answer, unknown_and_advice
 from vision_nb.cost.budget import Budget
@@ -34,7 +35,6 @@ from vision_nb.storage.batches import (
     place_of,
     taken_over,
 )
-from vision_nb.storage.image_digests import image_changed
 from vision_nb.user_warnings import to_thread
 
 Written = tuple[str, BatchRequest | Exception]

@@ -121,6 +121,18 @@ class LocalCalls(Calls):
         return await llm.acomplete(prompt, image, schema=grid.schema, max_repairs=grid.max_repairs)
 
 
+def image_changed(document: ImageDocument) -> ImageChangedError:
+    """Return the error that an image is not the one that was looked up; the rows of equal images may have it too.
+
+    Args:
+        document: The image.
+    """
+    return ImageChangedError(
+        f"{document.title:.80}, or an image that was equal to it, changed during the run, so the question was not "
+        "sent: run the cell again."
+    )
+
+
 def size_of(document: ImageDocument) -> Size | VisionError:
     """Return an image's size, or the error that reading it raised; only a file without an end marker is decoded.
 

@@ -196,11 +196,11 @@ class ClusterCalls(Calls):
         self._known.update(read)
         return [one if isinstance(one, VisionError) else one[2] for one in found]
 
-    async def ask(self, model: int, prompt: str, document: ImageDocument) -> Response:
+    async def ask(self, model: int, prompt: str, image: ImageDocument) -> Response:
         """Ask a model about an image on a worker; see `Calls`."""
         llm = self._grid.models[model]
-        question = Question(model, prompt, self._known.get(file_of(document)[0]))
-        task = await Task.of(question, [worker_document(document)])
+        question = Question(model, prompt, self._known.get(file_of(image)[0]))
+        task = await Task.of(question, [worker_document(image)])
         accounts = _Accounts(llm)
         serving = asyncio.create_task(self._serve(task, accounts))
         try:
@@ -214,10 +214,10 @@ class ClusterCalls(Calls):
                 accounts.settle(())
         if outcome.error is not None:
             if outcome.error.response is not None:
-                outcome.error.response = self._restored(outcome.error.response, llm, document)
+                outcome.error.response = self._restored(outcome.error.response, llm, image)
             raise outcome.error
         assert outcome.response is not None
-        response, schema = self._restored(outcome.response, llm, document), self._grid.schema
+        response, schema = self._restored(outcome.response, llm, image), self._grid.schema
         return response if schema is None else replace(response, parsed=schema.parse(response.text))
 
     def _restored(self, response: Response, llm: MultiModalLLM, document: ImageDocument) -> Response:

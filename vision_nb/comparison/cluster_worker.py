@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from vision_nb.comparison.calls import image_changed
 from vision_nb.comparison.cluster_connection import check_versions, versions
 from vision_nb.comparison.cluster_messages import (
     REPLY,
@@ -44,7 +45,7 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.outgoing_image import ReadyImage
 from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.responses import Response
-from vision_nb.storage.image_digests import KnownFile, image_changed
+from vision_nb.storage.image_digests import KnownFile
 
 _sessions: dict[str, Session] = {}
 _sessions_lock = threading.Lock()

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vision_nb.errors import ImageChangedError, ImageError, ImageNotFoundError
+from vision_nb.errors import ImageError, ImageNotFoundError
 from vision_nb.images.document import ImageDocument
 from vision_nb.paths import expand_path
 from vision_nb.privacy.urls import public_url
@@ -167,18 +167,6 @@ def _absolute_path(path: str | Path) -> Path:
 
 def _text(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()  # a lone surrogate cannot be stored
-
-
-def image_changed(document: ImageDocument) -> ImageChangedError:
-    """Return the error that an image is not the one that was looked up; the rows of equal images may have it too.
-
-    Args:
-        document: The image.
-    """
-    return ImageChangedError(
-        f"{document.title:.80}, or an image that was equal to it, changed during the run, so the question was not "
-        "sent: run the cell again."
-    )
 
 
 def part_digest(digest: str, parts: Iterable[str]) -> str:
