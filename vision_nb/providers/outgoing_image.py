@@ -109,7 +109,7 @@ class ReadyImage(ImageDocument):
 
     Attributes:
         outgoing: What the model is sent.
-        digest: The digest of the file that it was made from; None for an image that cannot change.
+        digest: The digest of the file that it was made from; None if nothing is to be compared with it.
     """
 
     outgoing: OutgoingImage = field(init=False, compare=False)
