@@ -117,7 +117,7 @@ class BatchRun:
             collected = await self._collect(jobs, left)
             left = {key: rows for key, rows in left.items() if key not in collected}
         waiting = await to_thread(self._waiting, left)
-        asked = {key: rows[0] for key, rows in left.items() if key not in waiting}
+        asked = {key: rows for key, rows in left.items() if key not in waiting}
         if not asked:
             return
         await to_thread(self._check_budgets)
@@ -125,11 +125,12 @@ class BatchRun:
         try:
             await submission.submit(asked)
         finally:
-            self._fill(left, {key: Outcome(error=error) for key, error in submission.errors.items()})
+            for row, error in list(submission.errors.items()):  # an interrupt leaves threads that still write
+                self.rows.put(row, self.rows[row].with_error(error))
             if self.options.resume:
                 await self._fill_from_store(left)
         waiting = await to_thread(self._waiting, asked)
-        if not all(key in waiting or self.rows.is_done(row) for key, row in asked.items()):
+        if not all(key in waiting or self.rows.is_done(rows[0]) for key, rows in asked.items()):
             self.stopped = "Another process is asking some of the questions: run the cell again when it has ended"
 
     def _check_budgets(self) -> None:

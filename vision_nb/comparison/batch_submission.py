@@ -9,7 +9,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import IO, Any
@@ -37,8 +37,8 @@ from vision_nb.storage.batches import (
 )
 from vision_nb.user_warnings import to_thread
 
-Written = tuple[str, BatchRequest | Exception]
-"""A question's key, and its line or what is wrong with it."""
+Written = tuple[str, BatchRequest | None]
+"""A question's key, and its line; None if it cannot be asked."""
 
 
 @dataclass
@@ -69,19 +69,22 @@ class Submission:
         budget: Its budget.
         grid: The digest of its questions.
         reuse: Leave out questions whose answers are stored meanwhile.
+
+    Attributes:
+        errors: By a row's index: why its image was not used.
     """
 
     def __init__(self, jobs: BatchJobs, rows: Rows, budget: Budget, grid: str, *, reuse: bool) -> None:
         self._jobs, self._rows, self._budget, self._grid, self._reuse = jobs, rows, budget, grid, reuse
         self._llm, self._store, self._api = jobs.llm, jobs.store, jobs.api
-        self.errors: dict[str, Exception] = {}
+        self.errors: dict[int, Exception] = {}
 
-    async def submit(self, questions: Mapping[str, int]) -> None:
+    async def submit(self, questions: Mapping[str, Sequence[int]]) -> None:
         """Submit questions, except those that somebody else is asking or has submitted.
 
         Args:
-            questions: The index of a row for each question, by key. A question that cannot be asked is left out, and
-                its error is in ``errors``.
+            questions: By key: the rows that ask the same question about equal images, of which the first that can be
+                read is sent.
 
         Raises:
             BudgetExceededError: A file could exceed a budget; earlier files have been submitted.
@@ -92,19 +95,18 @@ class Submission:
         try:
             reserved = await finish(self._store.reserve_batch, parent, questions, reuse=self._reuse)
             async with kept_busy(self._store, parent.token):
-                await self._send_all(parent, ((key, row) for key, row in questions.items() if key in reserved), files)
+                await self._send_all(parent, (one for one in questions.items() if one[0] in reserved), files)
         finally:
             for left in files.values():
                 left.file.close()
             await finish(self._store.remove_batch, parent.token)
 
     async def _send_all(
-        self, parent: StoredBatch, questions: Iterable[tuple[str, int]], files: dict[str, _InputFile]
+        self, parent: StoredBatch, questions: Iterable[tuple[str, Sequence[int]]], files: dict[str, _InputFile]
     ) -> None:
         """Write questions to a file for each API; submit each file that is full, and the last ones."""
         async for key, request in self._requests(questions):
-            if isinstance(request, Exception):
-                self.errors[key] = request
+            if request is None:
                 continue
             current = files.get(request.endpoint)
             if current is not None and self._is_full(current, request):
@@ -122,12 +124,12 @@ class Submission:
         api = self._api
         return len(current.facts) >= api.max_requests or current.bytes + len(request.line) > api.max_bytes
 
-    async def _requests(self, questions: Iterable[tuple[str, int]]) -> AsyncIterator[Written]:
+    async def _requests(self, questions: Iterable[tuple[str, Sequence[int]]]) -> AsyncIterator[Written]:
         """Write lines in threads, a few questions ahead."""
         ahead: deque[asyncio.Task[Written]] = deque()
         try:
-            for key, row in questions:
-                ahead.append(asyncio.create_task(to_thread(self._write, key, row)))
+            for key, rows in questions:
+                ahead.append(asyncio.create_task(to_thread(self._write, key, rows)))
                 if len(ahead) > 2 * (os.cpu_count() or 1):
                     yield await ahead.popleft()
             while ahead:
@@ -137,21 +139,28 @@ class Submission:
                 task.cancel()
             await asyncio.gather(*ahead, return_exceptions=True)
 
-    def _write(self, key: str, row: int) -> Written:
-        """Write a line, unless its image has changed since it was looked up."""
-        _, prompt, place = self._rows.grid.place(row)
+    def _write(self, key: str, rows: Sequence[int]) -> Written:
+        """Write a line with the first image that can be read; the error of an earlier one is that of its row alone."""
+        for row in rows:
+            try:
+                return key, self._request(key, row)
+            except Exception as error:  # an error in one question must not keep the others from being asked
+                self.errors[row] = error
+        return key, None
+
+    def _request(self, key: str, row: int) -> BatchRequest:
         grid = self._rows.grid
+        _, prompt, place = grid.place(row)
         document = grid.documents[place]
         try:
             request = self._api.write(key, grid.prompts[prompt], document, grid.schema)
             digest = self._store.file_digest(document)  # of what was read
-            has_changed = digest is not None and not self._rows.has_digest(place, digest)
-            return key, image_changed(document) if has_changed else request
-        except Exception as error:  # an error in one question must not keep the others from being asked
-            return key, error
         finally:
             if document.is_remote:
                 document.forget_download()
+        if digest is not None and not self._rows.has_digest(place, digest):
+            raise image_changed(document)
+        return request
 
     async def _send(self, parent: StoredBatch, written: _InputFile) -> None:
         """Upload an input file and submit it; each step is written down before it begins."""

@@ -122,14 +122,13 @@ class LocalCalls(Calls):
 
 
 def image_changed(document: ImageDocument) -> ImageChangedError:
-    """Return the error that an image is not the one that was looked up; the rows of equal images may have it too.
+    """Return the error that an image is not the one that was looked up.
 
     Args:
         document: The image.
     """
     return ImageChangedError(
-        f"{document.title:.80}, or an image that was equal to it, changed during the run, so the question was not "
-        "sent: run the cell again."
+        f"{document.title:.80} changed during the run, so the question was not sent: run the cell again."
     )
 
 
