@@ -262,7 +262,8 @@ def test_odd_output_files_are_read_as_far_as_possible(server, llm, path, images)
 def test_rows_have_the_answers_that_were_read_before_a_download_breaks_off(
     server, llm, path, images, monkeypatch, resume
 ):
-    comparison, lines, is_broken = batch_of(llm, path, images, resume=resume), OpenAIBatches.lines, True
+    comparison = batch_of(llm, path, images, resume=resume, budget=1)
+    lines, is_broken, at_first = OpenAIBatches.lines, True, reserved(comparison)
 
     async def broken_lines(api, file_id):
         async for line in lines(api, file_id):
@@ -275,8 +276,10 @@ def test_rows_have_the_answers_that_were_read_before_a_download_breaks_off(
     with pytest.raises(errors.ProviderError, match="connection was lost"):
         comparison.wait(MINUTE, progress=False)
     assert comparison.rows.answered == 1 and len(comparison.pending) == 3
+    assert comparison.budget.spent > 0 and reserved(comparison) == pytest.approx(at_first * 3 / 4)
     is_broken = False
     assert comparison.wait(MINUTE, progress=False).rows.answered == 4 and batches(server) == 1
+    assert reserved(comparison) == 0
     assert not any(row.from_store for row in comparison)
 
 
@@ -661,7 +664,8 @@ def test_a_large_comparison_reads_the_answers_of_its_batches_from_the_store(
 
 def test_a_budget_is_checked_before_anything_is_submitted(server, llm, path, images):
     comparison = batch_of(llm, path, images, budget=0.01)
-    assert "budget" in comparison.incomplete and "4 questions were not submitted" in comparison.incomplete
+    assert comparison.incomplete.startswith("A batch of 4 questions to openai:gpt-4o (demo) could cost 0.")
+    assert "4 questions were not submitted" in comparison.incomplete
     assert asked(server, "POST", "/files") == 0
     with vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_new_tokens=50) as short:
         found = batch_of(short, path, images, budget=0.01)

@@ -27,30 +27,30 @@ def llm(server):
 
 def test_reservations_and_prices_count_against_the_limit():
     budget = Budget(Decimal(10))
-    first = budget.reserve(Decimal(6), "a model")
+    first = budget.reserve(Decimal(6), "A call")
     with pytest.raises(
         errors.BudgetExceededError, match=r"could cost 5.* 6.* reserved for calls in progress"
     ) as caught:
-        budget.reserve(Decimal(5), "a model")
+        budget.reserve(Decimal(5), "A call")
     assert caught.value.may_pass_later
     budget.settle(first, lambda: Decimal(4))
     assert budget.spent == 4
-    second = budget.reserve(Decimal(5), "a model")
+    second = budget.reserve(Decimal(5), "A call")
     budget.settle(second, None)  # the call failed
     assert budget.spent == 4
     with pytest.raises(errors.BudgetExceededError) as caught:
-        budget.reserve(Decimal(7), "a model")
+        budget.reserve(Decimal(7), "A call")
     assert not caught.value.may_pass_later
 
 
 def test_a_call_of_unknown_price_counts_with_its_whole_reservation():
     budget = Budget(Decimal(10))
-    budget.settle(budget.reserve(Decimal(6), "a model"), lambda: None)
+    budget.settle(budget.reserve(Decimal(6), "A call"), lambda: None)
     assert budget.spent == 6
 
 
 def test_a_free_call_is_possible_when_the_budget_is_spent():
-    assert Budget(Decimal(1), spent=Decimal(2)).reserve(Decimal(0), "a model") == 0
+    assert Budget(Decimal(1), spent=Decimal(2)).reserve(Decimal(0), "A call") == 0
 
 
 def test_a_limit_that_is_lifted_while_a_call_is_reserved_applies_to_that_call(monkeypatch):
@@ -63,8 +63,8 @@ def test_a_limit_that_is_lifted_while_a_call_is_reserved_applies_to_that_call(mo
 
     monkeypatch.setattr(budget, "_update", lift)
     with pytest.raises(errors.BudgetExceededError, match="could cost 5"):
-        budget.reserve(Decimal(5), "a model")
-    assert budget.reserve(Decimal(5), "a model") == 0
+        budget.reserve(Decimal(5), "A call")
+    assert budget.reserve(Decimal(5), "A call") == 0
 
 
 def test_each_call_is_priced_once_however_often_the_total_is_read():
@@ -74,7 +74,7 @@ def test_each_call_is_priced_once_however_often_the_total_is_read():
         budget.settle(Decimal(0), lambda: priced.append(1) or Decimal(1))
     for _ in range(3):
         assert budget.spent == 100
-        budget.reserve(Decimal(1), "a model")
+        budget.reserve(Decimal(1), "A call")
     assert len(priced) == 100
 
 
@@ -88,7 +88,7 @@ async def test_calls_in_an_active_budget_wait_for_each_other(server, llm):
 
 async def test_a_call_that_is_cancelled_while_it_waits_reserves_nothing(llm):
     budget = Budget(Decimal(1))
-    reserved = budget.reserve(Decimal(1), "another call")
+    reserved = budget.reserve(Decimal(1), "Another call")
     with budget.active():
         waiting = asyncio.create_task(llm.acomplete("What?", picture()))
         await asyncio.sleep(0.3)
@@ -96,7 +96,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_reserves_nothing(llm):
     with pytest.raises(asyncio.CancelledError):
         await waiting
     budget.settle(reserved, None)
-    assert budget.reserve(Decimal(1), "everything") == 1
+    assert budget.reserve(Decimal(1), "Everything") == 1
 
 
 async def test_an_active_budget_refuses_a_call_that_can_never_pass(server, llm):

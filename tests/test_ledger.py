@@ -178,7 +178,7 @@ def test_calls_from_many_threads_are_all_recorded_and_release_their_reservations
     for thread in threads:
         thread.join()
     assert len(ledger.entries) == 80 and ledger.total == sum(entry.usd for entry in ledger.entries)
-    left = ledger.spending.reserve(ledger.budget - ledger.total, "everything that is left")
+    left = ledger.spending.reserve(ledger.budget - ledger.total, "Everything that is left")
     ledger.spending.settle(left, None)  # later tests have budgets of their own
 
 
@@ -208,7 +208,7 @@ def test_the_totals_follow_the_prices_that_the_user_sets(ledger):
     assert (ledger.by_model()["m"][2], ledger.total) == (11, 11)
     ledger.budget = 12
     with pytest.raises(errors.BudgetExceededError, match=r"11\.00 USD of the budget"):
-        ledger.spending.reserve(Decimal(2), "another call")
+        ledger.spending.reserve(Decimal(2), "Another call")
     ledger.reset()
     vn.set_price("my-llava", input=4, output=4)
     assert (ledger.entries, ledger.total, ledger.unpriced) == ([], 0, 0)
@@ -225,23 +225,23 @@ def test_a_reported_price_does_not_follow_the_price_that_the_user_sets(server, l
 
 def test_the_reservation_of_a_call_of_unknown_price_counts_for_the_budget_but_is_not_a_price(ledger):
     ledger.budget = 10
-    ledger.record(entry(None), ledger.spending.reserve(Decimal(6), "a model"))
+    ledger.record(entry(None), ledger.spending.reserve(Decimal(6), "A call"))
     assert (ledger.total, ledger.unpriced, ledger.spending.spent) == (0, 1, 6)
     with pytest.raises(errors.BudgetExceededError, match=r"6\.00 USD of the budget"):
-        ledger.spending.reserve(Decimal(5), "a model")
+        ledger.spending.reserve(Decimal(5), "A call")
 
 
 def test_a_reset_keeps_the_reservations_of_calls_in_progress(ledger):
     ledger.budget = 10
-    ledger.record(entry("3"), ledger.spending.reserve(Decimal(4), "a model"))
-    in_progress = ledger.spending.reserve(Decimal(6), "a model")
+    ledger.record(entry("3"), ledger.spending.reserve(Decimal(4), "A call"))
+    in_progress = ledger.spending.reserve(Decimal(6), "A call")
     ledger.reset()
     assert (ledger.total, ledger.entries) == (0, [])
     with pytest.raises(errors.BudgetExceededError, match="reserved"):
-        ledger.spending.reserve(Decimal(5), "a model")
+        ledger.spending.reserve(Decimal(5), "A call")
     ledger.record(entry("1"), in_progress)
     assert ledger.total == 1
-    ledger.spending.settle(ledger.spending.reserve(Decimal(9), "everything that is left"), None)
+    ledger.spending.settle(ledger.spending.reserve(Decimal(9), "Everything that is left"), None)
 
 
 def test_the_totals_are_right_while_other_threads_record_calls_and_set_prices(ledger):

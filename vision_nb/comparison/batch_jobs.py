@@ -50,12 +50,33 @@ _SKEW = 24 * 3600  # seconds by which the server's clock may differ
 _LINES = 100  # of an output file that are read together
 _RENEWAL = LEASE / 3  # seconds between two notes that this process is busy
 
-_reserved: dict[str, list[tuple[Budget, Decimal]]] = {}
-"""By a batch's token: what is reserved in budgets until it is over."""
+_reserved: dict[str, list[_Reservation]] = {}
+"""By a batch's token: what is reserved in budgets for the questions that are not collected."""
 
 
 _unwritten: dict[str, dict[str, Outcome]] = {}
 """By a batch's token: what was read of its answers, with their cost recorded, and is not written to the store yet."""
+
+
+@dataclass
+class _Reservation:
+    """What is reserved in a budget for a batch.
+
+    Attributes:
+        budget: The budget.
+        left: What is reserved now.
+        each: What was reserved for each question.
+    """
+
+    budget: Budget
+    left: Decimal
+    each: Decimal
+
+    def give_back(self, questions: int) -> None:
+        """Give back what is reserved for some questions."""
+        amount = min(self.left, self.each * questions)
+        self.left -= amount
+        self.budget.settle_batch(amount)
 
 
 @dataclass(frozen=True)
@@ -76,9 +97,9 @@ def file_name(token: str) -> str:
     return f"vision_nb-{token}.jsonl"
 
 
-def note_reserved(token: str, budgets: list[tuple[Budget, Decimal]]) -> None:
-    """Keep amounts reserved in budgets until a batch is collected by this process."""
-    _reserved[token] = budgets
+def note_reserved(token: str, budgets: Iterable[tuple[Budget, Decimal]], questions: int) -> None:
+    """Keep amounts reserved in budgets until the questions of a batch are collected by this process."""
+    _reserved[token] = [_Reservation(budget, amount, round(amount / questions, 9)) for budget, amount in budgets]
 
 
 class BatchJobs:
@@ -253,6 +274,8 @@ class BatchJobs:
             if outcome.response is not None and outcome.error is None and is_storable(outcome.response):
                 self.store.put(key, str(self.llm), outcome.response)
         self.store.remove_questions(batch.token, list(outcomes))
+        for reserved in _reserved.get(batch.token, ()):
+            reserved.give_back(len(outcomes))
         return _unwritten.pop(batch.token)
 
     def _outcome(self, body: Mapping[str, object] | None, facts: Mapping[str, object]) -> Outcome:
@@ -280,8 +303,8 @@ class BatchJobs:
         """
         steps = dict.fromkeys(tokens, OVER) | {one.token: one.step for one in self.store.batches(list(_reserved))}
         for token in [token for token in _reserved if steps.get(token) in (DELETING, OVER)]:
-            for budget, amount in _reserved.pop(token, ()):
-                budget.settle_batch(amount)
+            for reserved in _reserved.pop(token, ()):
+                reserved.budget.settle_batch(reserved.left)
 
     async def adopt(self, grid: str, keys: set[str]) -> bool:
         """Find the batches of a comparison that the store does not know, as after it was deleted.

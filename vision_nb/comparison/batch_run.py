@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from vision_nb.comparison.batch_jobs import BatchJobs, Outcome
-from vision_nb.comparison.batch_submission import Submission, grid_digest, highest_batch_price
+from vision_nb.comparison.batch_submission import Submission, batch_of, grid_digest, highest_batch_price
 from vision_nb.comparison.calls import LocalCalls
 from vision_nb.comparison.grid import Grid
 from vision_nb.comparison.lookup import Lookup
@@ -147,7 +147,7 @@ class BatchRun:
         highest = sum(prices, Decimal(0))
         names = ", ".join(planned.model for planned in plan.models if planned.calls)
         for budget in limited:
-            budget.settle(budget.reserve(highest, f"{names} (batches of {plan.calls:,} questions)"), None)
+            budget.settle(budget.reserve(highest, batch_of(plan.calls, names)), None)
 
     async def _collect(self, jobs: BatchJobs, wanted: Indices) -> set[str]:
         """Collect the batches in which some questions wait, and fill in their rows; return the keys of those."""

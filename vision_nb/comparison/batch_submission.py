@@ -167,7 +167,7 @@ class Submission:
         token = uuid.uuid4().hex
         batch = replace(parent, token=token, step=UPLOADING, questions=len(written.facts))
         with written.file as file:
-            note_reserved(token, self._reserve(written))
+            note_reserved(token, self._reserve(written), len(written.facts))
             try:
                 await finish(self._store.split_batch, parent.token, batch, written.facts)
                 async with kept_busy(self._store, token):
@@ -208,13 +208,18 @@ class Submission:
         done: list[tuple[Budget, Decimal]] = []
         try:
             for budget in limited:
-                name = f"{self._llm} (batch of {len(tokens):,})"
-                done.append((budget, budget.reserve(highest, name, is_batch=True)))
+                what = batch_of(len(tokens), str(self._llm))
+                done.append((budget, budget.reserve(highest, what, is_batch=True)))
         except BudgetExceededError:
             for budget, amount in done:
                 budget.settle_batch(amount)
             raise
         return done
+
+
+def batch_of(questions: int, models: str) -> str:
+    """Return what a batch is called at the beginning of an error message."""
+    return f"A batch of {questions:,} question{'s' if questions > 1 else ''} to {models}"
 
 
 def highest_batch_price(llm: MultiModalLLM, calls: int, input_tokens: int | None) -> Decimal:

@@ -147,7 +147,7 @@ class CallAccounting:
         highest = self._highest_price() if limited else Decimal(0)
         if highest is None:
             raise self._unknown_price()
-        what = f"{self._model} (up to {self._most_usage.output_tokens:,} output tokens)"
+        what = f"A call to {self._model} (up to {self._most_usage.output_tokens:,} output tokens)"
         try:
             for budget in limited:
                 self._reserved[budget] = budget.reserve(highest, what)

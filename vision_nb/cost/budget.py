@@ -50,12 +50,12 @@ class Budget:
         return f"Budget({format_usd(self.spent)} spent, {limit})".replace(" spent, of", " spent of")
 
     def reserve(self, amount: Decimal, what: str, *, is_batch: bool = False) -> Decimal:
-        """Reserve the highest possible price of a call.
+        """Reserve the highest possible price of a call or a batch.
 
         Args:
             amount: US dollars.
-            what: The model's name and what it is asked for, for the error message.
-            is_batch: Whether this is for a batch, whose end no call waits for; `settle_batch` ends it.
+            what: What it is for, as the beginning of the error message: "A call to openai:gpt-4o".
+            is_batch: Whether this is for a batch, whose end no call waits for; `settle_batch` gives it back.
 
         Returns:
             The reserved amount, to pass to `settle`.
@@ -76,7 +76,7 @@ class Budget:
         others = "batches and calls in progress" if in_batches else "calls in progress"
         in_progress = f" and {format_usd(reserved)} is reserved for {others}" if reserved else ""
         raise BudgetExceededError(
-            f"A call to {what} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
+            f"{what} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
             f"{format_usd(limit)} is spent{in_progress}: raise {self._name}, or set a lower max_new_tokens.",
             may_pass_later=spent + in_batches + amount <= limit,
         )
@@ -93,10 +93,10 @@ class Budget:
             self._settled.append((reserved, price))
 
     def settle_batch(self, reserved: Decimal) -> None:
-        """Give back what is reserved for a batch, whose answers have been settled one by one.
+        """Give back what is reserved for a batch, whose answers are settled one by one.
 
         Args:
-            reserved: The amount that `reserve` returned.
+            reserved: The amount that `reserve` returned, or a part of it.
         """
         with self._lock:
             self._in_batches -= reserved
