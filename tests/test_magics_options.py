@@ -315,7 +315,9 @@ def test_subcommands(photo):
 
 def test_help_explains_options_subcommands_and_public_names():
     asked = ["--detail", "chat", "compare", "Chat.ask", "vn.errors.RateLimitError", "errors", "comparre"]
-    cells = run_cells("%load_ext vision_nb", *(f"%vision help {name}" for name in asked), allow_errors=True)
+    docstring = r"""print("\x1b" in get_ipython().find_cell_magic("vision").__doc__)"""  # colors, from Python 3.14
+    help_cells = [f"%vision help {name}" for name in asked]
+    cells = run_cells("%load_ext vision_nb", *help_cells, docstring, allow_errors=True)
     option, command, function, method, error, module = (markdown_of(cell)[0] for cell in cells[1:7])
     assert "| -d, --detail DETAIL | detail level" in option and option.count("\n") == 3
     assert "--chat NAME" in command and "List the conversations" in command
@@ -324,6 +326,7 @@ def test_help_explains_options_subcommands_and_public_names():
     assert "vn.Chat.ask(prompt, images=(), **overrides)" in method and "- `SettingsError`: " in method
     assert error.startswith("```python\nvn.errors.RateLimitError(") and "| BudgetExceededError | " in module
     assert "did you mean compare?" in error_of(cells[7])
+    assert text_of(cells[8]) == "False\n"
 
 
 def test_every_public_name_and_method_has_a_reference():

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError as IPythonUsageError
-from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
+from IPython.core.magic_arguments import ArgDecorator, MagicArgumentParser, argument, magic_arguments
 
 from vision_nb.images.detail import DETAILS
 from vision_nb.images.formats import type_of_name
@@ -136,9 +136,16 @@ OPTION_NAMES = tuple(name for option in OPTIONS for name in option.args if name.
 """Every short and long option name."""
 
 
+class _PlainHelp(ArgDecorator):
+    """Keeps the colors of Python 3.14 out of the help, which is the magic's docstring."""
+
+    def add_to_parser(self, parser: Any, group: Any) -> None:
+        parser.color = False
+
+
 def with_options(function: F) -> F:
     """Decorate a magic with the options, their parser and their help."""
-    for option in reversed(OPTIONS):
+    for option in reversed((_PlainHelp(), *OPTIONS)):
         function = option(function)
     decorated: F = magic_arguments()(function)
     return decorated
