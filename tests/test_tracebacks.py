@@ -2,7 +2,6 @@
 
 import re
 import traceback
-import types
 from pathlib import Path
 
 import pytest
@@ -69,10 +68,10 @@ def test_other_errors_keep_their_full_traceback():
 
 
 def test_frames_of_a_package_with_a_similar_name_are_shown():
-    extras = types.ModuleType("vision_nb_extras")
+    extras = {"__name__": "vision_nb_extras"}
     path = Path(vn.__file__).parent.with_name("vision_nb_extras") / "tool.py"
-    exec(compile("def connect(vn):\n    vn.connect('no-such-provider:x')", str(path), "exec"), vars(extras))
+    exec(compile("def connect(vn):\n    vn.connect('no-such-provider:x')", str(path), "exec"), extras)
     with pytest.raises(vn.errors.SettingsError) as caught:
-        extras.connect(vn)
+        extras["connect"](vn)
     shown = traceback.extract_tb(without_package(caught.value.__traceback__))
     assert [Path(frame.filename).name for frame in shown] == ["test_tracebacks.py", "tool.py"]
