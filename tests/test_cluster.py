@@ -575,6 +575,33 @@ async def test_a_reply_that_does_not_arrive_is_sent_again(server, client, images
     assert not running.result().errors and len(server.requests) == 6
 
 
+def fail_with(error, cause):
+    def fail(_run):
+        raise error from cause
+
+    vars(cluster_worker).update(real_session=cluster_worker._session, _session=fail)
+
+
+def stop_failing():
+    cluster_worker._session = cluster_worker.__dict__.pop("real_session")
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        (None, "A worker failed (RuntimeError: Dask's words): run the cell again"),
+        (ImportError("No module 'x'"), "cannot load vision_nb (ImportError: No module 'x'): install the same version"),
+    ],
+)
+def test_a_task_that_fails_is_an_error_with_its_cause(server, client, images, tmp_path, cause, said):
+    client.run(fail_with, RuntimeError("Dask's words"), cause)
+    try:
+        comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
+    finally:
+        client.run(stop_failing)
+    assert all(said in row.error for row in comparison) and not server.requests
+
+
 @pytest.mark.parametrize("budget", [None, 1], ids=["no limits", "budget"])
 def test_workers_ask_before_each_request(server, client, images, tmp_path, monkeypatch, budget):
     replied = []

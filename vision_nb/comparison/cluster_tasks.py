@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pickle import UnpicklingError
 from typing import Any
 
 from vision_nb.comparison import cluster_worker
@@ -164,8 +165,7 @@ class ClusterTasks:
         except Exception as error:
             if self._client.status != "running":
                 raise lost_cluster(error) from None
-            said = redact(f"{type(error).__name__}: {error}")
-            raise ClusterError(f"A worker failed ({said:.160}): install vision_nb on all workers.") from None
+            raise _failed(error) from None
         finally:
             if task.future is not None:
                 task.future.release()
@@ -194,6 +194,18 @@ class ClusterTasks:
             for task, one, future in zip(tasks, submitted, futures, strict=True):
                 task.future = future
                 one.set_result(None)
+
+
+def _failed(error: Exception) -> ClusterError:
+    """Return the error for a task that the scheduler or a worker could not load, or that failed."""
+    cause = error.__cause__ or error  # Dask's own words only say that it could not be loaded
+    if isinstance(cause, (ImportError, AttributeError, UnpicklingError)):
+        said = redact(f"{type(cause).__name__}: {cause}")
+        return ClusterError(
+            f"The Dask scheduler or a worker cannot load vision_nb ({said:.120}): install the same version on all."
+        )
+    said = redact(f"{type(error).__name__}: {error}")
+    return ClusterError(f"A worker failed ({said:.120}): run the cell again; if it fails again, see the worker's log.")
 
 
 def _first_of_a_kind(waiting: dict[Task, asyncio.Future[None]]) -> list[Task]:

@@ -108,12 +108,12 @@ def compare(
             default, asks directly, but leaves out questions that wait in a batch; False asks those too, and so pays
             for them twice.
         cluster: A ``dask.distributed.Client``, a cluster object, or a scheduler's address: its workers read, decode and
-            resize the images, and make the calls. Needs the extra ``dask`` here and the same version of vision_nb on
-            all workers. Paths must exist there; URLs and object stores are read there; images in memory are sent. A
-            key that was passed as an argument is sent to the workers; instead of one from this process's environment,
-            a worker uses the one in its own, if there is one. Keys are sent over Dask's connections: encrypt them with
-            Dask's ``Security`` where the network is not trusted. Budget, rate limits and concurrency hold for all
-            workers together.
+            resize the images, and make the calls. Needs the extra ``dask`` here, and the same version of vision_nb on
+            the scheduler and all workers. Paths must exist there; URLs and object stores are read there; images in
+            memory are sent. A key that was passed as an argument is sent to the workers; instead of one from this
+            process's environment, a worker uses the one in its own, if there is one. Keys are sent over Dask's
+            connections: encrypt them with Dask's ``Security`` where the network is not trusted. Budget, rate limits and
+            concurrency hold for all workers together.
 
     Returns:
         A `Comparison`, or a `Plan` with ``dry_run=True``.
