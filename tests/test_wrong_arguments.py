@@ -214,6 +214,8 @@ def test_a_value_of_another_type_is_named(photo):
         (lambda: result["photo"], "row.image"),
         (lambda: result.comparison.rows[text], "row.image"),
         (lambda: vn.load_images(photo)[text], "Images have numbers"),
+        (lambda: result[1.5], "Rows have numbers, such as rows\\[0\\]: got 1.5"),
+        (lambda: result.document("x"), "Rows have numbers, such as rows\\[0\\]: got 'x'"),
         (lambda: result.wait(timeout=text), "timeout must be a number"),
         (lambda: document.to_pil(text), "longest side"),
         (lambda: document.thumbnail(0), "longest side"),
@@ -227,6 +229,25 @@ def test_a_value_of_another_type_is_named(photo):
     for call, words in calls:
         with pytest.raises(vn.errors.SettingsError, match=words):
             call()
+
+
+def test_an_index_that_does_not_exist_says_how_many_items_there_are(photo):
+    images = vn.load_images([photo, CHART])
+    result = vn.compare("demo", "What?", images, progress=False)
+    estimates: Any = vn.estimate_cost("What?", photo, models=["gpt-4o"])
+    calls: list[tuple[Callable[[], Any], str]] = [
+        (lambda: result[99], "There is no row 99: there are 2 rows, 0 to 1."),
+        (lambda: result[-3], "There is no row -3: there are 2 rows, 0 to 1."),
+        (lambda: result.document(2), "There is no row 2: there are 2 rows, 0 to 1."),
+        (lambda: images[2], "There is no image 2: there are 2 images, 0 to 1."),
+        (lambda: images[:0][0], "There is no image 0: there are no images."),
+        (lambda: estimates[1], "There is no estimate 1: there is only estimate 0."),
+    ]
+    for call, message in calls:
+        with pytest.raises(IndexError) as caught:
+            call()
+        assert str(caught.value) == message and isinstance(caught.value, vn.errors.MissingItemError)
+    assert result[-1] == result[1] and result.document(-1) is images[1] and len(result[1:99]) == 1
 
 
 @pytest.mark.parametrize(("whole", "part"), [(int, float), (np.int64, np.float32)])

@@ -5,6 +5,7 @@
     VisionError
     ├── SettingsError (ValueError)          an argument, option or environment variable is invalid
     │   ├── ArgumentError (TypeError)       an argument is unknown, missing or given twice
+    │   ├── MissingItemError                an index does not exist (IndexError)
     │   ├── UnknownAttributeError           an attribute does not exist (AttributeError)
     │   ├── ReadOnlyAttributeError          an attribute cannot be set (AttributeError)
     │   └── MissingKeyError                 a provider needs an API key
@@ -115,6 +116,10 @@ class SettingsError(VisionError, ValueError):
 
 class ArgumentError(SettingsError, TypeError):
     """An argument is unknown, missing or given twice."""
+
+
+class MissingItemError(SettingsError, IndexError):
+    """A row, image or other item with this index does not exist."""
 
 
 class UnknownAttributeError(SettingsError, AttributeError):

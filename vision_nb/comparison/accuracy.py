@@ -8,6 +8,7 @@ from decimal import Decimal
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
+from vision_nb.checks.indices import item_at
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_usd
@@ -175,7 +176,8 @@ class AccuracySummary(Report):
         return len(self.models)
 
     def __getitem__(self, index: int) -> ModelAccuracy:
-        return self.models[index]
+        found: ModelAccuracy = item_at(self.models, index, "model")
+        return found
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return the summary as a pandas DataFrame with a row per model; an unknown price is None."""

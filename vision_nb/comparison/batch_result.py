@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol, Self, cast
 
+from vision_nb.checks.indices import item_at
 from vision_nb.checks.numbers import plain_number
 from vision_nb.comparison.batch_run import BatchRun, waiting_batches
 from vision_nb.comparison.grid import Grid, Row
@@ -72,7 +73,7 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
             index: The row's index.
         """
         grid = self._comparison.grid
-        return grid.documents[grid.place(index)[2]]
+        return grid.documents[grid.place(item_at(range(len(self)), index, "row"))[2]]
 
     @property
     def batch_html(self) -> str:

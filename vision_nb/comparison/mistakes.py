@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.checks.indices import item_at
 from vision_nb.comparison.answer_cells import answer_table, cell, error_html, thumbnail_html
 from vision_nb.comparison.canonical_values import as_text
 from vision_nb.comparison.judgments import Judgment
@@ -45,7 +46,7 @@ class Mistakes(Sequence[Judgment]):
         return len(self.judgments)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.judgments[index]
+        return item_at(self.judgments, index, "mistake")
 
     def __iter__(self) -> Iterator[Judgment]:
         return iter(self.judgments)

@@ -10,9 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, overload
 
+from vision_nb.checks.indices import item_at
 from vision_nb.comparison.grid import Grid, Row, image_key, row_keys
 from vision_nb.comparison.tally import Tally
-from vision_nb.errors import SettingsError, StoreError
+from vision_nb.errors import StoreError
 from vision_nb.paths import shown_path, without_folders
 from vision_nb.responses import Response
 from vision_nb.storage.answer_keys import AnswerKeys, encoded_digests
@@ -73,9 +74,7 @@ class Rows(Sequence[Row]):
     @overload
     def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
     def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
-        if isinstance(index, str):
-            raise SettingsError(f"Rows have numbers, such as result[0]: choose by row.image instead of {index!r:.80}.")
-        places = range(len(self))[index]  # raises an IndexError
+        places = item_at(range(len(self)), index, "row", "choose by row.image instead of")
         if isinstance(places, range):
             return tuple(map(self._row, places))
         return self._row(places)

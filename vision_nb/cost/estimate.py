@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, overload
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.indices import item_at
 from vision_nb.checks.numbers import plain_number
 from vision_nb.cost.accounting import InputTokens, longest_answer, pricing_of
 from vision_nb.cost.image_tokens import ImageTokens, as_size, count_images
@@ -127,7 +128,7 @@ class Estimates(TerminalDisplay, Sequence[Estimate]):
         self._estimates = sorted(estimates, key=lambda one: (one.usd is None, one.usd or 0))
 
     def __getitem__(self, index: Any) -> Any:
-        return self._estimates[index]
+        return item_at(self._estimates, index, "estimate")
 
     def __len__(self) -> int:
         return len(self._estimates)

@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
-from vision_nb.errors import ImageError, SettingsError
+from vision_nb.checks.indices import item_at
+from vision_nb.errors import ImageError
 from vision_nb.images import hooks
 from vision_nb.images.cards import ShownImage, image_cards
 from vision_nb.notebook.ipython import running_cell
@@ -80,9 +81,8 @@ class ListOfImages(TerminalDisplay, list[D]):
     def __getitem__(self, index: SupportsIndex | slice, /) -> D | Self:
         if isinstance(index, slice):
             return self._with(super().__getitem__(index))
-        if isinstance(index, str):
-            raise SettingsError(f"Images have numbers, such as images[0]: use .filter() to find {index!r:.80} by name.")
-        return super().__getitem__(index)
+        place: int = item_at(range(len(self)), index, "image", "use .filter() instead of")
+        return super().__getitem__(place)
 
     def __add__(self, other: list[Any], /) -> Self:  # type: ignore[override]
         total = self._with(self)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vision_nb.checks.indices import item_at
 from vision_nb.comparison.answer_cells import answer_html, answer_table, cell, error_html
 from vision_nb.errors import VisionError
 from vision_nb.images.answer_strip import answer_strip, image_names
@@ -59,7 +60,7 @@ class Answers(DisplayOnce, Sequence[Answer]):
         self._answers, self._images = tuple(answers), tuple(images)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._answers[index]
+        return item_at(self._answers, index, "answer")
 
     def __len__(self) -> int:
         return len(self._answers)

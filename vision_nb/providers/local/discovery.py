@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vision_nb.checks.indices import item_at
 from vision_nb.errors import ProviderConnectionError, SettingsError, UnknownModelError
 from vision_nb.privacy.api_keys import hide, make_secret
 from vision_nb.providers.llamacpp.process import Engine, running_engines
@@ -77,7 +78,7 @@ class LocalServers(Sequence[LocalServer]):
         self._servers, self.ports = tuple(servers), tuple(ports)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._servers[index]
+        return item_at(self._servers, index, "server")
 
     def __len__(self) -> int:
         return len(self._servers)
