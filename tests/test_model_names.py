@@ -79,7 +79,7 @@ def test_counting_functions_take_model_objects():
     assert vn.image_tokens(SIZE, llm).tokens == vn.image_tokens(SIZE, "openai:gpt-4o").tokens == 765
     assert vn.cheapest_fit(SIZE, llm).steps == vn.cheapest_fit(SIZE, "gpt-4o").steps
     assert vn.image_tokens_array([1024], [1024], llm).tolist() == [765]
-    with pytest.raises(errors.SettingsError, match="A int is not a model"):
+    with pytest.raises(errors.SettingsError, match="An int is not a model"):
         vn.image_tokens(SIZE, 3)
 
 
@@ -116,7 +116,7 @@ def test_a_price_and_a_limit_of_concurrency_take_both_forms(monkeypatch):
 
 
 def test_a_value_that_is_not_a_name_is_an_error():
-    with pytest.raises(errors.SettingsError, match="A int is not a model's name"):
+    with pytest.raises(errors.SettingsError, match="An int is not a model's name"):
         vn.connect(3)  # type: ignore[arg-type]
 
 

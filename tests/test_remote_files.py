@@ -186,6 +186,7 @@ def test_a_secret_that_a_file_systems_message_quotes_is_not_shown_in_part(memory
         {"headers": [("X-Auth", KEY)]},
         {"password": KEY.encode()},
         {"connection_string": f"AccountName=me;AccountKey={KEY};EndpointSuffix=core.windows.net"},
+        {"config": {"retries": 2, 503: KEY}},
     ],
 )
 def test_secrets_within_storage_options_are_neither_shown_nor_pickled(memory, monkeypatch, options):
@@ -198,6 +199,13 @@ def test_secrets_within_storage_options_are_neither_shown_nor_pickled(memory, mo
     with pytest.raises(errors.ImageDownloadError, match=r"\*\*\* is wrong") as caught:
         document.read()
     assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("options", [SECRET, [SECRET], {1: SECRET}])
+def test_storage_options_that_are_not_named_arguments_are_refused_without_being_shown(options):
+    with pytest.raises(errors.SettingsError, match=r"a dict of arguments for fsspec, such as \{'anon'") as caught:
+        load_images("memory://bucket/none.png", storage_options=options)
+    assert SECRET not in str(caught.value)
 
 
 def test_the_address_of_an_endpoint_is_pickled_without_its_login(options):

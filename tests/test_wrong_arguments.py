@@ -202,6 +202,9 @@ def test_arguments_that_must_be_named_or_are_given_twice():
     )
     message = failure(vn.extract, CHART, DATA, "demo")
     assert message == "extract() takes only images and schema as positional arguments: write extract(model=...)."
+    assert failure(vn.connect("demo").stream_chat, "What?", [CHART]) == (
+        "stream_chat() takes only messages as positional arguments: for a prompt with images, use stream_complete()."
+    )
     assert failure(vn.connect, "openai:gpt-4o", model="gpt-4o") == "OpenAIMultiModal got model twice: omit model=."
 
 

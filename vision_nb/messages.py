@@ -14,6 +14,7 @@ from vision_nb.images.columns import elements_of
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.expansion import names_image
 from vision_nb.images.loading import with_parts
+from vision_nb.rendering.format import type_name
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, short_text
 
 Part: TypeAlias = str | ImageDocument
@@ -78,7 +79,7 @@ class ChatMessage(TerminalDisplay):
         if isinstance(message, Mapping) and "role" in message:
             return cls(message["role"], message.get("content") or "")
         raise SettingsError(
-            f"A {type(message).__name__} is not a message: pass ChatMessage(role=..., content=...), or a mapping "
+            f"{type_name(message, 'A')} is not a message: pass ChatMessage(role=..., content=...), or a mapping "
             "with role and content."
         )
 
@@ -148,7 +149,7 @@ def check_prompt(prompt: Any, images: Any) -> None:
     """Raise SettingsError unless a prompt is a string, and if it was swapped with the images."""
     if not isinstance(prompt, str):
         raise SettingsError(
-            f"A prompt must be a string, not a {type(prompt).__name__}: the prompt comes first, and then the images."
+            f"A prompt must be a string, not {type_name(prompt)}: the prompt comes first, and then the images."
         )
     if isinstance(images, str) and names_image(prompt) and not names_image(images):
         raise SettingsError(

@@ -162,6 +162,8 @@ def _explained(error: TypeError, function: Callable[..., Any], args: Sequence[An
     if len(args) > len(by_position) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         allowed = f"only {' and '.join(by_position)} as" if by_position else "no"
         advice = f"write {plain_name}({by_name[0]}=...)." if by_name else "omit the others."
+        if by_position == ["messages"]:
+            advice = f"for a prompt with images, use {plain_name.replace('chat', 'complete')}()."
         return ArgumentError(f"{callee} takes {allowed} positional arguments: {advice}")
     required = [one.name for one in parameters if one.default is one.empty and one.name in known]
     missing = [name for name in required if name not in by_position[: len(args)] and name not in kwargs]

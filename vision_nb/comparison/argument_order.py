@@ -10,6 +10,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.expansion import names_image
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.rendering.format import type_name
 
 _IMAGES = (ImageDocument, Path, bytes)
 _LONGEST_NAME = 4  # words of what may be meant as a model's name, such as "Claude Sonnet 4.5"
@@ -35,7 +36,7 @@ def connected(models: Iterable[Any], connect: Callable[[str], MultiModalLLM]) ->
                     raise _compare_order() from None
                 raise
         elif not isinstance(model, MultiModalLLM):
-            raise SettingsError(f"A {type(model).__name__} is not a model: write compare(models, prompts, images).")
+            raise SettingsError(f"{type_name(model, 'A')} is not a model: write compare(models, prompts, images).")
         found.append(model)
     return tuple(found)
 

@@ -12,6 +12,7 @@ from vision_nb.cost.image_rules import rule_for
 from vision_nb.cost.rule_table import RULES
 from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import SettingsError
+from vision_nb.rendering.format import type_name
 from vision_nb.responses import Usage
 from vision_nb.services import OTHER_PROVIDERS, SERVICES, all_services, find_service
 
@@ -92,7 +93,7 @@ def parse_model_name(name: str) -> ModelReference:
     ('openai:gpt-4o', 'local:llava')
     """
     if not isinstance(name, str):
-        raise SettingsError(f"A {type(name).__name__} is not a model's name: pass a name such as 'gpt-4o'.")
+        raise SettingsError(f"{type_name(name, 'A')} is not a model's name: pass a name such as 'gpt-4o'.")
     text = name.strip()
     provider, colon, model = text.partition(":")
     if provider in OTHER_PROVIDERS or find_service(provider) is not None:
@@ -137,7 +138,7 @@ def counted_model(model: Any) -> ModelReference:
         return _counted_name(model.strip())
     if isinstance(model, PricedModel):
         return ModelReference(model.provider, model.counted_model)
-    raise SettingsError(f"A {type(model).__name__} is not a model: pass a model object or a name such as 'gpt-4o'.")
+    raise SettingsError(f"{type_name(model, 'A')} is not a model: pass a model object or a name such as 'gpt-4o'.")
 
 
 def as_models(models: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from vision_nb.errors import UnsupportedImageError
 from vision_nb.images.sources import ImageSource
+from vision_nb.rendering.format import type_name
 
 
 def flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
@@ -34,7 +35,7 @@ def elements_of(source: ImageSource) -> Iterable[ImageSource] | None:
         return cast("Iterable[ImageSource]", source)
     if hasattr(source, "columns") and hasattr(source, "shape"):
         raise UnsupportedImageError(
-            f"A {type(source).__name__} is not an image: pass one of its columns, such as table['path']."
+            f"{type_name(source, 'A')} is not an image: pass one of its columns, such as table['path']."
         )
     if hasattr(source, "dtype"):
         shape = getattr(source, "shape", ())

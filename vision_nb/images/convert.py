@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from vision_nb.errors import UnsupportedImageError, VisionError
 from vision_nb.images.decode import check_pixels, decode_upright, scale_to_eight_bits, upright_size
 from vision_nb.images.formats import TEXT, describe_data, sniff
+from vision_nb.rendering.format import type_name
 from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def read_source(source: Any, name: str | None = None) -> bytes | Image.Image:
         return from_data_uri(source) if source.startswith("data:") else _from_base64(source, "The string in image=")
     if hasattr(source, "iloc"):  # a pandas object, which numpy would treat as pixels
         raise UnsupportedImageError(
-            f"A {type(source).__name__} is not an image: pass its paths as a list, such as list(table['path'])."
+            f"{type_name(source, 'A')} is not an image: pass its paths as a list, such as list(table['path'])."
         )
     with _reading(source):
         if hasattr(source, "read"):

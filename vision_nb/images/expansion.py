@@ -18,6 +18,7 @@ from vision_nb.images.parts import Pages
 from vision_nb.images.remote import NO_OPTIONS, RemoteFile, StorageOptions, is_remote_file, public_name
 from vision_nb.images.sources import ImageSource, local_path
 from vision_nb.privacy.api_keys import Secret
+from vision_nb.rendering.format import type_name
 from vision_nb.user_warnings import warn_user
 
 DEFAULT_DPI = 150.0
@@ -88,7 +89,7 @@ def password_of(password: str | None) -> Secret | None:
         SettingsError: It is not a string.
     """
     if password is not None and not isinstance(password, str):
-        raise SettingsError(f"password must be a string, not a {type(password).__name__}.")
+        raise SettingsError(f"password must be a string, not {type_name(password)}.")
     return None if password is None else Secret(password, name="The password of a PDF document")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -16,6 +15,7 @@ from vision_nb.errors import (
     ImageDownloadError,
     ImageError,
     ImageNotFoundError,
+    SettingsError,
     UnsupportedImageError,
     VisionError,
 )
@@ -75,14 +75,20 @@ class StorageOptions:
 
     Args:
         options: The arguments.
+
+    Raises:
+        SettingsError: They are not a mapping with names.
     """
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        given = dict(options or {})
+        options = {} if options is None else options
+        if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+            raise SettingsError("storage_options must be a dict of arguments for fsspec, such as {'anon': True}.")
+        given = dict(options)
         self.public = {name: _without_userinfo(value) for name, value in given.items() if name in _PUBLIC_OPTIONS}
         self._private = Hidden({name: value for name, value in given.items() if self.public.get(name) != value})
         self._secrets = [Secret(text, name="A storage option") for text in _texts(given)]  # redacted from now on
-        self.identity = hash(json.dumps(given, sort_keys=True, default=repr))
+        self.identity = hash(repr(sorted(given.items())))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_secrets": []}

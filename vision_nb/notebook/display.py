@@ -23,6 +23,7 @@ from vision_nb.notebook.figures import CAPTION, new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook, mark_displayed
 from vision_nb.notebook.stream_status import INTERVAL, StreamStatus
 from vision_nb.rendering.answer import answer_part, badge_notes, plain_text, response_markdown
+from vision_nb.rendering.format import type_name
 from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.rendering.terminal import joined_parts
 from vision_nb.responses import Response
@@ -261,8 +262,7 @@ def display_stream(
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
     if isinstance(stream, str) or not isinstance(stream, Iterable):
-        what = type(stream).__name__
-        raise SettingsError(f"display_stream() takes what llm.stream_complete() returns, not a {what}.")
+        raise SettingsError(f"display_stream() takes what llm.stream_complete() returns, not {type_name(stream)}.")
     shown = _StreamedAnswer[R](live or StreamingDisplay(below, thumbnails=thumbnails))
     with shown, _closing(stream):
         for response in stream:
@@ -297,8 +297,9 @@ async def adisplay_stream(
     The image's size is **1,000 x 600 pixels** (landscape). ...
     """
     if not isinstance(stream, AsyncIterable):
-        what = type(stream).__name__
-        raise SettingsError(f"adisplay_stream() takes what await llm.astream_complete() returns, not a {what}.")
+        raise SettingsError(
+            f"adisplay_stream() takes what await llm.astream_complete() returns, not {type_name(stream)}."
+        )
     shown = _StreamedAnswer[R](live or StreamingDisplay(below, thumbnails=thumbnails))
     with shown:
         async with _aclosing(stream):

@@ -1,4 +1,4 @@
-"""Numbers as text (token counts, prices and file sizes), and quoted words as sentences."""
+"""Numbers (token counts, prices and file sizes), types and quoted words in sentences."""
 
 from __future__ import annotations
 
@@ -118,6 +118,16 @@ def format_bytes(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.1f} {name}"
     return f"{size} bytes"
+
+
+def type_name(value: object, article: str = "a") -> str:
+    """Return the name of a value's type with its article.
+
+    >>> type_name("text"), type_name(1, "A")
+    ('a str', 'An int')
+    """
+    name = type(value).__name__
+    return f"{article}{'n' if name.lower().startswith(tuple('aeio')) else ''} {name}"
 
 
 def as_sentence(words: str) -> str:

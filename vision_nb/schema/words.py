@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from vision_nb.rendering.format import type_name
 from vision_nb.rendering.sanitize import replace_surrogates
 
 _MAX_ERRORS = 20
@@ -53,6 +54,6 @@ def shortened(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (ValueError, RecursionError):  # more digits or levels than Python writes
-        text = f"a {type(value).__name__}"
+        text = type_name(value)
     text = replace_surrogates(text)
     return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[: _MAX_VALUE_LENGTH - 3]}..."

@@ -11,6 +11,7 @@ from vision_nb.checks.arguments import checks_arguments
 from vision_nb.comparison.labels import ASPECTS, RUBRIC, default_annotator
 from vision_nb.comparison.result import Comparison
 from vision_nb.errors import ImageError, SettingsError, VisionError
+from vision_nb.rendering.format import type_name
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.storage.annotations import Label
 from vision_nb.widgets.assets import read_assets
@@ -67,7 +68,7 @@ class LabelPanel(PageWidget):
     ) -> None:
         super().__init__()
         if not isinstance(comparison, Comparison):
-            raise SettingsError(f"A {type(comparison).__name__} cannot be labeled: pass the result of compare().")
+            raise SettingsError(f"{type_name(comparison, 'A')} cannot be labeled: pass the result of compare().")
         self.comparison = comparison
         self.annotator = annotator or default_annotator()
         self.blind = blind

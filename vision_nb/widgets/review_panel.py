@@ -12,6 +12,7 @@ from vision_nb.checks.arguments import checks_arguments
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.labels import default_annotator
 from vision_nb.errors import ImageError, SchemaError, SettingsError, VisionError
+from vision_nb.rendering.format import type_name
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.schema.fields import flatten, unflatten
 from vision_nb.storage.annotations import Review
@@ -95,7 +96,7 @@ class ReviewPanel(PageWidget):
     ) -> None:
         super().__init__()
         if not isinstance(extraction, Extraction):
-            raise SettingsError(f"A {type(extraction).__name__} cannot be reviewed: pass the result of extract().")
+            raise SettingsError(f"{type_name(extraction, 'A')} cannot be reviewed: pass the result of extract().")
         if reviewer is not None and not isinstance(reviewer, str):
             raise SettingsError(f"reviewer must be a name: got {reviewer!r:.80}.")
         for name, value, allowed in (("order", order, ORDERS), ("show", show, FILTERS)):
