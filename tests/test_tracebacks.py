@@ -3,6 +3,7 @@
 import re
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_other_errors_keep_their_full_traceback():
 
 
 def test_frames_of_a_package_with_a_similar_name_are_shown():
-    extras = {"__name__": "vision_nb_extras"}
+    extras: dict[str, Any] = {"__name__": "vision_nb_extras"}
     path = Path(vn.__file__).parent.with_name("vision_nb_extras") / "tool.py"
     exec(compile("def connect(vn):\n    vn.connect('no-such-provider:x')", str(path), "exec"), extras)
     with pytest.raises(vn.errors.SettingsError) as caught:
