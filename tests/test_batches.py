@@ -402,12 +402,12 @@ def test_an_unexpected_error_in_one_question_or_answer_does_not_affect_the_other
 ):
     original, lock, faults = getattr(OpenAIBatches, step), threading.Lock(), [OSError("Unexpected.")]
 
-    def fail_once(api, *arguments):
+    def fail_once(api, *arguments, **options):
         with lock:
             fault = faults.pop() if faults else None
         if fault is not None:
             raise fault
-        return original(api, *arguments)
+        return original(api, *arguments, **options)
 
     monkeypatch.setattr(OpenAIBatches, step, fail_once)
     comparison = collected(llm, path, images)
@@ -505,7 +505,8 @@ def test_rows_whose_store_was_deleted_say_how_to_find_their_batch(server, llm, p
     assert collected(llm, path, images).rows.answered == 4 and batches(server) == 1
 
 
-def test_another_store_shares_the_batch_and_leaves_its_files(server, llm, path, images, tmp_path):
+def test_another_store_shares_the_batch_and_its_price_and_leaves_its_files(server, llm, path, images, tmp_path):
+    vn.ledger.reset()
     server.batch_seconds = math.inf
     first = batch_of(llm, path, images)
     other = batch_of(llm, tmp_path / "other.sqlite3", images)
@@ -514,6 +515,7 @@ def test_another_store_shares_the_batch_and_leaves_its_files(server, llm, path, 
     assert other.wait(MINUTE, progress=False).rows.answered == 4
     assert len(list(llm.client.files.list())) == 2
     assert first.wait(MINUTE, progress=False).rows.answered == 4 and list(llm.client.files.list()) == []
+    assert len(vn.ledger.entries) == 4 and vn.ledger.total == sum(row.usd for row in first)
 
 
 def test_a_store_says_that_another_one_has_collected_its_batch(server, llm, path, images, tmp_path):

@@ -53,9 +53,8 @@ _RENEWAL = LEASE / 3  # seconds between two notes that this process is busy
 _reserved: dict[str, list[_Reservation]] = {}
 """By a batch's token: what is reserved in budgets for the questions that are not collected."""
 
-
-_unwritten: dict[str, dict[str, Outcome]] = {}
-"""By a batch's token: what was read of its answers, with their cost recorded, and is not written to the store yet."""
+_recorded: dict[str, set[str]] = {}
+"""By a batch's token: the questions whose cost was recorded, also if they are read again, perhaps for another store."""
 
 
 @dataclass
@@ -243,6 +242,8 @@ class BatchJobs:
         files = [id for id in (state.input_file, state.output_file, state.error_file) if id] if batch.is_own else []
         changes = {"status": state.status, "done": state.done, "message": state.message, "seen": time.time()}
         await finish(self.store.finish_batch, batch.token, DELETING if files else OVER, files=files, **changes)
+        if batch.is_own:  # no other store can read them any more
+            _recorded.pop(batch.token, None)
         for (ended,) in [await to_thread(self.store.batches, [batch.token])]:
             await self.delete_files(ended)
 
@@ -264,23 +265,27 @@ class BatchJobs:
         """Read some lines, and store their answers; lines that repeat a question or belong to none are ignored."""
         read = [self.api.read_line(line) for line in lines]
         facts = self.store.questions_of_batch(batch.token, [line.key for line in read])
-        outcomes = _unwritten.setdefault(batch.token, {})
+        outcomes: dict[str, Outcome] = {}
+        recorded = _recorded.setdefault(batch.token, set())
         for line in read:
             if line.was_not_run or line.key not in facts or line.key in outcomes:
                 continue
-            known = facts[line.key]
-            outcomes[line.key] = self._outcome(line.body, known) if line.error is None else Outcome(error=line.error)
+            is_new, known = line.key not in recorded, facts[line.key]
+            recorded.add(line.key)
+            outcomes[line.key] = (
+                self._outcome(line.body, known, is_new) if line.error is None else Outcome(error=line.error)
+            )
         for key, outcome in outcomes.items():
             if outcome.response is not None and outcome.error is None and is_storable(outcome.response):
                 self.store.put(key, str(self.llm), outcome.response)
         self.store.remove_questions(batch.token, list(outcomes))
         for reserved in _reserved.get(batch.token, ()):
             reserved.give_back(len(outcomes))
-        return _unwritten.pop(batch.token)
+        return outcomes
 
-    def _outcome(self, body: Mapping[str, object] | None, facts: Mapping[str, object]) -> Outcome:
+    def _outcome(self, body: Mapping[str, object] | None, facts: Mapping[str, object], is_new: bool) -> Outcome:
         try:
-            response, error = self.api.read(body or {}, facts, self._schema)
+            response, error = self.api.read(body or {}, facts, self._schema, record=is_new)
         except Exception as failure:  # an error in one answer must not keep the others from being collected
             return Outcome(error=failure)
         return Outcome(response, error)

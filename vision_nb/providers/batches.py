@@ -125,14 +125,15 @@ class Batches(ABC):
 
     @abstractmethod
     def read(
-        self, body: Mapping[str, Any], facts: Mapping[str, Any], schema: Schema | None
+        self, body: Mapping[str, Any], facts: Mapping[str, Any], schema: Schema | None, *, record: bool
     ) -> tuple[CompletionResponse, Exception | None]:
-        """Read an answer as that of a direct call, record its cost, and return it with what is wrong with it.
+        """Read an answer as that of a direct call, and return it with what is wrong with it.
 
         Args:
             body: The server's answer.
             facts: What was known about the question.
             schema: The schema of the answer, or None.
+            record: Whether to record its cost; False if that was done before.
 
         Raises:
             VisionError: There is no answer in it.

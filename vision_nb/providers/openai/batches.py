@@ -127,9 +127,9 @@ class OpenAIBatches(Batches):
         return BatchLine(key, error=self._llm._mapped(raised, ""))
 
     def read(
-        self, body: Mapping[str, Any], facts: Mapping[str, Any], schema: Schema | None
+        self, body: Mapping[str, Any], facts: Mapping[str, Any], schema: Schema | None, *, record: bool
     ) -> tuple[CompletionResponse, Exception | None]:
-        """Read an answer as that of a direct call, and record its cost; see `Batches`."""
+        """Read an answer as that of a direct call; see `Batches`."""
         llm = self._llm
         wire_format = RESPONSES if body.get("object") == "response" else CHAT_COMPLETIONS
         empty = CompletionResponse(
@@ -158,7 +158,8 @@ class OpenAIBatches(Batches):
         finally:
             # The answer may name the standard tier, and has no latency of its own.
             accumulator.response = replace(accumulator.response, service_tier=BATCH_TIER, latency=None)
-            accounting.settle(accumulator.response)
+            if record:
+                accounting.settle(accumulator.response)
         response = accumulator.response
         try:
             accepted = Question(CompletionResponse, list, {}, schema, 0).accept(response)
