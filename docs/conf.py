@@ -10,9 +10,11 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"vision_nb {release}"
 html_static_path: list[str] = []
+html_show_copyright = False
 
 # Notebooks are shown as they were saved.
 nb_execution_mode = "off"
+nb_render_markdown_format = "gfm"  # with tables
 nb_mime_priority_overrides = [
     ("html", "application/vnd.jupyter.widget-view+json", None),  # a widget has a static form, which needs no kernel
 ]
