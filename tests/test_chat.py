@@ -293,7 +293,7 @@ def test_exports_are_readable_and_contain_no_active_content(rich_chat, tmp_path)
         ("a.json", "{", "not valid JSON"),
         ("a.json", "[" * 100_000, "not valid JSON"),
         ("a.json", "[]", "not a saved conversation"),
-        ("a.json", json.dumps({"vision_nb_chat": FORMAT + 1}), "later version"),
+        ("a.json", json.dumps({"vision_nb_chat": FORMAT + 1}), "newer version"),
         ("a.json", json.dumps({"vision_nb_chat": FORMAT, "turns": [{}]}), "damaged"),
         ("a.json", json.dumps({"vision_nb_chat": FORMAT, "turns": 3}), "damaged"),
         ("a.json", json.dumps({"vision_nb_chat": FORMAT, "turns": [], "model": 3}), "damaged"),

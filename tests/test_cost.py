@@ -255,7 +255,7 @@ def test_an_unavailable_exact_count_raises():
     llm = vn.ReplicateMultiModal("llava-13b", api_token="t")
     with pytest.raises(errors.SettingsError, match="cannot count tokens exactly"):
         vn.estimate_cost("x", picture(), llm, exact=True)
-    with pytest.raises(errors.SettingsError, match="max_new_tokens must be a whole number of at least 1"):
+    with pytest.raises(errors.SettingsError, match="max_new_tokens must be an integer of at least 1"):
         vn.estimate_cost("x", max_new_tokens=0)
 
 

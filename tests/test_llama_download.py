@@ -216,8 +216,11 @@ def test_a_missing_file_or_repository_is_a_model_file_not_found_error(hub, names
             (403, "GatedRepo", "Access is restricted"),
             "after you accept its license at http://.*/me/llava. Then set HF_TOKEN",
         ),
-        ((401, "", "Invalid credentials in Authorization header"), "The hub refuses model.gguf .* check HF_TOKEN"),
-        ((403, "", "Forbidden"), "The hub refuses model.gguf"),
+        (
+            (401, "", "Invalid credentials in Authorization header"),
+            "The model hub refuses model.gguf .* check HF_TOKEN",
+        ),
+        ((403, "", "Forbidden"), "The model hub refuses model.gguf"),
         ((500, "", "Internal error"), "could not be downloaded .*Check the network"),
     ],
 )

@@ -63,7 +63,7 @@ def test_tiles_cover_the_image_and_share_the_overlap():
     assert tiles[3].to_pil().tobytes() == whole.crop((45, 25, 100, 65)).tobytes()
     assert [tile.size for tile in document.split(1)] == [(100, 90)]
     for wrong in ({"rows": 0}, {"rows": 91}, {"rows": 1.5}, {"rows": 1, "columns": -1}, {"rows": 1, "overlap": -1}):
-        with pytest.raises(errors.SettingsError, match="must be a whole number from"):
+        with pytest.raises(errors.SettingsError, match="must be an integer from"):
             document.split(**wrong)
 
 

@@ -207,7 +207,7 @@ def test_a_file_with_a_newer_layout_is_not_touched(path):
     Store(path).close()
     rows_in(path, "PRAGMA user_version = 99")
     before = path.read_bytes()
-    with pytest.raises(errors.StoreError, match="newer vision_nb"):
+    with pytest.raises(errors.StoreError, match="newer version of vision_nb"):
         Store(path)
     assert path.read_bytes() == before
 

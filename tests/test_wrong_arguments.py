@@ -225,7 +225,7 @@ def test_a_value_of_another_type_is_named(photo):
         (lambda: vn.draw_boxes(photo, llm), "list of boxes"),
         (lambda: vn.LabelPanel(result), "result of compare"),
         (lambda: vn.Chat(llm).undo(text), "Cannot undo"),
-        (lambda: vn.estimate_cost("hi", photo, "gpt-4o", max_new_tokens=text), "whole number"),
+        (lambda: vn.estimate_cost("hi", photo, "gpt-4o", max_new_tokens=text), "integer"),
         (lambda: vn.display_stream(llm.complete("hi")), "not a CompletionResponse"),
         (lambda: asyncio.run(vn.adisplay_stream(llm.stream_complete("hi"))), "await llm.astream_complete"),
     ]

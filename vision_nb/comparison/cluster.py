@@ -109,7 +109,8 @@ class ClusterCalls(Calls):
             raise
         except Exception as error:
             raise SettingsError(
-                f"The models or the schema cannot be sent to the workers ({type(error).__name__}: {error!s:.100})."
+                f"The models or the schema cannot be sent to the workers ({type(error).__name__}: {error!s:.100}): "
+                "omit what cannot be pickled, or cluster=."
             ) from error
 
     async def _end(self, is_own: bool) -> None:

@@ -97,7 +97,7 @@ def lost_cluster(error: BaseException) -> ClusterError:
         error: What Dask says.
     """
     said = redact(f"{type(error).__name__}: {error}")
-    return ClusterError(f"The connection to the Dask cluster was lost ({said:.120}).", is_lost=True)
+    return ClusterError(f"The connection to the Dask cluster was lost ({said:.120}): run the cell again.", is_lost=True)
 
 
 def versions() -> tuple[str, str]:

@@ -36,7 +36,7 @@ class PageOptions:
             ("page_size", self.page_size, 1, 1_000_000),
         ):
             if type(plain_number(value)) is not int or not least <= value <= most:
-                raise SettingsError(f"{name} must be a whole number from {least} to {most:,}, not {value!r:.80}.")
+                raise SettingsError(f"{name} must be an integer from {least} to {most:,}, not {value!r:.80}.")
 
     @property
     def image_bytes(self) -> int:

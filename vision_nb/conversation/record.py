@@ -104,7 +104,7 @@ class ConversationRecord:
             raise SettingsError(f"The current conversation would be lost: export it first. {self.error}")
         if found is None:
             self._writer.submit(self._list_earlier, store)
-            raise StoreError("This conversation is no longer in the store.")
+            raise StoreError("This conversation is no longer in the store: choose another one.")
         self._writer.submit(self._continue, *found)
         self._writer.submit(self._list_earlier, store)
         self._show(*found)

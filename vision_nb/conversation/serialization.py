@@ -65,7 +65,8 @@ def write(conversation: SavedConversation, path: Path) -> None:
         partial.write_text(replace_surrogates(text), encoding="utf-8")
         partial.replace(path)  # atomic: a reader never sees a half-written file
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise SettingsError(f"Cannot write {shown_path(path)} ({getattr(error, 'strerror', error)}).") from error
+        reason = getattr(error, "strerror", error)
+        raise SettingsError(f"Cannot write {shown_path(path)} ({reason}): choose another path.") from error
     finally:
         with suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)
@@ -83,21 +84,23 @@ def read(path: Path) -> SavedConversation:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"Cannot read {shown} ({error.strerror}).") from error
+        raise SettingsError(f"Cannot read {shown} ({error.strerror}): check the path.") from error
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{shown} is not a saved conversation: it is not valid JSON.") from error
     version = content.get("vision_nb_chat") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise SettingsError(f"{shown} is not a saved conversation: use a .json file written by Chat.export.")
     if version > FORMAT:
-        raise SettingsError(f"{shown} was written by a later version of vision_nb: upgrade vision_nb to load it.")
+        raise SettingsError(f"{shown} was written by a newer version of vision_nb: upgrade vision_nb.")
     try:
         turns = tuple(read_turn(turn) for turn in content["turns"])
         return SavedConversation(
             _string(content["model"]), _string(content["system"]), _count(content["keep_images"]), turns
         )
     except DAMAGE as error:
-        raise SettingsError(f"{shown} is damaged: a value is missing or has the wrong type.") from error
+        raise SettingsError(
+            f"{shown} is damaged: a value is missing or has the wrong type. Export the conversation again."
+        ) from error
 
 
 def _title(conversation: SavedConversation) -> str:

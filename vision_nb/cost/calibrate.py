@@ -62,7 +62,10 @@ class Calibration(Report):
             SettingsError: No known rule fits.
         """
         if self.rule is None:
-            raise SettingsError(f"No known rule counts {self.tokens} tokens for the test images of {self.model}.")
+            raise SettingsError(
+                f"No known rule counts {self.tokens} tokens for the test images of {self.model}: its token counts stay "
+                "unknown."
+            )
         checked = f"{len(self.tokens)} blank images, counted by the server"
         keep_row(self.model, Row(self.model, self.rule, "calibrate()", checked, read=date.today().isoformat()))
 

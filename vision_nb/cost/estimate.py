@@ -267,7 +267,7 @@ def _estimate(
     settings = model.settings() if isinstance(model, PricedModel) else {}
     longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else plain_number(max_new_tokens)
     if type(longest) is not int or longest < 1:
-        raise SettingsError(f"max_new_tokens must be a whole number of at least 1: got {longest!r:.80}.")
+        raise SettingsError(f"max_new_tokens must be an integer of at least 1: got {longest!r:.80}.")
     text = text_tokens(prompt, name)
     images = tuple(
         count_images(

@@ -163,7 +163,9 @@ def fit_within(size: Size, side: int) -> Size:
     (2048, 1536)
     """
     if type(plain_number(side)) is not int or side < 1:
-        raise SettingsError(f"The longest side of an image must be a whole number of pixels, not {side!r:.80}.")
+        raise SettingsError(
+            f"The longest side of an image must be an integer of at least 1 (pixels), not {side!r:.80}."
+        )
     width, height = size
     longest = max(width, height)
     if longest <= side:

@@ -33,7 +33,7 @@ def tile_boxes(size: Size, rows: int, columns: int, *, overlap: int) -> dict[tup
         ("overlap", overlap, 0, max(width, height)),
     ):
         if type(number) is not int or not least <= number <= most:
-            raise SettingsError(f"{name} must be a whole number from {least} to {most:,}, not {number!r:.80}.")
+            raise SettingsError(f"{name} must be an integer from {least} to {most:,}, not {number!r:.80}.")
     boxes = {}
     for row in range(rows):
         top, bottom = _edges(height, rows, row, overlap)

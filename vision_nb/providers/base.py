@@ -77,7 +77,7 @@ class MultiModalLLM(RequestSender):
             raise SettingsError("The model's name looks like an API key: pass the key as api_key= (or api_token=).")
         max_side = plain_number(max_side)
         if max_side is not None and (type(max_side) is not int or max_side < 1):
-            raise SettingsError(f"max_side must be a whole number of pixels of at least 1, not {max_side!r:.80}.")
+            raise SettingsError(f"max_side must be an integer of at least 1 (pixels), not {max_side!r:.80}.")
         check_detail(image_detail)
         self.model = model
         self.max_new_tokens = max_new_tokens

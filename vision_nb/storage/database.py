@@ -78,8 +78,8 @@ def _connect(path: Path, schema: str, upgrades: Mapping[int, str], columns: Colu
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise StoreError(
-                f"The store {shown_path(path)} was written by a newer vision_nb (layout {version}; this one reads "
-                f"{VERSION}): update vision_nb, or choose another store=."
+                f"The store {shown_path(path)} was written by a newer version of vision_nb (layout {version}; this "
+                f"one reads {VERSION}): upgrade vision_nb, or choose another store=."
             )
         # In this order: another process that creates the store writes its ID before the tables.
         (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()

@@ -144,24 +144,26 @@ def _find(repo_id: str, filename: str, revision: str | None) -> _RemoteFile:
     url = hub.hf_hub_url(repo_id, filename, revision=revision, endpoint=_endpoint())
     found = hub.get_hf_file_metadata(url, library_name=_CLIENT)
     if not _ETAG.fullmatch(found.etag or ""):
-        raise ModelFileError(f"The hub's answer for {filename} of {repo_id} has no usable hash: check HF_ENDPOINT.")
+        raise ModelFileError(
+            f"The model hub's answer for {filename} of {repo_id} has no usable hash: check HF_ENDPOINT."
+        )
     return _RemoteFile(repo_id, filename, revision, str(found.etag), found.size)
 
 
 def _checked(remote: _RemoteFile, known: ModelFile) -> _RemoteFile:
     """Return a file of the hub if it is the one of the table."""
     what = f"{remote.name} of {remote.repo_id}"
-    advice = "Upgrade vision-nb, or load the hub's version with vn.serve(model, mmproj, repo_id=...)."
+    advice = "Upgrade vision-nb, or load its version with vn.serve(model, mmproj, repo_id=...)."
     if remote.sha256 is None or remote.size is None:
-        raise ModelFileError(f"The hub does not state the size and sha256 of {what}, so it cannot be verified.")
+        raise ModelFileError(f"The model hub does not state the size and sha256 of {what}: check HF_ENDPOINT.")
     if known.sha256 not in (None, remote.sha256):
         raise ModelFileError(
-            f"The hub's {what} is not the file that vision_nb knows: its sha256 begins with {remote.sha256[:8]}, not "
-            f"{str(known.sha256)[:8]}. {advice}"
+            f"The model hub's {what} is not the file that vision_nb knows: its sha256 begins with {remote.sha256[:8]}, "
+            f"not {str(known.sha256)[:8]}. {advice}"
         )
     if not known.size * 0.9 <= remote.size <= known.size * 1.1:
         raise ModelFileError(
-            f"The hub's {what} has {format_bytes(remote.size)}, not about {format_bytes(known.size)}. {advice}"
+            f"The model hub's {what} has {format_bytes(remote.size)}, not about {format_bytes(known.size)}. {advice}"
         )
     return remote
 
@@ -221,7 +223,9 @@ def _verify(remote: _RemoteFile, *, progress: bool) -> None:
     size = format_bytes(remote.partial.stat().st_size)
     with ProgressLine(f"Checking {remote.name} ({size})", enabled=progress) as line:
         if remote.sha256 is None:
-            line.finish(f"{remote.name} ({size}) was downloaded. The hub states no sha256, so it was not verified.")
+            line.finish(
+                f"{remote.name} ({size}) was downloaded. The model hub states no sha256, so it was not verified."
+            )
             return
         with remote.partial.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -298,7 +302,7 @@ def _hub_errors(repo_id: str, filename: str) -> Iterator[None]:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise ModelFileError(
-                f"The hub refuses {what} ({_first_line(error)}): check HF_TOKEN, or unset it for public files."
+                f"The model hub refuses {what} ({_first_line(error)}): check HF_TOKEN, or unset it for public files."
             ) from error
         if getattr(error, "errno", None) in _FULL_DISK:
             raise ModelFileError(

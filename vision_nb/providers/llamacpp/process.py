@@ -226,7 +226,10 @@ class Engine:
         """Return the error that explains why the engine ended."""
         code = self.exit_code
         if code == -9:
-            return EngineMemoryError("The engine was killed by signal 9, usually for lack of memory.")
+            return EngineMemoryError(
+                "The engine was killed by signal 9, usually for lack of memory: close other programs, or use smaller "
+                "weights."
+            )
         if code is not None and code in _SIGNALS_OF_OTHERS:
             return EngineError(f"The engine was killed by signal {-code}, which another program sent.")
         log = self.log()
