@@ -148,7 +148,10 @@ async def check_workers(client: Any, models: Sequence[MultiModalLLM]) -> None:
         if isinstance(there, OSError):
             continue  # it has just left; each task checks the versions too
         if isinstance(there, Exception):
-            raise ClusterError(f"The worker {address} failed ({type(there).__name__}: {there!s:.100}).")
+            said = redact(f"{type(there).__name__}: {there}")
+            raise ClusterError(
+                f"The worker {address} failed ({said:.120}): run the cell again, and see its log if this repeats."
+            )
         check_versions(address, there[:2], here[:2])
         for llm in models:
             if there[2] != here[2] and _is_local(llm):

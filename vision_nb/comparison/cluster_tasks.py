@@ -205,7 +205,7 @@ def _failed(error: Exception) -> ClusterError:
             f"The Dask scheduler or a worker cannot load vision_nb ({said:.120}): install the same version on all."
         )
     said = redact(f"{type(error).__name__}: {error}")
-    return ClusterError(f"A worker failed ({said:.120}): run the cell again; if it fails again, see the worker's log.")
+    return ClusterError(f"A worker failed ({said:.120}): run the cell again, and see its log if this repeats.")
 
 
 def _first_of_a_kind(waiting: dict[Task, asyncio.Future[None]]) -> list[Task]:
