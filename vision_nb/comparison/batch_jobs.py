@@ -244,8 +244,7 @@ class BatchJobs:
         await finish(self.store.finish_batch, batch.token, DELETING if files else OVER, files=files, **changes)
         if batch.is_own:  # no other store can read them any more
             _recorded.pop(batch.token, None)
-        for (ended,) in [await to_thread(self.store.batches, [batch.token])]:
-            await self.delete_files(ended)
+        await self.delete_files(replace(batch, files=tuple(files)))
 
     def _error_of_rest(self, state: BatchState, *, are_files_gone: bool) -> BatchError | None:
         """Return the error of questions without a line; None if they can be submitted again."""

@@ -81,7 +81,7 @@ class BatchRun:
             run_sync(self.aexecute())
         except KeyboardInterrupt:
             self.stopped = "interrupted"
-            self._note_waiting(self._waiting_everywhere())
+            self._note_waiting(self._by_key(row for row in range(len(self.rows)) if not self.rows.is_done(row)))
 
     async def aexecute(self) -> None:
         """Collect the batches that have ended, and submit the missing questions.
@@ -91,10 +91,7 @@ class BatchRun:
         """
         await to_thread(self._store.check_writable)
         for model in range(len(self.grid.models)):
-            missing: dict[str, list[int]] = {}
-            async for batch in self._lookup.missing(model):
-                for row, _, _ in batch:
-                    missing.setdefault(self.rows.key(row), []).append(row)
+            missing = self._by_key([row async for batch in self._lookup.missing(model) for row, _, _ in batch])
             try:
                 await self._submit(model, missing)
             except BudgetExceededError as error:
@@ -105,7 +102,7 @@ class BatchRun:
                     if not self.rows.is_done(row):
                         self.rows.put(row, self.rows[row].with_error(error))
             finally:
-                await to_thread(self._note_waiting, await to_thread(self._waiting, missing))
+                await to_thread(self._note_waiting, missing)
         await to_thread(self._store.checkpoint)
 
     async def _submit(self, model: int, missing: Indices) -> None:
@@ -192,15 +189,14 @@ class BatchRun:
         noted = {key: tokens.get(self.rows.waiting.get(rows[0], "")) for key, rows in missing.items()}
         return {**{key: token for key, token in noted.items() if token}, **self._waiting(missing)}
 
-    def _waiting_everywhere(self) -> dict[str, str]:
-        return self._waiting({self.rows.key(index) for index in range(len(self.rows)) if not self.rows.is_done(index)})
-
-    def _note_waiting(self, tokens: Mapping[str, str]) -> None:
+    def _note_waiting(self, wanted: Indices) -> None:
+        """Note where the rows without a result wait whose questions are in batches."""
+        tokens = self._waiting(wanted)
         names = {batch.token: batch.batch_id for batch in self._store.batches(set(tokens.values()))}
-        for index in range(len(self.rows)):
-            token = tokens.get(self.rows.key(index))
-            if token is not None and not self.rows.is_done(index):
-                self.rows.wait(index, names.get(token) or "being submitted")
+        for key, token in tokens.items():
+            for row in wanted[key]:
+                if not self.rows.is_done(row):
+                    self.rows.wait(row, names.get(token) or "being submitted")
 
     async def arefresh(self) -> None:
         """Fill in the rows that wait in batches, as far as they have ended.
@@ -211,13 +207,17 @@ class BatchRun:
         for model, missing in (await to_thread(self._wanted)).items():
             await self._refresh(self._jobs_of(model), missing)
 
-    def _wanted(self) -> dict[int, dict[str, list[int]]]:
+    def _wanted(self) -> dict[int, Indices]:
         """Return the rows that wait in batches, by the index of their model and by key."""
-        wanted: dict[int, dict[str, list[int]]] = {}
-        for index in list(self.rows.waiting):
-            model = index % len(self.grid.models)
-            wanted.setdefault(model, {}).setdefault(self.rows.key(index), []).append(index)
-        return wanted
+        models, waiting = len(self.grid.models), list(self.rows.waiting)
+        found = {model: self._by_key(row for row in waiting if row % models == model) for model in range(models)}
+        return {model: rows for model, rows in found.items() if rows}
+
+    def _by_key(self, rows: Iterable[int]) -> Indices:
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            found.setdefault(self.rows.key(row), []).append(row)
+        return found
 
     async def _refresh(self, jobs: BatchJobs, missing: Indices) -> None:
         before = await to_thread(self._tokens, missing)
