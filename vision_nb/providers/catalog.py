@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 
 from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.cost.rule_table import RULES
 from vision_nb.cost.small_models import SMALL_MODELS
-from vision_nb.errors import EngineMissingError, SettingsError
+from vision_nb.errors import SettingsError
 from vision_nb.providers.llamacpp.models import downloaded_models
-from vision_nb.providers.llamacpp.process import find_program
+from vision_nb.providers.llamacpp.process import is_engine_installed
 from vision_nb.providers.replicate.catalog import REPLICATE_MULTI_MODAL_LLM_MODELS
 from vision_nb.services import all_services
 
@@ -54,8 +53,7 @@ def ready_models() -> list[str]:
     Azure deployments and local servers are not included, because their names are not known in advance.
     """
     ready = {DEMO}
-    with suppress(EngineMissingError):
-        find_program()
+    if is_engine_installed():
         ready |= {f"local:{model.name}" for model in downloaded_models()}
     return [name for name in known_models() if has_key(name.partition(":")[0]) or name in ready]
 

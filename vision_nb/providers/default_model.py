@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
-from vision_nb.errors import EngineMissingError
 from vision_nb.notebook.ipython import shell
 from vision_nb.providers import hooks
 from vision_nb.providers.catalog import DEMO, key_variables, known_models
 from vision_nb.providers.hooks import ConfiguredModel
 from vision_nb.providers.llamacpp.memory import available_memory
 from vision_nb.providers.llamacpp.models import downloaded_models
-from vision_nb.providers.llamacpp.process import find_program, running_engines
+from vision_nb.providers.llamacpp.process import is_engine_installed, running_engines
 from vision_nb.providers.local.discovery import detect
 from vision_nb.providers.local.server_types import FORWARDING
 from vision_nb.rendering.html import muted_text
@@ -111,17 +110,9 @@ def _downloaded() -> DefaultModel | None:
     """Return the largest downloaded model for which there is an engine and enough memory."""
     memory = available_memory()
     usable = [model for model in downloaded_models() if memory is None or model.memory <= memory]
-    if not usable or not _has_engine():
+    if not usable or not is_engine_installed():
         return None
     return DefaultModel(f"local:{usable[-1].name}", "no model was named, and it is downloaded to this machine")
-
-
-def _has_engine() -> bool:
-    try:
-        find_program()
-    except EngineMissingError:
-        return False
-    return True
 
 
 def _why_none() -> str:
@@ -129,7 +120,7 @@ def _why_none() -> str:
     downloaded = downloaded_models()
     if not downloaded:
         return "no local model was found"
-    if not _has_engine():
+    if not is_engine_installed():
         return f'{downloaded[0].name} is downloaded, but needs pip install "vision-nb[local]"'
     return f"{downloaded[0].name} is downloaded, but there is not enough free memory for it"
 

@@ -119,7 +119,7 @@ class Engine:
         check_port(port)
         self.model, self.context_length = name, context_length
         self._api_key = api_key or Secret(secrets.token_urlsafe(32), name="The engine's API key")
-        self._port = port
+        self._port = port or 0
         self._is_loaded = False
         # Opened twice: on Windows, reading through the child's own handle would move its write position.
         handle, log_name = tempfile.mkstemp(prefix="vision-nb-engine-", suffix=".log")
@@ -147,7 +147,7 @@ class Engine:
             "name": name,
             "n_ctx": context_length,
             "chat_template": chat_template,
-            "port": port or 0,
+            "port": self._port,
             "n_threads": n_threads,
             "n_gpu_layers": n_gpu_layers,
         }
@@ -168,7 +168,7 @@ class Engine:
     @property
     def port(self) -> int:
         """Return the port; 0 while the model loads on a port that is not known yet."""
-        return self._port or 0
+        return self._port
 
     @property
     def api_base(self) -> str:
@@ -184,6 +184,11 @@ class Engine:
     def exit_code(self) -> int | None:
         """Return the child's exit code; None while it runs."""
         return self._process.poll()
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether the engine was neither stopped nor has ended."""
+        return self.stop.alive and self.exit_code is None
 
     def has_ended(self, within: float = 0.0) -> bool:
         """Return whether the child has ended or ends within a few seconds: its connections close slightly earlier."""
@@ -255,8 +260,7 @@ class Engine:
 
 def running_engines() -> list[Engine]:
     """Return the engines that this process has started and not stopped."""
-    running = [engine for engine in _running if engine.stop.alive and engine.exit_code is None]
-    return sorted(running, key=lambda engine: engine.port)
+    return sorted((engine for engine in _running if engine.is_running), key=lambda engine: engine.port)
 
 
 def find_program() -> str | None:
@@ -273,6 +277,15 @@ def find_program() -> str | None:
             'No engine for local models is installed: pip install "vision-nb[local]" (34 MB, no compiler).'
         )
     return program
+
+
+def is_engine_installed() -> bool:
+    """Return whether an engine for local models is installed."""
+    try:
+        find_program()
+    except EngineMissingError:
+        return False
+    return True
 
 
 def check_port(port: int | None) -> None:

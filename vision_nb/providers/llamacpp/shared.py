@@ -55,7 +55,7 @@ def connect_shared(
     check_options(options)
     with _lock:
         engine = _engines.get(model.name)
-        if engine is None or not _is_alive(engine):
+        if engine is None or not engine.is_running:
             engine = _engines[model.name] = serve(model.name, download=download, progress=progress).engine
     return SharedModel(engine, cached_pair(model) or (), **options)
 
@@ -63,13 +63,9 @@ def connect_shared(
 def has_engine(model: SmallModel) -> bool:
     """Return whether the engine of a small model is running."""
     engine = _engines.get(model.name)
-    return engine is not None and _is_alive(engine)
+    return engine is not None and engine.is_running
 
 
 def is_running(llm: MultiModalLLM) -> bool:
     """Return whether a model can be asked: False if its engine has been stopped or has ended."""
-    return not isinstance(llm, ServedModel) or _is_alive(llm.engine)
-
-
-def _is_alive(engine: Engine) -> bool:
-    return engine.stop.alive and engine.exit_code is None
+    return not isinstance(llm, ServedModel) or llm.engine.is_running
