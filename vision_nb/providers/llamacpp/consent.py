@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 from pathlib import Path
 
 from vision_nb.cost.image_rules import view_of
-from vision_nb.cost.small_models import SMALL_MODELS, SmallModel
+from vision_nb.cost.small_models import SMALL_MODELS, ModelFile, SmallModel
 from vision_nb.errors import EngineMemoryError, ModelFileError, ModelNotDownloadedError, SettingsError
 from vision_nb.notebook.ipython import in_notebook, shell
 from vision_nb.privacy.urls import redact_url
 from vision_nb.providers.llamacpp.download import download_model
 from vision_nb.providers.llamacpp.memory import available_memory
-from vision_nb.providers.llamacpp.models import cached_file, cached_pair, hub_cache, partial_file
+from vision_nb.providers.llamacpp.models import cached_file, cached_pair, free_space, hub_cache, partial_file
 from vision_nb.rendering.format import format_bytes
 
 
@@ -54,28 +53,27 @@ def approve_download(model: SmallModel, download: bool | None, *, progress: bool
     if cached_pair(model) is not None:
         return
     check_disk(model)
+    if download is None or (download and progress):
+        print(describe(model))  # noqa: T201 - shown before the question
     if download is None:
-        _print(describe(model))
         download = _ask(model)
-    elif download and progress:
-        _print(describe(model))
     if not download:
         raise _not_downloaded(model, "was not downloaded")
 
 
 def describe(model: SmallModel) -> str:
     """Describe the download of a model, in lines of text."""
-    free, memory, view = _free_space(), available_memory(), view_of((1024, 768), model.name)
-    kept = model.size - _cached_size(model) - remaining(model)
+    memory, view, missing = available_memory(), view_of((1024, 768), model.name), _missing(model)
+    kept = sum(file.size for file in missing) - remaining(model)
     lines = [f"{model.title} is not on this machine yet. Files to download ({format_bytes(remaining(model))}):"]
-    lines += [f"  {file.name} ({format_bytes(file.size)})" for file in model.files if not _is_cached(model, file.name)]
+    lines += [f"  {file.name} ({format_bytes(file.size)})" for file in missing]
     if kept:
         lines.append(f"  Already downloaded in an earlier attempt: {format_bytes(kept)}")
     available = "" if memory is None else f" ({format_bytes(memory)} available)"
     license_url = f", {model.license_url}" if model.license_url else ""
     lines += [
         f"  From: {redact_url(os.environ.get('HF_ENDPOINT') or 'https://huggingface.co')}/{model.repo_id}",
-        f"  To: {hub_cache()} ({format_bytes(free)} free)",
+        f"  To: {hub_cache()} ({format_bytes(free_space())} free)",
         f"  License: {model.license}{license_url}",
         f"  Memory for one image: about {format_bytes(model.memory)}{available}",
         f"  Tokens of an image of 1024 x 768 pixels: {'unknown' if view is None else view.tokens}",
@@ -86,7 +84,7 @@ def describe(model: SmallModel) -> str:
 
 def remaining(model: SmallModel) -> int:
     """Return how many bytes of a model are still to be downloaded, approximately."""
-    files = [file for file in model.files if not _is_cached(model, file.name)]
+    files = _missing(model)
     partials = [partial_file(model.repo_id, file.sha256) if file.sha256 else None for file in files]
     done = sum(path.stat().st_size for path in partials if path is not None and path.is_file())
     return max(sum(file.size for file in files) - done, 0)
@@ -94,10 +92,10 @@ def remaining(model: SmallModel) -> int:
 
 def check_disk(model: SmallModel) -> None:
     """Raise ModelFileError if the disk does not have enough space for a model."""
-    if remaining(model) > _free_space():
+    if remaining(model) > free_space():
         raise ModelFileError(
             f"{model.title}: {format_bytes(remaining(model))} to download, but the disk of {hub_cache()} has only "
-            f"{format_bytes(_free_space())} free. Delete files, or set HF_HOME to a folder on another disk."
+            f"{format_bytes(free_space())} free. Delete files, or set HF_HOME to a folder on another disk."
         )
 
 
@@ -142,18 +140,6 @@ def _not_downloaded(model: SmallModel, problem: str) -> ModelNotDownloadedError:
     )
 
 
-def _is_cached(model: SmallModel, name: str) -> bool:
-    return cached_file(model.repo_id, name) is not None
-
-
-def _cached_size(model: SmallModel) -> int:
-    return sum(file.size for file in model.files if _is_cached(model, file.name))
-
-
-def _free_space() -> int:
-    folder = hub_cache()
-    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-
-
-def _print(text: str) -> None:
-    print(text)  # noqa: T201 - shown before the question
+def _missing(model: SmallModel) -> list[ModelFile]:
+    """Return the files of a model that are not in the hub's cache."""
+    return [file for file in model.files if cached_file(model.repo_id, file.name) is None]

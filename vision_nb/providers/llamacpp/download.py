@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +22,14 @@ from vision_nb.cost.small_models import ModelFile, SmallModel
 from vision_nb.errors import EngineMissingError, ModelFileError, ModelFileNotFoundError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
 from vision_nb.privacy.api_keys import Secret
-from vision_nb.providers.llamacpp.models import cached_file, hub_cache, partial_file, repo_folder
+from vision_nb.providers.llamacpp.models import (
+    cached_file,
+    cached_pair,
+    free_space,
+    hub_cache,
+    partial_file,
+    repo_folder,
+)
 from vision_nb.rendering.format import format_bytes
 
 _HTTP_ERRORS = {"httpx2": "HTTPError", "httpx": "HTTPError", "requests": "RequestException"}
@@ -126,10 +132,10 @@ def download_model(model: SmallModel, *, progress: bool = True) -> tuple[Path, P
     for remote in remotes:
         with _hub_errors(model.repo_id, remote.name):
             _download(remote, progress=progress)
-    text, projector = (cached_file(model.repo_id, file.name) for file in model.files)
-    if text is None or projector is None:
+    pair = cached_pair(model)
+    if pair is None:
         raise ModelFileError(f"{model.title} was removed from {hub_cache()} during its download: try again.")
-    return text, projector
+    return pair
 
 
 def _find(repo_id: str, filename: str, revision: str | None) -> _RemoteFile:
@@ -256,14 +262,12 @@ def _locked(path: Path, name: str, *, progress: bool) -> Iterator[None]:
 
 def _check_space(files: list[_RemoteFile]) -> None:
     """Raise an error if the disk does not have enough space for the rest of some files."""
-    folder = hub_cache()
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free, missing = shutil.disk_usage(existing).free, sum(file.missing for file in files)
+    free, missing = free_space(), sum(file.missing for file in files)
     if missing > free:
         names = " and ".join(file.name for file in files)
         raise ModelFileError(
-            f"{names}: {format_bytes(missing)} to download, but the disk of {folder} has only {format_bytes(free)} "
-            "free. Delete files, or set HF_HOME to a folder on another disk."
+            f"{names}: {format_bytes(missing)} to download, but the disk of {hub_cache()} has only "
+            f"{format_bytes(free)} free. Delete files, or set HF_HOME to a folder on another disk."
         )
 
 

@@ -6,6 +6,7 @@ Everything here reads folders only: nothing is requested, and huggingface_hub is
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def hub_cache() -> Path:
     home = os.environ.get("HF_HOME") or str(Path(home, "huggingface"))
     older = os.environ.get("HUGGINGFACE_HUB_CACHE") or str(Path(home, "hub"))
     return Path(os.path.expandvars(os.environ.get("HF_HUB_CACHE") or older)).expanduser()
+
+
+def free_space() -> int:
+    """Return the free space, in bytes, on the disk of the hub's cache."""
+    folder = hub_cache()
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
 
 def _snapshots(folder: Path, revision: str | None) -> Iterator[Path]:
