@@ -33,26 +33,9 @@ from vision_nb.responses import Response
 if TYPE_CHECKING:
     from openai import BaseModel
 
-LENGTH_LIMIT_NAMES: Mapping[str, str] = {
-    "o1": "max_completion_tokens",
-    "o3": "max_completion_tokens",
-    "o4": "max_completion_tokens",
-    "gpt-5": "max_completion_tokens",
-    "gpt-6": "max_completion_tokens",
-}
-"""The name of the length limit by the beginning of the model's name; "max_tokens" for all other models.
-
-The reasoning models reject ``max_tokens`` (OpenAI, Chat Completions reference, read 2026-11), and many compatible
-servers accept nothing else.
-"""
-
-
-TIMEOUTS: Mapping[str, float] = dict.fromkeys(LENGTH_LIMIT_NAMES, 600.0)
-"""Seconds to wait for a model's answer, by the beginning of its name; `DEFAULT_TIMEOUT` for all other models.
-
-These models reason before they answer, and send nothing meanwhile. 600 is the openai client's own default (3.52).
-"""
-DEFAULT_TIMEOUT = 60.0
+_REASONING = ("o1", "o3", "o4", "gpt-5", "gpt-6")  # the beginnings of the names of models that reason
+_TIMEOUT = 60.0  # seconds to wait for the answer of other models
+_REASONING_TIMEOUT = 600.0  # these send nothing while they reason; it is the openai client's own default (3.52)
 _OPTIONS = {"extra_headers": "headers", "extra_query": "params", "timeout": "timeout"}
 _MAX_CHOICES = 128  # the highest n= (OpenAI, Chat Completions reference, read 2026-11)
 
@@ -63,18 +46,19 @@ def default_timeout(model: str) -> float:
     >>> default_timeout("gpt-4o"), default_timeout("o3")
     (60.0, 600.0)
     """
-    name = base_name(model)
-    return next((timeout for prefix, timeout in TIMEOUTS.items() if name.startswith(prefix)), DEFAULT_TIMEOUT)
+    return _REASONING_TIMEOUT if base_name(model).startswith(_REASONING) else _TIMEOUT
 
 
 def length_limit_name(model: str) -> str:
     """Return the name of the parameter that limits the answer's length.
 
+    The reasoning models reject ``max_tokens`` (OpenAI, Chat Completions reference, read 2026-11), and many compatible
+    servers accept nothing else.
+
     >>> length_limit_name("gpt-4o"), length_limit_name("o3")
     ('max_tokens', 'max_completion_tokens')
     """
-    name = base_name(model)
-    return next((limit for prefix, limit in LENGTH_LIMIT_NAMES.items() if name.startswith(prefix)), "max_tokens")
+    return "max_completion_tokens" if base_name(model).startswith(_REASONING) else "max_tokens"
 
 
 def write_message(message: ChatMessage, images: Mapping[ImageDocument, OutgoingImage]) -> dict[str, Any]:
