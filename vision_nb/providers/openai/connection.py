@@ -122,9 +122,14 @@ class OpenAIConnection(MultiModalLLM):
         return self._api_key
 
     @property
+    def _address(self) -> str | None:
+        """The base URL of requests, or None if it is OpenAI's own."""
+        return self.server
+
+    @property
     def _login(self) -> Secret | None:
         """The user name and password in the server's address."""
-        return getattr(self.server, "login", None)
+        return getattr(self._address, "login", None)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._http_client is not None or self._async_http_client is not None:
@@ -180,11 +185,11 @@ class OpenAIConnection(MultiModalLLM):
 
     def _http_options(self) -> dict[str, Any]:
         # A proxy would send images off this machine.
-        return {"trust_env": False} if is_on_this_machine(self.server) else {}
+        return {"trust_env": False} if is_on_this_machine(self._address) else {}
 
     def _endpoint_options(self) -> dict[str, Any]:
         """Return the client's arguments for the server's address and the token of the key."""
-        return {"api_key": None if self._credential is None else self._credential.token, "base_url": self.server}
+        return {"api_key": None if self._credential is None else self._credential.token, "base_url": self._address}
 
     @property
     def server(self) -> str | None:

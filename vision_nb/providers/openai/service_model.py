@@ -9,10 +9,10 @@ from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.model_reference import nearest_name
 from vision_nb.errors import SettingsError
 from vision_nb.images.prepare import MAX_BYTES
-from vision_nb.privacy.api_keys import Secret, hide, hide_arguments
+from vision_nb.privacy.api_keys import hide, hide_arguments
 from vision_nb.privacy.urls import redact_url
 from vision_nb.project_settings import how_to_trust, is_trusted
-from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
+from vision_nb.providers.addresses import check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images, Request
 from vision_nb.providers.openai.errors import refuses
@@ -65,9 +65,8 @@ class ServiceMultiModal(OpenAIMultiModal):
         self.max_request_bytes = row.max_request_bytes
         self.takes_detail = row.takes_detail is not False
         self.schema_support = "prompt" if row.takes_schema is False else "json_schema"
-        self._own_server: Address | None = check_address(row.base_url, "base_url")
+        self._row = replace(row, base_url=check_address(row.base_url, "base_url") or "")
         _check_trust(row)
-        self._row = replace(row, base_url=str(self._own_server))  # without the password
         super().__init__(model, api_key, api_base, **{"inline_urls": not row.takes_urls, **options})
         self._sends_stream_options = row.takes_stream_options is not False
 
@@ -81,15 +80,8 @@ class ServiceMultiModal(OpenAIMultiModal):
         return self.api_base
 
     @property
-    def _address(self) -> str | None:
-        return self.server or self._own_server
-
-    @property
-    def _login(self) -> Secret | None:
-        return getattr(self._address, "login", None)
-
-    def _endpoint_options(self) -> dict[str, Any]:
-        return {**super()._endpoint_options(), "base_url": self._address}
+    def _address(self) -> str:
+        return self.server or self._row.base_url
 
     def _client_options(self) -> dict[str, Any]:
         from openai import Omit
@@ -98,9 +90,6 @@ class ServiceMultiModal(OpenAIMultiModal):
         # The client reads these from the environment, and would send OpenAI's to any server.
         omitted = {"OpenAI-Organization": Omit(), "OpenAI-Project": Omit()}
         return {**options, "default_headers": {**omitted, **options["default_headers"]}}
-
-    def _http_options(self) -> dict[str, Any]:
-        return {"trust_env": False} if is_on_this_machine(self._address) else {}
 
     def _length_limit_name(self) -> str:
         limit = None if self._needs_completion_limit else self._row.length_limit
