@@ -14,6 +14,7 @@ from typing import Any
 
 from vision_nb.errors import MalformedResponseError, ProviderConnectionError, VisionError
 from vision_nb.images.decode import Size
+from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import Prepared
 from vision_nb.images.uploaded import UploadedImage
 from vision_nb.providers.deadline import answer_deadline
@@ -104,7 +105,7 @@ class Uploads:
             except Exception as error:
                 _check_expiry_refused(error)
                 created = files.create(**_arguments(prepared, digest, expires=False))
-        return self._keep(created, digest, image)
+        return self._keep(created, prepared, digest, image.document)
 
     async def aupload(self, image: OutgoingImage) -> UploadedImage:
         """Upload a prepared image; the asynchronous version of `upload`."""
@@ -124,7 +125,7 @@ class Uploads:
                 except Exception as error:
                     _check_expiry_refused(error)
                     created = await files.create(**_arguments(prepared, digest, expires=False))
-        return self._keep(created, digest, image)
+        return self._keep(created, prepared, digest, image.document)
 
     def delete(self, file: File, *, timeout: float | None = None) -> None:
         """Delete a file; one that is already deleted is ignored."""
@@ -185,9 +186,8 @@ class Uploads:
         warn_user(f"{self._llm}: {what} could not be deleted: {end} {error}")
         return not is_unreachable
 
-    def _keep(self, created: Any, digest: str, image: OutgoingImage) -> UploadedImage:
+    def _keep(self, created: Any, prepared: Prepared, digest: str, document: ImageDocument) -> UploadedImage:
         """Remember a new file, so that it is deleted."""
-        prepared, _ = _content(image)
         expires, file_id = getattr(created, "expires_at", None), string(created, "id")
         if not file_id:
             raise MalformedResponseError(
@@ -199,13 +199,13 @@ class Uploads:
             self._llm.account,
             prepared.size,
             prepared.notes,
-            image.document.fingerprint(),
+            document.fingerprint(),
             self,
             expires if isinstance(expires, int) else None,
         )
         self._files[file.file_id], self._ids[digest] = file, file.file_id
         _with_files.add(self)
-        return UploadedImage._of(image.document, file)
+        return UploadedImage._of(document, file)
 
     def _forget(self, file: File) -> None:
         self._files.pop(file.file_id, None)
