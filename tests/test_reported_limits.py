@@ -18,7 +18,7 @@ from vision_nb.demo import Fault, Quota
 from vision_nb.demo.quota import Meter
 from vision_nb.providers.rate_limit_headers import limit_reports, retry_after, wait_after_refusal
 
-NOW = 1_795_752_000.0  # 2026-11-27, 04:00 UTC
+NOW, DATE = 1_795_752_000.0, "Fri, 27 Nov 2026 04:00:00 GMT"
 
 
 def headers(resource="requests", *, limit=1, remaining=0, reset="20s"):
@@ -57,7 +57,7 @@ def headers(resource="requests", *, limit=1, remaining=0, reset="20s"):
     ],
 )
 def test_the_headers_of_services_are_read(sent, reports):
-    assert limit_reports(sent, NOW) == reports
+    assert limit_reports({"Date": DATE, **sent}) == reports
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_headers_of_services_are_read(sent, reports):
     ],
 )
 def test_incomplete_and_malformed_headers_are_ignored(sent):
-    assert limit_reports(sent, NOW) == []
+    assert limit_reports({"Date": DATE, **sent}) == []
 
 
 @pytest.mark.parametrize("date", ["Fri, 27 Nov 2026 04:00:00 GMT", "Fri, 27 Nov 2026 05:00:00 +0100"])

@@ -71,13 +71,13 @@ def wait_after_refusal(headers: Mapping[str, str]) -> float | None:
     return max((report.reset for report in limit_reports(headers) if report.remaining == 0), default=None)
 
 
-def limit_reports(headers: Mapping[str, str], now: float | None = None) -> list[LimitReport]:
+def limit_reports(headers: Mapping[str, str]) -> list[LimitReport]:
     """Return the rate limits that a response reports; incomplete and malformed ones are left out.
+
+    Times are compared with the server's own, from its Date header: the clock of this machine may be wrong.
 
     Args:
         headers: The headers, by names in any case.
-        now: The time in seconds since the epoch; by default, the server's own, from its Date header: the clock of this
-            machine may be wrong.
 
     >>> limit_reports(
     ...     {
@@ -89,7 +89,7 @@ def limit_reports(headers: Mapping[str, str], now: float | None = None) -> list[
     [LimitReport(resource='requests', remaining=499, reset=0.12, limit=500)]
     """
     found = {name.lower(): value.strip() for name, value in headers.items() if "ratelimit-" in name.lower()}
-    now = _server_time(headers) if now is None else now
+    now = _server_time(headers)
     reports: dict[Resource, LimitReport] = {}
     for resource, name in _NAMES if found else ():
         remaining = _count(found.get(name.format("remaining"), ""))
