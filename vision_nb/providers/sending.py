@@ -20,7 +20,9 @@ from vision_nb.providers.retries import MAX_WAIT
 from vision_nb.providers.streaming import AskAgainError, AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, R
 
-_StreamParts: TypeAlias = tuple[ResponseAccumulator[R], Callable[[Exception, str], Exception], Callable[[R], None]]
+_StreamParts: TypeAlias = tuple[
+    Callable[[Any], Delta], ResponseAccumulator[R], Callable[[Exception, str], Exception], Callable[[R], None]
+]
 
 
 class RequestSender(Provider):
@@ -103,7 +105,7 @@ class RequestSender(Provider):
                 with self._sending(call):
                     chunks = self._stream(call.request)
                     call.accounting.note_accepted()
-                    return ResponseStream(chunks, self._parser(call), *self._stream_parts(call), finish)
+                    return ResponseStream(chunks, *self._stream_parts(call), finish)
 
     async def _astart_stream(self, question: Question[R]) -> AsyncResponseStream[R]:
         finish = partial(self._aanswer, question) if question.is_structured else None
@@ -114,7 +116,7 @@ class RequestSender(Provider):
                 with self._sending(call):
                     chunks = await self._astream(call.request)
                     call.accounting.note_accepted()
-                    return AsyncResponseStream(chunks, self._parser(call), *self._stream_parts(call), finish)
+                    return AsyncResponseStream(chunks, *self._stream_parts(call), finish)
 
     def window(self) -> SlidingWindow:
         """Return the requests of the last minute to the model with the same account, in this process."""
@@ -148,12 +150,11 @@ class RequestSender(Provider):
         self._schema_in_prompt = True
         return True
 
-    def _parser(self, call: Call[Any]) -> Callable[[Any], Delta]:
-        """Return what reads the chunks of a call's stream."""
-        return lambda chunk: self._parse_chunk(chunk, call.request)
-
     def _stream_parts(self, call: Call[R]) -> _StreamParts[R]:
-        """Return what collects a stream's answer, maps its errors and settles it."""
+        """Return what reads a stream's chunks, collects its answer, maps its errors and settles it."""
+
+        def parse(chunk: Any) -> Delta:
+            return self._parse_chunk(chunk, call.request)
 
         def map_error(error: Exception, partial_text: str) -> Exception:
             mapped = self._mapped(error, partial_text)
@@ -161,7 +162,7 @@ class RequestSender(Provider):
             is_retried = not partial_text and self._takes_other_form(call, error)
             return AskAgainError(str(mapped)) if is_retried else mapped
 
-        return call.accumulator, map_error, call.accounting.settle
+        return parse, call.accumulator, map_error, call.accounting.settle
 
     @contextmanager
     def _mapping_errors(self) -> Iterator[None]:
