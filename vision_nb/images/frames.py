@@ -9,7 +9,7 @@ from vision_nb.errors import CorruptImageError, ImageNotFoundError, ImageTooLarg
 from vision_nb.images.content import ImageContent
 from vision_nb.images.parts import MAX_PARTS, Part, PartContent
 from vision_nb.images.prepare import Header, Prepared
-from vision_nb.images.renderer import renderer
+from vision_nb.images.renderer import rendered, renderer, size_in
 
 DEFAULT_FRAMES = 8
 """How many frames of a video are loaded if the caller does not choose."""
@@ -33,14 +33,11 @@ class VideoFrame(Part):
     def header(self, content: ImageContent, name: str) -> Header:
         """Return the size of the first frame, and JPEG as the type."""
         fields, _ = renderer().ask(content, "video", "describe", name=name)
-        return Header("image/jpeg", (int(fields["size"][0]), int(fields["size"][1])))
+        return Header("image/jpeg", size_in(fields))
 
     def render(self, content: ImageContent, name: str) -> Prepared:
         """Decode the frame, and encode it as JPEG."""
-        seconds = self.milliseconds / 1000
-        fields, data = renderer().ask(content, "video", "render", name=name, seconds=seconds)
-        size = (int(fields["size"][0]), int(fields["size"][1]))
-        return Prepared(data, str(fields["type"]), size, original_size=size)
+        return rendered(*renderer().ask(content, "video", "render", name=name, seconds=self.milliseconds / 1000))
 
 
 def video_frames(
@@ -58,7 +55,7 @@ def video_frames(
         ImageError: The file cannot be read, is shorter than a time, or has too many frames.
     """
     fields, _ = renderer().ask(content, "video", "describe", name=content.label)
-    seconds, header = float(fields["seconds"]), Header("image/jpeg", (int(fields["size"][0]), int(fields["size"][1])))
+    seconds, header = float(fields["seconds"]), Header("image/jpeg", size_in(fields))
     chosen = list(times)
     if late := [time for time in chosen if time > seconds]:
         raise ImageNotFoundError(f"There is no frame at {late[0]:g} s in {content.label}: it is {seconds:.1f} s long.")

@@ -14,7 +14,7 @@ from vision_nb.images.decode import check_pixels, decode_upright, open_image, up
 from vision_nb.images.frame_reader import open_frame
 from vision_nb.images.parts import MAX_PARTS, Pages, Part, PartContent
 from vision_nb.images.prepare import Header, Prepared, to_png
-from vision_nb.images.renderer import renderer
+from vision_nb.images.renderer import rendered, renderer, size_in
 from vision_nb.privacy.api_keys import Secret
 from vision_nb.user_warnings import warn_user
 
@@ -118,20 +118,14 @@ class PdfPage(Part):
     def header(self, content: ImageContent, name: str) -> Header:
         """Return the size; the type is the one of most pages, PNG, until the page has been rendered."""
         fields, _ = self._ask("size", content, name)
-        return Header("image/png", (int(fields["size"][0]), int(fields["size"][1])))
+        return Header("image/png", size_in(fields))
 
     def render(self, content: ImageContent, name: str) -> Prepared:
         """Render the page as PNG, or as JPEG if it is a scan or photograph."""
-        fields, data = self._ask("render", content, name)
-        return _prepared(fields, data)
+        return rendered(*self._ask("render", content, name))
 
     def _ask(self, do: str, content: ImageContent, name: str) -> tuple[dict[str, Any], bytes]:
         return renderer().ask(content, "pdf", do, name=name, number=self.number, dpi=self.dpi, password=self.password)
-
-
-def _prepared(fields: dict[str, Any], data: bytes) -> Prepared:
-    size = (int(fields["size"][0]), int(fields["size"][1]))
-    return Prepared(data, str(fields["type"]), size, original_size=size)
 
 
 def pdf_pages(content: ImageContent, pages: Pages | None, dpi: float, password: Secret | None) -> list[PartContent]:

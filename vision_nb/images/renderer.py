@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,9 @@ from vision_nb.errors import (
 )
 from vision_nb.images.containers import HEAD_BYTES, container_kind, video_format
 from vision_nb.images.content import FileContent, ImageContent
+from vision_nb.images.decode import Size
 from vision_nb.images.formats import describe_data
+from vision_nb.images.prepare import Prepared
 from vision_nb.privacy.api_keys import Secret
 
 MAX_SECONDS = 60.0
@@ -171,6 +174,18 @@ def renderer() -> Renderer:
     made = Renderer()
     atexit.register(made.close)
     return made
+
+
+def size_in(fields: Mapping[str, Any]) -> Size:
+    """Return the width and height in the fields of an answer."""
+    width, height = map(int, fields["size"])
+    return width, height
+
+
+def rendered(fields: Mapping[str, Any], data: bytes) -> Prepared:
+    """Return the image in an answer."""
+    size = size_in(fields)
+    return Prepared(data, str(fields["type"]), size, original_size=size)
 
 
 def check_package(kind: str, name: str) -> None:
