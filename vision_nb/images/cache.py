@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from vision_nb.images.prepare import Prepared
 
@@ -13,15 +13,7 @@ MAX_BYTES = 128_000_000
 """The size of the cache in bytes: about 400 photos."""
 
 
-class Encoded(Protocol):
-    """What a cache reads of the images in it."""
-
-    @property
-    def data(self) -> bytes | str:
-        """The file, or a text that contains it."""
-
-
-E = TypeVar("E", bound=Encoded)
+E = TypeVar("E", Prepared, bytes, str)  # an image, its file, or a text that contains it
 
 
 class _Entry(Generic[E]):
@@ -68,7 +60,7 @@ class ImageCache(Generic[E]):
             entry.image = image
             if self._entries.setdefault(key, entry) is not entry:
                 return  # the entry was discarded, and another thread has made the image since
-            self._bytes += len(image.data)
+            self._bytes += _size_of(image)
             if self._bytes > self._max_bytes:
                 self._evict(keep=entry)
 
@@ -76,7 +68,7 @@ class ImageCache(Generic[E]):
         for key, entry in list(self._entries.items()):  # the least recently used first
             if entry.image is not None and entry is not keep:
                 del self._entries[key]
-                self._bytes -= len(entry.image.data)
+                self._bytes -= _size_of(entry.image)
                 if self._bytes <= self._max_bytes:
                     return
 
@@ -84,6 +76,10 @@ class ImageCache(Generic[E]):
         with self._lock:
             if self._entries.get(key) is entry:
                 del self._entries[key]
+
+
+def _size_of(image: Prepared | bytes | str) -> int:
+    return len(image.data if isinstance(image, Prepared) else image)
 
 
 PREPARED_IMAGES: ImageCache[Prepared] = ImageCache()

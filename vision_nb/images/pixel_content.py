@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vision_nb.images.cache import ImageCache
 from vision_nb.images.content import MemoryContent
 from vision_nb.images.encode import png_from_pixels
-from vision_nb.images.prepare import Header, Prepared
+from vision_nb.images.prepare import Header
 from vision_nb.notebook.interrupts import keep_interrupts
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MAX_HELD_BYTES = 1_000_000_000
 
 _BYTES_PER_PIXEL = {"L": 1}  # Pillow needs four for every other mode
 _SAMPLE = (16, 16)
-_PNG_FILES: ImageCache[Prepared] = ImageCache(max_bytes=64_000_000)
+_PNG_FILES: ImageCache[bytes] = ImageCache(max_bytes=64_000_000)
 _lock = threading.RLock()  # a finalizer can run while its thread holds it
 _held_bytes = 0
 
@@ -102,11 +102,7 @@ class PixelContent(MemoryContent):
 
     def read(self) -> bytes:
         """Return a PNG file, the same for the same pixels; it is encoded again unless it was read recently."""
-        return _PNG_FILES.get(self._token, self._encoded).data
-
-    def _encoded(self) -> Prepared:
-        size = self._pixels.size
-        return Prepared(png_from_pixels(self._pixels), self.mimetype, size, original_size=size)
+        return _PNG_FILES.get(self._token, lambda: png_from_pixels(self._pixels))
 
     @cached_property
     def _facts(self) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import io
 import re
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
 
@@ -55,12 +54,7 @@ _WITH_LOGIN = ("s3", "s3a", "oss")
 _SECRET_PART = re.compile(r"(?:key|signature|sig)=([^;&\s]+)|(?<=://)[^\s/@:]*:([^\s/@]+)(?=@)", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class _Download:
-    data: bytes
-
-
-DOWNLOADS: ImageCache[_Download] = ImageCache()
+DOWNLOADS: ImageCache[bytes] = ImageCache()
 """The remote files that were read last, for all documents."""
 
 
@@ -160,7 +154,7 @@ class RemoteFile(ImageContent):
 
     def read(self) -> bytes:
         """Return the bytes; they are read again if the file was not used recently."""
-        return DOWNLOADS.get(self._token, self._download).data
+        return DOWNLOADS.get(self._token, self._download)
 
     def header(self) -> Header:
         """Return the type and size; read the first 64 KiB if necessary."""
@@ -175,14 +169,14 @@ class RemoteFile(ImageContent):
             self._fingerprint = (len(data), hash(data))
         return self._fingerprint
 
-    def _download(self) -> _Download:
+    def _download(self) -> bytes:
         data = _call(self.name, _first_bytes, self._url, self._options, MAX_DOWNLOAD + 1)
         if len(data) > MAX_DOWNLOAD:
             raise ImageDownloadError(
                 f"{self.name} is larger than {MAX_DOWNLOAD // 10**6} MB: download the file and scale it down first."
             )
         self._fingerprint = (len(data), hash(data))
-        return _Download(data)
+        return data
 
     def _read_header(self) -> Header:
         if self._fingerprint is None:

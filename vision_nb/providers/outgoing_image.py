@@ -27,14 +27,7 @@ _CHEAPEST = ((1, 1), (2, 1), (8, 1), (100, 1))
 """Sizes in pixels, one of which has the fewest tokens: models that enlarge images count some shapes lower."""
 
 
-@dataclass(frozen=True)
-class _DataUri:
-    """A data URI in a cache."""
-
-    data: str
-
-
-_DATA_URIS: ImageCache[_DataUri] = ImageCache(32_000_000)
+_DATA_URIS: ImageCache[str] = ImageCache(32_000_000)
 """The data URIs of the images that were sent last, for the next question about them."""
 
 
@@ -68,7 +61,7 @@ class OutgoingImage:
         if self.prepared is None:
             return str(self.document.image_url)
         data, mimetype = self.prepared.data, self.prepared.mimetype
-        return _DATA_URIS.get((data, mimetype), lambda: _DataUri(data_uri(data, mimetype))).data
+        return _DATA_URIS.get((data, mimetype), lambda: data_uri(data, mimetype))
 
     @property
     def sent(self) -> SentImage:
