@@ -82,11 +82,7 @@ class AnnotationStore(StoreFile):
 
     def remove_label(self, key: str, annotator: str) -> None:
         """Delete an annotator's label of an answer."""
-        with self._locked() as connection:
-            connection.execute(
-                "DELETE FROM labels WHERE key = ? AND annotator = ?", (key, replace_surrogates(annotator))
-            )
-        self._checkpoint_soon()
+        self._remove("labels", "annotator", key, annotator)
 
     def labels(self, keys: Iterable[str]) -> dict[str, list[Label]]:
         """Return the labels of some answers, by key, oldest first."""
@@ -109,11 +105,7 @@ class AnnotationStore(StoreFile):
 
     def remove_review(self, key: str, reviewer: str) -> None:
         """Delete a reviewer's review of an image."""
-        with self._locked() as connection:
-            connection.execute(
-                "DELETE FROM reviews WHERE key = ? AND reviewer = ?", (key, replace_surrogates(reviewer))
-            )
-        self._checkpoint_soon()
+        self._remove("reviews", "reviewer", key, reviewer)
 
     def reviews(self, keys: Iterable[str]) -> dict[str, Review]:
         """Return the latest review of each image that has one, by key."""
@@ -131,9 +123,7 @@ class AnnotationStore(StoreFile):
 
     def remove_draft(self, key: str, reviewer: str) -> None:
         """Delete a reviewer's draft."""
-        with self._locked() as connection:
-            connection.execute("DELETE FROM drafts WHERE key = ? AND reviewer = ?", (key, replace_surrogates(reviewer)))
-        self._checkpoint_soon()
+        self._remove("drafts", "reviewer", key, reviewer)
 
     def draft(self, key: str, reviewer: str) -> Review | None:
         """Return a reviewer's draft, or None."""
@@ -147,4 +137,9 @@ class AnnotationStore(StoreFile):
         row = (key, replace_surrogates(review.reviewer), review.time or time.time(), json.dumps(review.value))
         with self._locked() as connection:
             connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", row)
+        self._checkpoint_soon()
+
+    def _remove(self, table: str, column: str, key: str, name: str) -> None:
+        with self._locked() as connection:
+            connection.execute(f"DELETE FROM {table} WHERE key = ? AND {column} = ?", (key, replace_surrogates(name)))
         self._checkpoint_soon()
