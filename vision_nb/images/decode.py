@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-_ORIENTATION = 0x0112  # EXIF tags
-_DATE_TIME = 0x0132  # when the file was last changed, or taken if the camera writes nothing else
+ORIENTATION = 0x0112
+"""The EXIF tag of an image's orientation."""
+
+_DATE_TIME = (
+    0x0132  # as the next two, an EXIF tag: when the file was last changed, or taken if the camera writes nothing else
+)
 _EXIF_IFD = 0x8769
 _DATE_TIME_ORIGINAL = 0x9003
 _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
@@ -130,7 +134,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
     try:
         _find_late_exif(image)
-        return int(Image.Image.getexif(image).get(_ORIENTATION, 1))  # a PNG's own method decodes all pixels
+        return int(Image.Image.getexif(image).get(ORIENTATION, 1))  # a PNG's own method decodes all pixels
     except Exception:  # the pixels can be used even if the EXIF data is damaged
         return 1
 

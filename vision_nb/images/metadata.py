@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 
 from vision_nb.errors import ImageError
-from vision_nb.images.decode import open_image
+from vision_nb.images.decode import ORIENTATION, open_image
 from vision_nb.images.formats import end_of_jpeg_scan, has_only_pixels, sniff
 from vision_nb.images.prepare import to_png
 
-_ORIENTATION = 0x0112  # EXIF tag
 _KEPT_SEGMENTS = (b"JFIF\0", b"Adobe", b"ICC_PROFILE\0")  # they say how to show the pixels
 
 
@@ -30,7 +29,7 @@ def without_metadata(data: bytes, name: str) -> bytes:
         with open_image(io.BytesIO(data), name) as (image, _):
             if mimetype != "image/jpeg":
                 return to_png(image)
-            return _jpeg(data, image.getexif().get(_ORIENTATION, 1))
+            return _jpeg(data, image.getexif().get(ORIENTATION, 1))
     except ImageError:
         return data  # the call reports the damage
 

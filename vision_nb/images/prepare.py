@@ -197,6 +197,11 @@ def thumbnail(
     with open_source(source, name) as (image, _):
         pixels = on_white(decode_upright(image, fit_within(upright_size(image), side), [], name), [])
     kind, quality = ("JPEG", 75) if mimetype == "image/jpeg" else ("WEBP", 50)
+    return _scaled_until_small(pixels, kind, quality, max_bytes)
+
+
+def _scaled_until_small(pixels: Image.Image, kind: str, quality: int, max_bytes: int) -> bytes:
+    """Encode pixels, which are scaled down in place until the file is small enough."""
     encoded = save(pixels, kind, quality=quality)
     while len(encoded) > max_bytes and max(pixels.size) > 1:
         # A WebP is slow to encode, so its next size is estimated from the excess.
@@ -215,15 +220,11 @@ def to_webp(data: bytes, *, max_bytes: int) -> bytes:
     """
     with open_image(io.BytesIO(data), "The figure") as (image, _):
         pixels = decode_upright(image, upright_size(image), [], "The image")
-    for quality in (75, 50, 35):
+    for quality in (75, 50):
         encoded = save(pixels, "WEBP", quality=quality)
         if len(encoded) <= max_bytes:
             return encoded
-    while len(encoded) > max_bytes and max(pixels.size) > 1:
-        scale = min(0.9, math.sqrt(max_bytes / len(encoded)))
-        pixels.thumbnail((max(1, int(pixels.width * scale)), max(1, int(pixels.height * scale))))
-        encoded = save(pixels, "WEBP", quality=35)
-    return encoded
+    return _scaled_until_small(pixels, "WEBP", 35, max_bytes)
 
 
 def to_png(image: Image.Image) -> bytes:
