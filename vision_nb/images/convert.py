@@ -89,7 +89,7 @@ def _from_file(file: IO[bytes]) -> bytes:
         raise UnsupportedImageError(f"{name} is closed: open it again, or pass its path.")
     if isinstance(file, io.TextIOBase):
         raise UnsupportedImageError(f"{name} is open in text mode: open it with mode 'rb'.")
-    position = file.tell() if _can_seek(file) else None
+    position = file.tell() if getattr(file, "seekable", lambda: False)() else None
     if position is not None:
         file.seek(0)
     data = file.read()
@@ -98,10 +98,6 @@ def _from_file(file: IO[bytes]) -> bytes:
     if not isinstance(data, bytes):
         raise UnsupportedImageError(f"{name} is open in text mode: open it with mode 'rb'.")
     return _checked(data, name)
-
-
-def _can_seek(file: IO[bytes]) -> bool:
-    return bool(getattr(file, "seekable", lambda: False)())
 
 
 def from_data_uri(uri: str) -> bytes:

@@ -128,42 +128,44 @@ def _load_all(
     return documents
 
 
-def with_parts(source: ImageSource) -> list[ImageSource]:
+def with_parts(
+    source: ImageSource, options: PartOptions | None = None, storage: StorageOptions = NO_OPTIONS
+) -> list[ImageSource]:
     """Return documents of the pages or frames of a PDF document, TIFF file or video; any other source unchanged.
+
+    Args:
+        source: The source.
+        options: Which pages and frames are chosen; None for the default.
+        storage: Arguments for fsspec's file system, if the source is a URL of one.
 
     Raises:
         ImageError: The pages or frames cannot be read.
     """
-    contents = contents_of(source, PartOptions())
+    contents = contents_of(source, options or PartOptions(), storage)
     return [source] if contents is None else [ImageDocument(image=content) for content in contents]
 
 
-def _documents(source: ImageSource, options: PartOptions, storage: StorageOptions) -> list[ImageDocument]:
-    contents = contents_of(source, options, storage)
-    return [ImageDocument.of(source)] if contents is None else [ImageDocument(image=content) for content in contents]
+def _documents(source: ImageSource, options: PartOptions, storage: StorageOptions) -> ImageList:
+    return ImageList(map(ImageDocument.of, with_parts(source, options, storage)))
 
 
 def _load(source: ImageSource, options: PartOptions, storage: StorageOptions, recursive: bool) -> ImageList:
     if not isinstance(source, (str, Path)):
-        return ImageList(_documents(source, options, storage))
+        return _documents(source, options, storage)
     if is_remote_file(str(source)) and (has_magic(str(source)) or str(source).endswith("/")):
         return _expand_remote(str(source), options, storage, recursive)
     place = local_path(str(source))
     path = None if place is None else expand_path(place, ImageNotFoundError)
     try:
-        is_file = path is None or _is_file_like(path) or (names_part(source) and not path.exists())
+        # Pipes and devices are refused when they are read.
+        is_file = path is None or (not path.is_dir() if path.exists() else names_part(source))
         found = None if path is None or is_file else _expand(path, options, recursive)
     except OSError as error:
         if isinstance(error, ImageNotFoundError):
             raise
         shown = shown_path(Path(str(source)))
         raise ImageNotFoundError(f"{shown} cannot be read ({error.strerror}): {working_folder()}.") from error
-    return ImageList(_documents(source, options, storage)) if found is None else found
-
-
-def _is_file_like(path: Path) -> bool:
-    """Return whether a path exists and is not a folder; pipes and devices are rejected when they are read."""
-    return path.exists() and not path.is_dir()
+    return _documents(source, options, storage) if found is None else found
 
 
 def _expand(path: Path, options: PartOptions, recursive: bool) -> ImageList:
