@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Any, Protocol, runtime_checkable
 
+from vision_nb.checks.spelling import similar
 from vision_nb.cost.image_rules import rule_for
 from vision_nb.cost.rule_table import RULES
 from vision_nb.cost.small_models import SMALL_MODELS
@@ -151,15 +151,15 @@ def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
     """Return the known provider or model whose name is most similar to a misspelled one, or None."""
     provider, colon, model = name.partition(":")
     if colon:
-        found = get_close_matches(provider.lower(), [*provider_names(), *_LOCAL_SERVERS], n=1, cutoff=cutoff)
-        return f"{found[0]}:{model}" if found else None
+        found = similar(provider, [*provider_names(), *_LOCAL_SERVERS], cutoff)
+        return f"{found}:{model}" if found else None
     known = {_DEFAULT_MODELS["local"]: f"local:{_DEFAULT_MODELS['local']}"}
     known |= {row: f"openai:{row}" for row in RULES if _owner(row) == "openai"}
     for service in all_services().values():
         known |= {example: f"{service.name}:{example}" for example in service.examples}
     known |= {one: one for one in (*provider_names(), *_LOCAL_SERVERS, *SMALL_MODELS)}
-    found = get_close_matches(name.lower(), known, n=1, cutoff=cutoff)
-    return known[found[0]] if found else None
+    found = similar(name, known, cutoff)
+    return known[found] if found else None
 
 
 def misspelling(provider: str, model: str) -> str:
@@ -175,10 +175,10 @@ def misspelling(provider: str, model: str) -> str:
     service = find_service(provider)
     examples = () if service is None else service.examples
     known = [*examples, *(row for row in RULES if _owner(row) == provider)]
-    found = get_close_matches(model.lower(), known, n=1, cutoff=_TYPO)
+    found = similar(model, known, _TYPO)
     if not found or model in known:
         return ""
-    return f"The price of {provider}:{model:.80} is not known: it may be a misspelling of {provider}:{found[0]}"
+    return f"The price of {provider}:{model:.80} is not known: it may be a misspelling of {provider}:{found}"
 
 
 def _counted_name(name: str) -> ModelReference:
@@ -188,9 +188,9 @@ def _counted_name(name: str) -> ModelReference:
         if rule_for(name) is None and nearest_name(name, _TYPO) is not None:
             raise
         if name not in REPLICATE_MODELS and rule_for(name) is None:
-            near = get_close_matches(name.lower(), REPLICATE_MODELS, n=1, cutoff=_SHORT_TYPO)
+            near = similar(name, REPLICATE_MODELS, _SHORT_TYPO)
             if near:
-                raise SettingsError(f"Unknown model {name!r:.80}: did you mean 'replicate:{near[0]}'?") from None
+                raise SettingsError(f"Unknown model {name!r:.80}: did you mean 'replicate:{near}'?") from None
         return ModelReference("", name)
     if found.provider in _BILLED_BY_TIME:
         return ModelReference(found.provider, str(found))  # as its model objects say: no token rule applies

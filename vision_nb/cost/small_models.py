@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 
+from vision_nb.checks.spelling import similar
 from vision_nb.errors import SettingsError
 
 _LOCALAI = "sha256: LocalAI's model gallery of 2026-08"
@@ -205,6 +205,6 @@ def small_model(name: str) -> SmallModel:
     plain = str(name).strip().lower().removeprefix("local:")
     if plain in SMALL_MODELS:
         return SMALL_MODELS[plain]
-    nearest = get_close_matches(plain, SMALL_MODELS, n=1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"use one of {', '.join(SMALL_MODELS)}."
+    nearest = similar(plain, SMALL_MODELS)
+    hint = f"did you mean {nearest!r}?" if nearest else f"use one of {', '.join(SMALL_MODELS)}."
     raise SettingsError(f"There is no small model {str(name)!r:.80}: {hint}")

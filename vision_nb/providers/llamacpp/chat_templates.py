@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
+from vision_nb.checks.spelling import similar
 from vision_nb.errors import SettingsError
 from vision_nb.providers.llamacpp.gguf import GgufHeader
 
@@ -40,8 +39,8 @@ def check_chat_format(chat_format: str | None) -> None:
             f"chat_format={chat_format!r} is not needed: omit it, and the engine uses the chat template in the model's "
             "file."
         )
-    nearest = get_close_matches(str(chat_format), _FORMATS, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    nearest = similar(str(chat_format), _FORMATS)
+    hint = f" Did you mean {nearest!r}?" if nearest else ""
     raise SettingsError(
         f"chat_format={chat_format!r:.60} does not exist.{hint} Omit it to use the template in the model's "
         f"file, or pass {', '.join(map(repr, _FORMATS))} or the text of a Jinja template."

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, NoReturn
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.spelling import similar
 from vision_nb.cost.small_models import SmallModel, small_model
 from vision_nb.errors import ProviderConnectionError, SettingsError
 from vision_nb.notebook.progress import ProgressLine
@@ -183,8 +183,8 @@ def check_options(options: Mapping[str, Any]) -> None:
     known = _named_arguments(LocalMultiModal, OpenAIMultiModal) - {"model", "api_base"}
     for option in options:
         if option not in known:
-            nearest = [_OTHER_NAMES[option]] if option in _OTHER_NAMES else get_close_matches(option, known | own, n=1)
-            advice = f"did you mean {nearest[0]}?" if nearest else f"the options are {', '.join(sorted(known))}."
+            nearest = _OTHER_NAMES.get(option) or similar(option, known | own)
+            advice = f"did you mean {nearest}?" if nearest else f"the options are {', '.join(sorted(known))}."
             raise SettingsError(f"vn.serve has no option {option!r:.80}: {advice}")
     LocalMultiModal("llava", "http://127.0.0.1:1/v1", **options)  # checks the values; it connects to nothing
 

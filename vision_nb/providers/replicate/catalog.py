@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from vision_nb.checks.spelling import similar
 from vision_nb.errors import SettingsError
 from vision_nb.messages import ChatMessage, MessageRole
 
@@ -161,8 +161,8 @@ def known_model(name: str) -> ReplicateModel | None:
     if _REFERENCE.fullmatch(name):
         return None
     keys = [model.key for model in MODELS]
-    nearest = get_close_matches(name, keys, n=1)
-    advice = f"Did you mean {nearest[0]!r}?" if nearest else "Use owner/name or owner/name:version for other models."
+    nearest = similar(name, keys)
+    advice = f"Did you mean {nearest!r}?" if nearest else "Use owner/name or owner/name:version for other models."
     raise SettingsError(f"Unknown Replicate model {name[:80]!r} (short names: {', '.join(keys)}). {advice}")
 
 
