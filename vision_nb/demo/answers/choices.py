@@ -60,13 +60,8 @@ def _nearest_color(by_text: Mapping[str, Any], palette: Any) -> Iterator[Any]:
     """Yield the choice that is nearest to the largest color, if at least two choices are colors."""
     from PIL import ImageColor
 
-    rgb = {text: ImageColor.getrgb(text.replace(" ", ""))[:3] for text in by_text if _is_color(text)}
+    names = {text: text.replace(" ", "") for text in by_text}
+    rgb = {text: ImageColor.getrgb(name)[:3] for text, name in names.items() if name in ImageColor.colormap}
     if len(rgb) > 1 and palette:
         typical = oklab(np.array([*rgb.values(), ImageColor.getrgb(palette[0])[:3]], dtype=np.uint8))
         yield by_text[list(rgb)[int(np.linalg.norm(typical[:-1] - typical[-1], axis=-1).argmin())]]
-
-
-def _is_color(text: str) -> bool:
-    from PIL import ImageColor
-
-    return text.replace(" ", "") in ImageColor.colormap

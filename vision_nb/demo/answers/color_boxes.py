@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vision_nb.demo.answers.color_measurement import NAMES, Color, Mask, nearest_colors, oklab
+from vision_nb.demo.answers.color_measurement import NAMES, Mask, nearest_colors, oklab
 from vision_nb.demo.answers.measure import OPAQUE, Measurement, rgba
 
 _SIDE = 256  # pixels
@@ -30,7 +30,7 @@ def color_boxes(image: Image.Image, measured: Measurement, prompt: str) -> list[
         A "bbox_2d" of left, top, right and bottom in thousandths of the image's sides, and a "label", for each color.
     """
     pixels = np.asarray(rgba(image, _SIDE))
-    names = _named(prompt) or [color["name"] for color in _foreground(measured.colors)]
+    names = _named(prompt) or [color["name"] for color in measured.colors[1:] or measured.colors]
     nearest = nearest_colors(oklab(pixels[..., :3]), pixels[..., 3] >= OPAQUE)
     masks = {name: mask for place, name in enumerate(NAMES) if (mask := nearest == place).any()}
     found = dict.fromkeys(shade for name in names for shade in ([name] if name in masks else _shades(name, masks)))
@@ -45,10 +45,6 @@ def _named(prompt: str) -> list[str]:
 
 def _shades(name: str, masks: dict[str, Mask]) -> list[str]:
     return [shade for shade in masks if shade.endswith(f" {name}")]
-
-
-def _foreground(colors: list[Color]) -> list[Color]:
-    return colors[1:] or colors
 
 
 def _box(mask: Mask) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, NoReturn
+from typing import Any
 
 from vision_nb.demo.faults import Refusal, error_body
 from vision_nb.demo.openai.handler import OpenAIHandler, StoredFile
@@ -67,7 +67,7 @@ class SingleFile(OpenAIHandler):
     def _find(self, id: str) -> StoredFile:
         file = self.files.get(id)
         if file is None or file.has_expired:
-            _refuse_unknown(id)
+            raise Refusal(404, error_body(f"No such File object: {id}", param="id"))
         return file
 
 
@@ -90,10 +90,6 @@ def _lifetime(anchor: str, seconds: str) -> int | None:
         limits = f"between {_LIFETIME[0]} and {_LIFETIME[1]}"
         refuse(f"Invalid value for 'expires_after.seconds': expected an integer {limits}.", "expires_after.seconds")
     return int(seconds)
-
-
-def _refuse_unknown(id: str) -> NoReturn:
-    raise Refusal(404, error_body(f"No such File object: {id}", param="id"))
 
 
 def _file_json(id: str, file: StoredFile) -> dict[str, Any]:

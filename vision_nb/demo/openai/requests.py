@@ -8,9 +8,9 @@ from typing import Any
 
 from vision_nb.demo.openai.rules import check_numbers
 from vision_nb.demo.openai.validation import kind_of, refuse
+from vision_nb.images.detail import DETAILS
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
-_DETAILS = ("auto", "low", "high", "original")
 
 
 @dataclass(frozen=True)
@@ -226,8 +226,8 @@ def _read_image(value: Any, param: str) -> ImagePart:
     url, detail = value.get("url", ""), value.get("detail")
     if not isinstance(url, str) or not (url or value.get("file_id")):
         refuse(f"Missing required parameter: '{param}.url'.", f"{param}.url", "missing_required_parameter")
-    if detail is not None and detail not in _DETAILS:
-        supported = ", ".join(_DETAILS)
+    if detail is not None and detail not in DETAILS:
+        supported = ", ".join(DETAILS)
         refuse(f"Invalid value: {detail!r}. Supported: {supported}.", f"{param}.detail", "invalid_value")
     return ImagePart(url, value.get("file_id", ""), detail, param)
 
