@@ -16,18 +16,15 @@ _MAX_DEPTH = 4  # of tables in tables
 _NONE = f'<span style="{MUTED_STYLE}">none</span>'
 
 
-def data_table(data: Any) -> str:
+def data_table(data: Any, depth: int = 0) -> str:
     """Return JSON data as an HTML table: a row for each field, and for each object of a list.
 
     The table has no line breaks, so that it can be embedded in Markdown. All text is escaped, formulas included.
 
     Args:
         data: JSON data, which may be incomplete.
+        depth: How many tables it is in.
     """
-    return _table(data, 0)
-
-
-def _table(data: Any, depth: int) -> str:
     if isinstance(data, Mapping) and data:
         rows = [(_cell("th", name), _cell("td", value, depth)) for name, value in flat_fields(data)]
         return _rows(rows)
@@ -71,7 +68,7 @@ def _cell(tag: str, value: Any, depth: int = 0, *, in_column: bool = False) -> s
 def _content(value: Any, depth: int) -> str:
     is_nested = isinstance(value, (Mapping, Sequence)) and not isinstance(value, str)
     if is_nested and depth < _MAX_DEPTH and any(isinstance(item, (Mapping, list)) for item in _items(value)):
-        return _table(value, depth + 1)
+        return data_table(value, depth + 1)
     return _text(value, depth)
 
 
