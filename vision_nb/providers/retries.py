@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -59,18 +59,14 @@ def backoff(retries: int) -> float:
     return float(min(0.5 * 2 ** min(retries, 10), 8.0) * random.uniform(0.75, 1))
 
 
-@contextmanager
-def without_rate_limit_retries() -> Iterator[None]:
+def without_rate_limit_retries() -> AbstractContextManager[None]:
     """Raise rate limit errors immediately inside the block, because the caller retries the call itself."""
-    with _caller_repeating(True):
-        yield
+    return _caller_repeating(True)
 
 
-@contextmanager
-def with_rate_limit_retries() -> Iterator[None]:
+def with_rate_limit_retries() -> AbstractContextManager[None]:
     """Retry after rate limit errors inside the block, even if the caller retries: it would repeat a paid request."""
-    with _caller_repeating(False):
-        yield
+    return _caller_repeating(False)
 
 
 @contextmanager
