@@ -162,11 +162,9 @@ class Estimates(TerminalDisplay, Sequence[Estimate]):
             for one in self._estimates
         ]
         first = self._estimates[0] if self._estimates else None
-        ways = (
-            ["price"]
-            if first is None
-            else [first.way or "price", *([first.alternative.way] if first.alternative else [])]
-        )
+        ways = [(first.way if first else "") or "price"]
+        if first is not None and first.alternative is not None:
+            ways.append(first.alternative.way)
         return ("model", "prompt tokens", "image tokens", "tokens in", *ways), rows
 
     @property

@@ -282,10 +282,8 @@ class Ledger(TerminalDisplay):
     def __str__(self) -> str:
         unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""
         of = f" of a budget of {format_usd(self.budget)}" if self.budget is not None else ""
-        total, by_demo = (
-            self.total,
-            sum((entry.usd for entry in self.entries if entry.is_demo and entry.usd is not None), Decimal(0)),
-        )
+        total = self.total
+        by_demo = sum((entry.usd or Decimal(0) for entry in self.entries if entry.is_demo), Decimal(0))
         price = format_usd(total)
         if by_demo:
             demo = f"would cost {format_usd(by_demo)}"
