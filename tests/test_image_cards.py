@@ -43,7 +43,7 @@ def test_a_page_of_photographs_is_under_100_kb():
 
 
 def test_a_strip_has_no_captions_but_names_for_screen_readers():
-    html = image_strip(documents(10), limit=8)
+    html = image_strip(documents(10))
     assert html.count("<img") == 8 and 'alt="0.png, 64 × 48 PNG"' in html and "<br>" not in html
     assert "and 2 more" in html
     assert image_strip([]) == ""

@@ -29,6 +29,7 @@ _FEW_BYTES = 8_000  # a larger thumbnail would not fit, and takes four times as 
 _SMALL_SIDE = 320
 _CARD_HEIGHT = 120  # of a thumbnail, in pixels
 _STRIP_HEIGHT, _STRIP_BYTES = 64, 2_500  # of a thumbnail without a caption
+_STRIP_IMAGES = 8
 _ENLARGED_SIDE = 480
 _FIGURE_HEIGHT = 240
 _FIGURE_SIDE = 640
@@ -169,18 +170,18 @@ def cards_html(cards: Iterable[ImageCard], *, columns: int | None = None, remark
     return f'<div style="{style}">{"".join(map(_card_html, cards))}</div>{below}'
 
 
-def image_strip(documents: Sequence[ShownImage], *, limit: int = 8) -> str:
+def image_strip(documents: Sequence[ShownImage]) -> str:
     """Return the HTML of a row of small thumbnails without captions; a click enlarges a thumbnail.
 
-    Names and sizes are in the alternative texts and tooltips. The HTML needs no script; "" if there are no images.
+    Names and sizes are in the alternative texts and tooltips. Images after the first eight are counted at the end of
+    the row. The HTML needs no script; "" if there are no images.
 
     Args:
         documents: The images; a broken one becomes a warning sign with the reason as its tooltip.
-        limit: How many images to show; the others are counted at the end of the row.
     """
     if not documents:
         return ""
-    cards = read_cards(documents[:limit], max_bytes=_STRIP_BYTES)
+    cards = read_cards(documents[:_STRIP_IMAGES], max_bytes=_STRIP_BYTES)
     row = "".join(_card_html(card, height=_STRIP_HEIGHT, has_caption=False) for card in cards)
     more = len(documents) - len(cards)
     rest = f'<span style="font-size:90%;align-self:center">and {more:,} more</span>' if more else ""
