@@ -15,8 +15,7 @@ from vision_nb.images.cache import ImageCache
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import Detail
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.formats import SENDABLE
-from vision_nb.images.prepare import MAX_BYTES, Prepared, fit_within
+from vision_nb.images.prepare import Prepared, fit_within
 from vision_nb.images.uploaded import UploadedFile
 from vision_nb.rendering.html import data_uri
 from vision_nb.user_warnings import warn_user
@@ -126,11 +125,11 @@ def prepare_image(
     *,
     model: str,
     detail: Detail | None,
-    max_side: int | None = None,
-    inline_urls: bool = False,
-    types: frozenset[str] = SENDABLE,
-    max_bytes: int = MAX_BYTES,
-    side_limit: int | None = None,
+    max_side: int | None,
+    inline_urls: bool,
+    types: frozenset[str],
+    max_bytes: int,
+    side_limit: int | None,
 ) -> OutgoingImage:
     """Prepare an image for a model, and count its tokens.
 
