@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from vision_nb.checks.numbers import plain_number
 from vision_nb.cost.accounting import InputTokens, ModelPricing, active_accounting, longest_answer
@@ -22,14 +22,12 @@ from vision_nb.providers.call import Call, Images, Messages, Overrides, merge_se
 from vision_nb.providers.demo_servers import is_demo_server
 from vision_nb.providers.outgoing_image import OutgoingImage, ReadyImage, prepare_image
 from vision_nb.providers.sending import RequestSender
-from vision_nb.providers.streaming import AsyncResponseStream, ResponseAccumulator, ResponseStream
+from vision_nb.providers.streaming import AsyncResponseStream, R, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, ask_for
 from vision_nb.rendering.demo_badge import demo_label
-from vision_nb.responses import ChatResponse, CompletionResponse, Response, Usage
+from vision_nb.responses import ChatResponse, CompletionResponse, Usage
 from vision_nb.schema.words import instructions
 from vision_nb.user_warnings import map_in_threads, to_thread, warn_user
-
-R = TypeVar("R", bound=Response)
 
 
 class MultiModalLLM(RequestSender):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from vision_nb.checks.arguments import IMAGE_ARGUMENTS
 from vision_nb.checks.numbers import plain_number
@@ -13,10 +13,8 @@ from vision_nb.errors import SettingsError
 from vision_nb.images.detail import check_detail
 from vision_nb.images.document import ImageSource
 from vision_nb.messages import ChatMessage, MessageRole
-from vision_nb.providers.streaming import ResponseAccumulator
-from vision_nb.responses import Response
+from vision_nb.providers.streaming import R, ResponseAccumulator
 
-R = TypeVar("R", bound=Response)
 Images = ImageSource | Iterable[ImageSource]
 Messages = Iterable[ChatMessage | Mapping[str, Any]]
 GetMessages = Callable[[], Messages]

@@ -17,8 +17,15 @@ from vision_nb.privacy.redaction import redact, redact_exception
 from vision_nb.providers.call import Call
 from vision_nb.providers.provider import Provider
 from vision_nb.providers.retries import MAX_WAIT
-from vision_nb.providers.streaming import AskAgainError, AsyncResponseStream, Delta, ResponseAccumulator, ResponseStream
-from vision_nb.providers.structured import Question, R
+from vision_nb.providers.streaming import (
+    AskAgainError,
+    AsyncResponseStream,
+    Delta,
+    R,
+    ResponseAccumulator,
+    ResponseStream,
+)
+from vision_nb.providers.structured import Question
 
 _StreamParts: TypeAlias = tuple[
     Callable[[Any], Delta], ResponseAccumulator[R], Callable[[Exception, str], Exception], Callable[[R], None]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from vision_nb.checks.arguments import check_request_parameters
 from vision_nb.checks.numbers import plain_number
@@ -16,14 +16,13 @@ from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.privacy.api_keys import hide_headers
 from vision_nb.providers.call import NO_ANSWER, GetMessages, Overrides, check_messages
 from vision_nb.providers.retries import with_rate_limit_retries
+from vision_nb.providers.streaming import R
 from vision_nb.rendering.format import as_sentence
 from vision_nb.responses import ChatResponse, Response, SumOfAttempts
 from vision_nb.schema.words import instructions, repair_request
 
 if TYPE_CHECKING:
     from vision_nb.schema.schema import Schema
-
-R = TypeVar("R", bound=Response)
 
 _MAX_QUOTED = 20_000  # characters of an unusable answer to show to the model
 _CUT_OFF = ("model_length", "max_tokens")  # "length" as Mistral and Anthropic call it (read 2026-11)
