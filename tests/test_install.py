@@ -67,7 +67,7 @@ def test_the_sdist_contains_no_leftovers(built):
     assert not [name for name in names if "checkpoint" in name or "__pycache__" in name or name.startswith(".venv")]
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14", "3.15"])
 def test_the_wheel_works_in_an_empty_environment(built, version, tmp_path):
     base = interpreter(version)
     if base is None:
