@@ -102,7 +102,7 @@ def parse_model_name(name: str) -> ModelReference:
         return ModelReference("local", model)
     if text.lower() in SMALL_MODELS:
         return ModelReference("local", text.lower())
-    owner = _owner(text)
+    owner = owner_of(text)
     if owner is not None:
         return ModelReference(owner, text)
     guess = nearest_name(text)
@@ -154,7 +154,7 @@ def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
         found = similar(provider, [*provider_names(), *_LOCAL_SERVERS], cutoff)
         return f"{found}:{model}" if found else None
     known = {_DEFAULT_MODELS["local"]: f"local:{_DEFAULT_MODELS['local']}"}
-    known |= {row: f"openai:{row}" for row in RULES if _owner(row) == "openai"}
+    known |= {row: f"openai:{row}" for row in RULES if owner_of(row) == "openai"}
     for service in all_services().values():
         known |= {example: f"{service.name}:{example}" for example in service.examples}
     known |= {one: one for one in (*provider_names(), *_LOCAL_SERVERS, *SMALL_MODELS)}
@@ -174,7 +174,7 @@ def misspelling(provider: str, model: str) -> str:
     """
     service = find_service(provider)
     examples = () if service is None else service.examples
-    known = [*examples, *(row for row in RULES if _owner(row) == provider)]
+    known = [*examples, *(row for row in RULES if owner_of(row) == provider)]
     found = similar(model, known, _TYPO)
     if not found or model in known:
         return ""
@@ -199,10 +199,10 @@ def _counted_name(name: str) -> ModelReference:
 
 def pricing_service(provider: str, model: str) -> str:
     """Return the provider whose price applies: of a model that the demo plays, as "demo:gpt-4o", its service."""
-    return (_owner(model) or "") if provider == "demo" else provider
+    return (owner_of(model) or "") if provider == "demo" else provider
 
 
-def _owner(name: str) -> str | None:
+def owner_of(name: str) -> str | None:
     """Return the service to which a model's name belongs, or None if it cannot be determined."""
     if name.startswith("ft:"):
         return "openai"

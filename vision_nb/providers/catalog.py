@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.cost.model_reference import owner_of
 from vision_nb.cost.rule_table import RULES
 from vision_nb.cost.small_models import SMALL_MODELS
-from vision_nb.errors import SettingsError
 from vision_nb.providers.llamacpp.models import downloaded_models
 from vision_nb.providers.llamacpp.process import is_engine_installed
 from vision_nb.providers.replicate.catalog import REPLICATE_MULTI_MODAL_LLM_MODELS
@@ -32,7 +31,7 @@ def key_variables() -> dict[str, str | None]:
 def known_models() -> Iterator[str]:
     """Yield the full names of the known models; others work too."""
     for name in RULES:
-        if _provider_of(name) == "openai":
+        if owner_of(name) == "openai":
             yield f"openai:{name}"
     yield from (f"replicate:{name}" for name in REPLICATE_MULTI_MODAL_LLM_MODELS)
     yield from (f"local:{name}" for name in SMALL_MODELS)
@@ -56,11 +55,3 @@ def ready_models() -> list[str]:
     if is_engine_installed():
         ready |= {f"local:{model.name}" for model in downloaded_models()}
     return [name for name in known_models() if has_key(name.partition(":")[0]) or name in ready]
-
-
-def _provider_of(name: str) -> str:
-    """Return the provider that has a model, or "" if it cannot be determined from the name."""
-    try:
-        return parse_model_name(name).provider
-    except SettingsError:
-        return ""
