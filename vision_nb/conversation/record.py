@@ -126,7 +126,8 @@ class ConversationRecord:
         if not state.is_same(self._seen):
             self._seen = state
             self._writer.submit(self._write, self._store, state)
-        if self._partial_timer is None and self.chat.answering is not None and _has_begun(self.chat.answering):
+        answer = None if self.chat.answering is None else self.chat.answering.answer
+        if self._partial_timer is None and answer is not None and (answer.text or answer.reasoning):
             self._partial_timer = threading.Timer(PARTIAL_PAUSE, self._save_partial, [self._store])
             self._partial_timer.daemon = True
             self._partial_timer.start()
@@ -260,10 +261,6 @@ class ConversationRecord:
             store.put_partial_answer(self._id, self._revision, self._encoder.partial(answering))
         except StoreError as error:
             self.error = str(error)
-
-
-def _has_begun(turn: Turn) -> bool:
-    return bool(turn.answer.text or turn.answer.reasoning)
 
 
 _records: dict[tuple[str, str], ref[ConversationRecord]] = {}  # by place and store

@@ -114,16 +114,14 @@ def count_images(
         default_detail: The detail level of sizes and of documents without their own; None means "auto".
         max_side: The longest side in pixels at which the images are sent, or None for the rule's own.
     """
-    return [_count_or_error(one, model, detail, default_detail or "auto", max_side) for one in images_or_sizes]
-
-
-def _count_or_error(
-    image_or_size: Any, model: str, detail: str | None, default_detail: str, max_side: int | None
-) -> ImageTokens:
-    try:
-        return _count(image_or_size, model, detail, default_detail, max_side)
-    except ImageError as error:
-        return ImageTokens(None, model, detail or default_detail, error=str(error))
+    default_detail = default_detail or "auto"
+    counts = []
+    for one in images_or_sizes:
+        try:
+            counts.append(_count(one, model, detail, default_detail, max_side))
+        except ImageError as error:
+            counts.append(ImageTokens(None, model, detail or default_detail, error=str(error)))
+    return counts
 
 
 def _count(

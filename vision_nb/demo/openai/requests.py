@@ -82,7 +82,9 @@ def read_chat(body: Any) -> Chat:
     stream, options = bool(body.get("stream")), body.get("stream_options")
     if options is not None and not (stream and isinstance(options, dict)):
         refuse("'stream_options' must be an object, and is only allowed with 'stream'.", "stream_options")
-    tool, schema = _forced_tool(body.get("tool_choice"), [_function_of(tool) for tool in _list(body, "tools")])
+    tool, schema = _forced_tool(
+        body.get("tool_choice"), [tool.get("function") for tool in _list(body, "tools") if isinstance(tool, dict)]
+    )
     if not tool:
         schema = _schema_of(body.get("response_format"), "json_schema")
     return Chat(
@@ -246,10 +248,6 @@ def _stop(value: Any) -> tuple[str, ...]:
 def _tier(body: Mapping[str, Any]) -> str:
     asked = body.get("service_tier")
     return asked if isinstance(asked, str) and asked != "auto" else "default"
-
-
-def _function_of(tool: Any) -> Any:
-    return tool.get("function") if isinstance(tool, dict) else None
 
 
 def _forced_tool(choice: Any, functions: Sequence[Any]) -> tuple[str, Mapping[str, Any] | None]:

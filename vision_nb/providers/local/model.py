@@ -148,14 +148,15 @@ class LocalMultiModal(OpenAIMultiModal):
         chunks = super()._stream(request)
         if not self._is_unbilled:
             return chunks
-        return EmptyStreamCheck(chunks, self._has_text, lambda: self._repeat_unstreamed(request))
+        # Without retries: llama.cpp's server answers a request that is too long with 500, which is usually retried.
+        return EmptyStreamCheck(chunks, self._has_text, lambda: self._create(self._unstreamed(request)))
 
     async def _astream(self, request: Request) -> AsyncIterator[Any]:
         request = self._with_own_connection(request)
         chunks = await super()._astream(request)
         if not self._is_unbilled:
             return chunks
-        return AsyncEmptyStreamCheck(chunks, self._has_text, lambda: self._arepeat_unstreamed(request))
+        return AsyncEmptyStreamCheck(chunks, self._has_text, lambda: self._acreate(self._unstreamed(request)))
 
     def _with_own_connection(self, request: Request) -> Request:
         # When a stream fails, llama.cpp's server drops its connection, along with any request already sent on it.
@@ -171,13 +172,6 @@ class LocalMultiModal(OpenAIMultiModal):
     def _has_text(self, chunk: Any) -> bool:
         delta = CHAT_COMPLETIONS.parse_chunk(chunk, self.service)
         return any(choice.text or choice.reasoning for choice in (delta, *delta.others.values()))
-
-    def _repeat_unstreamed(self, request: Request) -> None:
-        # Without retries: llama.cpp's server answers a request that is too long with 500, which is usually retried.
-        self._create(self._unstreamed(request))
-
-    async def _arepeat_unstreamed(self, request: Request) -> None:
-        await self._acreate(self._unstreamed(request))
 
     def _unstreamed(self, request: Request) -> Request:
         """Return the request without streaming, for an answer of one token."""

@@ -244,7 +244,8 @@ def _delta(choice: Any, part: str, service: str, finish_reason: str | None) -> D
     """Return what a choice contains, in its message or in its delta."""
     message = getattr(choice, part, None)
     text, reasoning = _texts(message, service)
-    return Delta(text, finish_reason=finish_reason, reasoning=reasoning, is_refusal=_is_refusal(message))
+    is_refusal = bool(getattr(message, "refusal", None)) and not getattr(message, "content", None)
+    return Delta(text, finish_reason=finish_reason, reasoning=reasoning, is_refusal=is_refusal)
 
 
 def _with_facts(delta: Delta, raw: Any, others: Mapping[int, Delta]) -> Delta:
@@ -295,10 +296,6 @@ def _texts(message: Any, service: str) -> tuple[str, str]:
     if not isinstance(content, str):
         raise MalformedResponseError(f"The answer from {service} is not text: check the model's name and the base URL.")
     return content, reasoning
-
-
-def _is_refusal(message: Any) -> bool:
-    return bool(getattr(message, "refusal", None)) and not getattr(message, "content", None)
 
 
 def _is_reasoning(part: Mapping[str, Any]) -> bool:

@@ -165,8 +165,9 @@ class ResponsesApi(WireFormat):
             return Delta(string(raw, "delta"), raw=raw, is_refusal=True)
         if kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
             return Delta(reasoning=string(raw, "delta"), raw=raw, is_demo=_is_demo(raw, "item_id"))
-        if kind == "response.reasoning_summary_part.added" and _is_later(raw, "output_index", "summary_index"):
-            return Delta(reasoning=_SUMMARY_SEPARATOR)
+        if kind == "response.reasoning_summary_part.added":
+            is_first = not (token_count(raw, "output_index") or token_count(raw, "summary_index"))
+            return Delta(reasoning="" if is_first else _SUMMARY_SEPARATOR)
         if not kind:
             raise_reported(said_by(raw))
         return Delta()
@@ -265,10 +266,6 @@ def _reasoning(output: list[Any]) -> Iterator[str]:
         for number, part in enumerate(_list(item, "summary")):
             yield (_SUMMARY_SEPARATOR if index or number else "") + string(part, "text")
         yield from (string(part, "text") for part in _list(item, "content"))
-
-
-def _is_later(raw: Any, *names: str) -> bool:
-    return any((token_count(raw, name) or 0) > 0 for name in names)
 
 
 def _list(raw: Any, name: str) -> list[Any]:
