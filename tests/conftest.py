@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from tests.lab import browser_page, close_notebooks, running_lab
 from vision_nb.cost import request_window
 from vision_nb.services import SERVICES
 
@@ -83,6 +84,30 @@ def server():
 
     with DemoServer(tokens_per_second=5000) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """Run JupyterLab for the notebooks of all tests, and return its address and its folder."""
+    root, work = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("work")
+    with running_lab(root, work) as address:
+        yield address, root
+
+
+@pytest.fixture(scope="module")
+def module_page():
+    """Open a browser for a module's tests, which open their notebooks on one page: JupyterLab loads slowly."""
+    with browser_page() as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        yield page
+
+
+@pytest.fixture
+def page(module_page):
+    """Return the module's page, and close the test's notebooks afterwards."""
+    yield module_page
+    close_notebooks(module_page)
+    assert module_page.foreign_hosts == set()
 
 
 @contextmanager

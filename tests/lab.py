@@ -105,8 +105,12 @@ def run_all(page, address, name):
 
 
 def open_notebook(page, address, name):
-    """Open a notebook, and wait for its kernel."""
-    page.goto(f"{address}/lab/tree/{name}?reset")
+    """Open a notebook, on the page of JupyterLab as it is if no notebook is open there, and wait for its kernel."""
+    is_empty = "() => window.jupyterapp && !document.querySelector('.jp-NotebookPanel, .jp-Dialog')"
+    if page.evaluate(is_empty):  # loading JupyterLab again takes seconds
+        page.evaluate("(path) => { window.jupyterapp.commands.execute('docmanager:open', { path }); }", name)
+    else:
+        page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=120_000)
     wait_for_kernel(page)
 
@@ -120,6 +124,19 @@ def wait_for_kernel(page):
         " return commands.isEnabled('notebook:run-all-cells')"
         " && shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'; }",
         timeout=120_000,
+    )
+
+
+def close_notebooks(page):
+    """Close all notebooks on a page of JupyterLab without saving them, and shut down their kernels."""
+    page.evaluate(
+        """async () => {
+          for (const widget of [...(window.jupyterapp?.shell.widgets('main') ?? [])]) {
+            await widget.sessionContext?.shutdown().catch(() => {});
+            if (widget.context) widget.context.model.dirty = false;
+            widget.dispose();
+          }
+        }"""
     )
 
 

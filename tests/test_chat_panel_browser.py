@@ -9,28 +9,11 @@ import pytest
 
 from tests.axe import assert_accessible_in_both_themes
 from tests.conftest import encoded, picture
-from tests.lab import browser_page, running_lab
 from tests.panel_lab import open_panel
 from tests.test_safe_html import HOSTILE
 
 pytestmark = pytest.mark.browser
 PANEL = "panel = vn.ChatPanel(llm)\npanel"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """A JupyterLab server for this module's notebooks: its address and its folder."""
-    root, work = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("work")
-    with running_lab(root, work) as address:
-        yield address, root
-
-
-@pytest.fixture
-def page():
-    with browser_page() as page:
-        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        yield page
-        assert page.foreign_hosts == set()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from nbclient import NotebookClient
 
 from tests.conftest import encoded, picture
 from tests.panel_lab import write_notebook
-from tests.test_chat_panel_browser import files_transfer, lab, opened, page  # noqa: F401 - fixtures
+from tests.test_chat_panel_browser import files_transfer, opened  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.browser
 PANEL = "panel = vn.ChatPanel(llm)\npanel"
@@ -15,7 +15,7 @@ FOCUSED = (
 )
 
 
-def test_saved_widget_state_does_not_hide_the_static_transcript(lab, page):  # noqa: F811
+def test_saved_widget_state_does_not_hide_the_static_transcript(lab, page):
     address, root = lab
     name = write_notebook(root, "saved", "panel = vn.ChatPanel(llm)\npanel", "await panel.ask('Hello?')\nNone")
     notebook = nbformat.read(root / name, as_version=4)
@@ -41,7 +41,7 @@ def test_saved_widget_state_does_not_hide_the_static_transcript(lab, page):  # n
 
 def test_repeated_enter_dropped_files_and_a_growing_answer(opened):  # noqa: F811
     panel = opened(speed=60)
-    page = panel.page  # noqa: F811
+    page = panel.page
     panel.run("server.answer_with('```\\ncode\\n```\\n\\n' + 'word ' * 150)")
     transfer = files_transfer(page, [("a.png", "image/png", encoded(picture()))])
     for event in ("dragenter", "dragover", "drop"):
@@ -70,7 +70,7 @@ def test_repeated_enter_dropped_files_and_a_growing_answer(opened):  # noqa: F81
 
 def test_focus_stays_in_the_panel_and_a_kernel_shutdown_is_displayed(opened):  # noqa: F811
     panel = opened(speed=60)
-    page = panel.page  # noqa: F811
+    page = panel.page
     panel.run("server.answer_with('word ' * 100)")
     panel.box.fill("One?")
     page.locator(".vnb-composer button:text('Send')").click()

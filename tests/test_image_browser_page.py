@@ -7,7 +7,6 @@ from tests.axe import assert_accessible, assert_accessible_in_both_themes
 from tests.conftest import picture
 from tests.lab import open_notebook, run_all
 from tests.panel_lab import KERNEL
-from tests.test_chat_panel_browser import lab, page  # noqa: F401 - fixtures
 from vision_nb.images.cards import image_cards, image_strip
 from vision_nb.images.document import ImageDocument
 
@@ -29,7 +28,7 @@ def write(root, name, cells):
     return f"{name}.ipynb"
 
 
-def test_show_pages_enlarges_and_zooms_by_keyboard(lab, page):  # noqa: F811
+def test_show_pages_enlarges_and_zooms_by_keyboard(lab, page):
     address, root = lab
     cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, "vn.show(sorted(folder.iterdir(), key=str))")]
     run_all(page, address, write(root, "browser", cells))
@@ -77,15 +76,11 @@ def test_show_pages_enlarges_and_zooms_by_keyboard(lab, page):  # noqa: F811
     dialog.wait_for(state="hidden")
     assert "21–40" in images.inner_text() and page.locator(".jp-Notebook .jp-Cell").count() == 2
     page.set_viewport_size({"width": 700, "height": 800})
-    assert (
-        page.evaluate(
-            "() => { const e = document.querySelector('.vnb-images'); return e.scrollWidth - e.clientWidth; }"
-        )
-        <= 0
-    )
+    assert images.evaluate("(e) => e.scrollWidth - e.clientWidth") <= 0
+    page.set_viewport_size({"width": 1200, "height": 1000})
 
 
-def test_saved_cards_are_enlarged_by_click_and_keyboard_in_an_untrusted_notebook(lab, page):  # noqa: F811
+def test_saved_cards_are_enlarged_by_click_and_keyboard_in_an_untrusted_notebook(lab, page):
     address, root = lab
     documents = [ImageDocument(image=picture(800, 600), image_name=f"{number}.png") for number in range(3)]
     html = image_cards(documents) + image_strip(documents)

@@ -6,7 +6,7 @@ import pytest
 import vision_nb as vn
 from tests.axe import assert_async_page_accessible
 from tests.conftest import encoded, picture
-from tests.lab import browser_page, run_all, running_lab
+from tests.lab import browser_page, run_all
 from tests.panel_page import panel_page
 from vision_nb import errors
 from vision_nb.demo import Fault
@@ -226,13 +226,12 @@ CELLS = (
 
 
 @pytest.mark.browser
-def test_labels_given_by_keyboard_are_found_after_a_reload(tmp_path):
-    root = tmp_path / "notebooks"
-    root.mkdir()
+def test_labels_given_by_keyboard_are_found_after_a_reload(lab):
+    address, root = lab
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / "label.ipynb")
-    with running_lab(root, tmp_path) as address, browser_page() as page:
+    with browser_page() as page:
         run_all(page, address, "label.ipynb")
         panel = page.locator(".vnb-label")
         panel.wait_for(timeout=90_000)

@@ -7,7 +7,7 @@ import pytest
 
 import vision_nb as vn
 from tests.axe import assert_accessible, assert_accessible_in_both_themes, assert_async_page_accessible
-from tests.lab import browser_page, run_all, running_lab
+from tests.lab import browser_page, run_all
 from tests.panel_lab import KERNEL
 from tests.panel_page import panel_page
 from tests.test_chat_panel_browser import restart
@@ -72,11 +72,11 @@ def near(sides, expected):
     return all(abs(side - other) <= 2 for side, other in zip(sides, expected, strict=False))
 
 
-def test_regions_are_selected_with_mouse_and_keyboard(tmp_path_factory):
-    root, work = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("work")
+def test_regions_are_selected_with_mouse_and_keyboard(lab):
+    address, root = lab
     cells = [nbformat.v4.new_code_cell(CELL), nbformat.v4.new_code_cell(WAIT)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), root / "regions.ipynb")
-    with running_lab(root, work) as address, browser_page() as page:
+    with browser_page() as page:
         run_all(page, address, "regions.ipynb")
         page.wait_for_selector(".vnb-regions-image[src^=data]", timeout=90_000)
         selection = Selection(page, root)

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from tests.axe import assert_accessible_in_both_themes
-from tests.lab import browser_page, run_all, running_lab
+from tests.lab import run_all
 from tests.panel_lab import KERNEL
 from tests.test_chat_panel_browser import restart
 from vision_nb.store import Store
@@ -35,21 +35,6 @@ for number, path in enumerate(images[1:]):
 extraction = make_extraction(folder, answers, images=images)
 """
 PANEL = "extraction.review(reviewer='ann', order='given')"
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """A JupyterLab server for this module's notebooks: its address and its folder."""
-    root, work = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("work")
-    with running_lab(root, work) as address:
-        yield address, root
-
-
-@pytest.fixture
-def page():
-    with browser_page() as page:
-        yield page
-        assert page.foreign_hosts == set()
 
 
 class Panel:
