@@ -91,6 +91,14 @@ def test_a_missing_element_is_an_error_with_its_number(missing):
             use(missing)
 
 
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT, {"bytes": None, "path": None}])
+def test_a_missing_image_is_an_error_that_says_to_leave_it_out(missing):
+    llm = vn.connect("demo")
+    for use in (vn.ImageDocument.of, lambda image: load_images([image]), lambda image: llm.complete("What?", [image])):
+        with pytest.raises(errors.UnsupportedImageError, match=r"The image is missing \(.+dropna\(\)"):
+            use(missing)
+
+
 def test_a_table_is_an_error_that_says_to_pass_a_column(paths):
     for table in (pd.DataFrame({"path": paths}), pa.table({"path": paths})):
         with pytest.raises(errors.UnsupportedImageError, match=r"pass one of its columns, such as table\['path'\]"):

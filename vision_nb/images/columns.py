@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesVi
 from typing import Any, cast
 
 from vision_nb.errors import UnsupportedImageError
-from vision_nb.images.sources import ImageSource
+from vision_nb.images.sources import ImageSource, is_missing
 from vision_nb.rendering.format import type_name
 
 
@@ -47,8 +47,7 @@ def elements_of(source: ImageSource) -> Iterable[ImageSource] | None:
 def _present(column: Any, values: list[Any]) -> list[Any]:
     """Return the elements of a column; none may be missing."""
     for number, value in enumerate(values):
-        is_nan = isinstance(value, float) and value != value
-        if value is None or is_nan or type(value).__name__ in ("NAType", "NaTType"):
+        if is_missing(value):
             raise UnsupportedImageError(
                 f"Item {number} of the {type(column).__name__} is missing: leave it out, as with column.dropna()."
             )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from vision_nb.errors import UnsupportedImageError
+
 ImageSource: TypeAlias = Any
 """A path, URL, data URI, bytes, binary file, Pillow image, numpy array, matplotlib figure or ImageDocument.
 
@@ -32,12 +34,23 @@ def local_path(source: str) -> str | None:
     return url2pathname(path)
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value is missing in its list or table: None, NaN, or a missing value of pandas."""
+    is_nan = isinstance(value, float) and value != value
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
+
+
 def source_arguments(source: ImageSource) -> dict[str, Any]:
     """Return the arguments with which `ImageDocument` is created from a source.
 
     Args:
         source: Any source but a document of ours. A str that is neither a URL nor a data URI is a path.
+
+    Raises:
+        UnsupportedImageError: The source is a missing value.
     """
+    if is_missing(source):
+        raise UnsupportedImageError(f"The image is missing ({source!r}): leave it out, as with column.dropna().")
     if isinstance(source, str):
         path = local_path(source)
         return {"image_url": source} if path is None else {"image_path": path}
