@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
@@ -477,7 +478,16 @@ def test_boxes_outside_the_image_are_not_drawn_and_the_original_is_unchanged():
     before = image.tobytes()
     drawn = vn.draw_boxes(image, [(100, 100, 120, 120)])
     assert drawn.to_pil().tobytes() == image.tobytes() == before
-    assert vn.draw_boxes(image, vn.Box(1, 2, 30, 40)).to_pil().tobytes() != before
+
+
+def test_one_box_is_drawn_as_a_list_of_one():
+    image = picture(80, 60)
+    drawn = vn.draw_boxes(image, [vn.Box(1, 2, 30, 40)]).to_pil().tobytes()
+    assert drawn != image.tobytes()
+    for box in (vn.Box(1, 2, 30, 40), (1, 2, 30, 40), np.array([1, 2, 30, 40])):
+        assert vn.draw_boxes(image, box).to_pil().tobytes() == drawn
+    with pytest.raises(errors.SettingsError, match=r"pixels, not \[1, 2, 30\]"):
+        vn.draw_boxes(image, (1, 2, 30))
 
 
 def test_a_smaller_result_has_the_boxes_at_their_places():

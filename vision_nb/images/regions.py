@@ -6,12 +6,12 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import ImageError, SettingsError
-from vision_nb.images.boxes import Box
+from vision_nb.images.boxes import Box, is_finite_number
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.pixels import on_white
 from vision_nb.images.sources import ImageSource
@@ -35,7 +35,7 @@ _BRIGHT = 0.18  # the relative luminance at which black and white text have the 
 @checks_arguments
 def draw_boxes(
     image: ImageSource,
-    boxes: Box | Iterable[Box | Sequence[float]],
+    boxes: Box | Sequence[float] | Iterable[Box | Sequence[float]],
     *,
     labels: bool = True,
     max_side: int | None = None,
@@ -48,8 +48,8 @@ def draw_boxes(
 
     Args:
         image: The image.
-        boxes: Boxes, such as ``response.boxes()`` returns, or (left, top, right, bottom), in pixels of the upright
-            image. What is outside the image is not drawn.
+        boxes: One or more boxes, such as ``response.boxes()`` returns, or (left, top, right, bottom), in pixels of the
+            upright image. What is outside the image is not drawn.
         labels: Whether to draw the labels.
         max_side: The longest side of the result in pixels; None for the image's own size. A smaller result is drawn at
             its own size, so that its labels can be read.
@@ -71,7 +71,10 @@ def draw_boxes(
     document = ImageDocument.of(image)
     if not isinstance(boxes, Iterable):
         raise SettingsError(f"boxes= must be a list of boxes: got {boxes!r:.80}.")
-    checked = [Box.of(box) for box in ([boxes] if isinstance(boxes, Box) else boxes)]
+    listed: list[Any] = [boxes] if isinstance(boxes, Box) else list(boxes)
+    if listed and is_finite_number(plain_number(listed[0])):  # the four numbers of one box
+        listed = [listed]
+    checked = [Box.of(box) for box in listed]
     size, pixels = document.size, on_white(document.to_pil(max_side), []).convert("RGB")
     target = pixels.size
     scale = (target[0] / size[0], target[1] / size[1])
