@@ -22,7 +22,8 @@ from vision_nb.images.decode import Size
 class Box(PublicObject):
     """A box on an image, in pixels of the upright original.
 
-    A point is a box without width and height. ``left, top, right, bottom = box`` unpacks the sides.
+    A point is a box without width and height. ``left, top, right, bottom = box`` unpacks the sides,
+    and ``pd.DataFrame(map(vars, boxes))`` is a table of several boxes.
 
     Attributes:
         left: Pixels from the image's left side to the box's.
@@ -35,6 +36,8 @@ class Box(PublicObject):
     >>> box = vn.Box(10, 20, 310, 220, "receipt")
     >>> box.size, box.center, box.is_point
     ((300, 200), (160.0, 120.0), False)
+    >>> list(vars(box))
+    ['left', 'top', 'right', 'bottom', 'label', 'image']
     """
 
     left: float
