@@ -7,9 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests import panel_lab
 from tests.axe import assert_accessible_in_both_themes
 from tests.lab import run_all
-from tests.panel_lab import KERNEL
 from tests.test_chat_panel_browser import restart
 from vision_nb.store import Store
 
@@ -81,7 +81,7 @@ def opened(lab, page, request):
     def opened(cell=PANEL):
         folder.mkdir(exist_ok=True)
         cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, cell)]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), folder / "review.ipynb")
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=panel_lab.KERNEL), folder / "review.ipynb")
         run_all(page, address, f"{folder.name}/review.ipynb")
         panel = Panel(page, folder / "receipts")
         panel.wait_for(".vnb-review-title", "Image 1")
@@ -287,9 +287,25 @@ def test_the_panel_passes_axe_in_both_themes_and_fits_narrow_pages(opened):
         assert (image["y"] + image["height"] <= form["y"]) == (width < 640)
 
 
-def test_a_restarted_kernel_is_displayed(opened):
+def test_the_form_refuses_text_that_a_busy_kernel_would_lose_and_a_restarted_kernel_is_displayed(opened):
     panel = opened()
     page = panel.page
+    cells = panel_lab.Panel(page)
+    cells.new_cell()
+    page.keyboard.insert_text("import time; print('STARTED', flush=True); time.sleep(3)")
+    page.keyboard.press("Control+Enter")
+    cells.wait_for_text("STARTED", ".jp-OutputArea-output")
+    panel.input("note").fill("a note")
+    page.keyboard.press("Enter")
+    page.keyboard.type(" and more")
+    panel.root.get_by_label("Remove: items 1").click()
+    assert panel.input("note").input_value() == "a note"
+    assert panel.root.get_by_label("Remove: items 2").is_visible()
+    panel.wait_for(".vnb-kernel-status", "Waiting for the kernel: another cell is running.")
+    panel.wait_for_image("receipt0.png")
+    assert panel.saved()[0]["note"] == "a note"
+    page.keyboard.type("x")
+    assert "x" in panel.input("shop").input_value()
     restart(page)
     panel.wait_for(".vnb-kernel-status", "The kernel was restarted or stopped: run this cell again")
     assert page.locator(".vnb-review-body").evaluate("(body) => body.inert")

@@ -109,10 +109,10 @@ function render({ model, el }) {
     input.focus(); // the Send button is hidden during the answer
     try {
       const { rejection } = await request({ do: "send", text });
-      if (!rejection && input.value === text) {
-        setText("");
+      if (!rejection && input.value.startsWith(text)) {
+        setText(input.value.slice(text.length)); // what was typed since stays
         clearTimeout(draftTimer);
-        post({ do: "draft", text: "" });
+        post({ do: "draft", text: input.value });
         stepsBack = 0;
         recalledText = null;
       }

@@ -251,6 +251,13 @@ function render({ model, el }) {
     event.preventDefault();
     action();
   });
+  // Python's next card replaces the form, so the form refuses changes until then.
+  const refuseWhileWaiting = (event) => {
+    if (!status.isWaiting() || event.key === "Tab") return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  for (const type of ["keydown", "beforeinput", "mousedown", "click"]) form.addEventListener(type, refuseWhileWaiting, true);
 
   passOnSaveKeys(root);
   el.append(root);
