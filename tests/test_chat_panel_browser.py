@@ -132,9 +132,13 @@ def test_images_are_pasted_dropped_picked_and_added(opened, tmp_path):
     assert [detail for detail, _ in json.loads(sent)] == [None, None, "low", None, None]
     assert all(inline for _, inline in json.loads(sent))
     panel.turns.locator(".vnb-image").nth(2).click()
-    panel.page.wait_for_function("() => document.querySelector('.vnb-lightbox[open] img')?.naturalWidth === 1600")
+    panel.page.wait_for_function("() => document.querySelector('.vnb-image-dialog[open] img')?.naturalWidth === 1600")
+    zoom = "() => new DOMMatrix(getComputedStyle(document.querySelector('.vnb-viewer-image')).transform).a"
+    panel.page.keyboard.press("+")
+    assert panel.page.evaluate(zoom) == 1.25
     panel.page.keyboard.press("Escape")
-    panel.page.wait_for_function("() => !document.querySelector('.vnb-lightbox[open]')")
+    panel.page.wait_for_function("() => !document.querySelector('.vnb-image-dialog[open]')")
+    assert panel.page.evaluate("() => Boolean(document.activeElement.closest('.vnb-image'))")  # where it was opened
 
 
 def test_files_that_are_not_images_or_too_large_are_rejected(opened):
@@ -275,10 +279,11 @@ def test_the_panel_shows_that_the_kernel_is_busy(opened):
     panel.button("Delete from here").click()
     panel.wait_for_text("Waiting for the kernel: another cell is running.")
     panel.say("Hello?")
+    panel.page.keyboard.type("And then?")
     panel.wait_for_text("Hello?", ".vnb-prompt")
     panel.wait("done")
     assert panel.turns.count() == 1
-    assert panel.page.locator(".vnb-progress").is_hidden() and panel.box.input_value() == ""
+    assert panel.page.locator(".vnb-progress").is_hidden() and panel.box.input_value() == "And then?"
 
 
 def test_code_and_panel_share_a_conversation(opened):

@@ -81,7 +81,7 @@ async def test_a_question_is_composed_by_mouse_and_keyboard(server, llm, tmp_pat
         await until(page, "() => document.querySelectorAll('.vnb-attachments > li').length === 2")
         assert await page.evaluate("() => document.activeElement.title") == "Enlarge image 2.png"
         await page.keyboard.press("Enter")
-        await until(page, "() => document.querySelector('.vnb-lightbox[open] img')?.naturalWidth === 64")
+        await until(page, "() => document.querySelector('.vnb-image-dialog[open] img')?.naturalWidth === 64")
         await page.keyboard.press("Escape")
 
         # One detail level for all images, of which each can differ; the model's default in plain words.

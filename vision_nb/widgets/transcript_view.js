@@ -26,8 +26,8 @@ function render({ model, el }) {
   const status = element("div", { className: "vnb-status" }, totals, badge, continued, error, restoreButton, newButton);
   const earlier = earlierMenu((id) => send({ do: "open", id }));
   const announcement = element("div", { className: "vnb-announcement", role: "status", "aria-live": "polite" });
-  const lightbox = element("dialog", { className: "vnb-lightbox" });
-  const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, element("div", { className: "vnb-scroll" }, list, jump), status, earlier.root, unsaved, announcement, lightbox);
+  const dialog = imageDialog({ onEnlarge: () => {} }); // Python sends all pixels at once
+  const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, element("div", { className: "vnb-scroll" }, list, jump), status, earlier.root, unsaved, announcement, dialog.node);
 
   const composer = () => root.closest(".widget-vbox")?.querySelector(".vnb-composer");
   const send = (message) => {
@@ -75,14 +75,12 @@ function render({ model, el }) {
     earlier.draw(model.get("status").earlier);
     status.hidden = !totalsText && !errorText && !removed && !can_start_new;
   };
-  const enlarge = ({ name, type }, buffers) => {
-    const url = URL.createObjectURL(new Blob([buffers[0]], { type }));
-    const caption = element("div", { textContent: name, dir: "auto" });
-    const closeButton = button({ textContent: "Close" }, () => lightbox.close());
-    lightbox.replaceChildren(element("img", { src: url, alt: name }), caption, closeButton);
-    lightbox.setAttribute("aria-label", name);
-    lightbox.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
-    lightbox.showModal();
+  const enlarge = async ({ name, type }, buffers) => {
+    const data = new Blob(buffers, { type });
+    const { width, height } = await createImageBitmap(data);
+    const url = URL.createObjectURL(data);
+    dialog.node.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
+    dialog.show({ thumbnail: url, name, width, height }, name);
   };
   const download = ({ name, type }, buffers) => {
     const url = URL.createObjectURL(new Blob([buffers[0]], { type }));
@@ -190,6 +188,7 @@ function render({ model, el }) {
   return () => {
     Object.entries(listeners).forEach(([name, listener]) => model.off(name, listener));
     endWatch();
+    dialog.end();
     clearInterval(interval);
     clearInterval(clock);
     observer.disconnect();

@@ -51,9 +51,22 @@ class TranscriptView(PageWidget):
         on_action: Called with the message of a button, such as ``{"do": "delete", "id": ...}``.
     """
 
-    _esm = read_assets("dom.js", "answer_blocks.js", "turn.js", "earlier_menu.js", "transcript_view.js")
+    _esm = read_assets(
+        "dom.js",
+        "answer_blocks.js",
+        "turn.js",
+        "earlier_menu.js",
+        "image_viewer.js",
+        "image_dialog.js",
+        "transcript_view.js",
+    )
     _css = "\n".join(
-        [read_assets("panel.css", "transcript_view.css", "answer.css", "earlier_menu.css"), CODE_CSS, _FORMULAS]
+        [
+            read_assets("panel.css", "transcript_view.css", "answer.css", "earlier_menu.css"),
+            read_assets("image_viewer.css", "image_dialog.css"),
+            CODE_CSS,
+            _FORMULAS,
+        ]
     )
     turns: list[TurnView]
     height = traitlets.Unicode().tag(sync=True)
