@@ -120,8 +120,9 @@ def _facts(document: ImageDocument, prepared: Prepared | None) -> str:
     if prepared is None:
         return "sent as the ID of the uploaded file" if isinstance(document, UploadedImage) else "only the URL is sent"
     kind, kilobytes = prepared.mimetype.removeprefix("image/").upper(), len(prepared.data) / 1000
-    notes = "".join(f"; {note}" for note in prepared.notes)
-    return f"{prepared.size[0]} x {prepared.size[1]} {kind}, {kilobytes:,.0f} kB{notes}"
+    size = f"{prepared.size[0]} x {prepared.size[1]}"
+    notes = "".join(f"; {note.removesuffix(f' to {size}')}" for note in prepared.notes)
+    return f"{size} {kind}, {kilobytes:,.0f} kB{notes}"
 
 
 def _card(document: ImageDocument, prepared: Prepared | None) -> ImageCard:
