@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, overload
@@ -241,41 +241,44 @@ def estimate_cost(
     sources = as_images(images) if as_size(images) is None else [images]
 
     def estimate(model: Any) -> Estimate:
-        options: dict[str, Any] = {"detail": detail, "max_new_tokens": max_new_tokens, "exact": exact}
-        estimated = _estimate(prompt, sources, model, per_image=per_image, **options)
+        images = _count(sources, model, detail)
+        options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "exact": exact}
+        estimated = _estimate(prompt, sources, images, model, per_image=per_image, **options)
         if len(sources) < 2 or exact:
             return estimated
-        return replace(estimated, alternative=_estimate(prompt, sources, model, per_image=not per_image, **options))
+        other_way = _estimate(prompt, sources, images, model, per_image=not per_image, **options)
+        return replace(estimated, alternative=other_way)
 
     return estimate(model) if models is None else Estimates(map(estimate, as_models(models)))
+
+
+def _settings(model: Any) -> Mapping[str, Any]:
+    return model.settings() if isinstance(model, PricedModel) else {}
+
+
+def _count(sources: list[Any], model: Any, detail: str | None) -> tuple[ImageTokens, ...]:
+    """Count the tokens of each image for a model."""
+    default, max_side = _settings(model).get("image_detail"), getattr(model, "max_side", None)
+    return tuple(count_images(sources, counted_model(model).model, detail, default_detail=default, max_side=max_side))
 
 
 def _estimate(
     prompt: str,
     sources: list[Any],
+    images: tuple[ImageTokens, ...],
     model: Any,
     *,
-    detail: str | None,
     max_new_tokens: int | None,
     exact: bool,
     per_image: bool,
 ) -> Estimate:
     found, price = counted_model(model), pricing_of(model)
     name = found.model
-    settings = model.settings() if isinstance(model, PricedModel) else {}
-    longest = longest_answer(settings, EXPECTED_OUTPUT) if max_new_tokens is None else plain_number(max_new_tokens)
+    expected = longest_answer(_settings(model), EXPECTED_OUTPUT)
+    longest = expected if max_new_tokens is None else plain_number(max_new_tokens)
     if type(longest) is not int or longest < 1:
         raise SettingsError(f"max_new_tokens must be an integer of at least 1: got {longest!r:.80}.")
     text = text_tokens(prompt, name)
-    images = tuple(
-        count_images(
-            sources,
-            name,
-            detail,
-            default_detail=settings.get("image_detail"),
-            max_side=getattr(model, "max_side", None),
-        )
-    )
     places = [[place] for place in range(len(images))] if per_image and images else [range(len(images))]
     counts = [
         _exact_count(model, prompt, [sources[place] for place in call])
@@ -283,7 +286,7 @@ def _estimate(
         else _total(text.tokens, [images[place] for place in call])
         for call in places
     ]
-    low, high = (total_price(price(Usage(tokens, output)) for tokens in counts) for output in (1, longest))
+    low, high = (_price_of_calls(price, counts, output) for output in (1, longest))
     return Estimate(
         getattr(model, "label", str(model)),
         text,
@@ -300,6 +303,14 @@ def _estimate(
 
 def _total(text: int, images: Iterable[ImageTokens]) -> int | None:
     return InputTokens(text, [image.tokens for image in images]).total
+
+
+def _price_of_calls(
+    price: Callable[[Usage], Decimal | None], counts: Sequence[int | None], output: int
+) -> Decimal | None:
+    """Return the price of some calls; equal ones, of which there may be a million, are priced once."""
+    prices = {tokens: price(Usage(tokens, output)) for tokens in set(counts)}
+    return total_price(prices[tokens] for tokens in counts)
 
 
 def _exact_count(model: Any, prompt: str, sources: list[Any]) -> int:
