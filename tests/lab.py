@@ -105,12 +105,8 @@ def run_all(page, address, name):
 
 
 def open_notebook(page, address, name):
-    """Open a notebook, on the page of JupyterLab as it is if no notebook is open there, and wait for its kernel."""
-    is_empty = "() => window.jupyterapp && !document.querySelector('.jp-NotebookPanel, .jp-Dialog')"
-    if page.evaluate(is_empty):  # loading JupyterLab again takes seconds
-        page.evaluate("(path) => { window.jupyterapp.commands.execute('docmanager:open', { path }); }", name)
-    else:
-        page.goto(f"{address}/lab/tree/{name}?reset")
+    """Open a notebook, and wait for its kernel."""
+    page.goto(f"{address}/lab/tree/{name}?reset")
     page.wait_for_selector(".jp-NotebookPanel-toolbar", timeout=120_000)
     wait_for_kernel(page)
 

@@ -447,10 +447,11 @@ PROBES = (
     " window[name] = (...args) => { window.probes.push([name, ...args]); }; }"
 )
 FIND_BAD = """(selector) => { const found = [];
-// Our own icons and the image of the parts panel before it opens: an answer cannot make buttons and classes.
+// Our own icons and the images of the dialog and the parts panel before they open: an answer cannot make buttons and classes.
 const isOwnIcon = (e) => e.parentElement.tagName === 'BUTTON' && !e.closest('.vnb-markdown')
   && /^<svg viewBox="0 0 24 24" class="vnb-icon vnb-icon-[a-z]+" aria-hidden="true"><path d="[a-zA-Z0-9 .-]+"><\\/path><\\/svg>$/.test(e.outerHTML);
-const isOwnImage = (e) => e.closest('.vnb-composer') && e.outerHTML === '<img class="vnb-regions-image" alt="" draggable="false">';
+const isOwnImage = (e) => (e.closest('.vnb-composer') && e.outerHTML === '<img class="vnb-regions-image" alt="" draggable="false">')
+  || (e.closest('.vnb-image-dialog:not([open])') && /^<img class="vnb-viewer-image" alt="" draggable="false" style="[^"]*">$/.test(e.outerHTML));
 for (const e of [...document.querySelectorAll(selector)].flatMap((root) => [...root.querySelectorAll('*')])) {
   const own = e.closest('.vnb-answer, .vnb-prompt, .vnb-model, .jp-OutputArea-output:not(.jupyter-widgets), main, body > section');
   if (/^(script|iframe|object|embed|form|style|link|meta|base|frame)$/i.test(e.tagName) && own) found.push(e.outerHTML);

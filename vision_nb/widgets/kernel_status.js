@@ -14,7 +14,7 @@ function kernelStatus({ model, body, purpose, saved }) {
     else if (!hasCard) text = `Run this cell to ${purpose}.`;
     else if (askedAt !== null && Date.now() - askedAt >= BUSY_AFTER) text = KERNEL_BUSY;
     setLiveText(node, text);
-    body.classList.toggle("vnb-waiting", text === KERNEL_BUSY);
+    body.classList.toggle("vnb-kernel-busy", text === KERNEL_BUSY);
   };
   const gone = () => {
     isGone = true;
