@@ -241,12 +241,12 @@ def estimate_cost(
     sources = as_images(images) if as_size(images) is None else [images]
 
     def estimate(model: Any) -> Estimate:
-        images = _count(sources, model, detail)
+        counted = _count(sources, model, detail)
         options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "exact": exact}
-        estimated = _estimate(prompt, sources, images, model, per_image=per_image, **options)
+        estimated = _estimate(prompt, sources, counted, model, per_image=per_image, **options)
         if len(sources) < 2 or exact:
             return estimated
-        other_way = _estimate(prompt, sources, images, model, per_image=not per_image, **options)
+        other_way = _estimate(prompt, sources, counted, model, per_image=not per_image, **options)
         return replace(estimated, alternative=other_way)
 
     return estimate(model) if models is None else Estimates(map(estimate, as_models(models)))

@@ -174,7 +174,7 @@ def image_strip(documents: Sequence[ShownImage]) -> str:
     """Return the HTML of a row of small thumbnails without captions; a click enlarges a thumbnail.
 
     Names and sizes are in the alternative texts and tooltips. Images after the first eight are counted at the end of
-    the row. The HTML needs no script; "" if there are no images.
+    the row. The HTML needs no script, and is empty if there are no images.
 
     Args:
         documents: The images; a broken one becomes a warning sign with the reason as its tooltip.

@@ -23,9 +23,8 @@ Size = tuple[int, int]
 ORIENTATION = 0x0112
 """The EXIF tag of an image's orientation."""
 
-_DATE_TIME = (
-    0x0132  # as the next two, an EXIF tag: when the file was last changed, or taken if the camera writes nothing else
-)
+# More EXIF tags. The first one says when the file was last changed, or taken if the camera writes nothing else.
+_DATE_TIME = 0x0132
 _EXIF_IFD = 0x8769
 _DATE_TIME_ORIGINAL = 0x9003
 _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
