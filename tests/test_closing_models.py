@@ -1,11 +1,14 @@
-"""Models close their connections: `close`, `aclose`, `with` and `async with`."""
+"""Models close their connections, with `close`, `aclose`, `with` and `async with`, and share none with a fork."""
 
 import asyncio
 import gc
+import os
+import threading
 
 import pytest
 
 import vision_nb as vn
+from vision_nb.images.download import download
 
 pytestmark = pytest.mark.slow
 
@@ -78,3 +81,41 @@ def test_closing_a_model_whose_loop_does_not_run_again_does_not_warn_of_its_clie
     llm.close()
     gc.collect()
     assert not [warning for warning in recwarn if warning.category is RuntimeWarning]
+
+
+def in_both_processes(function):
+    """Return the results of a function in a fork of this process and, at the same time, in this one."""
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.write(write, function("child"))
+        finally:
+            os._exit(0)
+    os.close(write)
+    own = function("parent")
+    with os.fdopen(read, "rb") as results:
+        theirs = results.read()
+    os.waitpid(child, 0)
+    return theirs, own
+
+
+@pytest.mark.posix
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_and_its_parent_read_only_their_own_answers(llm, server):
+    llm.complete("What?", IMAGE)
+    both = threading.Barrier(2)  # on one connection, the second question would only be read after the first answer
+    server.answer_with(lambda question: both.wait(10) is not None and question.prompt)
+    assert in_both_processes(lambda name: llm.complete(name, IMAGE).text.encode()) == (b"child", b"parent")
+
+
+@pytest.mark.posix
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_read_the_images_that_its_parent_downloads(server):
+    urls = {name: f"{server.url}/samples/{name}.png" for name in ("chart", "label")}
+    files = {name: download(url) for name, url in urls.items()}
+
+    def count_right(process):
+        name = {"child": "chart", "parent": "label"}[process]
+        return bytes([sum(download(urls[name]) == files[name] for _ in range(50))])
+
+    assert in_both_processes(count_right) == (bytes([50]), bytes([50]))

@@ -92,6 +92,10 @@ def _client() -> httpx2.Client:
     )
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_client.cache_clear)  # a fork must not read its parent's images
+
+
 def _check_host(request: httpx2.Request) -> None:
     """Refuse a URL whose host is in a private network.
 

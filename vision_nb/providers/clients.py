@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import os
 import sys
 import weakref
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Generic, Self, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from vision_nb.checks.public_object import PublicObject
 
@@ -84,6 +85,8 @@ class ClientPerLoop(Generic[T]):
         return closer
 
 
+_owners: WeakSet[ClientOwner] = WeakSet()
+_clients_of_parent: list[dict[str, Any]] = []  # of a forked process; closing them could wait for the parent's threads
 _clients_for_many: ContextVar[Mapping[Any, Any]] = ContextVar("clients_for_many", default=MappingProxyType({}))
 
 
@@ -94,7 +97,11 @@ class ClientOwner(PublicObject, ABC):
     """
 
     def __init__(self) -> None:
+        self._start_without_clients()
+
+    def _start_without_clients(self) -> None:
         self._async_clients = ClientPerLoop(self._make_async_client, self._aclose_client)
+        _owners.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state that a copy in another process needs, without the connections."""
@@ -102,7 +109,7 @@ class ClientOwner(PublicObject, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._async_clients = ClientPerLoop(self._make_async_client, self._aclose_client)
+        self._start_without_clients()
 
     def __copy__(self) -> Self:
         copied = type(self).__new__(type(self))
@@ -191,3 +198,14 @@ class ClientOwner(PublicObject, ABC):
     @abstractmethod
     def _make_async_client(self) -> Any:
         """Create the vendor's asynchronous client, on the event loop that will use it."""
+
+
+def _leave_clients_to_parent() -> None:
+    """Have a forked process open its own connections: on those of its parent, either could read the other's answers."""
+    for owner in list(_owners):
+        _clients_of_parent.append({name: owner.__dict__.pop(name, None) for name in _CLIENTS})
+        owner._start_without_clients()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_clients_to_parent)
