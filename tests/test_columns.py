@@ -57,6 +57,24 @@ def test_functions_that_take_images_take_columns(paths, kind):
     assert [pixel(document) for document in message.image_documents] == [(255, 0, 0), (0, 0, 255)]
 
 
+def test_a_polars_column_is_a_list_of_images_and_a_polars_table_is_the_truth(paths):
+    polars = pytest.importorskip("polars")
+    rows = [{"bytes": RED, "path": "r.png"}, {"bytes": None, "path": paths[1]}]
+    for column in (paths, [RED, BLUE], rows):
+        assert [pixel(document) for document in load_images(polars.Series(column))] == [(255, 0, 0), (0, 0, 255)]
+    with pytest.raises(errors.UnsupportedImageError, match="Item 1 of the Series is missing"):
+        load_images(polars.Series([paths[0], None]))
+
+    table = polars.DataFrame({"image": paths, "width": [40, 41]})
+    with pytest.raises(errors.UnsupportedImageError, match=r"pass one of its columns, such as table\['path'\]"):
+        load_images(table)
+    schema = {"type": "object", "properties": {"width": {"type": "integer"}}, "required": ["width"]}
+    extraction = vn.extract(table["image"], schema, model="demo", progress=False)
+    assert [one.outcome for one in extraction.score(table).judgments] == ["correct", "wrong"]
+    with pytest.raises(errors.SettingsError, match=r'it needs a column "image" .+ Its columns are path, width'):
+        extraction.score(table.rename({"image": "path"}))
+
+
 @pytest.mark.parametrize(
     "pixels",
     [

@@ -73,13 +73,13 @@ def read_truth(
     """Read the true values of images.
 
     Args:
-        truth: A pandas DataFrame, or the path of a CSV file, with a column for each field and the image in the column
-            "image" or the index; or a dict from image to value; or a list of dicts with the key "image"; or a list of
-            values in the order of the images; or an `Extraction` or `ReviewPanel` with reviewed images. A value is a
-            dict, nested or by field path, a pydantic object or a dataclass, or the bare value if there is one field. An
-            image is named by its path, the end of its path, or its file name with or without the ending. Empty cells,
-            NaN and None say that the image does not show the field; fields that are absent are not scored, and
-            columns and keys that are not fields are left out.
+        truth: A pandas or polars DataFrame, or the path of a CSV file, with a column for each field and the image in
+            the column "image" or the index of pandas; or a dict from image to value; or a list of dicts with the key
+            "image"; or a list of values in the order of the images; or an `Extraction` or `ReviewPanel` with reviewed
+            images. A value is a dict, nested or by field path, a pydantic object or a dataclass, or the bare value if
+            there is one field. An image is named by its path, the end of its path, or its file name with or without the
+            ending. Empty cells, NaN and None say that the image does not show the field; fields that are absent are not
+            scored, and columns and keys that are not fields are left out.
         documents: The images.
         fields: The fields of the schema.
         ignore_unknown: Ignore images that are not among the documents, instead of raising an error.
@@ -183,12 +183,13 @@ def _entries(truth: Any, names: _ImageNames, fields: Sequence[Field]) -> list[tu
         return _table_entries(*_read_csv(Path(truth)), fields)
     if hasattr(truth, "to_frame") and hasattr(truth, "index"):  # a pandas Series
         truth = truth.to_frame(fields[0].path if len(fields) == 1 else truth.name)
+    if hasattr(truth, "iter_rows"):  # a polars DataFrame
+        return _table_entries(truth.columns, truth.rows(), fields)
     if hasattr(truth, "columns") and hasattr(truth, "to_dict"):  # a pandas DataFrame
         columns = [str(column) for column in truth.columns]
         rows = [list(row) for row in truth.itertuples(index=False, name=None)]
-        if KEY not in columns:
-            if all(type(label) is int for label in truth.index.tolist()) and truth.index.name != KEY:
-                raise _no_key(columns)
+        is_numbered = all(type(label) is int for label in truth.index.tolist()) and truth.index.name != KEY
+        if KEY not in columns and not is_numbered:
             columns, rows = [KEY, *columns], [[label, *row] for label, row in zip(truth.index, rows, strict=True)]
         return _table_entries(columns, rows, fields)
     if isinstance(truth, Mapping):
@@ -223,8 +224,6 @@ def _read_csv(path: Path) -> tuple[list[str], list[list[Any]]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"The truth {str(path)!r:.120} is not a CSV file in UTF-8: save it as one.") from error
     columns = [column.strip() for column in rows[0]] if rows else []
-    if rows and KEY not in columns:
-        raise _no_key(columns)
     for number, row in enumerate(rows, 1):
         if len(row) > len(columns):
             raise SettingsError(
@@ -234,16 +233,14 @@ def _read_csv(path: Path) -> tuple[list[str], list[list[Any]]]:
     return columns, [row + [""] * (len(columns) - len(row)) for row in rows[1:]]
 
 
-def _no_key(columns: Sequence[str]) -> SettingsError:
-    return SettingsError(
-        f'The truth does not name its images: it needs a column "{KEY}" with their file names. '
-        f"Its columns are {', '.join(columns)[:100]}."
-    )
-
-
 def _table_entries(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], fields: Sequence[Field]
 ) -> list[tuple[Any, Any]]:
+    if columns and KEY not in columns:
+        raise SettingsError(
+            f'The truth does not name its images: it needs a column "{KEY}" with their file names. '
+            f"Its columns are {', '.join(columns)[:100]}."
+        )
     paths = [field.path for field in fields]
     for column, count in Counter(columns).items():
         if count > 1:

@@ -40,7 +40,8 @@ def elements_of(source: ImageSource) -> Iterable[ImageSource] | None:
     if hasattr(source, "dtype"):
         shape = getattr(source, "shape", ())
         is_pixels = not hasattr(source, "iloc") and getattr(source.dtype, "kind", "O") not in "OUST"
-        return None if len(shape) != 1 or is_pixels else _present(source, source.tolist())
+        to_list = getattr(source, "to_list", None) or source.tolist  # polars has only the first, numpy only the second
+        return None if len(shape) != 1 or is_pixels else _present(source, to_list())
     return _present(source, source.to_pylist()) if hasattr(source, "to_pylist") else None  # pyarrow
 
 
