@@ -246,6 +246,8 @@ class ProviderError(VisionError):
             and the ledger holds an estimate.
     """
 
+    may_be_billed = False
+
     def __init__(
         self,
         message: str,
@@ -253,13 +255,14 @@ class ProviderError(VisionError):
         status_code: int | None = None,
         partial_text: str = "",
         retry_after: float | None = None,
-        may_be_billed: bool = False,
+        may_be_billed: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.partial_text = partial_text
         self.retry_after = retry_after
-        self.may_be_billed = may_be_billed
+        if may_be_billed is not None:
+            self.may_be_billed = may_be_billed
 
 
 class AuthenticationError(ProviderError):
@@ -351,8 +354,7 @@ class BatchError(ProviderError):
 class IncompleteResponseError(ProviderError):
     """A stream ended without a finish reason or end marker; the text so far is in ``partial_text``."""
 
-    def __init__(self, message: str, *, may_be_billed: bool = True, **details: Any) -> None:
-        super().__init__(message, may_be_billed=may_be_billed, **details)
+    may_be_billed = True
 
 
 class SchemaError(ProviderError):
@@ -388,8 +390,7 @@ class SchemaError(ProviderError):
 class MalformedResponseError(ProviderError):
     """The server's answer does not follow its protocol; as it may be billed, the ledger holds an estimate."""
 
-    def __init__(self, message: str, *, may_be_billed: bool = True, **details: Any) -> None:
-        super().__init__(message, may_be_billed=may_be_billed, **details)
+    may_be_billed = True
 
 
 def __dir__() -> list[str]:
