@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TypeVar
 
 from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.spelling import similar
 from vision_nb.cost.model_reference import parse_model_name
 from vision_nb.cost.rate_limit import RateLimit, how_to_limit
 from vision_nb.errors import SettingsError
@@ -42,10 +42,10 @@ def _by_full_name(names: Sequence[str], values: Mapping[str, V], argument: str) 
     for given, value in values.items():
         name = given if given in names else _full_name(given)
         if name not in names:
-            near = get_close_matches(str(given), [*names, *(name.partition(":")[2] for name in names)], n=1)
+            near = similar(str(given), [*names, *(name.partition(":")[2] for name in names)])
             raise SettingsError(
                 f"{argument} names {given!r:.80}, which is not one of the models: "
-                + (f"did you mean {near[0]!r:.80}?" if near else f"{', '.join(names)[:120]}.")
+                + (f"did you mean {near!r:.80}?" if near else f"{', '.join(names)[:120]}.")
             )
         if name in found:
             raise SettingsError(f"{argument} names the model {name!r:.80} twice: remove one of them.")

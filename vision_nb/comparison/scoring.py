@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from vision_nb.checks.attributes import read_only
+from vision_nb.checks.spelling import similar
 from vision_nb.comparison.accuracy import (
     Accuracy,
     AccuracySummary,
@@ -305,8 +305,8 @@ class Score(TerminalDisplay):
     def _field(self, path: str) -> Field:
         paths = [field.path for field in self.scored_fields]
         if path not in paths:
-            near = get_close_matches(str(path), paths, n=1)
-            advice = f"Did you mean {near[0]!r}?" if near else f"The scored fields are {', '.join(paths)[:150]}."
+            near = similar(str(path), paths)
+            advice = f"Did you mean {near!r}?" if near else f"The scored fields are {', '.join(paths)[:150]}."
             raise SettingsError(f"{path!r:.80} is not a scored field. {advice}")
         return self.scored_fields[paths.index(path)]
 

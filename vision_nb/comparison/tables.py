@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.checks.spelling import similar
 from vision_nb.comparison.field_table import Values, column_names, typed_column
 from vision_nb.comparison.grid import Row
 from vision_nb.comparison.labels import ASPECTS, mean
@@ -126,8 +126,8 @@ def check_names(known: Sequence[str], names: Sequence[str]) -> None:
         raise SettingsError(f"columns must be a list of column names: got {names!r:.80}.")
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            advice = f"Did you mean {near[0]!r:.80}?" if near else f"The columns are {', '.join(known)[:150]}."
+            near = similar(name, known)
+            advice = f"Did you mean {near!r:.80}?" if near else f"The columns are {', '.join(known)[:150]}."
             raise SettingsError(f"{name!r:.80} is not a column of the table. {advice}")
 
 

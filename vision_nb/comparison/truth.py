@@ -8,10 +8,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from vision_nb.checks.spelling import similar
 from vision_nb.comparison.canonical_values import as_data, as_text, canonical, flat_values, is_missing
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
@@ -292,6 +292,6 @@ def _values(value: Any, by_path: Mapping[str, Field], image: str, left_out: set[
 
 
 def _not_a_field(name: str, paths: Sequence[str], image: str) -> SettingsError:
-    near = get_close_matches(name, paths, n=1)
-    advice = f"Did you mean {near[0]!r}?" if near else f"The fields are {', '.join(paths)[:120]}."
+    near = similar(name, paths)
+    advice = f"Did you mean {near!r}?" if near else f"The fields are {', '.join(paths)[:120]}."
     return SettingsError(f"The truth of {image!r:.60} has {name!r:.60}, which is not a field of the schema. {advice}")
