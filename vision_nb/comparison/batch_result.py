@@ -30,6 +30,7 @@ from vision_nb.rendering.format import format_duration
 from vision_nb.rendering.html import muted_text
 from vision_nb.rendering.terminal import TerminalDisplay
 from vision_nb.storage.batches import SUBMITTED, StoredBatch
+from vision_nb.storage.claims import pauses
 from vision_nb.store import Store
 from vision_nb.user_warnings import to_thread
 
@@ -149,7 +150,7 @@ class BatchResult(TerminalDisplay, Sequence[Row]):
         try:
             async with _opened_store(self._comparison) as store:
                 last_success = started
-                for pause in _pauses():
+                for pause in pauses(_FIRST_PAUSE, _LONGEST_PAUSE):
                     problem = ""
                     try:
                         await self._run(store).arefresh()
@@ -236,10 +237,3 @@ def age_of(time_created: float) -> str:
     """Return how long ago something was in words."""
     seconds = time.time() - time_created
     return "just now" if seconds < 60 else f"{format_duration(seconds)} ago"
-
-
-def _pauses() -> Iterator[float]:
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * 1.5, _LONGEST_PAUSE)

@@ -245,12 +245,16 @@ def release_all(transaction: Transaction, connection: sqlite3.Connection) -> Non
                 delete_claims(connection, [claim])
 
 
-def pauses() -> Iterator[float]:
-    """Return the seconds to wait between attempts to claim a question."""
-    pause = _FIRST_PAUSE
+def pauses(first: float = _FIRST_PAUSE, longest: float = _LONGEST_PAUSE) -> Iterator[float]:
+    """Return the seconds to wait between attempts, by default to claim a question; each pause is longer.
+
+    Args:
+        first: The first pause.
+        longest: The longest one.
+    """
     while True:
-        yield pause
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        yield first
+        first = min(first * 1.5, longest)
 
 
 class _Renewer:
