@@ -13,6 +13,7 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from vision_nb.checks.context_values import context_value
 from vision_nb.notebook.ipython import in_notebook, running_cell
 from vision_nb.rendering.html import muted_text
 from vision_nb.rendering.sanitize import terminal_text
@@ -79,11 +80,8 @@ async def to_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
     """Run a function in a thread; its warnings name the user's line."""
     import asyncio  # the callers have loaded it; `%load_ext vision_nb` need not
 
-    token = _CALLER.set(_users_frame())
-    try:
+    with context_value(_CALLER, _users_frame()):
         return await asyncio.to_thread(function, *args, **kwargs)
-    finally:
-        _CALLER.reset(token)
 
 
 def map_in_threads(function: Callable[[S], T], values: Sequence[S]) -> list[T]:
@@ -110,11 +108,8 @@ def map_in_threads(function: Callable[[S], T], values: Sequence[S]) -> list[T]:
 
 def submit(executor: Executor, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Call a function in a thread of an executor, with the context of the calling thread, and return its future."""
-    token = _CALLER.set(_users_frame())
-    try:
+    with context_value(_CALLER, _users_frame()):
         return executor.submit(copy_context().run, partial(function, *args, **kwargs))
-    finally:
-        _CALLER.reset(token)
 
 
 def _users_frame() -> FrameType | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from decimal import Decimal
 
+from vision_nb.checks.context_values import context_value
 from vision_nb.errors import BudgetExceededError
 from vision_nb.rendering.format import format_usd
 
@@ -108,18 +109,13 @@ class Budget:
             self._update()
             self._spent = Decimal(0)
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> AbstractContextManager[None]:
         """Apply this budget to the calls made in a ``with`` block.
 
         The ledger's budget applies too. Asynchronous calls wait while calls in progress may still leave enough of the
         budget; other calls raise BudgetExceededError.
         """
-        token = active_budget.set(self)
-        try:
-            yield
-        finally:
-            active_budget.reset(token)
+        return context_value(active_budget, self)
 
     def _update(self) -> None:
         """Add the amounts settled since the last update; the caller must hold the lock."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import Self
 
+from vision_nb.checks.context_values import context_value
 from vision_nb.cost.rate_limit import NO_LIMITS, RateLimit, amounts
 from vision_nb.cost.reported_limits import JITTER
 from vision_nb.cost.request_gate import LimitReport, active_gate
@@ -40,13 +41,11 @@ class CallGate:
     @contextmanager
     def active(self) -> Iterator[Self]:
         """Apply the rate limits to the requests that are made in a ``with`` block."""
-        token = active_gate.set(self)
-        try:
-            yield self
-        finally:
-            self.drop_unsent()
-            with suppress(ValueError):  # a coroutine that is collected is closed in another context
-                active_gate.reset(token)
+        with context_value(active_gate, self):
+            try:
+                yield self
+            finally:
+                self.drop_unsent()
 
     @cached_property
     def window(self) -> SlidingWindow:

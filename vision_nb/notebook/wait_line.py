@@ -6,10 +6,11 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Self
 
+from vision_nb.checks.context_values import context_value
 from vision_nb.notebook.progress import LiveOutput
 from vision_nb.rendering.format import format_duration
 from vision_nb.rendering.html import muted_text
@@ -88,12 +89,6 @@ def _countdown(seconds: float) -> Iterator[tuple[float, float]]:
         yield left, min(left, _INTERVAL)
 
 
-@contextmanager
-def hidden_waits() -> Iterator[None]:
+def hidden_waits() -> AbstractContextManager[None]:
     """Show no lines in a ``with`` block: the progress of a run shows what waits."""
-    token = show_wait.set(lambda _: None)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # a coroutine that is collected is closed in another context
-            show_wait.reset(token)
+    return context_value(show_wait, lambda _: None)

@@ -11,6 +11,8 @@ import io
 from contextvars import ContextVar
 from typing import Any
 
+from vision_nb.checks.context_values import context_value
+
 
 class Transfer:
     """One pickle that may contain secrets.
@@ -52,10 +54,7 @@ def dumps_with_secrets(value: Any) -> tuple[bytes, bool]:
             return super().reducer_override(value)
 
     transfer = Transfer()
-    token = _active.set(transfer)
-    try:
-        buffer = io.BytesIO()
+    buffer = io.BytesIO()
+    with context_value(_active, transfer):
         Pickler(buffer).dump(value)
-        return buffer.getvalue(), transfer.has_secrets
-    finally:
-        _active.reset(token)
+    return buffer.getvalue(), transfer.has_secrets

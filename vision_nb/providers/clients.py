@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Self, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
+from vision_nb.checks.context_values import context_value
 from vision_nb.checks.public_object import PublicObject
 
 T = TypeVar("T")
@@ -142,11 +143,10 @@ class ClientOwner(PublicObject, ABC):
         if client is None:
             yield
             return
-        token = _clients_for_many.set({**_clients_for_many.get(), self: client})
         try:
-            yield
+            with context_value(_clients_for_many, {**_clients_for_many.get(), self: client}):
+                yield
         finally:
-            _clients_for_many.reset(token)
             await self._aclose_client(client)
 
     def _make_client_for_many(self) -> Any:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Generator, Iterator
-from contextlib import aclosing, closing, contextmanager
+from contextlib import AbstractContextManager, aclosing, closing, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
+
+from vision_nb.checks.context_values import context_value
 
 T = TypeVar("T")
 
@@ -22,18 +24,13 @@ class AnswerDeadlineError(TimeoutError):
     """An answer was not complete at its deadline, although data kept arriving."""
 
 
-@contextmanager
-def answer_deadline(seconds: float) -> Iterator[None]:
+def answer_deadline(seconds: float) -> AbstractContextManager[None]:
     """Limit the time that the answers to requests in a ``with`` block may take.
 
     Args:
         seconds: The limit in seconds.
     """
-    token = _deadline.set(time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+    return context_value(_deadline, time.monotonic() + seconds)
 
 
 def time_left() -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+from vision_nb.checks.context_values import context_value
 
 MAX_WAIT = 60.0
 """Longest pause before a repeated request, in seconds, even if the server asks for more."""
@@ -61,21 +62,12 @@ def backoff(retries: int) -> float:
 
 def without_rate_limit_retries() -> AbstractContextManager[None]:
     """Raise rate limit errors immediately inside the block, because the caller retries the call itself."""
-    return _caller_repeating(True)
+    return context_value(_caller_repeats, True)
 
 
 def with_rate_limit_retries() -> AbstractContextManager[None]:
     """Retry after rate limit errors inside the block, even if the caller retries: it would repeat a paid request."""
-    return _caller_repeating(False)
-
-
-@contextmanager
-def _caller_repeating(value: bool) -> Iterator[None]:
-    token = _caller_repeats.set(value)
-    try:
-        yield
-    finally:
-        _caller_repeats.reset(token)
+    return context_value(_caller_repeats, False)
 
 
 def caller_repeats() -> bool:
