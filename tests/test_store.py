@@ -102,6 +102,22 @@ def test_a_files_digest_is_stored_until_the_file_changes(path, tmp_path, monkeyp
     assert store.digest(document) != first
 
 
+@pytest.mark.posix
+def test_files_of_one_size_and_time_that_change_places_keep_their_own_digests(path, tmp_path):
+    places = [tmp_path / "a.bmp", tmp_path / "b.bmp"]
+    for seed, place in enumerate(places):
+        place.write_bytes(encoded(picture(seed=seed), "BMP"))
+        os.utime(place, (1e9, 1e9))  # as unzip does
+    documents = [vn.ImageDocument.of(place) for place in places]
+    store = Store(path)
+    first, second = store.digests(documents)
+    prepared = [document.prepare().data for document in documents]
+    for source, target in (places[0], tmp_path / "c"), (places[1], places[0]), (tmp_path / "c", places[1]):
+        source.rename(target)
+    assert store.digests(documents) == [second, first]
+    assert [document.prepare().data for document in documents] == prepared[::-1]
+
+
 def test_each_annotator_has_one_label_per_answer(path):
     store = Store(path)
     store.put_label("k", Label(4, 5, "good", "ann"))

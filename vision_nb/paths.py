@@ -30,6 +30,23 @@ def expand_path(path: str | os.PathLike[str], error: type[VisionError] = Setting
         raise error(f"{shown:.120} is not a usable path ({reason:.100}): write the whole path.") from cause
 
 
+def file_version(path: Path) -> tuple[int, int]:
+    """Return the size of a file in bytes, and a number that changes when the file is written, renamed or replaced.
+
+    The modification time alone is not enough: ``unzip`` and ``cp -p`` give it to files, and images without
+    compression have the same size.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: The file cannot be found.
+        ValueError: The path is invalid.
+    """
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns + state.st_ctime_ns
+
+
 def shown_path(path: Path) -> str:
     """Return a path for a message, with the home folder as ``~``: messages are saved in notebooks that people share."""
     try:

@@ -39,7 +39,7 @@ from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
 from vision_nb.images.worker_document import file_of
 from vision_nb.notebook.wait_line import hidden_waits
-from vision_nb.paths import shown_path
+from vision_nb.paths import file_version, shown_path
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.outgoing_image import ReadyImage
@@ -243,14 +243,13 @@ def _unexpected(error: Exception) -> ClusterError:
 def _version(image: ImageDocument, known: KnownFile | None, address: str) -> KnownFile | VisionError:
     try:
         with _naming_worker(address, image):
-            size = modified = 0
+            version = 0, 0
             if image.image_path is not None:
                 with suppress(OSError, ValueError):
-                    state = Path(image.image_path).stat()
-                    size, modified = state.st_size, state.st_mtime_ns
-            if known is not None and known[:2] == (size, modified):
+                    version = file_version(Path(image.image_path))
+            if known is not None and known[:2] == version:
                 return known
-            return size, modified, sha256(image.read()).hexdigest()
+            return *version, sha256(image.read()).hexdigest()
     except ImageError as error:
         return portable_error(error)
     except Exception as error:

@@ -25,7 +25,7 @@ from vision_nb.images.download import HEADER_BYTES, download
 from vision_nb.images.formats import lacks_end, sniff
 from vision_nb.images.metadata import without_metadata
 from vision_nb.images.prepare import Header, read_header
-from vision_nb.paths import expand_path, shown_path
+from vision_nb.paths import expand_path, file_version, shown_path
 from vision_nb.privacy.transfer import includes_secrets
 from vision_nb.privacy.urls import public_url, redact_url
 
@@ -182,12 +182,11 @@ class FileContent(ImageContent):
         return _file_header(self, self.fingerprint())
 
     def fingerprint(self) -> Hashable:
-        """Return the path, size and modification time."""
+        """Return the path and the version of the file."""
         try:
-            state = self._path.stat()
+            return str(self._path.absolute()), *file_version(self._path)
         except (OSError, ValueError):
             return str(self._path)  # reading the file then raises an error that names the reason
-        return str(self._path.absolute()), state.st_size, state.st_mtime_ns
 
     def for_worker(self) -> ImageContent:
         """Return the content with an absolute path."""

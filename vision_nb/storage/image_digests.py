@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vision_nb.errors import ImageError, ImageNotFoundError
 from vision_nb.images.document import ImageDocument
-from vision_nb.paths import expand_path
+from vision_nb.paths import expand_path, file_version
 from vision_nb.privacy.urls import public_url
 from vision_nb.storage.store_file import StoreFile
 
@@ -22,10 +22,10 @@ CREATE TABLE IF NOT EXISTS files (
 """The table."""
 
 FileVersion = tuple[str, int, int]
-"""The path, size in bytes and modification time in nanoseconds of a file."""
+"""The path of a file, and its version as `file_version` returns it."""
 
 KnownFile = tuple[int, int, str]
-"""The size in bytes of a file, its modification time in nanoseconds, and its digest."""
+"""The version of a file as `file_version` returns it, and its digest."""
 
 _MAX_RECENT = 20_000
 """The files whose digests are kept in memory: those that wait in the queues of a run."""
@@ -51,7 +51,7 @@ class ImageDigestStore(StoreFile):
     def digests(self, documents: Sequence[ImageDocument]) -> list[str | ImageError]:
         """Return a digest of each image's content, or the error that reading it raised.
 
-        A file's digest is stored until its size or modification time changes. A remote image is not downloaded: its
+        A file's digest is stored until the file is written, renamed or replaced. A remote image is not downloaded: its
         digest is that of its URL without password and signature. A page or frame is not rendered: its digest is that
         of the file and of what was chosen from it.
 
@@ -145,15 +145,14 @@ def _note_recent(version: FileVersion, digest: str) -> None:
 
 
 def _file_version(document: ImageDocument) -> FileVersion | None:
-    """Return the path, size and modification time of an image in a whole file that can be found; otherwise None."""
+    """Return the path and version of an image in a whole file that can be found; otherwise None."""
     if document.image_path is None or document.part_of is not None:
         return None
     try:
         path = _absolute_path(document.image_path)
-        state = path.stat()
+        return _text(path), *file_version(path)
     except (OSError, ValueError, ImageError):
         return None  # reading the image then raises an ImageError that names the path
-    return _text(path), state.st_size, state.st_mtime_ns
 
 
 def _stored_path(document: ImageDocument) -> str | None:
