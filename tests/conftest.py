@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.lab import browser_page, close_notebooks, running_lab
 from vision_nb.cost import request_window
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 
 # On a busy machine, making the examples of a test takes seconds, which says nothing about the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -14,7 +14,7 @@ from vision_nb.cost.rule_table import RULES
 from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.images.formats import SENDABLE
 from vision_nb.providers.catalog import key_variables
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 
 ROOT = NOTEBOOKS.parent
 PAGES = [ROOT / "README.md", *sorted((NOTEBOOKS / "guide").glob("*.md"))]

@@ -7,7 +7,7 @@ from vision_nb import errors
 from vision_nb.demo import DemoServer, Quota
 from vision_nb.demo.quota import Meter
 from vision_nb.providers.rate_limit_headers import limit_reports
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "How large is it?"}], "max_tokens": 10}
 

@@ -17,7 +17,7 @@ from tests.test_prepare import CARRIERS, with_inflated
 from tests.test_services import MODELS, NAMES
 from vision_nb.demo.openai.dialects import service_path
 from vision_nb.images.formats import has_only_pixels, sniff
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 from vision_nb.widgets.image_viewer import enlarged_image
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from tests.secret_search import CANARY, leaks, serving
 from tests.test_secrets_keys import PROVIDERS, connect, sent_key
 from vision_nb import errors
 from vision_nb.providers.replicate.transport import Server
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 
 pytestmark = pytest.mark.slow
 

@@ -411,6 +411,7 @@ NAMES = {
     "fireworks:accounts/fireworks/models/qwen2p5-vl-32b-instruct": "Qwen2.5-VL",
     "together:Qwen/Qwen2.5-VL-72B-Instruct": "Qwen2.5-VL",
     "deepinfra:Qwen/Qwen2-VL-7B-Instruct": "Qwen2.5-VL",
+    "huggingface:Qwen/Qwen3-VL-8B-Instruct:novita": "Qwen3-VL",
     "local:qwen2.5vl:7b": "Qwen2.5-VL, Ollama",
     "local:Qwen2.5-VL-3B-Instruct-Q4_K_M.gguf": "Qwen2.5-VL, llama.cpp",
     "local:/models/Qwen2.5-VL-3B-Instruct-Q4_K_M.gguf": "Qwen2.5-VL, llama.cpp",

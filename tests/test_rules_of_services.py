@@ -18,7 +18,7 @@ from vision_nb.cost.ledger import ledger
 from vision_nb.cost.rule_kinds import PaddedPatches
 from vision_nb.demo.openai import handler
 from vision_nb.demo.openai.dialects import service_path
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 
 pytestmark = pytest.mark.slow
 

@@ -15,15 +15,18 @@ from tests.conftest import encoded, picture
 from tests.forms import EIGHT_FORMS, FORMS, ask, ask_all
 from tests.kernels import in_process_shell
 from tests.secret_search import CANARY, CORE, appears_in, is_of_tests, leaks
-from vision_nb import errors, services
+from vision_nb import errors
 from vision_nb.cost.ledger import ledger
 from vision_nb.demo.openai.dialects import PRICE, service_path
-from vision_nb.services import SERVICES, all_services
+from vision_nb.services import registry
+from vision_nb.services.registry import all_services
+from vision_nb.services.table import SERVICES
 
 pytestmark = pytest.mark.slow
 
 NAMES = [
-    "openai", "anthropic", "gemini", "openrouter", "mistral", "groq", "together", "xai", "fireworks", "deepinfra"
+    "openai", "anthropic", "gemini", "openrouter", "mistral", "groq", "together", "xai", "fireworks", "deepinfra",
+    "huggingface", "moonshot", "zai",
 ]  # fmt: skip
 MODELS = {name: (row.examples or ("some-model",))[0] for name, row in SERVICES.items()}
 
@@ -45,7 +48,7 @@ def last(server):
 
 @pytest.fixture(autouse=True)
 def no_services_of_other_tests(monkeypatch):
-    monkeypatch.setattr(services, "_registered", {})
+    monkeypatch.setattr(registry, "_registered", {})
 
 
 @pytest.fixture(params=NAMES)
@@ -142,6 +145,22 @@ def test_images_that_are_too_large_together_are_an_error_with_the_figures(server
     with pytest.raises(errors.ImageTooLargeError, match=r"accepts 0\.0 MB of images per request.*as base64"):
         llm.complete("x", [encoded(picture(200, 200))])
     assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "model, is_priced",
+    [
+        ("huggingface:Qwen/Qwen3-VL-8B-Instruct:novita", True),
+        ("huggingface:Qwen/Qwen3-VL-8B-Instruct", False),  # the router chooses the partner
+        ("huggingface:Qwen/Qwen3-VL-8B-Instruct:fastest", False),
+        ("moonshot:kimi-k2.6", True),
+        ("zai:glm-4.6v", True),
+    ],
+)
+def test_the_price_is_that_of_whoever_sells_the_model(model, is_priced):
+    llm = vn.connect(model, api_key="k")
+    price = llm.price(vn.Usage(1_000_000, 1_000_000))
+    assert (price is not None and price > 0) == is_priced and str(llm) == model
 
 
 @pytest.mark.parametrize("name", ["anthropic"], indirect=True)

@@ -113,7 +113,7 @@ if TYPE_CHECKING:
     from vision_nb.responses import ChatResponse as ChatResponse
     from vision_nb.responses import CompletionResponse as CompletionResponse
     from vision_nb.responses import Usage as Usage
-    from vision_nb.services import register_service as register_service
+    from vision_nb.services.registry import register_service as register_service
     from vision_nb.widgets.chat_panel import ChatPanel as ChatPanel
     from vision_nb.widgets.image_browser import show as show
     from vision_nb.widgets.label_panel import LabelPanel as LabelPanel
@@ -156,7 +156,7 @@ _EXPORTS = {
     "vision_nb.providers.replicate.catalog": ("REPLICATE_MULTI_MODAL_LLM_MODELS",),
     "vision_nb.providers.replicate.model": ("ReplicateMultiModal",),
     "vision_nb.responses": ("ChatResponse", "CompletionResponse", "Usage"),
-    "vision_nb.services": ("register_service",),
+    "vision_nb.services.registry": ("register_service",),
     "vision_nb.widgets.chat_panel": ("ChatPanel",),
     "vision_nb.widgets.image_browser": ("show",),
     "vision_nb.widgets.label_panel": ("LabelPanel",),

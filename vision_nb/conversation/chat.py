@@ -26,7 +26,7 @@ from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.responses import ChatResponse, Usage
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 from vision_nb.user_warnings import to_thread
 
 

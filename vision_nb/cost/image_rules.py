@@ -12,7 +12,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.detail import check_detail
 from vision_nb.images.prepare import fit_within
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 
 _calibrated_rules: dict[str, Row] = {}
 

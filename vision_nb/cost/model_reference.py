@@ -14,7 +14,8 @@ from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.errors import SettingsError
 from vision_nb.rendering.format import type_name
 from vision_nb.responses import Usage
-from vision_nb.services import OTHER_PROVIDERS, SERVICES, all_services, find_service
+from vision_nb.services.registry import all_services, find_service
+from vision_nb.services.table import OTHER_PROVIDERS, SERVICES
 
 _DEFAULT_MODELS = {"openai": "gpt-4o", "local": "llava", "demo": "demo"}
 _LOCAL_SERVERS = ("ollama", "lmstudio", "lm-studio", "localai", "vllm", "llamacpp", "llama.cpp", "llama-cpp")

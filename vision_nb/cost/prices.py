@@ -10,7 +10,8 @@ from vision_nb.cost.model_reference import without_provider
 from vision_nb.cost.price_list import listed_price
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
-from vision_nb.services import OTHER_PROVIDERS, find_service
+from vision_nb.services.registry import find_service
+from vision_nb.services.table import OTHER_PROVIDERS
 
 BATCH_TIER = "batch"
 """The service tier of answers from a batch."""
@@ -79,6 +80,9 @@ def price(usage: Usage, *, provider: str, model: str, service_tier: str | None =
     price_id = _price_id(provider)
     if price_id is None:
         return None
+    if "{}" in price_id:  # a router, which sells the models of partners at their prices
+        model, _, partner = model.partition(":")
+        price_id = price_id.format(partner)
     return listed_price(usage, price_id=price_id, model=model, service_tier=service_tier)
 
 

@@ -12,7 +12,7 @@ from vision_nb.demo.answers.answer import answer
 from vision_nb.demo.faults import BatchFault, Fault
 from vision_nb.demo.quota import Meter, Quota
 from vision_nb.errors import SettingsError
-from vision_nb.services import Service
+from vision_nb.services.table import Service
 
 if TYPE_CHECKING:
     from PIL import Image

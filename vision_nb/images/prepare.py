@@ -151,7 +151,7 @@ def prepare(
     if len(encoded) > max_bytes:
         raise ImageTooLargeError(
             f"{name} is {len(encoded) / 1e6:.1f} MB at {pixels.width} x {pixels.height} pixels, but the limit is "
-            f"{max_bytes / 1e6:.3g} MB: use a lower detail level, or crop it."
+            f"{max_bytes / 1e6:.3g} MB: set a smaller max_side=, or crop it."
         )
     return Prepared(encoded, encoded_type, pixels.size, original_size=size, notes=tuple(notes))
 

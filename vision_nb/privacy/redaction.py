@@ -31,7 +31,7 @@ _MIN_LENGTH = 8
 """A shorter key is a placeholder such as "EMPTY", and could be part of any message."""
 
 _KEY = (
-    r"\b(?:sk|r8)[-_][\w*-]{6,}|\b(?:hf_|gsk_|xai-)[A-Za-z0-9]{20,}|\bAIza[\w-]{30,}"
+    r"\b(?:sk|r8)[-_][\w*-]{6,}|\b(?:hf_|gsk_|xai-)[A-Za-z0-9]{20,}|\b(?:AIza|nvapi-)[\w-]{30,}"
     r"|\beyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*"
     r"|(?<=Bearer )[^\s'\"]+|(?<=Basic )[\w+/=-]{8,}|(?<=://)[^\s/?#@'\"]+:[^\s/?#@'\"]*(?=@)"
 )

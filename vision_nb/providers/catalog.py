@@ -11,7 +11,7 @@ from vision_nb.cost.small_models import SMALL_MODELS
 from vision_nb.providers.llamacpp.models import downloaded_models
 from vision_nb.providers.llamacpp.process import is_engine_installed
 from vision_nb.providers.replicate.catalog import REPLICATE_MULTI_MODAL_LLM_MODELS
-from vision_nb.services import all_services
+from vision_nb.services.registry import all_services
 
 DEMO = "demo"
 _KEY_VARIABLES = {

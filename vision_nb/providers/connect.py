@@ -31,13 +31,14 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
 
     Args:
         name: "openai:gpt-4o", "azure:DEPLOYMENT", "replicate:llava-13b", "local:llava" (or "ollama:llava"), "demo", or
-            "SERVICE:MODEL" for anthropic, gemini, openrouter, mistral, groq, together, xai, fireworks, deepinfra and
-            services of `register_service`. If only one provider has a model, as with "gpt-4o", "claude-sonnet-5" and
-            "gemini-2.5-flash", the provider can be omitted. Without ``api_base``, "local:MODEL" uses the server on this
-            machine that has the model, and "local" uses a server with a model that accepts images. A server of an
-            unknown type is used only if it lists the model. The name of a small model, such as "smolvlm-500m", needs no
-            server: it is downloaded after you agree, and served by an engine that all connections in this process
-            share; ``download=True`` does not ask, and ``download=False`` never downloads. None for the default model.
+            "SERVICE:MODEL" for anthropic, gemini, openrouter, mistral, groq, together, xai, fireworks, deepinfra,
+            huggingface, moonshot, zai and services of `register_service`. If only one provider has a model, as with
+            "gpt-4o", "claude-sonnet-5" and "gemini-2.5-flash", the provider can be omitted. Without ``api_base``,
+            "local:MODEL" uses the server on this machine that has the model, and "local" uses a server with a model
+            that accepts images. A server of an unknown type is used only if it lists the model. The name of a small
+            model, such as "smolvlm-500m", needs no server: it is downloaded after you agree, and served by an engine
+            that all connections in this process share; ``download=True`` does not ask, and ``download=False`` never
+            downloads. None for the default model.
         **options: Arguments of the model's class, which ``help(vn.OpenAIMultiModal)`` explains: max_new_tokens,
             temperature, image_detail, max_side (the longest side at which images are sent, in pixels), timeout,
             max_retries, api_key, api_base and so on.

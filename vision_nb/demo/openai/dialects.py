@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from vision_nb.demo.faults import Refusal, error_body
 from vision_nb.demo.openai.validation import refuse
-from vision_nb.services import Service
+from vision_nb.services.table import Service
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -15,7 +15,7 @@ from vision_nb.demo.openai.files import FileContent, Files, SingleFile
 from vision_nb.demo.openai.handler import AnswerHandler, OpenAIHandler
 from vision_nb.demo.openai.requests import Chat, read_chat, read_response
 from vision_nb.demo.state import DemoState
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 
 _AZURE_PARAMETERS = ("data_sources", "enhancements")  # which Azure accepts in addition to OpenAI's
 

@@ -17,7 +17,7 @@ from vision_nb.privacy.redaction import redact_logs
 from vision_nb.privacy.token_provider import TokenProvider
 from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.services import SERVICES, Service
+from vision_nb.services.table import SERVICES, Service
 
 if TYPE_CHECKING:
     import httpx2

@@ -33,7 +33,7 @@ from vision_nb.providers.openai.wire_format import WireFormat, token_count
 from vision_nb.providers.outgoing_image import OutgoingImage, counted
 from vision_nb.providers.retries import ASKED_TO_WAIT
 from vision_nb.providers.streaming import Delta
-from vision_nb.services import SERVICES
+from vision_nb.services.table import SERVICES
 from vision_nb.user_warnings import to_thread
 
 if TYPE_CHECKING:

@@ -18,20 +18,21 @@ from vision_nb.providers.call import Images, Request
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal
 from vision_nb.providers.openai.responses_api import wire_format_of
-from vision_nb.services import Service, find_service
+from vision_nb.services.registry import find_service
+from vision_nb.services.table import Service
 from vision_nb.user_warnings import warn_user
 
 
 @checks_arguments
 class ServiceMultiModal(OpenAIMultiModal):
-    """A model of Anthropic, Gemini, OpenRouter, Mistral, Groq, Together AI, xAI, Fireworks, DeepInfra or your service.
+    """A model of a service with OpenAI's Chat Completions API, such as Anthropic, Gemini or OpenRouter, or of your own.
 
     The services differ in what they accept: types, sizes and number of images, detail levels, URLs, the name of the
     length limit, and parameters. Requests follow a table that has a row for each service.
 
     Args:
         service: The service's name: "anthropic", "gemini", "openrouter", "mistral", "groq", "together", "xai",
-            "fireworks", "deepinfra", or one added by `register_service`.
+            "fireworks", "deepinfra", "huggingface", "moonshot", "zai", or one added by `register_service`.
         model: The model's name; it is not checked against a list.
         api_key: API key; by default, from the service's environment variable.
         api_base: Base URL of the server; by default, the service's own.
