@@ -75,6 +75,18 @@ def test_a_polars_column_is_a_list_of_images_and_a_polars_table_is_the_truth(pat
         extraction.score(table.rename({"image": "path"}))
 
 
+def test_images_in_memory_are_named_by_their_place_in_the_list():
+    dataset = [{"bytes": RED, "path": None}, {"bytes": BLUE, "path": "b.png"}]
+    for images, names in (
+        (pd.Series([RED, plain("blue")], index=[7, 9]), ["images[0]", "images[1]"]),
+        ([dataset, np.zeros((4, 4), np.uint8)], ["images[0]", "b.png", "images[2]"]),
+    ):
+        assert [document.title for document in load_images(images)] == names
+        assert [row.image for row in vn.compare("demo", "What is this?", images, progress=False)] == names
+    with pytest.raises(errors.UnsupportedImageError, match=r"^images\[1\] is not an image: it is text"):
+        load_images([RED, b"text"])
+
+
 @pytest.mark.parametrize(
     "pixels",
     [

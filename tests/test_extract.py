@@ -521,8 +521,10 @@ def test_a_table_that_was_saved_and_corrected_is_a_truth(server, llm, images, tm
 def test_images_in_memory_of_the_same_name_are_scored_with_their_reviews(server, llm):
     server.answer_with(lambda question: json.dumps({"count": 1}))
     schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
-    extraction = extract([encoded(picture(seed=seed), "BMP") for seed in range(3)], llm, schema)
+    images = [vn.ImageDocument(image=encoded(picture(seed=seed), "BMP")) for seed in range(3)]
+    extraction = extract(images, llm, schema)
     assert len({row.image for row in extraction}) == 1
+    assert "BMP image" in repr(extraction[0]) and "BMP image" in str(extraction)
     extraction.set_review(1, {"count": 1})
     extraction.set_review(2, {"count": 7})
     assert extraction.score().best.exact == 1

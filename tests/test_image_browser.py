@@ -44,7 +44,7 @@ def test_show_takes_every_kind_of_source_and_makes_cards_of_broken_ones(folder):
         "3.png",
         *(f"4{n}.png" for n in range(5)),
         "missing.png",
-        "7",
+        "images[4]",
     ]
     assert "There is no file" in cards[-2].facts and not cards[-2].thumbnail
     assert "int" in cards[-1].facts and not cards[-1].thumbnail

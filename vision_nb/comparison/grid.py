@@ -128,6 +128,8 @@ class Row(TerminalDisplay):
     @property
     def image_title(self) -> str:
         """The image's name without its folders."""
+        if self.document is not None:
+            return self.document.title
         return re.split(r"[/\\]", self.image.partition("?")[0].rstrip("/"))[-1] or self.image
 
     def facts(self) -> list[str]:

@@ -6,18 +6,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, ValuesVi
 from typing import Any, cast
 
 from vision_nb.errors import UnsupportedImageError
-from vision_nb.images.sources import ImageSource, is_missing
+from vision_nb.images.sources import ImageSource, is_missing, with_name
 from vision_nb.rendering.format import type_name
 
 
 def flatten(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
-    """Yield the sources in nested lists, columns and iterators, which are consumed."""
+    """Yield the sources in nested lists, columns and iterators, which are consumed.
+
+    An image in memory without a name is named by its position in its list or column, such as "images[2]".
+    """
     for source in sources:
         elements = elements_of(source)
         if elements is None:
             yield source
         else:
-            yield from flatten(elements)
+            yield from (with_name(one, f"images[{place}]") for place, one in enumerate(_flat(elements)))
+
+
+def _flat(sources: Iterable[ImageSource]) -> Iterator[ImageSource]:
+    for source in sources:
+        elements = elements_of(source)
+        yield from [source] if elements is None else _flat(elements)
 
 
 def elements_of(source: ImageSource) -> Iterable[ImageSource] | None:

@@ -82,7 +82,8 @@ def load_images(
     Args:
         *sources: Paths, URLs (also of object stores, such as ``s3://bucket/photo.jpg``), patterns, in-memory images, or
             lists, iterators, columns of tables and numpy arrays of strings or objects with them, in any combination.
-            The URL of a folder ends with a slash.
+            The URL of a folder ends with a slash. An image in memory without a name is named by its position in its
+            list or column, such as ``images[2]``.
         recursive: Whether to search subfolders too.
         pages: Pages of PDF documents and TIFF files: numbers from 1, or from -1 at the end, or a text such as
             ``"1-3, 8-, -1"``. The end of a range may be beyond the last page. None for all pages.

@@ -40,6 +40,13 @@ def is_missing(value: Any) -> bool:
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
 
+def with_name(source: ImageSource, name: str) -> ImageSource:
+    """Return a source that has this name if it is an image in memory without one."""
+    data, known = (source.get("bytes"), source.get("path")) if isinstance(source, Mapping) else (source, None)
+    is_file = isinstance(data, (str, Path)) or hasattr(data, "image_path") or hasattr(data, "read")
+    return source if known or is_file or is_missing(data) else {"bytes": data, "path": name}
+
+
 def source_arguments(source: ImageSource) -> dict[str, Any]:
     """Return the arguments with which `ImageDocument` is created from a source.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -129,6 +129,8 @@ def _load(images: ImageSource | Iterable[ImageSource]) -> ListOfImages[ListedIma
 
 def _title(source: ImageSource) -> str:
     """Return a name for a source that is not an image: a path without its folder, or a URL without its secrets."""
+    if isinstance(source, Mapping):  # an image in memory with a name
+        source = source.get("path")
     text = str(source)
     path = local_path(text) if isinstance(source, (str, Path)) else None
     text = redact(redact_url(text) if path is None else Path(path).name or path)
