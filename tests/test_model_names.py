@@ -1,6 +1,7 @@
 """Model names: with and without a provider, everywhere, and what misspelled ones suggest."""
 
 import pytest
+from IPython.core.error import UsageError
 
 import vision_nb as vn
 from tests.conftest import picture
@@ -59,6 +60,19 @@ def test_a_name_that_only_one_provider_has_needs_no_provider(name, full):
 def test_a_name_that_several_providers_may_have_is_refused(name):
     with pytest.raises(errors.SettingsError, match="Unknown provider or model"):
         vn.connect(name, api_key="k")
+
+
+@pytest.mark.parametrize("name", ["openai:", "anthropic:", "ollama:", " openai: "])
+def test_a_provider_without_the_model_that_its_colon_announces_is_refused(name, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    provider = name.strip(" :")
+    for function in (vn.connect, lambda name: vn.estimate_cost("How?", (64, 64), name)):
+        with pytest.raises(
+            errors.SettingsError, match=f"'{provider}:' does not include a model: write {provider}:NAME"
+        ):
+            function(name)
+    with pytest.raises(UsageError, match=f"did you mean {provider}:NAME"):
+        resolve(name.strip(), {})
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -88,7 +88,8 @@ def parse_model_name(name: str) -> ModelReference:
             program of a local server, such as "ollama", may replace "local".
 
     Raises:
-        SettingsError: The provider does not exist, or cannot be determined from the model's name.
+        SettingsError: The provider does not exist, or cannot be determined from the model's name; or a model is missing
+            after the colon.
 
     >>> str(parse_model_name("gpt-4o")), str(parse_model_name("ollama:llava"))
     ('openai:gpt-4o', 'local:llava')
@@ -97,10 +98,11 @@ def parse_model_name(name: str) -> ModelReference:
         raise SettingsError(f"{type_name(name, 'A')} is not a model's name: pass a name such as 'gpt-4o'.")
     text = name.strip()
     provider, colon, model = text.partition(":")
-    if provider in OTHER_PROVIDERS or find_service(provider) is not None:
-        return ModelReference(provider, model)
-    if provider.lower() in _LOCAL_SERVERS:
-        return ModelReference("local", model)
+    is_local = provider.lower() in _LOCAL_SERVERS
+    if is_local or provider in OTHER_PROVIDERS or find_service(provider) is not None:
+        if colon and not model:
+            raise no_model(text, provider)
+        return ModelReference("local" if is_local else provider, model)
     if text.lower() in SMALL_MODELS:
         return ModelReference("local", text.lower())
     owner = owner_of(text)
@@ -112,6 +114,11 @@ def parse_model_name(name: str) -> ModelReference:
         raise SettingsError(f"Unknown provider {provider!r:.80}: {hint}")
     hint = f"did you mean {guess!r}?" if guess else "write provider:model, for example openai:gpt-4o."
     raise SettingsError(f"Unknown provider or model {text!r:.80}: {hint}")
+
+
+def no_model(name: str, provider: str) -> SettingsError:
+    """Return an error about a name that has a provider only."""
+    return SettingsError(f"{name!r} does not include a model: write {provider}:NAME.")
 
 
 def without_provider(name: str) -> str:
@@ -153,7 +160,7 @@ def nearest_name(name: str, cutoff: float = 0.6) -> str | None:
     provider, colon, model = name.partition(":")
     if colon:
         found = similar(provider, [*provider_names(), *_LOCAL_SERVERS], cutoff)
-        return f"{found}:{model}" if found else None
+        return f"{found}:{model or 'NAME'}" if found else None
     known = {_DEFAULT_MODELS["local"]: f"local:{_DEFAULT_MODELS['local']}"}
     known |= {row: f"openai:{row}" for row in RULES if owner_of(row) == "openai"}
     for service in all_services().values():

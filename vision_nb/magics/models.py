@@ -161,9 +161,7 @@ def resolve(name: str, aliases: Mapping[str, str]) -> str:
     name = seen[-1]
     colon = ":" in name
     with suppress(SettingsError):
-        found = parse_model_name(name)
-        if found.model or not colon:
-            return str(found)
+        return str(parse_model_name(name))
     guess = closest(name, [*aliases, *known_models()]) if not colon else None
     guess = guess or nearest_name(name) or closest(f"openai:{name}", known_models())
     hint = f"did you mean {guess}?" if guess else "write provider:model, as in openai:gpt-4o."

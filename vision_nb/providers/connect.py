@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from vision_nb.checks.arguments import checks_arguments
-from vision_nb.cost.model_reference import parse_model_name
+from vision_nb.cost.model_reference import no_model, parse_model_name
 from vision_nb.cost.small_models import SMALL_MODELS
-from vision_nb.errors import MissingKeyError, SettingsError
+from vision_nb.errors import MissingKeyError
 from vision_nb.privacy.api_keys import hide_arguments
 from vision_nb.providers.base import MultiModalLLM
 
@@ -64,7 +64,7 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
     found = parse_model_name(name)
     provider, model = found.provider, found.model
     if not model and provider not in _WITH_DEFAULT_MODEL:
-        raise SettingsError(f"{name!r} does not include a model: write {provider}:NAME.")
+        raise no_model(name, provider)
     if provider == "local" and options.get("api_base") is None:
         from vision_nb.providers.local_models import connect_local
 
