@@ -602,6 +602,32 @@ def test_a_task_that_fails_is_an_error_with_its_cause(server, client, images, tm
     assert all(said in row.error for row in comparison) and not server.requests
 
 
+class Unloadable:
+    def __init__(self, error):
+        self.error = error
+
+    def __reduce__(self):
+        return fail, (self.error,)
+
+
+def fail(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module named 'shop'"), "No module named 'shop'): install the modules that they need"),
+        (AttributeError("module 'shop' has no 'Item'"), "has no 'Item'): use the notebook's package versions"),
+    ],
+)
+def test_models_that_a_worker_cannot_load_are_an_error_with_advice(server, client, images, tmp_path, error, said):
+    llm = model(server)
+    vars(llm)["setting"] = Unloadable(error)
+    comparison = compare(llm, "How?", images, store=tmp_path / "a", cluster=client)
+    assert all(said in row.error for row in comparison) and not server.requests
+
+
 @pytest.mark.parametrize("budget", [None, 1], ids=["no limits", "budget"])
 def test_workers_ask_before_each_request(server, client, images, tmp_path, monkeypatch, budget):
     replied = []

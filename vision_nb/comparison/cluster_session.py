@@ -134,9 +134,12 @@ class Session:
                     setup: Setup = await self.in_thread(pickle.loads, data)
                 except Exception as error:
                     said = redact(f"{type(error).__name__}: {error}")
+                    advice = "use the notebook's package versions"
+                    if isinstance(error, ImportError):
+                        advice = "install the modules that they need"
                     raise ClusterError(
-                        f"The worker {self.address} cannot load the models or the schema ({said:.120}): install the "
-                        "modules that they need on all workers."
+                        f"The worker {self.address} cannot load the models or the schema ({said:.120}): {advice} on "
+                        "all workers."
                     ) from None
                 self._setup = setup
                 if setup.is_large:
