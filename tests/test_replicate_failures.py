@@ -89,7 +89,18 @@ async def test_a_creation_is_not_repeated_after_a_server_error(server, make, sta
         server.fail(Fault(status=status, retry_after=0.01))
         error = await error_of_call(llm, number)
         assert type(error) is errors.ServerError and "check replicate.com/predictions before" in str(error)
+        assert error.may_be_billed
         assert len(server.requests) == len(created(server)) == number + 1
+
+
+@pytest.mark.parametrize("fault", [Fault(cut_after=20), Fault(status=500, retry_after=0), Fault(status=404)])
+async def test_a_prediction_that_cannot_be_read_may_be_billed(server, make, fault):
+    for number in range(2):
+        vn.ledger.reset()
+        server.fail(Fault())
+        server.fail(fault)
+        assert (await error_of_call(make("fuyu-8b", max_retries=0), number)).may_be_billed
+        assert (len(vn.ledger.entries), vn.ledger.unpriced) == (1, 1)
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
 
     prediction = getattr(error, "prediction", None)
     not_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.InvalidURL))
+    may_be_billed = prediction is not None or not not_sent
     advice = "Check the network, and api_base if you set it" if prediction or not_sent else _MAYBE_CREATED
     if isinstance(error, ModelError):
         return _ended(error.prediction, model, partial_text)
@@ -75,12 +76,14 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
                 f"Prediction {prediction.id} of {model} did not finish within {timeout:g} seconds and was canceled. "
                 "Raise timeout: a model that has not been used for a while can take minutes to start."
             )
-        return ProviderTimeoutError(message, partial_text=partial_text, may_be_billed=not not_sent)
+        return ProviderTimeoutError(message, partial_text=partial_text, may_be_billed=may_be_billed)
     if isinstance(error, (httpx.TransportError, httpx.InvalidURL)):
         reason = f" ({error!s:.80})" if str(error) else ""
         during = f" while prediction {prediction.id} was running" if prediction else ""
         return ProviderConnectionError(
-            f"The connection to Replicate failed{during}{reason}. {advice}.", partial_text=partial_text
+            f"The connection to Replicate failed{during}{reason}. {advice}.",
+            partial_text=partial_text,
+            may_be_billed=may_be_billed,
         )
     if isinstance(error, ReplicateError):
         return _refused(error, prediction, model, partial_text)
@@ -138,6 +141,7 @@ def _refused(error: Any, prediction: Any, model: str, partial_text: str) -> Prov
         status_code=error.status,
         partial_text=partial_text,
         retry_after=requested_pause("", detail) if kind is RateLimitError else None,
+        may_be_billed=prediction is not None or kind is ServerError,
     )
 
 
