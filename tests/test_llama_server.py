@@ -316,6 +316,16 @@ def test_no_log_file_is_left_behind(weights, tmp_path, monkeypatch):
     assert list(tmp_path.glob("*.log")) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="requires /proc")
+def test_it_does_not_inherit_the_api_keys_of_services(weights, monkeypatch):
+    names = ("OPENAI_API_KEY", "REPLICATE_API_TOKEN", "AWS_SECRET_ACCESS_KEY")
+    for name in names:
+        monkeypatch.setenv(name, "c4n4ry")
+    with vn.serve(*weights, progress=False, n_threads=1) as served:
+        environment = Path(f"/proc/{served.engine.pid}/environ").read_text()
+    assert "PATH=" in environment and "c4n4ry" not in environment
+
+
 def test_environment_variables_do_not_change_its_settings(weights, monkeypatch):
     for name, value in {"HOST": "0.0.0.0", "PORT": "1", "API_KEY": "secret", "CTX_SIZE": "64", "MODEL": "/x"}.items():
         monkeypatch.setenv(f"LLAMA_ARG_{name}", value)

@@ -41,6 +41,7 @@ _MAX_LOG_LINES = 12  # in an error
 _MAX_REASON_LENGTH = 160  # in an error message, which also has a sentence of its own
 _POLL_INTERVAL = 0.02  # seconds, while the model loads
 _CHILD = Path(__file__).with_name("child.py")
+_SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL")  # of environment variables
 _TIME = re.compile(r"^[\d.]+ (?=[A-Z] )")  # at the beginning of a line of the log
 _LISTENING = re.compile(
     r"^(?:[\d.]+ [A-Z] )?(?:srv|main)[\w :]*: (?:server is )?listening on http://[\d.]+:(\d+)", re.M
@@ -128,12 +129,14 @@ class Engine:
             self._log = log.open("rb")
             _remove(log)  # it stays readable while it is open, and a crash leaves no file behind
             self._log_lock = threading.Lock()
-            # In its own process group, so that interrupting a cell does not reach it.
+            # In its own process group, so that interrupting a cell does not reach it. It reads weights and images of
+            # others, so it must find no API key.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(_CHILD)],
                 stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=written,
+                env={name: value for name, value in os.environ.items() if not _SECRET_NAME.search(name.upper())},
                 start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
