@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from vision_nb.comparison.batch_accounts import account_of, close_account, reserved_batches
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import BatchError, ProviderConnectionError, StoreError, VisionError
 from vision_nb.providers.base import MultiModalLLM
@@ -50,33 +50,6 @@ _SKEW = 24 * 3600  # seconds by which the server's clock may differ
 _LINES = 100  # of an output file that are read together
 _RENEWAL = LEASE / 3  # seconds between two notes that this process is busy
 
-_reserved: dict[str, list[_Reservation]] = {}
-"""By a batch's token: what is reserved in budgets for the questions that are not collected."""
-
-_recorded: dict[str, set[str]] = {}
-"""By a batch's token: the questions whose cost was recorded, also if they are read again, perhaps for another store."""
-
-
-@dataclass
-class _Reservation:
-    """What is reserved in a budget for a batch.
-
-    Attributes:
-        budget: The budget.
-        left: What is reserved now.
-        each: What was reserved for each question.
-    """
-
-    budget: Budget
-    left: Decimal
-    each: Decimal
-
-    def give_back(self, questions: int) -> None:
-        """Give back what is reserved for some questions."""
-        amount = min(self.left, self.each * questions)
-        self.left -= amount
-        self.budget.settle_batch(amount)
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -94,11 +67,6 @@ class Outcome:
 def file_name(token: str) -> str:
     """Return the name of a batch's input file on the server."""
     return f"vision_nb-{token}.jsonl"
-
-
-def note_reserved(token: str, budgets: Iterable[tuple[Budget, Decimal]], questions: int) -> None:
-    """Keep amounts reserved in budgets until the questions of a batch are collected by this process."""
-    _reserved[token] = [_Reservation(budget, amount, round(amount / questions, 9)) for budget, amount in budgets]
 
 
 class BatchJobs:
@@ -243,7 +211,7 @@ class BatchJobs:
         changes = {"status": state.status, "done": state.done, "message": state.message, "seen": time.time()}
         await finish(self.store.finish_batch, batch.token, DELETING if files else OVER, files=files, **changes)
         if batch.is_own:  # no other store can read them any more
-            _recorded.pop(batch.token, None)
+            close_account(batch.token)
         await self.delete_files(replace(batch, files=tuple(files)))
 
     def _error_of_rest(self, state: BatchState, *, are_files_gone: bool) -> BatchError | None:
@@ -265,12 +233,11 @@ class BatchJobs:
         read = [self.api.read_line(line) for line in lines]
         facts = self.store.questions_of_batch(batch.token, [line.key for line in read])
         outcomes: dict[str, Outcome] = {}
-        recorded = _recorded.setdefault(batch.token, set())
+        account = account_of(batch.token)
         for line in read:
             if line.was_not_run or line.key not in facts or line.key in outcomes:
                 continue
-            is_new, known = line.key not in recorded, facts[line.key]
-            recorded.add(line.key)
+            is_new, known = account.record(line.key), facts[line.key]
             outcomes[line.key] = (
                 self._outcome(line.body, known, is_new) if line.error is None else Outcome(error=line.error)
             )
@@ -278,8 +245,7 @@ class BatchJobs:
             if outcome.response is not None and outcome.error is None and is_storable(outcome.response):
                 self.store.put(key, str(self.llm), outcome.response)
         self.store.remove_questions(batch.token, list(outcomes))
-        for reserved in _reserved.get(batch.token, ()):
-            reserved.give_back(len(outcomes))
+        account.give_back(len(outcomes))
         return outcomes
 
     def _outcome(self, body: Mapping[str, object] | None, facts: Mapping[str, object], is_new: bool) -> Outcome:
@@ -305,10 +271,11 @@ class BatchJobs:
         Args:
             tokens: The tokens of batches of this store, some of which it may have forgotten.
         """
-        steps = dict.fromkeys(tokens, OVER) | {one.token: one.step for one in self.store.batches(list(_reserved))}
-        for token in [token for token in _reserved if steps.get(token) in (DELETING, OVER)]:
-            for reserved in _reserved.pop(token, ()):
-                reserved.budget.settle_batch(reserved.left)
+        reserved = reserved_batches()
+        steps = dict.fromkeys(tokens, OVER) | {one.token: one.step for one in self.store.batches(reserved)}
+        for token in reserved:
+            if steps.get(token) in (DELETING, OVER):
+                account_of(token).release()
 
     async def adopt(self, grid: str, keys: set[str]) -> bool:
         """Find the batches of a comparison that the store does not know, as after it was deleted.

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import IO, Any
 
-from vision_nb.comparison.batch_jobs import BatchJobs, file_name, finish, kept_busy, note_reserved
+from vision_nb.comparison.batch_accounts import account_of
+from vision_nb.comparison.batch_jobs import BatchJobs, file_name, finish, kept_busy
 from vision_nb.comparison.calls import image_changed
 from vision_nb.comparison.rows import Rows
 from vision_nb.cost.accounting import longest_answer, unknown_and_advice
@@ -167,7 +168,7 @@ class Submission:
         token = uuid.uuid4().hex
         batch = replace(parent, token=token, step=UPLOADING, questions=len(written.facts))
         with written.file as file:
-            note_reserved(token, self._reserve(written), len(written.facts))
+            account_of(token).reserve(self._reserve(written), len(written.facts))
             try:
                 await finish(self._store.split_batch, parent.token, batch, written.facts)
                 async with kept_busy(self._store, token):
