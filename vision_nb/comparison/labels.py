@@ -219,7 +219,11 @@ def _format(value: Any, spec: str) -> str:
 
 
 def agreements(labels: Mapping[str, Sequence[Label]]) -> list[Agreement]:
-    """Compare each pair of annotators on the answers that both have scored."""
+    """Compare each pair of annotators on the answers that both have scored.
+
+    Raises:
+        SettingsError: No two annotators have scored the same answer.
+    """
     scores: dict[tuple[str, str], dict[str, int]] = {}  # by aspect and annotator, then by answer
     for key, answer_labels in labels.items():
         for label in answer_labels:
@@ -237,6 +241,11 @@ def agreements(labels: Mapping[str, Sequence[Label]]) -> list[Agreement]:
                 equal = sum(map(operator.eq, first, second))
                 percent = 100 * equal / len(common)
                 found.append(Agreement((one, other), aspect, len(common), percent, _kappa(first, second)))
+    if not found:
+        names = ", ".join(sorted({annotator for _, annotator in scores})) or "nobody"
+        raise SettingsError(
+            f"No answer was scored by two annotators (so far: {names:.100}): each scores with label(annotator=NAME)."
+        )
     return found
 
 

@@ -323,7 +323,11 @@ class Comparison(BatchResult):
         )
 
     def agreement(self) -> list[Agreement]:
-        """Return the agreement of each pair of annotators, with Cohen's kappa if scikit-learn is installed."""
+        """Return the agreement of each pair of annotators, with Cohen's kappa if scikit-learn is installed.
+
+        Raises:
+            SettingsError: No two annotators have scored the same answer.
+        """
         return agreements(self._labels())
 
     def plot(self) -> Figure:
