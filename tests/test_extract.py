@@ -481,6 +481,8 @@ def test_the_score_says_which_model_is_right_and_what_it_costs(server, images, t
         scores = extraction.score(source).to_dataframe()
         assert scores[scores["field"] == "count"][["model", "n", "correct"]].values.tolist() == expected
     assert extraction.comparison.score(truth).errors("count").to_dataframe()["answer"].tolist() == [4]
+    reviewed = extraction.to_dataframe(reviewed=True)  # with a row per model
+    assert extraction.score(reviewed).to_dataframe()["n"].tolist() == extraction.score().to_dataframe()["n"].tolist()
     with pytest.raises(errors.SettingsError, match=r"5\.png"):
         extraction.score({"5.png": {"count": 1}})
     for model in models:
@@ -514,7 +516,8 @@ def test_a_table_that_was_saved_and_corrected_is_a_truth(server, llm, images, tm
         assert (score.best.exact, score.best.n) == (3, 24), score.errors()
     extraction.set_review(0, part)
     extraction.to_csv(tmp_path / "reviewed.csv", reviewed=True)
-    assert extraction.score(tmp_path / "reviewed.csv").best.exact == 3
+    for truth in (tmp_path / "reviewed.csv", extraction.to_dataframe(reviewed=True)):
+        assert (extraction.score(truth).best.exact, extraction.score(truth).best.images) == (1, 1)
     assert extraction.comparison.score(extraction).best.images == 1
 
 

@@ -279,7 +279,8 @@ class Extraction(BatchResult):
 
         Args:
             index: The index of a row of the image.
-            value: JSON data or a value of the schema.
+            value: JSON data or a value of the schema, with all its fields. To correct one, change a copy of the answer:
+                ``{**extraction.values(index), "total": 12.5}``.
             reviewer: The person's name; None uses the user's name on this machine.
 
         Raises:

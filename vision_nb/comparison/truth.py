@@ -79,7 +79,8 @@ def read_truth(
             images. A value is a dict, nested or by field path, a pydantic object or a dataclass, or the bare value if
             there is one field. An image is named by its path, the end of its path, or its file name with or without the
             ending. Empty cells, NaN and None say that the image does not show the field; fields that are absent are not
-            scored, and columns and keys that are not fields are left out.
+            scored, and columns and keys that are not fields are left out. If a column "reviewer" has a name in some
+            rows, as in a table of an extraction with ``reviewed=True``, the other rows are left out.
         documents: The images.
         fields: The fields of the schema.
         ignore_unknown: Ignore images that are not among the documents, instead of raising an error.
@@ -108,13 +109,15 @@ def read_truth(
         name = documents[places[0]].title if isinstance(key, _Place) else key
         if not places:
             unknown.append(key)
+        values = _values(value, by_path, name, left_out) if places else {}
         for place in places:
-            if place in found:
+            if found.get(place, values) != values:
                 raise SettingsError(
-                    f"The truth names an image twice, as {named[place]!r:.80} and {name!r:.80}: keep one."
+                    "The truth names an image twice with different values, "
+                    f"as {named[place]!r:.80} and {name!r:.80}: keep one."
                 )
             named[place] = name
-            found[place] = _values(value, by_path, name, left_out)
+            found[place] = values
     if unknown and not ignore_unknown:
         raise SettingsError(
             f"The truth names {_count(len(unknown), 'image')} that no model was asked about: "
@@ -253,6 +256,9 @@ def _table_entries(
             used[place] = prefixed
         elif column != KEY and f"{_PREFIX}{column}" not in columns and (column in paths or is_data):
             used[place] = column
+    reviewer = columns.index("reviewer") if "reviewer" in columns else None
+    if reviewer is not None and reviewer not in used:  # the other rows of a reviewed table are a model's answers
+        rows = [row for row in rows if not is_missing(row[reviewer]) and row[reviewer] != ""] or rows
     key = columns.index(KEY) if columns else 0
     return [
         (_image_name(row[key], number), {path: row[place] for place, path in used.items()})
