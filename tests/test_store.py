@@ -454,6 +454,31 @@ def test_a_store_that_another_process_creates_meanwhile_is_used(path, before):
         assert store.get("k").text == ANSWER.text
 
 
+@pytest.mark.posix
+@pytest.mark.filterwarnings("ignore:The store .* is damaged")
+def test_a_damaged_store_that_another_process_replaces_meanwhile_is_renamed_once(path, before):
+    with Store(path) as store:
+        store.put("k", "m", ANSWER)
+    whole = path.read_bytes()
+    damaged = whole[:8192] + b"x" * (len(whole) - 8192)
+    path.write_bytes(damaged)
+    others = []
+
+    def replace():
+        if not others:
+            others.append(None)
+            others[0] = Store(path)
+            others[0].put("k", "m", ANSWER)
+
+    before["PRAGMA quick_check(1)"] = replace
+    with Store(path) as store:
+        assert store.get("k").text == ANSWER.text
+    others[0].put("l", "m", ANSWER)
+    others[0].close()
+    (aside,) = path.parent.glob("*.damaged-*")
+    assert aside.read_bytes() == damaged
+
+
 def test_a_new_store_is_opened_by_many_threads_at_once(tmp_path):
     failed = []
     for number in range(30):

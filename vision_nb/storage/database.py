@@ -48,13 +48,15 @@ def open_database(path: Path, schema: str, upgrades: Mapping[int, str], columns:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             path.touch(mode=0o600)  # questions are private; SQLite gives its log the same mode
+        inode = path.stat().st_ino
         return _connect(path, schema, upgrades, columns)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) or not _is_sqlite(path):
             raise StoreError(
                 f"{shown_path(path)} cannot be opened as a store ({error}): choose another store=."
             ) from error
-        _rename_damaged(path, error)
+        if path.stat().st_ino == inode:  # otherwise, another process has just done it
+            _rename_damaged(path, error)
         return _connect(path, schema, upgrades, columns)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error  # the text of an OSError repeats the path
