@@ -115,7 +115,8 @@ def test_the_state_that_a_front_end_saves_has_neither_the_image_nor_the_boxes():
 
 def test_the_repr_counts_the_boxes():
     selection = vn.select_region(vn.samples.path("chart"), [(1, 2, 3, 4)])
-    assert repr(selection) == "RegionSelect('chart.png', 1 box): run its cell to select regions"
+    where = "a notebook shows the panel; here, use .crop(...) of the image"
+    assert repr(selection) == f"RegionSelect('chart.png', 1 box): {where}"
     selection.boxes = ()
     assert "0 boxes" in repr(selection)
 

@@ -400,7 +400,9 @@ def test_neither_images_nor_data_are_in_the_widgets_state_or_the_saved_output(ex
     assert "data:image" not in state and "Corner" not in state
     shown = panel._repr_mimebundle_()
     bundle = shown[0] if isinstance(shown, tuple) else shown
-    assert bundle["text/plain"] == "ReviewPanel(0 of 1 images reviewed): run its cell to review them"
+    assert bundle["text/plain"] == (
+        "ReviewPanel(0 of 1 images reviewed): a notebook shows the panel; here, use .set_review(...) of the extraction"
+    )
 
 
 def test_changes_made_elsewhere_are_shown_with_the_image_and_after_a_reload(extraction):

@@ -16,7 +16,7 @@ from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.storage.annotations import Label
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.image_viewer import enlarged_image
-from vision_nb.widgets.messages import PageWidget
+from vision_nb.widgets.messages import PageWidget, how_to_use
 from vision_nb.widgets.prefetch import PrefetchCache
 
 _IMAGE_SIDE = 480  # pixels
@@ -87,7 +87,8 @@ class LabelPanel(PageWidget):
         self._show()
 
     def __repr__(self) -> str:
-        return f"LabelPanel({len(self._order)} answers, {self.labeled} scored): run its cell to score them"
+        state = f"{len(self._order)} answers, {self.labeled} scored"
+        return f"LabelPanel({state}): {how_to_use('score them', '.set_label(...) of the comparison')}"
 
     @property
     def row(self) -> int:

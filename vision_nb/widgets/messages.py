@@ -11,7 +11,18 @@ from typing import Any
 import anywidget
 
 from vision_nb.checks.public_object import PublicWidget
+from vision_nb.notebook.ipython import in_notebook
 from vision_nb.rendering.sanitize import replace_surrogates
+
+
+def how_to_use(cell: str, code: str) -> str:
+    """Return what to do with a panel that is shown as text.
+
+    Args:
+        cell: What its cell is for, in a notebook.
+        code: What does the same where no panel can be shown.
+    """
+    return f"run its cell to {cell}" if in_notebook() else f"a notebook shows the panel; here, use {code}"
 
 
 class PageWidget(PublicWidget, anywidget.AnyWidget):

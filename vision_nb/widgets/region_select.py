@@ -16,7 +16,7 @@ from vision_nb.images.document import ImageDocument, ImageList
 from vision_nb.images.sources import ImageSource
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.widgets.assets import read_assets
-from vision_nb.widgets.messages import PageWidget
+from vision_nb.widgets.messages import PageWidget, how_to_use
 
 IMAGE_SIDE = 1600
 """The longest side, in pixels, of the image on which boxes are drawn."""
@@ -61,7 +61,8 @@ class RegionSelect(PageWidget):
 
     def __repr__(self) -> str:
         count = f"{len(self.boxes)} box{'' if len(self.boxes) == 1 else 'es'}"
-        return f"RegionSelect({self.document.title!r}, {count}): run its cell to select regions"
+        next_step = how_to_use("select regions", ".crop(...) of the image")
+        return f"RegionSelect({self.document.title!r}, {count}): {next_step}"
 
     @traitlets.validate("boxes")
     def _check_boxes(self, proposal: dict[str, Any]) -> tuple[Box, ...]:

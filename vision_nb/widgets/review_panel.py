@@ -19,7 +19,7 @@ from vision_nb.storage.annotations import Review
 from vision_nb.widgets import review_form
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.image_viewer import enlarged_image
-from vision_nb.widgets.messages import PageWidget
+from vision_nb.widgets.messages import PageWidget, how_to_use
 from vision_nb.widgets.prefetch import PrefetchCache
 from vision_nb.widgets.review_content import is_unreadable, read_content
 
@@ -78,7 +78,7 @@ class ReviewPanel(PageWidget):
     >>> panel = vn.ReviewPanel(sizes, reviewer="you")  # displays itself as the last line of a cell
     >>> panel.accept({"width": 1000, "height": 601})  # like changing the form and pressing Enter
     >>> panel
-    ReviewPanel(1 of 1 images reviewed): run its cell to review them
+    ReviewPanel(1 of 1 images reviewed): a notebook shows the panel; here, use .set_review(...) of the extraction
     """
 
     _esm = read_assets("dom.js", "image_viewer.js", "review_fields.js", "kernel_status.js", "review_panel.js")
@@ -123,7 +123,8 @@ class ReviewPanel(PageWidget):
         self._show()
 
     def __repr__(self) -> str:
-        return f"ReviewPanel({self.reviewed} of {self._total} images reviewed): run its cell to review them"
+        state = f"{self.reviewed} of {self._total} images reviewed"
+        return f"ReviewPanel({state}): {how_to_use('review them', '.set_review(...) of the extraction')}"
 
     @property
     def row(self) -> int:
