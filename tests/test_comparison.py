@@ -423,7 +423,7 @@ def test_an_invalid_score_or_row_raises(server, images, store, score):
     comparison = compare(models(server, "gpt-4o"), PROMPTS[:1], images, store=store)
     with pytest.raises(errors.SettingsError, match="from 1 to 5"):
         comparison.set_label(0, correctness=score)
-    with pytest.raises(errors.SettingsError, match="Row 99 does not exist"):
+    with pytest.raises(errors.SettingsError, match="There is no row 99: there are"):
         comparison.set_label(99, correctness=3)
 
 

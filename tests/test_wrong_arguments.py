@@ -223,7 +223,21 @@ def test_a_value_of_another_type_is_named(photo):
         (lambda: document.to_pil(text), "longest side"),
         (lambda: document.thumbnail(0), "longest side"),
         (lambda: vn.draw_boxes(photo, llm), "list of boxes"),
+        (lambda: vn.draw_boxes(photo, [(1, 2, 3, 4)], labels=["car"]), "each box has its own label"),  # type: ignore[arg-type] # on purpose
         (lambda: vn.LabelPanel(result), "result of compare"),
+        (lambda: result.comparison.set_label(text, correctness=5), "Rows have numbers"),
+        (lambda: result.get_review(text), "Rows have numbers"),
+        (lambda: vn.load_images(photo).filter(text), "keep must be a function"),
+        (lambda: vn.load_images(photo).sorted_by(text), "key must be a function"),
+        (lambda: vn.load_image_urls(document), "takes a list of URLs"),  # type: ignore[arg-type] # on purpose
+        (lambda: vn.display_image_uris([photo], image_matrix=3), "image_matrix must be"),  # type: ignore[arg-type] # on purpose
+        (lambda: vn.show_tiles(photo, detail=[]), "must be a level or a list"),
+        (lambda: vn.calibrate("gpt-4o"), "takes a model object"),
+        (lambda: vn.set_price(["gpt-4o"], 1, 2), "A list is not a model's name"),  # type: ignore[arg-type] # on purpose
+        (lambda: vn.OpenAIMultiModal(["gpt-4o"], "k"), "A list is not a model's name"),  # type: ignore[arg-type] # on purpose
+        (lambda: vn.ReplicateMultiModal(["llava-13b"]), "A list is not a model's name"),  # type: ignore[arg-type] # on purpose
+        (lambda: vn.connect("demo", timeout=text), "timeout must be a number of seconds"),
+        (lambda: vn.connect("demo", additional_kwargs=text), "must be a dict of request parameters, not a str"),
         (lambda: vn.Chat(llm).undo(text), "Cannot undo"),
         (lambda: vn.estimate_cost("hi", photo, "gpt-4o", max_new_tokens=text), "integer"),
         (lambda: vn.display_stream(llm.complete("hi")), "not a CompletionResponse"),
@@ -232,6 +246,11 @@ def test_a_value_of_another_type_is_named(photo):
     for call, words in calls:
         with pytest.raises(vn.errors.SettingsError, match=words):
             call()
+    pixels: Any = np.zeros((4, 4, 3), np.uint8)
+    assert vn.generate_openai_multi_modal_chat_message("What?", image_documents=pixels).image_documents[0].size == (
+        4,
+        4,
+    )
 
 
 def test_an_index_that_does_not_exist_says_how_many_items_there_are(photo):
@@ -294,7 +313,7 @@ def test_true_is_not_a_number(photo):
 
 def test_an_error_inside_a_function_stays_what_it_is():
     with pytest.raises(TypeError) as caught:
-        vn.load_images(CHART).filter("x")  # type: ignore[arg-type] # on purpose
+        vn.load_images(CHART).filter(lambda image: image.title + 1)  # type: ignore[operator] # on purpose
     assert not isinstance(caught.value, vn.errors.ArgumentError)
 
 

@@ -130,7 +130,7 @@ def generate_openai_multi_modal_chat_message(
     >>> message.role, message.text, len(message.image_documents)
     (<MessageRole.USER: 'user'>, 'What is this?', 1)
     """
-    return user_message(prompt, image_documents or (), role=role)
+    return user_message(prompt, () if image_documents is None else image_documents, role=role)
 
 
 def user_message(

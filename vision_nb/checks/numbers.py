@@ -5,6 +5,8 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import Any
 
+from vision_nb.errors import SettingsError
+
 
 def plain_number(value: Any) -> Any:
     """Return a number as an int or float; return anything else, and True and False, unchanged.
@@ -17,3 +19,15 @@ def plain_number(value: Any) -> Any:
     if type(value) in (int, float, bool) or not isinstance(value, Real):
         return value
     return int(value) if isinstance(value, Integral) else float(value)
+
+
+def check_seconds(value: Any, argument: str) -> float:
+    """Return a number of seconds as an int or float.
+
+    Raises:
+        SettingsError: It is not a number above 0.
+    """
+    seconds = plain_number(value)
+    if type(seconds) not in (int, float) or not seconds > 0:
+        raise SettingsError(f"{argument} must be a number of seconds above 0: got {value!r:.80}.")
+    return seconds  # type: ignore[no-any-return] # a number

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.checks.indices import item_at
 from vision_nb.comparison import hooks
 from vision_nb.comparison.batch_result import BatchResult
 from vision_nb.comparison.disagreement import disputed_fields
@@ -297,8 +298,7 @@ class Extraction(BatchResult):
             store.remove_review(self._review_key(index), reviewer or default_annotator())
 
     def _review_key(self, index: int) -> str:
-        if not 0 <= index < len(self):
-            raise SettingsError(f"Row {index} does not exist: rows are numbered from 0 to {len(self) - 1}.")
+        index = item_at(range(len(self)), index, "row")
         if index not in self.review_keys:
             raise SettingsError(f"The image of row {index} cannot be read, so its data cannot be reviewed.")
         return self.review_keys[index]

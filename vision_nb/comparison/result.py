@@ -224,9 +224,7 @@ class Comparison(BatchResult):
         return next((label for label in labels if label.annotator == annotator), None)
 
     def _answered(self, index: int) -> Row:
-        if not 0 <= index < len(self.rows):
-            raise SettingsError(f"Row {index} does not exist: rows are numbered from 0 to {len(self.rows) - 1}.")
-        row = self.rows[index]
+        row: Row = self.rows[index]
         if not row.finished:
             reason = as_sentence(row.error or "the call was not made")
             raise SettingsError(f"Row {index} has no answer to score: {reason}")

@@ -80,6 +80,7 @@ def calibrate(llm: Any) -> Calibration:
         llm: The model object, such as an Azure deployment of an unknown model.
 
     Raises:
+        SettingsError: The value is not a model object.
         MalformedResponseError: The server does not report its input tokens.
         ProviderError: A call failed.
 
@@ -87,6 +88,8 @@ def calibrate(llm: Any) -> Calibration:
     >>> found.families[0], found.tokens
     ('gpt-4o', (765, 765, None))
     """
+    if not hasattr(llm, "takes_detail"):
+        raise SettingsError(f"calibrate() takes a model object, as vn.connect() returns it, not {llm!r:.80}.")
     text_only = _input_tokens(llm, ())
     images = TEST_IMAGES if llm.takes_detail else TEST_IMAGES_WITHOUT_DETAIL
     counts: list[int | None] = []

@@ -94,8 +94,7 @@ def parse_model_name(name: str) -> ModelReference:
     >>> str(parse_model_name("gpt-4o")), str(parse_model_name("ollama:llava"))
     ('openai:gpt-4o', 'local:llava')
     """
-    if not isinstance(name, str):
-        raise SettingsError(f"{type_name(name, 'A')} is not a model's name: pass a name such as 'gpt-4o'.")
+    check_model_name(name)
     text = name.strip()
     provider, colon, model = text.partition(":")
     is_local = provider.lower() in _LOCAL_SERVERS
@@ -114,6 +113,12 @@ def parse_model_name(name: str) -> ModelReference:
         raise SettingsError(f"Unknown provider {provider!r:.80}: {hint}")
     hint = f"did you mean {guess!r}?" if guess else "write provider:model, for example openai:gpt-4o."
     raise SettingsError(f"Unknown provider or model {text!r:.80}: {hint}")
+
+
+def check_model_name(name: object) -> None:
+    """Raise SettingsError if a model's name is not a string."""
+    if not isinstance(name, str):
+        raise SettingsError(f"{type_name(name, 'A')} is not a model's name: pass a name such as 'gpt-4o'.")
 
 
 def no_model(name: str, provider: str) -> SettingsError:

@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import count
 
 from vision_nb.checks.arguments import checks_arguments
-from vision_nb.cost.model_reference import without_provider
+from vision_nb.cost.model_reference import check_model_name, without_provider
 from vision_nb.cost.price_list import listed_price
 from vision_nb.errors import SettingsError
 from vision_nb.responses import Usage
@@ -37,10 +37,11 @@ def set_price(model: str, input: float | str | Decimal, output: float | str | De
         output: US dollars per million output tokens.
 
     Raises:
-        SettingsError: A price is not a number, or is negative.
+        SettingsError: A price is not a number, or is negative, or the model's name is not a string.
 
     >>> vn.set_price("my-llava", input=0.2, output=0.8)
     """
+    check_model_name(model)
     _set_prices[without_provider(model)] = (
         parse_usd(input, "input= (per million tokens)"),
         parse_usd(output, "output= (per million tokens)"),

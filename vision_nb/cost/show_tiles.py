@@ -46,7 +46,9 @@ def show_tiles(image: ImageSource, model: Any = "gpt-4o", detail: str | Sequence
     >>> len(vn.show_tiles(vn.samples.path("chart"), "gpt-4o", ("low", "high")).axes)
     2
     """
-    details = [detail] if isinstance(detail, str) else list(detail)
+    details: list[Any] = list(detail) if isinstance(detail, (list, tuple)) else [detail]
+    if not details or None in details:
+        raise SettingsError(f"detail= must be a level or a list of them, such as 'high': got {detail!r:.80}.")
     document, name = ImageDocument.of(image), counted_model(model).model
     figure = new_figure(figsize=(6.2 * len(details), 5.8), layout="constrained", facecolor="none")
     for axis, level in zip(figure.subplots(1, len(details), squeeze=False)[0], details, strict=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, SupportsIndex, TypeVar, overload
 
 from vision_nb.checks.indices import item_at
-from vision_nb.errors import ImageError
+from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images import hooks
 from vision_nb.images.cards import ShownImage, image_cards
 from vision_nb.notebook.ipython import running_cell
@@ -116,6 +116,7 @@ class ListOfImages(TerminalDisplay, list[D]):
         >>> images.filter(lambda image: image.size[0] < 1000)
         [ImageDocument('samples/label.png')]
         """
+        _check_function(keep, "keep")
         return self._with(document for document in self if keep(document))
 
     def sorted_by(self, key: Callable[[D], Any], *, reverse: bool = False) -> Self:
@@ -129,6 +130,7 @@ class ListOfImages(TerminalDisplay, list[D]):
         >>> images.sorted_by(lambda image: image.size)[0].title
         'label.png'
         """
+        _check_function(key, "key")
         return self._with(sorted(self, key=key, reverse=reverse))
 
     def reversed(self) -> Self:
@@ -212,3 +214,8 @@ def _record(document: ListedImage) -> tuple[Any, ...]:
         return path, width, height, document.mimetype.removeprefix("image/").upper(), taken, None
     except ImageError as error:
         return path, None, None, None, None, str(error)
+
+
+def _check_function(value: object, argument: str) -> None:
+    if not callable(value):
+        raise SettingsError(f"{argument} must be a function, such as lambda image: image.size: got {value!r:.80}.")

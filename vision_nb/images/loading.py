@@ -47,13 +47,13 @@ def load_image_urls(image_urls: Iterable[str]) -> ImageList:
         image_urls: http or https URLs.
 
     Raises:
-        SettingsError: A single string was given instead of a list.
+        SettingsError: A single URL was given instead of a list.
         UnsupportedImageError: A string is not an http or https URL.
 
     >>> vn.load_image_urls(["https://example.org/1.jpg"])
     [ImageDocument('https://example.org/1.jpg')]
     """
-    if isinstance(image_urls, str):
+    if isinstance(image_urls, str) or not isinstance(image_urls, Iterable):
         raise SettingsError("load_image_urls takes a list of URLs: pass [url] for a single one.")
     return ImageList(ImageDocument(image_url=url) for url in image_urls)
 

@@ -58,7 +58,7 @@ def draw_boxes(
         A new image, as a document. Its ``to_pil()`` returns the Pillow image.
 
     Raises:
-        SettingsError: A value is not a box, or max_side is not a positive integer.
+        SettingsError: A value is not a box, labels is not True or False, or max_side is not a positive integer.
         ImageError: The image cannot be found, read or decoded.
 
     >>> chart = vn.samples.path("chart")
@@ -68,6 +68,8 @@ def draw_boxes(
     max_side = plain_number(max_side)
     if max_side is not None and (type(max_side) is not int or max_side < 1):
         raise SettingsError(f"max_side must be a positive integer, not {max_side!r:.80}.")
+    if not isinstance(labels, bool):
+        raise SettingsError(f"labels must be True or False, not {labels!r:.80}: each box has its own label.")
     document = ImageDocument.of(image)
     if not isinstance(boxes, Iterable):
         raise SettingsError(f"boxes= must be a list of boxes: got {boxes!r:.80}.")

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import ImageError, ProviderError, SettingsError
 from vision_nb.images.answer_strip import image_names, markdown_strip
 from vision_nb.images.document import ImageDocument, ImageSource
@@ -67,13 +68,15 @@ def display_image_uris(
         by the error message.
 
     Raises:
-        SettingsError: There are no images, or the grid has no columns.
+        SettingsError: There are no images, or image_matrix is not a grid with columns.
 
     >>> figure = vn.display_image_uris([vn.samples.path("chart"), vn.samples.path("label")], image_matrix=(1, 2))
     >>> [axis.get_title() for axis in figure.axes]
     ['chart.png   1000 x 600', 'label.png   900 x 1040']
     """
     sources = as_images(image_paths)[:top_k]
+    if not isinstance(image_matrix, (tuple, list)) or [type(plain_number(side)) for side in image_matrix] != [int, int]:
+        raise SettingsError(f"image_matrix must be (rows, columns), such as (2, 3): got {image_matrix!r:.80}.")
     columns = min(image_matrix[1], len(sources))
     if columns < 1:
         raise SettingsError(

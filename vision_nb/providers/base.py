@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.numbers import check_seconds, plain_number
 from vision_nb.cost.accounting import InputTokens, ModelPricing, active_accounting, longest_answer
 from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
@@ -18,7 +18,7 @@ from vision_nb.images.uploaded import UploadedImage
 from vision_nb.messages import user_message
 from vision_nb.privacy.api_keys import hide_headers, looks_like_key, unhide
 from vision_nb.providers.addresses import is_on_this_machine, is_out_of_reach
-from vision_nb.providers.call import Call, Images, Messages, Overrides, merge_settings
+from vision_nb.providers.call import Call, Images, Messages, Overrides, as_parameters, merge_settings
 from vision_nb.providers.demo_servers import is_demo_server
 from vision_nb.providers.outgoing_image import OutgoingImage, ReadyImage, prepare_image
 from vision_nb.providers.sending import RequestSender
@@ -82,8 +82,8 @@ class MultiModalLLM(RequestSender):
         self.temperature = temperature
         self.image_detail = image_detail
         self.max_retries = plain_number(max_retries)
-        self.timeout = plain_number(timeout)
-        self.additional_kwargs = dict(unhide(additional_kwargs) or {})
+        self.timeout = check_seconds(timeout, "timeout")
+        self.additional_kwargs = as_parameters(unhide(additional_kwargs))
         hide_headers(self.additional_kwargs)
         self.inline_urls = inline_urls
         self.max_side = max_side

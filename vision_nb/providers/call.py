@@ -14,6 +14,7 @@ from vision_nb.images.detail import check_detail
 from vision_nb.images.document import ImageSource
 from vision_nb.messages import ChatMessage, MessageRole
 from vision_nb.providers.streaming import R, ResponseAccumulator
+from vision_nb.rendering.format import type_name
 
 Images = ImageSource | Iterable[ImageSource]
 Messages = Iterable[ChatMessage | Mapping[str, Any]]
@@ -78,6 +79,17 @@ def _with_text(message: ChatMessage) -> ChatMessage:
     """Return a message that is not an empty answer, which many servers refuse."""
     is_empty = message.role is MessageRole.ASSISTANT and not message.text.strip()
     return ChatMessage(MessageRole.ASSISTANT, NO_ANSWER) if is_empty else message
+
+
+def as_parameters(value: Any) -> dict[str, Any]:
+    """Return the request parameters of a model's ``additional_kwargs``.
+
+    Raises:
+        SettingsError: They are not a mapping.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise SettingsError(f"additional_kwargs must be a dict of request parameters, not {type_name(value)}.")
+    return dict(value or {})
 
 
 def merge_settings(*layers: Mapping[str, Any], length_limits: tuple[str, ...]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.call_gate import admit_again
 from vision_nb.cost.image_rules import fewest_tokens, rule_for, sent_size, view_of
+from vision_nb.cost.model_reference import check_model_name
 from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.cost.request_gate import aadmit_again
 from vision_nb.errors import MalformedResponseError, SettingsError, UploadNotFoundError
@@ -121,6 +122,7 @@ class OpenAIMultiModal(OpenAIConnection):
         # First of all: a traceback may show the arguments.
         api_key, api_base, default_headers = hide(api_key, is_key=True), hide(api_base), hide(default_headers)
         additional_kwargs = hide(additional_kwargs)
+        check_model_name(model)
         super().__init__(
             model,
             max_new_tokens=max_new_tokens,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import finalize
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.cost.model_reference import check_model_name
 from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.images.detail import Detail
@@ -122,6 +123,7 @@ class ReplicateMultiModal(MultiModalLLM):
         rate_limit: RateLimit | None = None,
     ) -> None:
         api_token, api_base = hide(api_token, is_key=True), hide(api_base)  # a traceback may show the arguments
+        check_model_name(model)
         known = known_model(model)
         super().__init__(
             model if known is None else known.key,
