@@ -28,6 +28,7 @@ TOTAL_SECONDS = 60.0
 
 _CONNECT_SECONDS = 10.0
 _MAX_REDIRECTS = 5
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052
 
 
 def download(url: str, *, first_bytes: int | None = None) -> bytes:
@@ -126,14 +127,24 @@ def _check_addresses(request: httpx2.Request, addresses: set[str]) -> None:
     first_host = urlsplit(request.extensions.get("vision_nb_url", "")).hostname or ""
     names_loopback = _is_loopback(request.url.host) and _is_loopback(first_host)
     for text in addresses:
-        address = ipaddress.ip_address(text.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
+        address = _without_translation(ipaddress.ip_address(text.partition("%")[0]))
         if (address.is_loopback and names_loopback) or (address.is_global and not address.is_multicast):
             continue
         raise ImageDownloadError(
             f"{redact_url(str(request.url))} is in a private network ({address}): set VISION_NB_ALLOW_PRIVATE_URLS=1 "
             "if you trust the URL, or download the file first."
         )
+
+
+def _without_translation(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the IPv4 address that a gateway reaches for an IPv6 address, or else the address itself."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _is_loopback(host: str) -> bool:
