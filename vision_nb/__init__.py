@@ -180,7 +180,8 @@ def __getattr__(name: str) -> Any:
     else:
         nearest = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
         hint = f": {_ADVICE[name]}." if name in _ADVICE else f". Did you mean {nearest[0]!r}?" if nearest else ""
-        raise AttributeError(f"module 'vision_nb' has no attribute {name!r}{hint}")
+        # With an object but no name, Python adds no suggestion of its own.
+        raise AttributeError(f"module 'vision_nb' has no attribute {name!r}{hint}", obj=sys.modules[__name__])
     globals()[name] = value
     return value
 
