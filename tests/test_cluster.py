@@ -25,9 +25,11 @@ from tests.s3_server import S3Server
 from vision_nb import errors
 from vision_nb.comparison import cluster as cluster_calls
 from vision_nb.comparison import cluster_connection, cluster_session, cluster_worker
+from vision_nb.comparison.grid import make_grid
 from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.demo import Fault
 from vision_nb.providers import sending
+from vision_nb.store import Store
 
 pytestmark = [
     pytest.mark.slow,  # starting a cluster takes seconds
@@ -392,6 +394,31 @@ async def test_nothing_piles_up_on_the_cluster_and_nothing_remains(server, clien
     assert max(sizes) < 30  # calls in progress, and results that are being released
     await until(lambda: client.run_on_scheduler(number_of_tasks) == 0)
     await until(lambda: set(client.run(sessions).values()) == {0})
+
+
+async def ask_together(server, client, folder):
+    """Ask about the images in a folder at the same moment, so that the questions to a worker are in one task."""
+    grid = make_grid(model(server), "How?", folder)
+    calls = cluster_calls.ClusterCalls(client, grid, Store(folder / "a.sqlite3"))
+    async with calls.running():
+        asked = (calls.ask(0, "How?", document) for document in grid.documents)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+
+def calls_in_progress():
+    return sum(len(session._calls) for session in cluster_worker._sessions.values())
+
+
+async def test_questions_of_the_same_moment_are_one_task_for_each_worker(server, client, images, waiting):
+    (images / "05.jpg").write_bytes(encoded(picture(320, 240), "JPEG")[:-200])
+    running = asyncio.create_task(ask_together(server, client, images))
+    await until(lambda: len(server.requests) == 5, running)
+    assert client.run_on_scheduler(number_of_tasks) == 2
+    assert sorted(client.run(calls_in_progress).values()) == [2, 3]
+    waiting.set()
+    *answers, failed = await running
+    assert [answer.text for answer in answers] == 5 * ["an answer to How?"]
+    assert isinstance(failed, errors.ImageError)
 
 
 @pytest.mark.posix

@@ -17,8 +17,9 @@ from PIL import Image
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import until
+from tests.test_cluster import ask_together, number_of_tasks
 from vision_nb.comparison import cluster as cluster_calls
-from vision_nb.comparison import cluster_session, cluster_worker
+from vision_nb.comparison import cluster_session
 from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.providers import sending
 
@@ -90,42 +91,48 @@ async def test_a_request_whose_worker_dies_at_once_is_in_the_ledger(server, tmp_
     assert len(vn.ledger.entries) - before == len(server.requests) == 2
 
 
-def end_late():
-    """Let this worker's tasks end long after it has sent their results."""
-    perform: Any = cluster_worker.perform
+def jobs_left():
+    return sum(len(run._tasks._jobs) for run in cluster_calls._runs.values())
 
-    async def perform_and_wait(*arguments, **options):
-        await perform(*arguments, **options)
-        await asyncio.sleep(600)
 
-    cluster_worker.__dict__["perform"] = perform_and_wait
+def colored_files(folder, numbers):
+    for number in numbers:
+        (folder / f"{number}.png").write_bytes(colored(number))
+    return folder
 
 
 @pytest.mark.parametrize("lost", ["worker", "connection"])
 async def test_an_answer_that_has_arrived_is_kept_and_not_asked_for_again(server, tmp_path, lost):
-    server.answer_with("an answer")
+    may_answer = threading.Event()
+    asked = collections.Counter()
+
+    def answer(question):
+        number = question.images[0].getpixel((0, 0))[0]
+        asked[number] += 1
+        if number == 1:
+            may_answer.wait(120)
+        return f"answer {number}"
+
+    server.answer_with(answer)
     before = len(vn.ledger.entries)
-    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
-
-    def has_arrived():
-        tasks = [task for run in cluster_calls._runs.values() for task in run._tasks._tasks.values()]
-        return any(task.result for task in tasks)
-
     with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
-        client.run(end_late)
         [pid] = client.run(os.getpid).values()
-        running = asyncio.create_task(
-            vn.acompare(llm, "How?", [colored(0)], store=tmp_path / "a", cluster=client, progress=False)
-        )
-        await until(has_arrived, running)
+        running = asyncio.create_task(ask_together(server, client, colored_files(tmp_path, [0, 1])))
+        await until(lambda: jobs_left() == 1 and asked[1] == 1, running)
+        assert client.run_on_scheduler(number_of_tasks) == 1
         if lost == "worker":
             os.kill(pid, signal.SIGKILL)
         else:
             await asyncio.to_thread(client.close)
+        may_answer.set()
         await until(running.done)
-    [row] = running.result()
-    assert row.response == "an answer" and row.error is None
-    assert len(vn.ledger.entries) - before == len(server.requests) == 1
+    first, second = running.result()
+    assert first.text == "answer 0"
+    if lost == "worker":
+        assert second.text == "answer 1" and asked == {0: 1, 1: 2}
+    else:
+        assert second.is_lost and asked == {0: 1, 1: 1}
+    assert len(vn.ledger.entries) - before == len(server.requests) == sum(asked.values())
 
 
 def local_cluster(workers):
@@ -136,35 +143,33 @@ def colored(number):
     return encoded(Image.new("RGB", (40, 30), (number, 50, 7)))
 
 
-def test_an_image_that_kills_its_workers_is_an_error_and_the_others_are_answered(server, tmp_path):
-    pids = []
+async def test_an_image_that_kills_its_workers_is_an_error_and_the_others_of_its_task_are_answered(server, tmp_path):
+    may_answer = threading.Event()
+    asked = collections.Counter()
 
     def answer(question):
-        if question.images[0].getpixel((0, 0))[0] == 1:
-            os.kill(pids[0], signal.SIGKILL)
-        return "an answer"
+        number = question.images[0].getpixel((0, 0))[0]
+        asked[number] += 1
+        if number == 1:
+            asyncio.run(until(lambda: asked[2] and jobs_left() == 2))
+            [pid] = client.run(os.getpid).values()
+            os.kill(pid, signal.SIGKILL)
+        if asked[2] == 1 and number == 2:
+            may_answer.wait(120)
+        return f"answer {number}"
 
     server.answer_with(answer)
     before = len(vn.ledger.entries)
-    llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         local_cluster(1) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        pids += client.run(os.getpid).values()
-        comparison = vn.compare(
-            llm,
-            "How?",
-            [colored(0), colored(1), colored(2)],
-            store=tmp_path / "a",
-            cluster=client,
-            concurrency=1,
-            progress=False,
-        )
-    assert [row.response for row in comparison] == ["an answer", None, "an answer"]
-    assert comparison[1].error.startswith("ClusterError: Workers died while they worked on this image (attempts: 1;")
-    assert len(vn.ledger.entries) - before == len(server.requests) == 3
+        first, killing, last = await ask_together(server, client, colored_files(tmp_path, [0, 1, 2]))
+        may_answer.set()
+    assert (first.text, last.text) == ("answer 0", "answer 2") and asked == {0: 1, 1: 2, 2: 2}
+    assert str(killing).startswith("Workers died while they worked on this image (attempts: 1;")
+    assert len(vn.ledger.entries) - before == len(server.requests) == 5
 
 
 async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from vision_nb.comparison.cluster_messages import (
     Setup,
     portable_error,
 )
-from vision_nb.comparison.cluster_tasks import ClusterTasks, Message, Task
+from vision_nb.comparison.cluster_tasks import ClusterTasks, Job, Message
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.accounting import CallAccounting
 from vision_nb.cost.request_gate import aadmit_again, active_gate, note_sent
@@ -90,10 +90,10 @@ class ClusterCalls(Calls):
         self._loop = asyncio.get_running_loop()
         self._client, is_own = await connect_client(self._cluster)
         self._topic = f"vision_nb-{self._client.id}"
+        self._tasks = ClusterTasks(self._client, RunId(self._run_id, self._topic, versions()))
         try:
             self._setup = await to_thread(self._pickled_setup)
             await to_thread(lambda: [llm.price(Usage(1, 1)) for llm in self._grid.models])  # loads the price list
-            self._tasks = ClusterTasks(self._client, RunId(self._run_id, self._topic, versions()))
             await check_workers(self._client, self._grid.models)
             _runs[self._run_id] = self
             self._client.subscribe_topic(self._topic, _receive)
@@ -117,7 +117,7 @@ class ClusterCalls(Calls):
         tasks = [*self._sending.values(), *([] if self._forgetting is None else [self._forgetting])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, self._tasks.close(), return_exceptions=True)
         self._setup = b""
         with suppress(OSError, ClusterError):
             async with asyncio.timeout(_END_SECONDS):
@@ -183,15 +183,15 @@ class ClusterCalls(Calls):
             return [error] * len(documents)
 
     async def _sizes(self, documents: Sequence[ImageDocument]) -> Sequence[Size | VisionError]:
-        task = await Task.of(Measurement(), [worker_document(document) for document in documents])
-        found: Sequence[Size | VisionError] = await self._tasks.result(task)
+        job = await Job.of(Measurement(), [worker_document(document) for document in documents])
+        found: Sequence[Size | VisionError] = await self._tasks.result(job)
         return found
 
     async def _digests(self, files: Sequence[ImageDocument]) -> Sequence[str | VisionError]:
         """Return the digests of some files, and keep them in the store."""
         known = await to_thread(self._store.file_versions, files)
-        task = await Task.of(Inspection(known), [worker_document(file) for file in files])
-        found: Sequence[KnownFile | VisionError] = await self._tasks.result(task)
+        job = await Job.of(Inspection(known), [worker_document(file) for file in files])
+        found: Sequence[KnownFile | VisionError] = await self._tasks.result(job)
         read = {file: one for file, one in zip(files, found, strict=True) if not isinstance(one, VisionError)}
         await to_thread(self._store.put_file_versions, read)
         self._known.update(read)
@@ -201,11 +201,11 @@ class ClusterCalls(Calls):
         """Ask a model about an image on a worker; see `Calls`."""
         llm = self._grid.models[model]
         question = Question(model, prompt, self._known.get(file_of(image)[0]))
-        task = await Task.of(question, [worker_document(image)])
+        job = await Job.of(question, [worker_document(image)])
         accounts = _Accounts(llm)
-        serving = asyncio.create_task(self._serve(task, accounts))
+        serving = asyncio.create_task(self._serve(job, accounts))
         try:
-            outcome: Outcome = await self._tasks.result(task)
+            outcome: Outcome = await self._tasks.result(job)
             accounts.settle(outcome.settlements)
         finally:
             serving.cancel()
@@ -239,12 +239,12 @@ class ClusterCalls(Calls):
                 return  # its calls are repeated elsewhere
             await asyncio.sleep(_DELIVERY_PAUSE)
 
-    async def _serve(self, task: Task, accounts: _Accounts) -> None:
+    async def _serve(self, job: Job, accounts: _Accounts) -> None:
         """Answer the requests of a call one after the other, in the context of its row."""
         session, handling = "", asyncio.create_task(asyncio.sleep(0))
         try:
             while True:
-                message = await task.messages.get()
+                message = await job.messages.get()
                 if message.session != session:
                     handling.cancel()  # its worker has died: the call begins again
                 await asyncio.gather(handling, return_exceptions=True)
@@ -282,18 +282,18 @@ class ClusterCalls(Calls):
             self._forgetting = asyncio.create_task(self._forget_events())
         for kind, key, reply, data in pickle.loads(event["messages"]):
             message = Message(kind, reply, pickle.loads(data), event["worker"], event["session"])
-            task = self._tasks.find(key)
+            job = self._tasks.find(key)
             if kind == "setup":
                 self._reply(message, self._setup)
-            elif task is None or task.result is not None:  # Dask repeats a task whose worker died before it ended
+            elif job is None:  # Dask repeats a task whose worker died before it ended
                 if reply:
                     self._reply(message, ClusterError("The call has ended."))
             elif kind == "images":
-                self._reply(message, task.images)
+                self._reply(message, job.images)
             elif kind == "result":
-                task.result = message.data
+                job.result.set_result(message.data)
             else:
-                task.messages.put_nowait(message)
+                job.messages.put_nowait(message)
 
     async def _forget_events(self) -> None:
         with suppress(OSError, ClusterError):  # the cluster is lost

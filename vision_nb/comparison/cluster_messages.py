@@ -1,11 +1,11 @@
 """What the notebook and the workers of a cluster send to each other.
 
-A call is a Dask task. While it runs, the worker sends events to the notebook: it asks for the models, and for the
-permission to send each request, which the notebook has then recorded even if the worker or the connection is lost. If
-there are rate limits, it says when it sends the request. At the end, it sends the result. The notebook's replies go to
-the worker's handler `REPLY`. Messages and replies that wait at the same moment are sent together, and are pickled.
-Models are sent with their keys, but only in a reply, which Dask neither keeps nor shows; arguments of tasks and events
-contain no keys.
+A Dask task makes one or several calls. While it runs, the worker sends events to the notebook: it asks for the models,
+and for the permission to send each request, which the notebook has then recorded even if the worker or the connection
+is lost. If there are rate limits, it says when it sends the request. At a call's end, it sends the result. The
+notebook's replies go to the worker's handler `REPLY`. Messages and replies that wait at the same moment are sent
+together, and are pickled. Models are sent with their keys, but only in a reply, which Dask neither keeps nor shows;
+arguments of tasks and events contain no keys.
 """
 
 from __future__ import annotations
@@ -100,6 +100,21 @@ class Measurement:
 
 Work: TypeAlias = Question | Inspection | Measurement
 """What a worker does with some images."""
+
+
+@dataclass(frozen=True, repr=False)
+class Order:
+    """A job of a worker.
+
+    Attributes:
+        key: Its key, which is in all messages about it.
+        work: What to do.
+        images: The pickled images; None to request them from the notebook, because their addresses contain secrets.
+    """
+
+    key: str
+    work: Work
+    images: bytes | None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What the workers of a cluster do for a run: read images, and make calls.
 
 An image is read, decoded and resized in one of the worker's threads, of which Dask has as many as the worker has cores.
-The task then makes room for another one, and waits for the call, which runs on one event loop for all calls of the run.
+The task, which asks several questions, then makes room for another one, and waits for the calls, which run on one event
+loop for all calls of the run.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from vision_nb.comparison.cluster_connection import check_versions, versions
 from vision_nb.comparison.cluster_messages import (
     REPLY,
     Inspection,
+    Order,
     Outcome,
     Question,
     Reservation,
     RunId,
     Settlement,
-    Work,
     portable,
     portable_error,
 )
@@ -148,35 +149,71 @@ class _Accounting(CallAccounting):
             self._call.settlements.append(Settlement(self._may_be_billed, portable(response)))
 
 
-async def perform(key: str, work: Work, images: bytes | None, *, run: RunId) -> None:
-    """Do some work and send the result to the notebook, as a task of Dask, whose own result comes later.
+class _Slot:
+    """A task's place among those that its worker runs at the same time, which the last prepared image leaves.
 
     Args:
-        key: The key of the task.
-        work: The work.
-        images: The pickled images; None to request them from the notebook, because their addresses contain secrets.
+        session: The run's session.
+        task: The key of the task.
+        images: The number of images.
+    """
+
+    def __init__(self, session: Session, task: str, images: int) -> None:
+        self._session, self.task, self._images = session, task, images
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Prepare an image in this context."""
+        try:
+            yield
+        finally:
+            self._images -= 1
+            if not self._images:
+                self._session.secede(self.task)
+
+
+async def perform(task: str, orders: Sequence[Order], *, run: RunId) -> None:
+    """Do jobs and send each result to the notebook, as a task of Dask, whose own result comes later.
+
+    Args:
+        task: The key of the task.
+        orders: The jobs.
         run: The run.
 
     Raises:
         ClusterError: The worker has other versions than the notebook, or the run has ended.
     """
     session = _session(run)
-    if images is None:
-        requested: concurrent.futures.Future[bytes] = session.ask("images", key, None)
-        images = await session.wait(requested, key)
-    if isinstance(work, Question):
-        session.tell("result", key, await _answer(session, key, work, images))
-    elif isinstance(work, Inspection):
-        session.tell("result", key, await session.in_thread(_digests, session.address, work, images))
+    slot = _Slot(session, task, len(orders))
+    ended = await asyncio.gather(*(_perform(session, slot, order) for order in orders), return_exceptions=True)
+    for error in ended:
+        if error is not None:
+            raise error
+
+
+async def _perform(session: Session, slot: _Slot, order: Order) -> None:
+    result: Any
+    if isinstance(order.work, Question):
+        result = await _answer(session, slot, order, order.work)
+    elif isinstance(order.work, Inspection):
+        result = await session.in_thread(_digests, session.address, order.work, await _images(session, slot, order))
     else:
-        session.tell("result", key, await session.in_thread(_sizes, session.address, images))
+        result = await session.in_thread(_sizes, session.address, await _images(session, slot, order))
+    session.tell("result", order.key, result)
 
 
-async def _answer(session: Session, key: str, question: Question, images: bytes) -> Outcome:
+async def _images(session: Session, slot: _Slot, order: Order) -> bytes:
+    if order.images is not None:
+        return order.images
+    requested: concurrent.futures.Future[bytes] = session.ask("images", order.key, None)
+    return await session.wait(requested, slot.task)
+
+
+async def _answer(session: Session, slot: _Slot, order: Order, question: Question) -> Outcome:
     """Ask a model about an image; errors are part of the outcome."""
-    call = _Call(session, key)
+    call = _Call(session, order.key)
     try:
-        return Outcome(portable(await _response(session, key, question, images, call)), None, call.settlements)
+        return Outcome(portable(await _response(session, slot, order, question, call)), None, call.settlements)
     except VisionError as error:
         return Outcome(None, portable_error(error), call.settlements)
     except asyncio.CancelledError:  # the worker is being closed
@@ -186,11 +223,12 @@ async def _answer(session: Session, key: str, question: Question, images: bytes)
         return Outcome(None, failed, call.settlements)
 
 
-async def _response(session: Session, key: str, question: Question, images: bytes, call: _Call) -> Response:
-    setup = await session.setup(key)
-    llm = setup.models[question.model]
-    image = await session.in_thread(_prepared, llm, question, images, session.address)
-    session.secede(key)
+async def _response(session: Session, slot: _Slot, order: Order, question: Question, call: _Call) -> Response:
+    with slot.preparing():
+        images = await _images(session, slot, order)
+        setup = await session.setup(slot.task)
+        llm = setup.models[question.model]
+        image = await session.in_thread(_prepared, llm, question, images, session.address)
 
     async def complete() -> Response:
         active_gate.set(call)
@@ -198,7 +236,7 @@ async def _response(session: Session, key: str, question: Question, images: byte
         with without_rate_limit_retries(), hidden_waits():
             return await llm.acomplete(question.prompt, image, schema=setup.schema, max_repairs=setup.max_repairs)
 
-    return await session.complete(complete(), key)
+    return await session.complete(complete(), slot.task)
 
 
 def _prepared(llm: MultiModalLLM, question: Question, images: bytes, address: str) -> ReadyImage:
