@@ -12,6 +12,7 @@ from pydantic import BaseModel
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.extractions import RECEIPT, make_extraction, receipt
+from tests.panel_page import panel_page
 from vision_nb import errors
 from vision_nb.schema.fields import Field, flatten, unflatten
 from vision_nb.schema.schema import Schema
@@ -447,3 +448,26 @@ def test_a_panel_is_the_truth_of_a_score(extraction):
     for score in (extraction.score(panel), extraction.score()):
         shop = score.to_dataframe().query("field == 'shop'").set_index("model")
         assert shop.loc["demo:gpt-4o-0", "accuracy"] == 1 and shop.loc["demo:gpt-4o-1", "accuracy"] == 0.5
+
+
+@pytest.mark.browser
+async def test_typed_text_is_kept_when_a_card_arrives_and_goes_to_the_next_one_after_enter(extraction):
+    panel = panel_of(extraction, order="given")
+    async with panel_page(panel) as page:
+        await page.clock.set_fixed_time(0)  # the kernel is never displayed as busy
+        shop = page.get_by_label("shop", exact=True)
+        await shop.press("End")
+        await shop.press_sequentially("s")
+        panel._show(message="A card that the page did not ask for.")
+        await page.wait_for_selector(".vnb-review-message:text('did not ask')")
+        await shop.press_sequentially(" Ltd")
+        await shop.evaluate(
+            """(shop) => ["Enter", "N", "p", "Backspace", "o"].forEach((key) =>
+              shop.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })))"""
+        )
+        await page.wait_for_selector(".vnb-review-title:text('Image 2')")
+        assert extraction.get_review(0).value["shop"] == "Corner Shops Ltd"
+        await page.wait_for_function("() => document.activeElement.value?.includes('No')")
+        assert "No" in await shop.input_value() and await shop.input_value() != "No"
+        await page.wait_for_selector(".vnb-review-state:text('Changed')")
+    assert "No" in panel._draft(panel.row)["shop"]

@@ -10,6 +10,8 @@ function render({ model, el }) {
   let card = null;
   let fields = []; // see review_fields.js
   let editTimer = null;
+  let isUnsaved = false; // whether the form has changes that Python has not confirmed
+  let typed = ""; // text typed since a request, for the field that has the focus after Python's answer
 
   const values = () => Object.fromEntries(fields.map((field) => [field.path, field.read()]));
   const isChanged = () => fields.some((field) => field.isChanged());
@@ -20,9 +22,11 @@ function render({ model, el }) {
     status.ask({ action, row: card.row, values: isChanged() || action === "accept" ? values() : null, ...details });
   };
   const edited = () => {
+    isUnsaved = true;
     drawOthers();
     clearTimeout(editTimer);
     editTimer = setTimeout(() => {
+      editTimer = null;
       if (card && !status.isWaiting()) status.send({ action: "edit", row: card.row, values: values() });
     }, EDIT_DELAY);
   };
@@ -175,10 +179,11 @@ function render({ model, el }) {
   };
   const drawCard = (received) => {
     const isOther = card?.row !== received.row;
+    // A card that the page did not ask for, because code or another view changed something.
+    const isFormKept = isUnsaved && !isOther && !status.isWaiting();
     const focused = root.contains(document.activeElement) ? document.activeElement : null;
     const focusedField = focused && fieldOf(focused);
     card = received;
-    clearTimeout(editTimer);
     status.answered();
     progress.textContent = `${card.reviewed.toLocaleString("en")} of ${card.total.toLocaleString("en")} reviewed`;
     bar.max = card.total;
@@ -194,8 +199,13 @@ function render({ model, el }) {
     notes.replaceChildren(...card.notes.map((textContent) => element("li", { textContent })));
     notes.hidden = !card.notes.length;
     if (isOther) viewer.show(card.image, card.name, card.can_enlarge);
-    drawForm();
-    drawErrors({}, false);
+    if (!isFormKept) {
+      clearTimeout(editTimer);
+      editTimer = null;
+      isUnsaved = false;
+      drawForm();
+      drawErrors({}, false);
+    }
     const take = Object.keys(card.others).length ? " \u00b7 Alt+1, Alt+2 \u2026 take a model's value" : "";
     const left = card.unreadable ? ` \u00b7 Not shown because they cannot be read: ${card.unreadable}` : "";
     hint.textContent = REVIEW_HINT + take + left;
@@ -203,21 +213,26 @@ function render({ model, el }) {
     previous.disabled = card.position === 1;
     next.disabled = card.position === card.listed;
     undo.disabled = !card.can_undo;
-    if (!focused || focused === viewer.frame) return;
+    if (!focused || focused === viewer.frame || (isFormKept && focusedField)) return;
     if (focusedField && !isOther) fields.find((field) => field.path === focusedField.path)?.focus();
     else if (focusedField || focused.disabled || !root.contains(document.activeElement)) focusForm();
   };
   // The first field to look at: one that the models disagree about, otherwise the first.
   const focusForm = () => (fields.find((field) => !field.others.hidden) ?? fields[0])?.focus();
   const receive = (received) => {
+    if (body.classList.contains("vnb-kernel-busy")) typed = ""; // the panel has said that it waits
     if (received.kind === "card") drawCard(received);
     else if (received.row !== card?.row) return;
     else if (received.kind === "enlarged") viewer.enlarge(received.image);
     else if (received.kind === "errors") {
       if (received.is_final) status.answered();
+      else if (editTimer === null) isUnsaved = false;
       state.textContent = received.state;
       drawErrors(received.errors, received.is_final);
     }
+    if (status.isWaiting()) return;
+    if (typed && form.contains(document.activeElement)) document.execCommand("insertText", false, typed);
+    typed = "";
   };
 
   let valueAtFocus = null;
@@ -251,11 +266,15 @@ function render({ model, el }) {
     event.preventDefault();
     action();
   });
-  // Python's next card replaces the form, so the form refuses changes until then.
+  // Python's next card replaces the form, so the form refuses changes until then, and keeps typed text for the next card.
   const refuseWhileWaiting = (event) => {
-    if (!status.isWaiting() || event.key === "Tab") return;
+    const { type, key, target } = event;
+    if (!status.isWaiting() || key === "Tab") return;
     event.preventDefault();
     event.stopPropagation();
+    if (type !== "keydown" || !target.matches("input, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (key === "Backspace") typed = typed.slice(0, -1);
+    else if (key.length === 1) typed += key;
   };
   for (const type of ["keydown", "beforeinput", "mousedown", "click"]) form.addEventListener(type, refuseWhileWaiting, true);
 
