@@ -14,12 +14,23 @@ from vision_nb.cost.rate_limit import NO_LIMITS, RateLimit
 from vision_nb.cost.reported_limits import JITTER
 from vision_nb.cost.request_gate import LimitReport, Resource
 from vision_nb.cost.request_window import Admission, Place
-from vision_nb.errors import AuthenticationError, ProviderError, QuotaExceededError, UnknownModelError, VisionError
+from vision_nb.errors import (
+    AuthenticationError,
+    ContentFilterError,
+    ProviderError,
+    QuotaExceededError,
+    RateLimitError,
+    RequestTooLargeError,
+    SchemaError,
+    UnknownModelError,
+    VisionError,
+)
 from vision_nb.notebook.wait_line import hidden_waits
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.storage.claims import finish
 
 Slots = AbstractAsyncContextManager[Any]
+_MAX_RATE_LIMITS = 6  # rate limit errors of one call before it is given up
 
 
 class RunStoppedError(VisionError):
@@ -51,16 +62,19 @@ class Pause:
         while self.left:
             await asyncio.sleep(self.left)
 
-    def note_refusal(self, error: ProviderError) -> None:
-        """End the model's calls if the server would refuse each of them, as it refused one.
+    def note_error(self, error: Exception) -> None:
+        """Note the error of a call, and end the model's calls if the server would refuse each of them.
 
         That is so after a spent quota, and if the key or the model's name was refused before the first answer.
 
         Args:
-            error: The error of the call, whose cost is in its row.
+            error: The error, whose cost is in the call's row.
         """
-        is_wrong_call = isinstance(error, (AuthenticationError, UnknownModelError)) and not self.has_answered
-        if isinstance(error, QuotaExceededError) or is_wrong_call:
+        if isinstance(error, (ContentFilterError, SchemaError)):
+            self.has_answered = True
+        if isinstance(error, QuotaExceededError) or (
+            isinstance(error, (AuthenticationError, UnknownModelError)) and not self.has_answered
+        ):
             error.response = None  # the calls that fail with it from now on cost nothing
             self.final_error = error
 
@@ -71,6 +85,35 @@ class Pause:
             seconds: Its length in seconds.
         """
         self._until = max(self._until, time.monotonic() + seconds)
+
+
+class Patience:
+    """How long one call waits after rate limit errors, and when it is given up.
+
+    Args:
+        pause: The pause of the call's model.
+        max_wait: The most seconds for which the call waits after an error.
+    """
+
+    def __init__(self, pause: Pause, max_wait: float) -> None:
+        self._pause, self._max_wait = pause, max_wait
+        self._errors, self._has_waited_longest = 0, False
+
+    def seconds_after(self, error: RateLimitError) -> float | None:
+        """Return the seconds to wait after an error, or None if the call is given up.
+
+        Args:
+            error: The error.
+        """
+        self._errors += 1
+        if isinstance(error, (QuotaExceededError, RequestTooLargeError)) or self._errors > _MAX_RATE_LIMITS:
+            return None
+        if (error.retry_after or 0) > self._max_wait:
+            if self._has_waited_longest or self._pause.is_hopeless:
+                self._pause.is_hopeless = True
+                return None
+            self._has_waited_longest = True
+        return min(error.retry_after or 2.0**self._errors, self._max_wait)
 
 
 class ModelGate:

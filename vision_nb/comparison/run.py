@@ -13,24 +13,18 @@ from vision_nb.comparison.calls import Calls, LocalCalls
 from vision_nb.comparison.cluster import ClusterCalls
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.lookup import Lookup
-from vision_nb.comparison.model_gate import ModelGate, RunStoppedError
+from vision_nb.comparison.model_gate import ModelGate, Patience, RunStoppedError
 from vision_nb.comparison.prepared_queue import PreparedQueue, QueuedCall
 from vision_nb.comparison.progress import Progress
 from vision_nb.comparison.rows import Rows
 from vision_nb.comparison.run_options import RunOptions
 from vision_nb.cost.budget import Budget
 from vision_nb.errors import (
-    AuthenticationError,
     BudgetExceededError,
     ClusterError,
-    ContentFilterError,
     ImageError,
-    QuotaExceededError,
     RateLimitError,
-    RequestTooLargeError,
-    SchemaError,
     StoreError,
-    UnknownModelError,
     VisionError,
 )
 from vision_nb.images.document import ImageDocument
@@ -50,7 +44,6 @@ _QUEUED = 10_000  # rows of a model that wait for their call; the others are loo
 _CALLS_PER_SPARE = (
     4  # concurrent calls for each further worker, which waits for the store while others wait for answers
 )
-_MAX_RATE_LIMITS = 6  # rate limit errors of one call before its row fails
 
 
 class Run:
@@ -293,15 +286,15 @@ class Run:
             document.forget_download()
 
     async def _ask(self, row: int, image: ImageDocument, gate: ModelGate, claim: Claim) -> None:
-        """Make a row's call, retrying after rate limit errors, until it has an answer or an error."""
-        rate_limits, has_waited_longest = 0, False
+        """Make a row's call, and again after rate limit errors, until it has an answer or an error."""
+        patience = Patience(gate.pause, self.options.max_wait)
         paid: Response | None = None  # for answers whose repair reached a rate limit
         while True:
             await gate.pause.wait()
             try:
                 async with gate.calls, gate.slots:
                     if self.stopped is not None:
-                        break
+                        return
                     if gate.pause.final_error is not None:
                         raise gate.pause.final_error
                     written = await self._call(row, image, gate, claim, paid)
@@ -309,44 +302,32 @@ class Run:
                 if written is not None:
                     await written  # even if the task is canceled
                     self.rows.put(row, self.rows[row], is_stored=True)
-                break
-            except (AuthenticationError, UnknownModelError, QuotaExceededError, RequestTooLargeError) as error:
-                self._fail(row, error)
-                gate.pause.note_refusal(error)
-                break
+                return
             except RateLimitError as error:
-                rate_limits, paid = rate_limits + 1, error.response or paid
+                seconds = patience.seconds_after(error)
+                if seconds is None:
+                    self._end_without_answer(row, gate, error)
+                    return
+                paid = error.response or paid
                 self.rows.put(row, self.rows[row].with_cost_of(error))
-                seconds = error.retry_after or 2.0**rate_limits
-                asks_for_more = (error.retry_after or 0) > self.options.max_wait
-                if asks_for_more and (has_waited_longest or gate.pause.is_hopeless):
-                    gate.pause.is_hopeless, rate_limits = True, _MAX_RATE_LIMITS + 1
-                if rate_limits > _MAX_RATE_LIMITS:
-                    self._fail(row, error)
-                    break
-                has_waited_longest = has_waited_longest or asks_for_more
-                gate.pause.begin(min(seconds, self.options.max_wait))
-                self._progress.show_pause(gate.model, min(seconds, self.options.max_wait))
-            except BudgetExceededError as error:
-                self.rows.put(row, self.rows[row].with_cost_of(error))
-                self.stopped = str(error)
-                break
+                gate.pause.begin(seconds)
+                self._progress.show_pause(gate.model, seconds)
             except (StoreError, ImageError):
                 raise
-            except RunStoppedError as error:
-                self.rows.put(row, self.rows[row].with_cost_of(error))
-                break
-            except ClusterError as error:
-                if error.is_lost:
-                    self.stopped = str(error)
-                else:
-                    self._fail(row, error)
-                break
             except Exception as error:  # an error in one call must not end the run
-                if isinstance(error, (ContentFilterError, SchemaError)):
-                    gate.pause.has_answered = True
-                self._fail(row, error)
-                break
+                self._end_without_answer(row, gate, error)
+                return
+
+    def _end_without_answer(self, row: int, gate: ModelGate, error: Exception) -> None:
+        """Note the error that ended a row's call: it fails, unless the error ends the whole run."""
+        ends_run = isinstance(error, BudgetExceededError) or (isinstance(error, ClusterError) and error.is_lost)
+        if ends_run:
+            self.stopped = str(error)
+        if ends_run or isinstance(error, RunStoppedError):
+            self.rows.put(row, self.rows[row].with_cost_of(error))
+        else:
+            self._fail(row, error)
+        gate.pause.note_error(error)
 
     async def _call(
         self, row: int, image: ImageDocument, gate: ModelGate, claim: Claim, paid: Response | None
