@@ -99,4 +99,7 @@ def test_what_models_and_panels_have_is_in_their_repr():
     )
     panel = vn.ChatPanel("demo", [CHART, Path(CHART)], store=False)
     assert repr(panel) == "ChatPanel(demo, 0 turns, 2 images attached)"
+    stream = vn.connect("demo").stream_complete("How large is it?", [vn.samples.path("chart")])
+    assert repr(stream) == "ResponseStream(not read yet: '')"
+    assert list(stream) and repr(stream).startswith("ResponseStream(ended: \"The image's size is **1,000")
     panel.close()

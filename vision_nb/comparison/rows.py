@@ -92,7 +92,8 @@ class Rows(Sequence[Row]):
         return tuple, (tuple(self),)  # without the models and their connections
 
     def __repr__(self) -> str:
-        return f"Rows({len(self):,} rows, {self.answered:,} answered, {self.failed:,} failed)"
+        rows = "1 row" if len(self) == 1 else f"{len(self):,} rows"
+        return f"Rows({rows}, {self.answered:,} answered, {self.failed:,} failed)"
 
     def _row(self, index: int) -> Row:
         if not self._flags[index]:

@@ -213,6 +213,10 @@ class _Stream(Generic[R]):
         """The text so far."""
         return self.response.text
 
+    def __repr__(self) -> str:
+        state = "ended" if self.response.finish_reason else "in progress" if self._has_begun else "not read yet"
+        return f"{type(self).__name__}({state}: {self.text[:60]!r})"
+
     @property
     def _has_begun(self) -> bool:
         arrived = any(choice.text or choice.reasoning for choice in self.response.choices)
