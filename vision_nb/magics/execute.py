@@ -185,11 +185,8 @@ def _answer(
         try:
             if stored is not None:
                 view.finish(chat.add(question.message, stored))
-            elif session.settings.stream if options.stream is None else options.stream:
-                display_stream(chat.stream(question.prompt, question.images, **question.call_options), live=view)
             else:
-                view.finish(chat.ask(question.prompt, question.images, **question.call_options))
-            if stored is None:
+                _ask(session, options, question, view)
                 store.put(key, str(question.llm), chat.responses[-1])
                 store.checkpoint()
         finally:  # an interrupt leaves the part of the answer that had arrived
@@ -210,6 +207,15 @@ def _answer(
     if options.name:
         session.variables[options.name] = value
     return value
+
+
+def _ask(session: Session, options: Namespace, question: Question, view: AnswerView) -> None:
+    """Ask the model, and display the answer, while it arrives if answers are streamed."""
+    chat = question.chat
+    if session.settings.stream if options.stream is None else options.stream:
+        display_stream(chat.stream(question.prompt, question.images, **question.call_options), live=view)
+    else:
+        view.finish(chat.ask(question.prompt, question.images, **question.call_options))
 
 
 def _compare(session: Session, options: Namespace, questions: list[Question], *, silent: bool) -> Any:
