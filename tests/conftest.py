@@ -87,6 +87,22 @@ def server():
 
 
 @pytest.fixture(scope="session")
+def any_client():
+    """Open one openai client for all tests, because each reads the system's certificates."""
+    import openai
+
+    with openai.OpenAI(base_url="http://127.0.0.1", api_key="k", max_retries=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(any_client, server):
+    """Return an openai client of the demo server, which streams without pauses."""
+    server.tokens_per_second = float("inf")
+    return any_client.with_options(base_url=server.openai_base)
+
+
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """Run JupyterLab for the notebooks of all tests, and return its address and its folder."""
     root, work = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("work")
@@ -138,6 +154,12 @@ def rows_in(path, statement, *parameters):
     """Execute a statement in an SQLite file, as another process would, and return its rows."""
     with closing(sqlite3.connect(path)) as connection, connection:
         return connection.execute(statement, parameters).fetchall()
+
+
+def fill_up(store):
+    """Let a store take no more pages, as if its disk were full."""
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 @pytest.fixture

@@ -16,17 +16,10 @@ BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = "one two three four"
 
 
-@pytest.fixture(scope="module")
-def any_client():
-    with openai.OpenAI(base_url="http://127.0.0.1", api_key="k", max_retries=0) as opened:
-        yield opened
-
-
 @pytest.fixture
-def client(any_client, server):
-    server.tokens_per_second = float("inf")
+def client(client, server):
     server.answer_with(TEXT)
-    return any_client.with_options(base_url=server.openai_base)
+    return client
 
 
 @pytest.fixture

@@ -31,18 +31,6 @@ class Photo(BaseModel):
     taken: bool
 
 
-@pytest.fixture(scope="module")
-def any_client():
-    with openai.OpenAI(base_url="http://127.0.0.1", api_key="k", max_retries=0) as opened:
-        yield opened
-
-
-@pytest.fixture
-def client(any_client, server):
-    server.tokens_per_second = float("inf")
-    return any_client.with_options(base_url=server.openai_base)
-
-
 @pytest.fixture
 def azure(any_client, server):
     server.tokens_per_second = float("inf")

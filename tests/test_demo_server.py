@@ -30,12 +30,6 @@ def any_client():
 
 
 @pytest.fixture
-def client(any_client, server):
-    server.tokens_per_second = float("inf")
-    return any_client.with_options(base_url=server.openai_base)
-
-
-@pytest.fixture
 def azure(server):
     with openai.AzureOpenAI(
         azure_endpoint=server.url, azure_deployment="my-vision", api_version="2024-06-01", api_key=KEY, max_retries=0

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import vision_nb as vn
-from tests.conftest import picture
+from tests.conftest import fill_up, picture
 from vision_nb import errors
 from vision_nb.comparison import parquet, prepared_queue, rows, run
 from vision_nb.comparison.calls import LocalCalls
@@ -366,8 +366,7 @@ def test_an_answer_that_was_not_stored_stays_in_memory(server, llm, path, images
 
         def fill(question):
             with store._lock:
-                pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-                store._connection.execute(f"PRAGMA max_page_count = {pages}")
+                fill_up(store)
             return "a long answer " * 5000
 
         server.answer_with(fill)

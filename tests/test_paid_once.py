@@ -17,7 +17,7 @@ from contextlib import closing
 import pytest
 
 import vision_nb as vn
-from tests.conftest import picture
+from tests.conftest import fill_up, picture
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.notebook.run_sync import run_sync
@@ -385,8 +385,7 @@ def test_a_process_that_has_ended_is_not_running():
 
 def test_a_full_store_is_noticed_before_the_first_call(server, llm, path):
     with Store(path) as store:
-        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        fill_up(store)
         with pytest.raises(errors.StoreError, match="full"):
             vn.compare(llm, "What?", picture(), store=store, progress=False)
     assert not server.requests
@@ -397,8 +396,7 @@ def test_a_store_that_becomes_full_ends_the_run_before_the_next_call(server, llm
 
         def fill(question):
             with store._lock:
-                pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-                store._connection.execute(f"PRAGMA max_page_count = {pages}")
+                fill_up(store)
             return "a long answer " * 5000
 
         server.answer_with(fill)
