@@ -185,7 +185,7 @@ async def test_the_page_counts_the_seconds_until_the_answer_and_the_kernel_sends
 
 async def test_an_answer_is_shown_from_its_question_on_and_only_a_reader_at_the_end_follows_it(server, llm):
     server.answer_with("word\n\n" * 60)
-    panel = vn.ChatPanel(llm, store=False, height=300)
+    panel = vn.ChatPanel(llm, images=[vn.samples.path("chart")] * 20, store=False, height=300)
     jump = ".vnb-jump"
     at_end = "() => { const e = document.querySelector('.vnb-list'); return e.scrollHeight - e.scrollTop - e.clientHeight < 5; }"
     at_last_question = """() => {
@@ -197,6 +197,8 @@ async def test_an_answer_is_shown_from_its_question_on_and_only_a_reader_at_the_
         await ask(page, "One?")
         await until_state(page, "done")
         await until(page, at_last_question)
+        images = page.locator(".vnb-turn-images")
+        assert (await images.bounding_box())["height"] < 300 and await images.locator("button").count() == 20
         await page.locator(jump).click()
         await until(page, at_end)
         await page.locator(jump).wait_for(state="hidden")
