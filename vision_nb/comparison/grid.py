@@ -128,9 +128,8 @@ class Row(TerminalDisplay):
     @property
     def image_title(self) -> str:
         """The image's name without its folders."""
-        if self.document is not None:
-            return self.document.title
-        return re.split(r"[/\\]", self.image.partition("?")[0].rstrip("/"))[-1] or self.image
+        name = self.image if self.document is None else self.document.title
+        return re.split(r"[/\\]", name.partition("?")[0].rstrip("/"))[-1] or name
 
     def facts(self) -> list[str]:
         """Return the latency, tokens and price of an answer as short texts, and whether it came from the store."""

@@ -20,6 +20,7 @@ from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.format import format_usd
 from vision_nb.rendering.terminal import Report, TerminalDisplay, TerminalPart, TextTable
 from vision_nb.storage.annotations import Label
+from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -219,11 +220,7 @@ def _format(value: Any, spec: str) -> str:
 
 
 def agreements(labels: Mapping[str, Sequence[Label]]) -> list[Agreement]:
-    """Compare each pair of annotators on the answers that both have scored.
-
-    Raises:
-        SettingsError: No two annotators have scored the same answer.
-    """
+    """Compare each pair of annotators on the answers that both have scored; warn if there is no such pair."""
     scores: dict[tuple[str, str], dict[str, int]] = {}  # by aspect and annotator, then by answer
     for key, answer_labels in labels.items():
         for label in answer_labels:
@@ -243,7 +240,7 @@ def agreements(labels: Mapping[str, Sequence[Label]]) -> list[Agreement]:
                 found.append(Agreement((one, other), aspect, len(common), percent, _kappa(first, second)))
     if not found:
         names = ", ".join(sorted({annotator for _, annotator in scores})) or "nobody"
-        raise SettingsError(
+        warn_user(
             f"No answer was scored by two annotators (so far: {names:.100}): each scores with label(annotator=NAME)."
         )
     return found

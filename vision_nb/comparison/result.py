@@ -323,8 +323,7 @@ class Comparison(BatchResult):
     def agreement(self) -> list[Agreement]:
         """Return the agreement of each pair of annotators, with Cohen's kappa if scikit-learn is installed.
 
-        Raises:
-            SettingsError: No two annotators have scored the same answer.
+        A warning says so if no two annotators have scored the same answer.
         """
         return agreements(self._labels())
 
