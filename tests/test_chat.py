@@ -316,7 +316,7 @@ def test_load_rejects_a_file_with_a_damaged_image(rich_chat, tmp_path):
 
 
 def test_export_explains_why_it_fails(rich_chat, tmp_path, photo):
-    with pytest.raises(errors.SettingsError, match=r"suffixes .md, .html, .ipynb, .json"):
+    with pytest.raises(errors.SettingsError, match=r"must end in .md or .html or .ipynb or .json"):
         rich_chat.export(tmp_path / "talk.txt")
     with pytest.raises(errors.SettingsError, match="Cannot write"):
         rich_chat.export(tmp_path / "nowhere" / "talk.md")

@@ -1,5 +1,7 @@
 """Paths of users who do not exist, and values that are not paths, are errors of the package."""
 
+from collections.abc import Callable
+
 import pytest
 
 import vision_nb as vn
@@ -41,16 +43,55 @@ def test_a_truth_of_a_user_who_does_not_exist_is_an_error(tmp_path):
             extraction.to_dataframe(explode=field)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("path", ["~nobody-here/a", "no-such-folder/a", "a\0b", "."])
-def test_a_table_that_cannot_be_written_is_an_error_that_names_the_file(tmp_path, monkeypatch, path):
+WRITERS: dict[str, Callable[..., object]] = {
+    "csv": vn.Comparison.to_csv,
+    "html": vn.Comparison.to_html,
+    "parquet": vn.Comparison.to_parquet,
+    "csv of an extraction": vn.Extraction.to_csv,
+    "html of an extraction": vn.Extraction.to_html,
+    "json of an extraction": vn.Extraction.to_json,
+    "parquet of an extraction": vn.Extraction.to_parquet,
+    "md of a chat": vn.Chat.export,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_is_replaced_as_a_whole_or_left_as_it_was(tmp_path, monkeypatch, name):
+    resource = pytest.importorskip("resource")
     monkeypatch.chdir(tmp_path)
     extraction = vn.extract(vn.samples.path("chart"), int, model="demo", store="a.sqlite3", progress=False)
-    comparison = vn.compare("demo", "What?", vn.samples.path("chart"), store="a.sqlite3", progress=False)
-    for write in (extraction.to_csv, extraction.to_json, comparison.to_csv):
-        with pytest.raises(errors.SettingsError):
-            write(path)
-    extraction.to_csv("a.csv"), extraction.to_json("a.json"), comparison.to_csv(tmp_path / "b.csv")
-    assert all((tmp_path / name).stat().st_size for name in ("a.csv", "a.json", "b.csv"))
+    write, suffix = WRITERS[name], name.split()[0]
+    result: object = (
+        vn.Chat("demo") if "chat" in name else extraction if "extraction" in name else extraction.comparison
+    )
+    file, image, folder = tmp_path / f"a.{suffix}", tmp_path / "chart.png", tmp_path / f"b.{suffix}"
+    image.write_bytes(b"an image"), folder.mkdir(), (tmp_path / f"link.{suffix}").symlink_to(file.name)
+    for path in (
+        "~nobody-here/a",
+        "no-such-folder/a",
+        f"chart.png/a.{suffix}",
+        "a\0b",
+        ".",
+        folder,
+        image,
+        f".{suffix}",
+    ):
+        with pytest.raises(errors.SettingsError, match=r"path|Cannot write"):
+            write(result, path)
+    write(result, file)
+    file.chmod(0o640)
+    written = file.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))  # as if the disk were full
+    try:
+        with pytest.raises(errors.VisionError, match=r"File too large|disk I/O error"):
+            write(result, file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == written and image.read_bytes() == b"an image"
+    write(result, f"link.{suffix}")
+    assert (tmp_path / f"link.{suffix}").is_symlink() and file.stat().st_mode & 0o777 == 0o640
+    assert not list(tmp_path.glob(".*")), "no unfinished file is left"
 
 
 @pytest.mark.parametrize("name", ["store", "tutorials", "LocalAI", "serve", "images", "image"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vision_nb.errors import SettingsError, VisionError
@@ -69,15 +71,53 @@ def without_folders(text: str, path: str, name: str) -> str:
 
 
 @contextmanager
-def writable_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a ``with`` block the path of a file to write; see `expand_path`.
+def writable_path(path: str | os.PathLike[str], *suffixes: str) -> Iterator[Path]:
+    """Give a ``with`` block a new file to write, which then replaces the file that a user named; see `replaced_file`.
+
+    Args:
+        path: The user's file; see `expand_path`.
+        *suffixes: What its name may end in, in lower case.
 
     Raises:
-        SettingsError: It is not a usable path, or the block could not write the file.
+        SettingsError: It is not a usable path, has another suffix, or could not be written.
     """
-    path = expand_path(path)
+    target = expand_path(path)
+    shown = f"Cannot write {shown_path(target)!r:.120}"
+    if not "".join(target.suffixes).lower().endswith(suffixes):
+        raise SettingsError(f"{shown}: its name must end in {' or '.join(suffixes)}.")
     try:
-        yield path
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SettingsError(f"Cannot write {shown_path(path)!r:.120} ({reason:.100}): choose another path.") from error
+        with replaced_file(target) as file:
+            yield file
+    except VisionError:  # some are OSErrors too, about an image
+        raise
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{shown} ({reason!s:.100}): choose another path.") from error
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Give a ``with`` block a new file to write, which replaces another one if the block succeeds.
+
+    If it fails, because the disk is full or otherwise, the other file stays as it was. A reader never sees a file that
+    is half written.
+
+    Args:
+        path: The file to replace; it need not exist, and may be a link to it.
+
+    Raises:
+        OSError: The file cannot be written.
+        UnicodeError: The path cannot be encoded.
+    """
+    path = Path(os.path.realpath(path))
+    partial = path.with_name(f".{secrets.token_hex(8)}{''.join(path.suffixes)[-12:]}")  # of a name that may be long
+    try:
+        if path.exists():
+            path.open("r+b").close()  # an error if it is a folder, or must not be changed
+        yield partial
+        if path.exists():
+            shutil.copymode(path, partial)
+        partial.replace(path)
+    finally:
+        with suppress(OSError, UnicodeError):
+            partial.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from vision_nb.errors import SettingsError
-from vision_nb.paths import expand_path
+from vision_nb.paths import expand_path, replaced_file
 
 START = "00_start_here.ipynb"
 DEFAULT_FOLDER = "vision_nb_tutorials"
@@ -64,7 +64,8 @@ def copy_notebooks(folder: str | Path = DEFAULT_FOLDER) -> list[str]:
                 continue
             if _read(copy) != content:
                 copy.parent.mkdir(exist_ok=True)
-                copy.write_bytes(content)
+                with replaced_file(copy) as file:
+                    file.write_bytes(content)
             record[name] = current
         (target / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     except OSError as error:

@@ -170,7 +170,7 @@ class Extraction(BatchResult):
             path: The file; it is overwritten if it exists.
             **options: Options of `to_dataframe`.
         """
-        with writable_path(path) as file:
+        with writable_path(path, ".csv", ".csv.gz") as file:
             self.to_dataframe(**options).to_csv(file, index=False)
 
     def to_html(
@@ -189,7 +189,8 @@ class Extraction(BatchResult):
         Raises:
             SettingsError: The file cannot be written, or a number is too small or too large.
         """
-        return write_page(extraction_page(self, PageOptions(title, image_side, page_size)), path)
+        options = PageOptions(title, image_side, page_size)
+        return write_page(lambda: extraction_page(self, options), path)
 
     def to_json(self, path: str | Path, **options: Any) -> None:
         """Write the table as JSON, with an object per row.
@@ -198,8 +199,8 @@ class Extraction(BatchResult):
             path: The file; it is overwritten if it exists.
             **options: Options of `to_dataframe`.
         """
-        table: pd.DataFrame = self.to_dataframe(**options)
-        with writable_path(path) as file:
+        with writable_path(path, ".json", ".json.gz") as file:
+            table: pd.DataFrame = self.to_dataframe(**options)
             table.to_json(file, orient="records", date_format="iso", default_handler=str, indent=1)
 
     def retry(self, *, progress: bool = True) -> Extraction:

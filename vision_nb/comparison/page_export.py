@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class PageOptions:
         page_size: The number of images, or rows of an extraction, that are shown at once.
 
     Raises:
-        SettingsError: A number is too small or too large.
+        SettingsError: The title is not text, or a number is too small or too large.
     """
 
     title: str
@@ -31,6 +32,8 @@ class PageOptions:
     page_size: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.title, str):
+            raise SettingsError(f"title must be text, not {self.title!r:.80}.")
         for name, value, least, most in (
             ("image_side", self.image_side, 16, _MAX_SIDE),
             ("page_size", self.page_size, 1, 1_000_000),
@@ -44,15 +47,18 @@ class PageOptions:
         return max(2_000, self.image_side**2 // 4)
 
 
-def write_page(html: str, path: str | Path | None) -> str | None:
+def write_page(html: Callable[[], str], path: str | Path | None) -> str | None:
     """Write a page to a file, or return it if there is no path.
+
+    Args:
+        html: Makes the page, which takes minutes if it has very many images.
+        path: The file.
 
     Raises:
         SettingsError: The file cannot be written.
     """
-    html = replace_surrogates(html)
     if path is None:
-        return html
-    with writable_path(path) as file:
-        file.write_text(html, encoding="utf-8")
+        return replace_surrogates(html())
+    with writable_path(path, ".html", ".htm") as file:
+        file.write_text(replace_surrogates(html()), encoding="utf-8")
     return None

@@ -34,7 +34,7 @@ def write_parquet(path: str | Path, columns: Sequence[Column], records: Callable
     first = next(tables)
     try:
         schema = _joined_schema(pa.Schema.from_pandas(first, preserve_index=False), columns, records)
-        with writable_path(path) as file, pq.ParquetWriter(file, schema) as writer:
+        with writable_path(path, ".parquet", ".pq") as file, pq.ParquetWriter(file, schema) as writer:
             for table in chain([first], tables):
                 writer.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False))
     except (pa.ArrowException, OverflowError) as error:

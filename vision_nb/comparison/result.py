@@ -144,7 +144,7 @@ class Comparison(BatchResult):
         '<!DOCTYPE html>'
         """
         options = PageOptions(title, image_side, page_size)
-        return write_page(gallery.comparison_page(self.grid, self.rows, self.incomplete, options), path)
+        return write_page(lambda: gallery.comparison_page(self.grid, self.rows, self.incomplete, options), path)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the table as CSV.
@@ -155,7 +155,7 @@ class Comparison(BatchResult):
         Args:
             path: The file; it is overwritten if it exists.
         """
-        with writable_path(path) as file:
+        with writable_path(path, ".csv", ".csv.gz") as file:
             self.to_dataframe().to_csv(file, index=False)
 
     def to_parquet(self, path: str | Path, *, columns: Sequence[str] | None = None) -> None:

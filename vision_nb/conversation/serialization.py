@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +19,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import fit_within
 from vision_nb.images.remote import is_remote_file
 from vision_nb.messages import ChatMessage, MessageRole, Part
-from vision_nb.paths import shown_path
+from vision_nb.paths import shown_path, writable_path
 from vision_nb.privacy.urls import public_url
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.sanitize import replace_surrogates
@@ -56,20 +54,8 @@ class SavedConversation:
 
 def write(conversation: SavedConversation, path: Path) -> None:
     """Write a conversation in the format that the path's suffix selects; see `Chat.export`."""
-    to_text = _FORMATS.get(path.suffix.lower())
-    if to_text is None:
-        raise SettingsError(f"Cannot export to {path.name!r}: use one of the suffixes {', '.join(_FORMATS)}.")
-    text = to_text(conversation)
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")  # a suffix could make a long file name too long
-    try:
-        partial.write_text(replace_surrogates(text), encoding="utf-8")
-        partial.replace(path)  # atomic: a reader never sees a half-written file
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = getattr(error, "strerror", error)
-        raise SettingsError(f"Cannot write {shown_path(path)} ({reason}): choose another path.") from error
-    finally:
-        with suppress(OSError, ValueError):
-            partial.unlink(missing_ok=True)
+    with writable_path(path, *_FORMATS) as file:
+        file.write_text(replace_surrogates(_FORMATS[path.suffix.lower()](conversation)), encoding="utf-8")
 
 
 def read(path: Path) -> SavedConversation:

@@ -11,7 +11,7 @@ from string import Template
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import SettingsError
-from vision_nb.paths import expand_path, shown_path
+from vision_nb.paths import expand_path, replaced_file, shown_path
 from vision_nb.rendering import html
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -138,7 +138,8 @@ def _write(texts: dict[Path, str]) -> None:
         for path, text in texts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             previous[path] = path.read_bytes() if path.exists() else None
-            path.write_text(text, encoding="utf-8", newline="\n")
+            with replaced_file(path) as file:
+                file.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         for changed, data in previous.items():
             with suppress(OSError):
