@@ -183,7 +183,7 @@ def test_keep_images_limits_the_request_to_the_most_recent_images(chat, server):
     chat.keep_images = None
     chat.ask("all?")
     assert count_images(sent(server)) == 3
-    with pytest.raises(errors.SettingsError, match="keep_images=-1"):
+    with pytest.raises(errors.SettingsError, match="keep_images must be an integer of at least 0: got -1"):
         vn.Chat(chat.llm, keep_images=-1)
 
 
@@ -442,8 +442,8 @@ def test_a_loaded_file_causes_no_download_and_cannot_choose_an_unknown_server(ch
     ("settings", "message"),
     [
         ({"llm": 3}, "not int"), ({"llm": "nobody:x"}, "Unknown provider"), ({"system": 3}, "system= must be a string"),
-        ({"keep_images": "two"}, "keep_images='two'"), ({"keep_images": -1}, "keep_images=-1"),
-        ({"keep_images": True}, "keep_images=True"),
+        ({"keep_images": "two"}, "at least 0: got 'two'"), ({"keep_images": -1}, "of at least 0: got -1"),
+        ({"keep_images": True}, "keep_images must be an integer"),
     ],
 )  # fmt: skip
 def test_invalid_settings_are_rejected_in_the_constructor_and_on_assignment(chat, settings, message):

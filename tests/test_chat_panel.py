@@ -124,7 +124,7 @@ def test_settings_are_applied_to_the_conversation(llm):
     assert (panel.chat.system, panel.chat.keep_images, panel._view.height) == ("Be brief.", 2, "10em")
     again = vn.ChatPanel(chat=panel.chat)
     assert again.chat is panel.chat and again.chat.llm is llm and again.chat.system == "Be brief."
-    with pytest.raises(errors.SettingsError, match="keep_images=-1"):
+    with pytest.raises(errors.SettingsError, match="keep_images must be an integer of at least 0: got -1"):
         vn.ChatPanel(llm, keep_images=-1)
     with pytest.raises(errors.ImageNotFoundError):
         vn.ChatPanel(llm, images="nowhere.png")
@@ -133,7 +133,7 @@ def test_settings_are_applied_to_the_conversation(llm):
 def test_invalid_settings_leave_the_conversation_unchanged(llm):
     chat = vn.Chat(llm, system="Be brief.", keep_images=2)
     for options, message in (
-        ({"keep_images": "two"}, "keep_images='two'"), ({"keep_images": 1, "system": 3}, "system= must be a string"),
+        ({"keep_images": "two"}, "at least 0: got 'two'"), ({"keep_images": 1, "system": 3}, "system= must be a string"),
         ({"height": True}, "height=True"), ({"height": "1px; color: red"}, "height="),
     ):  # fmt: skip
         with pytest.raises(errors.SettingsError, match=message):

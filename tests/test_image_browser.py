@@ -76,7 +76,7 @@ def test_a_single_broken_source_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("columns", [0, -1, 2.5, "3"])
 def test_columns_must_be_a_positive_integer(columns):
-    with pytest.raises(SettingsError, match="columns must be a positive integer"):
+    with pytest.raises(SettingsError, match="columns must be an integer of at least 1"):
         vn.show(picture(), columns=columns)
 
 

@@ -21,6 +21,18 @@ def plain_number(value: Any) -> Any:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
+def check_count(value: Any, argument: str, *, least: int = 1) -> int | None:
+    """Return a whole number as an int; None is returned unchanged.
+
+    Raises:
+        SettingsError: It is not an integer, or is less than ``least``.
+    """
+    count: int | None = plain_number(value)
+    if count is not None and (type(count) is not int or count < least):
+        raise SettingsError(f"{argument} must be an integer of at least {least}: got {value!r:.80}.")
+    return count
+
+
 def check_seconds(value: Any, argument: str) -> float:
     """Return a number of seconds as an int or float.
 

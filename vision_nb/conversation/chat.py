@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.checks.arguments import check_request_parameters, checks_arguments
-from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.numbers import check_count
 from vision_nb.conversation.export import transcript, transcript_parts
 from vision_nb.conversation.image_limit import images_to_drop, omit_images
 from vision_nb.conversation.serialization import SavedConversation, read, write
@@ -103,9 +103,7 @@ class Chat(TerminalDisplay):
 
     @keep_images.setter
     def keep_images(self, count: int | None) -> None:
-        if (count := plain_number(count)) is not None and (type(count) is not int or count < 0):
-            raise SettingsError(f"keep_images={count!r} is not a number of images: use 0 or more, or None for all.")
-        self._keep_images = count
+        self._keep_images = check_count(count, "keep_images", least=0)
 
     @property
     def turns(self) -> tuple[Turn, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.checks.attributes import read_only
-from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.numbers import check_count
 from vision_nb.checks.public_object import PublicObject
 from vision_nb.cost.reported_limits import JITTER
 from vision_nb.cost.request_gate import Resource
@@ -52,9 +52,7 @@ class RateLimit(PublicObject):
         if not given:
             raise SettingsError("RateLimit needs requests_per_minute= or tokens_per_minute=, or both.")
         for name, value in given.items():
-            if type(plain_number(value)) is not int or value < 1:
-                raise SettingsError(f"{name} must be an integer of at least 1: got {value!r:.80}.")
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, name, check_count(value, name))
 
     def __str__(self) -> str:
         return f"{' and '.join(_words(*limit) for limit in self.per_minute.items())} a minute"

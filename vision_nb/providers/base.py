@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from vision_nb.checks.numbers import check_seconds, plain_number
+from vision_nb.checks.numbers import check_count, check_seconds, plain_number
 from vision_nb.cost.accounting import InputTokens, ModelPricing, active_accounting, longest_answer
 from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.cost.text_tokens import fewest_text_tokens, text_tokens
@@ -73,9 +73,6 @@ class MultiModalLLM(RequestSender):
         super().__init__(rate_limit)
         if looks_like_key(model):
             raise SettingsError("The model's name looks like an API key: pass the key as api_key= (or api_token=).")
-        max_side = plain_number(max_side)
-        if max_side is not None and (type(max_side) is not int or max_side < 1):
-            raise SettingsError(f"max_side must be an integer of at least 1 (pixels), not {max_side!r:.80}.")
         check_detail(image_detail)
         self.model = model
         self.max_new_tokens = max_new_tokens
@@ -86,7 +83,7 @@ class MultiModalLLM(RequestSender):
         self.additional_kwargs = as_parameters(unhide(additional_kwargs))
         hide_headers(self.additional_kwargs)
         self.inline_urls = inline_urls
-        self.max_side = max_side
+        self.max_side = check_count(max_side, "max_side")
 
     def complete(
         self, prompt: str, image_documents: Images = (), *, schema: Any = None, max_repairs: int = 1, **overrides: Any
@@ -280,9 +277,7 @@ class MultiModalLLM(RequestSender):
             self._schema_in_prompt = in_prompt
             messages, settings = ask_for(schema, messages, settings, in_prompt=in_prompt)
         documents = self._images_to_send(messages)
-        if self.image_limit is not None and len(documents) > self.image_limit:
-            limit = f"{self.image_limit:,} image{'s' if self.image_limit > 1 else ''}"
-            raise SettingsError(f"{self} accepts {limit} per request and got {len(documents):,}: send fewer at a time.")
+        self._check_number(documents)
         images = self._prepare_images(documents, settings)
         if not self.takes_detail and any(one.detail or settings.get("image_detail") for one in documents):
             warn_user(f"{self} has no detail levels: the images are sent without one.")
@@ -357,6 +352,12 @@ class MultiModalLLM(RequestSender):
     def _detail_of(self, document: ImageDocument, settings: Mapping[str, Any]) -> Detail | None:
         """Return the detail level of an image, or None to leave it to the server."""
         return (document.detail or settings.get("image_detail")) if self.takes_detail else None
+
+    def _check_number(self, documents: Sequence[ImageDocument]) -> None:
+        """Raise SettingsError if a request has more images than the model accepts."""
+        if self.image_limit is not None and len(documents) > self.image_limit:
+            limit = f"{self.image_limit:,} image{'s' if self.image_limit > 1 else ''}"
+            raise SettingsError(f"{self} accepts {limit} per request and got {len(documents):,}: send fewer at a time.")
 
     def _check_size(self, images: Sequence[OutgoingImage]) -> None:
         """Raise ImageTooLargeError if the images of a request are together larger than the servers accept."""

@@ -13,7 +13,7 @@ from typing import Any
 import traitlets
 
 from vision_nb.checks.arguments import checks_arguments
-from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.numbers import check_count
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.cards import PAGE, ImageCard, image_cards, read_cards
 from vision_nb.images.columns import flatten
@@ -61,9 +61,7 @@ def show(images: ImageSource | Iterable[ImageSource], columns: int | None = None
     >>> vn.show(vn.samples.path("chart"))
     ImageBrowser(1 image)
     """
-    if columns is not None and (type(plain_number(columns)) is not int or columns < 1):
-        raise SettingsError(f"columns must be a positive integer or None, not {columns!r:.80}.")
-    browser = ImageBrowser(_load(images), columns=columns)
+    browser = ImageBrowser(_load(images), columns=check_count(columns, "columns"))
     if in_notebook():
         browser._ipython_display_()
         mark_displayed(browser)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any, ClassVar, NoReturn
 
 from vision_nb.checks.arguments import checks_arguments
-from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.numbers import check_count, check_seconds, plain_number
 from vision_nb.checks.spelling import similar
 from vision_nb.cost.small_models import SmallModel, small_model
 from vision_nb.errors import ProviderConnectionError, SettingsError
@@ -107,13 +107,9 @@ def serve(
     ...     print(llm.complete("What is it?", "photo.jpg"))
     """
     api_key = hide(api_key, is_key=True)
-    n_ctx, n_threads, n_gpu_layers, port = map(plain_number, (n_ctx, n_threads, n_gpu_layers, port))
-    counts = (("n_ctx", n_ctx, 1), ("n_threads", n_threads, 1), ("n_gpu_layers", n_gpu_layers, -1))
-    for option, count, least in counts:
-        if count is not None and (type(count) is not int or count < least):
-            raise SettingsError(f"{option} must be an integer of at least {least}, not {count!r:.80}.")
-    if type(plain_number(load_timeout)) not in (int, float) or not load_timeout > 0:
-        raise SettingsError(f"load_timeout must be a positive number of seconds, not {load_timeout!r:.80}.")
+    n_ctx, n_threads = check_count(n_ctx, "n_ctx"), check_count(n_threads, "n_threads")
+    n_gpu_layers = check_count(n_gpu_layers, "n_gpu_layers", least=-1)
+    port, load_timeout = plain_number(port), check_seconds(load_timeout, "load_timeout")
     if name is not None and not (isinstance(name, str) and name.strip() and name.isprintable()):
         raise SettingsError(f"name={name!r:.80} is not a valid name: omit it to use the default name.")
     check_chat_format(chat_format)
@@ -143,11 +139,8 @@ def serve(
         n_threads=n_threads,
         n_gpu_layers=-2 if n_gpu_layers == -1 else n_gpu_layers,  # llama.cpp's -1 is "as many as fit"
     )
-    what = " and ".join(f"{path.name} ({format_bytes(path.stat().st_size)})" for path in paths)
     try:
-        with ProgressLine(f"Loading {what}", enabled=progress) as line:
-            engine.wait(load_timeout, line.update)
-            line.finish(f"{engine.model} is served at {engine.api_base}, loaded in {line.seconds:.1f} s: {what}")
+        _load(engine, paths, load_timeout, progress=progress)
         return ServedModel(engine, paths, **options)
     except BaseException:
         engine.stop()
@@ -163,6 +156,14 @@ def _find_small_model(name: str | Path) -> SmallModel:
     if str(name).lower().endswith(".gguf") or isinstance(name, Path):
         raise SettingsError(f"mmproj= is missing: pass the image encoder that was made for {str(name)!r:.80}.")
     return small_model(name)
+
+
+def _load(engine: Engine, paths: Sequence[Path], timeout: float, *, progress: bool) -> None:
+    """Wait until an engine has loaded the files of weights, and show the progress."""
+    what = " and ".join(f"{path.name} ({format_bytes(path.stat().st_size)})" for path in paths)
+    with ProgressLine(f"Loading {what}", enabled=progress) as line:
+        engine.wait(timeout, line.update)
+        line.finish(f"{engine.model} is served at {engine.api_base}, loaded in {line.seconds:.1f} s: {what}")
 
 
 def _default_name(model: GgufHeader, mmproj: GgufHeader, chat_format: str | None) -> str:
