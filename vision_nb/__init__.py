@@ -51,7 +51,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -178,8 +177,10 @@ def __getattr__(name: str) -> Any:
     elif name in _SUBMODULES:
         value = importlib.import_module(f"vision_nb.{name}")
     else:
-        nearest = [] if name.startswith("_") else get_close_matches(name, __all__, n=1)
-        hint = f": {_ADVICE[name]}." if name in _ADVICE else f". Did you mean {nearest[0]!r}?" if nearest else ""
+        from vision_nb.checks.spelling import similar
+
+        nearest = None if name.startswith("_") else similar(name, __all__)
+        hint = f": {_ADVICE[name]}." if name in _ADVICE else f". Did you mean {nearest!r}?" if nearest else ""
         # With an object but no name, Python adds no suggestion of its own.
         raise AttributeError(f"module 'vision_nb' has no attribute {name!r}{hint}", obj=sys.modules[__name__])
     globals()[name] = value

@@ -10,10 +10,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
+from vision_nb.checks.spelling import similar
 from vision_nb.schema.fields import Field
 
 _NO_VALUE = {"", "none", "null", "nan", "nat", "<na>"}  # how CSV files and pandas write a missing number or date
@@ -64,7 +64,7 @@ def flat_values(data: Mapping[str, Any], fields: Sequence[Field], left_out: set[
         absent = paths - found.keys()
         for path in unknown:
             is_object = any(other.startswith(f"{path}.") for other in paths)
-            if not found or is_object or get_close_matches(path, absent, n=1, cutoff=0.75):
+            if not found or is_object or similar(path, absent, cutoff=0.75):
                 raise KeyError(path)
         left_out.update(unknown)
     return found
@@ -98,16 +98,13 @@ def canonical(value: Any, field: Field, left_out: set[str] | None = None) -> Any
     value = _plain(value)
     if is_missing(value):
         return None
-    if isinstance(value, str) and value.strip().casefold() in ({""} if _keeps_words(field) else _NO_VALUE):
+    no_value = {""} if field.kind in ("text", "enum", "any") else _NO_VALUE
+    if isinstance(value, str) and value.strip().casefold() in no_value:
         return None
     try:
         return _list(value, field, left_out) if field.kind == "list" else _CONVERTERS[field.kind](value, field)
     except (TypeError, ArithmeticError, OverflowError) as error:
         raise ValueError(f"is not {_EXPECTED[field.kind]}") from error
-
-
-def _keeps_words(field: Field) -> bool:
-    return field.kind in ("text", "enum", "any")
 
 
 def _plain(value: Any) -> Any:

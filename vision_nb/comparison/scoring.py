@@ -227,8 +227,9 @@ class Score(TerminalDisplay):
             priced = [one for one in (best, *close) if one.usd_per_1000 is not None]
             cheapest = min(priced, key=lambda one: one.usd_per_1000 or 0, default=None)
             if cheapest is not None and len({one.usd_per_1000 for one in priced}) > 1:
-                price = format_usd_per_1000(cheapest.usd_per_1000)
-                sentences.append(f"Cheapest of these: {cheapest.model} ({price}{_per_1000(price)}).")
+                unit = " per 1,000 images" if cheapest.usd_per_1000 else ""
+                price = f"{format_usd_per_1000(cheapest.usd_per_1000)}{unit}"
+                sentences.append(f"Cheapest of these: {cheapest.model} ({price}).")
         elif others:
             overlap = "The intervals do" if len(others) > 1 else "The other interval does"
             sentences.append(f"{overlap} not overlap with it: the difference is unlikely to be chance.")
@@ -315,12 +316,15 @@ class Score(TerminalDisplay):
             raise SettingsError(f"{model!r:.80} is not one of the models: {', '.join(self._names)[:150]}.")
         return [one for one in self.judgments if model in (None, one.prediction.model)]
 
-    def _repr_html_(self) -> str:
+    def _table_by_field(self) -> tuple[list[str], list[list[str]]]:
         paths = [field.path for field in self.scored_fields]
         rows = [[path, *(str(self._accuracies[model, path]) for model in self._names)] for path in paths]
+        return ["field", *self._names], rows
+
+    def _repr_html_(self) -> str:
+        tables = html.html_table(*self.models.table()) + html.html_table(*self._table_by_field())
         notes = "".join(map(html.muted_text, self.notes))
-        summary, by_field = html.html_table(*self.models.table()), html.html_table(["field", *self._names], rows)
-        return f"<p><b>{escape_text(self.conclusion)}</b></p>{summary}{by_field}{notes}"
+        return f"<p><b>{escape_text(self.conclusion)}</b></p>{tables}{notes}"
 
     def __repr__(self) -> str:
         prompts = len({one.prompt for one in self.predictions})
@@ -331,14 +335,8 @@ class Score(TerminalDisplay):
         return terminal_text(f"Score of {models} on {images}: {' '.join([self.conclusion, *self.notes])}")
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        paths = [field.path for field in self.scored_fields]
-        rows = [[path, *(str(self._accuracies[model, path]) for model in self._names)] for path in paths]
-        summary, by_field = TextTable(*self.models.table(), numbers_from=1), TextTable(["field", *self._names], rows)
+        summary, by_field = TextTable(*self.models.table(), numbers_from=1), TextTable(*self._table_by_field())
         return [self.conclusion, "", summary, "", by_field, *(["", *self.notes] if self.notes else [])]
-
-
-def _per_1000(price: str) -> str:
-    return "" if price == "free" else " per 1,000 images"
 
 
 def _label(value: Any) -> str:
