@@ -25,6 +25,7 @@ from vision_nb.magics.template import insert_values
 from vision_nb.magics.usage_errors import UsageError
 from vision_nb.notebook.display import display_stream
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, mark_displayed
+from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.default_model import announce
 from vision_nb.rendering.format import as_sentence
 from vision_nb.rendering.html import error_box
@@ -97,22 +98,7 @@ def _prepare(
     images = load_image_args(options.image, variables)
     earlier = session.conversations.get(options.chat or DEFAULT_NAME) if options.continue_ or options.chat else None
     name = options.model or (earlier.model if earlier else "")
-    named: list[tuple[str, Mapping[str, Any]]] = [(one, {}) for one in ([name] if name else []) + options.compare]
-    if not named:
-        default = session.default_model(options.api_base)
-        named.append((default.name, default.options))
-        if not silent:
-            announce(default)
-    llms = [
-        session.models.get(
-            one,
-            api_base=options.api_base,
-            api_key_env=options.api_key_env,
-            options=arguments,
-            dry_run=options.dry_run,
-        )
-        for one, arguments in named
-    ]
+    llms = _models(session, options, name, silent=silent)
     conversation = earlier.before(current_cell_id()) if earlier else Conversation(Chat(llms[0]))
     conversation.model, conversation.chat.llm = name, llms[0]
     conversation.chat.system = options.system or conversation.chat.system or settings.system
@@ -125,6 +111,18 @@ def _prepare(
     )
     questions = [Question(llm, conversation.chat, prompt, images, call_settings, schema) for llm in llms]
     return questions, conversation, _skipped_notes(images.skipped)
+
+
+def _models(session: Session, options: Namespace, name: str, *, silent: bool) -> list[MultiModalLLM]:
+    """Return the model with a name and those of ``-m``; the default model if there are none."""
+    named: list[tuple[str, Mapping[str, Any]]] = [(one, {}) for one in ([name] if name else []) + options.compare]
+    if not named:
+        default = session.default_model(options.api_base)
+        named.append((default.name, default.options))
+        if not silent:
+            announce(default)
+    server = {"api_base": options.api_base, "api_key_env": options.api_key_env, "dry_run": options.dry_run}
+    return [session.models.get(one, options=arguments, **server) for one, arguments in named]
 
 
 def _skipped_notes(skipped: list[tuple[Path, str]]) -> list[str]:
@@ -168,11 +166,11 @@ def _answer(
 ) -> Any:
     """Ask one model, or take the answer from the store, and display the answer."""
     chat, store = question.chat, session.store
-    key = question.key(store)  # before the answer becomes part of the conversation
+    key, turns = question.key(store), len(chat)  # before the answer becomes part of the conversation
+    format_name = "markdown" if question.schema else options.format or session.settings.format
     waiting = waiting_line(str(question.llm), silent=silent)
     with claimed(store.claim(key, reuse=_uses_cache(session, options)), waiting=waiting) as found:
         stored = None if found is None else question.as_answer(found)
-        format_name = "markdown" if question.schema else options.format or session.settings.format
         view = AnswerView(
             OUTPUT_FORMATS[format_name],
             notes,
@@ -181,7 +179,6 @@ def _answer(
             silent=silent,
             thumbnails=_shows_thumbnails(session, options),
         )
-        turns = len(chat)
         try:
             if stored is not None:
                 view.finish(chat.add(question.message, stored))
@@ -195,12 +192,17 @@ def _answer(
             if len(chat) > turns:
                 conversation.cells.append(current_cell_id())
                 session.conversations[options.chat or DEFAULT_NAME] = conversation
+    if format_name == "code" and stored is None:  # a cached answer already has its cell
+        session.shell.set_next_input(extract_code(chat.responses[-1].text))
+    return _value(session, options, question, view)
+
+
+def _value(session: Session, options: Namespace, question: Question, view: AnswerView) -> Any:
+    """Return the value of a cell whose answer is displayed, and assign it to the cell's variable."""
     response = session.variables[LAST_ANSWER]
     mark_displayed(response)
     if view.problem is not None:
         raise view.problem
-    if format_name == "code" and stored is None:  # a cached answer already has its cell
-        session.shell.set_next_input(extract_code(response.text))
     value = response if view.output_format.parse is None else view.value
     if question.schema is not None:
         value = response.parsed

@@ -182,22 +182,6 @@ class Composer(PageWidget):
                 return None if data is None else (data, name)
             case {"do": "cancel_upload", "upload_id": str(upload_id)}:
                 self._uploads.cancel(upload_id)
-            case {"do": "detail_of_all", "detail": detail} if detail in ("", *DETAILS):
-                self.attached.set_all_details(detail or None)
-                self._images_changed(message)
-            case {"do": "remove_all"}:
-                self.attached.replace_all([])
-                self._images_changed(message)
-            case {"do": "remove", "id": str(image_id)} if image_id in self.attached:
-                self.attached.remove(image_id)
-                self._images_changed(message)
-            case {"do": "move", "id": str(image_id), "index": int(index)} if image_id in self.attached:
-                self.attached.move(image_id, index)
-                self._images_changed(message)
-            case {"do": "detail", "id": str(image_id), "detail": detail} if image_id in self.attached:
-                if detail in ("", *DETAILS):
-                    self.attached.set_detail(image_id, detail or None)
-                    self._images_changed(message)
             case {"do": "select_regions", "id": str(image_id)} if image_id in self.attached:
                 self._regions.show(image_id)
             case {"do": "attach_regions", "id": str(image_id), "boxes": list(boxes), "replace": bool(replace)} if (
@@ -205,9 +189,30 @@ class Composer(PageWidget):
             ):
                 self._regions.attach(image_id, boxes, replace=replace)
             case {"do": str()}:
-                self.error = ""
+                if not self._change_images(message):
+                    self.error = ""
                 self._on_action(message)
         return None
+
+    def _change_images(self, message: dict[str, Any]) -> bool:
+        """Carry out an action on the attached images; return False if it is another one."""
+        match message:
+            case {"do": "detail_of_all", "detail": detail} if detail in ("", *DETAILS):
+                self.attached.set_all_details(detail or None)
+            case {"do": "remove_all"}:
+                self.attached.replace_all([])
+            case {"do": "remove", "id": str(image_id)} if image_id in self.attached:
+                self.attached.remove(image_id)
+            case {"do": "move", "id": str(image_id), "index": int(index)} if image_id in self.attached:
+                self.attached.move(image_id, index)
+            case {"do": "detail", "id": str(image_id), "detail": detail} if image_id in self.attached and (
+                detail in ("", *DETAILS)
+            ):
+                self.attached.set_detail(image_id, detail or None)
+            case _:
+                return False
+        self.update()
+        return True
 
     async def _attach_file(self, data: bytes, name: str, message: dict[str, Any]) -> None:
         """Attach an uploaded file, and reply to the page; the file is read in a thread."""

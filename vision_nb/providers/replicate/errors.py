@@ -64,18 +64,9 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
     advice = "Check the network, and api_base if you set it" if prediction or not_sent else _MAYBE_CREATED
     if isinstance(error, ModelError):
         return _ended(error.prediction, model, partial_text)
-    if isinstance(error, AnswerDeadlineError):
-        what = advice if prediction is None else f"Prediction {prediction.id} was canceled"
-        message = f"Replicate did not finish its answer in time. {what}; raise total_timeout= or timeout=."
-        return ProviderTimeoutError(message, partial_text=partial_text, may_be_billed=True)
-    if isinstance(error, (httpx.TimeoutException, TimeoutError)):
-        if prediction is None:
-            message = f"Replicate did not respond within {timeout:g} seconds. {advice}, or raise timeout."
-        else:
-            message = (
-                f"Prediction {prediction.id} of {model} did not finish within {timeout:g} seconds and was canceled. "
-                "Raise timeout: a model that has not been used for a while can take minutes to start."
-            )
+    if isinstance(error, (AnswerDeadlineError, httpx.TimeoutException, TimeoutError)):
+        is_whole = isinstance(error, AnswerDeadlineError)
+        message = _timeout_message(prediction, model, None if is_whole else timeout, advice)
         return ProviderTimeoutError(message, partial_text=partial_text, may_be_billed=may_be_billed)
     if isinstance(error, (httpx.TransportError, httpx.InvalidURL)):
         reason = f" ({error!s:.80})" if str(error) else ""
@@ -97,6 +88,19 @@ def map_error(error: Exception, *, model: str, timeout: float, partial_text: str
             partial_text=partial_text,
         )
     return error
+
+
+def _timeout_message(prediction: Any, model: str, timeout: float | None, advice: str) -> str:
+    """Return the message for a request that timed out, or for an answer that took too long (timeout None)."""
+    if timeout is None:
+        what = advice if prediction is None else f"Prediction {prediction.id} was canceled"
+        return f"Replicate did not finish its answer in time. {what}; raise total_timeout= or timeout=."
+    if prediction is None:
+        return f"Replicate did not respond within {timeout:g} seconds. {advice}, or raise timeout."
+    return (
+        f"Prediction {prediction.id} of {model} did not finish within {timeout:g} seconds and was canceled. "
+        "Raise timeout: a model that has not been used for a while can take minutes to start."
+    )
 
 
 def _ended(prediction: Any, model: str, partial_text: str) -> PredictionError:
