@@ -26,7 +26,7 @@ from vision_nb.errors import (
 from vision_nb.images.document import ImageDocument
 from vision_nb.notebook.progress import LiveOutput
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.rendering.format import format_duration
+from vision_nb.rendering.format import format_duration, pluralize
 from vision_nb.rendering.html import muted_text
 from vision_nb.rendering.terminal import TerminalDisplay
 from vision_nb.storage.batches import SUBMITTED, StoredBatch
@@ -214,7 +214,7 @@ def status_line(batches: Sequence[StoredBatch], rows: int) -> str:
         f"{sum(batch.done for batch in batches):,} of {sum(batch.questions for batch in batches):,} requests done"
     )
     words.append(f"submitted {age_of(min((batch.created for batch in batches), default=time.time()))}")
-    waiting = "1 row waits" if rows == 1 else f"{rows:,} rows wait"
+    waiting = pluralize(rows, "row waits", "rows wait")
     where = "a batch" if len(batches) == 1 else f"{len(batches):,} batches"
     problems = dict.fromkeys(batch.message for batch in batches if batch.message)
     advice = (

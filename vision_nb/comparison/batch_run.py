@@ -17,6 +17,7 @@ from vision_nb.cost.budget import Budget
 from vision_nb.cost.ledger import ledger
 from vision_nb.errors import BatchError, BudgetExceededError, SettingsError, VisionError
 from vision_nb.notebook.run_sync import run_sync
+from vision_nb.rendering.format import pluralize
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.batches import StoredBatch
 from vision_nb.store import Store
@@ -58,7 +59,7 @@ class BatchRun:
         """Why some questions were not submitted and how many, or None."""
         missing = len(self.rows) - self.rows.answered - self.rows.failed - len(self.rows.waiting)
         return (
-            f"{self.stopped.rstrip('.')}; {missing:,} questions were not submitted"
+            f"{self.stopped.rstrip('.')}; {pluralize(missing, 'question was', 'questions were')} not submitted"
             if self.stopped and missing
             else None
         )

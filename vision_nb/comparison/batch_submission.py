@@ -26,6 +26,7 @@ from vision_nb.errors import BudgetExceededError
 from vision_nb.privacy.redaction import redact
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.batches import BatchRequest
+from vision_nb.rendering.format import pluralize
 from vision_nb.responses import Usage
 from vision_nb.storage.batches import (
     PREPARING,
@@ -220,7 +221,7 @@ class Submission:
 
 def batch_of(questions: int, models: str) -> str:
     """Return what a batch is called at the beginning of an error message."""
-    return f"A batch of {questions:,} question{'s' if questions > 1 else ''} to {models}"
+    return f"A batch of {pluralize(questions, 'question')} to {models}"
 
 
 def highest_batch_price(llm: MultiModalLLM, calls: int, input_tokens: int | None) -> Decimal:

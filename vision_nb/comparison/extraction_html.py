@@ -17,7 +17,7 @@ from vision_nb.comparison.result import Comparison
 from vision_nb.comparison.row_tables import demo_notes
 from vision_nb.images.document import ImageDocument
 from vision_nb.rendering.demo_badge import demo_label
-from vision_nb.rendering.format import format_price
+from vision_nb.rendering.format import format_price, pluralize
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.paged_table import PagedTable, RowGroup
 from vision_nb.rendering.sanitize import escape_text, name_text
@@ -180,7 +180,7 @@ def _below(extraction: ExtractedRows, shown: int) -> str:
     rows = comparison.rows
     tally = rows.tally()
     counts = f"{tally.answered:,} answered, {tally.failed:,} failed, {tally.repaired:,} repaired"
-    sentences = [f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}, {counts}; {tally.price}."]
+    sentences = [f"{pluralize(len(rows), 'row')}, {counts}; {tally.price}."]
     sentences += [f"{note}." for note in [*rows.notes(), *demo_notes(rows, extraction.values)]]
     if comparison.incomplete:
         sentences.append(f"Incomplete: {comparison.incomplete}.")

@@ -17,6 +17,7 @@ from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.page_export import PageOptions
 from vision_nb.comparison.rows import Rows
 from vision_nb.rendering.demo_badge import BADGE_HTML
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.page import answer_html as formula_html
@@ -252,7 +253,7 @@ def _answer(grid: Grid, row: Row, disputed: set[str], layout: _Layout) -> str:
 
 def _summary(grid: Grid, rows: Rows, images: int, prompts: int, incomplete: str | None) -> str:
     """Return the counts and notes below the table, which shows some images and prompts."""
-    sentences = [f"{len(rows):,} rows, {rows.answered:,} answered, {rows.failed:,} failed."]
+    sentences = [f"{pluralize(len(rows), 'row')}, {rows.answered:,} answered, {rows.failed:,} failed."]
     sentences += [f"{note}." for note in rows.notes()]
     if incomplete:
         sentences.append(f"Incomplete: {incomplete}.")

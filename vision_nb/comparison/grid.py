@@ -28,6 +28,7 @@ from vision_nb.providers.connect import connect
 from vision_nb.providers.structured import check_max_repairs
 from vision_nb.rendering.answer import answer_facts
 from vision_nb.rendering.demo_badge import demo_label
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.html import muted_text
 from vision_nb.rendering.sanitize import escape_text, name_text, terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalDisplay, TerminalPart, short_text
@@ -254,7 +255,9 @@ class Grid:
 
     def __repr__(self) -> str:
         models = ", ".join(map(str, self.models))
-        return terminal_text(f"Grid({models}; {len(self.prompts)} prompts, {len(self.documents):,} images)")
+        return terminal_text(
+            f"Grid({models}; {pluralize(len(self.prompts), 'prompt')}, {pluralize(len(self.documents), 'image')})"
+        )
 
     def __len__(self) -> int:
         return len(self.models) * len(self.prompts) * len(self.documents)

@@ -13,6 +13,7 @@ from vision_nb.comparison.canonical_values import as_text
 from vision_nb.comparison.judgments import Judgment
 from vision_nb.comparison.matching import Matching
 from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.html import MUTED_STYLE, muted_text
 from vision_nb.rendering.sanitize import escape_text, name_text, replace_surrogates, terminal_text
 
@@ -88,7 +89,7 @@ class Mistakes(Sequence[Judgment]):
             shown += 1
         names = [("model", self.several_models), ("field", self.several_fields)]
         leading = [("image", 8), *((name, 7) for name, is_shown in names if is_shown), ("result", 5)]
-        values = "1 value is" if len(self) == 1 else f"{len(self):,} values are"
+        values = pluralize(len(self), "value is", "values are")
         summary = f"{values} not correct."
         if shown < len(groups):
             summary += f" Shown: the first {shown} of {len(groups):,} images; to_dataframe() has all values."
@@ -110,14 +111,14 @@ class Mistakes(Sequence[Judgment]):
         if one.field.kind != "list" or not (isinstance(one.truth, list) and isinstance(one.answer, list)):
             return _text(one.truth), _text(one.answer)
         pairs = self.matching.matched_items(one.truth, one.answer, one.field)
-        equal = f"... and {len(pairs)} equal {'item' if len(pairs) == 1 else 'items'}" if pairs else ""
+        equal = f"... and {pluralize(len(pairs), 'equal item')}" if pairs else ""
         matched = set(pairs.values())
         truth = [item for place, item in enumerate(one.truth) if place not in pairs]
         answer = [item for place, item in enumerate(one.answer) if place not in matched]
         return _text(truth, equal), _text(answer, equal)
 
     def __repr__(self) -> str:
-        lines = [f"Mistakes({len(self):,} values)"]
+        lines = [f"Mistakes({pluralize(len(self), 'value')})"]
         for one in self.judgments[:_MAX_IMAGES]:
             truth, answer = (text.replace("\n", "; ")[:80] for text in self._texts(one))
             name = f"{one.prediction.document.title}, {one.prediction.model}, {one.field.path}"

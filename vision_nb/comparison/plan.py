@@ -30,7 +30,7 @@ from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
-from vision_nb.rendering.format import format_count, format_duration, format_price, total_price
+from vision_nb.rendering.format import format_count, format_duration, format_price, pluralize, total_price
 from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 from vision_nb.responses import Usage
 from vision_nb.store import Store
@@ -77,7 +77,7 @@ class PlannedModel:
 
     def __repr__(self) -> str:
         duration = f", {self.min_duration}" if self.min_duration else ""
-        return f"PlannedModel({self.model}: {self.calls:,} calls, {self.price}{duration})"
+        return f"PlannedModel({self.model}: {pluralize(self.calls, 'call')}, {self.price}{duration})"
 
     @property
     def min_duration(self) -> str:
@@ -178,7 +178,7 @@ class Plan(Report):
 
     @property
     def _summary(self) -> str:
-        return f"{'1 call' if self.calls == 1 else f'{self.calls:,} calls'}, {self._price}."
+        return f"{pluralize(self.calls, 'call')}, {self._price}."
 
     def _repr_markdown_(self) -> str:
         return f"{html.markdown_table(*self._table())}\n\n**{self._summary}** {self._below}\n"
@@ -188,7 +188,7 @@ class Plan(Report):
 
     @property
     def _below(self) -> str:
-        waiting = "1 question waits" if self.waiting == 1 else f"{self.waiting:,} questions wait"
+        waiting = pluralize(self.waiting, "question waits", "questions wait")
         notes = [f"{planned.model}: {planned.min_duration}" for planned in self.models if planned.min_duration]
         notes += [*self.notes, *([f"{waiting} in batches and would not be asked"] if self.waiting else [])]
         return " ".join([*(f"{note}." for note in notes), "Nothing was sent."])

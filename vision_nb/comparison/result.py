@@ -38,7 +38,7 @@ from vision_nb.cost.budget import Budget
 from vision_nb.errors import SettingsError
 from vision_nb.paths import writable_path
 from vision_nb.rendering.data_frame import without_formulas
-from vision_nb.rendering.format import as_sentence
+from vision_nb.rendering.format import as_sentence, pluralize
 from vision_nb.rendering.terminal import TerminalPart
 from vision_nb.schema.fields import flatten
 from vision_nb.schema.schema import Schema
@@ -358,7 +358,7 @@ class Comparison(BatchResult):
     def __repr__(self) -> str:
         incomplete = f", {len(self.rows.waiting):,} in batches" if self.rows.waiting else ""
         incomplete += f", incomplete: {self.incomplete}" if self.incomplete else ""
-        rows = "1 row" if len(self.rows) == 1 else f"{len(self.rows):,} rows"
+        rows = pluralize(len(self.rows), "row")
         return f"Comparison({rows}, {self.rows.answered} answered, {self.rows.failed} failed{incomplete})"
 
 

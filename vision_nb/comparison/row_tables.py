@@ -10,6 +10,7 @@ from vision_nb.comparison.field_table import Values
 from vision_nb.comparison.grid import Grid, Row
 from vision_nb.comparison.rows import Rows
 from vision_nb.rendering.demo_badge import BADGE
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.terminal import TerminalPart, TextTable, short_text
 from vision_nb.rendering.values import value_lines
 from vision_nb.schema.fields import Field
@@ -107,7 +108,7 @@ def _table_parts(
         yield f"and {len(rows) - len(lines):,} more rows: to_dataframe() has all"
     tally = rows.tally()
     counts = f"{tally.answered:,} answered, {tally.failed:,} failed"
-    yield f"{'1 row' if len(rows) == 1 else f'{len(rows):,} rows'}, {counts}; {tally.price}"
+    yield f"{pluralize(len(rows), 'row')}, {counts}; {tally.price}"
     yield from notes
     if incomplete:
         yield f"Incomplete: {incomplete}"

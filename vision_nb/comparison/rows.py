@@ -15,6 +15,7 @@ from vision_nb.comparison.grid import Grid, Row, image_key, row_keys
 from vision_nb.comparison.tally import Tally
 from vision_nb.errors import StoreError
 from vision_nb.paths import shown_path, without_folders
+from vision_nb.rendering.format import pluralize
 from vision_nb.responses import Response
 from vision_nb.storage.answer_keys import AnswerKeys, encoded_digests
 from vision_nb.storage.answers import AnswerFacts, read_answers
@@ -92,8 +93,7 @@ class Rows(Sequence[Row]):
         return tuple, (tuple(self),)  # without the models and their connections
 
     def __repr__(self) -> str:
-        rows = "1 row" if len(self) == 1 else f"{len(self):,} rows"
-        return f"Rows({rows}, {self.answered:,} answered, {self.failed:,} failed)"
+        return f"Rows({pluralize(len(self), 'row')}, {self.answered:,} answered, {self.failed:,} failed)"
 
     def _row(self, index: int) -> Row:
         if not self._flags[index]:

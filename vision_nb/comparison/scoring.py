@@ -29,6 +29,7 @@ from vision_nb.comparison.truth import Truth, read_truth
 from vision_nb.errors import SettingsError
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.sanitize import escape_text, terminal_text
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 from vision_nb.schema.fields import Field
@@ -211,7 +212,7 @@ class Score(TerminalDisplay):
         others = [one for one in self.models if one is not best and one.accuracy is not None]
         equal = " and ".join(one.model for one in others if one.accuracy == best.accuracy)
         most = f" as often as {equal}:" if equal else " most often:" if others else ""
-        values = "1 value" if best.n == 1 else f"{best.n:,} values"
+        values = pluralize(best.n, "value")
         facts = f"in {percent(best.accuracy)} of {values} (95% interval {interval(best)})"
         if others and not best.accuracy:
             return f"None is right: {facts.removeprefix('in ')}."
@@ -248,7 +249,7 @@ class Score(TerminalDisplay):
             notes.append(f"Not scored: {'; '.join(parts)}.")
         not_made = sum(one.value is None and one.error is None for one in self.predictions)
         if not_made:
-            calls = "1 call was not made, and is" if not_made == 1 else f"{not_made:,} calls were not made, and are"
+            calls = pluralize(not_made, "call was not made, and is", "calls were not made, and are")
             notes.append(f"{calls} not scored.")
         return notes
 
@@ -329,9 +330,9 @@ class Score(TerminalDisplay):
     def __repr__(self) -> str:
         prompts = len({one.prompt for one in self.predictions})
         number = len(self._names) // max(1, prompts)
-        models = "1 model" if number == 1 else f"{number} models"
+        models = pluralize(number, "model")
         models += f" with {prompts} prompts" if prompts > 1 else ""
-        images = "1 image" if len(self.truth.values) == 1 else f"{len(self.truth.values):,} images"
+        images = pluralize(len(self.truth.values), "image")
         return terminal_text(f"Score of {models} on {images}: {' '.join([self.conclusion, *self.notes])}")
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:

@@ -16,6 +16,7 @@ from vision_nb.comparison.canonical_values import as_data, as_text, canonical, f
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument
 from vision_nb.paths import expand_path
+from vision_nb.rendering.format import pluralize
 from vision_nb.schema.fields import Field
 
 KEY = "image"
@@ -120,17 +121,13 @@ def read_truth(
             found[place] = values
     if unknown and not ignore_unknown:
         raise SettingsError(
-            f"The truth names {_count(len(unknown), 'image')} that no model was asked about: "
+            f"The truth names {pluralize(len(unknown), 'image')} that no model was asked about: "
             f"{', '.join(repr(name)[:60] for name in unknown[:3])}{' ...' if len(unknown) > 3 else ''}. "
             "Remove them, or pass ignore_unknown=True."
         )
     if not found:
         raise SettingsError("The truth is empty: it needs the true values of at least one of the images.")
     return Truth(tuple(documents), found, tuple(sorted(left_out)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class _Place(int):

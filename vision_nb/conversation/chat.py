@@ -24,6 +24,7 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images
 from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.services.table import SERVICES
@@ -360,8 +361,7 @@ class Chat(TerminalDisplay):
         return True  # also without turns, despite __len__
 
     def __repr__(self) -> str:
-        turns = "1 turn" if len(self) == 1 else f"{len(self)} turns"
-        return f"Chat({self.llm}, {turns})"
+        return f"Chat({self.llm}, {pluralize(len(self), 'turn')})"
 
     def __str__(self) -> str:
         return repr(self)

@@ -17,7 +17,7 @@ from vision_nb.images.document import ImageDocument
 from vision_nb.images.prepare import ThumbnailType
 from vision_nb.rendering.answer import reasoning_html, reasoning_markdown, response_details, response_parts
 from vision_nb.rendering.demo_badge import BADGE_HTML
-from vision_nb.rendering.format import format_count, format_price
+from vision_nb.rendering.format import format_count, format_price, pluralize
 from vision_nb.rendering.markdown.blocks import safe_markdown
 from vision_nb.rendering.markdown.html import markdown_to_html
 from vision_nb.rendering.page import PAGE_CSS, answer_html, html_page
@@ -75,7 +75,7 @@ def totals(turns: Sequence[Turn]) -> str:
     usages = [cost.usage for cost in counted if cost.usage]
     costs = [cost.usd for cost in found if cost.usd is not None]
     about = any(cost.is_estimate for cost in counted)
-    items = [f"{len(answers)} answer{'s' if len(answers) > 1 else ''}"]
+    items = [pluralize(len(answers), "answer")]
     if usages:
         usage = sum(usages, Usage(0, 0))
         tokens_in, tokens_out = (
@@ -103,7 +103,7 @@ def dropped_images_note(turn: Turn) -> str:
     """Return a note about images that were not sent again with a question; empty if all were sent."""
     if not turn.dropped_images:
         return ""
-    return f"Sent without {turn.dropped_images} earlier image{'s' if turn.dropped_images > 1 else ''}."
+    return f"Sent without {pluralize(turn.dropped_images, 'earlier image')}."
 
 
 def transcript_parts(system: str, turns: Sequence[Turn]) -> Iterator[TerminalPart]:

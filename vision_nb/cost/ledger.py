@@ -12,7 +12,7 @@ from vision_nb.cost.budget import Budget
 from vision_nb.cost.prices import parse_usd, price_version
 from vision_nb.rendering import html
 from vision_nb.rendering.data_frame import without_formulas
-from vision_nb.rendering.format import format_count, format_price, format_usd
+from vision_nb.rendering.format import format_count, format_price, format_usd, pluralize
 from vision_nb.rendering.sanitize import escape_text, terminal_text
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 from vision_nb.responses import Usage
@@ -280,7 +280,7 @@ class Ledger(TerminalDisplay):
         return head, rows
 
     def __str__(self) -> str:
-        unknown = f" and {_calls(self.unpriced)} of unknown price" if self.unpriced else ""
+        unknown = f" and {pluralize(self.unpriced, 'call')} of unknown price" if self.unpriced else ""
         of = f" of a budget of {format_usd(self.budget)}" if self.budget is not None else ""
         total = self.total
         by_demo = sum((entry.usd or Decimal(0) for entry in self.entries if entry.is_demo), Decimal(0))
@@ -288,7 +288,7 @@ class Ledger(TerminalDisplay):
         if by_demo:
             demo = f"would cost {format_usd(by_demo)}"
             price = demo if by_demo == total else f"{price}, of which the demo's answers {demo}"
-        return f"{_calls(len(self.entries))}, {price}{unknown}{of}"
+        return f"{pluralize(len(self.entries), 'call')}, {price}{unknown}{of}"
 
     __repr__ = __str__
 
@@ -299,10 +299,6 @@ def _sum(values: list[int | None], *, is_estimate: bool = False) -> str:
     if not known:
         return "unknown"
     return format_count(sum(known), is_estimate=is_estimate) + (" and unknown" if len(known) < len(values) else "")
-
-
-def _calls(count: int) -> str:
-    return "1 call" if count == 1 else f"{count:,} calls"
 
 
 ledger = Ledger()

@@ -13,6 +13,7 @@ from vision_nb.checks.public_object import PublicObject
 from vision_nb.cost.reported_limits import JITTER
 from vision_nb.cost.request_gate import Resource
 from vision_nb.errors import RequestTooLargeError, SettingsError
+from vision_nb.rendering.format import pluralize
 
 WINDOW = 60.0 + JITTER
 """Seconds for which a request counts: a minute, and the time that it may take longer to arrive than a later one."""
@@ -55,7 +56,8 @@ class RateLimit(PublicObject):
             object.__setattr__(self, name, check_count(value, name))
 
     def __str__(self) -> str:
-        return f"{' and '.join(_words(*limit) for limit in self.per_minute.items())} a minute"
+        limits = (pluralize(limit, resource.removesuffix("s")) for resource, limit in self.per_minute.items())
+        return f"{' and '.join(limits)} a minute"
 
     @property
     def per_minute(self) -> Mapping[Resource, int]:
@@ -82,7 +84,7 @@ class RateLimit(PublicObject):
         found = [
             (
                 max(0, math.ceil(used[resource] / limit) - 1) * WINDOW,
-                f"{_words(resource, limit)} a minute",
+                f"{pluralize(limit, resource.removesuffix('s'))} a minute",
             )
             for resource, limit in self.per_minute.items()
         ]
@@ -124,10 +126,6 @@ def how_to_limit(given: object) -> str:
     """
     is_number = isinstance(given, int) and not isinstance(given, bool) and given > 0
     return f"vn.RateLimit(requests_per_minute={given if is_number else '...'})"
-
-
-def _words(resource: Resource, limit: int) -> str:
-    return f"{limit:,} {resource.removesuffix('s') if limit == 1 else resource}"
 
 
 def amounts(input_tokens: int, output_tokens: int) -> Mapping[Resource, int]:

@@ -14,7 +14,7 @@ from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
 from vision_nb.notebook.figures import CAPTION, new_figure, show_figure
 from vision_nb.notebook.ipython import in_notebook
-from vision_nb.rendering.format import format_count
+from vision_nb.rendering.format import format_count, pluralize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,6 +107,6 @@ def _parts(columns: int, rows: int, rule: Rule) -> str:
     if not columns:
         return f"{rule.name}{overview}, in an unknown layout" if overview else "no tiles, a fixed count"
     count = columns * rows
-    breaks = f" and {rows} row end{'s' * (rows > 1)}" if rule.breaks else ""
-    name = _SINGULAR[rule.unit_name] if count == 1 else rule.unit_name
-    return f"{columns} x {rows} = {count:,} {name} of {rule.unit} px{breaks}{overview}"
+    breaks = f" and {pluralize(rows, 'row end')}" if rule.breaks else ""
+    parts = pluralize(count, _SINGULAR[rule.unit_name], rule.unit_name)
+    return f"{columns} x {rows} = {parts} of {rule.unit} px{breaks}{overview}"

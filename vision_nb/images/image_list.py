@@ -14,6 +14,7 @@ from vision_nb.images import hooks
 from vision_nb.images.cards import ShownImage, image_cards
 from vision_nb.notebook.ipython import running_cell
 from vision_nb.rendering.data_frame import without_formulas
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart, TextTable
 from vision_nb.user_warnings import warn_user
@@ -65,7 +66,7 @@ class ListOfImages(TerminalDisplay, list[D]):
         reasons = "; ".join(f"{path.name}: {reason}" for path, reason in self.skipped[:_SKIPPED_NAMED])
         more = "; ..." if len(self.skipped) > _SKIPPED_NAMED else ""
         count = len(self.skipped)
-        files = "1 file that is not an image" if count == 1 else f"{count:,} files that are not images"
+        files = pluralize(count, "file that is not an image", "files that are not images")
         warn_user(f"Skipped {files} ({reasons}{more})")
         self._reported_in = running_cell()
 
@@ -177,7 +178,7 @@ class ListOfImages(TerminalDisplay, list[D]):
         return repr(self)
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
-        yield "1 image" if len(self) == 1 else f"{len(self):,} images"
+        yield pluralize(len(self), "image")
         yield TextTable((), [(document.short_name, _size_text(document)) for document in self[:_TERMINAL_LINES]])
         if len(self) > _TERMINAL_LINES:
             yield f"and {len(self) - _TERMINAL_LINES:,} more"

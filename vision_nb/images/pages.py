@@ -16,6 +16,7 @@ from vision_nb.images.parts import MAX_PARTS, Pages, Part, PartContent
 from vision_nb.images.prepare import Header, Prepared, to_png
 from vision_nb.images.renderer import rendered, renderer, size_in
 from vision_nb.privacy.api_keys import Secret
+from vision_nb.rendering.format import pluralize
 from vision_nb.user_warnings import warn_user
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def page_numbers(pages: Pages | None, count: int, name: str, unit: str = "page")
             )
         number = int(number)
         if abs(number) > count:
-            raise ImageNotFoundError(f"There is no {unit} {number} in {name}: it has {_count(count, unit)}.")
+            raise ImageNotFoundError(f"There is no {unit} {number} in {name}: it has {pluralize(count, unit)}.")
         if len(numbers) == MAX_PARTS:
             raise ImageTooLargeError(
-                f'{name} has {_count(count, unit)}: choose at most {MAX_PARTS:,}, as in pages="1-100".'
+                f'{name} has {pluralize(count, unit)}: choose at most {MAX_PARTS:,}, as in pages="1-100".'
             )
         numbers[number if number > 0 else count + 1 + number] = None
     return list(numbers)
@@ -79,16 +80,12 @@ def _ranges(text: str, count: int, name: str, unit: str) -> Iterable[int]:
             continue
         first, last = int(match[2]), min(int(match[3] or count), count)
         if first > count:
-            raise ImageNotFoundError(f"There is no {unit} {first} in {name}: it has {_count(count, unit)}.")
+            raise ImageNotFoundError(f"There is no {unit} {first} in {name}: it has {pluralize(count, unit)}.")
         if match[3] is not None and first > int(match[3]):
             raise SettingsError(
                 f"pages={text!r:.60} has a range that ends before it begins: write the smaller number first."
             )
         yield from range(first, last + 1)
-
-
-def _count(count: int, unit: str) -> str:
-    return f"{count:,} {unit}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from vision_nb.magics.table import Table
 from vision_nb.magics.usage_errors import UsageError, truncate, unknown
 from vision_nb.providers.catalog import has_key, key_variables, known_models
 from vision_nb.providers.default_model import mark_announced
-from vision_nb.rendering.format import format_bytes, format_count
+from vision_nb.rendering.format import format_bytes, format_count, pluralize
 from vision_nb.responses import Usage
 
 _QUESTION_HELP = "Write the question in the cell's body. `{{expression}}` inserts a value; `\\{{` sends two braces."
@@ -172,7 +172,7 @@ def _export_chat(session: Session, *words: str) -> None:
         chat.export(path)
     except SettingsError as error:
         raise UsageError(str(error)) from error
-    _print(f"Exported {'1 turn' if len(chat) == 1 else f'{len(chat)} turns'} to {path}.")
+    _print(f"Exported {pluralize(len(chat), 'turn')} to {path}.")
 
 
 def _cost(session: Session, action: str | None = None) -> Any:
@@ -190,7 +190,7 @@ def _cache(session: Session, action: str | None = None) -> Any:
     """Show the size of the answer cache; delete its answers and conversations (clear); show its path."""
     store = session.store
     count = store.count()
-    answers = "1 answer" if count == 1 else f"{count:,} answers"
+    answers = pluralize(count, "answer")
     if action is None:
         size = format_bytes(store.path.stat().st_size)
         return Table(remarks=[f"The cache holds {answers}, {size}. `%vision cache path` shows its file."])

@@ -25,6 +25,7 @@ from vision_nb.providers.sending import RequestSender
 from vision_nb.providers.streaming import AsyncResponseStream, R, ResponseAccumulator, ResponseStream
 from vision_nb.providers.structured import Question, ask_for
 from vision_nb.rendering.demo_badge import demo_label
+from vision_nb.rendering.format import pluralize
 from vision_nb.responses import ChatResponse, CompletionResponse, Usage
 from vision_nb.schema.words import instructions
 from vision_nb.user_warnings import map_in_threads, to_thread, warn_user
@@ -356,7 +357,7 @@ class MultiModalLLM(RequestSender):
     def _check_number(self, documents: Sequence[ImageDocument]) -> None:
         """Raise SettingsError if a request has more images than the model accepts."""
         if self.image_limit is not None and len(documents) > self.image_limit:
-            limit = f"{self.image_limit:,} image{'s' if self.image_limit > 1 else ''}"
+            limit = pluralize(self.image_limit, "image")
             raise SettingsError(f"{self} accepts {limit} per request and got {len(documents):,}: send fewer at a time.")
 
     def _check_size(self, images: Sequence[OutgoingImage]) -> None:

@@ -15,6 +15,20 @@ def format_count(count: int | None, *, is_estimate: bool = False) -> str:
     return "unknown" if count is None else f"{'about ' if is_estimate else ''}{count:,}"
 
 
+def pluralize(count: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun.
+
+    Args:
+        count: How many there are.
+        noun: The noun in the singular, which may have words behind it if ``plural`` is given.
+        plural: The noun in the plural; "" adds an s to the singular.
+
+    >>> pluralize(1, "image"), pluralize(2500, "image"), pluralize(0, "box", "boxes")
+    ('1 image', '2,500 images', '0 boxes')
+    """
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
 def format_usd(amount: Decimal | None) -> str:
     """Return an amount of US dollars, or "unknown" for None.
 

@@ -22,6 +22,7 @@ from vision_nb.images.document import ImageSource
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.notebook.ipython import current_cell_id, in_notebook, in_voila, shell
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.rendering.format import pluralize
 from vision_nb.responses import ChatResponse
 from vision_nb.store import Store
 from vision_nb.widgets.composer import Composer
@@ -365,7 +366,7 @@ class ChatPanel(PublicWidget, ipywidgets.VBox):  # type: ignore[misc] # ipywidge
             self._view.static_version = self._static_transcript.version
 
     def __repr__(self) -> str:
-        turns = "1 turn" if len(self.chat) == 1 else f"{len(self.chat)} turns"
+        turns = pluralize(len(self.chat), "turn")
         attached = len(self._composer.documents)
-        images = f", {'1 image' if attached == 1 else f'{attached} images'} attached" if attached else ""
+        images = f", {pluralize(attached, 'image')} attached" if attached else ""
         return f"ChatPanel({self.chat.llm}, {turns}{images})"

@@ -18,6 +18,7 @@ from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.notebook.wait_line import show_wait
 from vision_nb.rendering.demo_badge import BADGE
+from vision_nb.rendering.format import pluralize
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.storage.conversations import ConversationSummary
 from vision_nb.widgets.thumbnails import ThumbnailCache
@@ -324,4 +325,4 @@ def image_limit_error(chat: Chat, question: ChatMessage) -> str | None:
     limit, count = chat.llm.image_limit, len(question.image_documents)
     if limit is None or count <= limit:
         return None
-    return f"{chat.llm} accepts {limit} image{'s' if limit > 1 else ''} per question: remove {count - limit}."
+    return f"{chat.llm} accepts {pluralize(limit, 'image')} per question: remove {count - limit}."

@@ -24,6 +24,7 @@ from vision_nb.images.sources import local_path
 from vision_nb.notebook.ipython import DisplayOnce, in_notebook, mark_displayed
 from vision_nb.privacy.redaction import redact
 from vision_nb.privacy.urls import redact_url
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.widgets.assets import read_assets
@@ -162,7 +163,7 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
 
     def __repr__(self) -> str:
         count = len(self.images)
-        return f"ImageBrowser({count:,} image{'' if count == 1 else 's'})"
+        return f"ImageBrowser({pluralize(count, 'image')})"
 
     def _terminal_parts(self) -> Iterable[TerminalPart]:
         return self.images._terminal_parts()

@@ -14,7 +14,7 @@ from vision_nb.images.detail import DETAILS
 from vision_nb.images.document import ImageDocument
 from vision_nb.messages import ChatMessage
 from vision_nb.providers.base import MultiModalLLM
-from vision_nb.rendering.format import format_count, format_usd
+from vision_nb.rendering.format import format_count, format_usd, pluralize
 from vision_nb.responses import Usage
 
 
@@ -97,7 +97,7 @@ def price_line(llm: MultiModalLLM, messages: Sequence[ChatMessage], texts: Seque
     count = len(question.image_documents)
     parts: list[tuple[str, int | None]] = [("text", texts[-1].tokens)]
     if count:
-        parts.append((f"{count:,} image{'s' if count > 1 else ''}", _total(own)))
+        parts.append((pluralize(count, "image"), _total(own)))
     if len(messages) > 1:
         conversation = _total(earlier)
         texts_before = sum(text.tokens for text in texts[:-1])

@@ -14,6 +14,7 @@ from vision_nb.images.boxes import Box, crop_edges
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageList
 from vision_nb.images.sources import ImageSource
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.messages import PageWidget, how_to_use
@@ -60,7 +61,7 @@ class RegionSelect(PageWidget):
         return ImageList(self.document.crop(box) for box in self.boxes)
 
     def __repr__(self) -> str:
-        count = f"{len(self.boxes)} box{'' if len(self.boxes) == 1 else 'es'}"
+        count = pluralize(len(self.boxes), "box", "boxes")
         next_step = how_to_use("select regions", ".crop(...) of the image")
         return f"RegionSelect({self.document.title!r}, {count}): {next_step}"
 

@@ -22,6 +22,7 @@ from vision_nb.providers.openai.chat_completions import CHAT_COMPLETIONS
 from vision_nb.providers.openai.errors import refuses
 from vision_nb.providers.openai.model import OpenAIMultiModal
 from vision_nb.providers.outgoing_image import OutgoingImage
+from vision_nb.rendering.format import pluralize
 from vision_nb.user_warnings import warn_user
 
 _TEMPLATE_TOKENS = 50
@@ -139,7 +140,7 @@ class LocalMultiModal(OpenAIMultiModal):
         count, image_total = len(tokens.images), tokens.known - tokens.text
         raise ContextLengthError(
             f"The conversation has about {tokens.known:,} tokens, but {self} holds {self.context_length:,} including "
-            f"the answer: {count} image{'' if count == 1 else 's'} ({image_total:,} tokens) and text (about "
+            f"the answer: {pluralize(count, 'image')} ({image_total:,} tokens) and text (about "
             f"{tokens.text:,}). Send fewer images, shorten the conversation, or {self._longer_context}."
         )
 

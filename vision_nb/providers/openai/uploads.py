@@ -22,6 +22,7 @@ from vision_nb.providers.openai.connection import OpenAIConnection
 from vision_nb.providers.openai.errors import check_missing, refuses
 from vision_nb.providers.openai.wire_format import string
 from vision_nb.providers.outgoing_image import OutgoingImage
+from vision_nb.rendering.format import pluralize
 from vision_nb.user_warnings import warn_user
 
 LIFETIME = 24 * 3600
@@ -178,7 +179,7 @@ class Uploads:
         """Warn that a file was not deleted; return whether to try the others."""
         is_unreachable = isinstance(error, ProviderConnectionError)
         count = len(self._files) if is_unreachable else 1
-        what = f"{count} uploaded image{'s' if count > 1 else ''}"
+        what = pluralize(count, "uploaded image")
         if file.expires is None:
             end = "delete them on the service's website."
         else:
