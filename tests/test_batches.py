@@ -987,3 +987,26 @@ def test_clearing_the_store_keeps_its_batches_without_the_names_of_images(server
         assert store.questions_of_batch(token, [key]) == {key: {}}
     server.batch_seconds = 0
     assert comparison.wait(MINUTE, progress=False)[0].response
+
+
+@pytest.mark.parametrize("names", [["gpt-4o"], ["gpt-4o", "gpt-4o-mini"]])
+def test_if_the_server_fails_for_one_batch_the_others_are_collected_or_canceled(
+    server, path, images, monkeypatch, names
+):
+    monkeypatch.setattr(OpenAIBatches, "max_requests", 2 * len(names))  # two batches
+    models = [vn.OpenAIMultiModal(name, "k", server.openai_base, max_retries=0) for name in names]
+    comparison = batch_of(models, path, images)
+    until(lambda: {one.status for one in models[0].client.batches.list()} == {"completed"})
+    server.fail(Fault(status=401))
+    with pytest.raises(errors.AuthenticationError):
+        comparison.refresh()
+    assert comparison.rows.answered == len(comparison.pending) == len(comparison) / 2
+    server.batch_seconds = math.inf
+    comparison = batch_of(models, path, images, "And now?")
+    server.fail(Fault(status=401))
+    with pytest.raises(errors.AuthenticationError):
+        comparison.cancel()
+    assert asked(server, "POST", "/cancel") == 2
+    until(lambda: len(comparison.refresh().pending) == len(comparison) / 2)
+    for model in models:
+        model.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 from vision_nb.comparison.batch_accounts import account_of, close_account, reserved_batches
 from vision_nb.cost.budget import Budget
-from vision_nb.errors import BatchError, ProviderConnectionError, StoreError, VisionError
+from vision_nb.errors import BatchError, ProviderConnectionError, ProviderError, StoreError, VisionError
 from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.batches import ENDED, BatchState
 from vision_nb.rendering.format import as_sentence
@@ -89,13 +89,19 @@ class BatchJobs:
         Args:
             tokens: The tokens of the batches; those that another process is busy with are left to it.
             use: Called while answers are read, so that memory does not hold all of them.
+
+        Raises:
+            ProviderError: The server failed for one of them; the others are up to date.
         """
         tokens = list(dict.fromkeys(tokens))
-        for token in tokens:
+
+        async def update(token: str) -> None:
             async with self._taken(token) as batch:
                 if batch is not None:
                     with self._budget.active():
                         await self._continue(batch, use)
+
+        await for_each(tokens, update)
         await to_thread(self._release_ended, tokens)
 
     @asynccontextmanager
@@ -319,14 +325,21 @@ class BatchJobs:
         return found & keys if found or state.has_ended else keys
 
     async def cancel(self, tokens: Iterable[str]) -> None:
-        """Cancel batches; the answers that are complete by then can be collected once the server has ended them."""
+        """Cancel batches; the answers that are complete by then can be collected once the server has ended them.
+
+        Raises:
+            ProviderError: The server failed for one of them; the others are canceled.
+        """
         tokens = list(tokens)
-        for batch in await to_thread(self.store.batches, tokens):
+
+        async def cancel(batch: StoredBatch) -> None:
             is_foreign = batch.step in (UPLOADING, SUBMITTING) and not self._is_ours(batch) and not batch.is_busy
             if is_foreign or (batch.step == SUBMITTED and batch.status in ("not found", *ENDED)):
                 await finish(self.store.finish_batch, batch.token, OVER)
             elif batch.step == SUBMITTED:
                 await self.api.cancel(batch.batch_id)
+
+        await for_each(await to_thread(self.store.batches, tokens), cancel)
         await to_thread(self._release_ended, tokens)
 
 
@@ -346,6 +359,26 @@ async def kept_busy(store: Store, token: str) -> AsyncIterator[None]:
     finally:
         renewal.cancel()
         await asyncio.gather(renewal, return_exceptions=True)
+
+
+async def for_each(items: Iterable[T], function: Callable[[T], Awaitable[object]]) -> None:
+    """Call a function with each item; if a server fails, go on with the next one, and raise the first error at the end.
+
+    Args:
+        items: The items, such as batches.
+        function: The function.
+
+    Raises:
+        ProviderError: A server failed.
+    """
+    failures: list[ProviderError] = []
+    for item in items:
+        try:
+            await function(item)
+        except ProviderError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 async def finish(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

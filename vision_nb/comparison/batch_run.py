@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
-from vision_nb.comparison.batch_jobs import BatchJobs, Outcome
+from vision_nb.comparison.batch_jobs import BatchJobs, Outcome, for_each
 from vision_nb.comparison.batch_submission import Submission, batch_of, grid_digest, highest_batch_price
 from vision_nb.comparison.calls import LocalCalls
 from vision_nb.comparison.grid import Grid
@@ -203,10 +203,18 @@ class BatchRun:
         """Fill in the rows that wait in batches, as far as they have ended.
 
         Raises:
-            ProviderError: A server did not answer.
+            ProviderError: A server failed for some of them; the others are up to date.
         """
-        for model, missing in (await to_thread(self._wanted)).items():
-            await self._refresh(self._jobs_of(model), missing)
+
+        async def refresh(wanted: tuple[int, Indices]) -> None:
+            model, missing = wanted
+            before = await to_thread(self._tokens, missing)
+            try:
+                await self._collect(self._jobs_of(model), missing)
+            finally:
+                await self._note_ended(missing, before)
+
+        await for_each((await to_thread(self._wanted)).items(), refresh)
 
     def _wanted(self) -> dict[int, Indices]:
         """Return the rows that wait in batches, by the index of their model and by key."""
@@ -220,9 +228,13 @@ class BatchRun:
             found.setdefault(self.rows.key(row), []).append(row)
         return found
 
-    async def _refresh(self, jobs: BatchJobs, missing: Indices) -> None:
-        before = await to_thread(self._tokens, missing)
-        await self._collect(jobs, missing)
+    async def _note_ended(self, missing: Indices, before: Mapping[str, str]) -> None:
+        """Note which rows no longer wait, and why those of a batch that is over have no answer.
+
+        Args:
+            missing: The rows that waited, by key.
+            before: The token of the batch in which each question waited, by key.
+        """
         left = await to_thread(self._waiting, missing)
         ended = {batch.token: batch for batch in await to_thread(self._store.batches, set(before.values()))}
         gone: dict[str, list[str]] = {}
@@ -256,10 +268,14 @@ class BatchRun:
         """Cancel the batches in which rows wait, with the questions of other comparisons in them.
 
         Raises:
-            ProviderError: A server did not answer.
+            ProviderError: A server failed for some of them; the others are canceled.
         """
-        for model, keys in (await to_thread(self._wanted)).items():
+
+        async def cancel(wanted: tuple[int, Indices]) -> None:
+            model, keys = wanted
             await self._jobs_of(model).cancel((await to_thread(self._waiting, keys)).values())
+
+        await for_each((await to_thread(self._wanted)).items(), cancel)
 
 
 def waiting_batches(store: Store, rows: Rows) -> list[StoredBatch]:
