@@ -202,7 +202,8 @@ def test_a_budget_stops_the_run_before_a_call_that_could_exceed_it(server, image
     left = sum(not row.finished for row in comparison)
     assert "is spent" in comparison.incomplete and f"; {left} calls were not made" in comparison.incomplete
     assert "call not made" in comparison._repr_html_()
-    assert not compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=0).errors
+    nothing_spent = compare(models(server, "gpt-4o"), PROMPTS, images, store=store, budget=0)
+    assert not nothing_spent.errors and "but the budget is 0 USD: raise budget=" in nothing_spent.incomplete
     rest = compare(models(server, "gpt-4o"), PROMPTS, images, store=store)
     assert all(row.finished for row in rest) and rest.incomplete is None
 
@@ -292,7 +293,7 @@ def test_to_csv_and_to_parquet(server, images, store, tmp_path):
     undecodable = vn.ImageDocument(image=encoded(picture(seed=9)), image_name="caf\udce9.png")
     comparison = compare(models(server), [*PROMPTS, "What\ud800?"], [images, undecodable], store=store)
     comparison.to_csv(tmp_path / "it.csv")
-    assert (tmp_path / "it.csv").read_text().startswith("model,prompt,response")
+    assert (tmp_path / "it.csv").read_bytes().startswith(b"\xef\xbb\xbfmodel,prompt,response")  # as Excel expects
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     comparison.to_parquet(tmp_path / "it.parquet")

@@ -388,7 +388,14 @@ def test_a_review_replaces_the_answer_and_is_shared_by_models_and_later_runs(ser
     other = vn.extract(images, Receipt, model="demo", progress=False)
     assert {index: review.value["count"] for index, review in other.reviews().items()} == {1: 7}
     assert other.truth() == {str(images / "1.png"): Receipt.model_validate(corrected).model_dump(mode="json")}
-    extraction.remove_review(1, reviewer="Ada")
+    extraction.set_review(1, {"total.amount": "9.75"}, reviewer="Ada")
+    assert extraction.reviews()[1].value["total"] == {**RECEIPT["total"], "amount": "9.75"}
+    assert extraction.reviews()[1].value["count"] == 7
+    extraction.set_review(0, {"count": 8, "total": {"amount": "1", "currency": None}}, reviewer="Ada")
+    assert extraction.reviews()[0].value["shop"] == RECEIPT["shop"]
+    assert extraction.reviews()[0].value["total"] == {"amount": "1", "currency": None}
+    for index in (0, 1):
+        extraction.remove_review(index, reviewer="Ada")
     assert extraction.reviews() == {}
     with pytest.raises(errors.SettingsError, match="No image has been reviewed"):
         extraction.truth()

@@ -157,7 +157,9 @@ def test_functions_that_take_images_take_all_pages(report):
 
 def test_a_folder_says_that_it_skips_pdf_documents_unless_pages_are_chosen(report):
     report.with_name("photo.png").write_bytes(encoded(plain("red")))
-    with pytest.warns(UserWarning, match="report.pdf: it is a PDF document; pass its path, or pages="):
+    with pytest.warns(
+        UserWarning, match=r"report.pdf: it is a PDF document; pass its path, or vn.load_images\(..., pages="
+    ):
         found = load_images(report.parent)
     assert [document.title for document in found] == ["photo.png"]
     assert [(path.name, reason[:20]) for path, reason in found.skipped] == [("report.pdf", "it is a PDF document")]

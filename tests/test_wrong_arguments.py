@@ -73,7 +73,7 @@ def test_missing_and_misspelled_arguments_of_methods(photo):
     assert failure(vn.ChatPanel("demo", store=False).add, images=photo) == (
         "add() takes its arguments without names: omit images=."
     )
-    assert failure(vn.ledger.reset, 1) == "reset() takes no positional arguments: omit the others."
+    assert failure(vn.ledger.reset, 1) == "reset() takes no positional arguments: write reset()."
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,8 @@ def _explained(error: TypeError, function: Callable[..., Any], args: Sequence[An
             return ArgumentError(f"{callee} got {name} twice: omit {name}=.")
     if len(args) > len(by_position) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         allowed = f"only {' and '.join(by_position)} as" if by_position else "no"
-        advice = f"write {plain_name}({by_name[0]}=...)." if by_name else "omit the others."
+        rest = "omit the others." if by_position else f"write {plain_name}()."
+        advice = f"write {plain_name}({by_name[0]}=...)." if by_name else rest
         if by_position == ["messages"]:
             advice = f"for a prompt with images, use {plain_name.replace('chat', 'complete')}()."
         return ArgumentError(f"{callee} takes {allowed} positional arguments: {advice}")

@@ -28,7 +28,7 @@ from vision_nb.errors import ImageError, SchemaError, SettingsError
 from vision_nb.paths import writable_path
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.terminal import TerminalPart
-from vision_nb.schema.fields import Field, flatten
+from vision_nb.schema.fields import Field, flatten, unflatten
 from vision_nb.schema.schema import Schema
 from vision_nb.storage.annotations import Review
 
@@ -161,7 +161,7 @@ class Extraction(BatchResult):
         write_parquet(path, selected, lambda: self._records(reviewed=reviewed))
 
     def to_csv(self, path: str | Path, **options: Any) -> None:
-        """Write the table as CSV.
+        """Write the table as CSV, which Excel opens too: in UTF-8 with a byte order mark.
 
         Text is written unchanged. Spreadsheet programs treat text that begins with "=", "+", "-" or "@" as a formula:
         if you do not trust the images and the model, import the columns as text.
@@ -171,7 +171,7 @@ class Extraction(BatchResult):
             **options: Options of `to_dataframe`.
         """
         with writable_path(path, ".csv", ".csv.gz") as file:
-            self.to_dataframe(**options).to_csv(file, index=False)
+            self.to_dataframe(**options).to_csv(file, index=False, encoding="utf-8-sig")
 
     def to_html(
         self, path: str | Path | None = None, *, title: str = "Extraction", image_side: int = 240, page_size: int = 50
@@ -281,15 +281,16 @@ class Extraction(BatchResult):
 
         Args:
             index: The index of a row of the image.
-            value: JSON data or a value of the schema, with all its fields. To correct one, change a copy of the answer:
-                ``{**extraction.values(index), "total": 12.5}``.
+            value: A value of the schema; or a dict such as ``{"total": 12.5, "shop.city": "Bonn"}``, in which fields
+                that you omit keep their values: those of the latest review, or else of the row's answer.
             reviewer: The person's name; None uses the user's name on this machine.
 
         Raises:
             SchemaError: The data does not match the schema.
             SettingsError: The row does not exist, or its image cannot be read.
         """
-        review = Review(self._checked(value), reviewer or default_annotator())
+        changed = self._with_changes(index, value) if isinstance(value, Mapping) else self.schema.dump(value)
+        review = Review(self.schema.dump(self.schema.validate(changed)), reviewer or default_annotator())
         with self.comparison.opened_store() as store:
             store.put_review(self._review_key(index), review)
 
@@ -311,9 +312,16 @@ class Extraction(BatchResult):
             return False
         return True
 
-    def _checked(self, value: Any) -> Any:
-        """Return a value as JSON data that matches the schema."""
-        return self.schema.dump(self.schema.validate(value if isinstance(value, Mapping) else self.schema.dump(value)))
+    def _with_changes(self, index: int, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the data of a row's latest review, or else of its answer, with changes by field name or path."""
+        review, row = self.get_review(index), self.comparison[index]
+        if review is None and not row.finished:
+            return changes
+        data = self.schema.dump(row.parsed) if review is None else review.value
+        saved = flatten(data, self.fields)
+        by_path = {name: changes[name] for name in changes if name in saved}
+        others = {name: changes[name] for name in changes if name not in saved}
+        return {**data, **unflatten(saved | by_path, self.fields), **others}
 
     def by_doubt(self) -> list[int]:
         """Return the index of one row per image, starting with those that need a check.

@@ -147,7 +147,7 @@ class Comparison(BatchResult):
         return write_page(lambda: gallery.comparison_page(self.grid, self.rows, self.incomplete, options), path)
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the table as CSV.
+        """Write the table as CSV, which Excel opens too: in UTF-8 with a byte order mark.
 
         Text is written unchanged. Spreadsheet programs treat text that begins with "=", "+", "-" or "@" as a formula:
         if you do not trust the images and the model, import the columns as text.
@@ -156,7 +156,7 @@ class Comparison(BatchResult):
             path: The file; it is overwritten if it exists.
         """
         with writable_path(path, ".csv", ".csv.gz") as file:
-            self.to_dataframe().to_csv(file, index=False)
+            self.to_dataframe().to_csv(file, index=False, encoding="utf-8-sig")
 
     def to_parquet(self, path: str | Path, *, columns: Sequence[str] | None = None) -> None:
         """Write the table as Parquet, some thousand rows at a time; requires pyarrow.

@@ -296,7 +296,7 @@ class Chat(TerminalDisplay):
         self._notify()
 
     def fork(self) -> Chat:
-        """Return an independent copy of the conversation."""
+        """Return an independent copy; call its `undo` to branch off at an earlier turn."""
         other = Chat(self.llm, system=self.system, keep_images=self.keep_images)
         other.replace(self._turns)
         return other

@@ -76,9 +76,10 @@ class Budget:
                 return amount
         others = "batches and calls in progress" if in_batches else "calls in progress"
         in_progress = f" and {format_usd(reserved)} is reserved for {others}" if reserved else ""
+        used = f"{format_usd(spent)} of the budget of {format_usd(limit)} is spent{in_progress}"
+        left = used if spent or reserved else f"the budget is {format_usd(limit)}"
         raise BudgetExceededError(
-            f"{what} could cost {format_usd(amount)}, but {format_usd(spent)} of the budget of "
-            f"{format_usd(limit)} is spent{in_progress}: raise {self._name}, or set a lower max_new_tokens.",
+            f"{what} could cost {format_usd(amount)}, but {left}: raise {self._name}, or set a lower max_new_tokens.",
             may_pass_later=spent + in_batches + amount <= limit,
         )
 

@@ -355,8 +355,8 @@ class ImageDocument(PublicObject):
             *edges: The top, right and bottom of a box that is given as four numbers: ``crop(10, 20, 310, 220)``.
 
         Returns:
-            A document in memory with the image's detail level. Its name is that of the image with the crop's left, top,
-            width and height, such as "photo.jpg#xywh=10,20,300,200".
+            A document in memory with the image's detail level; ``.to_pil().save("crop.png")`` saves it. Its name has
+            the crop's left, top, width and height, such as "photo.jpg#xywh=10,20,300,200".
 
         Raises:
             SettingsError: The value is not a box, or contains no pixel of the image.

@@ -34,8 +34,8 @@ from vision_nb.paths import expand_path, shown_path
 _READ_BYTES = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # without conversion of line ends on Windows
 _NUMBER = re.compile(r"\d+")
 _HOW_TO_CHOOSE = {
-    "pdf": 'it is a PDF document; pass its path, or pages="1-"',
-    "video": "it is a video; pass its path, or frames=8",
+    "pdf": 'it is a PDF document; pass its path, or vn.load_images(..., pages="1-")',
+    "video": "it is a video; pass its path, or vn.load_images(..., frames=8)",
 }
 
 

@@ -55,7 +55,7 @@ def draw_boxes(
             its own size, so that its labels can be read.
 
     Returns:
-        A new image, as a document. Its ``to_pil()`` returns the Pillow image.
+        A new image, as a document; ``.to_pil().save("boxes.png")`` saves it.
 
     Raises:
         SettingsError: A value is not a box, labels is not True or False, or max_side is not a positive integer.
