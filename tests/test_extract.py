@@ -389,7 +389,7 @@ def test_a_review_replaces_the_answer_and_is_shared_by_models_and_later_runs(ser
     assert {index: review.value["count"] for index, review in other.reviews().items()} == {1: 7}
     assert other.truth() == {str(images / "1.png"): Receipt.model_validate(corrected).model_dump(mode="json")}
     extraction.set_review(1, {"total.amount": "9.75"}, reviewer="Ada")
-    assert extraction.reviews()[1].value["total"] == {**RECEIPT["total"], "amount": "9.75"}
+    assert extraction.reviews()[1].value["total"] == {"amount": "9.75", "currency": "EUR"}
     assert extraction.reviews()[1].value["count"] == 7
     extraction.set_review(0, {"count": 8, "total": {"amount": "1", "currency": None}}, reviewer="Ada")
     assert extraction.reviews()[0].value["shop"] == RECEIPT["shop"]
