@@ -51,6 +51,16 @@ async def test_with_closes_the_client_and_has_the_running_loop_close_its_own(llm
     assert [client.is_closed for client in clients] == [True, True]
 
 
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_model_that_is_gone_closes_its_connections(server, make):
+    llm = make(server)
+    assert llm.complete("What?", IMAGE).text
+    client = llm._connection.http if isinstance(llm, vn.ReplicateMultiModal) else llm.client._client
+    del llm
+    gc.collect()
+    assert client.is_closed
+
+
 async def test_a_closed_model_opens_new_connections_when_used_again(llm):
     llm.complete("What?", IMAGE), await llm.acomplete("What?", IMAGE)
     await llm.aclose()

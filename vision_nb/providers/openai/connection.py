@@ -10,8 +10,10 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.request import getproxies
+from weakref import finalize
 
 from vision_nb.errors import MissingKeyError, ProviderError, SettingsError
+from vision_nb.notebook.interrupts import keep_interrupts
 from vision_nb.privacy.api_keys import Secret, make_secret
 from vision_nb.privacy.redaction import redact_logs
 from vision_nb.privacy.token_provider import TokenProvider
@@ -68,7 +70,9 @@ class OpenAIConnection(MultiModalLLM):
         options = self._http_options() if own is None else {"transport": ClientTransport(own), "trust_env": False}
         http_client = DefaultHttpxClient(event_hooks=self._hooks().sync(), **options)
         limit_client_reads(own or http_client)
-        return self._client_classes()[0](http_client=http_client, **self._client_options())
+        client = self._client_classes()[0](http_client=http_client, **self._client_options())
+        finalize(client, keep_interrupts(http_client.close))
+        return client
 
     @property
     def async_client(self) -> AsyncOpenAI:
