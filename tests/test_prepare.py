@@ -21,6 +21,7 @@ from vision_nb.cost.image_rules import sent_size, view_of
 from vision_nb.cost.rule_table import RULES
 from vision_nb.images.formats import has_only_pixels
 from vision_nb.images.prepare import fit_within, prepare
+from vision_nb.images.worker_document import worker_document
 
 
 def ready(data, **options):
@@ -31,9 +32,9 @@ def opened(prepared):
     return Image.open(io.BytesIO(prepared.data))
 
 
-def exif_with_place():
+def exif_with_place(orientation=1):
     exif = picture().getexif()
-    exif[0x010F] = "SecretCamera"
+    exif.update({0x010F: "SecretCamera", 0x0112: orientation})
     exif.get_ifd(0x8825)[1] = "N"
     return exif
 
@@ -94,6 +95,8 @@ CARRIERS = {
     "JPEG odd APP14": lambda: with_segment(0xEE, b"SecretCamera"),
     "JPEG late DNL": lambda: with_segment(0xDC, b"SecretCamera", before_end=True),
     "JPEG EXIF": lambda: encoded(picture(), "JPEG", exif=exif_with_place()),
+    "JPEG EXIF with an invalid orientation": lambda: encoded(picture(), "JPEG", exif=exif_with_place(orientation=300)),
+    "JPEG thumbnail": lambda: with_segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\2\2SecretCamera"),  # of 2 x 2 pixels
     "PNG EXIF": lambda: encoded(picture(), exif=exif_with_place()),
     "WEBP EXIF": lambda: encoded(picture(), "WEBP", exif=exif_with_place()),
     "JPEG XMP": lambda: encoded(picture(), "JPEG", xmp=b"<x:xmpmeta>SecretCamera</x:xmpmeta>"),
@@ -148,6 +151,12 @@ def test_no_metadata_leaves_the_machine(make, side):
     assert b"SecretCamera" not in with_inflated(prepared.data)
     assert not opened(prepared).getexif()
     assert has_only_pixels(prepared.data, prepared.mimetype)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CARRIERS if kind != "JPEG profile"])  # colors need the profile
+def test_an_image_in_memory_is_given_to_a_worker_without_metadata(kind):
+    document = worker_document(ImageDocument(image=CARRIERS[kind]()))
+    assert b"SecretCamera" not in with_inflated(document.read()) and document.size == (64, 48)
 
 
 ORIENTED: dict[str, dict[str, Any]] = {
@@ -297,6 +306,10 @@ def hidden(mode):
         return encoded(indexed, transparency=1)
     if mode == "RGB":
         return encoded(clear.convert("RGB"), transparency=(13, 200, 77))
+    if mode == "1":
+        return encoded(Image.new("1", (64, 64)), transparency=0)
+    if mode == "I;16":
+        return encoded(Image.new("I;16", (64, 64), 300), transparency=300)
     if mode == "GIF":
         indexed = Image.new("P", (64, 64), 1)
         indexed.putpalette([0, 0, 0, 13, 200, 77])
@@ -304,7 +317,7 @@ def hidden(mode):
     return encoded(clear, mode, **({"exact": True, "lossless": True} if mode == "WEBP" else {}))
 
 
-@pytest.mark.parametrize("mode", ["PNG", "LA", "P", "RGB", "GIF", "WEBP", "TIFF"])
+@pytest.mark.parametrize("mode", ["PNG", "LA", "P", "RGB", "1", "I;16", "GIF", "WEBP", "TIFF"])
 @pytest.mark.parametrize("side", [64, 32], ids=["fits", "scaled"])
 def test_transparent_pixels_are_sent_as_opaque_white(mode, side):
     prepared = ready(hidden(mode), fit=lambda size: fit_within(size, side))
@@ -358,9 +371,10 @@ def test_gray_values_of_fewer_than_16_bits_keep_their_brightness(kind, bits):
     assert any(f"use {bits} of 16 bits" in note for note in prepared.notes) == (bits < 16)
 
 
-def test_an_array_of_12_bit_values_keeps_its_brightness_with_a_warning():
+@pytest.mark.parametrize("order", ["<", ">"], ids=["little-endian", "big-endian"])
+def test_an_array_of_12_bit_values_keeps_its_brightness_with_a_warning(order):
     with pytest.warns(UserWarning, match="use 12 of 16 bits"):
-        document = ImageDocument.of(gradient(12))
+        document = ImageDocument.of(gradient(12).astype(f"{order}u2"))
     assert document.to_pil().getextrema() == (0, 255)
 
 

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from tests.conftest import encoded
 from tests.drawn_pages import page_of_text, photograph, psnr, ssim
@@ -13,6 +13,7 @@ from vision_nb.images import encode
 from vision_nb.images.prepare import prepare
 
 PAGE, SIZE = (2000, 1500), (512, 384)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 HALVED_COLOR, FULL_COLOR = "4:2:0", "4:4:4"
 
 
@@ -41,10 +42,11 @@ def photo():
     return photograph(*PAGE)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "lossless WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "lossless WEBP", "lossless WEBP with a profile"])
 def test_small_text_is_sent_in_full_color_and_close_to_the_exact_scaling(kind):
     page = text()
-    data = encoded(page, "WEBP", lossless=True, method=0) if kind == "lossless WEBP" else encoded(page, kind)
+    webp = {"lossless": True, "method": 0, "icc_profile": PROFILE if "profile" in kind else None}
+    data = encoded(page, "WEBP", **webp) if "WEBP" in kind else encoded(page, kind)
     prepared = ready(data)
     result, reference = opened(prepared), page.resize(SIZE, Image.Resampling.LANCZOS)
     assert prepared.mimetype == "image/jpeg" and color_of(result) == FULL_COLOR

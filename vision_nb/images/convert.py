@@ -151,7 +151,7 @@ def pixels_from_array(array: np.ndarray) -> Image.Image:
         )
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
-    elif array.dtype == np.uint16:
+    elif np.issubdtype(array.dtype, np.uint16):  # of either byte order
         notes: list[str] = []
         array = scale_to_eight_bits(array, notes)
         if notes:

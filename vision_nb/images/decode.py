@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-ORIENTATION = 0x0112
-"""The EXIF tag of an image's orientation."""
-
-# More EXIF tags. The first one says when the file was last changed, or taken if the camera writes nothing else.
-_DATE_TIME = 0x0132
+# EXIF tags
+_ORIENTATION = 0x0112
+_DATE_TIME = 0x0132  # when the file was last changed, or taken if the camera writes nothing else
 _EXIF_IFD = 0x8769
 _DATE_TIME_ORIGINAL = 0x9003
+_TRANSPOSITIONS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""How pixels are made upright, by their orientation."""
 _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap width and height
 
 
@@ -125,15 +133,19 @@ def _register_heif(name: str) -> None:
     pillow_heif.register_heif_opener()
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the orientation that is still to be applied; Pillow applies a TIFF's own while it loads the pixels."""
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, from 1 to 8, that is still to be applied: 1 if it is missing or damaged.
+
+    Pillow applies a TIFF's own while it loads the pixels.
+    """
     from PIL import Image
 
     if image.format == "TIFF":
         return 1
     try:
         _find_late_exif(image)
-        return int(Image.Image.getexif(image).get(ORIENTATION, 1))  # a PNG's own method decodes all pixels
+        orientation = int(Image.Image.getexif(image).get(_ORIENTATION, 1))  # a PNG's own method decodes all pixels
+        return orientation if orientation in _TRANSPOSITIONS else 1
     except Exception:  # the pixels can be used even if the EXIF data is damaged
         return 1
 
@@ -185,7 +197,7 @@ def check_pixels(image: Image.Image, name: str) -> None:
 def upright_size(image: Image.Image) -> Size:
     """Return width and height with the EXIF orientation applied, without decoding."""
     width, height = image.size
-    return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+    return (height, width) if orientation_of(image) in _SIDEWAYS else (width, height)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -246,7 +258,7 @@ def decode_classified(
     """
     from PIL import Image
 
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
     stored_target = (target[1], target[0]) if orientation in _SIDEWAYS else target
     image.draft(None, stored_target)  # JPEG can be decoded at 1/2, 1/4 or 1/8 much faster
     check_pixels(image, name)
@@ -262,17 +274,8 @@ def decode_classified(
         pixels = _from_lab(pixels)
     if pixels.mode not in ("L", "LA", "RGB", "RGBA"):
         pixels = pixels.convert("RGB")
-    transposition = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }.get(orientation)
-    if transposition is not None:
-        pixels = pixels.transpose(transposition)
+    if orientation in _TRANSPOSITIONS:
+        pixels = pixels.transpose(Image.Transpose[_TRANSPOSITIONS[orientation]])
     if pixels is image:
         pixels = image.copy()  # outlives the open file
     pixels.info = {}  # Pillow's encoders write the comments, EXIF and XMP that are here
@@ -283,17 +286,22 @@ def _eight_bits(image: Image.Image, deep: bool, notes: list[str]) -> Image.Image
     """Convert palette, 1-bit, 16-bit, 32-bit and float images to 8 bits per channel."""
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
+    hidden = image.info.get("transparency")  # the color of the transparent pixels
+    if image.mode in ("1", "L", "RGB") and hidden is not None:
+        return image.convert("RGBA")
     if image.mode == "1":
         return image.convert("L")
-    if image.mode in ("RGB", "L") and "transparency" in image.info:
-        return image.convert("RGBA")
     if image.mode in ("RGBX", "RGBa", "La"):
         return image.convert({"RGBX": "RGB", "RGBa": "RGBA", "La": "LA"}[image.mode])
     if image.mode == "F" or image.mode.startswith("I"):
         import numpy as np  # a plain photograph is prepared without it
         from PIL import Image
 
-        return Image.fromarray(scale_to_eight_bits(np.asarray(image), notes))
+        values = np.asarray(image)
+        pixels = Image.fromarray(scale_to_eight_bits(values, notes))
+        if isinstance(hidden, int):
+            pixels.putalpha(Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8)))
+        return pixels
     return _brighten(image, notes) if deep and image.mode in ("RGB", "RGBA", "LA") else image
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 from vision_nb.images.pixels import sampled
@@ -15,7 +16,7 @@ _DRAWING_QUALITY = 92
 _FULL_COLOR = 0  # Pillow's name for 4:4:4: each pixel of a JPEG has its own color
 _SMALL_PNG = 100_000  # bytes: not worth any loss
 _TRIED_UP_TO = 1.25  # times the largest PNG: how far an estimate may be off
-_LOSSY = frozenset({"image/jpeg", "image/heic", "image/avif", "image/webp"})
+_LOSSY = frozenset({"image/jpeg", "image/heic", "image/avif"})
 
 
 def is_lossy(mimetype: str, data: bytes) -> bool:
@@ -23,9 +24,12 @@ def is_lossy(mimetype: str, data: bytes) -> bool:
 
     Args:
         mimetype: The file's type.
-        data: The file, or its beginning.
+        data: The file.
     """
-    return mimetype in _LOSSY and not (mimetype == "image/webp" and b"VP8L" in data[12:64])
+    if mimetype == "image/webp":
+        first = re.search(rb"VP8[L ]", data)  # a long color profile may come before the pixels
+        return first is None or first[0] != b"VP8L"
+    return mimetype in _LOSSY
 
 
 def encode(pixels: Image.Image, max_bytes: int, *, is_drawing: bool, is_lossy: bool) -> tuple[bytes, str]:

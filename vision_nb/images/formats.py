@@ -257,7 +257,7 @@ def _jpeg(data: bytes) -> bool:
             return position + 2 == len(data)
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         content = data[position + 4 : position + 2 + length]
-        if marker not in _JPEG_PIXEL_MARKERS and not _is_plain_application(marker, content):
+        if not is_pixel_segment(marker, content):
             return False
         position += 2 + length
         if marker == 0xDA:
@@ -265,11 +265,11 @@ def _jpeg(data: bytes) -> bool:
     return False
 
 
-def _is_plain_application(marker: int, content: bytes) -> bool:
-    """Whether an application segment only describes how to show the pixels."""
-    return (marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) == 14) or (
-        marker == 0xEE and content.startswith(b"Adobe") and len(content) == 12
-    )
+def is_pixel_segment(marker: int, content: bytes) -> bool:
+    """Return whether a segment of a JPEG has pixels, or says how to show them: not a thumbnail or other metadata."""
+    is_jfif = marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) == 14
+    is_adobe = marker == 0xEE and content.startswith(b"Adobe") and len(content) == 12
+    return marker in _JPEG_PIXEL_MARKERS or is_jfif or is_adobe
 
 
 def end_of_jpeg_scan(data: bytes, position: int) -> int:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 
 from vision_nb.errors import ImageError
-from vision_nb.images.decode import ORIENTATION, open_image
-from vision_nb.images.formats import end_of_jpeg_scan, has_only_pixels, sniff
+from vision_nb.images.decode import open_image, orientation_of
+from vision_nb.images.formats import end_of_jpeg_scan, has_only_pixels, is_pixel_segment, sniff
 from vision_nb.images.prepare import to_png
-
-_KEPT_SEGMENTS = (b"JFIF\0", b"Adobe", b"ICC_PROFILE\0")  # they say how to show the pixels
 
 
 def without_metadata(data: bytes, name: str) -> bytes:
@@ -29,7 +27,7 @@ def without_metadata(data: bytes, name: str) -> bytes:
         with open_image(io.BytesIO(data), name) as (image, _):
             if mimetype != "image/jpeg":
                 return to_png(image)
-            return _jpeg(data, image.getexif().get(ORIENTATION, 1))
+            return _jpeg(data, orientation_of(image))
     except ImageError:
         return data  # the call reports the damage
 
@@ -50,8 +48,8 @@ def _jpeg(data: bytes, orientation: int) -> bytes:
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == 0xDA:
             end = end_of_jpeg_scan(data, end)
-        is_text = 0xE0 <= marker <= 0xEF or marker == 0xFE
-        if not is_text or data[position + 4 : end].startswith(_KEPT_SEGMENTS):
+        content = data[position + 4 : end]
+        if is_pixel_segment(marker, content) or content.startswith(b"ICC_PROFILE\0"):
             copied += data[position:end]
         position = end
     return bytes(copied)
