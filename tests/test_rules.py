@@ -305,8 +305,9 @@ def test_array_arguments_are_checked():
     assert image_tokens_array([[1, 2]], [[3, 4]], "llava").tolist() == [[576, 576]]
     with pytest.raises(errors.SettingsError, match="shape"):
         image_tokens_array([1, 2], [1], "gpt-4o")
-    with pytest.raises(errors.SettingsError, match="at least 1"):
-        image_tokens_array([0], [1], "gpt-4o")
+    for widths in ([0], [1.5], [float("nan")], [None], ["wide"], [10**30], np.array([np.nan])):
+        with pytest.raises(errors.SettingsError, match="widths must be integers of at least 1"):
+            image_tokens_array(widths, [1], "gpt-4o")
 
 
 def test_counting_a_size_does_not_import_numpy():

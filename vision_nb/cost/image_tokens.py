@@ -15,7 +15,7 @@ from vision_nb.errors import ImageError, ImageTooLargeError, SettingsError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.prepare import fit_within
-from vision_nb.rendering.format import format_count
+from vision_nb.rendering.format import format_count, pluralize
 from vision_nb.rendering.terminal import Report, TerminalPart
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ def image_tokens_array(
         The tokens, in the shape of the sizes, including estimates; None if the model's rule is not known.
 
     Raises:
-        SettingsError: A size is not positive, the shapes differ, or the model does not support the detail level.
+        SettingsError: A size is missing or not a positive integer, the shapes differ, or the model does not support the
+            detail level.
         ImageTooLargeError: An image has more patches than the API accepts.
 
     >>> vn.image_tokens_array([1024, 512], [1024, 1024], "gpt-4o", "high")
@@ -175,21 +176,36 @@ def image_tokens_array(
     import numpy as np
 
     row = checked_row(counted_model(model).model, detail)
-    width, height = np.asarray(widths, dtype=np.int64), np.asarray(heights, dtype=np.int64)
+    width, height = _sides(widths, "widths"), _sides(heights, "heights")
     if width.shape != height.shape:
         raise SettingsError(f"The widths have shape {width.shape} and the heights {height.shape}: they must match.")
-    if width.size and min(width.min(), height.min()) < 1:
-        raise SettingsError("An image cannot have such a size: both sides must be at least 1 pixel.")
     if row is None:
         return None
     _, _, columns, rows, tokens = row.rule.count(width, height, detail)
     too_large = np.count_nonzero(columns * rows > MAX_PATCHES)
     if too_large:
         raise ImageTooLargeError(
-            f"{too_large} of the images have more than {MAX_PATCHES:,} patches at detail {detail}, which OpenAI "
-            "refuses: use a lower detail level."
+            f"{pluralize(too_large, 'image has', 'images have')} more than {MAX_PATCHES:,} patches at detail {detail}, "
+            "which OpenAI refuses: use a lower detail level."
         )
     return np.full(width.shape, tokens, dtype=np.int64)
+
+
+def _sides(values: ArrayLike, argument: str) -> NDArray[np.int64]:
+    """Return widths or heights as integers."""
+    import numpy as np
+
+    try:
+        given: Any = np.asarray(values)
+        with np.errstate(invalid="ignore"):  # of missing values, which are then different
+            sides: NDArray[np.int64] = given.astype(np.int64)
+        if not np.all((sides == given) & (sides > 0)):
+            raise ValueError("a value is missing, has decimals or is not positive")
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SettingsError(
+            f"{argument} must be integers of at least 1, in pixels: leave out the images whose size is missing."
+        ) from error
+    return sides
 
 
 def as_size(value: Any) -> Size | None:
