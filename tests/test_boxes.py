@@ -13,8 +13,8 @@ from tests.forms import EIGHT_FORMS, ask
 from vision_nb import errors
 from vision_nb.demo import sample_url
 from vision_nb.images.box_conventions import CONVENTIONS
+from vision_nb.images.box_drawing import COLORS, images_with_boxes
 from vision_nb.images.boxes import SentImage
-from vision_nb.images.regions import COLORS, images_with_boxes
 from vision_nb.notebook.display import StreamingDisplay
 from vision_nb.store import Store
 
@@ -497,7 +497,7 @@ def test_a_smaller_result_has_the_boxes_at_their_places():
     pixels = drawn.to_pil()
     columns = [x for x in range(200) if pixels.getpixel((x, 40)) == ImageColor.getrgb(COLORS[0])]
     assert min(columns) == 80 and max(columns) == 120
-    with pytest.raises(errors.SettingsError, match="max_side must be a positive integer"):
+    with pytest.raises(errors.SettingsError, match="max_side must be an integer of at least 1"):
         vn.draw_boxes(document, [], max_side=0)
 
 

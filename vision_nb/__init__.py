@@ -82,11 +82,11 @@ if TYPE_CHECKING:
     from vision_nb.cost.prices import set_price as set_price
     from vision_nb.cost.rate_limit import RateLimit as RateLimit
     from vision_nb.cost.show_tiles import show_tiles as show_tiles
+    from vision_nb.images.box_drawing import draw_boxes as draw_boxes
     from vision_nb.images.boxes import Box as Box
     from vision_nb.images.document import ImageDocument as ImageDocument
     from vision_nb.images.loading import load_image_urls as load_image_urls
     from vision_nb.images.loading import load_images as load_images
-    from vision_nb.images.regions import draw_boxes as draw_boxes
     from vision_nb.messages import ChatMessage as ChatMessage
     from vision_nb.messages import MessageRole as MessageRole
     from vision_nb.messages import (
@@ -137,10 +137,10 @@ _EXPORTS = {
     "vision_nb.cost.ledger": ("ledger",),
     "vision_nb.cost.prices": ("set_price",),
     "vision_nb.cost.show_tiles": ("show_tiles",),
+    "vision_nb.images.box_drawing": ("draw_boxes",),
     "vision_nb.images.boxes": ("Box",),
     "vision_nb.images.document": ("ImageDocument",),
     "vision_nb.images.loading": ("load_image_urls", "load_images"),
-    "vision_nb.images.regions": ("draw_boxes",),
     "vision_nb.messages": ("ChatMessage", "MessageRole", "generate_openai_multi_modal_chat_message"),
     "vision_nb.notebook.display": ("adisplay_stream", "display_image_uris", "display_stream"),
     "vision_nb.providers.connect": ("connect",),

@@ -10,9 +10,9 @@ from typing import Any, Protocol, Self
 
 from vision_nb.checks.attributes import read_only
 from vision_nb.images.answer_strip import image_names, markdown_strip
+from vision_nb.images.box_drawing import images_with_boxes
 from vision_nb.images.boxes import Box, SentImage
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.regions import images_with_boxes
 from vision_nb.images.sources import ImageSource
 from vision_nb.messages import ChatMessage, MessageRole, as_images
 from vision_nb.notebook.ipython import DisplayOnce

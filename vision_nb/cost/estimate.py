@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.checks.indices import item_at
-from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.numbers import check_count
 from vision_nb.cost.accounting import InputTokens, longest_answer, pricing_of
 from vision_nb.cost.image_tokens import ImageTokens, as_size, count_images
 from vision_nb.cost.model_reference import PricedModel, as_models, counted_model, misspelling
@@ -275,9 +275,7 @@ def _estimate(
     found, price = counted_model(model), pricing_of(model)
     name = found.model
     expected = longest_answer(_settings(model), EXPECTED_OUTPUT)
-    longest = expected if max_new_tokens is None else plain_number(max_new_tokens)
-    if type(longest) is not int or longest < 1:
-        raise SettingsError(f"max_new_tokens must be an integer of at least 1: got {longest!r:.80}.")
+    longest = check_count(max_new_tokens, "max_new_tokens") or expected
     text = text_tokens(prompt, name)
     places = [[place] for place in range(len(images))] if per_image and images else [range(len(images))]
     counts = [

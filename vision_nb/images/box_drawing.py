@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vision_nb.checks.arguments import checks_arguments
-from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.numbers import check_count, plain_number
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.boxes import Box, is_finite_number
 from vision_nb.images.document import ImageDocument
@@ -65,9 +65,7 @@ def draw_boxes(
     >>> vn.draw_boxes(chart, [vn.Box(100, 80, 400, 300, "bars")], max_side=500).size
     (500, 300)
     """
-    max_side = plain_number(max_side)
-    if max_side is not None and (type(max_side) is not int or max_side < 1):
-        raise SettingsError(f"max_side must be a positive integer, not {max_side!r:.80}.")
+    max_side = check_count(max_side, "max_side")
     if not isinstance(labels, bool):
         raise SettingsError(f"labels must be True or False, not {labels!r:.80}: each box has its own label.")
     document = ImageDocument.of(image)

@@ -15,6 +15,9 @@ from vision_nb.checks.public_object import PublicObject
 from vision_nb.errors import SettingsError
 from vision_nb.images.decode import Size
 
+Edges = tuple[int, int, int, int]
+"""The left, top, right and bottom edge of a part of an image, in pixels."""
+
 
 @checks_arguments
 @read_only()
@@ -99,7 +102,7 @@ class Box(PublicObject):
         return replace(self, left=left, top=top, right=right, bottom=bottom)
 
 
-def crop_edges(region: Any, size: Size, name: str) -> tuple[int, int, int, int]:
+def crop_edges(region: Any, size: Size, name: str) -> Edges:
     """Return the edges of a crop: all pixels that a box covers at least in part, within the image.
 
     Args:
@@ -122,7 +125,7 @@ def crop_edges(region: Any, size: Size, name: str) -> tuple[int, int, int, int]:
     return math.floor(part.left), math.floor(part.top), math.ceil(part.right), math.ceil(part.bottom)
 
 
-def crop_name(title: str, edges: tuple[int, int, int, int]) -> str:
+def crop_name(title: str, edges: Edges) -> str:
     """Return the name of a crop, such as "photo.jpg#xywh=10,20,300,200", as in a media fragment URI (W3C, 2012).
 
     Args:

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 HEAD_BYTES = 1024
 """How many bytes `container_kind` needs."""
 
-_IMAGE_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
+AVIF_BRANDS = frozenset({b"avif", b"avis"})
+HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 _AUDIO_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
 _VIDEO_MAGIC = (
     (b"\x1aE\xdf\xa3", "matroska"),  # WebM too
@@ -42,7 +43,7 @@ def video_format(head: bytes) -> str | None:
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
     if head[4:8] == b"ftyp":
-        return None if head[8:12] in _IMAGE_BRANDS | _AUDIO_BRANDS else "mov"
+        return None if head[8:12] in AVIF_BRANDS | HEIF_BRANDS | _AUDIO_BRANDS else "mov"
     if head[4:8] in _QUICKTIME_ATOMS:
         return "mov"
     is_stream = len(head) > 752 and all(head[position] == 0x47 for position in range(0, 753, 188))

@@ -14,6 +14,7 @@ import stat
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import islice
@@ -270,9 +271,10 @@ class RemoteContent(ImageContent):
     def read(self) -> bytes:
         """Return the bytes; they are downloaded once."""
         with self._lock:
-            if self._data is None:
-                self._data = download(self._url)
-            return self._data
+            data = self._data  # another thread may forget it meanwhile
+            if data is None:
+                self._data = data = download(self._url)
+            return data
 
     def header(self) -> Header:
         """Return the type and size; download the first 64 KiB if necessary."""
@@ -296,10 +298,8 @@ class RemoteContent(ImageContent):
 
     def _read_header(self) -> Header:
         if self._data is None:
-            try:
+            with suppress(CorruptImageError):  # the size may come later, as after a long color profile: read it all
                 return read_header(io.BytesIO(download(self._url, first_bytes=HEADER_BYTES)), self.name)
-            except CorruptImageError:
-                pass  # the size comes later than in most files, such as after a long color profile: read it all
         return read_header(io.BytesIO(self.read()), self.name)
 
 

@@ -268,12 +268,7 @@ def decode_classified(
         pixels = _eight_bits(image, deep, notes)
         drawn = may_be_drawing and is_drawing(pixels)
         pixels = scaled(pixels, stored_target, is_sharp=drawn)
-    if not is_srgb(image):
-        pixels = _to_srgb(pixels, image.info["icc_profile"], notes)
-    if pixels.mode == "LAB":
-        pixels = _from_lab(pixels)
-    if pixels.mode not in ("L", "LA", "RGB", "RGBA"):
-        pixels = pixels.convert("RGB")
+    pixels = _srgb(pixels, None if is_srgb(image) else image.info["icc_profile"], notes)
     if orientation in _TRANSPOSITIONS:
         pixels = pixels.transpose(Image.Transpose[_TRANSPOSITIONS[orientation]])
     if pixels is image:
@@ -353,6 +348,15 @@ def _brighten(image: Image.Image, notes: list[str]) -> Image.Image:
     notes.append(f"its values use {8 + bits} of 16 bits, and are scaled to the full brightness")
     table = [min(255, round(value * 255 / ((1 << bits) - 1))) for value in range(256)]
     return Image.merge(image.mode, [band.point(table) for band in colors] + bands[len(colors) :])
+
+
+def _srgb(pixels: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """Convert pixels with a color profile, or in another color space, to sRGB."""
+    if profile is not None:
+        pixels = _to_srgb(pixels, profile, notes)
+    if pixels.mode == "LAB":
+        pixels = _from_lab(pixels)
+    return pixels if pixels.mode in ("L", "LA", "RGB", "RGBA") else pixels.convert("RGB")
 
 
 def _to_srgb(pixels: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:

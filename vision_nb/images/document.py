@@ -30,7 +30,7 @@ from vision_nb.images.prepare import MAX_BYTES, Prepared, ThumbnailType, fit_wit
 from vision_nb.images.remote import content_of_url
 from vision_nb.images.sources import ImageSource as ImageSource
 from vision_nb.images.sources import source_arguments
-from vision_nb.images.tiles import tile_boxes
+from vision_nb.images.tiles import tile_edges
 from vision_nb.rendering import html
 from vision_nb.rendering.sanitize import replace_surrogates, terminal_text
 
@@ -339,7 +339,7 @@ class ImageDocument(PublicObject):
         >>> [tile.size for tile in tiles]
         [(510, 310), (510, 310), (510, 310), (510, 310)]
         """
-        boxes = tile_boxes(self.size, rows, columns, overlap=overlap)
+        boxes = tile_edges(self.size, rows, columns, overlap=overlap)
         pixels, tiles = self.to_pil(), ImageList()
         for (row, column), box in boxes.items():
             name = f"{self.title} (row {row} of {rows}, column {column} of {columns})"

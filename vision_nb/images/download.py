@@ -7,6 +7,8 @@ import ipaddress
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -42,34 +44,26 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
         ImageDownloadError: The host is unreachable or slow, returns an error status, redirects too often, or sends
             a web page or more than 100 MB; or it is in a private network, and VISION_NB_ALLOW_PRIVATE_URLS is not 1.
     """
-    import httpx2
-
     name = redact_url(url)
     deadline = time.monotonic() + TOTAL_SECONDS
     headers = {} if first_bytes is None else {"Range": f"bytes=0-{first_bytes - 1}"}
     limit = MAX_DOWNLOAD if first_bytes is None else first_bytes
     received = bytearray()
-    try:
-        with _client().stream("GET", url, headers=headers, extensions={"vision_nb_url": url}) as response:
-            if response.status_code >= 400:
+    stream = _client().stream("GET", url, headers=headers, extensions={"vision_nb_url": url})
+    with _client_errors(name), stream as response:
+        if response.status_code >= 400:
+            raise ImageDownloadError(
+                f"{name} returned {response.status_code} {response.reason_phrase}: "
+                "check that the URL is correct and public."
+            )
+        for chunk in response.iter_bytes():
+            received += chunk
+            if len(received) >= limit:
+                break
+            if time.monotonic() > deadline:
                 raise ImageDownloadError(
-                    f"{name} returned {response.status_code} {response.reason_phrase}: "
-                    "check that the URL is correct and public."
+                    f"{name} took more than {TOTAL_SECONDS:.0f} seconds: try again, or download the file first."
                 )
-            for chunk in response.iter_bytes():
-                received += chunk
-                if len(received) >= limit:
-                    break
-                if time.monotonic() > deadline:
-                    raise ImageDownloadError(
-                        f"{name} took more than {TOTAL_SECONDS:.0f} seconds: try again, or download the file first."
-                    )
-    except httpx2.TimeoutException as error:
-        raise ImageDownloadError(f"{name} timed out: try again, or download the file first.") from error
-    except httpx2.TooManyRedirects as error:
-        raise ImageDownloadError(f"{name} redirects too often: use the URL of the image itself.") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:  # UnicodeError: a name that is too long
-        raise ImageDownloadError(f"{name} cannot be reached ({error}): check the URL and the network.") from error
     if first_bytes is None and len(received) >= MAX_DOWNLOAD:
         raise ImageDownloadError(
             f"{name} is larger than {MAX_DOWNLOAD // 10**6} MB: download the file and scale it down first."
@@ -77,6 +71,21 @@ def download(url: str, *, first_bytes: int | None = None) -> bytes:
     if is_web_page(received):
         raise ImageDownloadError(f"{name} is an HTML page, not an image: use the URL of the image itself.")
     return bytes(received[:limit])
+
+
+@contextmanager
+def _client_errors(name: str) -> Iterator[None]:
+    """Convert what the HTTP client raises in the ``with`` block to an `ImageDownloadError`."""
+    import httpx2
+
+    try:
+        yield
+    except httpx2.TimeoutException as error:
+        raise ImageDownloadError(f"{name} timed out: try again, or download the file first.") from error
+    except httpx2.TooManyRedirects as error:
+        raise ImageDownloadError(f"{name} redirects too often: use the URL of the image itself.") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:  # UnicodeError: a name that is too long
+        raise ImageDownloadError(f"{name} cannot be reached ({error}): check the URL and the network.") from error
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vision_nb.checks.numbers import plain_number
+from vision_nb.checks.numbers import check_count, plain_number
 from vision_nb.errors import ImageError, SettingsError
 from vision_nb.images.containers import HEAD_BYTES, container_kind, kind_of_name
 from vision_nb.images.content import FileContent, ImageContent, MemoryContent, RemoteContent
@@ -57,8 +57,7 @@ class PartOptions:
     def __post_init__(self) -> None:
         if self.every_s is not None and self.frames is not None:
             raise SettingsError("Pass every_s= or frames=, not both: they choose the frames in different ways.")
-        if self.frames is not None and (type(plain_number(self.frames)) is not int or self.frames < 1):
-            raise SettingsError(f"frames must be a number of at least 1, not {self.frames!r:.60}.")
+        check_count(self.frames, "frames")
         if self.every_s is not None and not _is_in(self.every_s, 0.001, math.inf):
             raise SettingsError(f"every_s must be at least 0.001 seconds, not {self.every_s!r:.60}.")
         if not _is_in(self.dpi, 1, _MAX_DPI):

@@ -7,7 +7,7 @@ import re
 from pathlib import PurePosixPath
 from typing import IO
 
-from vision_nb.images.containers import video_format
+from vision_nb.images.containers import AVIF_BRANDS, HEIF_BRANDS, video_format
 
 SENDABLE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 """The image types that the providers accept (OpenAI, Images and vision guide, read 2026-11)."""
@@ -17,7 +17,6 @@ SNIFF_BYTES = 64
 
 _ENDS = {"image/png": b"IEND\xaeB`\x82", "image/jpeg": b"\xff\xd9", "image/gif": b";"}
 _BMP_HEADERS = tuple(length.to_bytes(4, "little") for length in (12, 40, 52, 56, 64, 108, 124))
-_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _PNG_PIXEL_CHUNKS = {
     b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"pHYs",
 }  # fmt: skip
@@ -136,9 +135,9 @@ def sniff(data: bytes) -> str | None:
         return "image/webp"
     if data[4:8] == b"ftyp":
         brand = data[8:12]
-        if brand in (b"avif", b"avis") or (brand in _HEIF_BRANDS and b"avif" in data[16:SNIFF_BYTES]):
+        if brand in AVIF_BRANDS or (brand in HEIF_BRANDS and b"avif" in data[16:SNIFF_BYTES]):
             return "image/avif"
-        return "image/heic" if brand in _HEIF_BRANDS else None
+        return "image/heic" if brand in HEIF_BRANDS else None
     if data[:1] == b"P" and data[1:2] in b"123456f" and data[2:3].isspace():
         return "image/x-portable-anymap"
     if data[:2] == b"BM" and (data[6:10] == bytes(4) or data[14:18] in _BMP_HEADERS):
@@ -205,7 +204,6 @@ def describe_data(data: bytes) -> str:
     if is_web_page(data):
         return "it is an HTML page"
     for beginning, description in (
-        (b"<svg", "it is an SVG drawing; render it to PNG first"),
         (b"%pdf", "it is a PDF document; vn.load_images loads its pages"),
         (b"%!ps", "it is an EPS or PostScript drawing, which only Ghostscript can read; convert it to PNG first"),
         (b"\xc5\xd0\xd3\xc6", "it is an EPS drawing, which only Ghostscript can read; convert it to PNG first"),
@@ -215,10 +213,8 @@ def describe_data(data: bytes) -> str:
     ):
         if head.startswith(beginning):
             return description
-    if head.startswith(b"<") and b"<svg" in head:
-        return "it is an SVG drawing; render it to PNG first"
     if head.startswith(b"<"):
-        return "it is XML or HTML text"
+        return "it is an SVG drawing; render it to PNG first" if b"<svg" in head else "it is XML or HTML text"
     if video_format(data) is not None:
         return "it is a video; vn.load_images loads frames of it"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in data[:512]):

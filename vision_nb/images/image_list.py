@@ -94,7 +94,7 @@ class ListOfImages(TerminalDisplay, list[D]):
         return self._with([*other, *self])
 
     def __iadd__(self, other: Iterable[D], /) -> Self:  # type: ignore[misc, override]
-        self.skipped += [one for one in getattr(other, "skipped", ()) if one not in self.skipped]
+        self.skipped = list(dict.fromkeys([*self.skipped, *getattr(other, "skipped", ())]))
         self.extend(other)
         return self
 

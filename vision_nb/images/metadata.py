@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 from vision_nb.errors import ImageError
-from vision_nb.images.decode import open_image, orientation_of
+from vision_nb.images.decode import decode_upright, open_image, orientation_of, upright_size
+from vision_nb.images.encode import png_from_pixels
 from vision_nb.images.formats import end_of_jpeg_scan, has_only_pixels, is_pixel_segment, sniff
-from vision_nb.images.prepare import to_png
 
 
 def without_metadata(data: bytes, name: str) -> bytes:
@@ -26,7 +26,7 @@ def without_metadata(data: bytes, name: str) -> bytes:
     try:
         with open_image(io.BytesIO(data), name) as (image, _):
             if mimetype != "image/jpeg":
-                return to_png(image)
+                return png_from_pixels(decode_upright(image, upright_size(image), [], name))
             return _jpeg(data, orientation_of(image))
     except ImageError:
         return data  # the call reports the damage

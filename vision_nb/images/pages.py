@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from vision_nb.errors import CorruptImageError, ImageNotFoundError, ImageTooLargeError, SettingsError
 from vision_nb.images.content import ImageContent
 from vision_nb.images.decode import check_pixels, decode_upright, open_image, upright_size
+from vision_nb.images.encode import png_from_pixels
 from vision_nb.images.frame_reader import open_frame
 from vision_nb.images.parts import MAX_PARTS, Pages, Part, PartContent
-from vision_nb.images.prepare import Header, Prepared, to_png
+from vision_nb.images.prepare import Header, Prepared
 from vision_nb.images.renderer import rendered, renderer, size_in
 from vision_nb.privacy.api_keys import Secret
 from vision_nb.rendering.format import pluralize
@@ -168,7 +169,7 @@ class StackedImage(Part):
         notes: list[str] = []
         with open_frame(content, self.index, name, decodes=True) as image:
             pixels = decode_upright(image, upright_size(image), notes, name)
-            prepared = Prepared(to_png(pixels), "image/png", pixels.size, original_size=pixels.size)
+            prepared = Prepared(png_from_pixels(pixels), "image/png", pixels.size, original_size=pixels.size)
         for note in notes:
             warn_user(f"{name}: {note}")
         return prepared

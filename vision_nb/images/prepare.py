@@ -219,17 +219,12 @@ def to_webp(data: bytes, *, max_bytes: int) -> bytes:
         max_bytes: The largest file in bytes; the quality is reduced for it, and then the size.
     """
     with open_image(io.BytesIO(data), "The figure") as (image, _):
-        pixels = decode_upright(image, upright_size(image), [], "The image")
+        pixels = decode_upright(image, upright_size(image), [], "The figure")
     for quality in (75, 50):
         encoded = save(pixels, "WEBP", quality=quality)
         if len(encoded) <= max_bytes:
             return encoded
     return _scaled_until_small(pixels, "WEBP", 35, max_bytes)
-
-
-def to_png(image: Image.Image) -> bytes:
-    """Encode a Pillow image of any mode as an upright 8-bit sRGB PNG."""
-    return png_from_pixels(decode_upright(image, upright_size(image), [], "The image"))
 
 
 def _is_ready(image: Image.Image, data: bytes, mimetype: str) -> bool:

@@ -6,6 +6,7 @@ import io
 import re
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
 
@@ -181,10 +182,8 @@ class RemoteFile(ImageContent):
     def _read_header(self) -> Header:
         if self._fingerprint is None:
             head = _call(self.name, _first_bytes, self._url, self._options, HEADER_BYTES)
-            try:
+            with suppress(CorruptImageError):  # the size may come later, as after a long color profile: read it all
                 return read_header(io.BytesIO(head), self.name)
-            except CorruptImageError:
-                pass  # the size comes later than in most files: read it all
         return read_header(io.BytesIO(self.read()), self.name)
 
 

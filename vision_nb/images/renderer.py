@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -92,35 +93,18 @@ class Renderer:
         self, request: dict[str, Any], data: bytes | None, content: ImageContent, name: str
     ) -> tuple[dict[str, Any], bytes]:
         held = None if data is None else content.fingerprint()
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        process = self._process
-        assert process is not None and process.stdin is not None and process.stdout is not None
-        sent = b"" if data is None or held == self._held else data
-        size = len(sent) if data is not None and held != self._held else None
-        timed_out = threading.Event()
-
-        def stop() -> None:
-            timed_out.set()
-            process.kill()
-
-        timer = threading.Timer(MAX_SECONDS, stop)
+        process, started = self._running(), time.monotonic()
+        timer = threading.Timer(MAX_SECONDS, process.kill)
         timer.daemon = True
         timer.start()
         try:
-            process.stdin.write(json.dumps({**request, "bytes": size}, default=Secret.reveal).encode() + b"\n" + sent)
-            process.stdin.flush()
-            line = process.stdout.readline()
-            fields = json.loads(line)
-            image = process.stdout.read(fields["bytes"])
-            if len(image) < fields["bytes"]:
-                raise ValueError("the image is incomplete")
-            if data is not None:
-                self._held = held
-            return fields, image
+            is_new = data is not None and held != self._held
+            answer = _answer(process, request, data if is_new else None)
+            self._held = held if is_new else self._held
+            return answer
         except (OSError, ValueError, KeyError, TypeError) as error:  # the process has ended
             self.close()
-            if timed_out.is_set():
+            if time.monotonic() - started >= MAX_SECONDS:
                 raise ImageTooLargeError(
                     f"{name} takes more than {MAX_SECONDS:.0f} seconds to render: it may be damaged or made to block "
                     "programs. If you trust it, convert it to images with another program."
@@ -135,7 +119,10 @@ class Renderer:
         finally:
             timer.cancel()
 
-    def _start(self) -> None:
+    def _running(self) -> subprocess.Popen[bytes]:
+        """Return the process, started if necessary."""
+        if self._process is not None and self._process.poll() is None:
+            return self._process
         self.close()
         # In its own process group, so that interrupting a cell does not reach it.
         self._process = subprocess.Popen(
@@ -147,6 +134,7 @@ class Renderer:
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
+        return self._process
 
     def close(self) -> None:
         """End the process."""
@@ -159,6 +147,22 @@ class Renderer:
                 if pipe is not None:
                     pipe.close()
         process.wait()
+
+
+def _answer(
+    process: subprocess.Popen[bytes], request: dict[str, Any], data: bytes | None
+) -> tuple[dict[str, Any], bytes]:
+    """Send a request to the process, with a file in memory if there is one, and return the answer."""
+    assert process.stdin is not None and process.stdout is not None
+    size = None if data is None else len(data)
+    line = json.dumps({**request, "bytes": size}, default=Secret.reveal).encode()
+    process.stdin.write(line + b"\n" + (data or b""))
+    process.stdin.flush()
+    fields = json.loads(process.stdout.readline())
+    image = process.stdout.read(fields["bytes"])
+    if len(image) < fields["bytes"]:
+        raise ValueError("the image is incomplete")
+    return fields, image
 
 
 def _environment() -> dict[str, str]:

@@ -1,17 +1,15 @@
-"""Boxes that cut an image into tiles."""
+"""The edges of the tiles that an image is cut into."""
 
 from __future__ import annotations
 
 from vision_nb.checks.numbers import plain_number
 from vision_nb.errors import SettingsError
+from vision_nb.images.boxes import Edges
 from vision_nb.images.decode import Size
 
-Box = tuple[int, int, int, int]
-"""The left, top, right and bottom edge of a part of an image, in pixels."""
 
-
-def tile_boxes(size: Size, rows: int, columns: int, *, overlap: int) -> dict[tuple[int, int], Box]:
-    """Return the box of each tile by its row and column, which are counted from 1.
+def tile_edges(size: Size, rows: int, columns: int, *, overlap: int) -> dict[tuple[int, int], Edges]:
+    """Return the edges of each tile by its row and column, which are counted from 1.
 
     Args:
         size: Width and height of the image in pixels.
@@ -22,7 +20,7 @@ def tile_boxes(size: Size, rows: int, columns: int, *, overlap: int) -> dict[tup
     Raises:
         SettingsError: There are more tiles than pixels on a side, or a number is negative or not whole.
 
-    >>> tile_boxes((100, 60), 1, 2, overlap=10)
+    >>> tile_edges((100, 60), 1, 2, overlap=10)
     {(1, 1): (0, 0, 55, 60), (1, 2): (45, 0, 100, 60)}
     """
     width, height = size
@@ -34,13 +32,13 @@ def tile_boxes(size: Size, rows: int, columns: int, *, overlap: int) -> dict[tup
     ):
         if type(number) is not int or not least <= number <= most:
             raise SettingsError(f"{name} must be an integer from {least} to {most:,}, not {number!r:.80}.")
-    boxes = {}
+    edges = {}
     for row in range(rows):
         top, bottom = _edges(height, rows, row, overlap)
         for column in range(columns):
             left, right = _edges(width, columns, column, overlap)
-            boxes[row + 1, column + 1] = (left, top, right, bottom)
-    return boxes
+            edges[row + 1, column + 1] = (left, top, right, bottom)
+    return edges
 
 
 def _edges(length: int, count: int, number: int, overlap: int) -> tuple[int, int]:
