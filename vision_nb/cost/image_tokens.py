@@ -182,7 +182,7 @@ def image_tokens_array(
     if row is None:
         return None
     _, _, columns, rows, tokens = row.rule.count(width, height, detail)
-    too_large = np.count_nonzero(columns * rows > MAX_PATCHES)
+    too_large = int(np.count_nonzero(columns * rows > MAX_PATCHES))
     if too_large:
         raise ImageTooLargeError(
             f"{pluralize(too_large, 'image has', 'images have')} more than {MAX_PATCHES:,} patches at detail {detail}, "
