@@ -183,7 +183,9 @@ def test_a_notebook_run_by_a_program_gets_an_error_instead_of_a_question():
         "approve_download(SMALL_MODELS['smolvlm-256m'], None)",
         allow_errors=True,
     )
-    assert "SmolVLM-256M (278.8 MB) is not downloaded, and nobody can be asked here." in error_of(cells[0])
+    assert "SmolVLM-256M (278.8 MB) is not downloaded, and you cannot be asked for confirmation here." in error_of(
+        cells[0]
+    )
     assert "License: Apache 2.0" in text_of(cells[0])
 
 

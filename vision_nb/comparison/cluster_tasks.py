@@ -185,7 +185,7 @@ class ClusterTasks:
 
         try:
             await on_client(self._client, self._wait(future))
-            failure: VisionError = ClusterError("A worker did not send what it has: run the cell again.")
+            failure: VisionError = ClusterError("A worker did not send its answers: run the cell again.")
         except KilledWorker as error:
             if len(jobs) > 1:  # perhaps one image kills the workers
                 await self._one_by_one(jobs)

@@ -33,6 +33,7 @@ from vision_nb.notebook.run_sync import run_sync
 from vision_nb.providers.outgoing_image import ReadyImage
 from vision_nb.providers.retries import without_rate_limit_retries
 from vision_nb.providers.structured import with_earlier
+from vision_nb.rendering.format import pluralize
 from vision_nb.responses import Response, Usage
 from vision_nb.storage.answers import is_storable
 from vision_nb.storage.claims import Claim, finish_in_thread, pauses
@@ -87,7 +88,9 @@ class Run:
     def incomplete(self) -> str | None:
         """Why some calls were not made and how many, or None."""
         missing = len(self.rows) - self.rows.answered - self.rows.failed - len(self.rows.waiting)
-        return f"{self.stopped.rstrip('.')}; {missing:,} calls were not made" if self.stopped and missing else None
+        if not self.stopped or not missing:
+            return None
+        return f"{self.stopped.rstrip('.')}; {pluralize(missing, 'call was', 'calls were')} not made"
 
     def execute(self) -> None:
         """Make the missing calls; an interrupt ends the run early."""

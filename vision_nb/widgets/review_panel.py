@@ -12,7 +12,7 @@ from vision_nb.checks.arguments import checks_arguments
 from vision_nb.comparison.extraction import Extraction
 from vision_nb.comparison.labels import default_annotator
 from vision_nb.errors import ImageError, SchemaError, SettingsError, VisionError
-from vision_nb.rendering.format import type_name
+from vision_nb.rendering.format import pluralize, type_name
 from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.schema.fields import flatten, unflatten
 from vision_nb.storage.annotations import Review
@@ -307,7 +307,7 @@ class ReviewPanel(PageWidget):
             self._list_rows()
             self._position = 0
             return "Back at the first image that is not reviewed."
-        return f"This is the last image; {missing:,} are not reviewed yet."
+        return f"This is the last image; {pluralize(missing, 'image is', 'images are')} not reviewed yet."
 
     def _go_to(self, row: int) -> None:
         if row not in self._rows:

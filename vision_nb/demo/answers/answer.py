@@ -18,6 +18,7 @@ from vision_nb.demo.answers.language import is_english
 from vision_nb.demo.answers.measure import measure
 from vision_nb.demo.answers.templates import Manner, manner_of
 from vision_nb.errors import SettingsError
+from vision_nb.rendering.format import pluralize
 from vision_nb.schema.json_text import find_json
 from vision_nb.schema.validators import DocumentValidator, InvalidDataError
 from vision_nb.schema.words import summary
@@ -70,7 +71,7 @@ def answer(
     if not images:
         notes.append(_NO_IMAGE)
     elif (more := len(images) - MAX_IMAGES) > 0 and _chosen(prompt, len(images)) is None:
-        notes.append(f"{more} more images were not measured.")
+        notes.append(f"{pluralize(more, 'more image was', 'more images were')} not measured.")
     if topic == "json":
         return templates.as_json([measure(image) for image in images[:MAX_IMAGES]], " ".join(notes))
     return "\n\n".join([*notes, *([_text(prompt, images, topic, manner)] if images else [])])

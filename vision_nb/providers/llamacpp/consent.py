@@ -45,7 +45,7 @@ def approve_download(model: SmallModel, download: bool | None, *, progress: bool
 
     Raises:
         SettingsError: ``download`` is invalid.
-        ModelNotDownloadedError: The answer was no, or nobody can be asked.
+        ModelNotDownloadedError: The answer was no, or there was nobody to ask.
         ModelFileError: There is not enough disk space.
     """
     if download not in (True, False, None):
@@ -115,11 +115,11 @@ def check_memory(model: SmallModel) -> None:
 def _ask(model: SmallModel) -> bool:
     """Return a person's answer."""
     if not _can_ask():
-        raise _not_downloaded(model, "is not downloaded, and nobody can be asked here")
+        raise _not_downloaded(model, "is not downloaded, and you cannot be asked for confirmation here")
     try:
         answer = input("Download it? [y/N] ")
     except (EOFError, NotImplementedError) as error:  # the latter in a notebook that is run by a program
-        raise _not_downloaded(model, "is not downloaded, and nobody can be asked here") from error
+        raise _not_downloaded(model, "is not downloaded, and you cannot be asked for confirmation here") from error
     return answer.strip().lower() in ("y", "yes")
 
 
