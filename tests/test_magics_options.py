@@ -248,6 +248,7 @@ MISTAKES = {
     "%vision prices": "%%vision --dry-run shows the price of a question",
     "%vision chat shwo": "did you mean show?",
     "%vision chat show cats": "There is no conversation 'cats'",
+    "%vision chat reset cats dogs": "Usage: %vision chat reset [NAME].",
     "%vision cache claer": "did you mean clear?",
 }
 

@@ -140,7 +140,7 @@ def _dealias(session: Session, name: str) -> None:
 
 def _chat(session: Session, action: str | None = None, *words: str) -> Any:
     """List the conversations; show, delete (reset) or export one of them."""
-    actions = {"show": _show_chat, "reset": _reset_chat, "export": _export_chat}
+    actions: dict[str, Callable[..., Any]] = {"show": _show_chat, "reset": _reset_chat, "export": _export_chat}
     if action is None:
         rows = [
             (name, str(one.chat.llm), str(len(one.chat)), format_count(one.chat.usage.total_tokens))
@@ -150,14 +150,16 @@ def _chat(session: Session, action: str | None = None, *words: str) -> Any:
         return Table(("conversation", "model", "turns", "tokens"), rows, remarks)
     if action not in actions:
         raise unknown("action of %vision chat", action, actions)
+    if action != "export" and len(words) > 1:
+        raise UsageError(f"Usage: %vision chat {action} [NAME].")
     return actions[action](session, *words)
 
 
-def _show_chat(session: Session, name: str | None = None, *_: str) -> Any:
+def _show_chat(session: Session, name: str | None = None) -> Any:
     return session.conversations.find(name).chat
 
 
-def _reset_chat(session: Session, name: str | None = None, *_: str) -> None:
+def _reset_chat(session: Session, name: str | None = None) -> None:
     session.conversations.find(name)
     del session.conversations[name or DEFAULT_NAME]
     _print(f"Deleted the conversation {name or DEFAULT_NAME!r}.")
