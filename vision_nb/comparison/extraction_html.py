@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import Protocol
@@ -85,34 +85,17 @@ def _table(
     max_html: int | None = None,
 ) -> PagedTable:
     """Return the rows as a table, as many as fit into a number of characters."""
-    rows, fields, values = extraction.comparison.rows, extraction.fields, extraction.values
-    models = [str(model) for model in rows.grid.models]
-    with_model = len(models) > 1
-    head = [(name, _CELL_STYLE) for name in (["image", "model"] if with_model else ["image"])]
-    head += [*((field.path, _style(field)) for field in fields), ("result", _CELL_STYLE)]
+    models = [str(model) for model in extraction.comparison.grid.models]
+    head = [(name, _CELL_STYLE) for name in (["image", "model"] if len(models) > 1 else ["image"])]
+    head += [*((field.path, _style(field)) for field in extraction.fields), ("result", _CELL_STYLE)]
     head_html = "".join(f'<th scope="col" style="{style}">{name_text(name)}</th>' for name, style in head)
-
-    @cache
-    def is_disputed(place: int) -> bool:
-        found = [values(index) for index, _, _ in rows.grid.rows_of(place)]
-        return bool(disputed_fields([value for value in found if value is not None], fields))
-
     groups: list[RowGroup] = []
     length = 0
-    for index in order:
-        row = rows[index]
-        found = {
-            "failed": row.error is not None,
-            "repaired": row.finished and row.attempts > 1,
-            "disagreeing": with_model and is_disputed(rows.grid.place(index)[2]),
-        }
-        html = _row_html(
-            row, values(index), extraction.document(index), fields, side, image_bytes, with_model=with_model
-        )
-        length += len(html)
+    for group in _groups(extraction, order, models, side, image_bytes):
+        length += len(group.html)
         if max_html is not None and length > max_html:
             break
-        groups.append(RowGroup(html, tuple(mark for mark in FILTERS if found[mark]), models.index(row.model)))
+        groups.append(group)
     return PagedTable(
         f"<tr>{head_html}</tr>",
         groups,
@@ -122,6 +105,29 @@ def _table(
         page_size=page_size,
         style="",
     )
+
+
+def _groups(
+    extraction: ExtractedRows, order: Iterable[int], models: Sequence[str], side: int, image_bytes: int
+) -> Iterator[RowGroup]:
+    """Yield each row with the filters that select it."""
+    rows, fields, values = extraction.comparison.rows, extraction.fields, extraction.values
+    with_model = len(models) > 1
+
+    @cache
+    def is_disputed(place: int) -> bool:
+        found = [values(index) for index, _, _ in rows.grid.rows_of(place)]
+        return bool(disputed_fields([value for value in found if value is not None], fields))
+
+    for index in order:
+        row, document = rows[index], extraction.document(index)
+        found = {
+            "failed": row.error is not None,
+            "repaired": row.finished and row.attempts > 1,
+            "disagreeing": with_model and is_disputed(rows.grid.place(index)[2]),
+        }
+        html = _row_html(row, values(index), document, fields, side, image_bytes, with_model=with_model)
+        yield RowGroup(html, tuple(mark for mark in FILTERS if found[mark]), models.index(row.model))
 
 
 def _row_html(

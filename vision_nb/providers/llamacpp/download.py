@@ -288,7 +288,6 @@ def _hub_errors(repo_id: str, filename: str) -> Iterator[None]:
     token = hub.get_token()
     secret = Secret(token, name="HF_TOKEN") if token else None  # redacted while this object exists
     del token
-    what = f"{filename} of {repo_id}"
     try:
         yield
     except errors.GatedRepoError as error:
@@ -303,24 +302,27 @@ def _hub_errors(repo_id: str, filename: str) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise SettingsError(f"{repo_id!r:.80} is not a repository ({_first_line(error)}): use owner/name.") from error
     except _network_errors(errors.HfHubHTTPError, OSError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 403):
-            raise ModelFileError(
-                f"The model hub refuses {what} ({_first_line(error)}): check HF_TOKEN, or unset it for public files."
-            ) from error
-        if getattr(error, "errno", None) in _FULL_DISK:
-            raise ModelFileError(
-                f"{what} could not be written to {hub_cache()} ({_first_line(error)}). Free some space, or set HF_HOME "
-                "to a folder on another disk: the download continues where it stopped."
-            ) from error
-        if isinstance(error, PermissionError):
-            raise ModelFileError(f"{hub_cache()} cannot be written: set HF_HOME to a folder of your own.") from error
-        raise ModelFileError(
-            f"{filename} could not be downloaded from {repo_id} ({_first_line(error)}). Check the network and try "
-            "again: the download continues where it stopped."
-        ) from error
+        raise ModelFileError(_failed_download(error, repo_id, filename)) from error
     finally:
         del secret
+
+
+def _failed_download(error: Exception, repo_id: str, filename: str) -> str:
+    """Return what to do about an error of the network, the server or the disk."""
+    said = _first_line(error)
+    if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+        return f"The model hub refuses {filename} of {repo_id} ({said}): check HF_TOKEN, or unset it for public files."
+    if getattr(error, "errno", None) in _FULL_DISK:
+        return (
+            f"{filename} of {repo_id} could not be written to {hub_cache()} ({said}). Free some space, or set HF_HOME "
+            "to a folder on another disk: the download continues where it stopped."
+        )
+    if isinstance(error, PermissionError):
+        return f"{hub_cache()} cannot be written: set HF_HOME to a folder of your own."
+    return (
+        f"{filename} could not be downloaded from {repo_id} ({said}). Check the network and try again: the download "
+        "continues where it stopped."
+    )
 
 
 def _network_errors(*known: type[Exception]) -> tuple[type[Exception], ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import SettingsError
@@ -92,18 +94,9 @@ def write_localai_config(
     >>> vn.write_localai_config(tempfile.mkdtemp()).definition.name
     'llava.yaml'
     """
-    for argument, text in {"name": name, "model": model, "mmproj": mmproj}.items():
-        if not isinstance(text, str) or not _FILE_NAME.fullmatch(text):
-            raise SettingsError(f"{argument}={text!r:.80} must be a plain name: letters, digits, '.', '-' and '_'.")
+    names = {"name": name, "model": model, "mmproj": mmproj}
     numbers = {"context_size": context_size, "threads": threads, "gpu_layers": gpu_layers, "port": port}
-    for argument, number in numbers.items():
-        allowed = _RANGES.get(argument, range(1, 2**31))
-        if isinstance(number, bool) or not isinstance(number, int) or number not in allowed:
-            raise SettingsError(
-                f"{argument} must be an integer from {allowed[0]:,} to {allowed[-1]:,}, not {number!r:.80}."
-            )
-    if not isinstance(api_base, str) or not _ADDRESS.fullmatch(api_base):
-        raise SettingsError(f"api_base={api_base!r:.80} must be a URL that starts with http:// or https://.")
+    _check(names, numbers, api_base)
     folder = expand_path(folder)
     files = LocalAIFiles(
         template=folder / "models" / f"{name}.tmpl",
@@ -112,7 +105,7 @@ def write_localai_config(
         compose=folder / "docker-compose.yml",
         api_base=f"http://localhost:{port}/v1",
     )
-    values = {"name": name, "model": model, "mmproj": mmproj, "api_base": api_base, **numbers}
+    values = {**names, **numbers, "api_base": api_base}
     existing = [path.name for path in files.paths if os.path.lexists(path)]  # broken links too
     if existing and not overwrite:
         raise SettingsError(
@@ -122,6 +115,21 @@ def write_localai_config(
     texts = [(_TEMPLATES / template).read_text(encoding="utf-8") for template in templates]
     _write({path: Template(text).substitute(values) for path, text in zip(files.paths, texts, strict=True)})
     return files
+
+
+def _check(names: Mapping[str, Any], numbers: Mapping[str, Any], api_base: Any) -> None:
+    """Raise SettingsError if an argument could not stand in a configuration file."""
+    for argument, text in names.items():
+        if not isinstance(text, str) or not _FILE_NAME.fullmatch(text):
+            raise SettingsError(f"{argument}={text!r:.80} must be a plain name: letters, digits, '.', '-' and '_'.")
+    for argument, number in numbers.items():
+        allowed = _RANGES.get(argument, range(1, 2**31))
+        if isinstance(number, bool) or not isinstance(number, int) or number not in allowed:
+            raise SettingsError(
+                f"{argument} must be an integer from {allowed[0]:,} to {allowed[-1]:,}, not {number!r:.80}."
+            )
+    if not isinstance(api_base, str) or not _ADDRESS.fullmatch(api_base):
+        raise SettingsError(f"api_base={api_base!r:.80} must be a URL that starts with http:// or https://.")
 
 
 def _read(path: Path) -> str:
