@@ -1,13 +1,17 @@
 """The cache of prepared images makes each image once and keeps count of its bytes, under many threads."""
 
+import faulthandler
+import os
 import threading
 import time
+import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vision_nb.images.cache import ImageCache
+from vision_nb.images.cache import PREPARED_IMAGES, ImageCache
+from vision_nb.images.decode_limit import DECODE_LIMIT
 from vision_nb.images.prepare import Prepared
 
 
@@ -79,3 +83,29 @@ def test_an_image_that_could_not_be_made_is_tried_again():
     with pytest.raises(ValueError):
         cache.get("other", fail)
     assert set(cache._entries) == {"key"}
+
+
+@pytest.mark.posix
+def test_a_forked_process_does_not_wait_for_an_image_that_its_parent_is_decoding():
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def decode():
+        with DECODE_LIMIT.reserved(1 << 40):
+            has_begun.set()
+            may_end.wait(60)
+        return prepared(1)
+
+    thread = threading.Thread(target=PREPARED_IMAGES.get, args=("decoded", decode))
+    thread.start()
+    has_begun.wait(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: the process has several threads
+        child = os.fork()
+    if child == 0:
+        faulthandler.dump_traceback_later(60, exit=True)
+        may_end.set()
+        os._exit(0 if PREPARED_IMAGES.get("decoded", decode).size == (1, 1) else 1)
+    status = os.waitpid(child, 0)[1]
+    may_end.set()
+    thread.join(60)
+    assert os.waitstatus_to_exitcode(status) == 0

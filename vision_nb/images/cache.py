@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from vision_nb.images.prepare import Prepared
 
@@ -35,6 +37,11 @@ class ImageCache(Generic[E]):
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._max_bytes = max_bytes
+        self.reset()
+        _caches.add(self)
+
+    def reset(self) -> None:
+        """Forget all images, and be usable, although another thread may have held a lock."""
         self._bytes = 0
         self._entries: OrderedDict[Hashable, _Entry[E]] = OrderedDict()
         self._lock = threading.Lock()
@@ -76,6 +83,19 @@ class ImageCache(Generic[E]):
         with self._lock:
             if self._entries.get(key) is entry:
                 del self._entries[key]
+
+
+_caches: WeakSet[ImageCache[Any]] = WeakSet()
+
+
+def _forget_parent() -> None:
+    """Free the caches, in a forked process, of the images that other threads of its parent were making."""
+    for cache in list(_caches):
+        cache.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parent)
 
 
 def _size_of(image: Prepared | bytes | str) -> int:

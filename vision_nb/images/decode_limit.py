@@ -22,6 +22,10 @@ class DecodeLimit:
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the images that are being decoded: in a forked process, the threads of its parent do not exist."""
         self._pixels = 0
         self._next = threading.Lock()  # held by the image that is admitted next
         self._changed = threading.Condition()
@@ -46,3 +50,6 @@ class DecodeLimit:
 
 DECODE_LIMIT = DecodeLimit(max(_LEAST_PIXELS, _PIXELS_PER_CORE * (os.cpu_count() or 1)))
 """The limit that all threads share."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=DECODE_LIMIT.reset)

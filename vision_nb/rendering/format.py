@@ -125,13 +125,13 @@ def format_duration(seconds: float) -> str:
 def format_bytes(size: int) -> str:
     """Return a number of bytes in the largest decimal unit that fits.
 
-    >>> format_bytes(4_081_004_224)
-    '4.1 GB'
+    >>> format_bytes(4_081_004_224), format_bytes(999_960), format_bytes(1)
+    ('4.1 GB', '1.0 MB', '1 byte')
     """
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
+        if size >= 0.99995 * unit:  # it is not rounded to 1000.0 of the smaller unit
             return f"{size / unit:.1f} {name}"
-    return f"{size} bytes"
+    return pluralize(size, "byte")
 
 
 def type_name(value: object, article: str = "a") -> str:

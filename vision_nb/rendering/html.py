@@ -38,12 +38,11 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from:
     """Return an HTML table; columns from ``numbers_from`` on are right-aligned."""
 
     def html_row(tag: str, cells: Sequence[str]) -> str:
-        html = ""
-        for column, cell in enumerate(cells):
-            html += (
-                f'<{tag} style="text-align:{"left" if column < numbers_from else "right"}">{escape_text(cell)}</{tag}>'
-            )
-        return f"<tr>{html}</tr>"
+        written = [
+            f'<{tag} style="text-align:{"left" if column < numbers_from else "right"}">{escape_text(cell)}</{tag}>'
+            for column, cell in enumerate(cells)
+        ]
+        return f"<tr>{''.join(written)}</tr>"
 
     body = "".join(html_row("td", row) for row in rows)
     return f"<table><thead>{html_row('th', head)}</thead><tbody>{body}</tbody></table>"
