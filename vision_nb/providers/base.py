@@ -27,7 +27,7 @@ from vision_nb.providers.structured import Question, ask_for
 from vision_nb.rendering.demo_badge import demo_label
 from vision_nb.rendering.format import pluralize
 from vision_nb.responses import ChatResponse, CompletionResponse, Usage
-from vision_nb.schema.words import instructions
+from vision_nb.schema.prompts import instructions
 from vision_nb.user_warnings import map_in_threads, to_thread, warn_user
 
 

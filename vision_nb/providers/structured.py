@@ -19,7 +19,7 @@ from vision_nb.providers.retries import with_rate_limit_retries
 from vision_nb.providers.streaming import R
 from vision_nb.rendering.format import as_sentence
 from vision_nb.responses import ChatResponse, Response, SumOfAttempts
-from vision_nb.schema.words import instructions, repair_request
+from vision_nb.schema.prompts import instructions, repair_request
 
 if TYPE_CHECKING:
     from vision_nb.schema.schema import Schema

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vision_nb.schema.fields import resolve
-from vision_nb.schema.words import shortened
+from vision_nb.schema.prompts import shortened
 
 _MOMENTS = ("date", "date-time", "time")
 _NUMBERS = {"integer", "number"}

@@ -19,10 +19,10 @@ from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.schema.canonical import digest_of, without_generated_titles
 from vision_nb.schema.fields import Field, fields_of, resolve
 from vision_nb.schema.json_text import find_json, parse_json, partial_json
+from vision_nb.schema.prompts import shortened, summary
 from vision_nb.schema.strict import check_expressible, is_recursive, to_strict, without_omitted
 from vision_nb.schema.typed_dicts import with_extensions
 from vision_nb.schema.validators import DocumentValidator, InvalidDataError, TypeValidator, Validator
-from vision_nb.schema.words import shortened, summary
 
 _KEPT_SCHEMAS = 64  # compiled schemas to keep; each may refer to the class that it was made from
 _MAX_CANDIDATES = 10  # JSON objects of one answer to validate

@@ -11,7 +11,7 @@ from vision_nb.rendering.format import as_sentence
 from vision_nb.schema.json_text import to_json
 from vision_nb.schema.jsonschema_import import import_jsonschema
 from vision_nb.schema.misread_values import misread_values
-from vision_nb.schema.words import shortened
+from vision_nb.schema.prompts import shortened
 
 
 class InvalidDataError(Exception):

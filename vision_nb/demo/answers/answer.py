@@ -20,8 +20,8 @@ from vision_nb.demo.answers.templates import Manner, manner_of
 from vision_nb.errors import SettingsError
 from vision_nb.rendering.format import pluralize
 from vision_nb.schema.json_text import find_json
+from vision_nb.schema.prompts import summary
 from vision_nb.schema.validators import DocumentValidator, InvalidDataError
-from vision_nb.schema.words import summary
 
 MAX_IMAGES = 16
 """The maximum number of images to measure; the answer states how many were left out."""

@@ -1,4 +1,4 @@
-"""The texts that describe a schema in a prompt, and ask for the repair of an answer."""
+"""What a model is told about a schema: its fields, and the errors of an answer, which error messages repeat."""
 
 from __future__ import annotations
 
