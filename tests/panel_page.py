@@ -44,6 +44,12 @@ MODEL = """async ({ id, code, state }) => {
   await script.render({ model, el });
 }"""
 
+SMALL_CONTROLS = """() => [...document.querySelectorAll("button, select, summary, input:enabled, textarea")]
+  .filter((control) => control.checkVisibility())
+  .map((control) => [control.getAttribute("aria-label") || control.textContent, control.getBoundingClientRect()])
+  .filter(([, { width, height }]) => width < 40 || height < 40)
+  .map(([name, { width, height }]) => `${name}: ${width} x ${height}`)"""
+
 
 @contextlib.asynccontextmanager
 async def panel_page(panel, *, width=700, dark=False):
@@ -106,3 +112,12 @@ async def _pump(page, queue):
         await page.evaluate(
             "([id, kind, content, texts]) => window.fromPython[id](kind, content, texts)", await queue.get()
         )
+
+
+async def assert_usable_by_touch(page):
+    """Assert that all visible controls are large enough for a finger, on a page as narrow as that of a phone."""
+    session = await page.context.new_cdp_session(page)
+    await session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    await page.set_viewport_size({"width": 390, "height": 800})
+    assert await page.evaluate(SMALL_CONTROLS) == []
+    assert await page.evaluate("() => document.documentElement.scrollWidth") == 390

@@ -136,9 +136,19 @@ def test_images_are_pasted_dropped_picked_and_added(opened, tmp_path):
     zoom = "() => new DOMMatrix(getComputedStyle(document.querySelector('.vnb-viewer-image')).transform).a"
     panel.page.keyboard.press("+")
     assert panel.page.evaluate(zoom) == 1.25
+    title = panel.page.locator(".vnb-dialog-title")
+    assert title.inner_text() == "3 of 5: large.png"
+    panel.page.keyboard.press("ArrowRight")  # moves a zoomed image
+    panel.page.keyboard.press("0")
+    for key, expected in (("ArrowRight", "4 of 5: picked.webp"), ("PageUp", "3 of 5: large.png")):
+        panel.page.keyboard.press(key)
+        panel.wait_for_text(expected, ".vnb-dialog-title")
     panel.page.keyboard.press("Escape")
     panel.page.wait_for_function("() => !document.querySelector('.vnb-image-dialog[open]')")
     assert panel.page.evaluate("() => Boolean(document.activeElement.closest('.vnb-image'))")  # where it was opened
+    panel.run("display(panel)")
+    panel.page.locator(".vnb-image").last.click()
+    panel.page.locator(".vnb-image-dialog[open]").wait_for()  # strict: only the view that was clicked opens it
 
 
 def test_files_that_are_not_images_or_too_large_are_rejected(opened):

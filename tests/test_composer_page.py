@@ -7,7 +7,7 @@ import pytest
 import vision_nb as vn
 from tests.axe import assert_async_page_accessible
 from tests.conftest import encoded, picture
-from tests.panel_page import panel_page
+from tests.panel_page import assert_usable_by_touch, panel_page
 
 pytestmark = pytest.mark.browser
 CARDS = ".vnb-attachments > li"
@@ -82,6 +82,12 @@ async def test_a_question_is_composed_by_mouse_and_keyboard(server, llm, tmp_pat
         assert await page.evaluate("() => document.activeElement.title") == "Enlarge image 2.png"
         await page.keyboard.press("Enter")
         await until(page, "() => document.querySelector('.vnb-image-dialog[open] img')?.naturalWidth === 64")
+        dialog = page.locator(".vnb-image-dialog")
+        assert await dialog.locator("h4").inner_text() == "2 of 2: image 2.png"
+        frame = dialog.locator(".vnb-viewer-frame")
+        for kind, x in (("pointerdown", 100), ("pointerup", 200)):  # a finger moves to the right
+            await frame.dispatch_event(kind, {"pointerType": "touch", "pointerId": 1, "clientX": x, "clientY": 50})
+        await dialog.get_by_text("1 of 2: image 0.png").wait_for()
         await page.keyboard.press("Escape")
 
         # One detail level for all images, of which each can differ; the model's default in plain words.
@@ -204,4 +210,5 @@ async def test_the_box_shows_everything_at_all_widths_and_is_accessible(llm, dar
             assert min(sizes) >= 24  # pixels: WCAG 2.2, target size
             details = page.locator(f"{CARDS} select")
             assert min([(await one.bounding_box())["width"] for one in await details.all()]) >= 118  # of its text
+        await assert_usable_by_touch(page)
     panel.close()

@@ -7,7 +7,7 @@ import vision_nb as vn
 from tests.axe import assert_async_page_accessible
 from tests.conftest import encoded, picture
 from tests.lab import browser_page, run_all
-from tests.panel_page import panel_page
+from tests.panel_page import assert_usable_by_touch, panel_page
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.store import Store
@@ -163,6 +163,7 @@ async def test_the_image_is_enlarged_and_zoomed_by_keyboard(tmp_path):
         panel._move(1)
         panel._show()
         await dialog.wait_for(state="hidden")
+        await assert_usable_by_touch(page)
 
 
 def test_a_comparison_without_answers_cannot_be_labeled(server, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 import vision_nb as vn
 from tests.axe import assert_async_page_accessible
-from tests.panel_page import panel_page
+from tests.panel_page import assert_usable_by_touch, panel_page
 from tests.test_chat_panel import settled
 from vision_nb.demo import Fault
 from vision_nb.rendering.math import MATH_FONTS
@@ -154,6 +154,7 @@ async def test_an_answer_is_read_copied_and_asked_again_at_360_pixels(server, ll
         error = page.locator(".vnb-turn .vnb-error:visible")
         assert await error.evaluate("(e) => getComputedStyle(e).fontWeight") == "400"
         await assert_async_page_accessible(page, ".vnb-transcript")
+        await assert_usable_by_touch(page)
         await page.get_by_label("Retry: Two?").click()
         await until_state(page, "done")
         await settled(panel)

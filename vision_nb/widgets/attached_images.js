@@ -68,7 +68,7 @@ function attachedImages({ post, focusInput }) {
 
   const createCard = ({ id, name }) => {
     const picture = element("img", { alt: "", draggable: false });
-    const enlarge = button({ className: "vnb-enlarge", "aria-describedby": help.id }, () => post({ do: "enlarge", id }));
+    const enlarge = button({ className: "vnb-enlarge", "aria-describedby": help.id }, () => post({ do: "enlarge", id, view: viewId(root) }));
     enlarge.append(picture);
     const action = (iconName, text, onClick) => {
       const control = button({ className: "vnb-icon-button", title: `${text} ${name}`, "aria-label": `${text} ${name}` }, onClick);

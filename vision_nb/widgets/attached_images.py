@@ -26,6 +26,10 @@ class AttachedImages:
     def __getitem__(self, image_id: str) -> ImageDocument:
         return self._images[image_id]
 
+    def index(self, image_id: str) -> int:
+        """Return an image's index."""
+        return list(self._images).index(image_id)
+
     def items(self) -> list[tuple[str, ImageDocument]]:
         """Return the ids and the images, in order."""
         return list(self._images.items())
@@ -54,8 +58,7 @@ class AttachedImages:
             documents: The images.
             replace: Whether to remove the other image.
         """
-        index = list(self._images).index(image_id) + 1
-        for place, document in enumerate(documents, index):
+        for place, document in enumerate(documents, self.index(image_id) + 1):
             self.add(document)
             self.move(next(reversed(self._images)), place)
         if replace:

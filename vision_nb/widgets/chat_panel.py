@@ -290,8 +290,8 @@ class ChatPanel(PublicWidget, ipywidgets.VBox):  # type: ignore[misc] # ipywidge
                 self.stop()
             case {"do": "model", "name": str(name)}:
                 self.chat.llm = self._models.get(name)
-            case {"do": "enlarge", "id": str(image_id)} if image_id in self._composer.attached:
-                self._controller.enlarge(self._composer.attached[image_id])
+            case {"do": "enlarge", "id": str(image_id), "view": str(view)} if image_id in self._composer.attached:
+                self._controller.enlarge(self._composer.documents, self._composer.attached.index(image_id), view)
             case {"do": "recall", "steps_back": int(steps_back), "view": str(view)}:
                 prompts = self._controller.prompts
                 steps_back = max(0, min(steps_back, len(prompts)))

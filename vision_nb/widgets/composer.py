@@ -47,7 +47,7 @@ class Composer(PageWidget):
     _esm = read_assets(
         "dom.js", "region_editor.js", "attached_images.js", "attached_regions.js", "file_uploads.js", "composer.js"
     )
-    _css = read_assets("panel.css", "composer.css", "region_editor.css")
+    _css = read_assets("panel.css", "composer.css", "region_editor.css", "touch.css")
     attached: AttachedImages
     attachments: list[dict[str, str]]
     models: traitlets.List[str] = traitlets.List().tag(sync=True)

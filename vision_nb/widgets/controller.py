@@ -14,19 +14,18 @@ from vision_nb.conversation.serialization import SavedConversation, to_html
 from vision_nb.conversation.turn import Turn
 from vision_nb.errors import IncompleteResponseError, SettingsError, VisionError
 from vision_nb.images.document import ImageDocument
-from vision_nb.images.prepare import fit_within
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.notebook.wait_line import show_wait
 from vision_nb.rendering.demo_badge import BADGE
 from vision_nb.rendering.format import pluralize
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.storage.conversations import ConversationSummary
+from vision_nb.widgets.image_viewer import enlarged_image
 from vision_nb.widgets.thumbnails import ThumbnailCache
 from vision_nb.widgets.transcript_view import TranscriptView
 from vision_nb.widgets.view_model import FAILED_ID, FailedTurn, TranscriptViewModel
 
 _NOT_ANSWERED = "This question was not answered."
-_ENLARGED_SIDE = 1600  # the maximum width and height of an enlarged image, in pixels
 
 
 class PanelController:
@@ -69,6 +68,7 @@ class PanelController:
         self._wait = ""
         self._is_closed = False
         self._background_task: asyncio.Task[None] | None = None
+        self._enlarged: Sequence[ImageDocument] = ()  # the images that the page shows one by one
         self.show_conversation()
 
     def show_conversation(self) -> None:
@@ -131,7 +131,7 @@ class PanelController:
 
     def close(self) -> None:
         """Accept no more questions, and stop the current one if it was asked here."""
-        self._is_closed = True
+        self._is_closed, self._enlarged = True, ()
         if self._task is not None:
             self.stop()
 
@@ -225,8 +225,11 @@ class PanelController:
             case {"do": "start_new"}:
                 self._on_start_new()
                 return
-            case {"do": "export"}:
-                self._background_task = asyncio.get_running_loop().create_task(self._export())
+            case {"do": "export", "view": str(view)}:
+                self._background_task = asyncio.get_running_loop().create_task(self._export(view))
+                return
+            case {"do": "enlarge_other", "index": int(index), "view": str(view)}:
+                self.enlarge(self._enlarged, index, view)
                 return
             case {"do": "open", "id": int(conversation)}:
                 self._background_task = asyncio.get_running_loop().create_task(self._open(conversation))
@@ -236,8 +239,8 @@ class PanelController:
             return
         question = turn.question
         match message:
-            case {"do": "enlarge", "index": int(index)} if 0 <= index < len(question.image_documents):
-                self.enlarge(question.image_documents[index])
+            case {"do": "enlarge", "index": int(index), "view": str(view)}:
+                self.enlarge(question.image_documents, index, view)
             case {"do": "ask_again", "id": turn_id}:
                 self.check(question)
                 self._remove_from(position, keep_failed=turn_id != FAILED_ID)
@@ -299,25 +302,36 @@ class PanelController:
             self._error = str(error)
         self.draw()
 
-    async def _export(self) -> None:
+    async def _export(self, view: str) -> None:
         chat = self._chat
         saved = SavedConversation(str(chat.llm), chat.system, chat.keep_images, chat.turns)
         data = (await asyncio.to_thread(to_html, saved)).encode("utf-8", "replace")
-        self.view.send({"op": "export", "name": "conversation.html", "type": "text/html"}, [data])
+        self.view.send({"op": "export", "name": "conversation.html", "type": "text/html", "view": view}, [data])
 
-    def enlarge(self, document: ImageDocument) -> None:
-        """Display an image at a larger size on the page."""
+    def enlarge(self, documents: Sequence[ImageDocument], index: int, view: str) -> None:
+        """Display one of several images at a larger size; the page can then ask for the others.
+
+        Args:
+            documents: The images.
+            index: The index of the image; nothing happens if it is outside the list.
+            view: The view of the panel that asked, because a panel can be displayed several times.
+        """
+        if not 0 <= index < len(documents):
+            return
+        self._enlarged = documents
         # The event loop holds only a weak reference to a task.
-        self._background_task = asyncio.get_running_loop().create_task(self._enlarge(document))
+        self._background_task = asyncio.get_running_loop().create_task(self._enlarge(documents, index, view))
 
-    async def _enlarge(self, document: ImageDocument) -> None:
+    async def _enlarge(self, documents: Sequence[ImageDocument], index: int, view: str) -> None:
+        document = documents[index]
         try:
-            prepared = await asyncio.to_thread(document.prepare, lambda size: fit_within(size, _ENLARGED_SIDE))
+            image, (width, height) = await asyncio.to_thread(lambda: (enlarged_image(document), document.size))
         except VisionError as error:
             self._error = str(error)
             self.draw()
         else:
-            self.view.send({"op": "enlarge", "name": document.title, "type": prepared.mimetype}, [prepared.data])
+            message = {"name": document.title, "thumbnail": image, "width": width, "height": height}
+            self.view.send({"op": "enlarge", **message, "index": index, "count": len(documents), "view": view})
 
 
 def image_limit_error(chat: Chat, question: ChatMessage) -> str | None:

@@ -73,6 +73,12 @@ function watchKernel(model, onGone) {
   return end;
 }
 
+// Returns the id of the view that an element is in: the same chat panel can be displayed in several views.
+function viewId(node) {
+  const view = node.closest(".widget-vbox") ?? document.body;
+  return (view.dataset.vnbView ??= Math.random().toString(36).slice(2));
+}
+
 function hasFiles(event) {
   return [...event.dataTransfer.types].includes("Files");
 }

@@ -28,9 +28,7 @@ function render({ model, el }) {
   const grid = element("ul", { className: "vnb-images-grid", role: "list" });
   const remarks = element("div", { className: "vnb-image-facts" });
 
-  const back = button({ textContent: "\u2190", title: "Previous image (Page Up)", "aria-label": "Previous image" }, () => step(-1));
-  const on = button({ textContent: "\u2192", title: "Next image (Page Down)", "aria-label": "Next image" }, () => step(1));
-  const dialog = imageDialog({ onEnlarge: () => send({ action: "enlarge", index: current.index }), controls: [back, on] });
+  const dialog = imageDialog({ onEnlarge: () => send({ action: "enlarge", index: current.index }), onStep: (by) => step(by) });
   const root = element(
     "div",
     { className: "vnb-images", role: "group", "aria-label": "Images", "data-lm-suppress-shortcuts": "true" },
@@ -93,16 +91,11 @@ function render({ model, el }) {
 
   const enlarge = (card) => {
     current = card;
-    dialog.show(card, `${card.name}, ${card.facts}`);
-    const position = openable().indexOf(card);
-    setDisabled(back, position === 0 && shown.page === 0);
-    setDisabled(on, position === openable().length - 1 && shown.page >= shown.pages - 1);
+    dialog.show(card, `${card.name}, ${card.facts}`, card.index, shown.total);
   };
-  const openable = () => shown.cards.filter((card) => card.thumbnail);
   const step = (by) => {
-    const cards = openable();
-    const position = cards.findIndex((card) => card.index === current.index) + by; // the page can have been sent again
-    if (cards[position]) enlarge(cards[position]);
+    const card = shown.cards.find(({ index }) => index === current.index + by);
+    if (card) enlarge(card);
     else if (!isDisconnected && requested === null) {
       openAfter = by > 0 ? 0 : -1;
       goTo(shown.page + by);
@@ -117,17 +110,13 @@ function render({ model, el }) {
       requested = null;
       drawCards();
       drawPages();
-      const card = openable().at(openAfter ?? 0);
+      const card = shown.cards.at(openAfter ?? 0);
       if (openAfter !== null && dialog.node.open && card) enlarge(card);
       openAfter = null;
     }
   };
   root.addEventListener("keydown", (event) => {
     event.stopPropagation(); // otherwise Jupyter uses the keys for the selected cell
-    const by = { PageUp: -1, PageDown: 1 }[event.key];
-    if (!by || !dialog.node.open) return;
-    event.preventDefault();
-    step(by);
   });
   passOnSaveKeys(root);
 

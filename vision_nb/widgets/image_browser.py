@@ -42,10 +42,10 @@ _executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="vision_nb imag
 def show(images: ImageSource | Iterable[ImageSource], columns: int | None = None) -> ImageBrowser:
     """Show images as cards with their names and sizes.
 
-    A click, or Enter, enlarges an image; there, the wheel, + and - zoom, 0 fits the width, and the arrow keys move the
-    image. Twenty images make a page; the thumbnails of other pages are made when they are displayed. The saved
-    notebook keeps the first page as HTML, which needs neither a kernel nor scripts. In a terminal, names and sizes are
-    printed.
+    A click, or Enter, enlarges an image; there, the wheel, + and - zoom, 0 fits the width, and the arrow keys show the
+    previous and next image, or move an image that is zoomed. Twenty images make a page; the thumbnails of other pages
+    are made when they are displayed. The saved notebook keeps the first page as HTML, which needs neither a kernel nor
+    scripts. In a terminal, names and sizes are printed.
 
     Args:
         images: Files, folders, patterns, URLs or other image sources. One that cannot be loaded becomes a card with
@@ -149,7 +149,7 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
     """
 
     _esm = read_assets("dom.js", "image_viewer.js", "image_dialog.js", "image_browser.js")
-    _css = read_assets("image_viewer.css", "image_dialog.css", "image_browser.css")
+    _css = read_assets("image_viewer.css", "image_dialog.css", "image_browser.css", "touch.css")
     static_class = traitlets.Unicode().tag(sync=True)
     page_count: int
 

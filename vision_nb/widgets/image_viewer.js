@@ -4,8 +4,11 @@ const MAX_ZOOM = 12;
 const ZOOM_STEP = 1.25;
 const PAN_STEP = 60; // pixels
 
-// Returns the viewer's element and functions. `onEnlarge` is called once per image when more pixels are needed.
-function imageViewer({ onEnlarge, isActive }) {
+const SWIPE = 50; // pixels
+
+// Returns the viewer's element and functions. `onEnlarge` is called once per image when more pixels are needed, and
+// `onSwipe` with -1 or 1 when a finger moves to the right or left over an image that is not zoomed.
+function imageViewer({ onEnlarge, onSwipe, isActive }) {
   const image = element("img", { className: "vnb-viewer-image", alt: "", draggable: false });
   const missing = element("p", { className: "vnb-viewer-missing", textContent: "The image cannot be shown.", hidden: true });
   const frame = element(
@@ -73,7 +76,8 @@ function imageViewer({ onEnlarge, isActive }) {
       ArrowUp: () => pan(0, PAN_STEP),
       ArrowDown: () => pan(0, -PAN_STEP),
     };
-    if (!actions[event.key]) return;
+    const isStep = scale === 1 && ["ArrowLeft", "ArrowRight"].includes(event.key); // see image_dialog.js
+    if (isStep || !actions[event.key]) return;
     event.preventDefault();
     actions[event.key]();
   });
@@ -96,7 +100,14 @@ function imageViewer({ onEnlarge, isActive }) {
     y = drag.y + event.clientY - drag.fromY;
     apply();
   });
-  for (const name of ["pointerup", "pointercancel"]) frame.addEventListener(name, () => (drag = null));
+  frame.addEventListener("pointerup", (event) => {
+    if (!drag) return;
+    const [byX, byY] = [event.clientX - drag.fromX, event.clientY - drag.fromY];
+    const isSwipe = event.pointerType === "touch" && scale === 1 && Math.abs(byX) > Math.max(SWIPE, 2 * Math.abs(byY));
+    drag = null;
+    if (isSwipe) onSwipe?.(byX < 0 ? 1 : -1);
+  });
+  frame.addEventListener("pointercancel", () => (drag = null));
   image.addEventListener("load", apply);
   const observer = new ResizeObserver(apply);
   observer.observe(frame);
@@ -104,6 +115,7 @@ function imageViewer({ onEnlarge, isActive }) {
   return {
     node: element("div", { className: "vnb-viewer" }, frame, tools),
     frame,
+    tools,
     // Shows another image, or a message if `source` is empty.
     show: (source, name, hasMorePixels) => {
       canEnlarge = hasMorePixels;
@@ -111,7 +123,7 @@ function imageViewer({ onEnlarge, isActive }) {
       image.alt = name;
       image.hidden = !source;
       missing.hidden = Boolean(source);
-      frame.setAttribute("aria-label", `Image ${name}. Plus and minus zoom, 0 fits the width, arrow keys move it`);
+      frame.setAttribute("aria-label", `Image ${name}. Plus and minus zoom, 0 fits the width, arrow keys move the zoomed image`);
       fit();
     },
     // Replaces the image with one that has more pixels, at the same position.

@@ -52,7 +52,12 @@ class LabelPanel(PageWidget):
 
     _esm = read_assets("dom.js", "image_viewer.js", "image_dialog.js", "kernel_status.js", "label_panel.js")
     _css = read_assets(
-        "kernel_status.css", "image_viewer.css", "image_dialog.css", "annotation_panel.css", "label_panel.css"
+        "kernel_status.css",
+        "image_viewer.css",
+        "image_dialog.css",
+        "annotation_panel.css",
+        "label_panel.css",
+        "touch.css",
     )
     card: dict[str, Any]
     _advice = dict.fromkeys(("shuffle", "seed"), "pass it to a new panel")

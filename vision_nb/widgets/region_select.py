@@ -41,7 +41,7 @@ class RegionSelect(PageWidget):
     """
 
     _esm = read_assets("dom.js", "kernel_status.js", "region_editor.js", "region_select.js")
-    _css = read_assets("kernel_status.css", "region_editor.css")
+    _css = read_assets("kernel_status.css", "region_editor.css", "touch.css")
     boxes = traitlets.Any(())
 
     def __init__(self, document: ImageDocument, boxes: Iterable[Box | Sequence[float]] = ()) -> None:

@@ -82,7 +82,7 @@ class ReviewPanel(PageWidget):
     """
 
     _esm = read_assets("dom.js", "image_viewer.js", "review_fields.js", "kernel_status.js", "review_panel.js")
-    _css = read_assets("kernel_status.css", "image_viewer.css", "annotation_panel.css", "review_panel.css")
+    _css = read_assets("kernel_status.css", "image_viewer.css", "annotation_panel.css", "review_panel.css", "touch.css")
     card: dict[str, Any]
     _advice = dict.fromkeys(("order", "show"), "pass it to a new panel")
 

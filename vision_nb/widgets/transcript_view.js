@@ -21,12 +21,16 @@ function render({ model, el }) {
   const continued = element("span");
   const restoreButton = button({}, () => send({ do: "restore" }));
   const newButton = button({ textContent: "New conversation", title: "Remove all turns and start a new conversation" }, () => send({ do: "start_new" }));
-  const exportButton = button({ textContent: "Export", title: "Download the conversation as a web page" }, () => send({ do: "export" }));
+  const exportButton = button({ textContent: "Export", title: "Download the conversation as a web page" }, () => send({ do: "export", view: viewId(root) }));
   const unsaved = element("div", { className: "vnb-unsaved", role: "status", hidden: true }, element("span"), exportButton);
   const status = element("div", { className: "vnb-status" }, totals, badge, continued, error, restoreButton, newButton);
   const earlier = earlierMenu((id) => send({ do: "open", id }));
   const announcement = element("div", { className: "vnb-announcement", role: "status", "aria-live": "polite" });
-  const dialog = imageDialog({ onEnlarge: () => {} }); // Python sends all pixels at once
+  let enlarged = null; // the image in the dialog, by its index, among `count` images; see `enlarge` in controller.py
+  const dialog = imageDialog({
+    onEnlarge: () => {}, // Python sends all pixels at once
+    onStep: (by) => send({ do: "enlarge_other", index: enlarged.index + by, view: viewId(root) }),
+  });
   const root = element("div", { className: "vnb-transcript", "data-lm-suppress-shortcuts": "true" }, element("div", { className: "vnb-scroll" }, list, jump), status, earlier.root, unsaved, announcement, dialog.node);
 
   const composer = () => root.closest(".widget-vbox")?.querySelector(".vnb-composer");
@@ -75,12 +79,9 @@ function render({ model, el }) {
     earlier.draw(model.get("status").earlier);
     status.hidden = !totalsText && !errorText && !removed && !can_start_new;
   };
-  const enlarge = async ({ name, type }, buffers) => {
-    const data = new Blob(buffers, { type });
-    const { width, height } = await createImageBitmap(data);
-    const url = URL.createObjectURL(data);
-    dialog.node.addEventListener("close", () => URL.revokeObjectURL(url), { once: true });
-    dialog.show({ thumbnail: url, name, width, height }, name);
+  const enlarge = (message) => {
+    enlarged = message;
+    dialog.show(message, message.name, message.index, message.count);
   };
   const download = ({ name, type }, buffers) => {
     const url = URL.createObjectURL(new Blob([buffers[0]], { type }));
@@ -99,7 +100,8 @@ function render({ model, el }) {
       announcement.textContent = "";
     } else if (message.op === "update") updateTurn(message);
     else if (message.op === "truncate") truncate(message.length);
-    else if (message.op === "enlarge") enlarge(message, buffers);
+    else if (message.view !== viewId(root)) return; // the button was pressed in another view of the panel
+    else if (message.op === "enlarge") enlarge(message);
     else if (message.op === "export") download(message, buffers);
     list.classList.toggle("vnb-is-empty", !turns.length);
     follow(); // before the next scroll event, which could be due to a message that shortened the list

@@ -63,7 +63,7 @@ class TranscriptView(PageWidget):
     _css = "\n".join(
         [
             read_assets("panel.css", "transcript_view.css", "answer.css", "earlier_menu.css"),
-            read_assets("image_viewer.css", "image_dialog.css"),
+            read_assets("image_viewer.css", "image_dialog.css", "touch.css"),
             CODE_CSS,
             _FORMULAS,
         ]

@@ -105,7 +105,7 @@ class TurnElement {
     this.images.replaceChildren(
       ...images.map(({ name, thumbnail }, index) => {
         const label = `Enlarge ${name}`;
-        const enlarge = button({ className: "vnb-image", title: label, "aria-label": label }, () => this.send({ do: "enlarge", index }));
+        const enlarge = button({ className: "vnb-image", title: label, "aria-label": label }, () => this.send({ do: "enlarge", index, view: viewId(this.root) }));
         enlarge.append(thumbnail ? element("img", { src: thumbnail, alt: name }) : element("bdi", { textContent: name }));
         return enlarge;
       }),
