@@ -73,6 +73,11 @@ def test_the_order_of_the_arguments_of_extract(call):
         call()
 
 
+def test_a_list_of_names_is_not_a_schema_of_extract():
+    with pytest.raises(vn.errors.SettingsError, match=r"schema=\['shop', 'total'\] is not a schema: pass a pydantic"):
+        vn.extract(CHART, ["shop", "total"], model="demo")
+
+
 def test_the_order_of_other_arguments():
     with pytest.raises(vn.errors.SettingsError, match="the prompt comes first, and then the images"):
         vn.connect("demo").complete(CHART, "What?")  # type: ignore[arg-type] # on purpose

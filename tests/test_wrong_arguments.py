@@ -201,11 +201,21 @@ def test_arguments_that_must_be_named_or_are_given_twice():
         "RateLimit takes no positional arguments: write RateLimit(requests_per_minute=...)."
     )
     message = failure(vn.extract, CHART, DATA, "demo")
-    assert message == "extract() takes only images and schema as positional arguments: write extract(model=...)."
+    assert (
+        message
+        == "extract() takes only images and schema as positional arguments: write extract(images, schema, model=...)."
+    )
     assert failure(vn.connect("demo").stream_chat, "What?", [CHART]) == (
         "stream_chat() takes only messages as positional arguments: for a prompt with images, use stream_complete()."
     )
     assert failure(vn.connect, "openai:gpt-4o", model="gpt-4o") == "OpenAIMultiModal got model twice: omit model=."
+    for name in ("model", "llm"):
+        assert failure(vn.connect, **{name: "openai:gpt-4o"}) == (
+            "connect() takes the model's name first, as in vn.connect('openai:gpt-4o')."
+        )
+    assert failure(vn.extract, CHART, DATA, pages="1-2") == (
+        "extract() has no argument pages=: pass vn.load_images(..., pages=...)."
+    )
 
 
 def test_a_value_of_another_type_is_named(photo):

@@ -199,6 +199,7 @@ class _Package(ModuleType):
 
 
 _ADVICE = {
+    "ask": "use vn.connect(NAME).complete(PROMPT, IMAGES), or %%vision in a notebook",
     "budget": "set vn.ledger.budget, in US dollars",
     "model": "use vn.connect(NAME), or %vision use NAME in a notebook",
     "api_key": "pass it to vn.connect(NAME, api_key=...), or set the provider's environment variable",

@@ -27,6 +27,7 @@ IMAGE_ARGUMENTS = frozenset({"image", "images", "image_documents", "image_url", 
 """What users may call the images of a call."""
 
 _MODEL_OPTIONS = ("temperature", "max_new_tokens", "image_detail", "timeout", "api_key", "api_base", "max_retries")
+_LOADING_OPTIONS = ("recursive", "pages", "dpi", "password", "every_s", "frames", "storage_options")
 _TYPO = 0.9  # similarity: "min_new_tokens" and "reasoning_format" are parameters of their own
 _MAX_LISTED = 120  # characters of a list of names
 
@@ -124,7 +125,9 @@ def unknown_argument(callee: str, name: str, known: Sequence[str]) -> ArgumentEr
         known: The names of the arguments that exist.
     """
     guess, option = closest(name, known), closest(name, _MODEL_OPTIONS)
-    if guess is not None:
+    if name in _LOADING_OPTIONS and not IMAGE_ARGUMENTS.isdisjoint(known):
+        advice = f"pass vn.load_images(..., {name}=...)."
+    elif guess is not None:
         advice = f"did you mean {guess}=?"
     elif "additional_kwargs" in known and name in REQUEST_PARAMETERS:
         advice = f"pass it to a call, or as additional_kwargs={{{name!r}: ...}}."
@@ -162,7 +165,7 @@ def _explained(error: TypeError, function: Callable[..., Any], args: Sequence[An
     if len(args) > len(by_position) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         allowed = f"only {' and '.join(by_position)} as" if by_position else "no"
         rest = "omit the others." if by_position else f"write {plain_name}()."
-        advice = f"write {plain_name}({by_name[0]}=...)." if by_name else rest
+        advice = f"write {plain_name}({', '.join([*by_position, by_name[0]])}=...)." if by_name else rest
         if by_position == ["messages"]:
             advice = f"for a prompt with images, use {plain_name.replace('chat', 'complete')}()."
         return ArgumentError(f"{callee} takes {allowed} positional arguments: {advice}")

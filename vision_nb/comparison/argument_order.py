@@ -52,7 +52,9 @@ def check_prompts(prompts: Iterable[Any]) -> None:
 
 def check_extract_order(images: Any, schema: Any) -> None:
     """Raise SettingsError if the images, the schema and the model of an extraction are in another order."""
-    if isinstance(images, (MultiModalLLM, type)) or isinstance(schema, (MultiModalLLM, str, list, *_IMAGES)):
+    names_fields = isinstance(schema, list) and all(isinstance(one, str) and not names_image(one) for one in schema)
+    is_swapped = isinstance(schema, (MultiModalLLM, str, list, *_IMAGES)) and not names_fields
+    if isinstance(images, (MultiModalLLM, type)) or is_swapped:
         raise SettingsError("extract() takes the images, then the schema: write extract(images, schema, model=...).")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.cost.model_reference import no_model, parse_model_name
 from vision_nb.cost.small_models import SMALL_MODELS
-from vision_nb.errors import MissingKeyError
+from vision_nb.errors import ArgumentError, MissingKeyError
 from vision_nb.privacy.api_keys import hide_arguments
 from vision_nb.providers.base import MultiModalLLM
 
@@ -56,6 +56,8 @@ def connect(name: str | None = None, **options: Any) -> MultiModalLLM:
     """
     options = hide_arguments(options)
     if name is None:
+        if not {"model", "llm"}.isdisjoint(options):
+            raise ArgumentError("connect() takes the model's name first, as in vn.connect('openai:gpt-4o').")
         from vision_nb.providers.default_model import announce, default_model
 
         default = default_model()

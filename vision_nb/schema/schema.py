@@ -214,11 +214,10 @@ def _check_type(source: Any) -> None:
     is_type = isinstance(source, (type, types.GenericAlias, types.UnionType)) or typing.get_origin(source) is not None
     if is_type or isinstance(source, (typing.NewType, getattr(typing, "TypeAliasType", typing.NewType))):
         return
-    found = f"the {type(source).__name__} {source!r:.60}"
     hint = "pass a pydantic model class, dataclass, TypedDict, Enum, list[...] of these, or a JSON schema as a dict"
     if not isinstance(source, str) and not inspect.isroutine(source) and hasattr(type(source), "__dict__"):
         hint = f"pass a class such as {type(source).__name__}, not an object" if _has_fields(source) else hint
-    raise SettingsError(f"schema={found} is not a schema: {hint}.")
+    raise SettingsError(f"schema={source!r:.80} is not a schema: {hint}.")
 
 
 def _has_fields(value: Any) -> bool:
