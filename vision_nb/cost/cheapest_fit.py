@@ -15,7 +15,7 @@ from vision_nb.cost.model_reference import counted_model
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.rendering import html
-from vision_nb.rendering.format import format_count, format_price
+from vision_nb.rendering.format import format_count, format_price, pluralize
 from vision_nb.rendering.terminal import Report, TerminalPart, TextTable
 from vision_nb.responses import Usage
 
@@ -43,7 +43,7 @@ class Step:
 
     def __repr__(self) -> str:
         tokens = format_count(self.tokens, is_estimate=self.is_estimate)
-        saved = f"saves {self.saved_tokens:,} tokens, {format_price(self.saved_usd)}"
+        saved = f"saves {pluralize(self.saved_tokens, 'token')}, {format_price(self.saved_usd)}"
         return f"Step({self.size[0]} x {self.size[1]}: {tokens} tokens, {saved})"
 
 

@@ -13,6 +13,7 @@ from vision_nb.errors import SettingsError
 from vision_nb.images.box_conventions import CONVENTIONS, Convention, convention_named, convention_of
 from vision_nb.images.boxes import Box, SentImage, is_finite_number
 from vision_nb.images.decode import Size
+from vision_nb.rendering.format import pluralize
 from vision_nb.rendering.sanitize import replace_surrogates
 
 _NUMBER = r"\s*(-?\d{1,9}(?:\.\d{1,9})?)\s*"
@@ -112,7 +113,7 @@ def _index(image: int | None, count: int) -> int:
         raise SettingsError(f"The question has {count} images: pass image=0 for boxes on the first one, and so on.")
     index = 0 if image is None else plain_number(image)
     if type(index) is not int or not -count <= index < count:
-        raise SettingsError(f"image must be an index of the question's {count} images, not {image!r:.80}.")
+        raise SettingsError(f"image must be an index of the question's {pluralize(count, 'image')}, not {image!r:.80}.")
     return index % count
 
 

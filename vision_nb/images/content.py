@@ -45,9 +45,11 @@ class ImageContent(ABC):
 
     Attributes:
         is_local: Whether the name is the path of a file on this machine, or of a part of it.
+        show_as_link: Whether the image is to be shown as a link until it has been downloaded for a model.
     """
 
     is_local = False
+    show_as_link = False
 
     @property
     def needs_download(self) -> bool:
@@ -231,11 +233,7 @@ def _file_header(content: FileContent, fingerprint: Hashable) -> Header:
 
 
 class RemoteContent(ImageContent):
-    """An image behind an http or https URL, which is downloaded once.
-
-    Attributes:
-        show_as_link: Whether the image is to be shown as a link until it has been downloaded for a model.
-    """
+    """An image behind an http or https URL, which is downloaded once."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, redact_url(url))
@@ -243,7 +241,6 @@ class RemoteContent(ImageContent):
         self._data: bytes | None = None
         self._header: Header | None = None
         self._lock = threading.RLock()
-        self.show_as_link = False
 
     def __getstate__(self) -> dict[str, Any]:
         if public_url(self._url) != self._url:

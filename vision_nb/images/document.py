@@ -279,14 +279,12 @@ class ImageDocument(PublicObject):
 
     def show_as_link(self) -> None:
         """Show a URL from an untrusted file as a link, without a request, until it is downloaded for a model."""
-        if isinstance(self._content, RemoteContent):
-            self._content.show_as_link = True
+        self._content.show_as_link = True
 
     @property
     def is_link(self) -> bool:
         """Whether the image must not be downloaded for display; see `show_as_link`."""
-        content = self._content
-        return isinstance(content, RemoteContent) and content.show_as_link and content.needs_download
+        return self._content.show_as_link and self._content.needs_download
 
     @property
     def needs_download(self) -> bool:

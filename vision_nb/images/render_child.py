@@ -80,7 +80,7 @@ class Pdf:
         """Return the size in pixels at which a page would be rendered."""
         number, dpi = request["number"], request["dpi"]
         if number > len(self._document):
-            raise FileError("missing", f"it has {len(self._document)} pages")
+            raise FileError("missing", f"its last page is {len(self._document)}")
         with self._reading():
             points = self._document.get_page_size(number - 1)
         if not all(0 < side < math.inf for side in points):

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from vision_nb.rendering import html
 from vision_nb.rendering.data_table import data_table, flat_fields
 from vision_nb.rendering.demo_badge import BADGE, BADGE_HTML
-from vision_nb.rendering.format import format_count, format_price
+from vision_nb.rendering.format import format_count, format_price, pluralize
 from vision_nb.rendering.sanitize import terminal_text
 from vision_nb.rendering.terminal import MarkdownText, TerminalPart, TextTable, short_text
 from vision_nb.rendering.values import value_lines
@@ -218,7 +218,7 @@ def answer_facts(
 ) -> list[str]:
     """Return the latency, tokens and price of an answer as short texts, and whether it came from the store."""
     facts = [] if latency_s is None else [f"{latency_s:.1f} s"]
-    facts += [] if tokens is None else [f"{tokens:,} tokens"]
+    facts += [] if tokens is None else [pluralize(tokens, "token")]
     facts.append(format_price(usd, is_reported=usd_is_reported, is_demo=is_demo))
     return [*facts, "from the store"] if from_store else facts
 
