@@ -229,7 +229,7 @@ INEXPRESSIBLE = {
     "an open object": ({"type": "object"}, "no fields"),
     "a list of anything": ({"type": "object", "properties": {"a": {"type": "array"}}}, "'a'.*list of anything"),
     "a condition": ({"type": "object", "properties": {"a": {"type": "string"}}, "if": {}}, 'uses "if"'),
-    "a reference to nothing": ({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}, "'a'.*not in the schema"),
+    "a reference to nothing": ({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}}, "'a'.*/b', which is not in"),
     "a reference to itself": ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "not in the schema"),
     "a reference elsewhere": ({"type": "object", "properties": {"a": {"$ref": "https://x.org/a"}}}, "'a'.*not in the schema"),
     "an unknown type": ({"type": "object", "properties": {"a": {"type": "strin"}}}, "not valid at properties.a.type"),

@@ -106,7 +106,7 @@ def look_up(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Any = root
     for step in steps:
         name = step.replace("~1", "/").replace("~0", "~")
-        found = found[name] if isinstance(found, Mapping) else None
+        found = found.get(name) if isinstance(found, Mapping) else None
     if start != "#" or not isinstance(found, Mapping):
         raise KeyError(reference)
     return found
