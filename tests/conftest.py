@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from tests.lab import browser_page, close_notebooks, running_lab
-from vision_nb.cost import request_window
+from vision_nb.cost import ledger as ledgers
+from vision_nb.cost import prices, request_window
 from vision_nb.services.table import SERVICES
 
 # On a busy machine, making the examples of a test takes seconds, which says nothing about the code.
@@ -60,6 +61,14 @@ def clean_environment(monkeypatch, tmp_path_factory):
     cache = tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex  # made only if a test uses it
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setenv("WIN_PD_OVERRIDE_LOCAL_APPDATA", str(cache))  # the same for platformdirs on Windows
+
+
+@pytest.fixture(autouse=True)
+def ledger(monkeypatch):
+    """Begin with an empty ledger, without a budget, and without prices that an earlier test has set."""
+    monkeypatch.setattr(prices, "_set_prices", {})
+    monkeypatch.setattr(ledgers.ledger, "spending", ledgers.Spending())
+    return ledgers.ledger
 
 
 @pytest.fixture(autouse=True)

@@ -51,6 +51,14 @@ async def until(condition, task=None):
             await asyncio.sleep(0.01)
 
 
+def wait_until(condition):
+    """Wait in this thread until a condition holds; fail if that takes a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @contextmanager
 def interrupted_when(condition):
     """Press Ctrl-C once the condition holds, and again after a while, as people do when nothing happens.

@@ -13,7 +13,6 @@ from vision_nb.demo import Fault
 
 @pytest.fixture
 def chat(server):
-    vn.ledger.reset()
     server.tokens_per_second = 1_000_000
     server.answer_with("word " * 200)
     return vn.Chat(vn.OpenAIMultiModal("gpt-4o", "sk-secret", server.openai_base, max_retries=0))

@@ -23,16 +23,6 @@ TIERS = {  # input and output in US dollars per million tokens: genai-prices 0.2
 }
 
 
-@pytest.fixture(autouse=True)
-def ledger(monkeypatch):
-    monkeypatch.setattr(prices, "_set_prices", {})
-    vn.ledger.reset()
-    vn.ledger.budget = None
-    yield vn.ledger
-    vn.ledger.reset()
-    vn.ledger.budget = None
-
-
 def connect(server, model="gpt-5", **options):
     return vn.OpenAIMultiModal(model, "a-key-of-a-test", server.openai_base, max_retries=0, **options)
 

@@ -13,6 +13,7 @@ import pytest
 import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import interrupted_when
+from tests.forms import wait_until as until
 from vision_nb import errors
 from vision_nb.comparison import batch_jobs, batch_result, rows
 from vision_nb.comparison.compare import acompare
@@ -63,13 +64,6 @@ def direct(llm, path, images, prompts="How large?", **options):
 
 def asked(server, method, end):
     return sum(one.method == method and one.path.endswith(end) for one in server.requests)
-
-
-def until(condition):
-    deadline = time.monotonic() + MINUTE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def batches(server):
@@ -132,13 +126,8 @@ def test_batches_cost_half_in_rows_and_in_the_ledger_and_also_from_the_store(ser
     stored = direct(llm, path, images)
     assert [row.usd for row in stored] == [row.usd for row in half] and len(vn.ledger.entries) == 4
     vn.set_price("gpt-4o", input=2, output=2)
-    try:
-        row = direct(llm, path, images)[0]
-        assert row.usd == Decimal(row.input_tokens + row.output_tokens) / 1_000_000
-    finally:
-        from vision_nb.cost import prices
-
-        prices._set_prices.clear()
+    row = direct(llm, path, images)[0]
+    assert row.usd == Decimal(row.input_tokens + row.output_tokens) / 1_000_000
 
 
 def test_the_same_cell_finds_its_batch_and_collects_it_without_submitting_again(server, llm, path, images):
@@ -304,7 +293,6 @@ def test_a_download_that_ends_in_the_middle_of_a_line_is_not_the_end_of_the_batc
 
 
 def test_a_line_that_is_there_twice_counts_once(server, llm, path, images):
-    vn.ledger.reset()
     comparison = batch_of(llm, path, images)
     line = json.dumps(
         {
@@ -371,7 +359,6 @@ def test_a_batch_is_created_when_azure_has_processed_its_file(server, path, imag
 
 
 def test_invalid_structured_answers_are_paid_for_and_not_repaired(server, llm, path, images):
-    vn.ledger.reset()
     server.answer_with('{"width": "wide"}')
     found = vn.extract(images, SCHEMA, model=llm, store=path, progress=False, batch=True)
     assert repr(found) == "Extraction(4 rows, 0 answered, 0 failed, 4 in batches)"
@@ -447,18 +434,14 @@ def test_a_canceled_batch_gives_its_questions_back(server, llm, path, images):
 
 async def test_a_call_does_not_wait_for_the_budget_that_a_batch_has_reserved(server, llm, path, images):
     server.batch_seconds = math.inf
-    vn.ledger.reset()
     vn.ledger.budget = Decimal("0.1")
-    try:
-        waiting = await acompare(llm, "How large?", images, store=path, progress=False, batch=True)
-        asking = acompare(llm, "Which colors?", images, store=path, progress=False)
-        comparison = await asyncio.wait_for(asking, MINUTE)
-        assert "is reserved for batches and calls in progress: raise vn.ledger.budget" in comparison.incomplete
-        await waiting.acancel()
-        await waiting.await_(MINUTE, progress=False)
-        assert direct(llm, path, images, "Which colors?").rows.answered == 4
-    finally:
-        vn.ledger.budget = None
+    waiting = await acompare(llm, "How large?", images, store=path, progress=False, batch=True)
+    asking = acompare(llm, "Which colors?", images, store=path, progress=False)
+    comparison = await asyncio.wait_for(asking, MINUTE)
+    assert "is reserved for batches and calls in progress: raise vn.ledger.budget" in comparison.incomplete
+    await waiting.acancel()
+    await waiting.await_(MINUTE, progress=False)
+    assert direct(llm, path, images, "Which colors?").rows.answered == 4
 
 
 def test_rows_that_were_to_be_asked_again_do_not_get_their_earlier_answers_when_the_batch_is_canceled(
@@ -506,7 +489,6 @@ def test_rows_whose_store_was_deleted_say_how_to_find_their_batch(server, llm, p
 
 
 def test_another_store_shares_the_batch_and_its_price_and_leaves_its_files(server, llm, path, images, tmp_path):
-    vn.ledger.reset()
     server.batch_seconds = math.inf
     first = batch_of(llm, path, images)
     other = batch_of(llm, tmp_path / "other.sqlite3", images)
@@ -655,7 +637,6 @@ def test_a_large_comparison_reads_the_answers_of_its_batches_from_the_store(
 ):
     monkeypatch.setattr(rows, "ROWS_IN_MEMORY", 2)
     images, prompts = [*images, images[0]], ["How large?", "And now?"]
-    vn.ledger.reset()
     comparison = collected(llm, path, images, prompts)
     assert comparison.rows.is_large and comparison.rows.answered == 10 and comparison.pending == []
     tally = comparison.rows.tally()
@@ -781,7 +762,6 @@ def test_a_copy_of_the_store_from_before_the_submission_finds_the_batch(server, 
 
 
 def test_answers_that_the_store_could_not_take_at_first_are_paid_once(server, llm, path, images, monkeypatch):
-    vn.ledger.reset()
     comparison, put = batch_of(llm, path, images), Store.put
     tries = iter([True, True, False])
 

@@ -12,13 +12,6 @@ from vision_nb.cost.budget import Budget
 from vision_nb.demo import Fault
 
 
-@pytest.fixture(autouse=True)
-def empty_ledger():
-    vn.ledger.reset()
-    yield
-    vn.ledger.reset()
-
-
 @pytest.fixture
 def llm(server):
     server.answer_with("The sky is blue.")

@@ -79,7 +79,6 @@ async def test_an_invalid_number_of_a_choice_does_not_lose_the_answer(server, ll
 
 def test_all_choices_are_displayed_and_counted(server, llm):
     server.fail(Fault(no_usage=True))
-    vn.ledger.reset()
     text = llm.complete("What?", n=2)._repr_markdown_()
     assert "The sky is blue." in text and "Choice 2" in text and "A red house" in text
     both = vn.ledger.entries[0].usage.output_tokens
@@ -89,14 +88,10 @@ def test_all_choices_are_displayed_and_counted(server, llm):
 
 
 def test_a_budget_reserves_the_tokens_of_all_choices(llm):
-    vn.ledger.reset()
     vn.ledger.budget = vn.estimate_cost("What?", (64, 48), llm, max_new_tokens=1000).usd * 2
-    try:
-        with pytest.raises(errors.BudgetExceededError):
-            llm.complete("What?", picture(), max_tokens=1000, n=3)
-        assert llm.complete("What?", picture(), max_tokens=1000).text
-    finally:
-        vn.ledger.budget = None
+    with pytest.raises(errors.BudgetExceededError):
+        llm.complete("What?", picture(), max_tokens=1000, n=3)
+    assert llm.complete("What?", picture(), max_tokens=1000).text
 
 
 def test_the_store_keeps_all_choices(llm, tmp_path):

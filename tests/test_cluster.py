@@ -423,7 +423,6 @@ async def test_questions_of_the_same_moment_are_one_task_for_each_worker(server,
 
 @pytest.mark.posix
 def test_an_interrupt_cancels_the_calls_on_the_workers(server, client, images, tmp_path, waiting):
-    vn.ledger.reset()
     with interrupted_when(lambda: len(server.requests) >= 4):
         comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client, concurrency=4)
     assert "interrupted" in comparison.incomplete and not any(row.finished for row in comparison)
@@ -734,7 +733,6 @@ def test_an_exhausted_quota_ends_the_calls_to_the_model(server, client, images, 
 
 
 def test_the_budget_holds_across_workers(server, client, images, tmp_path):
-    vn.ledger.reset()
     llm = model(server, max_new_tokens=400)
     comparison = compare(
         llm, ["How?", "Which?", "What?"], images, store=tmp_path / "a", cluster=client, budget=Decimal("0.02")
@@ -746,12 +744,8 @@ def test_the_budget_holds_across_workers(server, client, images, tmp_path):
 
 
 def test_the_budget_of_the_ledger_applies_too(server, client, images, tmp_path):
-    vn.ledger.reset()
     vn.ledger.budget = Decimal("0.0000001")
-    try:
-        comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
-    finally:
-        vn.ledger.budget = None
+    comparison = compare(model(server), "How?", images, store=tmp_path / "a", cluster=client)
     assert "vn.ledger.budget" in comparison.incomplete and not server.requests
 
 

@@ -408,14 +408,9 @@ def test_an_image_that_moderation_refuses_does_not_end_the_run(server, images, s
 
 def test_a_call_waits_while_other_calls_reserve_the_ledgers_budget(server, images, store):
     server.answer_with(lambda question: time.sleep(0.02) or "x")
-    vn.ledger.reset()
     (llm,) = models(server, "gpt-4o")
     vn.ledger.budget = vn.estimate_cost(PROMPTS[0], [(64, 48)], llm).usd * 3
-    try:
-        comparison = compare(llm, [f"question {n}?" for n in range(4)], images / "0.png", store=store, concurrency=4)
-    finally:
-        vn.ledger.budget = None
-        vn.ledger.reset()
+    comparison = compare(llm, [f"question {n}?" for n in range(4)], images / "0.png", store=store, concurrency=4)
     assert all(row.finished for row in comparison)
 
 

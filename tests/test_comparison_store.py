@@ -11,6 +11,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
+from tests.forms import until
 from vision_nb import errors
 from vision_nb.comparison import run
 from vision_nb.storage import database
@@ -46,13 +47,6 @@ def lock_before_answering(server, store):
 
 def open_files(path):
     return [file.path for file in psutil.Process().open_files() if file.path.startswith(str(path))]
-
-
-async def until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 async def test_the_event_loop_runs_while_the_store_is_locked(server, llm, store, lock_before_answering):

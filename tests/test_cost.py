@@ -18,11 +18,6 @@ from vision_nb.cost.price_list import listed_price
 from vision_nb.demo import Fault
 
 
-@pytest.fixture(autouse=True)
-def no_set_prices(monkeypatch):
-    monkeypatch.setattr(prices, "_set_prices", {})
-
-
 def test_a_count_has_rule_size_grid_and_source():
     counted = vn.image_tokens((2048, 4096), "gpt-4o", "high")
     assert (counted.tokens, counted.seen_size, counted.grid) == (1105, (768, 1536), (2, 3))

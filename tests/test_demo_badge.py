@@ -18,13 +18,6 @@ from vision_nb.widgets.view_model import TranscriptViewModel
 CHART = vn.samples.path("chart")
 
 
-@pytest.fixture
-def ledger():
-    vn.ledger.reset()
-    yield vn.ledger
-    vn.ledger.reset()
-
-
 def models(server):
     """A model of each provider and API, at the demo server."""
     return [

@@ -78,8 +78,6 @@ def demo_as_every_provider(server, monkeypatch, tmp_path):
     for number in (1, 2):
         picture(seed=number).save(tmp_path / "photos" / f"{number}.jpg")
     monkeypatch.chdir(tmp_path)
-    yield
-    vn.ledger.reset()
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -143,7 +143,6 @@ ATTEMPTS = {
 
 @pytest.mark.parametrize("attempts", ATTEMPTS.values(), ids=ATTEMPTS)
 def test_a_repaired_answer_has_the_same_price_from_the_store(server, llm, images, attempts):
-    vn.ledger.reset()
     for count, answer in zip(("two", "three", 2), (*attempts, {}), strict=True):
         server.fail(Fault(text=json.dumps({**RECEIPT, "count": count}), answer=answer))
     first = extract(images / "0.png", llm, max_repairs=2)
@@ -213,7 +212,6 @@ def test_the_price_of_an_answer_whose_repair_meets_a_spent_quota_is_in_its_row_o
 
 @pytest.mark.parametrize("last", [Fault(), Fault(text="{}"), Fault(status=403), Fault(status=429, retry_after=0)])
 def test_a_question_that_is_asked_again_after_its_repair_was_rate_limited_has_both_prices(server, llm, images, last):
-    vn.ledger.reset()
     server.answer_with(json.dumps(RECEIPT))
     llm.max_retries = 0
     for fault in (Fault(text="{}"), Fault(status=429, retry_after=0), last):

@@ -13,13 +13,6 @@ from vision_nb import errors
 from vision_nb.demo import Fault
 
 
-@pytest.fixture(autouse=True)
-def ledger():
-    vn.ledger.reset()
-    yield vn.ledger
-    vn.ledger.reset()
-
-
 @pytest.fixture(params=APIS)
 def llm(server, request):
     return vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, max_new_tokens=100, api=request.param)

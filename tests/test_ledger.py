@@ -14,21 +14,11 @@ import pytest
 import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
-from vision_nb.cost import image_rules, prices
+from vision_nb.cost import image_rules
 from vision_nb.cost import ledger as module
 from vision_nb.cost.accounting import ModelPricing
 from vision_nb.demo import Fault, sample_url
 from vision_nb.images import content
-
-
-@pytest.fixture(autouse=True)
-def ledger(monkeypatch):
-    monkeypatch.setattr(prices, "_set_prices", {})
-    vn.ledger.reset()
-    vn.ledger.budget = None
-    yield vn.ledger
-    vn.ledger.reset()
-    vn.ledger.budget = None
 
 
 @pytest.fixture

@@ -46,7 +46,6 @@ def test_the_image_reaches_the_engine(llm):
 
 
 async def test_a_streams_count_is_the_engines(llm):
-    vn.ledger.reset()
     streamed = list(llm.stream_complete(PROMPT, [picture()]))[-1]
     again = [piece async for piece in await llm.astream_complete(PROMPT, [picture()])][-1]
     whole = llm.complete(PROMPT, [picture()])

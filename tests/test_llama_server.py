@@ -102,7 +102,6 @@ def test_the_answer_depends_on_the_image(llm):
 
 
 def test_a_stream_reports_the_tokens_that_the_engine_counted(llm):
-    vn.ledger.reset()
     *_, last = llm.stream_complete("What?", [picture()])
     assert last.usage.input_tokens > 576 and last.usage.output_tokens <= 20
     assert last.finish_reason in ("stop", "length")

@@ -6,7 +6,6 @@ from IPython.core.error import UsageError
 import vision_nb as vn
 from tests.conftest import picture
 from vision_nb import errors
-from vision_nb.cost import prices
 from vision_nb.cost.model_reference import REPLICATE_MODELS, counted_model, parse_model_name
 from vision_nb.magics.models import resolve
 from vision_nb.providers.replicate.catalog import MODELS
@@ -116,8 +115,7 @@ def test_a_routers_name_for_a_model_uses_the_models_own_rule():
     assert vn.image_tokens(SIZE, "openrouter:somebody/gpt-4o").tokens is None
 
 
-def test_a_price_and_a_limit_of_concurrency_take_both_forms(monkeypatch):
-    monkeypatch.setattr(prices, "_set_prices", {})
+def test_a_price_and_a_limit_of_concurrency_take_both_forms():
     vn.set_price("openai:gpt-4o", input=7, output=8)
     vn.set_price("my-llava:7b", input=1, output=1)
     usage = vn.Usage(1_000_000, 0)

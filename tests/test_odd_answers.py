@@ -22,9 +22,7 @@ BOM = b"\xef\xbb\xbf"
 
 @pytest.fixture
 def llm(server):
-    vn.ledger.reset()
-    yield vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30)
-    vn.ledger.reset()
+    return vn.OpenAIMultiModal("gpt-4o", "a-key-of-a-test", server.openai_base, max_retries=0, timeout=30)
 
 
 def chunk(*choices, **fields):

@@ -18,6 +18,7 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import fill_up, picture
+from tests.forms import wait_until as until
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.notebook.run_sync import run_sync
@@ -36,13 +37,6 @@ def path(tmp_path):
 @pytest.fixture
 def llm(server):
     return vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
-
-
-def until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 COMPARE = """

@@ -10,12 +10,12 @@ import pytest
 
 import vision_nb as vn
 from tests.conftest import picture
-from tests.forms import interrupted_when
+from tests.forms import interrupted_when, until
 from tests.virtual_minutes import VirtualMinutes
 from vision_nb import errors
 from vision_nb.comparison import model_gate
 from vision_nb.comparison.progress import Progress
-from vision_nb.cost import prices, request_window
+from vision_nb.cost import request_window
 from vision_nb.cost.budget import Budget
 from vision_nb.cost.rate_limit import amounts
 from vision_nb.cost.request_window import SlidingWindow
@@ -243,7 +243,6 @@ async def test_a_call_that_waits_for_the_budget_does_not_hold_back_one_that_wait
     server, images, minutes, tmp_path, monkeypatch
 ):
     names, asked, refused = ["gpt-4o", "gpt-4o-mini"], [], []
-    monkeypatch.setattr(prices, "_set_prices", {})
     for name in names:
         vn.set_price(name, input=0, output=20_000)  # at most 1 USD a call, and a few cents for the answer "Yes."
     server.answer_with(lambda question: asked.append(question.model) or "Yes.")
@@ -307,12 +306,6 @@ class Gate(model_gate.ModelGate):
         second = asyncio.create_task(self.call(2))
         await until(lambda: self._turn._waiters)
         return first, second
-
-
-async def until(condition):
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def test_a_call_that_is_canceled_while_it_waits_for_its_slot_holds_back_no_other(minutes):

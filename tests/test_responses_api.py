@@ -16,13 +16,6 @@ from vision_nb.store import Store
 STREAMS = FORMS[2:]
 
 
-@pytest.fixture(autouse=True)
-def empty_ledger():
-    ledger.reset()
-    yield
-    ledger.reset()
-
-
 def make(server, model="gpt-4o", **options):
     return vn.OpenAIMultiModal(model, "k", server.openai_base, **{"api": "responses", "max_retries": 0, **options})
 

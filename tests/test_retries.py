@@ -28,13 +28,6 @@ ALMOST = (
 )
 
 
-@pytest.fixture(autouse=True)
-def empty_ledger():
-    ledger.reset()
-    yield
-    ledger.reset()
-
-
 def make(server, **options):
     return vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base, **options)
 

@@ -12,7 +12,7 @@ from tests.conftest import encoded, picture
 from tests.forms import FORMS, ask
 from tests.kernels import in_process_shell
 from vision_nb import errors
-from vision_nb.cost import image_rules, prices
+from vision_nb.cost import image_rules
 from vision_nb.cost.image_rules import view_of
 from vision_nb.cost.ledger import ledger
 from vision_nb.cost.rule_kinds import PaddedPatches
@@ -43,7 +43,6 @@ SENT = {  # the sizes at which the first two are sent; the third is never enlarg
 @pytest.fixture(autouse=True)
 def nothing_of_other_tests(monkeypatch):
     monkeypatch.setattr(image_rules, "_calibrated_rules", {})
-    monkeypatch.setattr(prices, "_set_prices", {})
 
 
 @pytest.fixture
@@ -85,15 +84,11 @@ def test_a_budget_and_a_plan_know_the_tokens(connect, name):
     plan = vn.compare(llm, "What?", images, dry_run=True).models[0]
     view = view_of((2000, 700), llm.model)
     assert plan.input_tokens > view.tokens and plan.is_estimate == view.is_estimate
-    ledger.reset()  # calls of other tests, whose prices are unknown now, count with their reservations
     ledger.budget = Decimal(view.tokens) / 1_000_000  # less than the text and the answer need too
-    try:
-        with pytest.raises(errors.BudgetExceededError, match="could cost"):
-            llm.complete("What?", images)
-        ledger.budget = Decimal(view.tokens + 500) / 1_000_000
-        assert llm.complete("What?", images).text
-    finally:
-        ledger.budget = None
+    with pytest.raises(errors.BudgetExceededError, match="could cost"):
+        llm.complete("What?", images)
+    ledger.budget = Decimal(view.tokens + 500) / 1_000_000
+    assert llm.complete("What?", images).text
 
 
 def test_the_plan_and_the_ledger_say_about(connect):
@@ -103,7 +98,6 @@ def test_the_plan_and_the_ledger_say_about(connect):
     assert "about 4," in plan._repr_markdown_() and "about 0.0" in str(plan)
     plan = vn.compare(llm, "What?", [small], dry_run=True)
     assert not plan.is_estimate and "about" not in str(plan) + plan._repr_markdown_()
-    ledger.reset()
     llm.complete("What?", [small])
     assert "about" not in ledger._repr_html_()
     llm.complete("What?", [large])

@@ -15,7 +15,6 @@ from tests.conftest import picture
 from tests.forms import EIGHT_FORMS, FORMS, ask, ask_all, each_api
 from tests.replicate_calls import created, maker
 from vision_nb import errors
-from vision_nb.cost.ledger import Spending
 from vision_nb.demo import Fault
 from vision_nb.providers.retries import without_rate_limit_retries
 
@@ -38,15 +37,6 @@ VALUE = Receipt(
 )
 GOOD = json.dumps(DATA, ensure_ascii=False)
 BAD = json.dumps({**DATA, "total": {"amount": "much", "currency": "GBP"}})
-
-
-@pytest.fixture(autouse=True)
-def ledger(monkeypatch):
-    monkeypatch.setattr(vn.ledger, "spending", Spending())  # without earlier tests' reservations
-    vn.ledger.reset()
-    yield vn.ledger
-    vn.ledger.budget = None
-    vn.ledger.reset()
 
 
 @pytest.fixture

@@ -38,7 +38,6 @@ def test_the_package(name, advice):
 def test_the_ledger():
     assert "did you mean budget?" in failure(vn.ledger, "limit")
     vn.ledger.budget = 3
-    vn.ledger.budget = None
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def connect_to_count(name: str, **options: Any) -> MultiModalLLM:
     try:
         return connect(name, **options)
     except MissingKeyError:
-        argument = "api_token" if name.startswith("replicate:") else "api_key"
+        argument = "api_token" if found.provider == "replicate" else "api_key"
         return connect(name, **{**options, argument: NO_KEY})
 
 
