@@ -385,19 +385,28 @@ def test_a_full_store_is_noticed_before_the_first_call(server, llm, path):
     assert not server.requests
 
 
-def test_a_store_that_becomes_full_ends_the_run_before_the_next_call(server, llm, path):
+def test_answers_that_a_full_store_cannot_take_are_written_when_it_has_room_again(server, llm, path):
+    prompts = [f"{number}?" for number in range(9)]
+    all_asked = threading.Barrier(4)
     with Store(path) as store:
 
         def fill(question):
+            if question in prompts[:4]:
+                all_asked.wait(60)
             with store._lock:
                 fill_up(store)
             return "a long answer " * 5000
 
         server.answer_with(fill)
-        prompts = [f"{number}?" for number in range(5)]
-        comparison = vn.compare(llm, prompts, picture(), store=store, progress=False, concurrency=1)
-    assert len(server.requests) == 1 and comparison[0].finished
-    assert "cannot be used" in comparison.incomplete and "4 calls were not made" in comparison.incomplete
+        full = vn.compare(llm, prompts, picture(), store=store, progress=False, concurrency=4)
+        answered = len(server.requests)
+        assert answered == full.rows.answered in (4, 5), "a fifth may be asked while the first is being written"
+        assert "free some disk space" in full.incomplete and f"{9 - answered} calls were not made" in full.incomplete
+        assert store.count() == 0
+    server.answer_with(lambda question: "short")
+    again = vn.compare(llm, prompts, picture(), store=path, progress=False, concurrency=4)
+    assert len(server.requests) == 9 and again.rows.from_store == answered
+    assert [row.response for row in again][:4] == ["a long answer " * 5000] * 4
 
 
 FULL_DISK = """

@@ -18,6 +18,7 @@ from vision_nb.comparison.grid import Row
 from vision_nb.demo import Fault
 from vision_nb.responses import CompletionResponse, Usage
 from vision_nb.storage import store_file
+from vision_nb.storage.annotations import Label
 from vision_nb.store import Store
 
 ANSWER = CompletionResponse("Blue.", usage=Usage(10, 2), model="m", finish_reason="stop", latency=0.5)
@@ -253,6 +254,11 @@ def test_a_run_ends_when_its_store_is_no_longer_at_its_path(server, tmp_path, ch
     assert len(server.requests) == 3
     again = vn.compare(llm, prompts, picture(), store=path, progress=False)
     assert [row.response for row in again] == prompts and len(on_disk_at(path, "answers")) == 6
+    assert again.rows.from_store == 1, "the answer to the last call before the change was kept"
+    with Store(path) as opened:
+        path.unlink()
+        with pytest.raises(errors.StoreError, match="deleted, moved or replaced"):
+            opened.put_label("key", Label(correctness=3))
 
 
 def test_the_working_directory_may_change_while_a_store_is_open(tmp_path, monkeypatch):

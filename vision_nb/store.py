@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +32,11 @@ _SCHEMA = f"""
 {batches.SCHEMA}
 {image_digests.SCHEMA}
 """
+
+_unsaved: defaultdict[Path, list[answers.NewAnswer]] = defaultdict(list)
+"""Answers of this process that could not be written, by the store's file."""
+
+_PERMANENT = (sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)  # the answer itself is the cause
 
 _UPGRADES = {1: "ALTER TABLE answers ADD COLUMN details TEXT NOT NULL DEFAULT '{}'"}
 
@@ -102,7 +109,25 @@ class Store(
 
     def writer(self) -> StoreWriter:
         """Return a writer for a run, whose writes share transactions."""
-        return StoreWriter(self._transaction, self._checkpoint_soon)
+        return StoreWriter(self._transaction, self._checkpoint_soon, self._write_later)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Return the connection within a transaction, which first writes what could not be written earlier."""
+        unsaved = _unsaved.pop(self._file, [])
+        try:
+            with super()._transaction() as connection:
+                if unsaved:
+                    answers.insert_answers(connection, unsaved)
+                yield connection
+        except BaseException:
+            _unsaved[self._file].extend(unsaved)
+            raise
+
+    def _write_later(self, new: answers.NewAnswer, error: Exception) -> None:
+        """Keep an answer, which is paid for, until this process can write to the store again."""
+        if isinstance(error, StoreError) and not isinstance(error.__cause__, _PERMANENT):
+            _unsaved[self._file].append(new)
 
     def check_writable(self) -> None:
         """Raise an error if no answer could be written, for instance because the disk is full.
@@ -147,8 +172,13 @@ class Store(
         """
         if not answers.is_storable(response):
             return
-        with self._transaction() as connection:
-            answers.insert_answers(connection, [answers.NewAnswer(key, asked_model, response)])
+        new = answers.NewAnswer(key, asked_model, response)
+        try:
+            with self._transaction() as connection:
+                answers.insert_answers(connection, [new])
+        except StoreError as error:
+            self._write_later(new, error)
+            raise
         self._checkpoint_soon()
 
     def count(self) -> int:
@@ -161,6 +191,7 @@ class Store(
 
         Labels, reviews and drafts are kept.
         """
+        _unsaved.pop(self._file, None)
         with self._locked() as connection:
             for table in ("answers", "files", *conversations.TABLES):
                 connection.execute(f"DELETE FROM {table}")

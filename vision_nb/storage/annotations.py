@@ -76,7 +76,7 @@ class AnnotationStore(StoreFile):
             label.relevance,
             replace_surrogates(label.comment),
         )
-        with self._locked() as connection:
+        with self._transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?, ?)", values)
         self._checkpoint_soon()
 
@@ -135,11 +135,11 @@ class AnnotationStore(StoreFile):
 
     def _put(self, table: str, key: str, review: Review) -> None:
         row = (key, replace_surrogates(review.reviewer), review.time or time.time(), json.dumps(review.value))
-        with self._locked() as connection:
+        with self._transaction() as connection:
             connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", row)
         self._checkpoint_soon()
 
     def _remove(self, table: str, column: str, key: str, name: str) -> None:
-        with self._locked() as connection:
+        with self._transaction() as connection:
             connection.execute(f"DELETE FROM {table} WHERE key = ? AND {column} = ?", (key, replace_surrogates(name)))
         self._checkpoint_soon()

@@ -64,8 +64,9 @@ class StoreFile:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                message = f"The store {shown_path(self.path)} cannot be used ({error}): choose another store=."
-                raise StoreError(message) from error
+                is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+                advice = "free some disk space and run the cell again" if is_full else "choose another store="
+                raise StoreError(f"The store {shown_path(self.path)} cannot be used ({error}): {advice}.") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -54,14 +54,20 @@ class StoreWriter:
     Args:
         transaction: Begins a transaction of the store.
         after: Called after each transaction.
+        write_later: Called at the end with each answer that could not be written, and the error.
 
     Attributes:
         executor: The thread.
     """
 
-    def __init__(self, transaction: Transaction, after: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        after: Callable[[], None],
+        write_later: Callable[[NewAnswer, Exception], None],
+    ) -> None:
         self.executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vision_nb store")
-        self._transaction, self._after = transaction, after
+        self._transaction, self._after, self._write_later = transaction, after, write_later
         self._waiting: list[_Write] = []
         self._claims: set[Claim] = set()  # attempted and not released
         self._failed: list[_Write] = []  # answers that could not be written
@@ -151,7 +157,9 @@ class StoreWriter:
     def _write_failed(self) -> None:
         failed, self._failed = self._failed, []
         if failed:
-            self._commit(failed)
+            for write, error in self._commit(failed):
+                if write.answer is not None and error is not None:
+                    self._write_later(write.answer, error)
 
     def _commit(self, writes: Sequence[_Write]) -> list[tuple[_Write, Exception | None]]:
         """Write in one transaction, or in one for each if that fails; return the writes with their errors."""
