@@ -330,6 +330,10 @@ def test_an_invalid_concurrency_raises(concurrency, store):
         compare("demo", PROMPTS, picture(), store=store, concurrency=concurrency)
 
 
+def test_a_concurrency_above_the_number_of_calls_starts_no_idle_workers(store):
+    assert compare("demo", PROMPTS, picture(), store=store, concurrency=10**30).rows.answered == len(PROMPTS)
+
+
 def test_labels_are_saved_at_once_and_are_in_the_dataframe(server, images, store):
     comparison = compare(models(server), PROMPTS, images, store=store)
     comparison.set_label(0, correctness=4, relevance=5, comment="good", annotator="ann")

@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import BaseModel
@@ -406,7 +407,8 @@ def test_a_review_must_fit_the_schema_and_survives_a_change_that_allows_it(serve
     extraction = extract(images, llm, schema)
     with pytest.raises(errors.SchemaError, match="count"):
         extraction.set_review(0, {"count": "many"})
-    extraction.set_review(0, {"count": 5})
+    extraction.set_review(0, {"count": np.int64(5)})
+    assert type(extraction.reviews()[0].value["count"]) is int
     described = {**schema, "properties": {"count": {"type": "integer", "description": "how many"}}}
     assert extract(images, llm, described).reviews()[0].value == {"count": 5}
     stricter = {**schema, "properties": {"count": {"type": "integer", "maximum": 4}}}

@@ -49,6 +49,10 @@ def test_an_image_is_uploaded_as_it_would_be_sent_and_only_once(server, llm, tmp
     path.write_bytes(encoded(picture(3000, 2000), "JPEG", exif=exif))
     uploaded = vn.ImageDocument.of(path).upload(llm)
     assert isinstance(uploaded, UploadedImage) and uploaded.size == (3000, 2000)
+    assert llm.upload(path).file_id == uploaded.file_id
+    for missing, error in ((tmp_path / "no.jpg", vn.errors.ImageNotFoundError), (tmp_path, vn.errors.ImageError)):
+        with pytest.raises(error, match=missing.name):
+            llm.upload(missing)
     assert uploaded.upload(llm).file_id == vn.ImageDocument.of(path.read_bytes()).upload(llm).file_id
     (file,) = files(llm).values()
     assert (file.id, file.purpose) == (uploaded.file_id, "vision")

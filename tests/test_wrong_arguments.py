@@ -7,6 +7,7 @@ from itertools import permutations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import vision_nb as vn
@@ -190,6 +191,39 @@ def test_models_prompts_and_images_in_another_order(model, prompt, image):
         vn.estimate_cost([image], prompt, "gpt-4o")  # type: ignore[call-overload] # on purpose
 
 
+@pytest.mark.parametrize(
+    "value", [np.array([1, 2]), pd.Series([1, 2]), pd.NA, object()], ids=lambda one: type(one).__name__
+)
+def test_an_argument_of_a_wrong_type_is_named(tmp_path, value):
+    table = vn.extract(CHART, DATA, model="demo", store=tmp_path / "a.sqlite3", progress=False)
+    calls: dict[str, Callable[[], object]] = {
+        "total_timeout": lambda: vn.connect("openai:gpt-4o", api_key="k", total_timeout=value),
+        "seed": lambda: vn.LabelPanel(table.comparison, seed=value),
+        "service": lambda: vn.ServiceMultiModal(value, "llama"),
+        "title": lambda: table.to_html(title=value),
+        "comparison": lambda: vn.Extraction(value),
+        "detail": lambda: vn.image_tokens(CHART, "gpt-4o", detail=value),
+    }
+    if type(value) is not object:  # its truth is ambiguous
+        calls |= {
+            "engine": lambda: vn.AzureOpenAIMultiModal(value, "gpt-4o", "https://ours.openai.azure.com/openai/v1"),
+            "dry_run": lambda: vn.extract(CHART, DATA, model="demo", dry_run=value),
+            "reviewed": lambda: table.to_dataframe(reviewed=value),
+        }
+    for name, call in calls.items():
+        with pytest.raises(vn.errors.SettingsError, match=name):
+            call()
+
+
+def test_a_wrong_type_is_said_in_words():
+    assert failure(vn.extract, CHART, DATA, model="demo", progress=np.array([1, 2])) == (
+        "progress must be True or False, not an ndarray."
+    )
+    assert failure(vn.ImageDocument.of, CHART, detail=np.array([1, 2])) == (
+        "detail must be 'auto' or 'low' or 'high' or 'original' or None, not an ndarray."
+    )
+
+
 def test_a_missing_argument_is_named():
     assert failure(vn.compare, "demo") == (
         "compare() needs prompts and images: write compare(models, prompts, images)."
@@ -274,11 +308,13 @@ def test_an_index_that_does_not_exist_says_how_many_items_there_are(photo):
         (lambda: images[2], "There is no image 2: there are 2 images, 0 to 1."),
         (lambda: images[:0][0], "There is no image 0: there are no images."),
         (lambda: estimates[1], "There is no estimate 1: there is only estimate 0."),
+        (lambda: result.index("it"), "Comparison has no item that equals 'it'."),
     ]
     for call, message in calls:
         with pytest.raises(IndexError) as caught:
             call()
         assert str(caught.value) == message and isinstance(caught.value, vn.errors.MissingItemError)
+    assert result.index(result[1]) == 1
     assert result[-1] == result[1] and result.document(-1) is images[1] and len(result[1:99]) == 1
 
 

@@ -25,8 +25,9 @@ def expand_path(path: str | os.PathLike[str], error: type[VisionError] = Setting
     try:
         if "\0" in str(path):
             raise TypeError("it contains a null character")
+        os.fsencode(path)
         return (path if isinstance(path, Path) else Path(path)).expanduser()
-    except (RuntimeError, TypeError) as cause:
+    except (RuntimeError, TypeError, UnicodeEncodeError) as cause:
         shown = str(path) if isinstance(path, (str, os.PathLike)) else repr(path)
         reason = str(cause).rstrip(".")
         raise error(f"{shown:.120} is not a usable path ({reason:.100}): write the whole path.") from cause

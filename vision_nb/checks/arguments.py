@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
+from vision_nb.checks.argument_types import wrong_type
 from vision_nb.checks.spelling import closest, similar
-from vision_nb.errors import ArgumentError
+from vision_nb.errors import ArgumentError, VisionError
 from vision_nb.privacy.api_keys import Hidden
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,7 +49,7 @@ def checks_arguments(target: F) -> F:
             del args, kwargs  # a traceback may show local variables
             try:
                 return await target(*given.value[0], **given.value[1])
-            except TypeError as error:
+            except Exception as error:
                 if (better := _explained(error, target, *given.value)) is error:
                     raise
             raise better
@@ -61,7 +62,7 @@ def checks_arguments(target: F) -> F:
         del args, kwargs  # a traceback may show local variables
         try:
             return target(*given.value[0], **given.value[1])
-        except TypeError as error:
+        except Exception as error:
             if (better := _explained(error, target, *given.value)) is error:
                 raise
         raise better
@@ -140,11 +141,11 @@ def unknown_argument(callee: str, name: str, known: Sequence[str]) -> ArgumentEr
     return ArgumentError(f"{callee} has no argument {name:.80}=: {advice}")
 
 
-def _explained(error: TypeError, function: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> TypeError:
+def _explained(error: Exception, function: Callable[..., Any], args: Sequence[Any], kwargs: Any) -> Exception:
     """Return the error about arguments that do not fit a function's signature, or else the given one."""
-    if isinstance(error, ArgumentError):
+    if isinstance(error, VisionError):
         return error
-    parameters = list(inspect.signature(function).parameters.values())
+    parameters, given = list(inspect.signature(function).parameters.values()), args
     callee, plain_name, owner = f"{function.__name__}()", function.__name__, None
     if plain_name == "__init__":
         owner = type(args[0])
@@ -174,7 +175,7 @@ def _explained(error: TypeError, function: Callable[..., Any], args: Sequence[An
     if missing:
         shown = [name if name in by_position else f"{name}=..." for name in required]
         return ArgumentError(f"{callee} needs {' and '.join(missing)}: write {plain_name}({', '.join(shown)}).")
-    return error
+    return wrong_type(function, given, kwargs) or error
 
 
 def _with_options(known: list[str], owner: type | None) -> list[str]:

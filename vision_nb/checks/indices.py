@@ -3,9 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.errors import ArgumentError, MissingItemError
+
+T = TypeVar("T")
+
+
+class Items(Sequence[T]):
+    """A base of public sequences, whose `index` says what is missing."""
+
+    __slots__ = ()
+
+    @checks_arguments
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+        """Return the index of the first item that equals a value.
+
+        Args:
+            value: The value.
+            start: The index of the first item to look at.
+            stop: The index before which to stop; None for the end.
+
+        Raises:
+            MissingItemError: No item equals the value.
+        """
+        try:
+            return super().index(value, start, len(self) if stop is None else stop)
+        except ValueError:
+            raise MissingItemError(f"{type(self).__name__} has no item that equals {value!r:.80}.") from None
 
 
 def item_at(items: Sequence[Any], index: Any, name: str, advice: str = "") -> Any:

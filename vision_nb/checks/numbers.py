@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -21,6 +22,20 @@ def plain_number(value: Any) -> Any:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
+def plain_data(value: Any) -> Any:
+    """Return JSON data whose numbers and arrays of numpy are numbers and lists of Python.
+
+    >>> import numpy as np
+    >>> plain_data({"total": np.float64(2.5), "sizes": [np.int64(3)], "paid": np.bool_(True)})
+    {'total': 2.5, 'sizes': [3], 'paid': True}
+    """
+    if isinstance(value, Mapping):
+        return {key: plain_data(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain_data(inner) for inner in value]
+    return value.tolist() if type(value).__module__ == "numpy" else value
+
+
 def check_count(value: Any, argument: str, *, least: int = 1) -> int | None:
     """Return a whole number as an int; None is returned unchanged.
 
@@ -33,13 +48,13 @@ def check_count(value: Any, argument: str, *, least: int = 1) -> int | None:
     return count
 
 
-def check_seconds(value: Any, argument: str) -> float:
-    """Return a number of seconds as an int or float.
+def check_seconds(value: Any, argument: str, *, default: float | None = None) -> float:
+    """Return a number of seconds as an int or float; for None, the default if there is one.
 
     Raises:
         SettingsError: It is not a number above 0.
     """
-    seconds = plain_number(value)
+    seconds: Any = default if value is None else plain_number(value)
     if type(seconds) not in (int, float) or not seconds > 0:
         raise SettingsError(f"{argument} must be a number of seconds above 0: got {value!r:.80}.")
     return seconds  # type: ignore[no-any-return] # a number

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol, Self, cast
 
-from vision_nb.checks.indices import item_at
+from vision_nb.checks.indices import Items, item_at
 from vision_nb.checks.numbers import plain_number
 from vision_nb.comparison.batch_run import BatchRun, waiting_batches
 from vision_nb.comparison.grid import Grid, Row
@@ -50,7 +50,7 @@ class HasRows(Protocol):
         """Return the store; a file that is not open is opened, and closed afterwards."""
 
 
-class BatchResult(TerminalDisplay, Sequence[Row]):
+class BatchResult(TerminalDisplay, Items[Row]):
     """Rows, some of which may wait in batches; `Comparison` and `Extraction` have these methods."""
 
     @property

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vision_nb.checks.arguments import checks_arguments
 from vision_nb.checks.indices import item_at
+from vision_nb.checks.numbers import plain_data
 from vision_nb.comparison import hooks
 from vision_nb.comparison.batch_result import BatchResult
 from vision_nb.comparison.disagreement import disputed_fields
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@checks_arguments
 class Extraction(BatchResult):
     """The data of each image, ordered by image, then model; ``extraction[0].parsed`` is the first value.
 
@@ -289,6 +292,7 @@ class Extraction(BatchResult):
             SchemaError: The data does not match the schema.
             SettingsError: The row does not exist, or its image cannot be read.
         """
+        value = plain_data(value)
         changed = self._with_changes(index, value) if isinstance(value, Mapping) else self.schema.dump(value)
         review = Review(self.schema.dump(self.schema.validate(changed)), reviewer or default_annotator())
         with self.comparison.opened_store() as store:

@@ -345,7 +345,7 @@ def make_grid(
         if llm.identity in [other.identity for other in llms[:place]]:
             raise SettingsError(f"The model '{llm!s:.80}' is given twice: remove one of them.")
     texts = tuple(dict.fromkeys(given))
-    limits, max_concurrency = concurrency_limits(llms, concurrency)
+    limits, max_concurrency = concurrency_limits(llms, concurrency, calls=len(texts) * len(documents))
     rates = rate_limits_of(llms, rate_limits)
     check_max_repairs(max_repairs)
     compiled = None if schema is None else Schema.of(schema)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from vision_nb.checks.indices import item_at
+from vision_nb.checks.indices import Items, item_at
 from vision_nb.comparison.answer_cells import answer_table, cell, error_html, thumbnail_html
 from vision_nb.comparison.canonical_values import as_text
 from vision_nb.comparison.judgments import Judgment
@@ -28,7 +28,7 @@ _COLUMNS = ("model", "image", "field", "outcome", "truth", "answer", "error")
 
 
 @dataclass(frozen=True, repr=False)
-class Mistakes(Sequence[Judgment]):
+class Mistakes(Items[Judgment]):
     """The values that are not correct, ordered by image; displays as a table with thumbnails.
 
     Attributes:

@@ -78,13 +78,14 @@ def rate_limits_of(llms: Sequence[MultiModalLLM], rate_limits: RateLimits) -> tu
 
 
 def concurrency_limits(
-    llms: Sequence[MultiModalLLM], concurrency: int | Mapping[str, int]
+    llms: Sequence[MultiModalLLM], concurrency: int | Mapping[str, int], *, calls: int
 ) -> tuple[tuple[int, ...], int | None]:
     """Return the maximum number of concurrent calls to each model, and to all models together or None.
 
     Args:
         llms: The models.
         concurrency: One number for all models together, or a mapping from model names to numbers.
+        calls: The number of calls to each model.
 
     Raises:
         SettingsError: A number is not a positive integer, or a name is not one of the models.
@@ -97,4 +98,4 @@ def concurrency_limits(
         limits, total = (concurrency,) * len(names), concurrency
     if any(type(plain_number(limit)) is not int or limit < 1 for limit in limits):
         raise SettingsError(f"concurrency must be an integer of at least 1: got {concurrency!r:.80}.")
-    return limits, total
+    return tuple(min(limit, calls) for limit in limits), total

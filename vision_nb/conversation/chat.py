@@ -24,7 +24,7 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.call import Images
 from vision_nb.providers.catalog import DEMO, known_models
 from vision_nb.providers.connect import connect
-from vision_nb.rendering.format import pluralize
+from vision_nb.rendering.format import pluralize, type_name
 from vision_nb.rendering.terminal import TerminalDisplay, TerminalPart
 from vision_nb.responses import ChatResponse, Usage
 from vision_nb.services.table import SERVICES
@@ -83,7 +83,7 @@ class Chat(TerminalDisplay):
     @llm.setter
     def llm(self, llm: MultiModalLLM | str) -> None:
         if not isinstance(llm, (MultiModalLLM, str)):
-            raise SettingsError(f"llm= must be a model or a name such as 'openai:gpt-4o', not {type(llm).__name__}.")
+            raise SettingsError(f"llm= must be a model or a name such as 'openai:gpt-4o', not {type_name(llm)}.")
         self._llm = connect(llm) if isinstance(llm, str) else llm
 
     @property
@@ -94,7 +94,7 @@ class Chat(TerminalDisplay):
     @system.setter
     def system(self, system: str) -> None:
         if not isinstance(system, str):
-            raise SettingsError(f"system= must be a string, not {type(system).__name__}.")
+            raise SettingsError(f"system= must be a string, not {type_name(system)}.")
         self._system = system
 
     @property

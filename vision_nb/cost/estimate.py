@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, overload
 
 from vision_nb.checks.arguments import checks_arguments
-from vision_nb.checks.indices import item_at
+from vision_nb.checks.indices import Items, item_at
 from vision_nb.checks.numbers import check_count
 from vision_nb.cost.accounting import InputTokens, longest_answer, pricing_of
 from vision_nb.cost.image_tokens import ImageTokens, as_size, count_images
@@ -121,7 +121,7 @@ class Estimate(TerminalDisplay):
         return f"Estimate({self})"
 
 
-class Estimates(TerminalDisplay, Sequence[Estimate]):
+class Estimates(TerminalDisplay, Items[Estimate]):
     """The cost of one prompt to several models, cheapest first; unknown prices come last."""
 
     def __init__(self, estimates: Iterable[Estimate]) -> None:

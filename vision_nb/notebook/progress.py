@@ -27,7 +27,7 @@ class LiveOutput:
     """
 
     def __init__(self, *, enabled: bool = True, in_logs: bool = True) -> None:
-        self._enabled, self._in_logs = enabled, in_logs
+        self._enabled, self._in_logs = bool(enabled), in_logs  # at once: another value may have no truth
         self._handle: Any = None
         self._has_line = False  # in a terminal
 

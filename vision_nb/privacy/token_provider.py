@@ -10,6 +10,7 @@ from typing import Any, NoReturn, cast
 from vision_nb.errors import AuthenticationError
 from vision_nb.privacy.api_keys import Secret, make_secret, new_token
 from vision_nb.privacy.transfer import includes_secrets
+from vision_nb.rendering.format import type_name
 from vision_nb.user_warnings import to_thread
 
 
@@ -57,7 +58,7 @@ class TokenProvider:
 
     def _checked(self, token: object) -> str:
         if not isinstance(token, str):
-            self._fail(f"it returned {type(token).__name__}, not a string")
+            self._fail(f"it returned {type_name(token)}, not a string")
         secret = make_secret(token, name="The token of azure_ad_token_provider=")
         if secret is None:
             self._fail("it returned an empty string")

@@ -137,11 +137,17 @@ def format_bytes(size: int) -> str:
 def type_name(value: object, article: str = "a") -> str:
     """Return the name of a value's type with its article.
 
-    >>> type_name("text"), type_name(1, "A")
-    ('a str', 'An int')
+    >>> import numpy as np
+    >>> type_name("text"), type_name(1, "A"), type_name(np.array([1]))
+    ('a str', 'An int', 'an ndarray')
     """
-    name = type(value).__name__
-    return f"{article}{'n' if name.lower().startswith(tuple('aeio')) else ''} {name}"
+    return with_article(type(value).__name__, article)
+
+
+def with_article(name: str, article: str = "a") -> str:
+    """Return the name of a type with its article, as both are spoken."""
+    begins_with_vowel = name.lower().startswith(tuple("aeio")) or name.startswith(("nd", "NA"))
+    return f"{article}{'n' if begins_with_vowel else ''} {name}"
 
 
 def as_sentence(words: str) -> str:

@@ -10,6 +10,7 @@ from vision_nb.providers.base import MultiModalLLM
 from vision_nb.providers.catalog import ready_models
 from vision_nb.providers.connect import connect
 from vision_nb.providers.default_model import DefaultModel, default_model, mark_announced
+from vision_nb.rendering.format import type_name
 
 
 class ModelPicker:
@@ -46,7 +47,7 @@ class ModelPicker:
     def add(self, llm: MultiModalLLM) -> str:
         """Add a model if it is not offered yet, and return the name under which it is offered."""
         if not isinstance(llm, MultiModalLLM):
-            raise SettingsError(f"llm= must be a model or a name such as 'openai:gpt-4o', not {type(llm).__name__}.")
+            raise SettingsError(f"llm= must be a model or a name such as 'openai:gpt-4o', not {type_name(llm)}.")
         for name, model in self._models.items():
             if model is llm:
                 return name

@@ -11,6 +11,7 @@ from vision_nb.conversation.chat import Chat
 from vision_nb.errors import SettingsError
 from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.loading import load_images
+from vision_nb.rendering.format import type_name
 from vision_nb.widgets.model_picker import ModelPicker
 
 
@@ -23,7 +24,7 @@ def check_types(name: object, chat: object) -> None:
     if name is not None and (not isinstance(name, str) or not name):
         raise SettingsError(f"name= must be a non-empty string, not {name!r:.80}.")
     if chat is not None and not isinstance(chat, Chat):
-        raise SettingsError(f"chat= must be a Chat, not {type(chat).__name__}.")
+        raise SettingsError(f"chat= must be a Chat, not {type_name(chat)}.")
 
 
 def configured_chat(

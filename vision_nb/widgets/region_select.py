@@ -44,12 +44,12 @@ class RegionSelect(PageWidget):
     _css = read_assets("kernel_status.css", "region_editor.css", "touch.css")
     boxes = traitlets.Any(())
 
-    def __init__(self, document: ImageDocument, boxes: Iterable[Box | Sequence[float]] = ()) -> None:
+    def __init__(self, document: ImageDocument, boxes: Iterable[Box | Sequence[float]] | None = None) -> None:
         super().__init__()
         self.document = document
         self._size = document.size
         self._changed_by: dict[str, Any] = {}
-        self.boxes = tuple(boxes)
+        self.boxes = () if boxes is None else boxes
 
     @property
     def crops(self) -> ImageList:
@@ -100,7 +100,7 @@ class RegionSelect(PageWidget):
 
 
 @checks_arguments
-def select_region(image: ImageSource, boxes: Iterable[Box | Sequence[float]] = ()) -> RegionSelect:
+def select_region(image: ImageSource, boxes: Iterable[Box | Sequence[float]] | None = None) -> RegionSelect:
     """Select parts of an image by drawing boxes on it.
 
     Boxes are drawn with the mouse, a finger or the keyboard. The widget's ``boxes`` and ``crops`` always contain the

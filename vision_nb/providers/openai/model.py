@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.numbers import check_seconds
 from vision_nb.cost.call_gate import admit_again
 from vision_nb.cost.image_rules import fewest_tokens, rule_for, sent_size, view_of
 from vision_nb.cost.model_reference import check_model_name
@@ -15,7 +16,7 @@ from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.cost.request_gate import aadmit_again
 from vision_nb.errors import MalformedResponseError, SettingsError, UploadNotFoundError
 from vision_nb.images.detail import Detail
-from vision_nb.images.document import ImageDocument
+from vision_nb.images.document import ImageDocument, ImageSource
 from vision_nb.images.uploaded import UploadedFile, UploadedImage
 from vision_nb.messages import ChatMessage, user_message
 from vision_nb.notebook.wait_line import asleep, sleep
@@ -137,7 +138,7 @@ class OpenAIMultiModal(OpenAIConnection):
         )
         self.api = self._check_api(api)
         self.api_base = check_address(api_base, "api_base")
-        self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
+        self.total_timeout = check_seconds(total_timeout, "total_timeout", default=10 * self.timeout)
         self._default_headers = hidden_headers(default_headers)
         self._http_client, self._async_http_client = http_client, async_http_client
         self._api_key = self._find_key(api_key)
@@ -275,11 +276,11 @@ class OpenAIMultiModal(OpenAIConnection):
 
         return Uploads(self)
 
-    def upload(self, document: ImageDocument) -> UploadedImage:
+    def upload(self, document: ImageSource) -> UploadedImage:
         """Upload an image, to refer to it in many requests; `ImageDocument.upload` calls this.
 
         Args:
-            document: The image.
+            document: The image: a document, path, URL, array or other source.
 
         Raises:
             SettingsError: The model's service does not take uploads.
@@ -288,15 +289,15 @@ class OpenAIMultiModal(OpenAIConnection):
         """
         return self._uploads.upload(self._prepare_upload(document))
 
-    async def aupload(self, document: ImageDocument) -> UploadedImage:
+    async def aupload(self, document: ImageSource) -> UploadedImage:
         """Upload an image; the asynchronous version of `upload`."""
         return await self._uploads.aupload(await to_thread(self._prepare_upload, document))
 
-    def _prepare_upload(self, document: ImageDocument) -> OutgoingImage:
+    def _prepare_upload(self, document: ImageSource) -> OutgoingImage:
         self._check_responses()
         if self.api == "chat":
             raise SettingsError(f'{self} has api="chat", which cannot refer to uploads: omit api=.')
-        image = super()._prepare_image(document, self.settings(), inline_urls=True)
+        image = super()._prepare_image(ImageDocument.of(document), self.settings(), inline_urls=True)
         image.warn_of_losses()
         return image
 

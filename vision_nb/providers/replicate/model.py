@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from weakref import finalize
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.numbers import check_seconds
 from vision_nb.cost.model_reference import check_model_name
 from vision_nb.cost.rate_limit import RateLimit
 from vision_nb.errors import MissingKeyError, SettingsError
@@ -138,7 +139,7 @@ class ReplicateMultiModal(MultiModalLLM):
             rate_limit=rate_limit,
         )
         _check_num_input_files(num_input_files)
-        self.total_timeout = 10 * self.timeout if total_timeout is None else total_timeout
+        self.total_timeout = check_seconds(total_timeout, "total_timeout", default=10 * self.timeout)
         self.num_input_files = num_input_files
         self.top_p, self.num_beams, self.repetition_penalty = top_p, num_beams, repetition_penalty
         base = check_address(api_base, "api_base") or check_address(
