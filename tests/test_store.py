@@ -256,6 +256,14 @@ def test_an_unusable_path_is_an_error(tmp_path):
         Store(tmp_path / "file" / "answers.sqlite3")
     with pytest.raises(errors.StoreError, match="choose another store="):
         Store("/proc/answers.sqlite3")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(errors.StoreError, match="is not a file"):
+            Store(path)
+    for path in (":memory:", "https://example.com/answers.sqlite3"):
+        with pytest.raises(errors.StoreError, match="is not a path"):
+            Store(path)
+    assert not Path(":memory:").exists()
 
 
 @pytest.mark.posix

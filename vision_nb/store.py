@@ -69,6 +69,8 @@ class Store(
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
+        if str(path) == ":memory:" or "://" in str(path):
+            raise StoreError(f"{path!s:.80} is not a path: the store is a file on this machine, so that answers last.")
         file = default_path() if path is None else expand_path(path, StoreError)
         super().__init__(file, _SCHEMA, _UPGRADES, {"batches": batches.ADDED_COLUMNS})
 

@@ -45,6 +45,8 @@ def open_database(path: Path, schema: str, upgrades: Mapping[int, str], columns:
             raise StoreError(
                 f"{shown_path(path)} is a folder: name a file in it, such as {shown_path(path / 'a.sqlite3')}."
             )
+        if path.exists() and not path.is_file():  # a device, or a pipe, which would wait for a writer
+            raise StoreError(f"{shown_path(path)} is not a file: choose another store=.")
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             path.touch(mode=0o600)  # questions are private; SQLite gives its log the same mode
@@ -52,9 +54,7 @@ def open_database(path: Path, schema: str, upgrades: Mapping[int, str], columns:
         return _connect(path, schema, upgrades, columns)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) or not _is_sqlite(path):
-            raise StoreError(
-                f"{shown_path(path)} cannot be opened as a store ({error}): choose another store=."
-            ) from error
+            raise StoreError(f"{shown_path(path)} cannot be opened as a store ({error}): {advice(error)}.") from error
         if path.stat().st_ino == inode:  # otherwise, another process has just done it
             _rename_damaged(path, error)
         return _connect(path, schema, upgrades, columns)
@@ -63,6 +63,16 @@ def open_database(path: Path, schema: str, upgrades: Mapping[int, str], columns:
         raise StoreError(
             f"The store {shown_path(path)} cannot be written to ({reason}): choose another store=."
         ) from error
+
+
+def advice(error: sqlite3.Error) -> str:
+    """Return what to do about an error of SQLite."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details
+    if code == sqlite3.SQLITE_FULL:
+        return "free some disk space and run the cell again"
+    if code == sqlite3.SQLITE_BUSY:  # also if the file system has no locks
+        return "close the program that uses it, or choose another store= on a disk of this machine"
+    return "choose another store="
 
 
 def _is_sqlite(path: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from vision_nb.errors import StoreError
 from vision_nb.notebook.interrupts import keep_interrupts
 from vision_nb.paths import shown_path
-from vision_nb.storage.database import Columns, checkpoint, close_database, open_database
+from vision_nb.storage.database import Columns, advice, checkpoint, close_database, open_database
 
 _CHECKPOINT_PAUSE = 2.0  # seconds to wait for more writes before the log is emptied
 
@@ -64,9 +64,8 @@ class StoreFile:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-                advice = "free some disk space and run the cell again" if is_full else "choose another store="
-                raise StoreError(f"The store {shown_path(self.path)} cannot be used ({error}): {advice}.") from error
+                message = f"The store {shown_path(self.path)} cannot be used ({error}): {advice(error)}."
+                raise StoreError(message) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
