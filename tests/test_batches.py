@@ -74,7 +74,7 @@ def calls(server):
     return asked(server, "POST", "/chat/completions") + asked(server, "POST", "/responses")
 
 
-def test_the_call_returns_at_once_and_the_rows_wait(server, llm, path, images):
+def test_the_call_returns_at_once_and_the_rows_wait(server, llm, path, images, capsys):
     server.batch_seconds = math.inf
     comparison = batch_of(llm, path, images)
     assert repr(comparison) == "Comparison(4 rows, 0 answered, 0 failed, 4 in batches)"
@@ -86,7 +86,9 @@ def test_the_call_returns_at_once_and_the_rows_wait(server, llm, path, images):
     assert (batches(server), calls(server)) == (1, 0)
     server.batch_seconds = 0
     assert repr(comparison.wait(MINUTE, progress=False)) == "Comparison(4 rows, 4 answered, 0 failed)"
+    capsys.readouterr()
     assert comparison.pending == [] and comparison.batch_status == "" and comparison.wait() is comparison
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("schema", [None, SCHEMA])

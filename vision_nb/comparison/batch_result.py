@@ -144,9 +144,9 @@ class BatchResult(TerminalDisplay, Items[Row]):
         """Wait until no row waits in a batch: the asynchronous version of `wait`."""
         if timeout is not None and not (type(plain_number(timeout)) in (int, float) and timeout >= 0):
             raise SettingsError(f"timeout must be a number of seconds, 0 or more: got {timeout!r:.80}.")
-        started, output = time.monotonic(), LiveOutput(enabled=progress)
         rows = self._comparison.rows
         count = len(rows.waiting)
+        started, output = time.monotonic(), LiveOutput(enabled=progress and count > 0)
         try:
             async with _opened_store(self._comparison) as store:
                 last_success = started
@@ -218,8 +218,8 @@ def status_line(batches: Sequence[StoredBatch], rows: int) -> str:
     where = "a batch" if len(batches) == 1 else f"{len(batches):,} batches"
     problems = dict.fromkeys(batch.message for batch in batches if batch.message)
     advice = (
-        "wait() waits for the answers, refresh() fetches those that are ready, and cancel() cancels. "
-        "batch=False asks directly, and pays twice."
+        "wait() waits for the answers, refresh() collects those that are ready, and cancel() stops the "
+        f"{'batch' if len(batches) == 1 else 'batches'}. batch=False asks directly, and pays twice."
     )
     return " ".join([f"{waiting} in {where} ({', '.join(words)}).", *problems, advice])
 
