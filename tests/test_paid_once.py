@@ -22,8 +22,9 @@ from tests.forms import wait_until as until
 from vision_nb import errors
 from vision_nb.demo import Fault
 from vision_nb.notebook.run_sync import run_sync
-from vision_nb.storage import claims
-from vision_nb.storage.claims import aclaimed, claimed, is_running, this_process
+from vision_nb.storage import claims, processes
+from vision_nb.storage.claims import aclaimed, claimed
+from vision_nb.storage.processes import is_running, this_process
 from vision_nb.store import Store
 
 ANSWER = vn.CompletionResponse("Blue.", usage=vn.Usage(10, 5, 2), model="gpt-4o", finish_reason="stop", latency=1.5)
@@ -370,7 +371,7 @@ def test_without_resume_nothing_is_shared(server, llm, path):
 def test_a_process_that_has_ended_is_not_running():
     child = subprocess.Popen([sys.executable, "-c", ""])
     machine, number, start = json.loads(this_process())
-    until(lambda: not is_running(json.dumps([machine, child.pid, claims._start(child.pid) or start])))  # a zombie
+    until(lambda: not is_running(json.dumps([machine, child.pid, processes._start(child.pid) or start])))  # a zombie
     child.wait()
     assert not is_running(json.dumps([machine, child.pid, start]))
     assert is_running(this_process()) and is_running(json.dumps(["another machine", child.pid, start]))

@@ -72,7 +72,7 @@ class Budget:
             spent, reserved, in_batches = self._spent, self._reserved, self._in_batches
             if not amount or spent + reserved + amount <= limit:
                 self._reserved += amount
-                self._in_batches += amount * is_batch
+                self._in_batches += amount if is_batch else 0
                 return amount
         others = "batches and calls in progress" if in_batches else "calls in progress"
         in_progress = f" and {format_usd(reserved)} is reserved for {others}" if reserved else ""

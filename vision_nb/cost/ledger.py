@@ -213,33 +213,24 @@ class Ledger(TerminalDisplay):
         """Return a pandas DataFrame with one row per call."""
         import pandas as pd
 
-        columns = [
-            "time",
-            "model",
-            "expected_tokens",
-            "expected_is_estimate",
-            "input_tokens",
-            "difference",
-            "output_tokens",
-            "is_estimate",
-            "usd",
-            "usd_is_reported",
-            "latency_s",
-        ]
+        columns = (
+            "time model expected_tokens expected_is_estimate input_tokens difference output_tokens is_estimate usd "
+            "usd_is_reported latency_s"
+        ).split()
         records = [
-            {
-                "time": pd.Timestamp(entry.time, unit="s"),
-                "model": entry.model,
-                "expected_tokens": entry.expected_tokens,
-                "expected_is_estimate": entry.expected_is_estimate,
-                "input_tokens": entry.usage.input_tokens,
-                "difference": entry.difference,
-                "output_tokens": entry.usage.output_tokens,
-                "is_estimate": entry.is_estimate,
-                "usd": None if entry.usd is None else float(entry.usd),
-                "usd_is_reported": entry.reported_usd is not None,
-                "latency_s": entry.latency,
-            }
+            (
+                pd.Timestamp(entry.time, unit="s"),
+                entry.model,
+                entry.expected_tokens,
+                entry.expected_is_estimate,
+                entry.usage.input_tokens,
+                entry.difference,
+                entry.usage.output_tokens,
+                entry.is_estimate,
+                None if entry.usd is None else float(entry.usd),
+                entry.reported_usd is not None,
+                entry.latency,
+            )
             for entry in self.entries
         ]
         return without_formulas(pd.DataFrame.from_records(records, columns=columns))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_nb.errors import BatchError
-from vision_nb.storage.claims import is_running, this_process
+from vision_nb.storage.processes import is_running, this_process
 from vision_nb.storage.store_file import StoreFile
 
 SCHEMA = """
