@@ -22,13 +22,12 @@ import vision_nb as vn
 from tests.conftest import _HIDDEN, _KEYS, closed_port, encoded, picture
 from tests.forms import interrupted_when, until
 from tests.s3_server import S3Server
+from tests.virtual_minutes import RecordedWindow
 from vision_nb import errors
 from vision_nb.comparison import cluster as cluster_calls
 from vision_nb.comparison import cluster_connection, cluster_session, cluster_worker
 from vision_nb.comparison.grid import make_grid
-from vision_nb.cost.request_window import SlidingWindow
 from vision_nb.demo import Fault
-from vision_nb.providers import sending
 from vision_nb.store import Store
 
 pytestmark = [
@@ -176,12 +175,11 @@ def test_extract_reads_values_and_repairs_them_on_the_workers(server, client, im
         kind: Literal["photo", "drawing"] | None
 
     server.fail(Fault(text="not JSON"), times=3)
-    before = len(vn.ledger.entries)
     sizes = vn.extract(images, Size, model=model(server), store=tmp_path / "a", cluster=client, progress=False)
     assert [one.parsed for one in sizes] == [Size(width=320, height=240)] * 6 and not sizes.failed
     assert sum(one.attempts for one in sizes) == len(server.requests) == 9
-    assert len(vn.ledger.entries) - before == 9
-    assert sum(one.usd for one in sizes) == sum(entry.usd for entry in vn.ledger.entries[before:])
+    assert len(vn.ledger.entries) == 9
+    assert sum(one.usd for one in sizes) == sum(entry.usd for entry in vn.ledger.entries)
     others = vn.extract(images, Local, model=model(server), store=tmp_path / "a", cluster=client, progress=False)
     assert all(type(one.parsed) is Local and one.parsed.height == 240 for one in others)
 
@@ -516,7 +514,6 @@ async def test_a_lost_connection_ends_the_run_and_keeps_the_rows_so_far(
         return "an answer"
 
     server.answer_with(answer)
-    before = len(vn.ledger.entries)
     own = Client(cluster.scheduler_address, set_as_default=False)
     client.run(slow_down)
     try:
@@ -533,7 +530,7 @@ async def test_a_lost_connection_ends_the_run_and_keeps_the_rows_so_far(
     comparison = running.result()
     assert comparison.incomplete.startswith("The connection to the Dask cluster was lost")
     assert sum(row.finished for row in comparison) == 2 and not comparison.errors
-    assert len(vn.ledger.entries) - before == len(server.requests) == 4
+    assert len(vn.ledger.entries) == len(server.requests) == 4
     again = await vn.acompare(model(server), "How?", images, store=tmp_path / "a", cluster=client, progress=False)
     assert sum(row.from_store for row in again) == 2 and not again.errors and not again.incomplete
 
@@ -687,17 +684,7 @@ async def test_an_unexpected_error_in_the_notebook_is_a_row_with_the_error(
 
 
 async def test_the_rate_limit_holds_across_workers_retries_included(server, client, images, tmp_path, monkeypatch):
-    now = [1000.0]
-    admitted, refused = [], []
-
-    class Window(SlidingWindow):
-        def admit(self, *limits: Any, **options: Any):
-            admission = super().admit(*limits, **options)
-            (admitted if admission is not None else refused).append(now[0])
-            return admission
-
-    window = Window(lambda: now[0])
-    monkeypatch.setattr(sending, "shared_window", lambda *_: window)
+    window = RecordedWindow(monkeypatch)
     server.fail(Fault(status=500), times=2)
     limits = vn.RateLimit(requests_per_minute=3)
     running = asyncio.create_task(
@@ -712,11 +699,13 @@ async def test_the_rate_limit_holds_across_workers_retries_included(server, clie
         )
     )
     while not running.done():
-        await until(lambda: running.done() or (now[0] in refused and len(server.requests) == len(admitted)))
-        now[0] += 61.0
+        await until(
+            lambda: running.done() or (window.now in window.refused and len(server.requests) == len(window.admitted))
+        )
+        window.now += 61.0
     comparison = await running
-    assert not comparison.errors and len(server.requests) == len(admitted) == 8
-    assert max(collections.Counter(admitted).values()) == 3
+    assert not comparison.errors and len(server.requests) == len(window.admitted) == 8
+    assert max(collections.Counter(window.admitted).values()) == 3
 
 
 def test_a_rate_limit_error_pauses_the_model_and_its_call_is_repeated(server, client, images, tmp_path):

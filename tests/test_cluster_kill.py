@@ -18,10 +18,9 @@ import vision_nb as vn
 from tests.conftest import encoded, picture
 from tests.forms import until
 from tests.test_cluster import ask_together, number_of_tasks
+from tests.virtual_minutes import RecordedWindow
 from vision_nb.comparison import cluster as cluster_calls
 from vision_nb.comparison import cluster_session
-from vision_nb.cost.request_window import SlidingWindow
-from vision_nb.providers import sending
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,7 +41,6 @@ def test_a_killed_worker_costs_at_most_the_calls_in_progress_there(server, tmp_p
 
     server.answer_with(answer)
     pictures = [encoded(Image.new("RGB", (40, 30), (number % 256, number // 256, 7))) for number in range(300)]
-    before = len(vn.ledger.entries)
     llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
     with (
         local_cluster(2) as cluster,
@@ -54,7 +52,7 @@ def test_a_killed_worker_costs_at_most_the_calls_in_progress_there(server, tmp_p
         )
     assert len(comparison) == len(paid) == 300 and not comparison.errors
     assert 120 < len(server.requests) <= 309
-    assert len(vn.ledger.entries) - before >= len(server.requests)
+    assert len(vn.ledger.entries) >= len(server.requests)
 
 
 def lose_messages():
@@ -78,7 +76,6 @@ async def test_a_request_whose_worker_dies_at_once_is_in_the_ledger(server, tmp_
         return "an answer"
 
     server.answer_with(answer)
-    before = len(vn.ledger.entries)
     llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
     with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
         pids += client.run(os.getpid).values()
@@ -88,7 +85,7 @@ async def test_a_request_whose_worker_dies_at_once_is_in_the_ledger(server, tmp_
         )
         await until(running.done)
     assert running.result()[0].response == "an answer"
-    assert len(vn.ledger.entries) - before == len(server.requests) == 2
+    assert len(vn.ledger.entries) == len(server.requests) == 2
 
 
 def jobs_left():
@@ -114,7 +111,6 @@ async def test_an_answer_that_has_arrived_is_kept_and_not_asked_for_again(server
         return f"answer {number}"
 
     server.answer_with(answer)
-    before = len(vn.ledger.entries)
     with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
         [pid] = client.run(os.getpid).values()
         running = asyncio.create_task(ask_together(server, client, colored_files(tmp_path, [0, 1])))
@@ -132,7 +128,7 @@ async def test_an_answer_that_has_arrived_is_kept_and_not_asked_for_again(server
         assert second.text == "answer 1" and asked == {0: 1, 1: 2}
     else:
         assert second.is_lost and asked == {0: 1, 1: 1}
-    assert len(vn.ledger.entries) - before == len(server.requests) == sum(asked.values())
+    assert len(vn.ledger.entries) == len(server.requests) == sum(asked.values())
 
 
 def local_cluster(workers):
@@ -159,7 +155,6 @@ async def test_an_image_that_kills_its_workers_is_an_error_and_the_others_of_its
         return f"answer {number}"
 
     server.answer_with(answer)
-    before = len(vn.ledger.entries)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         local_cluster(1) as cluster,
@@ -169,27 +164,18 @@ async def test_an_image_that_kills_its_workers_is_an_error_and_the_others_of_its
         may_answer.set()
     assert (first.text, last.text) == ("answer 0", "answer 2") and asked == {0: 1, 1: 2, 2: 2}
     assert str(killing).startswith("Workers died while they worked on this image (attempts: 1;")
-    assert len(vn.ledger.entries) - before == len(server.requests) == 5
+    assert len(vn.ledger.entries) == len(server.requests) == 5
 
 
 async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, tmp_path, monkeypatch):
-    now, admitted, refused, reservations = [1000.0], [], [], []
-
-    class Window(SlidingWindow):
-        def admit(self, *limits: Any, **options: Any):
-            admission = super().admit(*limits, **options)
-            (admitted if admission is not None else refused).append(now[0])
-            return admission
+    window, reservations = RecordedWindow(monkeypatch), []
 
     class Accounts(cluster_calls._Accounts):
         async def reserve(self, wanted):
             reservations.append(wanted)
             await super().reserve(wanted)
 
-    window = Window(lambda: now[0])
-    monkeypatch.setattr(sending, "shared_window", lambda *_: window)
     monkeypatch.setattr(cluster_calls, "_Accounts", Accounts)
-    before = len(vn.ledger.entries)
     llm = vn.OpenAIMultiModal("gpt-4o", "k", server.openai_base)
     with local_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
         [pid] = client.run(os.getpid).values()
@@ -204,13 +190,13 @@ async def test_a_request_that_a_dead_worker_has_not_sent_is_not_counted(server, 
                 progress=False,
             )
         )
-        await until(lambda: refused and len(vn.ledger.entries) - before == 1, running)
+        await until(lambda: window.refused and len(vn.ledger.entries) == 1, running)
         os.kill(pid, signal.SIGKILL)
         await until(lambda: len(reservations) == 3, running)
-        now[0] += 61.0
+        window.now += 61.0
         await until(running.done)
     assert not running.result().errors and not running.result().incomplete
-    assert len(admitted) == len(server.requests) == len(vn.ledger.entries) - before == 2
+    assert len(window.admitted) == len(server.requests) == len(vn.ledger.entries) == 2
 
 
 def run_dask(module, *arguments):

@@ -56,10 +56,24 @@ RECEIPT = {
 }
 
 
+COUNT = {"type": "object", "properties": {"count": {"type": "integer"}}}
+
+
 @pytest.fixture
 def llm(server):
     with vn.OpenAIMultiModal("gpt-4o-mini", api_key="sk-test-0123456789", api_base=f"{server.url}/v1") as llm:
         yield llm
+
+
+@pytest.fixture
+def disagreeing(server):
+    """Two models that count differently in the last image."""
+    server.answer_with(lambda asked: json.dumps({"count": 1 + (asked.model == "b" and asked.images[0].width == 42)}))
+    with (
+        vn.OpenAIMultiModal("a", "k", server.openai_base) as one,
+        vn.OpenAIMultiModal("b", "k", server.openai_base) as other,
+    ):
+        yield [one, other]
 
 
 @pytest.fixture
@@ -415,20 +429,9 @@ def test_a_review_must_fit_the_schema_and_survives_a_change_that_allows_it(serve
     assert extract(images, llm, stricter).reviews() == {}
 
 
-def test_images_that_the_models_answer_differently_come_before_the_others(server, images):
-    def script(question):
-        return '{"count": 2}' if question.model == "second" and question.images[0].width == 42 else '{"count": 1}'
-
-    server.answer_with(script)
-    models = [
-        vn.OpenAIMultiModal(name, api_key="sk-test-0123456789", api_base=f"{server.url}/v1")
-        for name in ("first", "second")
-    ]
-    schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
-    extraction = extract(images, models, schema)
+def test_images_that_the_models_answer_differently_come_before_the_others(disagreeing, images):
+    extraction = extract(images, disagreeing, COUNT)
     assert names(extraction[index].image for index in extraction.by_doubt()) == ["2.png", "0.png", "1.png"]
-    for model in models:
-        model.close()
 
 
 @pytest.mark.parametrize("schema", [None, "Receipt", 3, lambda: None, Receipt.model_construct()])
@@ -438,23 +441,11 @@ def test_something_that_is_not_a_schema_is_an_error_before_any_call(server, llm,
     assert server.requests == []
 
 
-def test_a_comparison_with_a_schema_has_a_column_per_field_and_marks_disagreement(server, images):
-    def script(question):
-        return '{"count": 2}' if question.model == "second" and question.images[0].width == 42 else '{"count": 1}'
-
-    server.answer_with(script)
-    models = [
-        vn.OpenAIMultiModal(name, api_key="sk-test-0123456789", api_base=f"{server.url}/v1")
-        for name in ("first", "second")
-    ]
-    schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
-    comparison = vn.compare(models, "How many?", images, schema=schema, progress=False)
+def test_a_comparison_with_a_schema_has_a_column_per_field_and_marks_disagreement(disagreeing, images):
+    comparison = vn.compare(disagreeing, "How many?", images, schema=COUNT, progress=False)
     table = comparison.to_dataframe()
     assert table["count"].tolist() == [1, 1, 1, 1, 1, 2] and table["attempts"].tolist() == [1] * 6
-    html = comparison._repr_html_()
-    assert html.count('title="the models disagree"') == 2
-    for model in models:
-        model.close()
+    assert comparison._repr_html_().count('title="the models disagree"') == 2
 
 
 def test_the_readme_way_in_ten_lines(tmp_path):
@@ -466,10 +457,8 @@ def test_the_readme_way_in_ten_lines(tmp_path):
 
 
 def test_the_score_says_which_model_is_right_and_what_it_costs(server, images, tmp_path):
-    answers = {40: 1, 41: 2, 42: 3}
-
     def script(question):
-        count = answers[question.images[0].width]
+        count = question.images[0].width - 39
         return json.dumps({"count": count + (question.model == "gpt-4o-mini" and count == 3)})
 
     server.answer_with(script)
@@ -477,8 +466,7 @@ def test_the_score_says_which_model_is_right_and_what_it_costs(server, images, t
         vn.OpenAIMultiModal(name, api_key="sk-test-0123456789", api_base=f"{server.url}/v1")
         for name in ("gpt-4o", "gpt-4o-mini")
     ]
-    schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
-    extraction = extract(images, models, schema)
+    extraction = extract(images, models, COUNT)
     truth = pd.DataFrame({"image": ["0.png", "1", "2.png"], "count": [1, 2, 3]})
     truth.to_csv(tmp_path / "truth.csv", index=False)
     expected = [["openai:gpt-4o", 3, 3], ["openai:gpt-4o-mini", 3, 2]]
@@ -530,9 +518,8 @@ def test_a_table_that_was_saved_and_corrected_is_a_truth(server, llm, images, tm
 
 def test_images_in_memory_of_the_same_name_are_scored_with_their_reviews(server, llm):
     server.answer_with(lambda question: json.dumps({"count": 1}))
-    schema = {"type": "object", "properties": {"count": {"type": "integer"}}}
     images = [vn.ImageDocument(image=encoded(picture(seed=seed), "BMP")) for seed in range(3)]
-    extraction = extract(images, llm, schema)
+    extraction = extract(images, llm, COUNT)
     assert len({row.image for row in extraction}) == 1
     assert "BMP image" in repr(extraction[0]) and "BMP image" in str(extraction)
     extraction.set_review(1, {"count": 1})

@@ -36,6 +36,29 @@ class VirtualMinutes:
         return self.windows.setdefault((model, account), VirtualWindow(self))  # threads may ask at once
 
 
+class RecordedWindow(SlidingWindow):
+    """The window of all models, on a clock that the test sets, which records when requests are admitted or refused.
+
+    Attributes:
+        now: The time in seconds.
+        admitted: The times at which requests were admitted.
+        refused: The times at which they had to wait.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(lambda: self.now)
+        self.now = 1000.0
+        self.admitted: list[float] = []
+        self.refused: list[float] = []
+        monkeypatch.setattr(sending, "shared_window", lambda *_: self)
+
+    def admit(self, *limits: Any, **options: Any) -> Admission | None:
+        """Record the time of a request."""
+        admission = super().admit(*limits, **options)
+        (self.refused if admission is None else self.admitted).append(self.now)
+        return admission
+
+
 class VirtualWindow(SlidingWindow):
     """A window that records when requests are sent.
 
