@@ -88,6 +88,19 @@ async def test_a_stream_that_is_closed_before_its_first_text_is_recorded_as_an_e
     check_estimate(ledger)
 
 
+@pytest.mark.parametrize("parts", [0, 1])
+async def test_a_closed_stream_has_no_more_parts_and_keeps_what_has_arrived(llm, ledger, parts):
+    stream, other = llm.stream_complete("What?", picture()), await llm.astream_complete("What?", picture())
+    for _ in range(parts):
+        assert next(stream).text and (await anext(other)).text
+    stream.close(), await other.aclose()
+    assert list(stream) == [] == [response async for response in other]
+    with pytest.raises(errors.SettingsError, match="make a new request"):
+        vn.display_stream(stream)
+    assert bool(stream.text) == bool(other.text) == bool(parts) and "ended" in repr(stream)
+    assert len(ledger.entries) == 2
+
+
 @pytest.mark.posix
 def test_the_open_calls_of_an_interrupted_comparison_are_recorded_as_estimates(server, llm, ledger, tmp_path):
     server.fail(Fault(delay=60), times=10)

@@ -201,7 +201,7 @@ class _Stream(Generic[R]):
         self._parse, self._accumulator, self._map_error, self._settle = parse, accumulator, map_error, settle
         self._finish = finish
         self._chunks = self._iterate(source)
-        self._is_complete = self._is_over = self._is_finished = False
+        self._is_complete = self._is_finished = False
 
     @property
     def response(self) -> R:
@@ -214,7 +214,8 @@ class _Stream(Generic[R]):
         return self.response.text
 
     def __repr__(self) -> str:
-        state = "ended" if self.response.finish_reason else "in progress" if self._has_begun else "not read yet"
+        is_over = self._is_finished or self.response.finish_reason
+        state = "ended" if is_over else "in progress" if self._has_begun else "not read yet"
         return f"{type(self).__name__}({state}: {self.text[:60]!r})"
 
     @property
@@ -235,8 +236,6 @@ class _Stream(Generic[R]):
             MalformedResponseError: There was no answer at all.
             IncompleteResponseError: The stream ended before the answer did.
         """
-        if self._is_over:
-            return None
         if not (self._has_begun or self.response.finish_reason):
             raise MalformedResponseError("The stream ended without an answer: ask again, or ask without streaming.")
         if (ended := self._accumulator.end("stop" if self._is_complete else "incomplete")) is not None:
@@ -244,7 +243,6 @@ class _Stream(Generic[R]):
         if self._accumulator.has_held_back:
             return self._accumulator.add(Delta(), last=True)
         if any(choice.finish_reason == "incomplete" for choice in self.response.choices):
-            self._is_over = True
             raise IncompleteResponseError(
                 "The answer is incomplete: the connection ended before the server said that the answer was finished. "
                 "Ask again; the text so far is in .partial_text.",
@@ -261,7 +259,7 @@ class _Stream(Generic[R]):
         """Return the last response; its delta is empty unless nothing has been streamed."""
         if self.response.text or self.response.reasoning:
             response = replace(response, delta="", reasoning_delta="")
-        self._accumulator.response, self._is_finished = response, True
+        self._accumulator.response = response
         return response
 
     def _failure(self, error: BaseException) -> BaseException:
@@ -311,7 +309,8 @@ class ResponseStream(_Stream[R]):
         raise StopIteration
 
     def close(self) -> None:
-        """Close the connection, and keep the part of the answer that has arrived."""
+        """Close the connection, and keep the part of the answer that has arrived; nothing more can be read."""
+        self._is_finished = True
         self._settle(self.response)
         close = getattr(self._source, "close", None)
         if close is not None:
@@ -360,7 +359,8 @@ class AsyncResponseStream(_Stream[R]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Close the connection, and keep the part of the answer that has arrived."""
+        """Close the connection, and keep the part of the answer that has arrived; nothing more can be read."""
+        self._is_finished = True
         self._settle(self.response)
         close = getattr(self._source, "aclose", None) or getattr(self._source, "close", None)
         if close is not None:
