@@ -64,9 +64,5 @@ def light_server(seconds=0.0):
         Its address, and its process.
     """
     command = [sys.executable, "-c", SERVER, str(seconds)]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         yield child.stdout.readline().strip(), psutil.Process(child.pid)
-    finally:
-        child.stdin.close()
-        child.wait(10)

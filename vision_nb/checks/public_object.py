@@ -10,8 +10,8 @@ from vision_nb.checks.attributes import FixedAttributes
 
 INTERNAL_NAMES = {
     "ClientOwner": "account batches counted_model for_many_calls identity image_types is_demo is_free label "
-    "max_image_bytes max_request_bytes outgoing pricing redacted schema_support server service settings takes_detail "
-    "window",
+    "max_image_bytes max_request_bytes outgoing pricing redacted schema_support send_once server service settings "
+    "takes_detail window",
     "BatchResult": "await_ batch_html grid opened_store options review_keys rows_of",
     "Row": "facts finished open_state with_answer with_cost_of with_error",
     "Response": "is_displayed priced_by sent_tokens shown_images",

@@ -14,6 +14,7 @@ from vision_nb.errors import ImageChangedError, ImageError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
 from vision_nb.providers.outgoing_image import ReadyImage
+from vision_nb.providers.request_process import RequestProcess
 from vision_nb.responses import Response
 from vision_nb.store import Store
 from vision_nb.user_warnings import submit, to_thread
@@ -89,8 +90,9 @@ class LocalCalls(Calls):
         try:
             async with AsyncExitStack() as stack:
                 if len(self._grid) >= MANY_CALLS:
-                    for model in self._grid.models:
-                        await stack.enter_async_context(model.for_many_calls())
+                    models = self._grid.models
+                    many = [llm for llm in models if await stack.enter_async_context(llm.for_many_calls())]
+                    await stack.enter_async_context(RequestProcess(many).running())
                 yield
         finally:
             self._executor = None

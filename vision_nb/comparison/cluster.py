@@ -31,7 +31,7 @@ from vision_nb.comparison.cluster_messages import (
 from vision_nb.comparison.cluster_tasks import ClusterTasks, Job, Message
 from vision_nb.comparison.grid import Grid
 from vision_nb.cost.accounting import CallAccounting
-from vision_nb.cost.request_gate import aadmit_again, active_gate, note_sent
+from vision_nb.cost.request_gate import aadmit_again, active_gate, note_sent, take_note
 from vision_nb.errors import ClusterError, SettingsError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
@@ -256,12 +256,8 @@ class ClusterCalls(Calls):
     async def _handle(self, message: Message, accounts: _Accounts) -> None:
         """Answer a request of a call."""
         gate = active_gate.get()
-        if message.kind == "sent":
-            note_sent()
-        elif message.kind == "reports":
-            if gate is not None:
-                reports, is_refused = message.data
-                gate.note_reports(reports, is_refused=is_refused)
+        if message.kind in ("sent", "reports"):
+            take_note(gate, message.kind, message.data)
         else:
             reply: Any
             try:

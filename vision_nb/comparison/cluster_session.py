@@ -146,13 +146,13 @@ class Session:
                     await self.complete(self._open(setup), key)
             return self._setup
 
-    def tell(self, kind: str, call: str, data: Any, number: str = "") -> None:
+    def tell(self, kind: str, data: Any, call: str, number: str = "") -> None:
         """Send a message to the notebook.
 
         Args:
             kind: What it is about.
-            call: The call's ID.
             data: More about it, which is pickled.
+            call: The call's ID.
             number: The ID of the reply that is expected.
         """
         message = (kind, call, number, pickle.dumps(data))
@@ -176,7 +176,7 @@ class Session:
             if self._is_closed:
                 raise ClusterError("The run has ended.")
             self._replies[number] = reply
-        self.tell(kind, call, data, number)
+        self.tell(kind, data, call, number)
         return reply
 
     def receive(self, number: str, reply: Any) -> None:

@@ -34,7 +34,7 @@ from vision_nb.comparison.cluster_messages import (
 )
 from vision_nb.comparison.cluster_session import Session
 from vision_nb.cost.accounting import CallAccounting, active_accounting
-from vision_nb.cost.request_gate import LimitReport, active_gate
+from vision_nb.cost.request_gate import RemoteGate, active_gate
 from vision_nb.errors import ClusterError, ImageError, ImageNotFoundError, UnsupportedImageError, VisionError
 from vision_nb.images.decode import Size
 from vision_nb.images.document import ImageDocument
@@ -90,43 +90,21 @@ def receive(run: str, replies: bytes | None) -> None:
         session.receive(number, reply)
 
 
-class _Call:
+class _Call(RemoteGate):
     """A call in progress; it is the gate that its requests pass."""
 
-    is_limited = True
-
     def __init__(self, session: Session, call: str) -> None:
+        super().__init__(partial(session.tell, call=call))
         self._session, self._call = session, call
-        self._has_rate_limit = False
         self.settlements: list[Settlement] = []
 
     async def ask(self, kind: str, data: Any = None) -> None:
         """Wait for the notebook's permission to send a request; its errors are raised here."""
-        self._has_rate_limit = await asyncio.wrap_future(self._session.ask(kind, self._call, data))
-
-    async def aadmit(self, input_tokens: int | None, output_tokens: int) -> None:
-        """Return at once: `_Accounting` has asked for the permission."""
+        self._has_limit = await asyncio.wrap_future(self._session.ask(kind, self._call, data))
 
     async def aadmit_again(self) -> None:
         """Wait until the last request may be sent once more."""
         await self.ask("again")
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait some seconds."""
-        await asyncio.sleep(seconds)
-
-    def note_sent(self) -> None:
-        """Tell the notebook that the last request is sent now, if it counts towards a limit."""
-        if self._has_rate_limit:
-            self._session.tell("sent", self._call, None)
-
-    def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
-        """Pass on the rate limits that the server reported."""
-        if reports or is_refused:
-            self._session.tell("reports", self._call, (list(reports), is_refused))
-
-    def correct(self, input_tokens: int, output_tokens: int) -> None:
-        """Return at once: the notebook knows the tokens from the settlement."""
 
 
 class _Accounting(CallAccounting):
@@ -199,7 +177,7 @@ async def _perform(session: Session, slot: _Slot, order: Order) -> None:
         result = await session.in_thread(_digests, session.address, order.work, await _images(session, slot, order))
     else:
         result = await session.in_thread(_sizes, session.address, await _images(session, slot, order))
-    session.tell("result", order.key, result)
+    session.tell("result", result, order.key)
 
 
 async def _images(session: Session, slot: _Slot, order: Order) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Resource = Literal["requests", "tokens", "input_tokens", "output_tokens", "attempts"]
 """What a rate limit counts; attempts are limited by the Retry-After header of a refusal."""
@@ -62,6 +63,59 @@ class RequestGate(Protocol):
 
     def correct(self, input_tokens: int, output_tokens: int) -> None:
         """Replace the counted tokens of the last request with those that the server reported."""
+
+
+class RemoteGate:
+    """The gate of a call on behalf of another process, which has admitted its request and knows the limits.
+
+    Args:
+        tell: Sends the other process a message for `take_note`: its kind, and more about it.
+        has_limit: Whether a limit counts the request from when it is sent.
+    """
+
+    is_limited = True
+
+    def __init__(self, tell: Callable[[str, Any], None], *, has_limit: bool = False) -> None:
+        self._tell, self._has_limit = tell, has_limit
+
+    async def aadmit(self, input_tokens: int | None, output_tokens: int) -> None:
+        """Return at once; see `RequestGate`."""
+
+    async def aadmit_again(self) -> None:
+        """Return at once; see `RequestGate`."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait some seconds; see `RequestGate`."""
+        await asyncio.sleep(seconds)
+
+    def note_sent(self) -> None:
+        """Say that the request is sent now, if that counts; see `RequestGate`."""
+        if self._has_limit:
+            self._tell("sent", None)
+
+    def note_reports(self, reports: Sequence[LimitReport], *, is_refused: bool) -> None:
+        """Pass on the rate limits that the server reported; see `RequestGate`."""
+        if reports or is_refused:
+            self._tell("reports", (list(reports), is_refused))
+
+    def correct(self, input_tokens: int, output_tokens: int) -> None:
+        """Return at once: the other process knows the tokens from the answer; see `RequestGate`."""
+
+
+def take_note(gate: RequestGate | None, kind: str, data: Any) -> None:
+    """Tell a gate what a `RemoteGate` said.
+
+    Args:
+        gate: The gate; None to do nothing.
+        kind: The kind of message.
+        data: More about it.
+    """
+    if gate is not None:
+        if kind == "sent":
+            gate.note_sent()
+        else:
+            reports, is_refused = data
+            gate.note_reports(reports, is_refused=is_refused)
 
 
 active_gate: ContextVar[RequestGate | None] = ContextVar("active_gate", default=None)

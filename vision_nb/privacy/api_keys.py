@@ -17,7 +17,7 @@ from weakref import ref
 from vision_nb.errors import MissingKeyError, SettingsError
 from vision_nb.notebook.interrupts import keep_weakly
 from vision_nb.privacy.redaction import Pattern, register
-from vision_nb.privacy.transfer import includes_secrets
+from vision_nb.privacy.transfer import includes_secrets, is_exact
 
 _TOKEN = re.compile(r"vision_nb-key-(\d+)")
 _PLACEHOLDERS = ("EMPTY", "demo", "not needed to count")  # what this package sends where no key is needed
@@ -96,7 +96,8 @@ class Secret:
         if self._value in _PLACEHOLDERS:
             return _restore, (self._value, self.name, self.variable)
         if includes_secrets():
-            return _restore_transferred, (self.reveal(), self.name, self.variable, self._parts, self._is_passed)
+            is_passed = self._is_passed or is_exact()
+            return _restore_transferred, (self.reveal(), self.name, self.variable, self._parts, is_passed)
         return _restore, (None, self.name, self.variable)
 
     def __getstate__(self) -> None:

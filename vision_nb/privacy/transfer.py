@@ -1,13 +1,15 @@
 """Pickling objects together with their secrets, for a process that makes calls on this one's behalf.
 
-By default, a pickle contains no secrets. `dumps_with_secrets` returns one that does: it must go to the other process
-directly, and must not be kept, logged or displayed on the way.
+By default, a pickle contains no secrets. One that is made by `dumps_with_secrets` or within `including_secrets` does:
+it must go to the other process directly, and must not be kept, logged or displayed on the way.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -15,14 +17,18 @@ from vision_nb.checks.context_values import context_value
 
 
 class Transfer:
-    """One pickle that may contain secrets.
+    """Pickles that may contain secrets.
+
+    Args:
+        is_exact: As for `including_secrets`.
 
     Attributes:
-        has_secrets: Whether it contains any.
+        has_secrets: Whether they contain any.
+        is_exact: As given.
     """
 
-    def __init__(self) -> None:
-        self.has_secrets = False
+    def __init__(self, *, is_exact: bool) -> None:
+        self.has_secrets, self.is_exact = False, is_exact
 
 
 _active: ContextVar[Transfer | None] = ContextVar("_active", default=None)
@@ -35,6 +41,25 @@ def includes_secrets() -> bool:
         return False
     transfer.has_secrets = True
     return True
+
+
+def is_exact() -> bool:
+    """Return whether the process that reads the pickle is to use just these keys."""
+    transfer = _active.get()
+    return transfer is not None and transfer.is_exact
+
+
+@contextmanager
+def including_secrets(*, is_exact: bool = False) -> Iterator[Transfer]:
+    """Include secrets in the pickles that are made in a ``with`` block, and yield what is known about them.
+
+    Args:
+        is_exact: Whether to use keys that were read from the environment even where it has others, as that of a
+            child process may have by now.
+    """
+    transfer = Transfer(is_exact=is_exact)
+    with context_value(_active, transfer):
+        yield transfer
 
 
 def dumps_with_secrets(value: Any) -> tuple[bytes, bool]:
@@ -53,8 +78,7 @@ def dumps_with_secrets(value: Any) -> tuple[bytes, bool]:
                 return "MISSING"
             return super().reducer_override(value)
 
-    transfer = Transfer()
     buffer = io.BytesIO()
-    with context_value(_active, transfer):
+    with including_secrets() as transfer:
         Pickler(buffer).dump(value)
     return buffer.getvalue(), transfer.has_secrets

@@ -134,20 +134,34 @@ class ClientOwner(PublicObject, ABC):
         return _clients_for_many.get().get(self) or self._async_clients.get()
 
     @asynccontextmanager
-    async def for_many_calls(self) -> AsyncIterator[None]:
+    async def for_many_calls(self) -> AsyncIterator[bool]:
         """Make the asynchronous calls of this context with a client that is made for many calls at once.
 
-        It is closed at the end.
+        It is closed at the end. Yield whether the vendor has such a client.
         """
         client = self._make_client_for_many()
         if client is None:
-            yield
+            yield False
             return
         try:
             with context_value(_clients_for_many, {**_clients_for_many.get(), self: client}):
-                yield
+                yield True
         finally:
             await self._aclose_client(client)
+
+    async def send_once(self, request: Any) -> Any:
+        """Send a request once from this process; models with a client for many calls have this method.
+
+        Args:
+            request: The request.
+
+        Returns:
+            What the vendor's client returns.
+
+        Raises:
+            Exception: As the vendor's client raises it.
+        """
+        raise NotImplementedError
 
     def _make_client_for_many(self) -> Any:
         """Create the vendor's client for many calls at once, or return None if it has none."""

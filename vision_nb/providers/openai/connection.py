@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,10 @@ from vision_nb.privacy.redaction import redact_logs
 from vision_nb.privacy.token_provider import TokenProvider
 from vision_nb.providers.addresses import Address, check_address, is_on_this_machine
 from vision_nb.providers.base import MultiModalLLM
+from vision_nb.providers.call import Request
+from vision_nb.providers.deadline import answer_deadline
+from vision_nb.providers.openai.responses_api import wire_format_of
+from vision_nb.providers.request_process import active_process
 from vision_nb.services.table import SERVICES, Service
 
 if TYPE_CHECKING:
@@ -160,6 +165,31 @@ class OpenAIConnection(MultiModalLLM):
         from openai import AsyncOpenAI, OpenAI
 
         return OpenAI, AsyncOpenAI
+
+    def _create(self, request: Request) -> Any:
+        """Send a request once."""
+        with answer_deadline(self.total_timeout):
+            return wire_format_of(request).create(self.client.with_options(max_retries=0))(**request)
+
+    async def _acreate(self, request: Request) -> Any:
+        """Send a request once, perhaps from another process."""
+        process = active_process(self, request)
+        async with asyncio.timeout(self.total_timeout):
+            return await (self.send_once(request) if process is None else process.send(self, request))
+
+    async def send_once(self, request: Request) -> Any:
+        """Send a request once with the asynchronous client of this process.
+
+        Args:
+            request: The request.
+
+        Returns:
+            The client's answer or stream.
+
+        Raises:
+            Exception: As the client raises it.
+        """
+        return await wire_format_of(request).acreate(self.async_client, request)
 
     @contextmanager
     def _needing_api(self, advice: str) -> Iterator[None]:

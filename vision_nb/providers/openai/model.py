@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -172,16 +171,6 @@ class OpenAIMultiModal(OpenAIConnection):
                 await asleep(pause, ASKED_TO_WAIT)
                 retries += 1
             await aadmit_again()
-
-    def _create(self, request: Request) -> Any:
-        """Send a request once."""
-        with answer_deadline(self.total_timeout):
-            return wire_format_of(request).create(self.client.with_options(max_retries=0))(**request)
-
-    async def _acreate(self, request: Request) -> Any:
-        """Send a request once."""
-        async with asyncio.timeout(self.total_timeout):
-            return await wire_format_of(request).acreate(self.async_client, request)
 
     def _pause_before_retry(self, error: Exception, retries: int) -> float | None:
         from vision_nb.providers.openai.retries import pause_before_retry  # needed after an error only
