@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import itertools
 import json
 import os
 import signal
@@ -31,7 +32,8 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
-    """Start the process at once."""
+    """Start the process at once, and let it send all requests."""
+    monkeypatch.setattr(request_process, "OWN_TURN", 1 << 60)
     monkeypatch.setattr(request_process, "FULL", 0.0)
     monkeypatch.setattr(request_process, "WATCHED_SECONDS", 0.01)
 
@@ -243,6 +245,20 @@ async def test_a_cancelled_call_closes_its_connection():
         assert process.takes(llm, {}) and helpers()
 
 
+async def test_every_api_answers_through_it(server):
+    azure = vn.AzureOpenAIMultiModal(
+        "eyes", "gpt-4o", server.url, api_version="2024-06-01", api_key="a key of this test"
+    )
+    responses = connect(server.openai_base, api="responses")
+    async with helped(azure, responses) as process:
+        for llm in (azure, responses):
+            image = vn.samples.path("chart")
+            there = await llm.acomplete("How large is it?", image)
+            here = await asyncio.to_thread(llm.complete, "How large is it?", image)
+            assert (there.text, there.usage, type(there.raw)) == (here.text, here.usage, type(here.raw))
+    assert next(process._numbers) == 2
+
+
 async def test_a_request_that_takes_too_long_is_the_same_error():
     async with answering({"slow": None}) as (base, _):
         llm = connect(base, total_timeout=0.5, timeout=60)
@@ -277,6 +293,16 @@ async def test_streams_and_headers_of_a_single_call_stay_here(server):
         child.resume()
         assert (await llm.acomplete("What?")).text
     assert next(process._numbers) == 1
+
+
+async def test_some_requests_are_sent_from_here(server, monkeypatch):
+    monkeypatch.setattr(request_process, "OWN_TURN", 5)
+    llm = connect(server.openai_base)
+    async with helped(llm) as process:
+        process._turns = itertools.count(1)
+        for _ in range(10):
+            await llm.acomplete("What?")
+        assert next(process._numbers) == 8
 
 
 async def test_models_that_cannot_be_sent_stay_here(server):

@@ -32,6 +32,8 @@ WATCHED_SECONDS = 1.0
 """How long a core must be in full use before the process is started."""
 FULL = 0.85
 """The share of that time for which the event loop is busy, from which the core counts as full."""
+OWN_TURN = 5
+"""Every fifth request is still sent from here: the others leave about the time for it (200 at once, November 2026)."""
 
 _LENGTH = 8  # bytes of the number before each pickle
 _KEPT_HERE = {"stream", "extra_headers"}  # streams are not pickled, and headers of a single call may be secret
@@ -113,7 +115,7 @@ class RequestProcess:
     def __init__(self, models: Sequence[ClientOwner]) -> None:
         self._models = models
         self._places: dict[ClientOwner, int] = {}  # of the models that the process has
-        self._numbers = count()
+        self._numbers, self._turns = count(), count(1)
         self._waiting: dict[int, tuple[asyncio.Future[Any], RequestGate | None]] = {}  # the calls, by number
 
     @asynccontextmanager
@@ -185,7 +187,8 @@ class RequestProcess:
 
     def takes(self, llm: ClientOwner, request: Request) -> bool:
         """Return whether a request of a model is to be sent with `send`."""
-        return llm in self._places and _KEPT_HERE.isdisjoint(request)
+        is_possible = llm in self._places and _KEPT_HERE.isdisjoint(request)
+        return is_possible and next(self._turns) % OWN_TURN > 0
 
     async def send(self, llm: ClientOwner, request: Request) -> Any:
         """Send a request once, and return its answer.
