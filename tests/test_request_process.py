@@ -395,3 +395,19 @@ def test_an_interrupt_ends_it(tmp_path):
     with light_server(0.5) as (base, _), when_it_works(lambda _: os.kill(os.getpid(), signal.SIGINT)):
         result = ask_400(base, tmp_path)
     assert result.incomplete and "interrupted" in result.incomplete and not result.errors and not helpers()
+
+
+def test_the_demo_answers_in_this_process(tmp_path):
+    seen, has_ended = [], threading.Event()
+
+    def watch():
+        while not has_ended.wait(0.02):
+            seen.extend(helpers())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    prompts = [f"How large is it? {number}" for number in range(100)]
+    result = vn.compare("demo", prompts, [vn.samples.path("chart")], store=tmp_path / "a.sqlite3", progress=False)
+    has_ended.set()
+    thread.join()
+    assert not seen and not result.errors

@@ -92,6 +92,7 @@ class LocalCalls(Calls):
                 if len(self._grid) >= MANY_CALLS:
                     models = self._grid.models
                     many = [llm for llm in models if await stack.enter_async_context(llm.for_many_calls())]
+                    many = [llm for llm in many if not llm.is_demo]  # whose server is in this process
                     await stack.enter_async_context(RequestProcess(many).running())
                 yield
         finally:
