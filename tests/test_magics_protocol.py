@@ -92,3 +92,7 @@ def test_rerunning_a_cell_of_a_conversation_replaces_its_own_turn():
         assert [run(*cell, sent) for cell in cells] == [(3, 5)] * 3  # Run All on the executed notebook
         assert [run(*cell, sent) for cell in cells[1:]] == [(3, 5)] * 2
         assert run("two", "%%vision -c\nTwo, differently?", sent) == (4, 3)
+        run("code", "chat = %vision chat show\nchat.undo()")  # code can change the conversation too
+        assert run("two", "%%vision -c\nTwo again?", sent) == (5, 3)
+        run("code", "chat = %vision chat show\nchat.ask('By code?')")
+        assert run("two", "%%vision -c\nTwo once more?", sent) == (7, 3)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from vision_nb.conversation.chat import Chat
+from vision_nb.conversation.turn import Turn
 from vision_nb.magics.usage_errors import UsageError, unknown
 
 DEFAULT_NAME = "notebook"
@@ -18,19 +20,21 @@ class Conversation:
     Attributes:
         chat: The questions and answers.
         model: The model's name as the user wrote it; empty for the default model.
-        cells: The ID of each turn's cell, or None if the front end sends no IDs.
+        cells: The turns that cells have asked, each with the cell's ID, if the front end sends IDs.
     """
 
     chat: Chat
     model: str = ""
-    cells: list[str | None] = field(default_factory=list)
+    cells: list[tuple[Turn, str | None]] = field(default_factory=list)
 
     def before(self, cell: str | None) -> Conversation:
         """Return a copy without a cell's turn and all later turns, which a rerun replaces."""
-        kept = self.cells.index(cell) if cell is not None and cell in self.cells else len(self.cells)
+        asked = [id(turn) for turn, asked_by in self.cells if cell is not None and asked_by == cell]
+        turns = list(takewhile(lambda turn: id(turn) not in asked, self.chat.turns))
         chat = self.chat.fork()
-        chat.undo(len(self.cells) - kept)
-        return Conversation(chat, self.model, self.cells[:kept])
+        chat.replace(turns)
+        kept = {id(turn) for turn in turns}
+        return Conversation(chat, self.model, [one for one in self.cells if id(one[0]) in kept])
 
 
 class Conversations(dict[str, Conversation]):

@@ -190,7 +190,7 @@ def _answer(
             if view.response is not None:
                 session.variables[LAST_ANSWER] = as_completion(view.response)
             if len(chat) > turns:
-                conversation.cells.append(current_cell_id())
+                conversation.cells.append((chat.turns[-1], current_cell_id()))
                 session.conversations[options.chat or DEFAULT_NAME] = conversation
     if format_name == "code" and stored is None:  # a cached answer already has its cell
         session.shell.set_next_input(extract_code(chat.responses[-1].text))
