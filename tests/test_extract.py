@@ -404,6 +404,8 @@ def test_a_review_replaces_the_answer_and_is_shared_by_models_and_later_runs(ser
     extraction.set_review(1, {"total.amount": "9.75"}, reviewer="Ada")
     assert extraction.reviews()[1].value["total"] == {"amount": "9.75", "currency": "EUR"}
     assert extraction.reviews()[1].value["count"] == 7
+    with pytest.raises(errors.SettingsError, match="A builtin_function_or_method is not a value of Receipt"):
+        extraction.set_review(0, len)
     extraction.set_review(0, {"count": 8, "total": {"amount": "1", "currency": None}}, reviewer="Ada")
     assert extraction.reviews()[0].value["shop"] == RECEIPT["shop"]
     assert extraction.reviews()[0].value["total"] == {"amount": "1", "currency": None}

@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from typing import Any, Protocol
 
 from vision_nb.errors import SettingsError
-from vision_nb.rendering.format import as_sentence
+from vision_nb.rendering.format import as_sentence, type_name
 from vision_nb.schema.json_text import to_json
 from vision_nb.schema.jsonschema_import import import_jsonschema
 from vision_nb.schema.misread_values import misread_values
@@ -70,7 +70,12 @@ class TypeValidator:
 
     def dump(self, value: Any) -> Any:
         """Return a value as JSON data."""
-        return self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True)
+        try:
+            return self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(
+                f"{type_name(value, 'A')} is not a value of {self._name}: pass one, or a dict."
+            ) from error
 
 
 def _by_path(data: Any, error: Any) -> dict[str, str]:
