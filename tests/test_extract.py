@@ -409,6 +409,8 @@ def test_a_review_replaces_the_answer_and_is_shared_by_models_and_later_runs(ser
     extraction.set_review(0, {"count": 8, "total": {"amount": "1", "currency": None}}, reviewer="Ada")
     assert extraction.reviews()[0].value["shop"] == RECEIPT["shop"]
     assert extraction.reviews()[0].value["total"] == {"amount": "1", "currency": None}
+    with pytest.raises(errors.SettingsError, match=r"'cuont' is not a field of the schema\. Did you mean 'count'"):
+        extraction.set_review(2, {"cuont": 8})
     for index in (0, 1):
         extraction.remove_review(index, reviewer="Ada")
     assert extraction.reviews() == {}

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vision_nb.checks.arguments import checks_arguments
 from vision_nb.checks.indices import item_at
@@ -30,7 +30,7 @@ from vision_nb.errors import ImageError, SchemaError, SettingsError
 from vision_nb.paths import writable_path
 from vision_nb.rendering.data_frame import without_formulas
 from vision_nb.rendering.terminal import TerminalPart
-from vision_nb.schema.fields import Field, flatten, unflatten
+from vision_nb.schema.fields import Field, flatten, with_changes
 from vision_nb.schema.schema import Schema
 from vision_nb.storage.annotations import Review
 
@@ -290,10 +290,11 @@ class Extraction(BatchResult):
 
         Raises:
             SchemaError: The data does not match the schema.
-            SettingsError: The row does not exist, or its image cannot be read.
+            SettingsError: The row does not exist, its image cannot be read, or a name is not that of a field.
         """
         value = plain_data(value)
-        changed = self._with_changes(index, value) if isinstance(value, Mapping) else self.schema.dump(value)
+        is_dict = isinstance(value, Mapping)
+        changed = with_changes(self._saved(index), value, self.fields) if is_dict else self.schema.dump(value)
         review = Review(self.schema.dump(self.schema.validate(changed)), reviewer or default_annotator())
         with self.comparison.opened_store() as store:
             store.put_review(self._review_key(index), review)
@@ -316,16 +317,12 @@ class Extraction(BatchResult):
             return False
         return True
 
-    def _with_changes(self, index: int, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the data of a row's latest review, or else of its answer, with changes by field name or path."""
+    def _saved(self, index: int) -> Mapping[str, Any]:
+        """Return the data of a row's latest review, or else of its answer; empty if there is neither."""
         review, row = self.get_review(index), self.comparison[index]
-        if review is None and not row.finished:
-            return changes
-        data = self.schema.dump(row.parsed) if review is None else review.value
-        saved = flatten(data, self.fields)
-        by_path = {name: changes[name] for name in changes if name in saved}
-        others = {name: changes[name] for name in changes if name not in saved}
-        return {**data, **unflatten(saved | by_path, self.fields), **others}
+        if review is not None:
+            return cast("Mapping[str, Any]", review.value)
+        return self.schema.dump(row.parsed) if row.finished else {}
 
     def by_doubt(self) -> list[int]:
         """Return the index of one row per image, starting with those that need a check.

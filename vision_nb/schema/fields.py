@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from vision_nb.checks.spelling import similar
+from vision_nb.errors import SettingsError
+
 Kind = Literal[
     "text",
     "integer",
@@ -250,3 +253,32 @@ def unflatten(flat: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, Any
             target = target.setdefault(step, {})
         target[steps[-1]] = flat.get(field.path) if outermost is None else None
     return data
+
+
+def with_changes(data: Mapping[str, Any], changes: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
+    """Return JSON data with new values of some of its fields.
+
+    Args:
+        data: The object; if it is empty, the result has only the changes.
+        changes: The new values, by the path of a field or the name of an object around it.
+        fields: The fields of the object.
+
+    Raises:
+        SettingsError: There is no such field.
+
+    >>> fields = [Field("total.currency", "text"), Field("date", "date")]
+    >>> with_changes({"total": {"currency": "EUR"}, "date": None}, {"total.currency": "USD"}, fields)
+    {'total': {'currency': 'USD'}, 'date': None}
+    """
+    old = flatten(data, fields)
+    known = [*old, *data, *(path.partition(".")[0] for path in old)]
+    for name in changes if fields else ():
+        if name not in known:
+            near = similar(str(name), known)
+            advice = f"Did you mean {near!r:.60}?" if near else f"The fields are {', '.join(old)[:120]}."
+            raise SettingsError(f"{name!r:.60} is not a field of the schema. {advice}")
+    if not data:
+        return dict(changes)
+    by_path = {name: changes[name] for name in changes if name in old}
+    others = {name: changes[name] for name in changes if name not in old}
+    return {**data, **unflatten(old | by_path, fields), **others}
