@@ -4,6 +4,7 @@ import asyncio
 import re
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 import vision_nb as vn
 import vision_nb.widgets
 from tests.conftest import encoded, picture
+from tests.forms import wait_until
 from vision_nb.errors import ImageNotFoundError, SettingsError
 from vision_nb.images.cards import PAGE
 from vision_nb.images.document import ImageDocument
 from vision_nb.widgets.composer import Composer
 from vision_nb.widgets.image_browser import ImageBrowser
 from vision_nb.widgets.label_panel import LabelPanel
+from vision_nb.widgets.prefetch import PrefetchCache
 from vision_nb.widgets.region_select import RegionSelect
 from vision_nb.widgets.review_panel import ReviewPanel
 from vision_nb.widgets.transcript_view import TranscriptView
@@ -72,6 +75,28 @@ def test_a_single_broken_source_is_an_error(tmp_path):
     for nothing in ([], None):
         with pytest.raises(SettingsError, match="There is nothing to show"):
             vn.show(nothing)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_page_that_is_requested_twice_at_once_is_read_once_and_again_after_an_error(fails):
+    reads, may_end = [], threading.Event()
+
+    def read(index):
+        reads.append(index)
+        may_end.wait(60)
+        if fails and len(reads) == 1:
+            raise OSError("The disk is busy.")
+        return index
+
+    cache = PrefetchCache(read, size=4)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.get, 7)
+        wait_until(lambda: reads)
+        second = pool.submit(cache.get, 7)
+        wait_until(second.running)
+        may_end.set()
+    assert fails or (first.result(), second.result(), reads) == (7, 7, [7])
+    assert not fails or (isinstance(first.exception(), OSError) and cache.get(7) == 7)
 
 
 @pytest.mark.parametrize("columns", [0, -1, 2.5, "3"])

@@ -26,23 +26,26 @@ class PrefetchCache(Generic[_Value]):
         self._lock = threading.Lock()
 
     def get(self, index: int) -> _Value:
-        """Return a value; if the thread is reading it, wait instead of reading it twice."""
+        """Return a value; if another thread is reading it, wait instead of reading it twice."""
         with self._lock:
             future = self._futures.get(index)
             is_mine = future is None or future.cancel()  # not begun: do not wait for the thread
-            if is_mine:
+            if future is None or is_mine:
                 future = self._add(index, Future())
+                future.set_running_or_notify_cancel()  # or another thread would cancel it
             else:
                 self._futures.move_to_end(index)
-        assert future is not None
-        if is_mine:
-            try:
+        try:
+            if is_mine:
                 future.set_result(self._read(index))
-            except BaseException:
-                with self._lock:
-                    self._futures.pop(index, None)
-                raise
-        return future.result()
+            return future.result()
+        except BaseException as error:
+            if is_mine:
+                future.set_exception(error)
+            with self._lock:
+                if self._futures.get(index) is future:  # it is read again the next time
+                    del self._futures[index]
+            raise
 
     def prefetch(self, index: int) -> None:
         """Read a value in a thread, unless it is cached already."""
