@@ -160,6 +160,8 @@ async def test_an_interrupted_stream_is_closed_and_its_part_stays_marked_as_inte
 def test_an_empty_stream_is_an_error():
     with pytest.raises(errors.SettingsError, match="stream is empty"):
         vn.display_stream(iter(()))
+    with pytest.raises(errors.SettingsError, match="has an int in place of a response"):
+        vn.display_stream([1])
 
 
 def test_a_response_has_its_model_tokens_and_time_in_collapsed_details(server):

@@ -319,7 +319,7 @@ def test_an_index_that_does_not_exist_says_how_many_items_there_are(photo):
 
 
 @pytest.mark.parametrize(("whole", "part"), [(int, float), (np.int64, np.float32)])
-def test_a_number_of_numpy_is_a_number(photo, server, whole, part):
+def test_a_number_of_numpy_is_a_number(photo, server, tmp_path, whole, part):
     llm = vn.OpenAIMultiModal("gpt-4o", "key", server.openai_base, max_side=whole(100), max_retries=whole(0))
     llm.max_new_tokens = whole(50)
     assert repr(llm.identity["max_side"]) == "100" and repr(llm.settings()) == "{'max_new_tokens': 50}"
@@ -338,6 +338,11 @@ def test_a_number_of_numpy_is_a_number(photo, server, whole, part):
     assert len(vn.load_images(photo, frames=whole(1), dpi=part(72))) == 1
     chat = vn.Chat(llm, keep_images=whole(2))
     assert repr(chat.keep_images) == "2"
+    answered = vn.compare("demo", "Which?", photo, store=tmp_path / "a.sqlite3", progress=False)
+    assert vn.LabelPanel(answered, seed=whole(1), annotator="\ud800").row == 0
+    pixels = np.zeros((9, 9, 3), np.uint8)
+    for message in (vn.ChatMessage("user", pixels), vn.ChatMessage.of({"role": "user", "content": pixels})):
+        assert message.image_documents[0].size == (9, 9)
     vn.show(photo, columns=whole(2))
 
 

@@ -55,7 +55,7 @@ class ChatMessage(TerminalDisplay):
     content: str | tuple[Part, ...]
 
     def __init__(self, role: str | MessageRole = MessageRole.USER, content: Any = "") -> None:
-        if content == "" and isinstance(role, str) and role not in set(MessageRole):
+        if isinstance(role, str) and role not in set(MessageRole) and isinstance(content, str) and not content:
             raise SettingsError(f"{role!r:.80} is not a role: write ChatMessage('user', {role!r:.80}).")
         object.__setattr__(self, "role", _role(role))
         if not isinstance(content, str):
@@ -77,7 +77,9 @@ class ChatMessage(TerminalDisplay):
         if isinstance(message, ChatMessage):
             return message
         if isinstance(message, Mapping) and "role" in message:
-            return cls(message["role"], message.get("content") or "")
+            content = message.get("content")
+            is_empty = content is None or (isinstance(content, (str, list, tuple)) and not content)
+            return cls(message["role"], "" if is_empty else content)
         raise SettingsError(
             f"{type_name(message, 'A')} is not a message: pass ChatMessage(role=..., content=...), or a mapping "
             "with role and content."

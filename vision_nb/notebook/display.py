@@ -330,6 +330,8 @@ class _StreamedAnswer(Generic[R]):
         self._response: R | None = None
 
     def update(self, response: R) -> None:
+        if not isinstance(response, Response):
+            raise SettingsError(f"The stream has {type_name(response)} in place of a response: pass that of a model.")
         self._response = response
         self._display.show(response)
 

@@ -8,11 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 from vision_nb.checks.arguments import checks_arguments
+from vision_nb.checks.numbers import plain_number
 from vision_nb.comparison.labels import ASPECTS, RUBRIC, default_annotator
 from vision_nb.comparison.result import Comparison
 from vision_nb.errors import ImageError, SettingsError, VisionError
 from vision_nb.rendering.format import type_name
 from vision_nb.rendering.markdown.html import markdown_to_html
+from vision_nb.rendering.sanitize import replace_surrogates
 from vision_nb.storage.annotations import Label
 from vision_nb.widgets.assets import read_assets
 from vision_nb.widgets.image_viewer import enlarged_image
@@ -81,7 +83,9 @@ class LabelPanel(PageWidget):
         if not self._order:
             raise SettingsError("There are no answers to label: run the comparison first.")
         if shuffle:
-            random.Random(self.annotator if seed is None else seed).shuffle(self._order)
+            random.Random(replace_surrogates(self.annotator) if seed is None else plain_number(seed)).shuffle(
+                self._order
+            )
         self.card = {}
         self._content = PrefetchCache(self._read_content, size=_CACHED_ANSWERS)
         self._row_counts = Counter(map(comparison.rows.key, self._order))  # images with the same content
