@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -200,15 +200,11 @@ class ImageBrowser(TerminalDisplay, DisplayOnce, PageWidget):
 
     def _answer(self, make: Callable[[], dict[str, Any] | None]) -> None:
         """Make a message in a thread, and send it to the page."""
-        loop = self._loop
-        if loop is None:
+        if self._loop is None:
             self._send_result(make())
-            return
-
-        def done(future: Future[dict[str, Any] | None]) -> None:
-            loop.call_soon_threadsafe(lambda: self._send_result(future.result()))
-
-        _executor.submit(make).add_done_callback(done)
+        else:
+            made = _executor.submit(make)
+            made.add_done_callback(lambda _: self.call_soon(lambda: self._send_result(made.result())))
 
     def _send_result(self, message: dict[str, Any] | None) -> None:
         if message is not None:
