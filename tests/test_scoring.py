@@ -85,7 +85,7 @@ def is_correct(truth, value, kind, *, choices=(), items=(), **options):
         ("number", 12.5, Decimal("12.50")),
         ("number", "12.50", 12.5),
         ("number", 0.3, 0.1 + 0.2),
-        ("number", np.float32(0.5), 0.5),
+        ("number", np.float32(0.1), 0.1),
         ("number", np.nan, None),
         ("decimal", Decimal("NaN"), None),
         ("decimal", 3, "3.00"),
@@ -118,6 +118,7 @@ def is_correct(truth, value, kind, *, choices=(), items=(), **options):
         ("list", '["a", "b"]', ["B", "a"]),
         ("list", "['a', 'b']", ["a", "b"]),  # how pandas writes a list to a CSV file
         ("list", np.array(["a", "b"]), ["a", "b"]),
+        ("list", np.array([0.1], dtype="float32"), [0.1]),
         ("list", [1, 2, 2], [2, 1, 2.0]),
         ("object", '{"a": 1, "b": null}', {"a": 1.0}),
         ("any", "12.5", 12.5),
@@ -402,6 +403,11 @@ def test_a_data_frame_names_images_in_a_column_or_the_index():
     expected = {0: {"shop": "A", "date": datetime.date(2026, 3, 9)}, 2: {"shop": None, "date": None}}
     for truth in (frame, frame.set_index("image"), frame.convert_dtypes(), frame.astype({"shop": "category"})):
         assert read_truth(truth, images(), FIELDS).values == expected
+    narrow = frame[["image"]].assign(total=np.array([0.1, np.nan], dtype="float32"))
+    assert read_truth(narrow, images(), [field("total", "number")]).values == {
+        0: {"total": Decimal("0.1")},
+        2: {"total": None},
+    }
     series = pd.Series({"a": "A", "b": "B"})
     assert read_truth(series, images(), [field("shop", "text")]).values == {0: {"shop": "A"}, 1: {"shop": "B"}}
 

@@ -117,7 +117,9 @@ def _plain(value: Any) -> Any:
     if kind is None or isinstance(value, (date, timedelta)):
         return as_data(value)
     if hasattr(value, "tolist") and getattr(value, "ndim", False):
-        return value.tolist()
+        return list(value)
+    if kind == "f":
+        return float(str(value))  # the number 0.1, which in 32 bits is 0.10000000149
     return None if str(value) == "NaT" else str(value) if kind == "M" else value.item()
 
 

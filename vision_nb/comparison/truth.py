@@ -187,6 +187,8 @@ def _entries(truth: Any, names: _ImageNames, fields: Sequence[Field]) -> list[tu
         return _table_entries(truth.columns, truth.rows(), fields)
     if hasattr(truth, "columns") and hasattr(truth, "to_dict"):  # a pandas DataFrame
         columns = [str(column) for column in truth.columns]
+        narrow = truth.select_dtypes(["float16", "float32"]).columns
+        truth = truth.astype(dict.fromkeys(narrow, str)).astype(dict.fromkeys(narrow, float))  # 0.1, not 0.10000000149
         rows = [list(row) for row in truth.itertuples(index=False, name=None)]
         is_numbered = all(type(label) is int for label in truth.index.tolist()) and truth.index.name != KEY
         if KEY not in columns and not is_numbered:
