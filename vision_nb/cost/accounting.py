@@ -52,7 +52,8 @@ class ModelPricing:
         """Return the price of some usage in US dollars, or None if it is unknown; see `Pricing`."""
         if self.is_free and not has_set_price(self.model):
             service = pricing_service(self.provider, self.model)
-            return price(usage, provider=service, model=self.model, service_tier=service_tier) or Decimal(0)
+            usd = price(usage, provider=service, model=self.model, service_tier=service_tier) if service else None
+            return usd or Decimal(0)
         priced = model if model and self.is_renamed and not has_set_price(self.model) else self.model
         return price(usage, provider=self.provider, model=priced, service_tier=service_tier)
 

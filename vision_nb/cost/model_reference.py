@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 from vision_nb.checks.spelling import similar
@@ -215,6 +216,7 @@ def pricing_service(provider: str, model: str) -> str:
     return (owner_of(model) or "") if provider == "demo" else provider
 
 
+@lru_cache
 def owner_of(name: str) -> str | None:
     """Return the service to which a model's name belongs, or None if it cannot be determined."""
     if name.startswith("ft:"):

@@ -64,7 +64,7 @@ def all_services() -> dict[str, Service]:
 
 def find_service(name: str) -> Service | None:
     """Return the service with a name, or None."""
-    return SERVICES.get(name) or all_services().get(name)
+    return SERVICES.get(name) or _registered.get(name) or _project_services().get(name)
 
 
 def _project_services() -> Mapping[str, Service]:
