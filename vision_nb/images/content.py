@@ -204,25 +204,25 @@ class FileContent(ImageContent):
             ImageNotFoundError: The file does not exist.
             UnsupportedImageError: The path is not a regular file, or is empty, unreadable or invalid.
         """
-        path, shown = self._path, shown_path(self._path)
+        path = self._path
         try:
             state = path.stat()
             if not stat.S_ISREG(state.st_mode) and not stat.S_ISDIR(state.st_mode):
                 raise UnsupportedImageError(
-                    f"{shown} is a pipe or device, not a regular file: save the image to a file."
+                    f"{self.label} is a pipe or device, not a regular file: save the image to a file."
                 )
             if not state.st_size and stat.S_ISREG(state.st_mode):  # as in /proc, where reading can block forever
-                raise UnsupportedImageError(f"{shown} is not an image: it is empty.")
+                raise UnsupportedImageError(f"{self.label} is not an image: it is empty.")
             return path.open("rb")
         except FileNotFoundError as error:
             raise missing_file(path) from error
         except (IsADirectoryError, PermissionError) as error:
             if path.is_dir():
-                raise UnsupportedImageError(f"{shown} is a folder: use vn.load_images({shown!r}).") from error
-            raise UnsupportedImageError(f"{shown} cannot be read: permission denied.") from error
+                raise UnsupportedImageError(f"{self.label} is a folder: use vn.load_images({self.label!r}).") from error
+            raise UnsupportedImageError(f"{self.label} cannot be read: permission denied.") from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error  # the text of an OSError repeats the path
-            raise UnsupportedImageError(f"{shown[:80]!r} is not a valid path ({reason}).") from error
+            raise UnsupportedImageError(f"{self.label[:80]!r} is not a valid path ({reason}).") from error
 
 
 @lru_cache(maxsize=10_000)
