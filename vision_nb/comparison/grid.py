@@ -37,6 +37,7 @@ from vision_nb.schema.schema import Schema
 from vision_nb.storage.answer_keys import AnswerKeys
 
 _BATCH_IMAGES, _BATCH_ROWS = 500, 4_000  # looked up in the store together
+_NO_USAGE = Usage()
 
 
 @read_only()
@@ -161,7 +162,7 @@ class Row(TerminalDisplay):
     @property
     def shown_error(self) -> str:
         """The error without the folders of the image's path; "" if there is none."""
-        return without_folders(self.error or "", self.image, self.image_title)
+        return without_folders(self.error, self.image, self.image_title) if self.error else ""
 
     @property
     def open_state(self) -> str:
@@ -186,17 +187,8 @@ class Row(TerminalDisplay):
             from_store: Whether it came from the store.
             parsed: The answer's value; None for that of the response.
         """
-        return Row(  # all fields are given: this is several times faster than `replace`
-            self.model,
-            self.prompt,
-            self.image,
-            self.key,
-            response=response.text,
-            from_store=from_store,
-            parsed=response.parsed if parsed is None else parsed,
-            document=self.document,
-            **_cost(response),
-        )
+        result = answered(response, from_store=from_store, parsed=parsed)
+        return Row(self.model, self.prompt, self.image, self.key, document=self.document, **result)
 
     def with_error(self, error: Exception) -> Row:
         """Return the row with an error, and with what was spent before it."""
@@ -209,9 +201,15 @@ class Row(TerminalDisplay):
         return self if paid is None else replace(self, **_cost(paid))
 
 
+def answered(response: Response, *, from_store: bool, parsed: Any = None) -> dict[str, Any]:
+    """Return the attributes of a row that an answer gives it; the arguments are those of `Row.with_answer`."""
+    value = response.parsed if parsed is None else parsed
+    return {"response": response.text, "from_store": from_store, "parsed": value, **_cost(response)}
+
+
 def _cost(response: Response) -> dict[str, Any]:
     """Return the attributes of a row that say how its answer ended and what it cost."""
-    usage = response.usage or Usage()
+    usage = response.usage or _NO_USAGE
     return {
         "finish_reason": response.finish_reason,
         "latency_s": response.latency,

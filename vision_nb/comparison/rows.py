@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any, overload
 
 from vision_nb.checks.indices import item_at
-from vision_nb.comparison.grid import Grid, Row, image_key, row_keys
+from vision_nb.comparison.grid import Grid, Row, answered, image_key, row_keys
 from vision_nb.comparison.tally import Tally
 from vision_nb.errors import StoreError
 from vision_nb.paths import shown_path, without_folders
@@ -23,10 +23,10 @@ from vision_nb.storage.answers import AnswerFacts, read_answers
 ROWS_IN_MEMORY = 20_000
 """The number of rows up to which a comparison keeps its answers in memory; a larger one reads them from the store."""
 
-PAGE = 250
+PAGE = 1000
 """The rows that are read from the store together."""
 
-_CACHED_PAGES = 40
+_CACHED_PAGES = 10
 _ANSWERED, _FROM_STORE, _REPAIRED, _DEMO = 1, 2, 4, 8  # flags of a row whose answer is read from the store
 
 
@@ -34,7 +34,7 @@ class Rows(Sequence[Row]):
     """The rows of a grid, ordered by prompt, then image, then model.
 
     Up to `ROWS_IN_MEMORY` rows are kept in memory. Of a larger grid, only errors and answers that the store does not
-    have are kept; other answers are read from the store, some hundred at a time. Iterate over the rows in their order:
+    have are kept; other answers are read from the store, a thousand at a time. Iterate over the rows in their order:
     then each answer is read once, and is not kept.
 
     Args:
@@ -131,11 +131,11 @@ class Rows(Sequence[Row]):
         """
         return self._held.get(index) or self._empty(index, key)
 
-    def _empty(self, index: int, key: str) -> Row:
+    def _empty(self, index: int, key: str, **result: Any) -> Row:
         model, prompt, place = self.grid.place(index)
-        document = self.grid.documents[place]
-        batch = self.waiting.get(index, "")
-        return Row(self._models[model], self.grid.prompts[prompt], document.name, key, document=document, batch=batch)
+        document, batch = self.grid.documents[place], self.waiting.get(index, "")
+        texts = self._models[model], self.grid.prompts[prompt], document.name
+        return Row(*texts, key, document=document, batch=batch, **result)
 
     def _read(self, indices: Sequence[int]) -> list[Row]:
         """Return some rows with one read of the store; those in memory are not copied.
@@ -155,14 +155,15 @@ class Rows(Sequence[Row]):
         ]
 
     def _stored(self, index: int, key: str, answer: Response | None) -> Row:
-        row = self._empty(index, key)
         if answer is None:
+            title = self._empty(index, key).image_title
             raise StoreError(
-                f"The store {shown_path(self._path)} no longer has the answer of row {index:,} ({row.image_title}), "
+                f"The store {shown_path(self._path)} no longer has the answer of row {index:,} ({title}), "
                 "and a comparison of this size keeps its answers there: run it again to ask for what is missing."
             )
         parsed = None if self.grid.schema is None else self.grid.schema.parse(answer.text)
-        return row.with_answer(answer, from_store=bool(self._flags[index] & _FROM_STORE), parsed=parsed)
+        from_store = bool(self._flags[index] & _FROM_STORE)
+        return self._empty(index, key, **answered(answer, from_store=from_store, parsed=parsed))
 
     def key(self, index: int) -> str:
         """Return the key of a row's answer in the store; "" if it is not known."""

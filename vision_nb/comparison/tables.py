@@ -191,7 +191,10 @@ def _float(value: float | Decimal | None) -> float | None:
 
 
 def _aspect(name: str) -> Column:
-    return Column(name, lambda one: mean(getattr(label, name) for label in one.labels), _series("float64"), "number")
+    def scores(one: Record) -> float | None:
+        return mean(getattr(label, name) for label in one.labels) if one.labels else None
+
+    return Column(name, scores, _series("float64"), "number")
 
 
 def _series(dtype: str) -> Callable[[list[Any]], Any]:

@@ -169,7 +169,7 @@ def _read_size(sides: Any) -> Size | None:
     if sides is None:
         return None
     width, height = sides
-    if not all(type(side) is int and 0 < side < 1_000_000 for side in sides):
+    if not (type(width) is type(height) is int and 0 < width < 1_000_000 and 0 < height < 1_000_000):
         raise ValueError("A size is two positive integers")
     return width, height
 

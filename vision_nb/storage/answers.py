@@ -69,18 +69,17 @@ def select_answers(
         f"details FROM {_WANTED}",
         [_sorted(keys)],
     )
-    for key, model, text, finish_reason, latency, tokens_in, tokens_out, cached, details in rows:
-        usage = None if cached is None else Usage(tokens_in, tokens_out, cached)
-        found[key] = Response(
+    for key, model, text, finish_reason, latency, *tokens, details in rows:
+        answer = Response(
             text=text,
-            usage=usage,
+            usage=None if tokens[-1] is None else Usage(*tokens),
             model=model,
             finish_reason=finish_reason,
             latency=latency,
             **{"pricing": pricing, **read_details(details)},
         )
-        if pricing is not None and found[key].pricing is not pricing:  # each attempt is priced
-            found[key] = found[key].priced_by(pricing)
+        # Each attempt is priced.
+        found[key] = answer if pricing is None or answer.pricing is pricing else answer.priced_by(pricing)
     return found
 
 

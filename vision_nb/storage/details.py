@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from vision_nb.images.boxes import SentImage
@@ -41,23 +42,33 @@ def _price_facts(response: Response) -> dict[str, Any]:
     return facts
 
 
-def read_details(saved: str) -> dict[str, Any]:
-    """Return a response's attributes from JSON, with tuples where JSON has lists."""
+@lru_cache(maxsize=1000)
+def read_details(saved: str) -> Mapping[str, Any]:
+    """Return a response's attributes from JSON, without those that only a later version knows.
+
+    They are kept for a while, because the answers of several models about an image often have the same ones.
+    """
     read = json.loads(saved)
-    details = {name: tuple(value) if isinstance(value, list) else value for name, value in read.items()}
-    known = {name: value for name, value in details.items() if name in _DETAILS}
+    details = _attributes(read)
     if "priced_attempts" in read:
-        known["pricing"] = SumOfAttempts(tuple(_read_attempt(one) for one in read["priced_attempts"]))
-    choices = tuple(Choice(**choice) for choice in read.get("other_choices", ()))
-    images = tuple(SentImage.from_fields(image) for image in read.get("sent_images", ()))
-    return {**known, **_read_price_facts(read), "other_choices": choices, "sent_images": images}
+        details["pricing"] = SumOfAttempts(tuple(map(_read_attempt, read["priced_attempts"])))
+    return details
 
 
-def _read_price_facts(read: Mapping[str, Any]) -> dict[str, Any]:
-    cost = read.get("reported_cost")
-    return {"reported_cost": None if cost is None else Decimal(cost), "sent_tokens": read.get("sent_tokens")}
+def _attributes(read: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _READERS[name](value) for name, value in read.items() if name in _READERS and value is not None}
 
 
 def _read_attempt(read: Mapping[str, Any]) -> Response:
     usage = None if read["usage"] is None else Usage(**read["usage"])
-    return Response(model=read["model"], service_tier=read["service_tier"], usage=usage, **_read_price_facts(read))
+    return Response(model=read["model"], usage=usage, **_attributes(read))
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys((*_DETAILS, "sent_tokens"), lambda value: value),
+    "image_notes": tuple,
+    "reported_cost": Decimal,
+    "sent_images": lambda images: tuple(map(SentImage.from_fields, images)),
+    "other_choices": lambda choices: tuple(Choice(**choice) for choice in choices),
+}
+"""By name: returns an attribute's value from its JSON data."""
