@@ -26,6 +26,7 @@ from vision_nb.widgets.transcript_view import TranscriptView
 from vision_nb.widgets.view_model import FAILED_ID, FailedTurn, TranscriptViewModel
 
 _NOT_ANSWERED = "This question was not answered."
+_FOR_CODE = " The text so far is in .partial_text."  # the panel shows this text
 
 
 class PanelController:
@@ -196,7 +197,7 @@ class PanelController:
             error = str(exception) if isinstance(exception, VisionError) else f"{type(exception).__name__}: {exception}"
             if any(turn.question is question for turn in self._chat.turns):  # the answer was cut off
                 if not isinstance(exception, IncompleteResponseError):  # the turn's remark already says so
-                    self._error = self._chat.llm.redacted(error)
+                    self._error = self._chat.llm.redacted(error.removesuffix(_FOR_CODE))
                 error = None
         if error is not None:
             turn = self._chat.failed_turn

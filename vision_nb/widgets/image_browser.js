@@ -91,7 +91,8 @@ function render({ model, el }) {
 
   const enlarge = (card) => {
     current = card;
-    dialog.show(card, `${card.name}, ${card.facts}`, card.index, shown.total);
+    const heading = card.thumbnail ? `${card.name}, ${card.facts}` : card.facts; // an error starts with the name
+    dialog.show(card, heading, card.index, shown.total);
   };
   const step = (by) => {
     const card = shown.cards.find(({ index }) => index === current.index + by);

@@ -18,17 +18,22 @@ function render({ model, el }) {
   // Sends a message about the displayed card. Until Python answers, keys do nothing, so that data cannot be accepted before it is displayed.
   const request = (action, details = {}) => {
     if (!card || status.isWaiting()) return;
-    clearTimeout(editTimer);
+    clearEditTimer();
     status.ask({ action, row: card.row, values: isChanged() || action === "accept" ? values() : null, ...details });
+  };
+  const clearEditTimer = () => {
+    clearTimeout(editTimer);
+    editTimer = null;
+  };
+  const sendEdit = () => {
+    clearEditTimer();
+    status.send({ action: "edit", row: card.row, values: values() });
   };
   const edited = () => {
     isUnsaved = true;
     drawOthers();
     clearTimeout(editTimer);
-    editTimer = setTimeout(() => {
-      editTimer = null;
-      if (card && !status.isWaiting()) status.send({ action: "edit", row: card.row, values: values() });
-    }, EDIT_DELAY);
+    editTimer = setTimeout(sendEdit, EDIT_DELAY);
   };
 
   const progress = element("div", { className: "vnb-review-progress", role: "status" });
@@ -183,6 +188,7 @@ function render({ model, el }) {
     const isFormKept = isUnsaved && !isOther && !status.isWaiting();
     const focused = root.contains(document.activeElement) ? document.activeElement : null;
     const focusedField = focused && fieldOf(focused);
+    if (isOther && editTimer !== null) sendEdit(); // typed just before code or another view showed another image
     card = received;
     status.answered();
     progress.textContent = `${card.reviewed.toLocaleString("en")} of ${card.total.toLocaleString("en")} reviewed`;
@@ -200,8 +206,7 @@ function render({ model, el }) {
     notes.hidden = !card.notes.length;
     if (isOther) viewer.show(card.image, card.name, card.can_enlarge);
     if (!isFormKept) {
-      clearTimeout(editTimer);
-      editTimer = null;
+      clearEditTimer();
       isUnsaved = false;
       drawForm();
       drawErrors({}, false);

@@ -187,8 +187,10 @@ class ReviewPanel(PageWidget):
                     self._read_reviews()
                     self._show()
                 case {"action": str(action), "row": int(row)} if row == self.row:  # not of an earlier card
-                    self._keep_draft(message.get("values"))
+                    self._keep_draft(row, message.get("values"))
                     self._act(action, message)
+                case {"action": "edit", "row": int(row)} if row in self._keys:  # typed just before another card came
+                    self._keep_draft(row, message.get("values"))
         except VisionError as error:
             self._show(message=str(error))
 
@@ -220,17 +222,19 @@ class ReviewPanel(PageWidget):
     def _restore(self) -> None:
         """Put the model's data into the form."""
         draft = self._draft(self.row)
-        self._keep_draft(review_form.form_values(self._content.get(self.row).model_values, self.extraction.fields))
+        self._keep_draft(
+            self.row, review_form.form_values(self._content.get(self.row).model_values, self.extraction.fields)
+        )
         if self._draft(self.row) != draft:
             self._undo.append(_Step(self.row, draft))
         self._show()
 
-    def _keep_draft(self, sent: Any) -> None:
+    def _keep_draft(self, row: int, sent: Any) -> None:
         """Keep the form's values until they are accepted, unless they are the saved ones."""
         if not isinstance(sent, dict):
             return
         values = review_form.clean_values(sent, self.extraction.fields)
-        self._set_draft(self.row, None if values == self._saved_values()[0] else values)
+        self._set_draft(row, None if values == self._saved_values(row)[0] else values)
 
     def _draft(self, row: int) -> dict[str, Any] | None:
         """Return the form values that the person has changed and not accepted yet, or None."""
@@ -246,17 +250,17 @@ class ReviewPanel(PageWidget):
     def _draft_key(self, row: int) -> str:
         return f"{self._keys[row]} {self.extraction.schema.digest}"  # form values depend on the fields
 
-    def _saved_values(self) -> tuple[dict[str, Any], Mapping[str, Any], Review | None]:
+    def _saved_values(self, row: int) -> tuple[dict[str, Any], Mapping[str, Any], Review | None]:
         """Return the form values of the review or the model, the same values as JSON data, and the review."""
-        review = self.extraction.get_review(self.row)
+        review = self.extraction.get_review(row)
         fields = self.extraction.fields
-        data = self._content.get(self.row).model_values if review is None else flatten(review.value, fields)
+        data = self._content.get(row).model_values if review is None else flatten(review.value, fields)
         return review_form.form_values(data, fields), data, review
 
     def _checked(self) -> tuple[Any, dict[str, str]]:
         """Return the form's values as JSON data, and what the schema says about them, by path."""
         fields, errors = self.extraction.fields, dict[str, str]()
-        saved, saved_data, _ = self._saved_values()
+        saved, saved_data, _ = self._saved_values(self.row)
         values = self._draft(self.row) or saved
         data = {}
         for field in fields:
@@ -320,7 +324,7 @@ class ReviewPanel(PageWidget):
 
     def _show(self, *, message: str = "") -> None:
         content = self._content.get(self.row)
-        saved, _, review = self._saved_values()
+        saved, _, review = self._saved_values(self.row)
         draft = self._draft(self.row)
         self._count(self.row, is_reviewed=review is not None)  # it may have been changed elsewhere
         # A message instead of a trait: traits may be saved with the notebook, and images and data with them.

@@ -28,6 +28,8 @@ class TurnElement {
     this.askAgain = this.action("again", "Ask again", "Ask this question again, and remove the turns after it", () => this.send({ do: "ask_again" }));
     this.retry = this.action("again", "Retry", "Send this question again", () => this.send({ do: "ask_again" }));
     this.retry.append("Retry");
+    this.askAgainLabel = element("span", { textContent: "Ask again" });
+    this.askAgain.append(this.askAgainLabel);
     this.answerActions = element("div", { className: "vnb-actions" }, this.copy, this.askAgain, this.retry);
     this.details = element("span", { className: "vnb-details" });
     this.footer = element("div", { className: "vnb-footer" }, this.details, this.answerActions);
@@ -61,8 +63,7 @@ class TurnElement {
     this.drawWaiting();
     this.remark.textContent = remark ? `\u25a0 ${remark}` : "";
     this.remark.hidden = !remark;
-    this.error.textContent = error ? `\u26a0 ${error}` : "";
-    this.error.hidden = !error;
+    setLiveText(this.error, error ? `\u26a0 ${error}` : "");
     this.details.textContent = details;
     this.root.dataset.state = state;
     const isGrowing = GROWING.includes(state);
@@ -70,6 +71,7 @@ class TurnElement {
     this.footer.hidden = this.edit.hidden = this.delete.hidden = isGrowing;
     this.retry.hidden = state !== "failed";
     this.copy.hidden = this.askAgain.hidden = state === "failed";
+    this.askAgainLabel.hidden = state !== "stopped"; // where it is the obvious next step
     const name = prompt.slice(0, 60);
     for (const node of this.root.querySelectorAll(".vnb-action")) node.setAttribute("aria-label", `${node.dataset.label}: ${name}`);
     this.root.setAttribute("aria-label", `Question: ${name}`);
