@@ -163,7 +163,10 @@ def test_a_folder_says_that_it_skips_pdf_documents_unless_pages_are_chosen(repor
         found = load_images(report.parent)
     assert [document.title for document in found] == ["photo.png"]
     assert [(path.name, reason[:20]) for path, reason in found.skipped] == [("report.pdf", "it is a PDF document")]
-    assert len(load_images(report.parent, pages="1-")) == 4
+    report.with_name("damaged.pdf").write_bytes(b"%PDF-1.4\n")
+    with pytest.warns(UserWarning, match=r"\(damaged.pdf: .* is a damaged PDF document.*[a-z]\)$"):
+        assert len(load_images(report.parent, pages="1-")) == 4
+    report.with_name("damaged.pdf").unlink()
     assert len(load_images(str(report.parent / "*.pdf"))) == 3
 
 

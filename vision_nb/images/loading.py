@@ -249,7 +249,7 @@ def _add_parts(found: ImageList, file: ImageContent, path: Path, options: PartOp
             is_path = content is file and isinstance(file, FileContent)
             found.append(ImageDocument(image_path=path) if is_path else ImageDocument(image=content))
     except ImageError as error:
-        found.skipped.append((path, str(error)))
+        found.skipped.append((path, str(error).removesuffix(".")))
 
 
 def _not_empty(found: ImageList, place: str, advice: str) -> ImageList:
