@@ -28,7 +28,7 @@ def test_options_reach_the_request(photo, server):
         "-p user=me --no-stream\nWhat?",
         sent,
         "print(last()['messages'][0]['content'][1]['image_url']['detail'])",
-        f"%%vision openai:gpt-4o --api-key-env MY_KEY --api-base {server.openai_base} -s \"say 'a b' only\"\nWhat?",
+        f"%%vision openai:gpt-4o --api-key-env MY_KEY --api-base {server.openai_base} -s \"say 'a b' <<\"\nWhat?",
         "%config VisionMagics.system = 'Be brief.'\n%config VisionMagics.max_tokens = 9\n"
         "%config VisionMagics.model = 'demo:other'\n%config VisionMagics.temperature = 0.25",
         "%%vision\nWhat?",
@@ -46,7 +46,7 @@ def test_options_reach_the_request(photo, server):
     }
     assert text_of(cells[3]) == "low\n"
     assert server.requests[0].headers["authorization"] == "Bearer secret-of-mine"
-    assert server.requests[0].body["messages"][0] == {"role": "system", "content": "say 'a b' only"}
+    assert server.requests[0].body["messages"][0] == {"role": "system", "content": "say 'a b' <<"}
     request, system = text_of(cells[7]).splitlines()
     assert json.loads(request) == {"model": "other", "max_tokens": 9, "temperature": 0.25, "stream": True}
     assert "Be brief." in system

@@ -210,7 +210,7 @@ def split(line: str) -> list[str]:
 def _take_assignment(words: list[str]) -> str | None:
     """Remove ``NAME <<`` from the words and return the name."""
     for position, word in enumerate(words):
-        if word.endswith("<<"):
+        if word.endswith("<<") and " " not in word:  # not in a quoted text
             name = word[:-2]
             if not name and position:
                 name = words.pop(position - 1)
