@@ -151,7 +151,7 @@ class Extraction(BatchResult):
         """Write the table as Parquet, some thousand rows at a time; requires pyarrow.
 
         Args:
-            path: The file; it is overwritten if it exists.
+            path: The file, whose name ends in .parquet or .pq; it is overwritten if it exists.
             columns: As for `to_dataframe`.
             reviewed: As for `to_dataframe`.
 
@@ -170,7 +170,7 @@ class Extraction(BatchResult):
         if you do not trust the images and the model, import the columns as text.
 
         Args:
-            path: The file; it is overwritten if it exists.
+            path: The file, whose name ends in .csv or .csv.gz; it is overwritten if it exists.
             **options: Options of `to_dataframe`.
         """
         with writable_path(path, ".csv", ".csv.gz") as file:
@@ -184,7 +184,7 @@ class Extraction(BatchResult):
         The file contains all images and rows, filters and a search, and loads nothing.
 
         Args:
-            path: The file, which is overwritten if it exists; None returns the HTML.
+            path: The file, whose name ends in .html or .htm; it is overwritten if it exists. None returns the HTML.
             title: The page's title.
             image_side: The largest width and height of an image, in pixels.
             page_size: The number of rows that are shown at once.
@@ -199,7 +199,7 @@ class Extraction(BatchResult):
         """Write the table as JSON, with an object per row.
 
         Args:
-            path: The file; it is overwritten if it exists.
+            path: The file, whose name ends in .json or .json.gz; it is overwritten if it exists.
             **options: Options of `to_dataframe`.
         """
         with writable_path(path, ".json", ".json.gz") as file:

@@ -131,7 +131,7 @@ class Comparison(BatchResult):
         photo.
 
         Args:
-            path: The file, which is overwritten if it exists; None returns the HTML.
+            path: The file, whose name ends in .html or .htm; it is overwritten if it exists. None returns the HTML.
             title: The page's title.
             image_side: The largest width and height of an image, in pixels.
             page_size: The number of images that are shown at once.
@@ -153,7 +153,7 @@ class Comparison(BatchResult):
         if you do not trust the images and the model, import the columns as text.
 
         Args:
-            path: The file; it is overwritten if it exists.
+            path: The file, whose name ends in .csv or .csv.gz; it is overwritten if it exists.
         """
         with writable_path(path, ".csv", ".csv.gz") as file:
             self.to_dataframe().to_csv(file, index=False, encoding="utf-8-sig")
@@ -162,7 +162,7 @@ class Comparison(BatchResult):
         """Write the table as Parquet, some thousand rows at a time; requires pyarrow.
 
         Args:
-            path: The file; it is overwritten if it exists.
+            path: The file, whose name ends in .parquet or .pq; it is overwritten if it exists.
             columns: As for `to_dataframe`.
 
         Raises:
