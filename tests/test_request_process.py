@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -47,8 +47,11 @@ def ledger():
 
 def helpers(process=None):
     """The second processes that a process has started."""
-    children = (process or psutil.Process()).children()
-    return [child for child in children if "request_worker" in " ".join(child.cmdline())]
+    found = []
+    for child in (process or psutil.Process()).children():
+        with suppress(psutil.Error):  # it has just ended
+            found += [child] if "request_worker" in " ".join(child.cmdline()) else []
+    return found
 
 
 @asynccontextmanager
