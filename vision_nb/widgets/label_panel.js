@@ -70,7 +70,7 @@ function render({ model, el }) {
     if (received.position !== card?.position) dialog.node.close();
     card = received;
     status.answered();
-    progress.textContent = `Answer ${card.position} of ${card.total}, ${card.labeled} scored`;
+    setLiveText(progress, `Answer ${card.position} of ${card.total}, ${card.labeled} scored`);
     bar.max = card.total;
     bar.value = card.labeled;
     enlarge.hidden = enlarge.disabled = !card.thumbnail;
@@ -86,7 +86,7 @@ function render({ model, el }) {
     previous.disabled = card.position === 1;
     next.disabled = card.position === card.total;
     setLiveText(message, card.message);
-    error.textContent = card.error ? "\u26a0 " + card.error : "";
+    setLiveText(error, card.error ? "\u26a0 " + card.error : "");
   };
 
   const receive = (message) => {

@@ -191,7 +191,7 @@ function render({ model, el }) {
     if (isOther && editTimer !== null) sendEdit(); // typed just before code or another view showed another image
     card = received;
     status.answered();
-    progress.textContent = `${card.reviewed.toLocaleString("en")} of ${card.total.toLocaleString("en")} reviewed`;
+    setLiveText(progress, `${card.reviewed.toLocaleString("en")} of ${card.total.toLocaleString("en")} reviewed`);
     bar.max = card.total;
     bar.value = card.reviewed;
     order.select.value = card.order;
@@ -200,7 +200,7 @@ function render({ model, el }) {
       `Image ${card.position.toLocaleString("en")} of ${card.listed.toLocaleString("en")}: `,
       element("bdi", { textContent: card.name }),
     );
-    state.textContent = card.source ? `${card.state} \u00b7 answer of ${card.source}` : card.state;
+    setLiveText(state, card.source ? `${card.state} \u00b7 answer of ${card.source}` : card.state);
     state.classList.toggle("vnb-reviewed", card.is_reviewed);
     notes.replaceChildren(...card.notes.map((textContent) => element("li", { textContent })));
     notes.hidden = !card.notes.length;
@@ -232,7 +232,7 @@ function render({ model, el }) {
     else if (received.kind === "errors") {
       if (received.is_final) status.answered();
       else if (editTimer === null) isUnsaved = false;
-      state.textContent = received.state;
+      setLiveText(state, received.state);
       drawErrors(received.errors, received.is_final);
     }
     if (status.isWaiting()) return;
