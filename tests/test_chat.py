@@ -441,7 +441,7 @@ def test_a_loaded_file_causes_no_download_and_cannot_choose_an_unknown_server(ch
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"llm": 3}, "not int"), ({"llm": "nobody:x"}, "Unknown provider"), ({"system": 3}, "system= must be a string"),
+        ({"llm": 3}, "not an int"), ({"llm": "nobody:x"}, "Unknown provider"), ({"system": 3}, "system= must be a string"),
         ({"keep_images": "two"}, "at least 0: got 'two'"), ({"keep_images": -1}, "of at least 0: got -1"),
         ({"keep_images": True}, "keep_images must be an integer"),
     ],

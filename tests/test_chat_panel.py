@@ -113,7 +113,7 @@ def test_models_can_be_objects_names_or_a_list(llm):
     assert panel.chat.llm is other
     write(panel, do="model", name="none")
     assert "does not offer 'none'" in panel._composer.error and panel.chat.llm is other
-    with pytest.raises(errors.SettingsError, match="not int"):
+    with pytest.raises(errors.SettingsError, match="not an int"):
         vn.ChatPanel(3)  # type: ignore[arg-type]
     with pytest.raises(errors.MissingKeyError):
         vn.ChatPanel("openai:gpt-4o")

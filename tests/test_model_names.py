@@ -102,6 +102,8 @@ def test_one_model_name_is_one_row_and_never_its_letters():
     (by_object,) = vn.estimate_cost("x", SIZE, models=vn.connect("gpt-4o"))
     assert by_object.usd == estimate.usd
     assert [one.model for one in vn.compare("gpt-4o", "x", picture(), dry_run=True).models] == ["openai:gpt-4o"]
+    plan = vn.compare(" replicate:llava-13b", "x", picture(), dry_run=True)  # without a token
+    assert [one.model for one in plan.models] == ["replicate:llava-13b"]
     assert str(vn.ChatPanel("gpt-4o").chat.llm) == "openai:gpt-4o"
 
 
