@@ -135,13 +135,13 @@ def format_bytes(size: int) -> str:
 
 
 def type_name(value: object, article: str = "a") -> str:
-    """Return the name of a value's type with its article.
+    """Return the name of a value's type with its article; None is its own name.
 
     >>> import numpy as np
-    >>> type_name("text"), type_name(1, "A"), type_name(np.array([1]))
-    ('a str', 'An int', 'an ndarray')
+    >>> type_name("text"), type_name(1, "A"), type_name(np.array([1])), type_name(None)
+    ('a str', 'An int', 'an ndarray', 'None')
     """
-    return with_article(type(value).__name__, article)
+    return "None" if value is None else with_article(type(value).__name__, article)
 
 
 def with_article(name: str, article: str = "a") -> str:
