@@ -191,7 +191,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 ACTIONS = st.sampled_from(
-    "hello ping upload cancel_upload remove remove_all move detail detail_of_all draft send stop model recall copy enlarge ask_again edit delete restore "
+    "hello ping upload cancel_upload remove remove_all move detail detail_of_all draft send stop model recall copy enlarge enlarge_other ask_again edit delete restore "
     "ready score select move undo comment".split()
 )
 PLAUSIBLE = {
