@@ -18,6 +18,7 @@ from PIL import Image
 from tests.lab import browser_page, close_notebooks, running_lab
 from vision_nb.cost import ledger as ledgers
 from vision_nb.cost import prices, request_window
+from vision_nb.providers import request_process
 from vision_nb.services.table import SERVICES
 
 # On a busy machine, making the examples of a test takes seconds, which says nothing about the code.
@@ -69,6 +70,12 @@ def ledger(monkeypatch):
     monkeypatch.setattr(prices, "_set_prices", {})
     monkeypatch.setattr(ledgers.ledger, "spending", ledgers.Spending())
     return ledgers.ledger
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch):
+    """Send all requests from this process, in which tests watch them, however slow the machine is."""
+    monkeypatch.setattr(request_process, "FULL", 2.0)
 
 
 @pytest.fixture(autouse=True)

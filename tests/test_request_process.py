@@ -38,13 +38,6 @@ def eager(monkeypatch):
     monkeypatch.setattr(request_process, "WATCHED_SECONDS", 0.01)
 
 
-@pytest.fixture(autouse=True)
-def ledger():
-    vn.ledger.reset()
-    yield vn.ledger
-    vn.ledger.reset()
-
-
 def helpers(process=None):
     """The second processes that a process has started."""
     found = []
@@ -127,7 +120,6 @@ ANSWERS: dict[str, Any] = {
         b"data: [DONE]\n\n",
         kind="text/event-stream",
     ),
-    "deep": http(b'{"choices": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     "not JSON": http(b"{", kind="application/json"),
     "the key": http(error(f"Incorrect API key provided: {SECRET}."), "401 Unauthorized"),
     "too fast": http(error("Slow down."), "429 Too Many Requests", "Retry-After: 7", *LIMITS),

@@ -76,7 +76,8 @@ class OpenAIConnection(MultiModalLLM):
         http_client = DefaultHttpxClient(event_hooks=self._hooks().sync(), **options)
         limit_client_reads(own or http_client)
         client = self._client_classes()[0](http_client=http_client, **self._client_options())
-        finalize(client, keep_interrupts(http_client.close))
+        closing = finalize(client, keep_interrupts(http_client.close))
+        closing.atexit = False  # when Python exits, uploads are still to be deleted
         return client
 
     @property
