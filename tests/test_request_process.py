@@ -18,7 +18,7 @@ import pytest
 
 import vision_nb as vn
 from tests.benchmarks.light_server import light_server
-from tests.test_run_transport import ANSWER, FAILURES, SECRET, connect
+from tests.test_run_transport import ANSWER, FAILURES, SECRET, connect, serving
 from vision_nb import errors
 from vision_nb.cost.request_gate import LimitReport, active_gate
 from vision_nb.providers import request_process
@@ -65,30 +65,19 @@ async def helped(*models):
 async def answering(answers):
     """Run a server that gives each question its answer; yield its address, and the requests with the clients' ports."""
     requests: list[Any] = []
-    serving = set()
 
     async def serve(reader, writer):
-        serving.add(asyncio.current_task())
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
         body = json.loads(await reader.readexactly(length))
         requests.append((writer.get_extra_info("peername")[1], head.decode(), body))
         answer = answers[body["messages"][0]["content"]]
-        try:
-            await (asyncio.sleep(60) if answer is None else asyncio.sleep(0))
-            writer.write(answer)
-            await writer.drain()
-        finally:
-            writer.close()
+        await asyncio.sleep(60 if answer is None else 0)
+        writer.write(answer)
+        await writer.drain()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", requests
-    finally:
-        server.close()
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+    async with serving(serve) as port:
+        yield f"http://127.0.0.1:{port}/v1", requests
 
 
 def http(body, status="200 OK", *headers, kind="application/json"):
